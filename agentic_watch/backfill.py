@@ -1,0 +1,161 @@
+"""`--once`: every workspace, now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agentic_watch.commit import Committer, Outcome, Verdict
+from agentic_watch.config import Config, Root
+from agentic_watch.history.errors import HistoryError
+from agentic_watch.history.index import Known
+from agentic_watch.history.store import History
+from agentic_watch.ledger import Ledger
+from agentic_watch.scan import RootUnavailable, Trouble, scan
+from agentic_watch.workspace.layout import Candidate
+
+GROUP = 64
+_BUSY_ROUNDS = 100
+_BUSY_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One thing that failed: a workspace, a directory, a root ("" as workspace) or the history (both "")."""
+
+    root: str
+    workspace: str
+    error: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """The counts that `--once` prints. `scanned` counts workspaces, `seconds` is wall time."""
+
+    scanned: int = 0
+    committed: int = 0
+    skipped: int = 0
+    unfinished: int = 0
+    failed: int = 0
+    recovered_rows: int = 0
+    seconds: float = 0.0
+    failures: list[Failure] = field(default_factory=list)
+
+    def fail(self, root: str, workspace: str, error: str) -> None:
+        """Count and name a failure."""
+        self.failed += 1
+        self.failures.append(Failure(root, workspace, error))
+
+
+class Backfill:
+    """One pass over all roots. `on_outcome` hears of each workspace looked into, `on_scanned` of each one seen."""
+
+    def __init__(
+        self,
+        config: Config,
+        history: History,
+        on_outcome: Callable[[Outcome], None],
+        on_scanned: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._committer = Committer(config, history)
+        self._ledger = Ledger(history)
+        self._history = history
+        self._on_outcome = on_outcome
+        self._on_scanned = on_scanned
+        self._busy: list[Candidate] = []
+        self._history_error = ""
+        self.summary = Summary()
+
+    def run(self, *, dry_run: bool = False) -> Summary:
+        """Commit all that is finished, or with `dry_run` say what would be. Raises HistoryTooNew."""
+        started = time.monotonic()
+        self._open_history(dry_run)
+        try:
+            for root in self._config.roots:
+                self._root(root, dry_run)
+            self._retry_busy()
+            if not dry_run:
+                self._ledger.flush()
+        finally:
+            self._committer.close()
+        if self._history_error:
+            self.summary.fail("", "", f"{self._history_error}; rows are added by the next run from the journals")
+        self.summary.seconds = round(time.monotonic() - started, 3)
+        return self.summary
+
+    def _open_history(self, dry_run: bool) -> None:
+        try:
+            self._history.open()
+        except HistoryError as error:
+            self._history_error = "" if dry_run else str(error)
+
+    def _root(self, root: Root, dry_run: bool) -> None:
+        known = self._ledger.known(root.key, self._config.finished)
+        whole = True
+        group: list[Candidate] = []
+        try:
+            for found in scan(root):
+                if isinstance(found, Trouble):
+                    whole = False
+                    self.summary.fail(root.key, found.name, found.cause)
+                elif self._changed(found, known):
+                    group.append(found)
+                if len(group) >= GROUP:
+                    self._commit(group, dry_run)
+            self._commit(group, dry_run)
+        except RootUnavailable as error:
+            self.summary.fail(root.key, "", f"{error}; mount or make it, or take it out of the configuration")
+            return
+        if whole:
+            self._ledger.forget((root.key, name) for name in known.signatures)
+
+    def _changed(self, candidate: Candidate, known: Known) -> bool:
+        """Count a workspace; whether it must be read. What remains in `known` at the end has vanished."""
+        self.summary.scanned += 1
+        self._on_scanned()
+        signature = known.signatures.pop(candidate.name, "")
+        if candidate.name in known.failing or not signature or signature != candidate.signature:
+            return True
+        if candidate.name in known.unfinished:
+            self.summary.unfinished += 1
+        else:
+            self.summary.skipped += 1
+        return False
+
+    def _commit(self, group: list[Candidate], dry_run: bool) -> None:
+        judged = map(self._committer.judge, group) if dry_run else self._committer.commit_group(group)
+        for outcome in judged:
+            self._take(outcome)
+        group.clear()
+
+    def _take(self, outcome: Outcome) -> None:
+        root, name, summary = outcome.candidate.root.key, outcome.candidate.name, self.summary
+        if outcome.verdict is Verdict.BUSY:
+            self._busy.append(outcome.candidate)
+            return
+        self._ledger.note(outcome, time.time())
+        summary.recovered_rows += outcome.recovered_rows
+        self._history_error = self._history_error or outcome.history_error
+        if outcome.verdict is Verdict.COMMITTED:
+            summary.committed += 1
+        elif outcome.verdict is Verdict.SKIPPED:
+            summary.skipped += 1
+        elif outcome.verdict is Verdict.UNFINISHED:
+            summary.unfinished += 1
+        else:
+            summary.fail(root, name, outcome.cause)
+        self._on_outcome(outcome)
+
+    def _retry_busy(self) -> None:
+        """Come back to workspaces that another process held, for ten seconds at most in all."""
+        for _ in range(_BUSY_ROUNDS):
+            if not self._busy:
+                return
+            time.sleep(_BUSY_PAUSE_SECONDS)
+            waiting, self._busy = self._busy, []
+            for start in range(0, len(waiting), GROUP):
+                self._commit(waiting[start : start + GROUP], dry_run=False)
+        for candidate in self._busy:
+            self.summary.fail(candidate.root.key, candidate.name, "is held by another process; run again later")

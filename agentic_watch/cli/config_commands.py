@@ -1,0 +1,143 @@
+"""`agentic-watch config`: write a configuration file, and show what is in force and why."""
+
+import contextlib
+import json
+import os
+import shlex
+from dataclasses import replace
+
+import click
+
+from agentic_watch.config import (
+    Config,
+    NoRootsError,
+    Overrides,
+    effective_values,
+    new_file_path,
+    parse,
+    to_document,
+)
+
+from .state import State
+
+HEADER = """\
+# agentic-watch: what to watch, and where the history lies.
+# config.example.toml explains every key; `agentic-watch config show` prints what is in force and why.
+
+"""
+VALUE_WIDTH = 40
+
+
+@click.group()
+def config() -> None:
+    """Write the configuration file, or show what is in force."""
+
+
+@config.command()
+@click.option("--root", "roots", metavar="DIR", multiple=True, help="A directory to watch; may be repeated.")
+@click.option("--history", metavar="FILE", help="The SQLite file of the history.")
+@click.option("--config", "file", metavar="FILE", help="The file to write.")
+@click.pass_obj
+def init(state: State, roots: tuple[str, ...], history: str | None, file: str | None) -> None:
+    """Write a configuration file that watches the given roots (or $CORE_WORKSPACE/workspace).
+
+    An existing file is left as it is.
+    """
+    given = state.overrides
+    given = replace(
+        given,
+        roots=roots or given.roots,
+        history=given.history if history is None else history,
+        config=given.config if file is None else file,
+    )
+    path = new_file_path(given, os.environ, os.getuid())
+    if os.path.lexists(path):
+        raise _exists(path)
+    _create(path, _content(path, given))
+    click.echo(path)
+    named = f" --config {shlex.quote(path)}" if given.config is not None else ""
+    click.echo(f"next: agentic-watch{named} --once", err=True)
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def show(state: State, as_json: bool) -> None:
+    """Show each value in force and where it came from."""
+    effective = state.config()
+    if as_json:
+        document = {
+            "file": effective.file,
+            "values": to_document(effective),
+            "origins": dict(effective.origins),
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    for line in _table(effective):
+        click.echo(line)
+
+
+def _content(path: str, overrides: Overrides) -> str:
+    """Return the text of a file that means what the flags say; raises ConfigError and NoRootsError."""
+    import tomli_w
+
+    if not _has_roots(overrides):
+        raise NoRootsError
+    checked = parse("", path, overrides, os.environ)
+    # tomli_w would write short roots as one inline list, to which nobody could add a [[roots]] by hand.
+    tables = ["[[roots]]\n" + tomli_w.dumps({"path": _literal(root.path)}) for root in checked.roots]
+    if overrides.history is not None:
+        tables.append(tomli_w.dumps({"history": {"path": _literal(checked.history)}}))
+    text = HEADER + "\n".join(tables)
+    # What is about to be written must load without the flags that made it.
+    parse(text, path, Overrides(), os.environ)
+    return text
+
+
+def _has_roots(overrides: Overrides) -> bool:
+    base = os.environ.get("CORE_WORKSPACE")
+    return bool(overrides.roots) or bool(base and os.path.isdir(os.path.join(base, "workspace")))
+
+
+def _literal(path: str) -> str:
+    # In the file a dollar sign would start a variable.
+    return path.replace("$", "$$")
+
+
+def _create(path: str, text: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError as error:
+        raise _exists(path) from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        # Half a file would be refused by the next start, and by the next init.
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise _unwritable(path, error) from error
+
+
+def _exists(path: str) -> click.ClickException:
+    return click.ClickException(f"{path}: exists already; edit it, or name another with --config FILE")
+
+
+def _unwritable(path: str, error: OSError) -> click.ClickException:
+    return click.ClickException(f"{path}: cannot be written: {error.strerror}; name another with --config FILE")
+
+
+def _table(effective: Config) -> list[str]:
+    rows = [
+        (key, json.dumps(value, ensure_ascii=False), effective.origins[key])
+        for key, value in effective_values(effective).items()
+    ]
+    keys = max(len(key) for key, _, _ in rows)
+    values = min(VALUE_WIDTH, max(len(value) for _, value, _ in rows))
+    return [f"{key:<{keys}} = {value:<{values}}  # {origin}" for key, value, origin in rows]

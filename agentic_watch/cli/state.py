@@ -1,0 +1,24 @@
+"""What the root command hands to its subcommands."""
+
+import os
+from dataclasses import dataclass, field
+
+from agentic_watch.config import Config, Overrides, load
+
+
+@dataclass(slots=True)
+class State:
+    """The global options; the configuration is read when a command first asks for it.
+
+    `verbosity` counts each -v as 1 and each -q as -1.
+    """
+
+    overrides: Overrides
+    verbosity: int = 0
+    _config: Config | None = field(default=None, init=False, repr=False)
+
+    def config(self) -> Config:
+        """Return the effective configuration; raises ConfigError and NoRootsError as `load` does."""
+        if self._config is None:
+            self._config = load(self.overrides, os.environ)
+        return self._config

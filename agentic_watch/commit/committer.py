@@ -1,0 +1,204 @@
+"""Write what is missing, in order: line, row, marker, each durable before the next is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from agentic_watch.commit.examine import HELD_BYTES, HOST, examine, insert_rows
+from agentic_watch.commit.plan import Outcome, Verdict, decide
+from agentic_watch.commit.work import Work, failed
+from agentic_watch.config import Config
+from agentic_watch.history import rows
+from agentic_watch.history.store import History
+from agentic_watch.workspace import instant, journal, layout, record, report, status
+from agentic_watch.workspace.errors import WorkspaceError
+from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.place import Place, open_place
+from agentic_watch.workspace.syncer import Syncer
+
+_Target = tuple[Work, int, str]
+
+
+class Committer:
+    """Commits workspaces under one configuration into one history. Used from one thread."""
+
+    def __init__(self, config: Config, history: History) -> None:
+        self.config = config
+        self.history = history
+        self._syncer = Syncer()
+
+    def commit(self, candidate: Candidate, *, force: bool = False) -> Outcome:
+        """Commit one workspace: a group of one."""
+        return self.commit_group([candidate], force=force)[0]
+
+    def commit_group(self, candidates: Iterable[Candidate], *, force: bool = False) -> list[Outcome]:
+        """Commit many workspaces together; safe to call twice and from several processes.
+
+        The syncs of a group overlap and its rows share one transaction; each workspace is held locked
+        until its marker is down. A failing one is in its outcome and stops no other. `force` commits
+        an unfinished status too.
+        """
+        outcomes: list[Outcome] = []
+        group: list[Work] = []
+        held = 0
+        try:
+            for candidate in candidates:
+                prepared = self._prepare(candidate, force)
+                if isinstance(prepared, Outcome):
+                    outcomes.append(prepared)
+                    continue
+                group.append(prepared)
+                held += prepared.weight
+                if held > HELD_BYTES:
+                    outcomes += self._write(group)
+                    held = 0
+            outcomes += self._write(group)
+        finally:
+            for work in group:
+                work.close()
+        return outcomes
+
+    def judge(self, candidate: Candidate) -> Outcome:
+        """What `commit` would do now; reads only, takes no lock, changes nothing."""
+        try:
+            place = open_place(candidate.root.path, candidate.name)
+        except WorkspaceError as error:
+            return failed(candidate, error)
+        try:
+            work = self._read_status(candidate, place)
+        except WorkspaceError as error:
+            place.close()
+            return failed(candidate, error)
+        try:
+            work.finished = not self._is_unfinished(work)
+            if place.meta is not None:
+                examine(work, self.history, self.config.limits, repair=False)
+            if work.finished:
+                work.plan = decide(work.marked, work.row, work.line, instant.now_text())
+            return work.outcome()
+        except WorkspaceError as error:
+            return failed(candidate, error)
+        finally:
+            work.close()
+
+    def close(self) -> None:
+        """End the sync threads. The history belongs to the caller."""
+        self._syncer.close()
+
+    def _prepare(self, candidate: Candidate, force: bool) -> Work | Outcome:
+        """Open, lock, read and decide. An Outcome means that there is nothing to write."""
+        if problem := layout.name_problem(candidate.name):
+            return Outcome(candidate, Verdict.FAILED, problem)
+        try:
+            place = open_place(candidate.root.path, candidate.name)
+        except WorkspaceError as error:
+            return failed(candidate, error)
+        prepared: Work | Outcome | None = None
+        try:
+            prepared = self._lock_and_examine(candidate, place, force)
+        except WorkspaceError as error:
+            prepared = failed(candidate, error)
+        finally:
+            if not isinstance(prepared, Work):
+                place.close()
+        return prepared
+
+    def _lock_and_examine(self, candidate: Candidate, place: Place, force: bool) -> Work | Outcome:
+        if place.meta is None:
+            # `.meta` is made for finished work only, so here the first look comes before the lock.
+            work = self._read_status(candidate, place)
+            if not force and self._is_unfinished(work):
+                return Outcome(candidate, Verdict.UNFINISHED, status=work.status, warnings=tuple(work.warnings))
+            place.make_meta()
+        if not place.lock():
+            return Outcome(candidate, Verdict.BUSY, "is held by another process")
+        work = self._read_status(candidate, place)
+        work.finished = force or not self._is_unfinished(work)
+        try:
+            examine(work, self.history, self.config.limits, repair=work.finished)
+            self._plan(work)
+        except BaseException:
+            if work.journal is not None:
+                work.journal.close()
+            raise
+        return work
+
+    def _read_status(self, candidate: Candidate, place: Place) -> Work:
+        found = status.read(place.directory, place.meta, candidate.root, self.config.limits)
+        return Work(candidate, place, found.status, found.signature, list(found.warnings))
+
+    def _is_unfinished(self, work: Work) -> bool:
+        return work.status.status not in self.config.finished
+
+    def _plan(self, work: Work) -> None:
+        """Decide what is missing, and make the line and the row while nothing has been written."""
+        if not work.finished:
+            return
+        work.plan = plan = decide(work.marked, work.row, work.line, instant.now_text())
+        if not plan.append:
+            return
+        limits = self.config.limits
+        content, warning = report.read(work.meta, limits.report_bytes)
+        made = record.from_status(work.candidate.name, work.status, content, plan.committed_at)
+        work.line_bytes = made.line()
+        if len(work.line_bytes) > journal.longest_line(limits):
+            warning = f"{layout.META_REPORT}: makes too long a journal line; committed without the report"
+            made = record.from_status(work.candidate.name, work.status, {}, plan.committed_at)
+            work.line_bytes = made.line()
+        if warning:
+            work.warnings.append(warning)
+        if plan.insert:
+            work.new_rows.append(rows.from_record(made, work.candidate.root.key, HOST))
+
+    def _write(self, group: list[Work]) -> list[Outcome]:
+        """Write a group's lines, rows and markers, step by step together; empties the group."""
+        writing = [work for work in group if work.plan is not None and work.plan.mark]
+        self._append_lines(writing)
+        insert_rows([work for work in group if work.error is None], self.history)
+        self._replace_markers([work for work in writing if work.error is None])
+        outcomes = [work.outcome() for work in group]
+        for work in group:
+            work.close()
+        group.clear()
+        return outcomes
+
+    def _append_lines(self, group: Sequence[Work]) -> None:
+        targets: list[_Target] = []
+        for work in group:
+            try:
+                work.journal = work.journal or journal.open_journal(work.meta, self.config.limits)
+                fresh = work.journal.descriptor is None
+                if work.line_bytes:
+                    work.journal.append(work.line_bytes)
+            except WorkspaceError as error:
+                work.error = error
+                continue
+            assert work.journal.descriptor is not None
+            targets.append((work, work.journal.descriptor, layout.META_JOURNAL))
+            targets.append((work, work.meta, layout.META))
+            # A line that was found may be what a killed run wrote and never synced: it counts as fresh.
+            if fresh or work.line is not None:
+                targets.append((work, work.place.directory, work.candidate.name))
+        self._sync(targets)
+
+    def _replace_markers(self, group: Sequence[Work]) -> None:
+        for work in group:
+            _noting(work, work.write_temporary_marker)
+        self._sync([(w, w.temporary[1], layout.META_MARKER) for w in group if w.temporary is not None])
+        for work in group:
+            if work.error is None:
+                _noting(work, work.replace_marker)
+        self._sync([(work, work.meta, layout.META) for work in group if work.error is None])
+
+    def _sync(self, targets: Sequence[_Target]) -> None:
+        results = self._syncer.sync([(descriptor, label) for _, descriptor, label in targets])
+        for (work, _, _), error in zip(targets, results, strict=True):
+            work.error = work.error or error
+
+
+def _noting(work: Work, step: Callable[[], None]) -> None:
+    """Do one step of one workspace; a failure is kept with it and stops no other."""
+    try:
+        step()
+    except WorkspaceError as error:
+        work.error = error

@@ -1,0 +1,95 @@
+"""What is there of one commit: in the marker, in the history, in the journal."""
+
+from __future__ import annotations
+
+import socket
+
+from agentic_watch.commit.work import Work
+from agentic_watch.config import Limits
+from agentic_watch.history import index, rows
+from agentic_watch.history.errors import HistoryError
+from agentic_watch.history.store import History, Key
+from agentic_watch.workspace import files, journal, layout, marker
+from agentic_watch.workspace.errors import Malformed
+from agentic_watch.workspace.record import Identity, Record
+
+HOST = socket.gethostname()
+HELD_BYTES = 8 << 20
+"""What a group, or the rows recovered from one journal, may hold in memory before it is written."""
+
+
+def examine(work: Work, history: History, limits: Limits, *, repair: bool) -> None:
+    """Fill in `marked`, `row`, `line`, and the rows that the journal has and the history lacks.
+
+    With `repair` an unreadable marker is moved aside; without it nothing is changed.
+    """
+    name, root = work.candidate.name, work.candidate.root.key
+    identity = work.status.updated_at.ns, work.status.runs
+    if work.finished:
+        work.marked = _read_marker(work, repair) == (name, identity)
+    known: dict[Key, str] | None = None
+    journal_is_known = False
+    try:
+        known = history.committed(root, name)
+        seen = index.journal_signature(history, root, name)
+        journal_is_known = bool(seen) and seen == files.stat_signature(work.meta, layout.JOURNAL)
+    except HistoryError as error:
+        work.history_error = str(error)
+    work.row = known.get((work.status.updated_at.utc(), work.status.runs)) if known else None
+    # A journal that has not changed since all of it was in the history holds no identity that the
+    # history lacks; one that the history has may still be missing from a journal made anew.
+    if not (journal_is_known and (work.row is None or work.marked or not work.finished)):
+        _read_journal(work, history, limits, (identity, known))
+
+
+def _read_marker(work: Work, repair: bool) -> tuple[str, Identity] | None:
+    try:
+        found = marker.read(work.meta)
+    except Malformed as error:
+        if repair:
+            work.warnings.append(f"{error}; moved to {marker.set_aside(work.meta)}")
+        return None
+    return (found.workspace, found.identity) if found else None
+
+
+def _read_journal(work: Work, history: History, limits: Limits, wanted: tuple[Identity, dict[Key, str] | None]) -> None:
+    identity, known = wanted
+    work.journal = journal.open_journal(work.meta, limits)
+    foreign = 0
+    for found in work.journal.records():
+        if found.workspace != work.candidate.name:
+            foreign += 1
+            continue
+        if found.identity == identity and work.line is None:
+            work.line = found.committed_at
+        key = found.updated_at.utc(), found.runs
+        if known is not None and key not in known:
+            known[key] = found.committed_at
+            _recover(work, history, found)
+    if foreign:
+        work.warnings.append(f"{layout.META_JOURNAL}: {foreign} lines name another workspace; passed over")
+
+
+def _recover(work: Work, history: History, found: Record) -> None:
+    if work.history_error:
+        return
+    work.new_rows.append(rows.from_record(found, work.candidate.root.key, HOST))
+    work.recovered += 1
+    if work.weight > HELD_BYTES:
+        # Rather a transaction of its own than a journal's worth of rows in memory.
+        insert_rows([work], history)
+
+
+def insert_rows(group: list[Work], history: History) -> None:
+    """Insert the rows that a group holds, in one transaction; a failure is noted in each."""
+    new_rows = [row for work in group for row in work.new_rows]
+    if not new_rows:
+        return
+    try:
+        if not history.read_only:
+            history.insert(new_rows)
+    except HistoryError as error:
+        for work in group:
+            work.history_error = str(error)
+    for work in group:
+        work.new_rows = []

@@ -1,0 +1,115 @@
+"""One workspace on its way to a commit: what is open, what was found, what is to be written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from agentic_watch.commit.plan import Outcome, Plan, Verdict
+from agentic_watch.history.rows import Row
+from agentic_watch.workspace import files, layout, marker
+from agentic_watch.workspace.errors import Missing, WorkspaceError
+from agentic_watch.workspace.journal import Journal
+from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.marker import Marker
+from agentic_watch.workspace.place import Place
+from agentic_watch.workspace.status import Status
+
+_ROW_BYTES = 500
+
+
+@dataclass(slots=True)
+class Work:
+    """`row` and `line` are the committed_at of the history row and the journal line with this identity."""
+
+    candidate: Candidate
+    place: Place
+    status: Status
+    signature: str
+    warnings: list[str]
+    finished: bool = True
+    marked: bool = False
+    row: str | None = None
+    line: str | None = None
+    plan: Plan | None = None
+    line_bytes: bytes = b""
+    journal: Journal | None = None
+    new_rows: list[Row] = field(default_factory=list)
+    recovered: int = 0
+    error: WorkspaceError | None = None
+    history_error: str = ""
+    temporary: tuple[str, int] | None = None
+
+    @property
+    def meta(self) -> int:
+        """The descriptor of `.meta`."""
+        assert self.place.meta is not None
+        return self.place.meta
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes this holds in memory until its group is written."""
+        return len(self.line_bytes) + sum(_ROW_BYTES + len(row.report or "") for row in self.new_rows)
+
+    def write_temporary_marker(self) -> None:
+        """Write this commit's marker beside the old one; what a killed run left is removed first."""
+        assert self.plan is not None
+        new = Marker(self.candidate.name, self.status.updated_at, self.status.runs, self.plan.committed_at)
+        marker.remove_leftovers(self.meta)
+        self.temporary = marker.write_temporary(self.meta, new)
+
+    def replace_marker(self) -> None:
+        """Rename the temporary marker over the old one."""
+        assert self.temporary is not None
+        name, descriptor = self.temporary
+        files.replace(self.meta, name, layout.MARKER, layout.META_MARKER)
+        os.close(descriptor)
+        self.temporary = None
+
+    def outcome(self) -> Outcome:
+        """What became of it, once its group is written."""
+        if self.error is not None:
+            return failed(self.candidate, self.error, tuple(self.warnings))
+        doubts = self.journal.warnings if self.journal is not None else []
+        meta = self.place.meta
+        whole = meta is not None and not self.history_error and not doubts
+        return Outcome(
+            candidate=self.candidate,
+            verdict=self._verdict(),
+            status=self.status,
+            committed_at=self.plan.committed_at if self.plan is not None else "",
+            recovered_rows=0 if self.history_error else self.recovered,
+            warnings=(*self.warnings, *doubts),
+            history_error=self.history_error,
+            signature=self._signature(),
+            journal=files.stat_signature(meta, layout.JOURNAL) if meta is not None and whole else "",
+        )
+
+    def _verdict(self) -> Verdict:
+        if not self.finished:
+            return Verdict.UNFINISHED
+        assert self.plan is not None
+        return Verdict.COMMITTED if self.plan.mark else Verdict.SKIPPED
+
+    def _signature(self) -> str:
+        """The status as it was when read, the marker as it is now; "" while either cannot be trusted."""
+        if self.history_error or not self.signature:
+            return ""
+        return f"{self.signature}|{files.stat_signature(self.place.directory, layout.META_MARKER)}"
+
+    def close(self) -> None:
+        """Close everything, which releases the lock; a marker that was not reached leaves no temporary file."""
+        if self.temporary is not None:
+            name, descriptor = self.temporary
+            files.remove(self.meta, name)
+            os.close(descriptor)
+            self.temporary = None
+        if self.journal is not None:
+            self.journal.close()
+        self.place.close()
+
+
+def failed(candidate: Candidate, error: WorkspaceError, warnings: tuple[str, ...] = ()) -> Outcome:
+    """The outcome of a workspace that could not be committed."""
+    verdict = Verdict.VANISHED if isinstance(error, Missing) else Verdict.FAILED
+    return Outcome(candidate, verdict, str(error), warnings=warnings)

@@ -1,0 +1,124 @@
+"""What one value may be.
+
+A check takes the value as TOML has it and returns it as the program wants it, or raises BadValueError.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .model import GIB, KIB, MIB
+from .places import BadValueError, clean, expanded, normalised, shown
+
+Check = Callable[[Any], Any]
+
+_SIZE = re.compile(r"\s*([0-9]{1,15})\s*(B|KiB|MiB|GiB)\s*", re.IGNORECASE)
+_UNITS = {"b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
+
+
+def text(value: Any) -> str:
+    """Accept a string that is not blank and has no control characters."""
+    if not isinstance(value, str):
+        raise BadValueError(f'must be a string in quotes, not {shown(value)}; write "..."')
+    if not value.strip():
+        raise BadValueError("is empty; write a value, or leave the key out")
+    return clean(value)
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """Accept a list of strings, also an empty one."""
+    if isinstance(value, str) and value.isprintable() and len(value) < 60:
+        raise BadValueError(f'must be a list of strings; write ["{value}"]')
+    if not isinstance(value, list):
+        raise BadValueError(f'must be a list of strings, not {shown(value)}; write ["...", "..."]')
+    passed, problems = [], []
+    for index, item in enumerate(value):
+        try:
+            passed.append(text(item))
+        except BadValueError as error:
+            problems.append(f"entry {index + 1} {error}")
+    if problems:
+        raise BadValueError("; ".join(problems))
+    return tuple(passed)
+
+
+def statuses(value: Any) -> frozenset[str]:
+    """Accept a list of status names; dispatchers may have more of them than this program knows."""
+    names = frozenset(texts(value))
+    if not names:
+        raise BadValueError("is empty, so nothing would ever be committed; leave the key out for the default")
+    return names
+
+
+def choice(*options: str) -> Check:
+    """Make a check that accepts one of `options`."""
+
+    def check(value: Any) -> str:
+        if value in options:
+            return str(value)
+        raise BadValueError(f"must be one of {', '.join(options)}, not {shown(value)}" + _nearest(value, options))
+
+    return check
+
+
+def integer(low: int, high: int) -> Check:
+    """Make a check that accepts a whole number from `low` to `high`."""
+
+    def check(value: Any) -> int:
+        # In Python a bool is an int; in TOML it is not.
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise BadValueError(f"must be a whole number, not {shown(value)}; write one such as {high}")
+        if not low <= value <= high:
+            raise BadValueError(f"must be from {low} to {high}, not {shown(value)}")
+        return value
+
+    return check
+
+
+def seconds(low: float, high: float) -> Check:
+    """Make a check that accepts a time in seconds, whole or not, from `low` to `high`."""
+
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise BadValueError(f"must be a number of seconds, not {shown(value)}; write one such as {max(low, 2.0)}")
+        # Compared before it is converted, so that neither NaN nor an endless integer comes through.
+        if not low <= value <= high:
+            raise BadValueError(f"must be from {low:g} to {high:g} seconds, not {shown(value)}")
+        return float(value)
+
+    return check
+
+
+def size(value: Any) -> int:
+    """Accept a size in bytes, 1 KiB to 2 GiB: a whole number, or a string such as `8 MiB`."""
+    number = value
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value)
+        if match is None:
+            raise BadValueError(f'{shown(value)} is no size; write bytes such as {MIB}, or "512 KiB", "8 MiB", "1 GiB"')
+        number = int(match[1]) * _UNITS[match[2].lower()]
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise BadValueError(f'must be a size, not {shown(value)}; write bytes such as {MIB}, or "8 MiB"')
+    if not KIB <= number <= 2 * GIB:
+        raise BadValueError(f"must be from 1 KiB to 2 GiB, not {shown(value)}")
+    return number
+
+
+def path(environ: Mapping[str, str]) -> Check:
+    """Make a check that accepts a path that is absolute once `~` and `$VAR` are expanded."""
+
+    def check(value: Any) -> str:
+        found = expanded(text(value), environ)
+        if not os.path.isabs(found):
+            raise BadValueError(f"{shown(found)} is relative; write the whole path, such as {os.path.abspath(found)}")
+        return normalised(found)
+
+    return check
+
+
+def _nearest(value: Any, options: tuple[str, ...]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(str(value).lower(), options, 1)
+    return f"; did you mean {near[0]}?" if near else ""

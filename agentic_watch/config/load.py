@@ -1,0 +1,206 @@
+"""From flags, environment and file to one checked Config; the flags win, then the environment."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from types import MappingProxyType
+from typing import Any
+
+from . import places
+from .model import MIB, Config, ConfigError, Limits, Log, NoRootsError, Overrides, Root, effective_values
+from .places import BadValueError
+from .tables import Reading, log_keys
+
+MAX_FILE_BYTES = MIB
+
+# Where the keys of the file stand in Config; those of [limits] and [log] keep their names.
+_FIELDS = {
+    "commit.finished": "finished",
+    "commit.settle_seconds": "settle_seconds",
+    "reconcile.interval_seconds": "reconcile_seconds",
+}
+
+
+def load(overrides: Overrides, environ: Mapping[str, str]) -> Config:
+    """Return the effective configuration.
+
+    Raises ConfigError with every problem at once, NoRootsError when there is neither a file nor a root.
+    """
+    found = places.find_file(overrides, environ)
+    if found is None:
+        return _Assembly({}, None, overrides, environ).config()
+    return parse(_read(found[0]), found[0], overrides, environ)
+
+
+def parse(text: str, file: str, overrides: Overrides, environ: Mapping[str, str]) -> Config:
+    """Return the configuration that `text` gives as the content of `file`, which is not read; see `load`."""
+    import tomllib
+
+    try:
+        document = tomllib.loads(text)
+    except ValueError as error:  # Its TOMLDecodeError, and integers beyond what Python converts.
+        raise ConfigError([f"{file}: not valid TOML: {' '.join(str(error).split())}"]) from error
+    except RecursionError as error:
+        raise ConfigError([f"{file}: not valid TOML: nested too deeply"]) from error
+    return _Assembly(document, file, overrides, environ).config()
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError([f"{path}: larger than 1 MiB; this is not a configuration file"])
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}: not UTF-8 at line {line}; save the file as UTF-8"]) from error
+
+
+class _Assembly:
+    """One configuration being put together; `problems` grows, and at the end it is all or nothing."""
+
+    def __init__(
+        self, document: Mapping[str, Any], file: str | None, overrides: Overrides, environ: Mapping[str, str]
+    ) -> None:
+        self.file = file
+        self.overrides = overrides
+        self.environ = environ
+        self.reading = Reading(document, environ)
+        self.problems = [f"{file}: {problem}" for problem in self.reading.problems]
+        self.origins: dict[str, str] = {}
+
+    def config(self) -> Config:
+        values = self.reading.values
+        self.origins.update(dict.fromkeys(values, self.file or "default"))
+        roots = self._roots(self._file_roots())
+        history = self._history()
+        if history is not None:
+            self._keep_history_outside(history, roots)
+        self._log_flags()
+        if self.problems or history is None:
+            raise ConfigError(self.problems)
+        config = Config(
+            roots=roots,
+            history=history,
+            limits=Limits(**_below("limits", values)),
+            log=Log(**_below("log", values)),
+            file=self.file,
+            origins=MappingProxyType(self.origins),
+            **{field: values[key] for key, field in _FIELDS.items() if key in values},
+        )
+        for key in effective_values(config):
+            self.origins.setdefault(key, "default")
+        return config
+
+    def _file_roots(self) -> dict[str, tuple[Root, frozenset[str]]]:
+        """Return the usable roots of the file by path, each with the keys that the file gave."""
+        labelled = [(f"{self.file}: roots[{index}].path", Root(**given)) for index, given in self.reading.roots]
+        self.problems.extend(_clashes(labelled))
+        return {given["path"]: (Root(**given), frozenset(given)) for _, given in reversed(self.reading.roots)}
+
+    def _roots(self, from_file: Mapping[str, tuple[Root, frozenset[str]]]) -> tuple[Root, ...]:
+        if self.overrides.roots:
+            return self._flag_roots(from_file)
+        if self.reading.roots:
+            roots = tuple(Root(**given) for _, given in self.reading.roots)
+            for index, (_, given) in enumerate(self.reading.roots):
+                self._note_root(index, given, str(self.file))
+            return roots
+        return self._environment_root()
+
+    def _flag_roots(self, from_file: Mapping[str, tuple[Root, frozenset[str]]]) -> tuple[Root, ...]:
+        paths = (self._checked_path("--root", text) for text in self.overrides.roots)
+        # The same directory given twice is a slip of the shell that costs nothing.
+        wanted = dict.fromkeys(path for path in paths if path is not None)
+        roots = []
+        for index, path in enumerate(wanted):
+            root, given = from_file.get(path, (Root(path), frozenset[str]()))
+            self._note_root(index, given, str(self.file))
+            self.origins[f"roots[{index}].path"] = "--root"
+            roots.append(root)
+        self.problems.extend(_clashes([("--root", root) for root in roots]))
+        return tuple(roots)
+
+    def _environment_root(self) -> tuple[Root, ...]:
+        base = self.environ.get("CORE_WORKSPACE")
+        if base:
+            path = self._checked_path("$CORE_WORKSPACE", base.replace("$", "$$"), "workspace")
+            self.origins["roots[0].path"] = "$CORE_WORKSPACE"
+            return () if path is None else (Root(path),)
+        if self.file is None:
+            raise NoRootsError
+        if not any(problem.startswith(f"{self.file}: roots") for problem in self.problems):
+            self.problems.append(f"{self.file}: roots: missing; add [[roots]] with a path, or give --root DIR")
+        return ()
+
+    def _note_root(self, index: int, given: Iterable[str], origin: str) -> None:
+        self.origins.update({f"roots[{index}].{key}": origin for key in given})
+
+    def _history(self) -> str | None:
+        if self.overrides.history is not None:
+            self.origins["history.path"] = "--history"
+            return self._checked_path("--history", self.overrides.history)
+        path: str | None = self.reading.values.get("history.path")
+        if path is None:
+            try:
+                path, self.origins["history.path"] = places.history_default(self.environ, self.file)
+            except ConfigError as error:
+                self.problems.extend(error.problems)
+        return path
+
+    def _keep_history_outside(self, history: str, roots: Sequence[Root]) -> None:
+        label = f"{self.file}: history.path" if self.origins["history.path"] == self.file else "history.path"
+        for root in roots:
+            if _lies_in(_names_of(history), _names_of(root.path)):
+                # An agent that can write the history can forge what it vouches for.
+                self.problems.append(f"{label}: {history} lies in the root {root.path}; choose a place outside")
+
+    def _log_flags(self) -> None:
+        flags = {"level": self.overrides.log_level, "format": self.overrides.log_format}
+        for key, check in log_keys().items():
+            if flags[key] is None:
+                continue
+            try:
+                self.reading.values[f"log.{key}"] = check(flags[key])
+                self.origins[f"log.{key}"] = f"--log-{key}"
+            except BadValueError as error:
+                self.problems.append(f"--log-{key}: {error}")
+
+    def _checked_path(self, label: str, text: str, *below: str) -> str | None:
+        try:
+            return os.path.join(places.absolute(text, self.environ), *below)
+        except BadValueError as error:
+            self.problems.append(f"{label}: {error}")
+            return None
+
+
+def _clashes(labelled: Sequence[tuple[str, Root]]) -> Iterator[str]:
+    """Say for each two roots why they cannot stand side by side; the label is that of the path."""
+    named = [(label, root, _names_of(root.path)) for label, root in labelled]
+    for (_, one, names), (label, other, other_names) in combinations(named, 2):
+        if one.path == other.path:
+            yield f"{label}: {other.path} is a root already; remove one of the two"
+        elif _lies_in(other_names, names):
+            yield f"{label}: {other.path} lies in the root {one.path}; keep only the outer one"
+        elif _lies_in(names, other_names):
+            yield f"{label}: {other.path} holds the root {one.path}; keep only the outer one"
+        elif one.key == other.key:
+            where = label.removesuffix("path") + "name" if label.endswith(".path") else label
+            yield f"{where}: {other.key!r} stands for {one.path} already; choose another name"
+
+
+def _names_of(path: str) -> tuple[str, str]:
+    # By its text, and by where symlinks lead today: a directory under two names would be committed twice.
+    return path, os.path.realpath(path)
+
+
+def _lies_in(inner: tuple[str, str], outer: tuple[str, str]) -> bool:
+    return any(a == b or a.startswith(b.rstrip("/") + "/") for a, b in zip(inner, outer, strict=True))
+
+
+def _below(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{table}.")}

@@ -1,0 +1,131 @@
+"""The configuration as values: what every other room is handed, and the errors a bad one raises."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+Layout = Literal["auto", "meta", "root"]
+WatchMode = Literal["auto", "inotify", "poll"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "text", "json"]
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+FINISHED: frozenset[str] = frozenset({"completed", "merged", "ready-for-review", "failed", "blocked", "rejected"})
+KNOWN_STATUSES: frozenset[str] = FINISHED | {"queued", "running"}
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """One directory below which workspaces are looked for.
+
+    `path` is absolute, expanded and normalised; its symlinks are not resolved and it need not exist yet.
+    `max_depth` counts directories below the root, 1 to 32. `ignore` holds globs of directories never entered.
+    """
+
+    path: str
+    name: str | None = None
+    layout: Layout = "auto"
+    max_depth: int = 6
+    ignore: tuple[str, ...] = ()
+    watch: WatchMode = "auto"
+
+    @property
+    def key(self) -> str:
+        """What the history stores: the name when there is one (a named root can move), else the path."""
+        return self.path if self.name is None else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The largest file of each kind that is read from a workspace, in bytes."""
+
+    status_bytes: int = MIB
+    report_bytes: int = 8 * MIB
+    journal_bytes: int = 256 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """How much is logged, and in which form; `auto` is for the logging room to decide."""
+
+    level: LogLevel = "info"
+    format: LogFormat = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The effective configuration; equal when its values are, wherever they came from.
+
+    `history` is the absolute path of the SQLite file, `settle_seconds` and `reconcile_seconds` are seconds,
+    `file` is the configuration file read (None when none was). `origins` maps a key path such as
+    `roots[0].layout` to where its value came from: `default`, the file's path, `--root`, `$CORE_WORKSPACE`...
+    """
+
+    roots: tuple[Root, ...]
+    history: str
+    finished: frozenset[str] = FINISHED
+    settle_seconds: float = 2.0
+    reconcile_seconds: float = 300.0
+    limits: Limits = Limits()
+    log: Log = Log()
+    file: str | None = None
+    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line said; None and () mean that it said nothing."""
+
+    config: str | None = None
+    roots: tuple[str, ...] = ()
+    history: str | None = None
+    log_format: str | None = None
+    log_level: str | None = None
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used (exit status 78); `problems` has one line for each reason."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class NoRootsError(Exception):
+    """There is neither a configuration file nor a root (exit status 2); the text shows the two ways out."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "nothing to watch: no configuration file, no --root, no $CORE_WORKSPACE\n"
+            "  agentic-watch --root DIR              watch DIR, without a file\n"
+            "  agentic-watch config init --root DIR  write a configuration file that watches DIR"
+        )
+
+
+def to_document(config: Config) -> dict[str, Any]:
+    """Return the effective values in the shape of the file, plain enough for JSON and TOML (no None)."""
+    return {
+        "roots": [_root_table(root) for root in config.roots],
+        "commit": {"finished": sorted(config.finished), "settle_seconds": config.settle_seconds},
+        "history": {"path": config.history},
+        "reconcile": {"interval_seconds": config.reconcile_seconds},
+        "limits": asdict(config.limits),
+        "log": asdict(config.log),
+    }
+
+
+def effective_values(config: Config) -> dict[str, Any]:
+    """Return the values of `to_document` by key path, as `origins` names them."""
+    document = to_document(config)
+    roots = enumerate(document.pop("roots"))
+    values = {f"roots[{index}].{key}": value for index, root in roots for key, value in root.items()}
+    return values | {f"{table}.{key}": value for table, keys in document.items() for key, value in keys.items()}
+
+
+def _root_table(root: Root) -> dict[str, Any]:
+    table = asdict(root) | {"ignore": list(root.ignore)}
+    return {key: value for key, value in table.items() if value is not None}

@@ -1,0 +1,131 @@
+"""What the file may say: each table and key with its check, and the walk that finds all that is wrong.
+
+A later key is one line in `tables` (and, when it is a new table, one line more).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import checks
+from .checks import Check
+from .places import BadValueError, shown
+
+DAY = 86400.0
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def tables(environ: Mapping[str, str]) -> dict[str, dict[str, Check]]:
+    """Return the check of each key, by table; a table in a table has a dotted name."""
+    return {
+        "commit": {"finished": checks.statuses, "settle_seconds": checks.seconds(0, DAY)},
+        "history": {"path": checks.path(environ)},
+        "reconcile": {"interval_seconds": checks.seconds(1, 7 * DAY)},
+        "limits": {"status_bytes": checks.size, "report_bytes": checks.size, "journal_bytes": checks.size},
+        "log": log_keys(),
+    }
+
+
+def log_keys() -> dict[str, Check]:
+    """Return the check of each key of [log], which flags go through as well."""
+    return {
+        "level": checks.choice("debug", "info", "warning", "error"),
+        "format": checks.choice("auto", "text", "json"),
+    }
+
+
+def root_keys(environ: Mapping[str, str]) -> dict[str, Check]:
+    """Return the check of each key of a [[roots]] entry."""
+    return {
+        "path": checks.path(environ),
+        "name": checks.text,
+        "layout": checks.choice("auto", "meta", "root"),
+        "max_depth": checks.integer(1, 32),
+        "ignore": checks.texts,
+        "watch": checks.choice("auto", "inotify", "poll"),
+    }
+
+
+class Reading:
+    """One pass over a parsed file: the values that passed, and a line for each thing that did not.
+
+    `values` maps a key path such as `commit.settle_seconds` to its value; `roots` has, for each usable
+    [[roots]] entry, its index in the file and its values; `problems` are `key path: what is wrong`.
+    """
+
+    def __init__(self, document: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+        self.values: dict[str, Any] = {}
+        self.roots: list[tuple[int, dict[str, Any]]] = []
+        self.problems: list[str] = []
+        self._tables = tables(environ)
+        self._root_keys = root_keys(environ)
+        self._read_table("", document)
+
+    def _read_table(self, prefix: str, table: Mapping[str, Any]) -> None:
+        keys = self._tables.get(prefix, {})
+        for name, value in table.items():
+            path = f"{prefix}.{_key(name)}" if prefix else _key(name)
+            if path == "roots":
+                self._read_roots(value)
+            elif name in keys:
+                self._read_value(path, keys[name], value, self.values)
+            elif any(known == path or known.startswith(path + ".") for known in self._tables):
+                self._read_subtable(path, value)
+            else:
+                self.problems.append(f"{path}: unknown key{self._suggestion(prefix, name)}")
+
+    def _read_subtable(self, path: str, value: Any) -> None:
+        if isinstance(value, dict):
+            self._read_table(path, value)
+        else:
+            self.problems.append(f"{path}: must be a table; write [{path}]")
+
+    def _read_roots(self, value: Any) -> None:
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+            self.problems.append("roots: must be a list of tables; write [[roots]] above each path")
+            return
+        for index, entry in enumerate(value):
+            self._read_root(index, entry)
+
+    def _read_root(self, index: int, entry: Mapping[str, Any]) -> None:
+        passed: dict[str, Any] = {}
+        for name, value in entry.items():
+            path = f"roots[{index}].{_key(name)}"
+            if name in self._root_keys:
+                self._read_value(path, self._root_keys[name], value, passed, name)
+            else:
+                near = _nearest(name, self._root_keys)
+                self.problems.append(f"{path}: unknown key" + (f"; did you mean {near}?" if near else ""))
+        if "path" not in entry:
+            self.problems.append(f'roots[{index}].path: missing; write path = "/the/directory"')
+        if "path" in passed:
+            self.roots.append((index, passed))
+
+    def _read_value(self, path: str, check: Check, value: Any, into: dict[str, Any], name: str | None = None) -> None:
+        try:
+            into[name or path] = check(value)
+        except BadValueError as error:
+            self.problems.append(f"{path}: {error}")
+
+    def _suggestion(self, prefix: str, name: str) -> str:
+        tops = {known.split(".")[0] for known in self._tables} | {"roots"}
+        siblings = self._tables.get(prefix, {}).keys() or tops
+        near = _nearest(name, siblings)
+        if near is None:
+            # A key under the wrong heading is the usual mistake with TOML.
+            everywhere = [(table, key) for table, keys in self._tables.items() for key in keys]
+            elsewhere = _nearest(name, [key for _, key in everywhere])
+            near = next((f"[{table}] {key}" for table, key in everywhere if key == elsewhere), None)
+        return f"; did you mean {near}?" if near else f"; known here: {', '.join(sorted(siblings))}"
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else shown(name)
+
+
+def _nearest(name: str, options: Iterable[str]) -> str | None:
+    import difflib
+
+    near = difflib.get_close_matches(name.lower(), list(options), 1)
+    return near[0] if near else None

@@ -1,0 +1,130 @@
+"""From a record to the history's rows: the derived columns are made here, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from agentic_watch.workspace.jsontext import dump
+from agentic_watch.workspace.record import Record
+
+HISTORY_COLUMNS = [
+    "root",
+    "workspace",
+    "repo",
+    "org",
+    "task",
+    "agent",
+    "model",
+    "branch",
+    "status",
+    "question",
+    "issue",
+    "runs",
+    "process_id",
+    "pr_url",
+    "started_at",
+    "updated_at",
+    "committed_at",
+    "started_utc",
+    "updated_utc",
+    "duration_ms",
+    "passed",
+    "build_passed",
+    "test_passed",
+    "lint_passed",
+    "files_changed",
+    "insertions",
+    "deletions",
+    "findings_count",
+    "report",
+    "host",
+]
+FINDING_COLUMNS = ["tool", "severity", "category", "file", "line", "column", "code", "rule_id", "title", "message"]
+
+_INT64 = range(-(2**63), 2**63)
+_NUMBERS = frozenset({"line", "column"})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A `dispatch_history` row (values in HISTORY_COLUMNS' order) and its findings, ready to insert."""
+
+    values: tuple[Any, ...]
+    findings: tuple[tuple[Any, ...], ...]
+
+    @property
+    def report(self) -> str | None:
+        """The report's JSON text."""
+        text: str | None = self.values[-2]
+        return text
+
+    @property
+    def search_text(self) -> tuple[str, str, str | None]:
+        """What the full-text index gets: task, question, finding messages."""
+        messages = [finding[-1] for finding in self.findings if finding[-1] is not None]
+        return self.values[4], self.values[9], "\n".join(messages) if messages else None
+
+
+def from_record(record: Record, root: str, host: str) -> Row:
+    """Make the row of one commit; `root` is the root's key (its name, else its path)."""
+    report = record.report
+    changes = record.changes
+    values = (
+        root,
+        record.workspace,
+        record.repo,
+        record.org,
+        record.task,
+        record.agent,
+        record.agent.partition(":")[2],
+        record.branch,
+        record.status,
+        record.question,
+        record.issue,
+        record.runs,
+        record.process_id,
+        record.pr_url,
+        record.started_at.text,
+        record.updated_at.text,
+        record.committed_at,
+        None if record.started_at.is_zero else record.started_at.utc(),
+        record.updated_at.utc(),
+        _duration_ms(record),
+        *(_flag(report.get(key)) for key in ("passed", "build_passed", "test_passed", "lint_passed")),
+        *(_whole(changes.get(key)) for key in ("files_changed", "insertions", "deletions")),
+        len(record.findings),
+        dump(report) if report else None,
+        host,
+    )
+    return Row(values, tuple(_finding(item) for item in record.findings))
+
+
+def _duration_ms(record: Record) -> int | None:
+    if record.started_at.is_zero:
+        return None
+    duration = (record.updated_at.ns - record.started_at.ns) // 1_000_000
+    return duration if duration >= 0 else None
+
+
+def _flag(value: Any) -> int | None:
+    return int(value) if isinstance(value, bool) else None
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value in _INT64:
+        return value
+    return None
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, (bool, int, float)) else None
+
+
+def _finding(item: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(_whole(item.get(key)) if key in _NUMBERS else _text(item.get(key)) for key in FINDING_COLUMNS)

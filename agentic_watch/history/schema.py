@@ -1,0 +1,189 @@
+"""The history's tables and their migrations. The only import of sqlite_utils, made late: it costs 0.15 s."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from agentic_watch.history.errors import HistoryTooNew
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database, Migrations
+
+VERSION = 1
+"""`PRAGMA user_version` of a history that this program writes."""
+
+_DISPATCH_HISTORY = """
+CREATE TABLE dispatch_history (
+    id INTEGER PRIMARY KEY,
+    root TEXT NOT NULL,
+    workspace TEXT NOT NULL,
+    repo TEXT NOT NULL,
+    org TEXT NOT NULL,
+    task TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    model TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    status TEXT NOT NULL,
+    question TEXT NOT NULL,
+    issue INTEGER NOT NULL,
+    runs INTEGER NOT NULL,
+    process_id TEXT NOT NULL,
+    pr_url TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    committed_at TEXT NOT NULL,
+    started_utc TEXT,
+    updated_utc TEXT NOT NULL,
+    duration_ms INTEGER,
+    passed INTEGER,
+    build_passed INTEGER,
+    test_passed INTEGER,
+    lint_passed INTEGER,
+    files_changed INTEGER,
+    insertions INTEGER,
+    deletions INTEGER,
+    findings_count INTEGER NOT NULL,
+    report TEXT,
+    host TEXT NOT NULL,
+    UNIQUE (root, workspace, updated_utc, runs)
+) STRICT"""
+
+_FINDINGS = """
+CREATE TABLE findings (
+    id INTEGER PRIMARY KEY,
+    dispatch_id INTEGER NOT NULL REFERENCES dispatch_history (id) ON DELETE CASCADE,
+    tool TEXT,
+    severity TEXT,
+    category TEXT,
+    file TEXT,
+    line INTEGER,
+    "column" INTEGER,
+    code TEXT,
+    rule_id TEXT,
+    title TEXT,
+    message TEXT
+) STRICT"""
+
+# What is on disk now. `signature` (status files and marker) spares a rescan the reading of what has not
+# changed; `journal` is the journal's signature when every line of it was in the history.
+_WORKSPACES = """
+CREATE TABLE workspaces (
+    root TEXT NOT NULL,
+    workspace TEXT NOT NULL,
+    status TEXT,
+    agent TEXT,
+    pid INTEGER,
+    updated_at TEXT,
+    runs INTEGER,
+    committed INTEGER NOT NULL DEFAULT 0,
+    fail_count INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at REAL,
+    last_error TEXT,
+    ghost INTEGER NOT NULL DEFAULT 0,
+    seen_at TEXT,
+    question TEXT,
+    repo TEXT,
+    signature TEXT,
+    journal TEXT,
+    PRIMARY KEY (root, workspace)
+) STRICT, WITHOUT ROWID"""
+
+_DELIVERIES = """
+CREATE TABLE deliveries (
+    target TEXT NOT NULL,
+    dispatch_id INTEGER NOT NULL REFERENCES dispatch_history (id) ON DELETE CASCADE,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at REAL,
+    last_error TEXT,
+    delivered_at TEXT,
+    PRIMARY KEY (target, dispatch_id)
+) STRICT, WITHOUT ROWID"""
+
+_DISPATCHES = """
+CREATE VIEW dispatches AS
+SELECT * FROM dispatch_history AS this
+WHERE NOT EXISTS (
+    SELECT 1 FROM dispatch_history AS newer
+    WHERE newer.root = this.root AND newer.workspace = this.workspace AND newer.runs = this.runs
+      AND newer.started_utc IS this.started_utc AND newer.updated_utc > this.updated_utc
+)"""
+
+# The text lives in the tables; the index asks this view for it (FTS5 "external content").
+_SEARCH_TEXT = """
+CREATE VIEW dispatch_text AS
+SELECT id, task, question,
+       (SELECT group_concat(message, char(10)) FROM findings WHERE dispatch_id = dispatch_history.id) AS findings
+FROM dispatch_history"""
+
+_SEARCH = """
+CREATE VIRTUAL TABLE dispatch_search USING fts5 (
+    task, question, findings, content = 'dispatch_text', content_rowid = 'id'
+)"""
+
+_INDEXES = (
+    "CREATE INDEX dispatch_history_updated ON dispatch_history (updated_utc)",
+    "CREATE INDEX findings_dispatch ON findings (dispatch_id)",
+)
+
+
+def _migrations() -> Migrations:
+    from sqlite_utils import Migrations
+
+    migrations = Migrations("agentic_watch")
+
+    @migrations()
+    def create_history(db: Database) -> None:
+        tables = (_DISPATCH_HISTORY, _FINDINGS, _WORKSPACES, _DELIVERIES)
+        for statement in (*tables, _DISPATCHES, _SEARCH_TEXT, _SEARCH, *_INDEXES):
+            db.execute(statement)
+        db.execute("PRAGMA user_version = 1")
+
+    return migrations
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """The schema version of an open history; 0 is an empty file."""
+    number: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return number
+
+
+def refuse_newer(connection: sqlite3.Connection, path: str) -> int:
+    """The schema version. Raises HistoryTooNew before anything is changed."""
+    found = version(connection)
+    if found > VERSION:
+        raise HistoryTooNew(
+            f"{path}: has schema version {found}, this program knows {VERSION}; upgrade agentic-watch, "
+            "or name another file with --history"
+        )
+    return found
+
+
+def upgrade(connection: sqlite3.Connection, path: str, backup_name: str) -> None:
+    """Bring an open history to this program's schema; an older one is first copied to `backup_name`."""
+    found = refuse_newer(connection, path)
+    if found == VERSION:
+        return
+    from sqlite_utils import Database
+
+    if found:
+        with contextlib.closing(sqlite3.connect(backup_name)) as copy:
+            connection.backup(copy)
+    database = Database(connection, execute_plugins=False)  # the user's plugins have no business in a daemon
+    database.enable_wal()
+    _migrations().apply(database)
+
+
+def open_read_only(path: str) -> sqlite3.Connection:
+    """Open a history to query it, beside a writer or without one. Raises sqlite3.Error or HistoryTooNew."""
+    uri = f"file:{quote(path)}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    try:
+        if refuse_newer(connection, path) != VERSION:
+            raise sqlite3.OperationalError("is not a history of this program yet")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,207 @@
+"""The writing end of the history: one connection, one thread, one transaction a group.
+
+A history that is gone, corrupt or locked never stops a commit: every method raises HistoryError, the
+caller goes on with journal and marker, and the rows come later from the journals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentic_watch.history import schema
+from agentic_watch.history.errors import HistoryError
+from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS, Row
+
+_PATIENCE_MS = 5_000
+_PATIENCE_WHEN_FAILING_MS = 200
+_CORRUPT = ("file is not a database", "database disk image is malformed", "file is encrypted")
+
+_INSERT = (
+    f"INSERT INTO dispatch_history ({', '.join(HISTORY_COLUMNS)}) VALUES ({', '.join('?' * len(HISTORY_COLUMNS))}) "
+    "ON CONFLICT (root, workspace, updated_utc, runs) DO NOTHING"
+)
+_INSERT_FINDING = (
+    "INSERT INTO findings (dispatch_id, " + ", ".join(f'"{name}"' for name in FINDING_COLUMNS) + ") "
+    f"VALUES ({', '.join('?' * (len(FINDING_COLUMNS) + 1))})"
+)
+_INSERT_SEARCH = "INSERT INTO dispatch_search (rowid, task, question, findings) VALUES (?, ?, ?, ?)"
+
+Key = tuple[str, int]
+"""(`updated_utc`, `runs`): a row's identity within its workspace."""
+
+
+@dataclass(slots=True)
+class History:
+    """The history file `path`, opened when first needed and opened again when it was replaced or failed.
+
+    `notices` collects, for the caller to log and clear, what an operator must know: a file set aside, a backup.
+    """
+
+    path: str
+    read_only: bool = False
+    notices: list[str] = field(default_factory=list)
+    _connection: sqlite3.Connection | None = None
+    _inode: tuple[int, int] | None = None
+    _failing: bool = False
+
+    def open(self) -> None:
+        """Open and upgrade the file. Raises HistoryTooNew, or HistoryError when it cannot be used now."""
+        with self._guarded():
+            pass
+
+    def committed(self, root: str, workspace: str) -> dict[Key, str]:
+        """All commits of a workspace that the history holds: identity → committed_at."""
+        sql = "SELECT updated_utc, runs, committed_at FROM dispatch_history WHERE root = ? AND workspace = ?"
+        with self._guarded() as connection:
+            return {(utc, runs): at for utc, runs, at in connection.execute(sql, (root, workspace))}
+
+    def insert(self, rows: Iterable[Row]) -> int:
+        """Insert rows in one transaction; gives how many were new. A row that is there changes nothing."""
+        with self.transaction() as connection:
+            return sum(_insert(connection, row) for row in rows)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[sqlite3.Connection]:
+        """A good connection; a corrupt file is set aside, any other failure becomes HistoryError."""
+        try:
+            yield self._ready()
+        except sqlite3.DatabaseError as error:
+            corrupt = any(text in str(error) for text in _CORRUPT)
+            self.close()
+            self._failing = True
+            if corrupt and not self.read_only:
+                self._set_aside(str(error))
+            raise HistoryError(f"{self.path}: {error}") from error
+        except OSError as error:
+            self.close()
+            self._failing = True
+            raise HistoryError(f"{self.path}: {error.strerror}") from error
+        self._failing = False
+
+    def _ready(self) -> sqlite3.Connection:
+        if self._connection is not None and self._inode == _inode(self.path):
+            return self._connection
+        if self._connection is not None:
+            self.notices.append(f"{self.path}: was replaced or removed; opened anew")
+        self.close()
+        if self.read_only:
+            connection = schema.open_read_only(self.path)
+        else:
+            directory = os.path.dirname(self.path)
+            os.makedirs(directory, exist_ok=True)
+            with _directory_lock(directory):
+                connection = self._connect()
+        self._connection, self._inode = connection, _inode(self.path)
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            patience = _PATIENCE_WHEN_FAILING_MS if self._failing else _PATIENCE_MS
+            connection.execute(f"PRAGMA busy_timeout = {patience}")
+            found = schema.refuse_newer(connection, self.path)
+            if found != schema.VERSION:
+                schema.upgrade(connection, self.path, f"{self.path}.backup-v{found}-{_stamp()}")
+            # FULL: the row must survive a power cut before the marker vouches for it.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_aside(self, cause: str) -> None:
+        """Move a corrupt history out of the way, with its log; the journals will fill a new one."""
+        with _directory_lock(os.path.dirname(self.path)):
+            if not _is_corrupt(self.path):
+                return
+            aside = f"{self.path}.corrupt-{_stamp()}"
+            for suffix in ("-wal", "-shm", ""):
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(self.path + suffix, aside + suffix)
+        self.notices.append(f"{self.path}: {cause}; moved to {aside}. A new history is being rebuilt from the journals")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside BEGIN IMMEDIATE … COMMIT."""
+        with self._guarded() as connection, _transaction(connection):
+            yield connection
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection to read from."""
+        with self._guarded() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    # IMMEDIATE: the write lock is taken, or waited for, before anything is read.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _insert(connection: sqlite3.Connection, row: Row) -> int:
+    cursor = connection.execute(_INSERT, row.values)
+    if not cursor.rowcount:
+        return 0
+    number: Any = cursor.lastrowid
+    connection.executemany(_INSERT_FINDING, ((number, *finding) for finding in row.findings))
+    connection.execute(_INSERT_SEARCH, (number, *row.search_text))
+    return 1
+
+
+@contextlib.contextmanager
+def _directory_lock(directory: str) -> Iterator[None]:
+    """One process at a time makes, upgrades or sets aside a history. Closing the descriptor unlocks."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_corrupt(path: str) -> bool:
+    """Whether the file as it is now is corrupt: another process may have replaced it already."""
+    if not os.path.exists(path):
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok")
+    except sqlite3.OperationalError:
+        return False
+    except sqlite3.DatabaseError:
+        return True
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return info.st_dev, info.st_ino
+
+
+def _stamp() -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

@@ -1,0 +1,138 @@
+"""What stands of each workspace, and when a failing one is due again: the index, kept while work goes on.
+
+Rows are written some at a time: one that is lost costs a second look at its workspace, nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from agentic_watch.commit import Outcome, Verdict
+from agentic_watch.history import index
+from agentic_watch.history.errors import HistoryError
+from agentic_watch.history.index import Known, State
+from agentic_watch.history.store import History
+from agentic_watch.workspace import instant, layout
+
+_FLUSH_AT = 512
+_LONGEST_ERROR = 500
+
+Key = tuple[str, str]
+"""(root's key, workspace's name)."""
+
+
+class Ledger:
+    """Collects states and writes them to the history's `workspaces` table.
+
+    `failing` holds, for each failing workspace, its failures in a row and the time of the next attempt
+    (seconds since the epoch).
+    """
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._changed: dict[Key, State] = {}
+        self._gone: set[Key] = set()
+        self.failing: dict[Key, tuple[int, float]] = {}
+
+    def known(self, root: str, finished: frozenset[str]) -> Known:
+        """The index of one root; an empty one when the history cannot tell."""
+        self.flush()
+        try:
+            found = index.known(self._history, root, finished)
+        except HistoryError:
+            return Known()
+        for name, failure in found.failing.items():
+            self.failing.setdefault((root, name), failure)
+        return found
+
+    def note(self, outcome: Outcome, now: float) -> float | None:
+        """Take down what became of a workspace; gives the time of the next attempt when it failed."""
+        key = outcome.candidate.root.key, outcome.candidate.name
+        if outcome.verdict is Verdict.VANISHED:
+            self.forget([key])
+            return None
+        if outcome.verdict is Verdict.BUSY:
+            return None
+        if outcome.verdict is not Verdict.FAILED:
+            self.failing.pop(key, None)
+            self._keep(key, _state(outcome, now))
+            return None
+        count = self.failing.get(key, (0, 0.0))[0] + 1
+        due = now + index.backoff(count)
+        self.failing[key] = count, due
+        # A name that is no text cannot be a row; its failures are counted while the process lives.
+        if not layout.name_problem(outcome.candidate.name):
+            self._keep(key, _failure(outcome, count, due, now))
+        return due
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Drop vanished workspaces."""
+        for key in keys:
+            self.failing.pop(key, None)
+            self._changed.pop(key, None)
+            self._gone.add(key)
+
+    def _keep(self, key: Key, state: State) -> None:
+        self._changed[key] = state
+        self._gone.discard(key)
+        if len(self._changed) >= _FLUSH_AT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected. When the history cannot take it, it is kept, up to a bound, for later."""
+        if not self._changed and not self._gone:
+            return
+        try:
+            index.remember(self._history, self._changed.values(), self._gone)
+        except HistoryError:
+            if len(self._changed) + len(self._gone) < 8 * _FLUSH_AT:
+                return
+        self._changed.clear()
+        self._gone.clear()
+
+
+def is_ghost(status: str, pid: int) -> bool:
+    """Whether a dispatch says it is running while its process is gone (kill(2) with signal 0)."""
+    if status != "running" or not 0 < pid < 2**31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _state(outcome: Outcome, now: float) -> State:
+    status = outcome.status
+    assert status is not None
+    return State(
+        root=outcome.candidate.root.key,
+        workspace=outcome.candidate.name,
+        status=status.status,
+        agent=status.agent,
+        repo=status.repo,
+        question=status.question,
+        pid=status.pid,
+        updated_at=status.updated_at.text,
+        runs=status.runs,
+        committed=int(outcome.verdict is not Verdict.UNFINISHED and not outcome.history_error),
+        ghost=int(is_ghost(status.status, status.pid)),
+        seen_at=instant.now_text(now),
+        signature=outcome.signature,
+        journal=outcome.journal,
+    )
+
+
+def _failure(outcome: Outcome, count: int, due: float, now: float) -> State:
+    return State(
+        root=outcome.candidate.root.key,
+        workspace=outcome.candidate.name,
+        fail_count=count,
+        next_attempt_at=due,
+        last_error=outcome.cause[:_LONGEST_ERROR],
+        seen_at=instant.now_text(now),
+        signature=outcome.candidate.signature,
+    )

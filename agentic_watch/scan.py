@@ -1,0 +1,98 @@
+"""What is there? Finds workspaces below a root, by descriptor, without reading a file.
+
+An unchanged workspace costs three stats: its two possible status files and its marker.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agentic_watch.config import Root
+from agentic_watch.workspace import files, layout
+from agentic_watch.workspace.errors import Missing, WorkspaceError
+from agentic_watch.workspace.layout import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A directory that could not be looked into: `name` is its path below the root."""
+
+    root: Root
+    name: str
+    cause: str
+
+
+class RootUnavailable(Exception):
+    """The root cannot be opened: not there (yet), not mounted, or not permitted."""
+
+    def __init__(self, root: Root, cause: str) -> None:
+        super().__init__(f"{root.path}: {cause}")
+        self.root = root
+        self.cause = cause
+
+
+def scan(root: Root) -> Iterator[Candidate | Trouble]:
+    """Every workspace below a root, in the order of the directories. Raises RootUnavailable."""
+    try:
+        top = files.open_root(root.path)
+    except OSError as error:
+        raise RootUnavailable(root, error.strerror or "cannot be opened") from error
+    try:
+        yield from inside(root, top, "", beside_workspace_files=False)
+    finally:
+        os.close(top)
+
+
+def inside(root: Root, directory: int, name: str, *, beside_workspace_files: bool) -> Iterator[Candidate | Trouble]:
+    """Every workspace below the open directory `name` ("" is the root), which is none itself."""
+    prefix = f"{name}/" if name else ""
+    depth = prefix.count("/") + 1
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    inner = prefix + entry.name
+                    if layout.may_enter(root, inner, depth, beside_workspace_files):
+                        yield from look(root, directory, entry.name, inner)
+    except OSError as error:
+        yield Trouble(root, name, f"cannot be listed: {error.strerror}")
+
+
+def look(root: Root, parent: int, base: str, name: str) -> Iterator[Candidate | Trouble]:
+    """The directory `base` of the open directory `parent`: a workspace, or those below it."""
+    depth = name.count("/") + 1
+    try:
+        signature = sight(root, parent, f"{base}/", depth)
+        if signature is not None:
+            yield Candidate(root, name, signature)
+            return
+        if depth >= root.max_depth:
+            return
+        directory = files.open_directory(parent, base, name)
+    except Missing:
+        return
+    except WorkspaceError as error:
+        yield Trouble(root, name, error.cause)
+        return
+    except OSError as error:
+        yield Trouble(root, name, f"cannot be looked into: {error.strerror}")
+        return
+    try:
+        beside = layout.exists(directory, layout.META) or layout.exists(directory, layout.STATUS)
+        yield from inside(root, directory, name, beside_workspace_files=beside)
+    finally:
+        os.close(directory)
+
+
+def sight(root: Root, directory: int, prefix: str, depth: int) -> str | None:
+    """The signature `.meta/status.json|status.json|commit.json` of a workspace, None when it is none.
+
+    `prefix` is "" or ends in `/`. Raises OSError when the directory cannot be looked into.
+    """
+    found = layout.status_files(directory, prefix, root, depth)
+    if found is None:
+        return None
+    stats = "|".join(files.signature(info) if info is not None else "" for info in found)
+    return f"{stats}|{files.stat_signature(directory, prefix + layout.META_MARKER)}"

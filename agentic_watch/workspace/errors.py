@@ -1,0 +1,53 @@
+"""The errors of a workspace: each names the file and the cause, fit for one log line."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+class WorkspaceError(Exception):
+    """Something in a workspace could not be used.
+
+    `file` is the path inside the workspace (`.meta/status.json`), `cause` says why in a few words.
+    `passing` tells whether waiting alone may heal it (an I/O error, a held lease): such a failure
+    must never be taken for an absent or malformed file.
+    """
+
+    def __init__(self, file: str, cause: str, *, passing: bool = False) -> None:
+        super().__init__(f"{file}: {cause}")
+        self.file = file
+        self.cause = cause
+        self.passing = passing
+
+
+class Missing(WorkspaceError):
+    """The file or directory is not there."""
+
+
+class Malformed(WorkspaceError):
+    """The content, the type or the size of the file is wrong: reading it again would not help."""
+
+
+# What open(2) says when a planted object stands where a plain file or directory should be.
+_PLANTED = {
+    errno.ELOOP: "is a symbolic link",
+    errno.ENXIO: "is a FIFO or a socket",
+    errno.EISDIR: "is a directory",
+    errno.ENODEV: "is a device",
+}
+_PASSING = {
+    errno.EWOULDBLOCK: "is leased to another process",
+}
+
+
+def from_os_error(file: str, error: OSError) -> WorkspaceError:
+    """Translate an error of open, read or stat into the words of this package."""
+    number = error.errno or 0
+    if number in (errno.ENOENT, errno.ESTALE):
+        return Missing(file, "is not there")
+    if number in _PLANTED:
+        return Malformed(file, _PLANTED[number])
+    if number == errno.ENOTDIR:
+        return Malformed(file, "is not a directory")
+    return WorkspaceError(file, _PASSING.get(number, os.strerror(number)), passing=True)

@@ -1,0 +1,265 @@
+"""The one place that opens a path inside a workspace, and that makes bytes durable.
+
+An agent may have planted anything there and may change it while we look. So no path of more than
+one component is ever opened: directories are walked by descriptor, nothing is followed, no open or
+read can block, and what was opened is judged by its descriptor, never by its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agentic_watch.workspace.errors import Malformed, WorkspaceError, from_os_error
+
+# O_NONBLOCK: a FIFO opens at once, and a file lease held by an agent gives EWOULDBLOCK instead of
+# blocking the open for /proc/sys/fs/lease-break-time (45 s). See open(2), fcntl(2) "Leases".
+_GUARDED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _GUARDED
+_CHUNK = 1 << 20
+_TICK_NS = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of a file and the signature it had when they were read, "" when it was changed so lately that
+    the same signature could yet hide another change (the kernel's file clock ticks every 1 to 10 ms)."""
+
+    data: bytes
+    signature: str
+
+
+def signature(info: os.stat_result) -> str:
+    """Inode, mtime, ctime and size as text: equal signatures mean an unchanged file.
+
+    ctime is what makes it trustworthy: an agent can set mtime with utime(2), ctime it cannot.
+    """
+    return f"{info.st_ino:x}.{info.st_mtime_ns:x}.{info.st_ctime_ns:x}.{info.st_size:x}"
+
+
+def open_root(path: str) -> int:
+    """Open a configured root. The operator named it, so its own path may hold symlinks."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def open_directory(parent: int, name: str, label: str) -> int:
+    """Open the real directory `name` of `parent`; `label` names it in an error."""
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=parent)
+    except OSError as error:
+        raise _directory_error(parent, name, label, error) from error
+
+
+def _directory_error(parent: int, name: str, label: str, error: OSError) -> WorkspaceError:
+    # O_DIRECTORY|O_NOFOLLOW gives ENOTDIR for a symlink as for a file; one lstat tells them apart.
+    with contextlib.suppress(OSError):
+        if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            return Malformed(label, "is a symbolic link")
+    return from_os_error(label, error)
+
+
+def walk(root: int, name: str) -> int:
+    """Open the directory `name` (components separated by `/`) below `root`, one real directory at a time."""
+    current = os.dup(root)
+    try:
+        for component in name.split("/"):
+            inner = open_directory(current, component, component)
+            os.close(current)
+            current = inner
+    except BaseException:
+        os.close(current)
+        raise
+    return current
+
+
+def _open_regular(directory: int, name: str, label: str, flags: int) -> tuple[int, os.stat_result]:
+    try:
+        descriptor = os.open(name, flags | _GUARDED, dir_fd=directory)
+    except OSError as error:
+        raise from_os_error(label, error) from error
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode):
+        os.close(descriptor)
+        raise Malformed(label, "is not a regular file")
+    if info.st_nlink > 1:
+        # A second name may lie outside the root: reading could carry a secret into a record,
+        # writing could change a victim.
+        os.close(descriptor)
+        raise Malformed(label, f"has {info.st_nlink} hard links")
+    return descriptor, info
+
+
+def read(directory: int, name: str, label: str, limit: int) -> Content:
+    """Read a whole regular file of at most `limit` bytes.
+
+    Raises Missing, Malformed (not a plain file, too large) or WorkspaceError (I/O).
+    """
+    descriptor, info = _open_regular(directory, name, label, os.O_RDONLY)
+    try:
+        if info.st_size > limit:
+            raise Malformed(label, f"is {info.st_size} bytes, over the limit of {limit}")
+        # One byte more than the size is asked for, so that one call usually meets the end too.
+        data = os.read(descriptor, min(info.st_size, limit) + 1)
+        while (piece := os.read(descriptor, _CHUNK)) if len(data) > info.st_size else b"":
+            data += piece
+            if len(data) > limit:
+                break
+        if len(data) > limit:
+            raise Malformed(label, f"grew over the limit of {limit} bytes while it was read")
+        settled = time.time_ns() - info.st_ctime_ns > _TICK_NS
+        return Content(data, signature(info) if settled else "")
+    except OSError as error:
+        raise from_os_error(label, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def open_appendable(directory: int, name: str, label: str) -> tuple[int, int]:
+    """Open an existing file to read and append; gives the descriptor and its size in bytes."""
+    descriptor, info = _open_regular(directory, name, label, os.O_RDWR | os.O_APPEND)
+    return descriptor, info.st_size
+
+
+def create(directory: int, name: str, label: str, flags: int = 0) -> int:
+    """Create a new file (0644 less umask, owned as its directory when we are root)."""
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _GUARDED | flags, 0o644, dir_fd=directory)
+    except OSError as error:
+        raise WorkspaceError(label, f"cannot be created: {error.strerror}", passing=True) from error
+    _own_as(descriptor, directory)
+    return descriptor
+
+
+def make_directory(parent: int, name: str, label: str) -> int:
+    """Make the directory `name` durably (0755 less umask) and open it; one that is there already will do."""
+    try:
+        os.mkdir(name, 0o755, dir_fd=parent)
+        made = True
+    except FileExistsError:
+        made = False
+    except OSError as error:
+        raise WorkspaceError(label, f"cannot be made: {error.strerror}", passing=True) from error
+    descriptor = open_directory(parent, name, label)
+    if made:
+        _own_as(descriptor, parent)
+        sync(parent, label)
+    return descriptor
+
+
+def _own_as(descriptor: int, directory: int) -> None:
+    if os.geteuid() == 0:
+        owner = os.fstat(directory)
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def write(descriptor: int, data: bytes, label: str) -> None:
+    """Write `data` in one call. A short count is an error: the caller undoes what arrived."""
+    try:
+        count = os.write(descriptor, data)
+    except OSError as error:
+        raise WorkspaceError(label, f"cannot be written: {error.strerror}", passing=True) from error
+    if count != len(data):
+        raise WorkspaceError(label, f"took only {count} of {len(data)} bytes (disk full?)", passing=True)
+
+
+def sync(descriptor: int, label: str) -> None:
+    """fsync: when this returns the file, or the directory's entries, survive a power cut."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise WorkspaceError(label, f"cannot be synced: {error.strerror}", passing=True) from error
+
+
+def truncate(descriptor: int, size: int, label: str) -> None:
+    """Cut the file to `size` bytes and sync it."""
+    try:
+        os.ftruncate(descriptor, size)
+    except OSError as error:
+        raise WorkspaceError(label, f"cannot be cut: {error.strerror}", passing=True) from error
+    sync(descriptor, label)
+
+
+def replace(directory: int, temporary: str, name: str, label: str) -> None:
+    """Rename `temporary` over `name` in one directory. The caller syncs the directory."""
+    try:
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError as error:
+        raise WorkspaceError(label, f"cannot be replaced: {error.strerror}", passing=True) from error
+
+
+def remove(directory: int, name: str) -> None:
+    """Remove a name if it is there; a directory or an error is left as it is."""
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=directory)
+
+
+def random_name(prefix: str) -> str:
+    """A temporary name that nobody can guess and plant beforehand."""
+    return f"{prefix}{secrets.token_hex(8)}.tmp"
+
+
+def free_name(directory: int, name: str) -> str:
+    """`name`, or `name-1`, `name-2`, … : the first that is not taken."""
+    for number in range(1000):
+        wanted = f"{name}-{number}" if number else name
+        try:
+            os.stat(wanted, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return wanted
+        except OSError as error:
+            raise from_os_error(wanted, error) from error
+    return random_name(f"{name}-")
+
+
+def names(directory: int, prefix: str, at_most: int) -> list[str]:
+    """Names in a directory that start with `prefix`, among its first `at_most` entries."""
+    found = []
+    with os.scandir(directory) as entries:
+        for number, entry in enumerate(entries):
+            if number >= at_most:
+                break
+            if entry.name.startswith(prefix):
+                found.append(entry.name)
+    return found
+
+
+def stat_signature(directory: int, path: str) -> str:
+    """The signature of `path` below `directory`, or "" when it cannot be had: a hint, never a proof."""
+    try:
+        return signature(os.stat(path, dir_fd=directory, follow_symlinks=False))
+    except OSError:
+        return ""
+
+
+def same_object(directory: int, name: str, descriptor: int) -> bool:
+    """Whether `name` still leads to what `descriptor` holds open."""
+    try:
+        there = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take flock(2) exclusively without waiting; False when somebody holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def pieces(descriptor: int, start: int, end: int) -> Iterator[bytes]:
+    """The bytes from `start` to `end` of an open file, a bounded piece at a time."""
+    while start < end:
+        piece = os.pread(descriptor, min(_CHUNK, end - start), start)
+        if not piece:
+            return
+        start += len(piece)
+        yield piece

@@ -1,0 +1,154 @@
+"""The workspace's append-only journal: one record a line.
+
+Its owner holds the workspace's lock. Only two things are ever done to what is there: a torn last
+line (a power cut) is moved to a file of its own, and a whole one without its newline is completed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from agentic_watch.config import Limits
+from agentic_watch.workspace import files, instant, record
+from agentic_watch.workspace.errors import Malformed, Missing, WorkspaceError
+from agentic_watch.workspace.layout import JOURNAL, META_JOURNAL
+from agentic_watch.workspace.record import Record
+
+
+@dataclass(slots=True)
+class Journal:
+    """An open journal, or the place for one (`descriptor` None, size 0) in the directory `meta`."""
+
+    meta: int
+    descriptor: int | None
+    size: int
+    longest_line: int
+    room: int
+    warnings: list[str] = field(default_factory=list)
+
+    def records(self) -> Iterator[Record]:
+        """Every whole record, oldest first. Lines that are none are counted in one warning."""
+        bad: list[str] = []
+        for line in self._lines():
+            try:
+                yield record.from_line(line)
+            except Malformed as error:
+                bad.append(error.cause)
+        if bad:
+            self.warnings.append(f"{META_JOURNAL}: {len(bad)} lines are no records (the first {bad[0]})")
+
+    def _lines(self) -> Iterator[bytes]:
+        if self.descriptor is None:
+            return
+        rest = b""
+        too_long = False
+        for piece in files.pieces(self.descriptor, 0, self.size):
+            *whole, last = piece.split(b"\n")
+            if whole:
+                if not too_long:
+                    yield rest + whole[0]
+                yield from whole[1:]
+                rest, too_long = last, False
+            else:
+                rest = b"" if too_long else rest + last
+            if len(rest) > self.longest_line:
+                self.warnings.append(f"{META_JOURNAL}: a line is longer than {self.longest_line} bytes; passed over")
+                rest, too_long = b"", True
+        if rest:
+            yield rest
+
+    def append(self, line: bytes) -> None:
+        """Append one line in one write; what a failed write left is cut off again. Not yet synced."""
+        if self.size + len(line) > self.room:
+            raise Malformed(META_JOURNAL, f"would grow over the limit of {self.room} bytes")
+        if self.descriptor is None:
+            self.descriptor = files.create(self.meta, JOURNAL, META_JOURNAL, os.O_APPEND)
+        else:
+            self._repair_tail()
+        self._write(line)
+
+    def _write(self, data: bytes) -> None:
+        assert self.descriptor is not None
+        try:
+            files.write(self.descriptor, data, META_JOURNAL)
+        except WorkspaceError:
+            with contextlib.suppress(WorkspaceError):
+                files.truncate(self.descriptor, self.size, META_JOURNAL)
+            raise
+        self.size += len(data)
+
+    def sync(self) -> None:
+        """Make the lines durable. A new file's name needs a sync of its directory too."""
+        if self.descriptor is not None:
+            files.sync(self.descriptor, META_JOURNAL)
+
+    def _repair_tail(self) -> None:
+        assert self.descriptor is not None
+        start = self._tail_start()
+        if start == self.size:
+            return
+        if self.size - start <= self.longest_line:
+            tail = b"".join(files.pieces(self.descriptor, start, self.size))
+            with contextlib.suppress(Malformed):
+                record.from_line(tail)
+                self._write(b"\n")
+                return
+        self._set_tail_aside(start)
+
+    def _tail_start(self) -> int:
+        """Where the last line that has no newline begins; the size when there is none."""
+        assert self.descriptor is not None
+        end = self.size
+        while end > 0:
+            start = max(0, end - 65_536)
+            piece = os.pread(self.descriptor, end - start, start)
+            newline = piece.rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+        return 0
+
+    def _set_tail_aside(self, start: int) -> None:
+        assert self.descriptor is not None
+        name = files.free_name(self.meta, f"{JOURNAL}.corrupt-{instant.stamp()}")
+        aside = files.create(self.meta, name, name)
+        try:
+            for piece in files.pieces(self.descriptor, start, self.size):
+                files.write(aside, piece, name)
+            files.sync(aside, name)
+        except WorkspaceError:
+            files.remove(self.meta, name)
+            raise
+        finally:
+            os.close(aside)
+        files.sync(self.meta, name)
+        files.truncate(self.descriptor, start, META_JOURNAL)
+        self.warnings.append(f"{META_JOURNAL}: a torn last line of {self.size - start} bytes was moved to {name}")
+        self.size = start
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
+def open_journal(meta: int, limits: Limits) -> Journal:
+    """Open the journal of a `.meta` directory. Raises Malformed when it is no plain file or over its limit."""
+    longest = longest_line(limits)
+    try:
+        descriptor, size = files.open_appendable(meta, JOURNAL, META_JOURNAL)
+    except Missing:
+        return Journal(meta, None, 0, longest, limits.journal_bytes)
+    if size > limits.journal_bytes:
+        os.close(descriptor)
+        raise Malformed(META_JOURNAL, f"is {size} bytes, over the limit of {limits.journal_bytes}")
+    return Journal(meta, descriptor, size, longest, limits.journal_bytes)
+
+
+def longest_line(limits: Limits) -> int:
+    """Bytes of the longest line that is written or read: the report, its findings again, and the status."""
+    return 2 * limits.report_bytes + limits.status_bytes + 65_536

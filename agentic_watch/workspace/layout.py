@@ -1,0 +1,103 @@
+"""Where things are in a workspace, and which directories are one.
+
+The original (core-agent) writes `status.json` beside `.meta/`; the newer layout has it in `.meta/`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from agentic_watch.config import Root
+
+META = ".meta"
+STATUS = "status.json"
+REPORT = "report.json"
+JOURNAL = "journal.jsonl"
+MARKER = "commit.json"
+
+META_STATUS = f"{META}/{STATUS}"
+META_MARKER = f"{META}/{MARKER}"
+META_REPORT = f"{META}/{REPORT}"
+META_JOURNAL = f"{META}/{JOURNAL}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A workspace that may have something to commit: its root, its name (the path below the root, with `/`),
+    and the signature that its status files and marker had when it was seen ("" when unknown)."""
+
+    root: Root
+    name: str
+    signature: str = ""
+
+
+_NEVER = frozenset({META, ".git", "node_modules"})
+_CLONES = frozenset({"repo", "src"})
+_CLONE_DEPTH = 4
+_STATUS_DEPTHS = (1, 3)
+
+
+def name_problem(name: str) -> str | None:
+    """Why a directory's name cannot be a workspace's name, or None when it can.
+
+    A name goes into log lines, JSON and SQL text: it must be UTF-8 without control characters.
+    """
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "the name is not UTF-8"
+    return None if name.isprintable() else "the name holds control characters"
+
+
+def may_enter(root: Root, name: str, depth: int, beside_workspace_files: bool) -> bool:
+    """Whether the directory `name` (relative to the root) at `depth` may be looked into.
+
+    `beside_workspace_files`: its parent holds a `.meta` or a status file, so a clone beside is not ours.
+    """
+    base = name.rpartition("/")[2]
+    if depth > root.max_depth or base in _NEVER:
+        return False
+    if base in _CLONES and (depth >= _CLONE_DEPTH or beside_workspace_files):
+        return False
+    return not any(fnmatchcase(base, glob) or fnmatchcase(name, glob) for glob in root.ignore)
+
+
+def status_files(directory: int, prefix: str, root: Root, depth: int) -> tuple[os.stat_result | None, ...] | None:
+    """The stats of (`.meta/status.json`, `status.json`) of the directory `prefix` when it is a workspace, else None.
+
+    `prefix` is "" or ends in `/`. A stat is only a hint: the commit opens everything anew, guarded.
+    Raises OSError when the directory cannot be looked into.
+    """
+    in_meta = _stat(directory, prefix + META_STATUS) if root.layout != "root" else None
+    beside = _stat(directory, prefix + STATUS) if root.layout != "meta" else None
+    if in_meta is not None:
+        return in_meta, beside
+    if beside is None:
+        return None
+    if depth in _STATUS_DEPTHS or _is_dispatched(directory, prefix):
+        return None, beside
+    return None
+
+
+def _is_dispatched(directory: int, prefix: str) -> bool:
+    return _is_directory(directory, prefix + META) and any(_is_directory(directory, prefix + c) for c in _CLONES)
+
+
+def _is_directory(directory: int, path: str) -> bool:
+    info = _stat(directory, path)
+    return info is not None and stat.S_ISDIR(info.st_mode)
+
+
+def exists(directory: int, path: str) -> bool:
+    """Whether `path` is there, as whatever it may be."""
+    return _stat(directory, path) is not None
+
+
+def _stat(directory: int, path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path, dir_fd=directory, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None

@@ -1,0 +1,85 @@
+"""The marker `.meta/commit.json`: which commit of this workspace is done. Written last, replaced atomically."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from agentic_watch.workspace import files, instant, layout
+from agentic_watch.workspace.errors import Malformed, Missing
+from agentic_watch.workspace.instant import Instant
+from agentic_watch.workspace.jsontext import dump, load_object
+from agentic_watch.workspace.record import Identity
+from agentic_watch.workspace.status import number_field, text_field, time_field
+
+_LIMIT = 65_536
+_TEMPORARY = ".commit.json."
+_LOOK_AT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What a marker says: the text of `updated_at` unchanged, `committed_at` UTC in whole seconds."""
+
+    workspace: str
+    updated_at: Instant
+    runs: int
+    committed_at: str
+
+    @property
+    def identity(self) -> Identity:
+        """Which commit it vouches for."""
+        return self.updated_at.ns, self.runs
+
+    def encode(self) -> bytes:
+        """The file's bytes, keys in the original's order."""
+        document = {
+            "workspace": self.workspace,
+            "updated_at": self.updated_at.text,
+            "runs": self.runs,
+            "committed_at": self.committed_at,
+        }
+        return dump(document, sort_keys=False).encode("utf-8")
+
+
+def read(meta: int) -> Marker | None:
+    """The marker, or None when there is none. Raises Malformed when it cannot be one."""
+    try:
+        data = files.read(meta, layout.MARKER, layout.META_MARKER, _LIMIT).data
+    except Missing:
+        return None
+    raw = load_object(data, layout.META_MARKER)
+    if raw.get("updated_at") is None:
+        raise Malformed(layout.META_MARKER, "has no updated_at")
+    return Marker(
+        workspace=text_field(raw, "workspace", layout.META_MARKER),
+        updated_at=time_field(raw, "updated_at", layout.META_MARKER),
+        runs=number_field(raw, "runs", layout.META_MARKER),
+        committed_at=text_field(raw, "committed_at", layout.META_MARKER),
+    )
+
+
+def set_aside(meta: int) -> str:
+    """Move an unreadable marker, whatever it is, to `commit.json.corrupt-<stamp>`; gives the new name."""
+    name = files.free_name(meta, f"{layout.MARKER}.corrupt-{instant.stamp()}")
+    files.replace(meta, layout.MARKER, name, layout.META_MARKER)
+    return name
+
+
+def write_temporary(meta: int, marker: Marker) -> tuple[str, int]:
+    """Write the marker under a temporary name; gives the name and the open descriptor, to be synced."""
+    name = files.random_name(_TEMPORARY)
+    descriptor = files.create(meta, name, layout.META_MARKER)
+    try:
+        files.write(descriptor, marker.encode(), layout.META_MARKER)
+    except BaseException:
+        os.close(descriptor)
+        files.remove(meta, name)
+        raise
+    return name, descriptor
+
+
+def remove_leftovers(meta: int) -> None:
+    """Remove temporary files of a killed run. Only the holder of the workspace's lock makes them."""
+    for name in files.names(meta, _TEMPORARY, _LOOK_AT):
+        files.remove(meta, name)

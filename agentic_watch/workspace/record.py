@@ -1,0 +1,104 @@
+"""The record of one finished dispatch: what the journal line says and the history row keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from agentic_watch.workspace import report as reports
+from agentic_watch.workspace.errors import Malformed
+from agentic_watch.workspace.instant import Instant
+from agentic_watch.workspace.jsontext import MAX_DEPTH, MAX_VALUES, dump, load_object
+from agentic_watch.workspace.layout import META_JOURNAL
+from agentic_watch.workspace.status import Status, number_field, text_field, time_field
+
+Identity = tuple[int, int]
+"""(`updated_at` in nanoseconds, `runs`): which commit of a workspace this is."""
+
+_TEXTS = ("agent", "branch", "org", "pr_url", "process_id", "question", "repo", "status", "task", "workspace")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One commit. `committed_at` is UTC in whole seconds; report, findings and changes may be empty."""
+
+    workspace: str
+    status: str
+    agent: str
+    repo: str
+    org: str
+    task: str
+    branch: str
+    process_id: str
+    question: str
+    pr_url: str
+    issue: int
+    runs: int
+    started_at: Instant
+    updated_at: Instant
+    committed_at: str
+    report: dict[str, Any]
+    findings: list[dict[str, Any]]
+    changes: dict[str, Any]
+
+    @property
+    def identity(self) -> Identity:
+        """What makes this commit the same as another."""
+        return self.updated_at.ns, self.runs
+
+    def line(self) -> bytes:
+        """The journal line, newline included: keys sorted, no spaces, UTF-8."""
+        document: dict[str, Any] = {key: getattr(self, key) for key in _TEXTS}
+        document |= {"issue": self.issue, "runs": self.runs, "committed_at": self.committed_at}
+        document |= {"started_at": self.started_at.text, "updated_at": self.updated_at.text}
+        for key in ("report", "findings", "changes"):
+            if value := getattr(self, key):
+                document[key] = value
+        return dump(document).encode("utf-8") + b"\n"
+
+
+def from_status(workspace: str, status: Status, report: dict[str, Any], committed_at: str) -> Record:
+    """Make the record of a finished status and its report."""
+    return Record(
+        workspace=workspace,
+        status=status.status,
+        agent=status.agent,
+        repo=status.repo,
+        org=status.org,
+        task=status.task,
+        branch=status.branch,
+        process_id=status.process_id,
+        question=status.question,
+        pr_url=status.pr_url,
+        issue=status.issue,
+        runs=status.runs,
+        started_at=status.started_at,
+        updated_at=status.updated_at,
+        committed_at=committed_at,
+        report=report,
+        findings=reports.findings(report),
+        changes=reports.changes(report),
+    )
+
+
+def from_line(line: bytes) -> Record:
+    """Read a journal line, ours or the original's. Raises Malformed when it is not a whole record."""
+    # A line holds its report, and the report's findings once more: what we wrote we must read again.
+    raw = load_object(line, META_JOURNAL, 3 * MAX_VALUES, MAX_DEPTH + 1)
+    report = raw.get("report")
+    if raw.get("updated_at") is None:
+        raise Malformed(META_JOURNAL, "a line has no updated_at")
+    committed_at = time_field(raw, "committed_at", META_JOURNAL)
+    if committed_at.is_zero:
+        raise Malformed(META_JOURNAL, "a line has no committed_at")
+    return Record(
+        **{key: text_field(raw, key, META_JOURNAL) for key in _TEXTS},
+        issue=number_field(raw, "issue", META_JOURNAL),
+        runs=number_field(raw, "runs", META_JOURNAL),
+        started_at=time_field(raw, "started_at", META_JOURNAL),
+        updated_at=time_field(raw, "updated_at", META_JOURNAL),
+        committed_at=committed_at.text,
+        report=report if isinstance(report, dict) else {},
+        findings=reports.findings(raw),
+        changes=reports.changes(raw),
+    )

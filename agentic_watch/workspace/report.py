@@ -1,0 +1,40 @@
+"""The optional `.meta/report.json`: what checks said of the work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentic_watch.workspace import files, layout
+from agentic_watch.workspace.errors import Missing, WorkspaceError
+from agentic_watch.workspace.jsontext import load_object
+
+
+def read(meta: int, limit: int) -> tuple[dict[str, Any], str | None]:
+    """The report, {} when there is none, and a warning when one is there that cannot be used.
+
+    A broken report must not cost the dispatch its record, so it is left out and said. A passing
+    fault (I/O, a held lease) is raised instead: the next try may find it whole.
+    """
+    try:
+        content = files.read(meta, layout.REPORT, layout.META_REPORT, limit)
+        return load_object(content.data, layout.META_REPORT), None
+    except Missing:
+        return {}, None
+    except WorkspaceError as error:
+        if error.passing:
+            raise
+        return {}, f"{error}; committed without the report"
+
+
+def findings(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The findings when they are a list of objects, else []."""
+    value = report.get("findings")
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return value
+    return []
+
+
+def changes(report: dict[str, Any]) -> dict[str, Any]:
+    """The changes when they are an object, else {}."""
+    value = report.get("changes")
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,133 @@
+"""The dispatcher's status file: what it says, and which of two counts. Never written, renamed, locked here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from agentic_watch.config import Limits, Root
+from agentic_watch.workspace import files, instant, layout
+from agentic_watch.workspace.errors import Malformed, Missing, WorkspaceError
+from agentic_watch.workspace.instant import Instant
+from agentic_watch.workspace.jsontext import load_object
+
+_INT64 = range(-(2**63), 2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A status file's known fields; an absent one is "", 0 or the zero time, as in Go."""
+
+    status: str
+    updated_at: Instant
+    started_at: Instant = instant.ZERO
+    agent: str = ""
+    repo: str = ""
+    org: str = ""
+    task: str = ""
+    branch: str = ""
+    process_id: str = ""
+    question: str = ""
+    pr_url: str = ""
+    issue: int = 0
+    pid: int = 0
+    runs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The status that counts, what was passed over to get it (one line each), and the signatures of the files
+    `.meta/status.json|status.json` as read ("" when the same signature may yet hide a change)."""
+
+    status: Status
+    signature: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+_TEXTS = tuple(f.name for f in fields(Status) if f.type == "str" and f.name != "status")
+_NUMBERS = tuple(f.name for f in fields(Status) if f.type == "int")
+
+
+def parse(data: bytes, label: str) -> Status:
+    """Read a status file's bytes. Raises Malformed with the field and the cause."""
+    raw = load_object(data, label)
+    status = text_field(raw, "status", label)
+    if not status:
+        raise Malformed(label, "has no status")
+    if raw.get("updated_at") is None:
+        raise Malformed(label, "has no updated_at")
+    optional: dict[str, Any] = {key: text_field(raw, key, label) for key in _TEXTS}
+    optional |= {key: number_field(raw, key, label) for key in _NUMBERS}
+    updated_at, started_at = (time_field(raw, key, label) for key in ("updated_at", "started_at"))
+    return Status(status, updated_at, started_at, **optional)
+
+
+def text_field(raw: dict[str, Any], key: str, label: str) -> str:
+    """A string field; absent or null is "" (as Go decodes it)."""
+    value = raw.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Malformed(label, f"{key} is not a string")
+    return value
+
+
+def number_field(raw: dict[str, Any], key: str, label: str) -> int:
+    """An integer field of 64 bits; absent or null is 0."""
+    value = raw.get(key)
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Malformed(label, f"{key} is not an integer")
+    if value not in _INT64:
+        raise Malformed(label, f"{key} is out of range")
+    return value
+
+
+def time_field(raw: dict[str, Any], key: str, label: str) -> Instant:
+    """An RFC 3339 field; absent or null is the zero time."""
+    value = raw.get(key)
+    if value is None:
+        return instant.ZERO
+    if not isinstance(value, str):
+        raise Malformed(label, f"{key} is not a string")
+    try:
+        return instant.parse(value)
+    except ValueError as error:
+        raise Malformed(label, f"{key} {error}") from None
+
+
+def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Found:
+    """Read the status of an open workspace: both places, the newer `updated_at` wins, a tie goes to `.meta/`.
+
+    Raises Missing when there is none, Malformed when none is sound. One sound file is enough: the
+    other, if broken, becomes a warning, so that a stray file cannot hold a finished dispatch back.
+    """
+    found: list[Status] = []
+    problems: list[WorkspaceError] = []
+    signatures: list[str | None] = []
+    for directory, label in _places(workspace, meta, root):
+        if directory is None:
+            signatures.append("")
+            continue
+        try:
+            content = files.read(directory, layout.STATUS, label, limits.status_bytes)
+            signatures.append(content.signature or None)
+            found.append(parse(content.data, label))
+        except Missing:
+            signatures.append("")
+        except WorkspaceError as error:
+            problems.append(error)
+    if any(problem.passing for problem in problems) or (problems and not found):
+        raise next((p for p in problems if p.passing), problems[0])
+    if not found:
+        raise Missing(layout.STATUS, "is not there")
+    newest = max(found, key=lambda s: s.updated_at.ns)
+    trusted = not problems and None not in signatures
+    return Found(newest, "|".join(map(str, signatures)) if trusted else "", tuple(map(str, problems)))
+
+
+def _places(workspace: int, meta: int | None, root: Root) -> list[tuple[int | None, str]]:
+    in_meta = meta if root.layout != "root" else None
+    beside = workspace if root.layout != "meta" else None
+    return [(in_meta, layout.META_STATUS), (beside, layout.STATUS)]
