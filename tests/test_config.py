@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from agentic_watch.cli.config_commands import config as config_group
+from agentic_watch.cli.config_commands import command as config_group
 from agentic_watch.cli.state import State
 from agentic_watch.config import (
     FINISHED,

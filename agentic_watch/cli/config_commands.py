@@ -28,12 +28,12 @@ HEADER = """\
 VALUE_WIDTH = 40
 
 
-@click.group()
-def config() -> None:
+@click.group("config")
+def command() -> None:
     """Write the configuration file, or show what is in force."""
 
 
-@config.command()
+@command.command()
 @click.option("--root", "roots", metavar="DIR", multiple=True, help="A directory to watch; may be repeated.")
 @click.option("--history", metavar="FILE", help="The SQLite file of the history.")
 @click.option("--config", "file", metavar="FILE", help="The file to write.")
@@ -59,7 +59,7 @@ def init(state: State, roots: tuple[str, ...], history: str | None, file: str | 
     click.echo(f"next: agentic-watch{named} --once", err=True)
 
 
-@config.command()
+@command.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def show(state: State, as_json: bool) -> None:

@@ -1,9 +1,31 @@
 """What the root command hands to its subcommands."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass, field
 
-from agentic_watch.config import Config, Overrides, load
+import click
+
+from agentic_watch.config import Config, ConfigError, NoRootsError, Overrides, load
+
+EXIT_FAILED = 1
+
+
+class Refused(click.ClickException):
+    """A foreseeable end: one message on stderr, exit status 1."""
+
+
+class Held(Refused):
+    """Another daemon holds the history: exit status 75 (EX_TEMPFAIL of sysexits.h)."""
+
+    exit_code = 75
+
+
+class Misconfigured(Refused):
+    """Configuration that cannot be used: exit status 78 (EX_CONFIG of sysexits.h)."""
+
+    exit_code = 78
 
 
 @dataclass(slots=True)
@@ -18,7 +40,16 @@ class State:
     _config: Config | None = field(default=None, init=False, repr=False)
 
     def config(self) -> Config:
-        """Return the effective configuration; raises ConfigError and NoRootsError as `load` does."""
+        """The effective configuration; a bad one ends the program with status 78, none at all with 2."""
         if self._config is None:
-            self._config = load(self.overrides, os.environ)
+            self._config = self.reload()
         return self._config
+
+    def reload(self) -> Config:
+        """Read the configuration anew."""
+        try:
+            return load(self.overrides, os.environ)
+        except ConfigError as error:
+            raise Misconfigured(str(error)) from error
+        except NoRootsError as error:
+            raise click.UsageError(str(error)) from error

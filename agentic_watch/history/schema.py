@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -177,7 +178,14 @@ def upgrade(connection: sqlite3.Connection, path: str, backup_name: str) -> None
 
 
 def open_read_only(path: str) -> sqlite3.Connection:
-    """Open a history to query it, beside a writer or without one. Raises sqlite3.Error or HistoryTooNew."""
+    """Open a history to query it, beside a writer or without one; one that is not there yet is empty.
+
+    Raises sqlite3.Error or HistoryTooNew.
+    """
+    if not os.path.exists(path):
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        upgrade(connection, path, "")
+        return connection
     uri = f"file:{quote(path)}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None)
     try:

@@ -86,7 +86,7 @@ class History:
         self._failing = False
 
     def _ready(self) -> sqlite3.Connection:
-        if self._connection is not None and self._inode == _inode(self.path):
+        if self._connection is not None and (self.read_only or self._inode == _inode(self.path)):
             return self._connection
         if self._connection is not None:
             self.notices.append(f"{self.path}: was replaced or removed; opened anew")

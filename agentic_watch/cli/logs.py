@@ -1,0 +1,81 @@
+"""Log lines on stderr: one line each, clean of whatever an agent put into a name or a message."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+
+from agentic_watch.cli.output import clean
+from agentic_watch.config import Config
+
+_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_FIELDS = ("root", "workspace")
+
+
+class _Text(logging.Formatter):
+    """`2026-04-14T11:17:08Z INFO message`, for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+        return f"{stamp} {record.levelname} {_message(self, record)}"
+
+
+class _Journal(logging.Formatter):
+    """`<6>message`: the journal adds the time and reads the priority from the prefix (sd-daemon(3))."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"<{_PRIORITIES.get(record.levelno, 6)}>{_message(self, record)}"
+
+
+class _Json(logging.Formatter):
+    """One object a line: time (seconds since the epoch), level, message, and root and workspace where known."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        document = {"time": round(record.created, 3), "level": record.levelname.lower()}
+        document["message"] = _message(self, record)
+        for name in _FIELDS:
+            if (value := getattr(record, name, None)) is not None:
+                document[name] = clean(value)
+        return json.dumps(document, ensure_ascii=False)
+
+
+def _message(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    message = clean(record.getMessage())
+    if record.exc_info:
+        message += f" | {clean(formatter.formatException(record.exc_info))}"
+    return message
+
+
+def set_up(config: Config, verbosity: int, *, quieter: bool = False) -> None:
+    """Send the package's log to stderr in the configured form; `quieter` starts at warnings, for one-shot commands."""
+    level = _LEVELS[config.log.level]
+    if quieter:
+        level = max(level, logging.WARNING)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(config.log.format))
+    logging.captureWarnings(capture=True)
+    logging.basicConfig(
+        level=max(logging.DEBUG, min(logging.ERROR, level - 10 * verbosity)), handlers=[handler], force=True
+    )
+    # watchdog says each lost event in words of its own; ours name the root and what follows.
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+
+
+def _formatter(form: str) -> logging.Formatter:
+    if form == "json":
+        return _Json()
+    return _Journal() if form == "auto" and _stderr_is_journal() else _Text()
+
+
+def _stderr_is_journal() -> bool:
+    """Whether stderr is the journal's own stream ($JOURNAL_STREAM, systemd.exec(5))."""
+    stream = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        info = os.fstat(2)
+    except OSError:
+        return False
+    return stream == f"{info.st_dev}:{info.st_ino}"

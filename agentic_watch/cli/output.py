@@ -1,0 +1,43 @@
+"""What commands print: JSON or aligned text, clean of control characters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+
+def clean(text: str) -> str:
+    """The text with everything that is not printable (controls, newlines, lone surrogates) written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def print_json_lines(documents: Iterable[Any]) -> None:
+    """One JSON object a line on stdout."""
+    for document in documents:
+        click.echo(json.dumps(document, ensure_ascii=False))
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Left-aligned columns; nothing at all when there are no rows."""
+    if not rows:
+        return
+    cells = [[clean(str(cell)) if cell is not None else "" for cell in row] for row in rows]
+    widths = [max(len(header), *(len(row[i]) for row in cells)) for i, header in enumerate(headers)]
+    for line in (list(headers), *cells):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def shorten(text: str, width: int) -> str:
+    """The first line of a text, at most `width` characters."""
+    first = text.strip().partition("\n")[0]
+    return first if len(first) <= width else first[: width - 1] + "…"

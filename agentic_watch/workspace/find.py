@@ -1,0 +1,41 @@
+"""From what a user typed to a candidate: a path, or a name below a root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from agentic_watch.config import Root
+from agentic_watch.workspace.layout import Candidate
+
+
+class UnknownWorkspace(Exception):
+    """Nothing below the configured roots answers to what was given."""
+
+
+def find(roots: Sequence[Root], given: str, directory: str) -> Candidate:
+    """The candidate that `given` names: a path (absolute, or relative to `directory`) or a name below a root.
+
+    Only text is compared and no symlink below a root is followed: what is opened is decided by the commit.
+    Raises UnknownWorkspace when it is in no root, or in several.
+    """
+    path = os.path.normpath(os.path.join(directory, given))
+    parent = os.path.realpath(os.path.dirname(path))
+    for root in roots:
+        for spelled in (path, os.path.join(parent, os.path.basename(path))):
+            for base in {root.path, os.path.realpath(root.path)}:
+                if spelled.startswith(base.rstrip("/") + "/"):
+                    return Candidate(root, os.path.relpath(spelled, base))
+    name = os.path.normpath(given)
+    if os.path.isabs(given) or name.split("/")[0] in ("..", "."):
+        raise UnknownWorkspace(f"{given}: lies in none of the roots ({_list(roots)})")
+    here = [root for root in roots if os.path.isdir(os.path.join(root.path, name))]
+    if len(here) > 1:
+        raise UnknownWorkspace(f"{given}: is in several roots ({_list(here)}); give the whole path")
+    if not here:
+        raise UnknownWorkspace(f"{given}: is in none of the roots ({_list(roots)})")
+    return Candidate(here[0], name)
+
+
+def _list(roots: Sequence[Root]) -> str:
+    return ", ".join(root.path for root in roots)
