@@ -31,6 +31,19 @@ class _LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what foreseeably ends it becomes one line and an exit status."""
+        from agentic_watch.cli.state import Misconfigured
+        from agentic_watch.config import ConfigError, NoRootsError
+        from agentic_watch.history.errors import HistoryTooNew
+
+        try:
+            return super().invoke(ctx)
+        except (ConfigError, HistoryTooNew) as error:
+            raise Misconfigured(str(error)) from error
+        except NoRootsError as error:
+            raise click.UsageError(str(error)) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, about) for name, (_, about) in sorted(_COMMANDS.items())])

@@ -9,10 +9,9 @@ import click
 
 from agentic_watch.cli import logs
 from agentic_watch.cli.output import clean, print_json_lines
-from agentic_watch.cli.state import EXIT_FAILED, Misconfigured, State
+from agentic_watch.cli.state import EXIT_FAILED, State
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.config import Config
-from agentic_watch.history.errors import HistoryTooNew
 from agentic_watch.history.store import History
 from agentic_watch.workspace import layout
 from agentic_watch.workspace.find import UnknownWorkspace, find
@@ -31,8 +30,6 @@ def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: boo
     committer = Committer(config, history)
     try:
         results = [_commit(committer, config, given, force) for given in workspaces]
-    except HistoryTooNew as error:
-        raise Misconfigured(str(error)) from error
     finally:
         committer.close()
         history.close()

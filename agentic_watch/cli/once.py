@@ -12,9 +12,8 @@ import click
 from agentic_watch.backfill import Backfill, Summary
 from agentic_watch.cli import logs
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.cli.state import EXIT_FAILED, Misconfigured, State
+from agentic_watch.cli.state import EXIT_FAILED, State
 from agentic_watch.commit import Outcome, Verdict
-from agentic_watch.history.errors import HistoryTooNew
 from agentic_watch.history.store import History
 
 log = logging.getLogger("agentic_watch.once")
@@ -29,8 +28,6 @@ def run_once(state: State, *, dry_run: bool, as_json: bool) -> int:
     tick, end = _progress()
     try:
         summary = Backfill(config, history, lambda outcome: _say(outcome, dry_run), tick).run(dry_run=dry_run)
-    except HistoryTooNew as error:
-        raise Misconfigured(str(error)) from error
     finally:
         end()
         history.close()

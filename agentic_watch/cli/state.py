@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import click
 
-from agentic_watch.config import Config, ConfigError, NoRootsError, Overrides, load
+from agentic_watch.config import Config, Overrides, load
 
 EXIT_FAILED = 1
 
@@ -40,16 +40,11 @@ class State:
     _config: Config | None = field(default=None, init=False, repr=False)
 
     def config(self) -> Config:
-        """The effective configuration; a bad one ends the program with status 78, none at all with 2."""
+        """The effective configuration. Raises ConfigError and NoRootsError as `config.load` does."""
         if self._config is None:
             self._config = self.reload()
         return self._config
 
     def reload(self) -> Config:
         """Read the configuration anew."""
-        try:
-            return load(self.overrides, os.environ)
-        except ConfigError as error:
-            raise Misconfigured(str(error)) from error
-        except NoRootsError as error:
-            raise click.UsageError(str(error)) from error
+        return load(self.overrides, os.environ)
