@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.config import Config, Root
 from agentic_watch.history.errors import HistoryError
-from agentic_watch.history.index import Known
 from agentic_watch.history.store import History
 from agentic_watch.ledger import Ledger
-from agentic_watch.scan import RootUnavailable, Trouble, scan
+from agentic_watch.scan import RootUnavailable, Trouble
+from agentic_watch.sweep import Counts, sweep
 from agentic_watch.workspace.layout import Candidate
 
 GROUP = 64
@@ -49,14 +49,15 @@ class Summary:
 
 
 class Backfill:
-    """One pass over all roots. `on_outcome` hears of each workspace looked into, `on_scanned` of each one seen."""
+    """One pass over all roots. `on_outcome` hears of each workspace looked into, `on_scanned` now and
+    then how many were seen."""
 
     def __init__(
         self,
         config: Config,
         history: History,
         on_outcome: Callable[[Outcome], None],
-        on_scanned: Callable[[], None],
+        on_scanned: Callable[[int], None],
     ) -> None:
         self._config = config
         self._committer = Committer(config, history)
@@ -92,37 +93,24 @@ class Backfill:
             self._history_error = "" if dry_run else str(error)
 
     def _root(self, root: Root, dry_run: bool) -> None:
-        known = self._ledger.known(root.key, self._config.finished)
-        whole = True
+        counts = Counts()
         group: list[Candidate] = []
         try:
-            for found in scan(root):
+            for found in sweep(root, self._ledger, self._config.finished, counts, retry_failing=True):
                 if isinstance(found, Trouble):
-                    whole = False
                     self.summary.fail(root.key, found.name, found.cause)
-                elif self._changed(found, known):
+                else:
                     group.append(found)
                 if len(group) >= GROUP:
                     self._commit(group, dry_run)
-            self._commit(group, dry_run)
+                    self._on_scanned(self.summary.scanned + counts.scanned)
         except RootUnavailable as error:
             self.summary.fail(root.key, "", f"{error}; mount or make it, or take it out of the configuration")
-            return
-        if whole:
-            self._ledger.forget((root.key, name) for name in known.signatures)
-
-    def _changed(self, candidate: Candidate, known: Known) -> bool:
-        """Count a workspace; whether it must be read. What remains in `known` at the end has vanished."""
-        self.summary.scanned += 1
-        self._on_scanned()
-        signature = known.signatures.pop(candidate.name, "")
-        if candidate.name in known.failing or not signature or signature != candidate.signature:
-            return True
-        if candidate.name in known.unfinished:
-            self.summary.unfinished += 1
-        else:
-            self.summary.skipped += 1
-        return False
+        self._commit(group, dry_run)
+        self._on_scanned(self.summary.scanned + counts.scanned)
+        self.summary.scanned += counts.scanned
+        self.summary.skipped += counts.committed
+        self.summary.unfinished += counts.unfinished
 
     def _commit(self, group: list[Candidate], dry_run: bool) -> None:
         judged = map(self._committer.judge, group) if dry_run else self._committer.commit_group(group)

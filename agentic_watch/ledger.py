@@ -81,7 +81,7 @@ class Ledger:
 
     def flush(self) -> None:
         """Write what was collected. When the history cannot take it, it is kept, up to a bound, for later."""
-        if not self._changed and not self._gone:
+        if self._history.read_only or not (self._changed or self._gone):
             return
         try:
             index.remember(self._history, self._changed.values(), self._gone)

@@ -64,9 +64,9 @@ def look(root: Root, parent: int, base: str, name: str) -> Iterator[Candidate | 
     """The directory `base` of the open directory `parent`: a workspace, or those below it."""
     depth = name.count("/") + 1
     try:
-        signature = sight(root, parent, f"{base}/", depth)
-        if signature is not None:
-            yield Candidate(root, name, signature)
+        found = sight(root, parent, base, name)
+        if found is not None:
+            yield found
             return
         if depth >= root.max_depth:
             return
@@ -86,13 +86,16 @@ def look(root: Root, parent: int, base: str, name: str) -> Iterator[Candidate | 
         os.close(directory)
 
 
-def sight(root: Root, directory: int, prefix: str, depth: int) -> str | None:
-    """The signature `.meta/status.json|status.json|commit.json` of a workspace, None when it is none.
+def sight(root: Root, parent: int, base: str, name: str) -> Candidate | None:
+    """The directory `base` of the open directory `parent` as a candidate when it is a workspace, else None.
 
-    `prefix` is "" or ends in `/`. Raises OSError when the directory cannot be looked into.
+    Its signature is `.meta/status.json|status.json|commit.json`, each "" when it is not there.
+    Raises OSError when the directory cannot be looked into.
     """
-    found = layout.status_files(directory, prefix, root, depth)
+    found = layout.status_files(parent, f"{base}/", root, name.count("/") + 1)
     if found is None:
         return None
     stats = "|".join(files.signature(info) if info is not None else "" for info in found)
-    return f"{stats}|{files.stat_signature(directory, prefix + layout.META_MARKER)}"
+    marker = files.stat_signature(parent, f"{base}/{layout.META_MARKER}")
+    changed_at = max(info.st_ctime for info in found if info is not None)
+    return Candidate(root, name, f"{stats}|{marker}", changed_at)

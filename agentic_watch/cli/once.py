@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import sys
@@ -14,10 +15,11 @@ from agentic_watch.cli import logs
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.cli.state import EXIT_FAILED, State
 from agentic_watch.commit import Outcome, Verdict
+from agentic_watch.config import Config
 from agentic_watch.history.store import History
+from agentic_watch.scan import RootUnavailable, scan
 
 log = logging.getLogger("agentic_watch.once")
-_REDRAW = 50
 
 
 def run_once(state: State, *, dry_run: bool, as_json: bool) -> int:
@@ -25,7 +27,7 @@ def run_once(state: State, *, dry_run: bool, as_json: bool) -> int:
     config = state.config()
     logs.set_up(config, state.verbosity, quieter=True)
     history = History(config.history, read_only=dry_run)
-    tick, end = _progress()
+    tick, end = _progress(config)
     try:
         summary = Backfill(config, history, lambda outcome: _say(outcome, dry_run), tick).run(dry_run=dry_run)
     finally:
@@ -62,19 +64,21 @@ def _print(summary: Summary, *, dry_run: bool, as_json: bool) -> None:
     )
 
 
-def _progress() -> tuple[Callable[[], None], Callable[[], None]]:
-    """(called for each workspace seen, called at the end): a counter on stderr when it is a terminal.
+def _progress(config: Config) -> tuple[Callable[[int], None], Callable[[], None]]:
+    """(called now and then with how many workspaces were seen, called at the end): a bar when stderr is a terminal.
 
-    How many there are is known only at the end, so it counts up.
+    Only then are the workspaces counted beforehand, so that the bar knows its length.
     """
     if not sys.stderr.isatty():
-        return lambda: None, lambda: None
-    seen = 0
+        return lambda _: None, lambda: None
+    bar = click.progressbar(length=_count(config), label="workspaces", file=sys.stderr, show_pos=True)
+    bar.render_progress()
+    return lambda seen: bar.update(seen - bar.pos), bar.render_finish
 
-    def tick() -> None:
-        nonlocal seen
-        seen += 1
-        if seen % _REDRAW == 1:
-            click.echo(f"\r{seen} workspaces", nl=False, err=True)
 
-    return tick, lambda: click.echo("\r\x1b[K", nl=False, err=True)
+def _count(config: Config) -> int:
+    total = 0
+    for watched in config.roots:
+        with contextlib.suppress(RootUnavailable):
+            total += sum(1 for _ in scan(watched))
+    return total

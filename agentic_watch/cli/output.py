@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -41,3 +44,26 @@ def shorten(text: str, width: int) -> str:
     """The first line of a text, at most `width` characters."""
     first = text.strip().partition("\n")[0]
     return first if len(first) <= width else first[: width - 1] + "…"
+
+
+def human_duration(milliseconds: int | None) -> str:
+    """A duration in its two largest units (`2h05m`, `3m09s`, `4.2s`); "" when it is not known."""
+    if milliseconds is None:
+        return ""
+    seconds = milliseconds // 1000
+    if seconds < 10:
+        return f"{milliseconds / 1000:.1f}s"
+    for unit, size, smaller in (("d", 86_400, "h"), ("h", 3600, "m"), ("m", 60, "s")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}{seconds % size // _SECONDS[smaller]:02}{smaller}"
+    return f"{seconds}s"
+
+
+_SECONDS = {"h": 3600, "m": 60, "s": 1}
+
+
+def line_width() -> int | None:
+    """Columns of the terminal (or $COLUMNS); None when stdout is not one, where nothing needs to fit."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
+        return shutil.get_terminal_size().columns
+    return None

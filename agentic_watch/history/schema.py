@@ -126,6 +126,9 @@ CREATE VIRTUAL TABLE dispatch_search USING fts5 (
 
 _INDEXES = (
     "CREATE INDEX dispatch_history_updated ON dispatch_history (updated_utc)",
+    "CREATE INDEX dispatch_history_repo ON dispatch_history (repo, updated_utc)",
+    "CREATE INDEX dispatch_history_status ON dispatch_history (status, updated_utc)",
+    "CREATE INDEX dispatch_history_workspace ON dispatch_history (workspace, updated_utc)",
     "CREATE INDEX findings_dispatch ON findings (dispatch_id)",
 )
 
@@ -177,17 +180,36 @@ def upgrade(connection: sqlite3.Connection, path: str, backup_name: str) -> None
     _migrations().apply(database)
 
 
-def open_read_only(path: str) -> sqlite3.Connection:
-    """Open a history to query it, beside a writer or without one; one that is not there yet is empty.
+AtRest = tuple[int, int, int]
+"""Inode, mtime (ns) and size of a history that nobody writes: equal means that nobody wrote in between."""
 
-    Raises sqlite3.Error or HistoryTooNew.
+
+def at_rest(path: str) -> AtRest | None:
+    """What a history without a -wal file looks like; None beside a writer, or after one that was killed.
+
+    Whoever writes makes the -wal file first, and its end leaves the database changed. Raises OSError.
     """
-    if not os.path.exists(path):
+    info = os.stat(path)
+    # SQLite resolves symlinks: its files stand beside the file itself.
+    if os.path.lexists(f"{os.path.realpath(path)}-wal"):
+        return None
+    return info.st_ino, info.st_mtime_ns, info.st_size
+
+
+def open_read_only(path: str) -> sqlite3.Connection:
+    """Open a history for a short look, beside a writer or without one; one that is not there yet is empty.
+
+    Nothing is made or changed. Raises sqlite3.Error, OSError or HistoryTooNew.
+    """
+    try:
+        # Without a -wal file mode=ro would make one, which fails for who may only read the directory, and
+        # for who may write it leaves a file that is not the daemon's own. https://sqlite.org/wal.html#readonly
+        how = "mode=ro" if at_rest(path) is None else "mode=ro&immutable=1"
+    except FileNotFoundError:
         connection = sqlite3.connect(":memory:", isolation_level=None)
         upgrade(connection, path, "")
         return connection
-    uri = f"file:{quote(path)}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    connection = sqlite3.connect(f"file:{quote(path)}?{how}", uri=True, isolation_level=None)
     try:
         if refuse_newer(connection, path) != VERSION:
             raise sqlite3.OperationalError("is not a history of this program yet")

@@ -35,6 +35,15 @@ class Content:
     signature: str
 
 
+@contextlib.contextmanager
+def _told(label: str) -> Iterator[None]:
+    """Tell an error of the operating system as one of the file `label`."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(label, error) from error
+
+
 def signature(info: os.stat_result) -> str:
     """Inode, mtime, ctime and size as text: equal signatures mean an unchanged file.
 
@@ -79,11 +88,9 @@ def walk(root: int, name: str) -> int:
 
 
 def _open_regular(directory: int, name: str, label: str, flags: int) -> tuple[int, os.stat_result]:
-    try:
+    with _told(label):
         descriptor = os.open(name, flags | _GUARDED, dir_fd=directory)
-    except OSError as error:
-        raise from_os_error(label, error) from error
-    info = os.fstat(descriptor)
+        info = os.fstat(descriptor)
     if not stat.S_ISREG(info.st_mode):
         os.close(descriptor)
         raise Malformed(label, "is not a regular file")
@@ -132,7 +139,12 @@ def create(directory: int, name: str, label: str, flags: int = 0) -> int:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _GUARDED | flags, 0o644, dir_fd=directory)
     except OSError as error:
         raise WorkspaceError(label, f"cannot be created: {error.strerror}", passing=True) from error
-    _own_as(descriptor, directory)
+    try:
+        _own_as(descriptor, directory, label)
+    except WorkspaceError:
+        os.close(descriptor)
+        remove(directory, name)
+        raise
     return descriptor
 
 
@@ -146,16 +158,24 @@ def make_directory(parent: int, name: str, label: str) -> int:
     except OSError as error:
         raise WorkspaceError(label, f"cannot be made: {error.strerror}", passing=True) from error
     descriptor = open_directory(parent, name, label)
-    if made:
-        _own_as(descriptor, parent)
-        sync(parent, label)
+    try:
+        if made:
+            _own_as(descriptor, parent, label)
+            sync(parent, label)
+    except WorkspaceError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
-def _own_as(descriptor: int, directory: int) -> None:
-    if os.geteuid() == 0:
+def _own_as(descriptor: int, directory: int, label: str) -> None:
+    if os.geteuid() != 0:
+        return
+    try:
         owner = os.fstat(directory)
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    except OSError as error:
+        raise WorkspaceError(label, f"cannot be given to its owner: {error.strerror}", passing=True) from error
 
 
 def write(descriptor: int, data: bytes, label: str) -> None:
@@ -217,10 +237,10 @@ def free_name(directory: int, name: str) -> str:
     return random_name(f"{name}-")
 
 
-def names(directory: int, prefix: str, at_most: int) -> list[str]:
+def names(directory: int, prefix: str, at_most: int, label: str) -> list[str]:
     """Names in a directory that start with `prefix`, among its first `at_most` entries."""
     found = []
-    with os.scandir(directory) as entries:
+    with _told(label), os.scandir(directory) as entries:
         for number, entry in enumerate(entries):
             if number >= at_most:
                 break
@@ -246,19 +266,28 @@ def same_object(directory: int, name: str, descriptor: int) -> bool:
     return os.path.samestat(there, os.fstat(descriptor))
 
 
-def try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int, label: str) -> bool:
     """Take flock(2) exclusively without waiting; False when somebody holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        # NFS without a lock daemon says ENOLCK.
+        raise WorkspaceError(label, f"cannot be locked: {error.strerror}", passing=True) from error
     return True
 
 
-def pieces(descriptor: int, start: int, end: int) -> Iterator[bytes]:
+def read_at(descriptor: int, size: int, start: int, label: str) -> bytes:
+    """Up to `size` bytes from offset `start` of an open file."""
+    with _told(label):
+        return os.pread(descriptor, size, start)
+
+
+def pieces(descriptor: int, start: int, end: int, label: str) -> Iterator[bytes]:
     """The bytes from `start` to `end` of an open file, a bounded piece at a time."""
     while start < end:
-        piece = os.pread(descriptor, min(_CHUNK, end - start), start)
+        piece = read_at(descriptor, min(_CHUNK, end - start), start, label)
         if not piece:
             return
         start += len(piece)

@@ -45,7 +45,7 @@ class Journal:
             return
         rest = b""
         too_long = False
-        for piece in files.pieces(self.descriptor, 0, self.size):
+        for piece in files.pieces(self.descriptor, 0, self.size, META_JOURNAL):
             *whole, last = piece.split(b"\n")
             if whole:
                 if not too_long:
@@ -91,7 +91,7 @@ class Journal:
         if start == self.size:
             return
         if self.size - start <= self.longest_line:
-            tail = b"".join(files.pieces(self.descriptor, start, self.size))
+            tail = b"".join(files.pieces(self.descriptor, start, self.size, META_JOURNAL))
             with contextlib.suppress(Malformed):
                 record.from_line(tail)
                 self._write(b"\n")
@@ -104,7 +104,7 @@ class Journal:
         end = self.size
         while end > 0:
             start = max(0, end - 65_536)
-            piece = os.pread(self.descriptor, end - start, start)
+            piece = files.read_at(self.descriptor, end - start, start, META_JOURNAL)
             newline = piece.rfind(b"\n")
             if newline >= 0:
                 return start + newline + 1
@@ -116,7 +116,7 @@ class Journal:
         name = files.free_name(self.meta, f"{JOURNAL}.corrupt-{instant.stamp()}")
         aside = files.create(self.meta, name, name)
         try:
-            for piece in files.pieces(self.descriptor, start, self.size):
+            for piece in files.pieces(self.descriptor, start, self.size, META_JOURNAL):
                 files.write(aside, piece, name)
             files.sync(aside, name)
         except WorkspaceError:

@@ -26,16 +26,22 @@ META_JOURNAL = f"{META}/{JOURNAL}"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A workspace that may have something to commit: its root, its name (the path below the root, with `/`),
-    and the signature that its status files and marker had when it was seen ("" when unknown)."""
+    """A workspace that may have something to commit.
+
+    `name` is its path below the root, with `/`. `signature` is what its status files and marker had when it
+    was seen ("" when unknown), `changed_at` the newest ctime of its status files in seconds since the epoch.
+    """
 
     root: Root
     name: str
     signature: str = ""
+    changed_at: float = 0.0
 
 
 _NEVER = frozenset({META, ".git", "node_modules"})
 _CLONES = frozenset({"repo", "src"})
+TELLING_DIRECTORIES = _CLONES | {META}
+"""Directories whose appearance can make the one that holds them a workspace."""
 _CLONE_DEPTH = 4
 _STATUS_DEPTHS = (1, 3)
 

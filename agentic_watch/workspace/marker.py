@@ -81,5 +81,5 @@ def write_temporary(meta: int, marker: Marker) -> tuple[str, int]:
 
 def remove_leftovers(meta: int) -> None:
     """Remove temporary files of a killed run. Only the holder of the workspace's lock makes them."""
-    for name in files.names(meta, _TEMPORARY, _LOOK_AT):
+    for name in files.names(meta, _TEMPORARY, _LOOK_AT, layout.META):
         files.remove(meta, name)

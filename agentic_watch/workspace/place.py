@@ -29,7 +29,7 @@ class Place:
         our lock would have us lock a directory that nobody else looks at: Malformed.
         """
         assert self.meta is not None
-        if not files.try_lock(self.meta):
+        if not files.try_lock(self.meta, META):
             return False
         if not files.same_object(self.directory, META, self.meta):
             raise Malformed(META, "was replaced while it was opened")

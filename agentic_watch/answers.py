@@ -1,0 +1,51 @@
+"""What a commit answers, on the command line and over MCP: the document of the original's tool, and the cause."""
+
+from __future__ import annotations
+
+import os
+from typing import TypedDict
+
+from agentic_watch.commit import Outcome, Verdict
+from agentic_watch.workspace import layout
+
+
+class CommitAnswer(TypedDict):
+    """The original tool's answer; paths and time are "" when it failed."""
+
+    success: bool
+    workspace: str
+    journal_path: str
+    marker_path: str
+    committed_at: str
+    skipped: bool
+
+
+def commit_answer(workspace: str, outcome: Outcome | None) -> CommitAnswer:
+    """The answer for what became of `workspace` (its name, fit to be printed); None when it was not found."""
+    success = outcome is not None and outcome.verdict in (Verdict.COMMITTED, Verdict.SKIPPED)
+    directory = os.path.join(outcome.candidate.root.path, outcome.candidate.name) if outcome else ""
+    return {
+        "success": success,
+        "workspace": workspace,
+        "journal_path": os.path.join(directory, layout.META_JOURNAL) if success else "",
+        "marker_path": os.path.join(directory, layout.META_MARKER) if success else "",
+        "committed_at": outcome.committed_at if outcome else "",
+        "skipped": outcome is not None and outcome.verdict is Verdict.SKIPPED,
+    }
+
+
+def failure(outcome: Outcome) -> str:
+    """Why there is no commit, in one line that begins with the workspace's name; "" when there is one."""
+    name = outcome.candidate.name
+    if outcome.verdict is Verdict.UNFINISHED and outcome.status is not None:
+        return f"{name}: is {outcome.status.status}, which is not finished"
+    return f"{name}: {outcome.cause}" if outcome.cause else ""
+
+
+def doubts(outcome: Outcome) -> list[str]:
+    """What went wrong beside a commit, one line each, beginning with the workspace's name."""
+    name = outcome.candidate.name
+    lines = [f"{name}: {warning}" for warning in outcome.warnings]
+    if outcome.history_error:
+        lines.append(f"{name}: no history row yet ({outcome.history_error}); the next run adds it")
+    return lines

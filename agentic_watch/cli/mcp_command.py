@@ -1,0 +1,31 @@
+"""`agentic-watch mcp`: serve the original's tools over MCP on stdio."""
+
+from __future__ import annotations
+
+import signal
+
+import click
+
+from agentic_watch.cli import logs
+from agentic_watch.cli.state import EXIT_FAILED, State
+
+
+@click.command("mcp")
+@click.pass_obj
+def command(state: State) -> None:
+    """Serve agentic_commit and agentic_status to an MCP client, on stdin and stdout, until stdin ends."""
+    config = state.config()
+    # Before the SDK sets up a log of its own.
+    logs.set_up(config, state.verbosity, quieter=True)
+    try:
+        from agentic_watch.mcp_server import serve
+    except ModuleNotFoundError as error:
+        # An older mcp lacks modules of that name too; anything else that is missing is a defect.
+        if (error.name or "").partition(".")[0] != "mcp":
+            raise
+        click.echo("agentic-watch mcp: needs the mcp extra: pip install 'agentic-watch[mcp]'", err=True)
+        click.get_current_context().exit(EXIT_FAILED)
+    # The thread that reads stdin cannot be interrupted, so an orderly end is the end of stdin. Ctrl-C ends the
+    # process as a kill does, which every commit survives.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    serve(config)

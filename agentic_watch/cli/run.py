@@ -1,0 +1,35 @@
+"""The daemon, in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from agentic_watch.cli import logs
+from agentic_watch.cli.state import EXIT_FAILED, Held, Refused, State
+from agentic_watch.daemon import Daemon, ThreadDied
+from agentic_watch.health import Health
+from agentic_watch.service import instance
+from agentic_watch.service.notify import Notifier
+
+log = logging.getLogger("agentic_watch.daemon")
+
+
+def run_daemon(state: State) -> int:
+    """Watch and commit until SIGTERM or SIGINT; gives the exit status."""
+    config = state.config()
+    logs.set_up(config, state.verbosity)
+    try:
+        held = instance.Instance.acquire(config.history)
+    except instance.Held as error:
+        raise Held(str(error)) from error
+    except OSError as error:
+        raise Refused(f"{config.history}: {error.strerror}; make its directory writable, or name another") from error
+    try:
+        Daemon(config, state.reload, Health(Notifier(os.environ), held)).run()
+    except ThreadDied as error:
+        log.critical("%s; ending, so that the service manager starts anew", error)
+        return EXIT_FAILED
+    finally:
+        held.release()
+    return 0

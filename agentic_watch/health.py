@@ -1,0 +1,126 @@
+"""Is the daemon well? Tells systemd and, through the instance file, `agentic-watch status`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import replace
+
+from agentic_watch import __version__
+from agentic_watch.service.instance import DaemonState, Instance, RootState
+from agentic_watch.service.notify import Notifier
+from agentic_watch.workspace.instant import now_text
+
+log = logging.getLogger("agentic_watch.daemon")
+
+_PUBLISH_SECONDS = 1.0
+_REFRESH_SECONDS = 10.0
+_EXTEND_SECONDS = 30.0
+
+
+class Health:
+    """The daemon's state, kept by its loop. `pending`, `failing` and `committed` are counts of workspaces."""
+
+    def __init__(self, notifier: Notifier, instance: Instance) -> None:
+        self._notifier = notifier
+        self._instance = instance
+        self._state = DaemonState(
+            pid=os.getpid(),
+            version=__version__,
+            started_at=now_text(),
+            updated_at=now_text(),
+            phase="starting",
+            roots=(),
+            pending=0,
+            failing=0,
+            committed=0,
+        )
+        self._published: DaemonState | None = None
+        self._last_publish = 0.0
+        self._last_alive = 0.0
+        self._reloading = False
+        self.pending = 0
+        self.failing = 0
+        self.committed = 0
+
+    @property
+    def interval(self) -> float:
+        """Seconds within which the loop must turn again: half of what systemd's watchdog allows."""
+        watchdog = self._notifier.watchdog_seconds
+        return _REFRESH_SECONDS if watchdog is None else min(_REFRESH_SECONDS, watchdog / 2)
+
+    def turned(self, roots: tuple[RootState, ...], overflows: int, *, settled: bool) -> None:
+        """The loop made a full turn. `settled`: every root was looked at and what was due is done."""
+        now = time.monotonic()
+        if now - self._last_alive >= self.interval / 2:
+            self._notifier.alive()
+            self._last_alive = now
+        self._state = replace(
+            self._state,
+            roots=roots,
+            pending=self.pending,
+            failing=self.failing,
+            committed=self.committed,
+            overflows=overflows,
+        )
+        if settled and (self._state.phase == "starting" or self._reloading):
+            self._become_ready()
+        self._publish(now)
+
+    def _become_ready(self) -> None:
+        self._reloading = False
+        first = self._state.phase == "starting"
+        self._state = replace(self._state, phase="running")
+        self._notifier.ready(self.text())
+        self._last_publish = 0.0
+        if first:
+            log.info("ready: %s", self.text())
+
+    def _publish(self, now: float) -> None:
+        """Tell what changed, at most once a second, and that we live, every ten."""
+        since = now - self._last_publish
+        changed = self._state != self._published
+        if since < _PUBLISH_SECONDS or (not changed and since < _REFRESH_SECONDS):
+            return
+        if self._state.phase == "starting":
+            self._notifier.starting(self.text(), _EXTEND_SECONDS)
+        elif changed:
+            self._notifier.status(self.text())
+        self._published = self._state
+        self._last_publish = now
+        self._instance.publish(replace(self._state, updated_at=now_text()))
+
+    def history(self, error: str) -> bool:
+        """Take down how the history did; True when it works again after a failure."""
+        before = self._state.history_error
+        if error and error != before:
+            log.error("%s; journals and markers go on, the rows are added when it works again", error)
+        elif before and not error:
+            log.info("the history works again")
+        self._state = replace(self._state, history_error=error)
+        return bool(before) and not error
+
+    def scanned(self) -> None:
+        """A root was looked at from end to end."""
+        self._state = replace(self._state, last_scan_at=now_text())
+
+    def reloading(self) -> None:
+        """The configuration is being read again."""
+        self._reloading = True
+        self._notifier.reloading()
+
+    def stopping(self) -> None:
+        """The last thing that is said."""
+        self._notifier.stopping()
+        self._instance.publish(replace(self._state, phase="stopping", updated_at=now_text()))
+
+    def text(self) -> str:
+        """One line: how each root is watched, and the counts."""
+        parts = []
+        for root in self._state.roots:
+            how = f"{root.watching}, {root.watches} watches" if root.watching == "inotify" else root.watching
+            parts.append(f"{root.root}: {how}" + (f" ({root.detail})" if root.detail else ""))
+        counts = f"{self._state.committed} committed, {self._state.pending} pending, {self._state.failing} failing"
+        history = f"; history: {self._state.history_error}" if self._state.history_error else ""
+        return f"{'; '.join(parts)}; {counts}{history}"

@@ -1,0 +1,197 @@
+"""The thread of one root: waits for the root, watches it by inotify or by looking again, says when it is lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, cast
+
+from watchdog.observers.api import EventEmitter, ObservedWatch
+from watchdog.observers.inotify_c import InotifyFD
+
+from agentic_watch.config import Root
+from agentic_watch.watch.inbox import Inbox
+from agentic_watch.watch.mounts import filesystem_without_events
+from agentic_watch.watch.tree import Tree
+from agentic_watch.workspace import files
+from agentic_watch.workspace.layout import Candidate
+
+log = logging.getLogger("agentic_watch.watch")
+
+POLL_SECONDS = 5.0
+_CHECK_SECONDS = 5.0
+_WAIT_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Look at one workspace (`candidate`), or at the whole root (None) because of `reason`."""
+
+    root: Root
+    candidate: Candidate | None = None
+    reason: str = ""
+
+
+Hints = SimpleQueue[Hint | None]
+"""Where hints go; None only wakes the reader. SimpleQueue.put is reentrant: a signal handler may use it."""
+
+
+class RootEmitter(EventEmitter):
+    """Queues hints for one root. `watching` is waiting, inotify or poll; `detail` says why it is not inotify."""
+
+    def __init__(self, hints: Hints, root: Root, inotify: InotifyFD | None, detail: str) -> None:
+        # watchdog's queue is only ever put to; ours takes hints instead of file events.
+        super().__init__(cast("Any", hints), ObservedWatch(root.path, recursive=True), timeout=_CHECK_SECONDS)
+        self.name = f"watch {root.key}"
+        self.root = root
+        self.watching = "waiting"
+        self.detail = detail
+        self.overflows = 0
+        self._hints = hints
+        self._inotify = inotify
+        self._inbox = Inbox()
+        self._tree: Tree | None = None
+        self._top: int | None = None
+        self._warned = False
+
+    @property
+    def watches(self) -> int:
+        """How many inotify watches this root has."""
+        return self._tree.watches if self._tree is not None else 0
+
+    @property
+    def unwatched(self) -> int:
+        """How many workspaces have given up, or never got, their watches."""
+        return self._tree.unwatched if self._tree is not None else 0
+
+    def want(self, name: str) -> None:
+        """A scan found the workspace `name` changed: when watches are short it may have none."""
+        if self.unwatched:
+            self._inbox.want(name)
+
+    def queue_events(self, timeout: float) -> None:
+        """One turn: wait for the root, or for news of it, and pass them on."""
+        if self._top is None and not self._begin():
+            self.stopped_event.wait(_WAIT_SECONDS)
+            return
+        assert self._top is not None
+        if self._tree is None:
+            self._poll()
+            return
+        overflowed, news, wanted = self._inbox.take(timeout)
+        if not self._tree.hear(news, self._top) or not self._is_in_place():
+            self._lose()
+        elif overflowed:
+            self._overflow()
+        else:
+            for name in wanted:
+                self._tree.want(name, self._top)
+            self._warn_of_limit()
+
+    def run(self) -> None:
+        """Turn until stopped; the watches and the root's descriptor end with the thread."""
+        try:
+            super().run()
+        finally:
+            self._let_go()
+
+    def on_thread_stop(self) -> None:
+        """Wake the thread so that it sees the stop."""
+        self._inbox.wake()
+
+    def _begin(self, reason: str = "") -> bool:
+        """Open the root and start to watch it; False while it is not there."""
+        try:
+            self._top = files.open_root(self.root.path)
+        except OSError as error:
+            if not self._warned:
+                log.warning("%s: %s; waiting for it", self.root.path, error.strerror)
+                self._hints.put(Hint(self.root, None, "waiting"))
+            self._warned = True
+            return False
+        self._warned = False
+        try:
+            self._plant()
+        except OSError as error:
+            self._fall_back(f"cannot be watched ({error.strerror})")
+        self._hints.put(Hint(self.root, None, reason or self.watching))
+        return True
+
+    def _plant(self) -> None:
+        """Watch by inotify when that is wanted and can work, else by polling."""
+        assert self._top is not None
+        if self.root.watch == "poll":
+            self.watching, self.detail = "poll", "as configured"
+            return
+        silent = filesystem_without_events(self._top) if self.root.watch == "auto" else None
+        if silent is not None:
+            self._fall_back(f"lies on {silent}, which sends no events")
+        elif self._inotify is None:
+            self._fall_back(self.detail)
+        else:
+            self._tree = Tree(self.root, self._inotify, self._inbox, self._announce)
+            self._tree.plant(self._top)
+            self.watching, self.detail = "inotify", ""
+            self._warn_of_limit()
+
+    def _fall_back(self, why: str) -> None:
+        self._uproot()
+        self.watching, self.detail = "poll", why
+        log.warning("%s: %s; looking every %.0f s instead", self.root.path, why, POLL_SECONDS)
+
+    def _announce(self, candidate: Candidate) -> None:
+        self._hints.put(Hint(self.root, candidate))
+
+    def _poll(self) -> None:
+        if self.stopped_event.wait(POLL_SECONDS):
+            return
+        if self._is_in_place():
+            self._hints.put(Hint(self.root, None, "poll"))
+        else:
+            self._lose()
+
+    def _overflow(self) -> None:
+        """Events were lost, nobody knows which: watch all anew, then have the whole root looked at."""
+        self.overflows += 1
+        log.warning("%s: the kernel dropped events (queue overflow); scanning the whole root", self.root.path)
+        self._let_go()
+        self._begin("overflow")
+
+    def _is_in_place(self) -> bool:
+        """Whether the root's path still leads to the directory that is watched."""
+        assert self._top is not None
+        try:
+            return os.path.samestat(os.stat(self.root.path), os.fstat(self._top))
+        except OSError:
+            return False
+
+    def _lose(self) -> None:
+        log.warning("%s: was removed, renamed or unmounted; waiting for it to come back", self.root.path)
+        self._let_go()
+        self.watching, self.detail, self._warned = "waiting", "was removed, renamed or unmounted", True
+        self._hints.put(Hint(self.root, None, "lost"))
+
+    def _let_go(self) -> None:
+        self._uproot()
+        if self._top is not None:
+            os.close(self._top)
+            self._top = None
+
+    def _uproot(self) -> None:
+        if self._tree is not None:
+            self._tree.uproot()
+            self._tree = None
+
+    def _warn_of_limit(self) -> None:
+        """Say once that the kernel's watch limit is reached, and what would help."""
+        if not self.unwatched or self.detail:
+            return
+        self.detail = "the watch limit is reached; the coldest workspaces are found by scanning"
+        log.warning(
+            "%s: no inotify watch left after %d; the coldest workspaces go without and are found by scanning. "
+            "Raise fs.inotify.max_user_watches (sysctl)",
+            self.root.path,
+            self.watches,
+        )

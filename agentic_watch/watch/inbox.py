@@ -1,0 +1,108 @@
+"""What the kernel said and nobody has looked at yet: one entry a watch, however many events there were.
+
+So an agent that changes a directory all day cannot make it grow.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, WatchDescriptor
+
+from agentic_watch.workspace import layout
+
+_STATUS = layout.STATUS.encode()
+_TELLING = frozenset({_STATUS, layout.REPORT.encode()})
+_MARKER = layout.MARKER.encode()
+_ARRIVED = InotifyConstants.IN_CLOSE_WRITE | InotifyConstants.IN_MOVED_TO
+_APPEARED = InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO
+_NAMES_AT_MOST = 64
+_WANTED_AT_MOST = 1024
+
+
+@dataclass(slots=True)
+class News:
+    """What happened to one watched directory: its status or report was written, its marker replaced, directories
+    appeared in it (`names`; None when too many to name), it was renamed, it is gone."""
+
+    changed: bool = False
+    marked: bool = False
+    moved: bool = False
+    gone: bool = False
+    names: set[str] | None = field(default_factory=set)
+
+    def add_name(self, name: str) -> None:
+        """A directory appeared."""
+        if self.names is not None:
+            self.names.add(name)
+            if len(self.names) > _NAMES_AT_MOST:
+                self.names = None
+
+
+class Inbox:
+    """Fed by watchdog's reading thread, emptied by one emitter's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._filled = threading.Event()
+        self._news: dict[WatchDescriptor, News] = {}
+        self._wanted: set[str] = set()
+        self._overflowed = False
+
+    def on_event(self, event: InotifyEvent) -> None:
+        """watchdog: one event of one watch. Only filters and files; anything slow would lose events."""
+        mask = event.mask
+        if mask & InotifyConstants.IN_ISDIR and mask & _APPEARED:
+            with self._lock:
+                self._of(event.wd).add_name(event.name.decode("utf-8", "surrogateescape"))
+        elif event.name in _TELLING and mask & (_ARRIVED | InotifyConstants.IN_CREATE):
+            with self._lock:
+                self._of(event.wd).changed = True
+        elif event.name == _MARKER and mask & InotifyConstants.IN_MOVED_TO:
+            with self._lock:
+                self._of(event.wd).marked = True
+        elif mask & InotifyConstants.IN_MOVE_SELF:
+            with self._lock:
+                self._of(event.wd).moved = True
+        else:
+            return
+        self._filled.set()
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        """watchdog: the directory was deleted or unmounted, and its watch with it."""
+        with self._lock:
+            self._of(wd).gone = True
+        self._filled.set()
+
+    def on_queue_overflow(self) -> None:
+        """watchdog: the kernel dropped events; nobody knows which."""
+        with self._lock:
+            self._overflowed = True
+        self._filled.set()
+
+    def want(self, name: str) -> None:
+        """Somebody else found the workspace `name` changed: it should have a watch."""
+        with self._lock:
+            if len(self._wanted) < _WANTED_AT_MOST:
+                self._wanted.add(name)
+        self._filled.set()
+
+    def wake(self) -> None:
+        """End a `take` that waits."""
+        self._filled.set()
+
+    def take(self, seconds: float) -> tuple[bool, dict[WatchDescriptor, News], set[str]]:
+        """Wait for news, at most `seconds`; gives (events were lost, news by watch, wanted names)."""
+        self._filled.wait(seconds)
+        self._filled.clear()
+        with self._lock:
+            taken = self._overflowed, self._news, self._wanted
+            self._overflowed, self._news, self._wanted = False, {}, set()
+        return taken
+
+    def _of(self, wd: WatchDescriptor) -> News:
+        news = self._news.get(wd)
+        if news is None:
+            news = self._news[wd] = News()
+        return news

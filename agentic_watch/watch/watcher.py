@@ -1,0 +1,74 @@
+"""All roots together: one inotify instance, one emitter a root."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Sequence
+
+from watchdog.observers.inotify_c import InotifyFD
+
+from agentic_watch.config import Root
+from agentic_watch.service.instance import RootState
+from agentic_watch.watch.emitter import Hints, RootEmitter
+from agentic_watch.workspace.layout import Candidate
+
+log = logging.getLogger("agentic_watch.watch")
+_JOIN_SECONDS = 1.0
+
+
+class Watcher:
+    """Watches the roots and puts hints; `start` it once, `stop` it once."""
+
+    def __init__(self, roots: Sequence[Root], hints: Hints) -> None:
+        self._roots = roots
+        self._hints = hints
+        self._inotify: InotifyFD | None = None
+        self._emitters: dict[str, RootEmitter] = {}
+
+    def start(self) -> None:
+        """Start the threads. Each root is announced with a hint as soon as its watches are in place."""
+        detail = self._open_inotify() if any(root.watch != "poll" for root in self._roots) else ""
+        for root in self._roots:
+            self._emitters[root.key] = RootEmitter(self._hints, root, self._inotify, detail)
+        for emitter in self._emitters.values():
+            emitter.start()
+
+    def _open_inotify(self) -> str:
+        """Open the one instance; gives why there is none when the kernel refuses."""
+        try:
+            self._inotify = InotifyFD()
+        except OSError as error:
+            what = "fs.inotify.max_user_instances" if error.errno == errno.EMFILE else "the system"
+            log.warning("no inotify instance to be had (%s); raise %s", error.strerror, what)
+            return f"no inotify instance ({error.strerror})"
+        self._inotify.name = "inotify"
+        self._inotify.start()
+        return ""
+
+    def states(self) -> tuple[RootState, ...]:
+        """The true state of each root."""
+        return tuple(RootState(key, e.root.path, e.watching, e.watches, e.detail) for key, e in self._emitters.items())
+
+    def overflows(self) -> int:
+        """How often the kernel dropped events since the start."""
+        return sum(emitter.overflows for emitter in self._emitters.values())
+
+    def missed(self, candidate: Candidate) -> None:
+        """A scan found what no event told: the workspace may lack its watches."""
+        self._emitters[candidate.root.key].want(candidate.name)
+
+    def dead(self) -> str | None:
+        """The name of a thread that ended by itself, None when all are well."""
+        threads = [*self._emitters.values(), *([self._inotify] if self._inotify is not None else [])]
+        return next((thread.name for thread in threads if not thread.is_alive()), None)
+
+    def stop(self) -> None:
+        """End all threads and give up all watches."""
+        for emitter in self._emitters.values():
+            emitter.stop()
+        for emitter in self._emitters.values():
+            emitter.join(_JOIN_SECONDS)
+        if self._inotify is not None:
+            self._inotify.stop()
+            self._inotify.join(_JOIN_SECONDS)

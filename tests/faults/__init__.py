@@ -1,0 +1,1 @@
+"""Exactly once, whatever happens: kills, failing calls, power cuts, company, held locks."""

@@ -1,0 +1,43 @@
+"""Templates are made once a session; what needs strace says so where it is missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from . import trace, tree as trees
+from .points import Scenario, undisturbed
+from .trace import Call
+from .tree import NAMES, Tree
+
+needs_strace = pytest.mark.skipif(
+    trace.STRACE is None and "CI" not in os.environ, reason="strace is not installed: no call can be made to fail"
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever asks for the traced calls needs strace."""
+    for item in items:
+        if "calls_of" in getattr(item, "fixturenames", ()):
+            item.add_marker(needs_strace)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """Three workspaces with work to do, to be copied."""
+    return trees.make(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def scenarios(template: Tree) -> dict[str, Scenario]:
+    """What is disturbed: a pass, a pass after the history was lost, `commit`."""
+    kept = Scenario(template, history=True, command=("--once",))
+    return {
+        "once": kept,
+        "once, history lost": replace(kept, history=False),
+        "commit": replace(kept, command=("commit", *NAMES)),
+    }

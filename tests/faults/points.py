@@ -1,0 +1,119 @@
+"""Every call of a run as a point: stop there, or fail there, run again, and look."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import trace, tree as trees
+from .trace import INLINE, Call, Traced
+from .tree import AGAIN, TORN, Tree
+
+SIGKILLED = -9
+WORKERS = max(2, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A template tree, whether its history is still there, and the command that is disturbed."""
+
+    template: Tree
+    history: bool
+    command: tuple[str, ...]
+
+    def fresh(self, base: Path) -> Tree:
+        """A copy to disturb."""
+        return trees.copy(self.template, base, history=self.history)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is done at a point: strace's words for it, and the calls that it can befall."""
+
+    name: str
+    words: str
+    befalls: Callable[[Call], bool]
+
+
+KILL = Fault("kill", "signal=SIGKILL", lambda call: call.mutates)
+EIO = Fault("EIO", "error=EIO", lambda call: call.mutates or call.call in trace.READING)
+ENOSPC = Fault("ENOSPC", "error=ENOSPC", lambda call: call.mutates and call.call != "fchown")
+SHORT = Fault("short write", "retval=5", lambda call: call.call in ("write", "pwrite64"))
+
+
+def undisturbed(scenario: Scenario, base: Path) -> list[Call]:
+    """The calls of a run in which nothing goes wrong; itself checked."""
+    tree = scenario.fresh(base)
+    seen = trace.traced(tree, base / "trace", scenario.command)
+    assert (seen.status, seen.stderr.count("failed")) == (0, 0), seen.stderr
+    assert trees.problems(tree, index=False) == []
+    return seen.calls
+
+
+def try_all(scenario: Scenario, fault: Fault, points: Iterable[Call], base: Path) -> list[str]:
+    """Disturb a run at each point; gives one line for each point that ended wrong or was not reached."""
+
+    def attempt(numbered: tuple[int, Call]) -> list[str]:
+        number, point = numbered
+        own = base / f"{fault.name}-{number}"
+        found = try_one(scenario, fault, point, own)
+        if not found:
+            shutil.rmtree(own)
+        return [f"{fault.name} at {point}: {problem}" for problem in found]
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return [line for lines in pool.map(attempt, enumerate(points)) for line in lines]
+
+
+def try_one(scenario: Scenario, fault: Fault, point: Call, base: Path) -> list[str]:
+    """Disturb a run at one point, look, run once more without, and look again."""
+    tree = scenario.fresh(base)
+    seen = trace.traced(
+        tree, base / "trace", scenario.command, inject=f"{point.call}:{fault.words}:when={point.nth}", program=INLINE
+    )
+    found = _stopped(tree, seen) if fault is KILL else _failed(tree, seen, point)
+    return found + _old_lines_lost(tree) + run_again(tree)
+
+
+def run_again(tree: Tree) -> list[str]:
+    """Run `--once` undisturbed; all must be there, once."""
+    again = tree.run("--once")
+    if again.returncode == 1 and "A new history is being rebuilt" in again.stderr:
+        again = tree.run("--once")
+    if again.returncode:
+        return [f"the next run ended with {again.returncode}: {again.stderr.strip()}"]
+    return [f"after the next run {problem}" for problem in trees.problems(tree)]
+
+
+def _stopped(tree: Tree, seen: Traced) -> list[str]:
+    if seen.status != SIGKILLED:
+        return [f"was not reached: status {seen.status}"]
+    return trees.order_problems(tree)
+
+
+def _failed(tree: Tree, seen: Traced, point: Call) -> list[str]:
+    if not seen.injected:
+        return ["was not reached"]
+    found = []
+    if "Traceback" in seen.stderr or seen.status not in (0, 1):
+        found.append(f"status {seen.status}: {seen.stderr.strip()[-300:]}")
+    if seen.status == 0:
+        found += [f"ended with 0, but {problem}" for problem in trees.problems(tree, index=False)]
+    elif not seen.stderr.strip():
+        found.append("failed without a word")
+    if point.path.startswith("root/"):
+        found += trees.order_problems(tree)
+    return found
+
+
+def _old_lines_lost(tree: Tree) -> list[str]:
+    return [f"{name}: lost its old line" for name in (AGAIN, TORN) if [x["runs"] for x in trees.lines(tree, name)][:1] != [1]]
+
+
+def every(points: Sequence[Call], step: int) -> list[Call]:
+    """Every `step`-th point."""
+    return list(points[::step])
