@@ -14,10 +14,9 @@ from typing import IO, Any
 
 import anyio
 import pytest
+import support
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.types import CallToolResult
-
-import support
 from support import Host
 
 MODES = ["auto", "legacy"]

@@ -104,7 +104,7 @@ def test_what_is_written_is_read_back() -> None:
 )
 def test_what_is_no_record_is_refused(line: bytes) -> None:
     """A line without a whole record says what it lacks."""
-    with pytest.raises(Malformed, match="journal.jsonl"):
+    with pytest.raises(Malformed, match=r"journal\.jsonl: "):
         record.from_line(line)
 
 

@@ -10,11 +10,11 @@ import time
 from typing import Any
 
 import pytest
-
 import support
+from support import Host, Workspace
+
 from agentic_watch.history.store import History
 from agentic_watch.survey import Standing, survey
-from support import Host, Workspace
 
 
 def look(host: Host, **root_options: Any) -> dict[str, Standing]:

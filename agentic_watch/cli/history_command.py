@@ -40,7 +40,7 @@ _WIDEST = 60
 _LEAST_TASK_WIDTH = 20
 
 
-class _Time(click.ParamType):
+class _Time(click.ParamType[str]):
     """A point in time as `updated_utc` is written; with `end`, a date means the end of its day."""
 
     name = "time"
@@ -68,7 +68,7 @@ def _point(text: str, *, end: bool, now: float) -> str:
 
 
 @click.command("history")
-@click.argument("search", required=False, default="")
+@click.argument("search", nargs=-1)
 @click.option("--repo", default="", help="Of this repository.")
 @click.option("--org", default="", help="Of this organisation.")
 @click.option("--agent", default="", help="By this agent: codex finds codex:gpt-5 too.")
@@ -80,14 +80,15 @@ def _point(text: str, *, end: bool, now: float) -> str:
 @click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(0), help="At most so many; 0: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with all columns.")
 @click.pass_obj
-def command(state: State, as_json: bool, **filters: Any) -> None:
+def command(state: State, /, search: tuple[str, ...], as_json: bool, **filters: Any) -> None:
     """List what was committed, newest first: all, or what SEARCH is in.
 
     SEARCH is one or more words, the last one perhaps only begun; task, question and findings are searched.
     T is a time (RFC 3339), a date in UTC (until means its end), or a span before now: 90m, 12h, 7d, 2w.
     """
-    wanted = Wanted(**{name: _usable(value) for name, value in filters.items() if value is not None})
-    if wanted.search and not queries.words(wanted.search):
+    given = {"search": " ".join(search), **filters}
+    wanted = Wanted(**{name: _usable(value) for name, value in given.items() if value is not None})
+    if search and not queries.words(wanted.search):
         raise click.BadParameter("has no letter and no digit to search for", param_hint="SEARCH")
     path = state.config().history
     try:

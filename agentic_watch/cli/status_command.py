@@ -23,12 +23,14 @@ from agentic_watch.workspace import instant
 
 _SHOWN = 20
 _ERROR_WIDTH = 100
+_WIDEST = 40
 
 
 @dataclass(slots=True)
 class _Now:
     """What `status` tells. `failures` are what could not be looked into, one line each."""
 
+    config: Config
     running: bool = False
     daemon: DaemonState | None = None
     standings: list[Standing] = field(default_factory=list)
@@ -47,7 +49,7 @@ def command(state: State, as_json: bool) -> None:
     config = state.config()
     logs.set_up(config, state.verbosity, quieter=True)
     now = _look(config)
-    lists = _lists(now, config.finished)
+    lists = _lists(now)
     if as_json:
         print_json(_document(now, lists))
     else:
@@ -59,7 +61,7 @@ def command(state: State, as_json: bool) -> None:
 
 
 def _look(config: Config) -> _Now:
-    now = _Now()
+    now = _Now(config)
     try:
         now.running, now.daemon = look(config.history)
     except OSError as error:
@@ -80,11 +82,11 @@ def _look(config: Config) -> _Now:
     return now
 
 
-def _lists(now: _Now, finished: frozenset[str]) -> dict[str, list[Standing]]:
+def _lists(now: _Now) -> dict[str, list[Standing]]:
     """What needs a look, by why. One workspace can be in several lists."""
     return {
         "running": now.those(lambda s: s.status == "running" and not s.ghost),
-        "backlog": now.those(lambda s: s.status in finished and not s.committed),
+        "backlog": now.those(lambda s: s.status in now.config.finished and not s.committed),
         "failing": now.those(lambda s: bool(s.fail_count or s.last_error)),
         "ghosts": now.those(lambda s: s.ghost),
     }
@@ -98,15 +100,30 @@ def _counts(standings: Iterable[Standing]) -> dict[str, int]:
 
 def _document(now: _Now, lists: dict[str, list[Standing]]) -> dict[str, Any]:
     daemon = dataclasses.asdict(now.daemon) if now.daemon else {}
-    roots = daemon.pop("roots", [])
     listed = {name: [_item(standing) for standing in standings] for name, standings in lists.items()}
     return {
         "daemon": {"running": now.running, **daemon},
         "counts": {clean(name): count for name, count in _counts(now.standings).items()},
         **listed,
-        "roots": list(roots),
+        "roots": _roots(now),
         "failures": [clean(failure) for failure in now.failures],
     }
+
+
+def _roots(now: _Now) -> list[dict[str, Any]]:
+    """The configured roots, how many workspaces lie below each, and how the running daemon watches it, if it does."""
+    watched = {root.root: root for root in now.daemon.roots} if now.daemon and now.running else {}
+    counted = Counter(standing.root for standing in now.standings)
+    return [
+        {
+            "root": root.key,
+            "path": root.path,
+            "workspaces": counted[root.key],
+            "watching": watched[root.key].watching if root.key in watched else None,
+            "watches": watched[root.key].watches if root.key in watched else None,
+        }
+        for root in now.config.roots
+    ]
 
 
 def _item(standing: Standing) -> dict[str, Any]:
@@ -126,8 +143,9 @@ def _time(seconds: float | None) -> str | None:
 def _print(now: _Now, lists: dict[str, list[Standing]], seconds: float) -> None:
     for line in _daemon_lines(now.running, now.daemon):
         click.echo(clean(line))
-    counts = _counts(now.standings)
-    listed = ", ".join(f"{count} {clean(shorten(name, 40))}" for name, count in counts.items())
+    counts = [f"{count} {clean(shorten(name, _WIDEST))}" for name, count in _counts(now.standings).items()]
+    more = [f"{len(counts) - _SHOWN} other statuses"] if len(counts) > _SHOWN else []
+    listed = ", ".join(counts[:_SHOWN] + more)
     click.echo(f"workspaces: {len(now.standings)}{f' ({listed})' if listed else ''}")
     for title, headers, cells in (
         ("running", ("WORKSPACE", "AGENT", "PID", "RUN", "UPDATED"), _running),
@@ -154,11 +172,12 @@ _TITLES = {
 
 
 def _running(standing: Standing) -> tuple[Any, ...]:
-    return standing.workspace, standing.agent, standing.pid or "", standing.runs, standing.updated_at
+    return standing.workspace, shorten(standing.agent, _WIDEST), standing.pid or "", standing.runs, standing.updated_at
 
 
 def _finished(standing: Standing) -> tuple[Any, ...]:
-    return standing.workspace, standing.status, standing.agent, standing.runs, standing.updated_at
+    status, agent = shorten(standing.status, _WIDEST), shorten(standing.agent, _WIDEST)
+    return standing.workspace, status, agent, standing.runs, standing.updated_at
 
 
 def _failing(standing: Standing, now: float) -> tuple[Any, ...]:

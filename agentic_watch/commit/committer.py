@@ -60,6 +60,8 @@ class Committer:
 
     def judge(self, candidate: Candidate) -> Outcome:
         """What `commit` would do now; reads only, takes no lock, changes nothing."""
+        if problem := layout.name_problem(candidate.name):
+            return Outcome(candidate, Verdict.FAILED, problem)
         try:
             place = open_place(candidate.root.path, candidate.name)
         except WorkspaceError as error:
@@ -167,9 +169,12 @@ class Committer:
         for work in group:
             try:
                 work.journal = work.journal or journal.open_journal(work.meta, self.config.limits)
-                fresh = work.journal.descriptor is None
+                # An empty one may be what a killed run made: then nobody has synced the way to it.
+                fresh = work.journal.size == 0
                 if work.line_bytes:
                     work.journal.append(work.line_bytes)
+                else:
+                    work.journal.repair_tail()
             except WorkspaceError as error:
                 work.error = error
                 continue
@@ -180,6 +185,9 @@ class Committer:
             if fresh or work.line is not None:
                 targets.append((work, work.place.directory, work.candidate.name))
         self._sync(targets)
+        for work in group:
+            if work.error is not None and work.journal is not None:
+                work.journal.take_back()
 
     def _replace_markers(self, group: Sequence[Work]) -> None:
         for work in group:

@@ -7,6 +7,7 @@ caller goes on with journal and marker, and the rows come later from the journal
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -21,6 +22,7 @@ from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS, Row
 
 _PATIENCE_MS = 5_000
 _PATIENCE_WHEN_FAILING_MS = 200
+_LOCK_PAUSE_SECONDS = 0.01
 _CORRUPT = ("file is not a database", "database disk image is malformed", "file is encrypted")
 
 _INSERT = (
@@ -73,11 +75,11 @@ class History:
         try:
             yield self._ready()
         except sqlite3.DatabaseError as error:
-            corrupt = any(text in str(error) for text in _CORRUPT)
             self.close()
             self._failing = True
-            if corrupt and not self.read_only:
-                self._set_aside(str(error))
+            if not self.read_only and any(text in str(error) for text in _CORRUPT):
+                with contextlib.suppress(OSError):  # whoever meets it next tries again
+                    self._set_aside(str(error))
             raise HistoryError(f"{self.path}: {error}") from error
         except OSError as error:
             self.close()
@@ -95,17 +97,20 @@ class History:
             connection = schema.open_read_only(self.path)
         else:
             directory = os.path.dirname(self.path)
-            os.makedirs(directory, exist_ok=True)
-            with _directory_lock(directory):
+            _make_directories(directory)
+            with _directory_lock(directory, self._patience_ms):
                 connection = self._connect()
         self._connection, self._inode = connection, _inode(self.path)
         return connection
 
+    @property
+    def _patience_ms(self) -> int:
+        return _PATIENCE_WHEN_FAILING_MS if self._failing else _PATIENCE_MS
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None)
         try:
-            patience = _PATIENCE_WHEN_FAILING_MS if self._failing else _PATIENCE_MS
-            connection.execute(f"PRAGMA busy_timeout = {patience}")
+            connection.execute(f"PRAGMA busy_timeout = {self._patience_ms}")
             found = schema.refuse_newer(connection, self.path)
             if found != schema.VERSION:
                 schema.upgrade(connection, self.path, f"{self.path}.backup-v{found}-{_stamp()}")
@@ -119,7 +124,7 @@ class History:
 
     def _set_aside(self, cause: str) -> None:
         """Move a corrupt history out of the way, with its log; the journals will fill a new one."""
-        with _directory_lock(os.path.dirname(self.path)):
+        with _directory_lock(os.path.dirname(self.path), self._patience_ms):
             if not _is_corrupt(self.path):
                 return
             aside = f"{self.path}.corrupt-{_stamp()}"
@@ -171,15 +176,45 @@ def _insert(connection: sqlite3.Connection, row: Row) -> int:
     return 1
 
 
+def _make_directories(directory: str) -> None:
+    """Make the history's directory durably: SQLite syncs what is in it, not its own name."""
+    if os.path.isdir(directory):
+        return
+    parent = os.path.dirname(directory)
+    _make_directories(parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory)
+    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
-def _directory_lock(directory: str) -> Iterator[None]:
-    """One process at a time makes, upgrades or sets aside a history. Closing the descriptor unlocks."""
+def _directory_lock(directory: str, patience_ms: int) -> Iterator[None]:
+    """One process at a time makes, upgrades or sets aside a history. Closing the descriptor unlocks.
+
+    Raises OSError when another process does not let go in time.
+    """
+    deadline = time.monotonic() + patience_ms / 1000
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while not _try_lock(descriptor):
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock on its directory")
+            time.sleep(_LOCK_PAUSE_SECONDS)
         yield
     finally:
         os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_corrupt(path: str) -> bool:

@@ -20,12 +20,8 @@ def find(roots: Sequence[Root], given: str, directory: str) -> Candidate:
     Raises UnknownWorkspace when it is in no root, or in several.
     """
     path = os.path.normpath(os.path.join(directory, given))
-    parent = os.path.realpath(os.path.dirname(path))
-    for root in roots:
-        for spelled in (path, os.path.join(parent, os.path.basename(path))):
-            for base in {root.path, os.path.realpath(root.path)}:
-                if spelled.startswith(base.rstrip("/") + "/"):
-                    return Candidate(root, os.path.relpath(spelled, base))
+    if (os.path.isabs(given) or os.path.lexists(path)) and (candidate := _at(roots, path)) is not None:
+        return candidate
     name = os.path.normpath(given)
     if os.path.isabs(given) or name.split("/")[0] in ("..", "."):
         raise UnknownWorkspace(f"{given}: lies in none of the roots ({_list(roots)})")
@@ -35,6 +31,17 @@ def find(roots: Sequence[Root], given: str, directory: str) -> Candidate:
     if not here:
         raise UnknownWorkspace(f"{given}: is in none of the roots ({_list(roots)})")
     return Candidate(here[0], name)
+
+
+def _at(roots: Sequence[Root], path: str) -> Candidate | None:
+    """The candidate at an absolute path, however the root's own path is spelled; None outside of all roots."""
+    real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    for root in roots:
+        for base in (root.path, os.path.realpath(root.path)):
+            for spelled in (path, real):
+                if spelled.startswith(base.rstrip("/") + "/"):
+                    return Candidate(root, os.path.relpath(spelled, base))
+    return None
 
 
 def _list(roots: Sequence[Root]) -> str:

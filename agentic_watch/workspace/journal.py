@@ -28,6 +28,7 @@ class Journal:
     longest_line: int
     room: int
     warnings: list[str] = field(default_factory=list)
+    appended: int = 0
 
     def records(self) -> Iterator[Record]:
         """Every whole record, oldest first. Lines that are none are counted in one warning."""
@@ -67,8 +68,21 @@ class Journal:
         if self.descriptor is None:
             self.descriptor = files.create(self.meta, JOURNAL, META_JOURNAL, os.O_APPEND)
         else:
-            self._repair_tail()
+            self.repair_tail()
         self._write(line)
+        self.appended = len(line)
+
+    def take_back(self) -> None:
+        """Cut off the line that was appended but could not be synced.
+
+        After a failed fsync(2) the kernel takes the lost pages for clean: a second sync of the same bytes
+        would succeed and save nothing. Only writing them anew makes them durable.
+        """
+        if self.descriptor is not None and self.appended:
+            with contextlib.suppress(WorkspaceError):
+                files.truncate(self.descriptor, self.size - self.appended, META_JOURNAL)
+                self.size -= self.appended
+                self.appended = 0
 
     def _write(self, data: bytes) -> None:
         assert self.descriptor is not None
@@ -80,12 +94,8 @@ class Journal:
             raise
         self.size += len(data)
 
-    def sync(self) -> None:
-        """Make the lines durable. A new file's name needs a sync of its directory too."""
-        if self.descriptor is not None:
-            files.sync(self.descriptor, META_JOURNAL)
-
-    def _repair_tail(self) -> None:
+    def repair_tail(self) -> None:
+        """Complete a last line that has no newline, or move it aside when it is no whole record."""
         assert self.descriptor is not None
         start = self._tail_start()
         if start == self.size:

@@ -43,9 +43,8 @@ class Tree:
 
     def _configuration(self) -> Path:
         # A named root keeps its rows when the tree is copied to another place.
-        path = self.history.with_name("config.toml")
+        path = self.history.parent.with_name("config.toml")
         if not path.exists():
-            path.parent.mkdir(exist_ok=True)
             path.write_text(
                 f'[[roots]]\npath = "{self.root}"\nname = "here"\n[history]\npath = "{self.history}"\n'
             )
@@ -115,8 +114,8 @@ def copy(tree: Tree, base: Path, *, history: bool) -> Tree:
     base.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cp", "-a", str(tree.root), str(base / "root")], check=True)
     made = Tree(base / "root", base / "state" / "history.db")
-    made.history.parent.mkdir(exist_ok=True)
     if history:
+        made.history.parent.mkdir()
         shutil.copy2(tree.history, made.history)
     return made
 
@@ -175,6 +174,13 @@ def problems(tree: Tree, *, index: bool = True) -> list[str]:
 
     `index`: look at the table `workspaces` too, which only `--once` fills, and may fill a run later.
     """
+    try:
+        return _all_problems(tree, index)
+    except sqlite3.DatabaseError as error:
+        return [f"history: {error}"]
+
+
+def _all_problems(tree: Tree, index: bool) -> list[str]:
     found = order_problems(tree)
     kept = rows(tree)
     for name, runs in EXPECTED.items():
@@ -214,8 +220,10 @@ def _torn_problems(tree: Tree) -> list[str]:
 
 
 def _history_problems(tree: Tree, index: bool) -> list[str]:
-    with contextlib.closing(sqlite3.connect(tree.history)) as connection:
+    with contextlib.closing(sqlite3.connect(f"file:{tree.history}?mode=ro", uri=True)) as connection:
         found = [text for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
+        if found:
+            return found
         counts = [
             ("SELECT count(*) FROM findings", 4),
             ("SELECT count(*) FROM dispatch_search WHERE dispatch_search MATCH 'mistake'", 2),

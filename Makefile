@@ -1,0 +1,51 @@
+# Each check is defined here once, and called by people, hooks and CI alike.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types unit test-faults test-systemd bench build clean
+
+demo: $(VENV)/.ready  ## the main job on the example workspaces
+	@examples/demo.sh $(BIN)/agentic-watch
+
+test: lint types unit  ## all checks
+
+lint: $(VENV)/.ready-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready-test
+	$(BIN)/mypy
+
+unit: $(VENV)/.ready-test
+	$(BIN)/pytest -m "not faults and not systemd"
+
+test-faults: $(VENV)/.ready-test  ## kills at every step, power cuts, attacks at full size: minutes
+	$(BIN)/pytest -m faults
+
+test-systemd: $(VENV)/.ready-test  ## under a real systemd booted in namespaces (root)
+	$(BIN)/pytest -m systemd -s
+
+bench: $(VENV)/.ready-bench  ## beside the alternatives, in one run; writes benchmarks/out/
+	$(BIN)/python -m benchmarks
+
+build: $(VENV)/.ready-test  ## wheel and sdist in dist/
+	$(BIN)/pip install -q build
+	$(BIN)/python -m build
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/pip install -q --editable .
+	@touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready
+	$(BIN)/pip install -q --group test
+	@touch $@
+
+$(VENV)/.ready-bench: $(VENV)/.ready
+	$(BIN)/pip install -q --group bench
+	@touch $@
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache benchmarks/out

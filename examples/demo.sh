@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# The main job on the example workspaces: the daemon commits what is finished, an unfinished dispatch is
+# finished while it runs, and a second pass finds nothing left to do. Touches only a temporary directory.
+set -euo pipefail
+
+agentic_watch=${1:?usage: demo.sh AGENTIC_WATCH_COMMAND}
+examples=$(cd "$(dirname "$0")" && pwd)
+place=$(mktemp -d)
+daemon=
+trap '[ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true; rm -rf "$place"' EXIT
+cp -r "$examples/workspaces" "$place/workspaces"
+cat > "$place/config.toml" <<TOML
+[[roots]]
+path = "$place/workspaces"
+name = "demo"
+[commit]
+settle_seconds = 0.5
+[history]
+path = "$place/history.db"
+TOML
+export AGENTIC_WATCH_CONFIG="$place/config.toml"
+
+say() { printf '\n== %s\n' "$*"; }
+wait_for() { # a file that the daemon writes
+    for _ in $(seq 200); do [ -e "$1" ] && return; sleep 0.05; done
+    echo "demo: $1 did not appear within 10 s" >&2; exit 1
+}
+
+say "six workspaces: four finished, one running, one queued"
+"$agentic_watch" status
+
+say "the daemon starts and commits the four"
+"$agentic_watch" &
+daemon=$!
+for name in acme/billing/task-101 acme/gateway/task-7 acme/gateway/task-8 oss/website/task-3; do
+    wait_for "$place/workspaces/$name/.meta/commit.json"
+done
+
+say "task-102 finishes while the daemon runs"
+task="$place/workspaces/acme/billing/task-102"
+sed 's/"running"/"completed"/; s/"updated_at":"[^"]*"/"updated_at":"2026-04-14T10:31:07.123456789+01:00"/' \
+    "$task/status.json" > "$task/status.json.new"
+mv "$task/status.json.new" "$task/status.json"
+wait_for "$task/.meta/commit.json"
+
+say "SIGTERM: the daemon ends with status 0"
+kill "$daemon"
+wait "$daemon" && echo "exit 0"
+daemon=
+
+say "one pass over everything: nothing left to do"
+"$agentic_watch" --once
+
+say "the journal line and the marker of task-102"
+cat "$task/.meta/journal.jsonl" "$task/.meta/commit.json"
+echo
+
+say "the history"
+"$agentic_watch" history

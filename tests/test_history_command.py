@@ -1,0 +1,384 @@
+"""`agentic-watch history`: what it finds, how it prints it, and who may read it in which state of the files."""
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Host, make, run, snapshot, wait_for
+from unprivileged import public_directory, run_as_nobody
+
+from agentic_watch.cli.history_command import _point
+from agentic_watch.cli.output import human_duration
+from agentic_watch.history import schema
+from agentic_watch.history.errors import HistoryError
+from agentic_watch.history.queries import Wanted, dispatches, match_expression, reading, statement, words
+
+NOW = 1_776_165_428.9  # 2026-04-14T11:17:08.9Z
+
+
+@pytest.fixture
+def listed(host: Host) -> Host:
+    """Four dispatches in the history, `d` the newest; `a` was committed twice."""
+    a = make(host.root, "acme/site/a", task="Fix the login page", repo="site", org="acme", agent="codex:gpt-5",
+             started_at="2026-04-01T09:00:00Z", updated_at="2026-04-01T10:00:00Z", status="blocked",
+             question="Which database?")  # fmt: skip
+    make(host.root, "acme/api/b", task="Tidy\nand more", repo="api", org="acme", agent="codex", status="failed",
+         updated_at="2026-04-02T10:00:00+02:00",
+         report={"passed": True, "findings": [{"message": "SQL injection in search()"}]})  # fmt: skip
+    make(host.root, "other/api/c", repo="api", org="other", agent="codexter", updated_at="2026-04-03T00:00:00Z")
+    make(host.root, "other/api/d", repo="api", org="other", agent="claude", updated_at="2026-04-04T00:00:00Z",
+         task="x\x1b[31m" + "long " * 100)  # fmt: skip
+    assert host.once().counts["committed"] == 4
+    a.write_status(started_at="2026-04-01T09:00:00Z", updated_at="2026-04-01T10:00:04Z", task="Fix the login page",
+                   repo="site", org="acme", agent="codex:gpt-5")  # fmt: skip
+    assert host.once().counts["committed"] == 1
+    return host
+
+
+def found(host: Host, *options: str) -> list[str]:
+    """The last letters of the workspaces that `history --json` lists."""
+    return [row["workspace"][-1] for row in rows(host, *options)]
+
+
+def rows(host: Host, *options: str) -> list[dict[str, Any]]:
+    result = run([*host.arguments(), "history", "--json", *options], host.base)
+    assert (result.returncode, result.stderr) == (0, "")
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "dcba"),
+        (["-n", "2"], "dc"),
+        (["-n", "0"], "dcba"),
+        (["--repo", "api"], "dcb"),
+        (["--org", "acme"], "ba"),
+        (["--agent", "codex"], "ba"),
+        (["--agent", "codex:gpt-5"], "a"),
+        (["--status", "failed"], "b"),
+        (["--status", "blocked"], ""),
+        (["--status", "blocked", "--all"], "a"),
+        (["--workspace", "acme/api/b"], "b"),
+        (["--workspace", "acme/site/a", "--all"], "aa"),
+        (["--since", "2026-04-03"], "dc"),
+        (["--since", "2026-04-02T08:00:00Z", "--until", "2026-04-03T00:00:00Z"], "b"),
+        (["--until", "2026-04-02"], "ba"),
+        (["--since", "1m"], ""),
+        (["--repo", "\udcff"], ""),
+        (["login"], "a"),
+        (["LOG"], "a"),
+        (["fix", "log"], "a"),
+        (["log fix"], ""),
+        (["injection"], "b"),
+        (["which data", "--all"], "a"),
+        (["injection", "--repo", "site"], ""),
+        (['log"in OR'], ""),
+        (["login) NEAR("], ""),
+        (["task:login"], ""),
+        (["login *"], "a"),
+    ],
+)
+def test_filters(listed: Host, options: list[str], expected: str) -> None:
+    """Each filter lists what it names, newest first, and nothing in a search is FTS5 syntax."""
+    assert "".join(found(listed, *options)) == expected
+
+
+def test_json_has_all_columns_and_a_parsed_report(listed: Host) -> None:
+    """A line of --json is the row of the history, its report as an object."""
+    (row,) = rows(listed, "--workspace", "acme/api/b")
+    (stored,) = listed.query("SELECT * FROM dispatch_history WHERE workspace = 'acme/api/b'")
+    assert row == {**dict(stored), "report": json.loads(stored["report"])}
+    assert row["report"]["findings"] == [{"message": "SQL injection in search()"}]
+
+
+def test_table(listed: Host) -> None:
+    """The table fits the terminal, is clean of control characters, and shows the first line of a task."""
+    arguments = [*listed.arguments(), "history"]
+    plain = run(arguments, listed.base).stdout.splitlines()
+    assert [line.split()[0] for line in plain] == [
+        "UPDATED", "2026-04-04T00:00:00Z", "2026-04-03T00:00:00Z", "2026-04-02T08:00:00Z", "2026-04-01T10:00:04Z"
+    ]  # fmt: skip
+    assert plain[4].split()[1:] == [
+        "completed",
+        "acme/site/a",
+        "codex:gpt-5",
+        "0",
+        "1h00m",
+        "0",
+        "Fix",
+        "the",
+        "login",
+        "page",
+    ]
+    assert plain[3].endswith("Tidy")
+    assert "\\x1b[31mlong" in plain[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("support.environment", lambda base: {**os.environ, "COLUMNS": "110", "HOME": str(base)})
+        narrow = run(arguments, listed.base).stdout.splitlines()
+    assert max(map(len, narrow)) == 110
+    assert narrow[1].endswith("…")
+
+
+def test_two_roots_are_told_apart(listed: Host, tmp_path: Path) -> None:
+    """Where dispatches of several roots are listed, the root is a column."""
+    make(tmp_path / "second", "acme/site/a")
+    both = [*listed.arguments(), "--root", str(tmp_path / "second")]
+    assert run([*both, "--once"], listed.base).returncode == 0
+    header, *lines = run([*both, "history"], listed.base).stdout.splitlines()
+    assert header.split()[3] == "ROOT"
+    assert {line.split()[2] for line in lines} == {str(listed.root), str(tmp_path / "second")}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--since", "yesterday"], "no RFC 3339 time, no date (2026-04-14) and no span"),
+        (["--until", "2026-02-30"], "no RFC 3339 time"),
+        (["--since", "999999999w"], "no RFC 3339 time"),
+        (["--limit", "-1"], "not in the range"),
+        (["!!"], "no letter and no digit"),
+    ],
+)
+def test_usage_errors(host: Host, options: list[str], message: str) -> None:
+    """What cannot be meant is a usage error that says what can."""
+    result = run([*host.arguments(), "history", *options], host.base)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_no_history_yet(host: Host) -> None:
+    """Before the first commit one line says so, with the next step, and nothing is made."""
+    result = run([*host.arguments(), "history"], host.base)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"Error: no history at {host.history} yet; run agentic-watch --once to make it\n"
+    assert not host.history.parent.exists()
+
+
+def test_other_files_are_refused(host: Host) -> None:
+    """A file that is no history, and an empty one, are named with the cause."""
+    host.history.parent.mkdir()
+    for content, cause in ((b"no database at all" * 100, "not a database"), (b"", "not a history")):
+        host.history.write_bytes(content)
+        result = run([*host.arguments(), "history"], host.base)
+        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+        assert str(host.history) in result.stderr
+        assert cause in result.stderr
+        assert host.history.read_bytes() == content
+
+
+def test_newer_history_is_refused(listed: Host) -> None:
+    """A history of a newer program is a matter of configuration: exit status 78."""
+    with contextlib.closing(sqlite3.connect(listed.history)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    assert run([*listed.arguments(), "history"], listed.base).returncode == 78
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "expected"),
+    [
+        ("2026-04-14", False, "2026-04-14T00:00:00.000000000Z"),
+        ("2026-04-14", True, "2026-04-15T00:00:00.000000000Z"),
+        ("2026-04-14T10:00:00.5+02:00", True, "2026-04-14T08:00:00.500000000Z"),
+        ("90m", False, "2026-04-14T09:47:08.000000000Z"),
+        ("12h", True, "2026-04-13T23:17:08.000000000Z"),
+        ("7d", False, "2026-04-07T11:17:08.000000000Z"),
+        ("2w", False, "2026-03-31T11:17:08.000000000Z"),
+    ],
+)
+def test_points_in_time(text: str, end: bool, expected: str) -> None:
+    """A time, a date and a span become the text that `updated_utc` is compared with."""
+    assert _point(text, end=end, now=NOW) == expected
+
+
+def test_durations() -> None:
+    """A duration is written in its two largest units."""
+    given = [None, 0, 850, 9_999, 10_000, 59_999, 189_000, 7_500_000, 93_600_000]
+    assert [human_duration(ms) for ms in given] == [
+        "",
+        "0.0s",
+        "0.8s",
+        "10.0s",
+        "10s",
+        "59s",
+        "3m09s",
+        "2h05m",
+        "1d02h",
+    ]
+
+
+def test_search_words_are_quoted() -> None:
+    """What a user types is words, each quoted, the last one a prefix; what holds no letter or digit is no word."""
+    assert words('a -- b" ___ ü9') == ["a", 'b"', "ü9"]
+    assert match_expression('a -- b"') == '"a" "b""" *'
+
+
+@pytest.mark.parametrize(
+    ("wanted", "access"),
+    [
+        (Wanted(limit=20), "SCAN this USING INDEX dispatch_history_updated"),
+        (Wanted(limit=20, every=True), "SCAN dispatch_history USING INDEX dispatch_history_updated"),
+        (Wanted(repo="a", limit=20), "SEARCH this USING INDEX dispatch_history_repo (repo=?)"),
+        (Wanted(status="a", limit=20), "SEARCH this USING INDEX dispatch_history_status (status=?)"),
+        (Wanted(workspace="a", limit=20), "SEARCH this USING INDEX dispatch_history_workspace (workspace=?)"),
+        (Wanted(since="2026"), "SEARCH this USING INDEX dispatch_history_updated (updated_utc>?)"),
+        (Wanted(search="a"), "SEARCH this USING INTEGER PRIMARY KEY (rowid=?)"),
+    ],
+)
+def test_an_index_answers(listed: Host, wanted: Wanted, access: str) -> None:
+    """The newest rows are walked in an index's order, nothing but a search is sorted, and no table is scanned."""
+    sql, values = statement(wanted)
+    with reading(str(listed.history)) as connection:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert plan[0] == access
+    assert not [step for step in plan[1:] if step.startswith("SCAN") and "VIRTUAL TABLE" not in step]
+    assert ("USE TEMP B-TREE FOR ORDER BY" in plan) == bool(wanted.search)
+
+
+def test_default_listing_reads_no_more_than_it_shows(listed: Host) -> None:
+    """With many rows the default listing takes as many steps of SQLite's machine as with few."""
+    steps = []
+    for rows_more in (100, 5_000):
+        with contextlib.closing(sqlite3.connect(listed.history)) as connection:
+            connection.execute(_MULTIPLY, {"rows": rows_more})
+            connection.commit()
+        with reading(str(listed.history)) as connection:
+            ticks: list[int] = []
+            connection.set_progress_handler(lambda ticks=ticks: ticks.append(1), 10)
+            assert len(list(dispatches(connection, Wanted(limit=20)))) == 20
+            connection.set_progress_handler(None, 0)
+        steps.append(len(ticks))
+    assert steps[1] < 1.5 * steps[0]
+
+
+_COLUMNS = (
+    "repo, org, task, agent, model, branch, status, question, issue, runs, process_id, pr_url, started_at, updated_at, "
+    "committed_at, updated_utc, findings_count, host"
+)
+_MULTIPLY = f"""
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
+INSERT INTO dispatch_history (root, workspace, {_COLUMNS})
+SELECT root || :rows, workspace || i, {_COLUMNS} FROM n, (SELECT * FROM dispatch_history LIMIT 1)"""
+
+
+@pytest.fixture
+def public() -> Iterator[Host]:
+    """A history with one dispatch that others may read, in a directory that they may not write."""
+    with public_directory() as directory:
+        host = Host.make(directory)
+        make(host.root, "org/repo/first")
+        assert host.once().counts["committed"] == 1
+        host.root.chmod(0o755)
+        host.history.parent.chmod(0o755 if os.getuid() == 0 else 0o555)
+        yield host
+
+
+def files(host: Host) -> set[str]:
+    return {path.name for path in host.history.parent.iterdir()}
+
+
+def as_nobody(host: Host) -> list[str]:
+    before = snapshot(host.history.parent)
+    result = run_as_nobody([*host.arguments(), "history", "--json"], host.base)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert snapshot(host.history.parent).keys() == before.keys()
+    return [json.loads(line)["workspace"] for line in result.stdout.splitlines()]
+
+
+def test_reading_without_a_writer(public: Host) -> None:
+    """Who may only read lists a history that nobody has open, and nothing is made beside it."""
+    assert files(public) == {"history.db"}
+    assert as_nobody(public) == ["org/repo/first"]
+
+
+def test_reading_as_the_owner_makes_nothing(public: Host) -> None:
+    """Not even the owner's look at a history that nobody has open leaves a file."""
+    before = snapshot(public.history.parent)
+    assert [row["workspace"] for row in rows(public)] == ["org/repo/first"]
+    assert snapshot(public.history.parent) == before
+
+
+def test_reading_beside_a_writer(public: Host) -> None:
+    """Who may only read sees what a running writer has committed, and not what it is about to."""
+    public.history.parent.chmod(0o755)
+    with contextlib.closing(sqlite3.connect(public.history, isolation_level=None)) as writer:
+        writer.execute("UPDATE dispatch_history SET workspace = 'second'")
+        assert files(public) == {"history.db", "history.db-wal", "history.db-shm"}
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("UPDATE dispatch_history SET workspace = 'third'")
+        assert as_nobody(public) == ["second"]
+        writer.execute("ROLLBACK")
+
+
+def test_reading_after_a_killed_writer(public: Host, tmp_path: Path) -> None:
+    """What a killed writer left in the -wal file is read, and without its -shm file the next step is named."""
+    public.history.parent.chmod(0o755)
+    with contextlib.closing(sqlite3.connect(public.history, isolation_level=None)) as writer:
+        writer.execute("UPDATE dispatch_history SET workspace = 'second'")
+        left = {name: (public.history.parent / name).read_bytes() for name in files(public)}
+    for name, content in left.items():
+        (public.history.parent / name).write_bytes(content)
+    assert as_nobody(public) == ["second"]
+    (public.history.parent / "history.db-shm").unlink()
+    if os.getuid() == 0:
+        result = run_as_nobody([*public.arguments(), "history"], public.base)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert "run agentic-watch --once as their owner" in result.stderr
+    assert [row["workspace"] for row in rows(public)] == ["second"]
+
+
+def test_unreadable_history_is_named(public: Host) -> None:
+    """Who may not read the history gets one line that names it, not an empty answer."""
+    for path in (public.history, public.history.parent):
+        path.chmod(0)
+        result = run_as_nobody([*public.arguments(), "history"], public.base)
+        path.chmod(0o755)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert str(public.history) in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_symlink_to_a_history_beside_a_writer(public: Host, tmp_path: Path) -> None:
+    """A history reached through a symlink is read with the -wal file that stands beside the file itself."""
+    public.history.parent.chmod(0o755)
+    link = tmp_path / "link.db"
+    link.symlink_to(public.history)
+    with contextlib.closing(sqlite3.connect(public.history, isolation_level=None)) as writer:
+        writer.execute("UPDATE dispatch_history SET workspace = 'second'")
+        with reading(str(link)) as connection:
+            assert [row["workspace"] for row in dispatches(connection, Wanted())] == ["second"]
+
+
+def test_writer_that_comes_while_a_resting_history_is_read(host: Host) -> None:
+    """An answer from a file that a writer changed meanwhile is not passed off as good."""
+    make(host.root)
+    host.once()
+    with pytest.raises(HistoryError, match="written to while it was read"), reading(str(host.history)) as connection:
+        assert schema.at_rest(str(host.history)) is not None
+        assert len(list(dispatches(connection, Wanted()))) == 1
+        at = host.history.stat().st_mtime_ns
+        make(host.root, "org/repo/second")
+        wait_for(lambda: time.time_ns() > at)
+        host.once()
+    assert len(rows(host)) == 2
+
+
+def test_every_row_streams_beside_a_writer_that_goes_on(host: Host) -> None:
+    """A listing that has begun beside a writer ends with what was there when it began."""
+    make(host.root)
+    host.once()
+    with contextlib.closing(sqlite3.connect(host.history, isolation_level=None)) as writer:
+        writer.execute(_MULTIPLY, {"rows": 500})
+        with reading(str(host.history)) as connection:
+            listing = dispatches(connection, Wanted(every=True))
+            next(listing)
+            writer.execute("DELETE FROM dispatch_history")
+            writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            assert len(list(listing)) == 500
+    assert rows(host) == []

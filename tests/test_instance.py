@@ -1,0 +1,207 @@
+"""One daemon per history: the lock, its holder's death, and the state that others read."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import NOBODY
+from unprivileged import public_directory
+
+from agentic_watch.service.instance import DaemonState, Held, Instance, RootState, file_of, look
+
+STATE = DaemonState(
+    pid=4711,
+    version="0.1.0",
+    started_at="2026-04-14T11:00:00Z",
+    updated_at="2026-04-14T11:17:08Z",
+    phase="running",
+    roots=(RootState("main", "/srv/é", "inotify", 120), RootState("/nfs", "/nfs", "poll", 0, "no events here")),
+    pending=3,
+    failing=1,
+    committed=12,
+    history_error="disk\nfull",
+    last_scan_at="2026-04-14T11:15:00Z",
+    overflows=2,
+)
+HOLD = """
+import os, sys
+from dataclasses import replace
+from agentic_watch.service.instance import Instance
+sys.path.insert(0, sys.argv[2])
+from test_instance import STATE
+instance = Instance.acquire(sys.argv[1])
+instance.publish(replace(STATE, pid=os.getpid()))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> str:
+    return str(tmp_path / "state" / "history.db")
+
+
+@contextlib.contextmanager
+def held(history: str) -> Iterator[Instance]:
+    instance = Instance.acquire(history)
+    try:
+        yield instance
+    finally:
+        instance.release()
+
+
+def test_no_daemon_leaves_no_trace(history: str) -> None:
+    """Looking where no daemon ever ran finds none, and makes neither the file nor its directory."""
+    assert look(history) == (False, None)
+    assert not os.path.exists(os.path.dirname(history))
+
+
+def test_state_is_read_as_it_was_published(history: str) -> None:
+    """While the lock is held the state is the one published last, and a shorter one leaves nothing of a longer."""
+    with held(history) as instance:
+        assert look(history) == (True, None)
+        instance.publish(STATE)
+        assert look(history) == (True, STATE)
+        shorter = replace(STATE, roots=(), phase="stopping")
+        instance.publish(shorter)
+        assert look(history) == (True, shorter)
+        with open(f"{history}.daemon", encoding="utf-8") as file:
+            assert json.load(file)["phase"] == "stopping"
+    assert look(history) == (False, shorter)
+
+
+def test_second_daemon_is_refused_and_told_who_holds(history: str) -> None:
+    """A second daemon gets Held, which names the file and the holder's pid; after the release it may run."""
+    with held(history) as instance:
+        instance.publish(STATE)
+        with pytest.raises(Held, match=r"history\.db\.daemon: .*pid 4711"):
+            Instance.acquire(history)
+    with held(history):
+        assert look(history) == (True, None)
+
+
+def test_another_name_of_the_history_is_no_way_around(history: str, tmp_path: Path) -> None:
+    """A symlink to the history leads to the same lock."""
+    link = tmp_path / "link.db"
+    link.symlink_to(history)
+    with held(history), pytest.raises(Held):
+        Instance.acquire(str(link))
+
+
+def test_killed_daemon_holds_nothing(history: str) -> None:
+    """After SIGKILL of its holder the lock is free, and what the holder said last can still be read."""
+    arguments = [sys.executable, "-c", HOLD, history, str(Path(__file__).parent)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        running, state = look(history)
+        assert running
+        with pytest.raises(Held, match=f"pid {process.pid}"):
+            Instance.acquire(history)
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=20)
+    assert state == replace(STATE, pid=process.pid)
+    assert look(history) == (False, state)
+    with held(history):
+        assert look(history)[0]
+
+
+def test_a_look_does_not_keep_a_daemon_from_starting(history: str) -> None:
+    """A reader that holds the shared lock for an instant delays a start, and does not refuse it."""
+    with held(history):
+        pass
+    descriptor = os.open(file_of(history), os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    timer = threading.Timer(0.2, os.close, [descriptor])
+    timer.start()
+    with held(history):
+        assert look(history)[0]
+    timer.join()
+
+
+def test_readers_never_see_a_torn_state(history: str) -> None:
+    """While another process rewrites the state without a pause, each look finds one that was published."""
+    context = multiprocessing.get_context("fork")
+    states = [replace(STATE, roots=STATE.roots * n, history_error="x" * 4000 * n) for n in (1, 2, 5)]
+    with held(history) as instance:
+        instance.publish(states[0])
+        writer = context.Process(target=_publish_forever, args=(instance, states))
+        writer.start()
+        try:
+            seen = [look(history)[1] for _ in range(2000)]
+        finally:
+            writer.kill()
+            writer.join()
+            writer.close()
+    assert all(state in states for state in seen)
+    assert len({state.history_error for state in seen if state}) > 1
+
+
+def _publish_forever(instance: Instance, states: list[DaemonState]) -> None:
+    while True:
+        for state in states:
+            instance.publish(state)
+
+
+def test_full_disk_is_said_once_and_ends_nothing(history: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A state that does not fit is one warning however often it is tried; one that fits is published again."""
+    with held(history) as instance, caplog.at_level(logging.WARNING):
+        instance.publish(STATE)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(file_of(history)), limits[1]))
+            for _ in range(3):
+                instance.publish(replace(STATE, history_error="x" * 10_000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, before)
+        assert len(caplog.records) == 1
+        assert "history.db.daemon" in caplog.text
+        assert look(history) == (True, None)
+        instance.publish(STATE)
+        assert look(history) == (True, STATE)
+
+
+def test_a_file_that_says_nonsense_is_no_state(history: str) -> None:
+    """Whatever stands in a left-over file, looking gives no state and raises nothing."""
+    os.makedirs(os.path.dirname(history))
+    for content in (b"", b"{", b"[]\n", b"1\n", b'{"crc32": 1}\n', b"\xff\n", b"\x00" * 5000):
+        Path(f"{history}.daemon").write_bytes(content)
+        assert look(history) == (False, None)
+
+
+def test_directory_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
+    """Where a file stands in the way of the history's directory the error names it."""
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(OSError, match="state") as caught:
+        Instance.acquire(str(tmp_path / "state" / "history.db"))
+    assert caught.value.errno in (errno.EEXIST, errno.ENOTDIR)
+    assert look(str(tmp_path / "state" / "history.db")) == (False, None)
+
+
+def test_reading_needs_no_more_than_read_permission() -> None:
+    """A user who may only read sees the daemon running and its state."""
+    script = (
+        "import os, sys; from agentic_watch.service.instance import look; uid = int(sys.argv[2])\n"
+        "os.getuid() or (os.setgroups([]), os.setgid(uid), os.setuid(uid))\n"
+        "print(look(sys.argv[1])[0], look(sys.argv[1])[1].pid)"
+    )
+    with public_directory() as directory, held(str(directory / "history.db")) as instance:
+        instance.publish(STATE)
+        arguments = [sys.executable, "-c", script, str(directory / "history.db"), str(NOBODY)]
+        result = subprocess.run(arguments, capture_output=True, text=True, timeout=20, check=True)
+    assert result.stdout.split() == ["True", "4711"]
