@@ -153,15 +153,17 @@ def test_making_a_directory_twice_is_the_same_directory(tmp_path: Path, director
 
 
 def test_a_lock_is_tried_and_not_waited_for(tmp_path: Path) -> None:
-    """The second taker of a lock is told at once, and gets it when the first is gone."""
-    first, second = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))
-    try:
-        assert files.try_lock(first)
-        assert not files.try_lock(second)
-    finally:
-        os.close(first)
-    assert files.try_lock(second)
-    os.close(second)
+    """The second taker of a lock is told at once, and gets it when the first is gone; no file is left."""
+    with contextlib.ExitStack() as stack:
+        second = os.open(tmp_path, os.O_RDONLY)
+        stack.callback(os.close, second)
+        first = os.open(tmp_path, os.O_RDONLY)
+        try:
+            assert files.try_lock(first, "d")
+            assert not files.try_lock(second, "d")
+        finally:
+            os.close(first)
+        assert files.try_lock(second, "d")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -209,7 +211,7 @@ def test_a_read_error_of_the_disk_is_passing_and_not_absence(
 
     for name, attempt in {
         "read": lambda: files.read(directory, "f", "f", 100),
-        "pread": lambda: list(files.pieces(directory, 0, 10)),
+        "pread": lambda: list(files.pieces(directory, 0, 10, "f")),
         "fsync": lambda: files.sync(directory, "f"),
     }.items():
         with monkeypatch.context() as patch:
@@ -229,8 +231,8 @@ def test_a_lock_that_the_filesystem_refuses_is_a_workspace_error(
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", fail)
-    with pytest.raises(WorkspaceError, match="ocks? "):
-        files.try_lock(directory)
+    with pytest.raises(WorkspaceError, match="ock"):
+        files.try_lock(directory, "f")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,6 @@ def test_a_new_journal_is_made_by_the_first_line(tmp_path: Path) -> None:
             assert list(found.records()) == []
             assert list(tmp_path.iterdir()) == []
             found.append(line())
-            found.sync()
     finally:
         os.umask(umask)
     file = tmp_path / "journal.jsonl"
@@ -189,6 +188,20 @@ def test_what_a_short_write_left_is_cut_off(tmp_path: Path, monkeypatch: pytest.
         assert file.read_bytes() == line(runs=1)
         found.append(line(runs=2))
     assert file.read_bytes() == line(runs=1) + line(runs=2)
+
+
+@pytest.mark.parametrize("existing", [b"", line(runs=1)], ids=["new", "after a line"])
+def test_a_line_that_could_not_be_synced_is_taken_back(tmp_path: Path, existing: bytes) -> None:
+    """The line is cut off again and nothing before it, so that the next try writes its bytes anew."""
+    (tmp_path / "journal.jsonl").write_bytes(existing)
+    with opened(tmp_path) as found:
+        found.append(line(runs=2))
+        found.take_back()
+        assert (tmp_path / "journal.jsonl").read_bytes() == existing
+        found.take_back()
+        assert (tmp_path / "journal.jsonl").read_bytes() == existing
+        found.append(line(runs=3))
+    assert (tmp_path / "journal.jsonl").read_bytes() == existing + line(runs=3)
 
 
 @pytest.mark.parametrize("kind", ["directory", "symlink", "fifo", "hard link"])

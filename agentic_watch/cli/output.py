@@ -52,7 +52,7 @@ def human_duration(milliseconds: int | None) -> str:
         return ""
     seconds = milliseconds // 1000
     if seconds < 10:
-        return f"{milliseconds / 1000:.1f}s"
+        return f"{milliseconds // 100 / 10:.1f}s"
     for unit, size, smaller in (("d", 86_400, "h"), ("h", 3600, "m"), ("m", 60, "s")):
         if seconds >= size:
             return f"{seconds // size}{unit}{seconds % size // _SECONDS[smaller]:02}{smaller}"

@@ -1,0 +1,160 @@
+"""The house: imports point down, each library and each kind of system call has one room, rooms stay small."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import agentic_watch
+
+PACKAGE = Path(agentic_watch.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
+
+ROOMS = (
+    "__main__",
+    "cli",
+    "daemon",
+    "backfill",
+    "mcp_server",
+    "health",
+    "answers",
+    "survey",
+    "pending",
+    "sweep",
+    "ledger",
+    "watch",
+    "scan",
+    "commit",
+    "fleet",
+    "history",
+    "workspace",
+    "config",
+    "service",
+    "__init__",
+)
+"""From top to bottom. A room imports from itself and from the rooms below it, never from above."""
+
+SELF_CONTAINED = ("config", "service")
+"""Rooms that know no other room."""
+
+FROM_WORKSPACE_TO_HISTORY = {"history/rows.py"}
+"""The only place where the history looks at a record: there it becomes rows."""
+
+
+def name_of(module: Path) -> str:
+    """The module's path inside the package."""
+    return str(module.relative_to(PACKAGE))
+
+
+def room_of(module: Path) -> str:
+    """The room in which a module stands."""
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(module: Path) -> Iterator[str]:
+    """Every dotted name that a module imports, inside functions too, relative ones resolved."""
+    package = ("agentic_watch", *module.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(module.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            whole = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{whole}.{alias.name}" for alias in node.names)
+
+
+def rooms_used(module: Path) -> set[str]:
+    """The rooms that a module imports from, its own left out."""
+    used = set()
+    for name in imports(module):
+        first, _, rest = name.partition(".")
+        if first == "agentic_watch":
+            room = rest.split(".")[0]
+            used.add(room if room in ROOMS else "__init__")
+    return used - {room_of(module)}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_imports_point_down(module: Path) -> None:
+    """No room imports from a room above it; a new room has to be given its place in ROOMS."""
+    room = room_of(module)
+    assert room in ROOMS, f"{room} has no place in the house yet: put it into ROOMS where it belongs"
+    above = {used for used in rooms_used(module) if ROOMS.index(used) < ROOMS.index(room)}
+    assert not above, f"{name_of(module)} imports from above: {sorted(above)}"
+
+
+def test_configuration_and_service_know_no_other_room() -> None:
+    """The two lowest rooms can be understood by themselves."""
+    for room in SELF_CONTAINED:
+        used = set().union(*(rooms_used(module) for module in MODULES if room_of(module) == room))
+        assert used <= {"__init__"}, (room, used)
+
+
+def test_a_record_becomes_rows_in_one_place() -> None:
+    """Only one file of the history knows what a record is; a workspace knows nothing of the history."""
+    knowing = {name_of(m) for m in MODULES if room_of(m) == "history" and "workspace" in rooms_used(m)}
+    assert knowing == FROM_WORKSPACE_TO_HISTORY
+
+
+@pytest.mark.parametrize(
+    ("library", "home"),
+    [("sqlite_utils", "history/schema.py"), ("watchdog", "watch"), ("mcp", "mcp_server.py"), ("click", "cli")],
+)
+def test_a_library_is_imported_in_one_room(library: str, home: str) -> None:
+    """Each library has one home; elsewhere nobody needs to know that it exists."""
+    users = {name_of(m) for m in MODULES if any(name.split(".")[0] == library for name in imports(m))}
+    assert users
+    assert {user for user in users if user != home and not user.startswith(home + "/")} == set()
+
+
+def calls(module: Path) -> set[str]:
+    """The dotted names of what a module calls (`os.open`, `open`)."""
+    found = set()
+    for node in ast.walk(ast.parse(module.read_bytes())):
+        if isinstance(node, ast.Call):
+            found.add(ast.unparse(node.func))
+    return found
+
+
+OPENING = {"os.open", "open", "io.open", "os.mkdir", "os.rename", "os.replace", "os.unlink", "os.fsync", "os.ftruncate"}
+
+
+def test_one_file_opens_paths_inside_a_workspace() -> None:
+    """In the rooms that touch workspaces only workspace/files.py opens, makes, renames, removes and syncs."""
+    rooms = ("workspace", "commit", "scan", "sweep", "ledger", "backfill")
+    openers = {name_of(m) for m in MODULES if room_of(m) in rooms and calls(m) & OPENING}
+    assert openers == {"workspace/files.py"}
+
+
+def test_no_module_is_named_like_the_standard_library() -> None:
+    """A name that the standard library has is no name for a module of ours."""
+    names = {part.removesuffix(".py") for module in MODULES for part in module.relative_to(PACKAGE).parts}
+    assert names & sys.stdlib_module_names == set()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_modules_and_functions_stay_small(module: Path) -> None:
+    """A module that is too long wants to be two rooms, a function that is too long wants names for its parts."""
+    text = module.read_text("utf-8")
+    lines = len(text.splitlines())
+    assert lines <= LONGEST_MODULE, f"{name_of(module)} has {lines} lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno is not None
+            length = node.end_lineno - node.lineno + 1
+            assert length <= LONGEST_FUNCTION, f"{name_of(module)}:{node.lineno} {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_what_is_public_says_what_it_is(module: Path) -> None:
+    """Every module, and every public class and function outside of it, has a docstring."""
+    tree = ast.parse(module.read_bytes())
+    assert ast.get_docstring(tree), f"{name_of(module)} has no docstring"
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{name_of(module)}:{node.lineno} {node.name} has no docstring"

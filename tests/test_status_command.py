@@ -1,0 +1,233 @@
+"""`agentic-watch status`: what it says of the daemon and of the workspaces, and that it changes nothing."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support import Host, Workspace, make, run, snapshot
+from unprivileged import public_directory, run_as_nobody
+
+from agentic_watch.service.instance import DaemonState, Instance, RootState
+
+STATE = DaemonState(
+    pid=4711,
+    version="0.1.0",
+    started_at="2026-04-14T11:00:00Z",
+    updated_at="2026-04-14T11:17:08Z",
+    phase="running",
+    roots=(),
+    pending=3,
+    failing=1,
+    committed=12,
+)
+GONE_PID = 2**31 - 1  # beyond the kernel's largest pid
+
+
+def document(host: Host, code: int = 0) -> dict[str, Any]:
+    result = run([*host.arguments(), "status", "--json"], host.base)
+    assert result.returncode == code, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def text(host: Host, code: int = 0) -> list[str]:
+    result = run([*host.arguments(), "status"], host.base)
+    assert result.returncode == code, result.stderr
+    return result.stdout.splitlines()
+
+
+def names(listed: list[dict[str, Any]]) -> list[str]:
+    return [item["workspace"] for item in listed]
+
+
+@contextlib.contextmanager
+def daemon(host: Host, state: DaemonState) -> Iterator[None]:
+    instance = Instance.acquire(str(host.history))
+    try:
+        instance.publish(state)
+        yield
+    finally:
+        instance.release()
+
+
+def break_status(workspace: Workspace) -> None:
+    (workspace.meta / "status.json").write_text("{")
+
+
+def test_empty_host(host: Host) -> None:
+    """Without a workspace, a history and a daemon the answer says so, exits 0 and makes nothing."""
+    assert text(host) == ["daemon: not running", "workspaces: 0", "running: 0", "backlog: 0", "failing: 0", "ghosts: 0"]
+    found = document(host)
+    (root,) = found.pop("roots")
+    assert root == {"root": str(host.root), "path": str(host.root), "workspaces": 0, "watching": None, "watches": None}
+    empty = {"backlog": [], "running": [], "failing": [], "ghosts": [], "failures": []}
+    assert found == {"daemon": {"running": False}, "counts": {}, **empty}
+    assert os.listdir(host.base) == ["root"]
+
+
+def test_what_is_on_disk(host: Host) -> None:
+    """Every workspace is counted by status, and listed where it needs a look."""
+    make(host.root, "o/r/committed")
+    break_status(make(host.root, "o/r/broken"))
+    host.once()
+    make(host.root, "o/r/fresh", status="failed", agent="codex", runs=2)
+    make(host.root, "o/r/alive", status="running", pid=os.getpid())
+    make(host.root, "o/r/ghost", status="running", pid=GONE_PID)
+    make(host.root, "o/r/queued", status="queued")
+    found = document(host)
+    assert found["counts"] == {"running": 2, "completed": 1, "failed": 1, "queued": 1, "unreadable": 1}
+    listed = {key: names(found[key]) for key in ("backlog", "running", "failing", "ghosts")}
+    assert listed == {
+        "backlog": ["o/r/fresh"],
+        "running": ["o/r/alive"],
+        "failing": ["o/r/broken"],
+        "ghosts": ["o/r/ghost"],
+    }
+    (failing,) = found["failing"]
+    assert failing["fail_count"] == 1
+    assert failing["next_attempt_at"].endswith("Z")
+    assert "status.json" in failing["last_error"]
+    assert found["roots"][0]["workspaces"] == 6
+    lines = text(host)
+    assert lines[1] == "workspaces: 6 (2 running, 1 completed, 1 failed, 1 queued, 1 unreadable)"
+    assert [line.split()[:2] for line in lines if line.startswith("  o/")] == [
+        ["o/r/alive", str(os.getpid())],
+        ["o/r/fresh", "failed"],
+        ["o/r/broken", "1"],
+        ["o/r/ghost", str(GONE_PID)],
+    ]
+
+
+def test_running_daemon(host: Host) -> None:
+    """A running daemon is shown with what it last said, root by root."""
+    root = RootState(str(host.root), str(host.root), "poll", 7, "limit reached")
+    with daemon(host, replace(STATE, roots=(root,), history_error="disk full", overflows=2)):
+        lines, found = text(host), document(host)
+    assert lines[:4] == [
+        "daemon: running, pid 4711, version 0.1.0, since 2026-04-14T11:00:00Z, as of 2026-04-14T11:17:08Z",
+        "  3 pending, 1 failing, 12 committed since the start; last scan not yet; 2 event queue overflows",
+        f"  {host.root}: poll, 7 watches (limit reached)",
+        "  history: disk full",
+    ]
+    assert found["daemon"]["running"] is True
+    assert found["daemon"]["pid"] == 4711
+    assert found["daemon"]["roots"][0]["detail"] == "limit reached"
+    assert (found["roots"][0]["watching"], found["roots"][0]["watches"]) == ("poll", 7)
+
+
+def test_daemon_that_is_gone(host: Host) -> None:
+    """A daemon that ended, or was killed, is not running, and when it was last seen is told."""
+    with daemon(host, STATE):
+        pass
+    assert text(host)[0] == "daemon: not running, last seen 2026-04-14T11:17:08Z (pid 4711, running)"
+    found = document(host)
+    assert (found["daemon"]["running"], found["daemon"]["updated_at"]) == (False, "2026-04-14T11:17:08Z")
+    assert found["roots"][0]["watching"] is None
+
+
+def test_real_daemon(host: Host) -> None:
+    """The daemon's own words are found while it runs, and that it runs no more when it was stopped."""
+    make(host.root, "o/r/a")
+    arguments = [sys.executable, "-m", "agentic_watch", "-q", *host.arguments()]
+    with subprocess.Popen(arguments, cwd=host.base) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while document(host)["daemon"].get("phase") != "running":
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+            found = document(host)["daemon"]
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+    assert (found["running"], found["pid"]) == (True, process.pid)
+    assert [root["path"] for root in found["roots"]] == [str(host.root)]
+    assert document(host)["daemon"]["running"] is False
+
+
+def test_nothing_is_changed(host: Host) -> None:
+    """Looking changes neither a workspace nor the history, and makes no file beside it."""
+    make(host.root, "o/r/a")
+    host.once()
+    make(host.root, "o/r/b", layout="root")
+    break_status(make(host.root, "o/r/c"))
+    before = snapshot(host.base)
+    text(host)
+    document(host, 0)
+    assert snapshot(host.base) == before
+
+
+def test_missing_root_is_named(host: Host) -> None:
+    """A root that cannot be looked into is named, the others are answered, and the exit status is 1."""
+    make(host.root, "o/r/a")
+    arguments = [*host.arguments(), "--root", str(host.base / "absent"), "status"]
+    plain = run(arguments, host.base)
+    assert (plain.returncode, plain.stderr.count("\n")) == (1, 1)
+    assert f"failed: {host.base}/absent: " in plain.stderr
+    assert "workspaces: 1 (1 completed)" in plain.stdout
+    as_json = run([*arguments, "--json"], host.base)
+    assert as_json.returncode == 1
+    (failure,) = json.loads(as_json.stdout)["failures"]
+    assert failure.startswith(f"{host.base}/absent: ")
+
+
+def test_unreadable_history_is_named() -> None:
+    """Who may not read the history and the daemon's file still sees the workspaces, and is told what is not known."""
+    with public_directory() as directory:
+        host = Host.make(directory)
+        make(host.root, "o/r/a")
+        host.once()
+        with daemon(host, STATE):
+            for path in host.history.parent.iterdir():
+                path.chmod(0)
+            result = run_as_nobody([*host.arguments(), "status"], host.base)
+        assert result.returncode == 1
+        assert "workspaces: 1 (1 completed)" in result.stdout
+        failures = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+        assert len(failures) == 2
+        assert f"{host.history}.daemon: Permission denied" in failures[0]
+        assert str(host.history) in failures[1]
+
+
+def test_anyone_may_look() -> None:
+    """An unprivileged user gets the whole answer while the daemon runs: who runs, what is committed."""
+    with public_directory() as directory:
+        host = Host.make(directory)
+        make(host.root, "o/r/a")
+        host.once()
+        with daemon(host, STATE):
+            result = run_as_nobody([*host.arguments(), "status", "--json"], host.base)
+        assert (result.returncode, result.stderr) == (0, "")
+        found = json.loads(result.stdout)
+        assert (found["daemon"]["pid"], found["backlog"], found["counts"]) == (4711, [], {"completed": 1})
+
+
+def test_hostile_words_stay_on_their_line(host: Host) -> None:
+    """Control characters, long texts and names that are not UTF-8 are printed clean and short."""
+    make(host.root, "o/r/a", status="\x1b[2J\n" + "s" * 10_000, agent="x")
+    make(host.root, "o/r/b", status="running", agent="\x9b31m\n" + "a" * 10_000)
+    os.makedirs(os.fsencode(host.root) + b"/o/r/\xff/.meta")
+    with open(os.fsencode(host.root) + b"/o/r/\xff/.meta/status.json", "w") as file:
+        file.write('{"status": "completed", "updated_at": "2026-04-14T11:17:08Z"}')
+    lines = text(host)
+    assert all(line.isprintable() for line in lines)
+    assert max(map(len, lines)) < 250
+    assert names(document(host)["failing"]) == ["o/r/\\udcff"]
+
+
+@pytest.mark.parametrize("total", [20, 23])
+def test_long_lists_are_cut_in_text_only(host: Host, total: int) -> None:
+    """Text shows twenty of a list and how many more there are; JSON has them all."""
+    for number in range(total):
+        make(host.root, f"o/r/{number:02}")
+    lines = text(host)
+    assert f"backlog: {total} finished, not committed yet" in lines
+    assert len([line for line in lines if line.startswith("  o/")]) == 20
+    assert ("  and 3 more; --json lists all" in lines) == (total == 23)
+    assert len(document(host)["backlog"]) == total
