@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 from agentic_watch.commit.examine import HELD_BYTES, HOST, examine, insert_rows
+from agentic_watch.commit.overlap import Overlap
 from agentic_watch.commit.plan import Outcome, Verdict, decide
 from agentic_watch.commit.work import Work, failed
 from agentic_watch.config import Config
@@ -14,9 +15,6 @@ from agentic_watch.workspace import instant, journal, layout, record, report, st
 from agentic_watch.workspace.errors import WorkspaceError
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.place import Place, open_place
-from agentic_watch.workspace.syncer import Syncer
-
-_Target = tuple[Work, int, str]
 
 
 class Committer:
@@ -25,7 +23,7 @@ class Committer:
     def __init__(self, config: Config, history: History) -> None:
         self.config = config
         self.history = history
-        self._syncer = Syncer()
+        self._overlap = Overlap()
 
     def commit(self, candidate: Candidate, *, force: bool = False) -> Outcome:
         """Commit one workspace: a group of one."""
@@ -34,7 +32,7 @@ class Committer:
     def commit_group(self, candidates: Iterable[Candidate], *, force: bool = False) -> list[Outcome]:
         """Commit many workspaces together; safe to call twice and from several processes.
 
-        The syncs of a group overlap and its rows share one transaction; each workspace is held locked
+        The writes and syncs of a group overlap and its rows share one transaction; each workspace is held locked
         until its marker is down. A failing one is in its outcome and stops no other. `force` commits
         an unfinished status too.
         """
@@ -74,7 +72,7 @@ class Committer:
         try:
             work.finished = not self._is_unfinished(work)
             if place.meta is not None:
-                examine(work, self.history, self.config.limits, repair=False)
+                examine(work, self.history, repair=False)
             if work.finished:
                 work.plan = decide(work.marked, work.row, work.line, instant.now_text())
             return work.outcome()
@@ -84,8 +82,8 @@ class Committer:
             work.close()
 
     def close(self) -> None:
-        """End the sync threads. The history belongs to the caller."""
-        self._syncer.close()
+        """End the writing threads. The history belongs to the caller."""
+        self._overlap.close()
 
     def _prepare(self, candidate: Candidate, force: bool) -> Work | Outcome:
         """Open, lock, read and decide. An Outcome means that there is nothing to write."""
@@ -110,14 +108,15 @@ class Committer:
             # `.meta` is made for finished work only, so here the first look comes before the lock.
             work = self._read_status(candidate, place)
             if not force and self._is_unfinished(work):
-                return Outcome(candidate, Verdict.UNFINISHED, status=work.status, warnings=tuple(work.warnings))
+                work.finished = False
+                return work.outcome()
             place.make_meta()
         if not place.lock():
             return Outcome(candidate, Verdict.BUSY, "is held by another process")
         work = self._read_status(candidate, place)
         work.finished = force or not self._is_unfinished(work)
         try:
-            examine(work, self.history, self.config.limits, repair=work.finished)
+            examine(work, self.history, repair=work.finished)
             self._plan(work)
         except BaseException:
             if work.journal is not None:
@@ -127,7 +126,7 @@ class Committer:
 
     def _read_status(self, candidate: Candidate, place: Place) -> Work:
         found = status.read(place.directory, place.meta, candidate.root, self.config.limits)
-        return Work(candidate, place, found.status, found.signature, list(found.warnings))
+        return Work(candidate, place, self.config.limits, found.status, found.signature, list(found.warnings))
 
     def _is_unfinished(self, work: Work) -> bool:
         return work.status.status not in self.config.finished
@@ -155,58 +154,11 @@ class Committer:
     def _write(self, group: list[Work]) -> list[Outcome]:
         """Write a group's lines, rows and markers, step by step together; empties the group."""
         writing = [work for work in group if work.plan is not None and work.plan.mark]
-        self._append_lines(writing)
+        self._overlap.each(Work.append_line, writing)
         insert_rows([work for work in group if work.error is None], self.history)
-        self._replace_markers([work for work in writing if work.error is None])
+        self._overlap.each(Work.replace_marker, [work for work in writing if work.error is None])
         outcomes = [work.outcome() for work in group]
         for work in group:
             work.close()
         group.clear()
         return outcomes
-
-    def _append_lines(self, group: Sequence[Work]) -> None:
-        targets: list[_Target] = []
-        for work in group:
-            try:
-                work.journal = work.journal or journal.open_journal(work.meta, self.config.limits)
-                # An empty one may be what a killed run made: then nobody has synced the way to it.
-                fresh = work.journal.size == 0
-                if work.line_bytes:
-                    work.journal.append(work.line_bytes)
-                else:
-                    work.journal.repair_tail()
-            except WorkspaceError as error:
-                work.error = error
-                continue
-            assert work.journal.descriptor is not None
-            targets.append((work, work.journal.descriptor, layout.META_JOURNAL))
-            targets.append((work, work.meta, layout.META))
-            # A line that was found may be what a killed run wrote and never synced: it counts as fresh.
-            if fresh or work.line is not None:
-                targets.append((work, work.place.directory, work.candidate.name))
-        self._sync(targets)
-        for work in group:
-            if work.error is not None and work.journal is not None:
-                work.journal.take_back()
-
-    def _replace_markers(self, group: Sequence[Work]) -> None:
-        for work in group:
-            _noting(work, work.write_temporary_marker)
-        self._sync([(w, w.temporary[1], layout.META_MARKER) for w in group if w.temporary is not None])
-        for work in group:
-            if work.error is None:
-                _noting(work, work.replace_marker)
-        self._sync([(work, work.meta, layout.META) for work in group if work.error is None])
-
-    def _sync(self, targets: Sequence[_Target]) -> None:
-        results = self._syncer.sync([(descriptor, label) for _, descriptor, label in targets])
-        for (work, _, _), error in zip(targets, results, strict=True):
-            work.error = work.error or error
-
-
-def _noting(work: Work, step: Callable[[], None]) -> None:
-    """Do one step of one workspace; a failure is kept with it and stops no other."""
-    try:
-        step()
-    except WorkspaceError as error:
-        work.error = error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 
 from agentic_watch.commit.work import Work
-from agentic_watch.config import Limits
 from agentic_watch.history import index, rows
 from agentic_watch.history.errors import HistoryError
 from agentic_watch.history.store import History, Key
@@ -18,7 +17,7 @@ HELD_BYTES = 8 << 20
 """What a group, or the rows recovered from one journal, may hold in memory before it is written."""
 
 
-def examine(work: Work, history: History, limits: Limits, *, repair: bool) -> None:
+def examine(work: Work, history: History, *, repair: bool) -> None:
     """Fill in `marked`, `row`, `line`, and the rows that the journal has and the history lacks.
 
     With `repair` an unreadable marker is moved aside; without it nothing is changed.
@@ -39,7 +38,7 @@ def examine(work: Work, history: History, limits: Limits, *, repair: bool) -> No
     # A journal that has not changed since all of it was in the history holds no identity that the
     # history lacks; one that the history has may still be missing from a journal made anew.
     if not (journal_is_known and (work.row is None or work.marked or not work.finished)):
-        _read_journal(work, history, limits, (identity, known))
+        _read_journal(work, history, identity, known)
 
 
 def _read_marker(work: Work, repair: bool) -> tuple[str, Identity] | None:
@@ -52,9 +51,8 @@ def _read_marker(work: Work, repair: bool) -> tuple[str, Identity] | None:
     return (found.workspace, found.identity) if found else None
 
 
-def _read_journal(work: Work, history: History, limits: Limits, wanted: tuple[Identity, dict[Key, str] | None]) -> None:
-    identity, known = wanted
-    work.journal = journal.open_journal(work.meta, limits)
+def _read_journal(work: Work, history: History, identity: Identity, known: dict[Key, str] | None) -> None:
+    work.journal = journal.open_journal(work.meta, work.limits)
     foreign = 0
     for found in work.journal.records():
         if found.workspace != work.candidate.name:

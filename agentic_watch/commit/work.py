@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 from agentic_watch.commit.plan import Outcome, Plan, Verdict
+from agentic_watch.config import Limits
 from agentic_watch.history.rows import Row
-from agentic_watch.workspace import files, layout, marker
+from agentic_watch.workspace import files, journal, layout, marker
 from agentic_watch.workspace.errors import Missing, WorkspaceError
 from agentic_watch.workspace.journal import Journal
 from agentic_watch.workspace.layout import Candidate
@@ -24,6 +24,7 @@ class Work:
 
     candidate: Candidate
     place: Place
+    limits: Limits
     status: Status
     signature: str
     warnings: list[str]
@@ -38,7 +39,6 @@ class Work:
     recovered: int = 0
     error: WorkspaceError | None = None
     history_error: str = ""
-    temporary: tuple[str, int] | None = None
 
     @property
     def meta(self) -> int:
@@ -51,20 +51,34 @@ class Work:
         """About how many bytes this holds in memory until its group is written."""
         return len(self.line_bytes) + sum(_ROW_BYTES + len(row.report or "") for row in self.new_rows)
 
-    def write_temporary_marker(self) -> None:
-        """Write this commit's marker beside the old one; what a killed run left is removed first."""
-        assert self.plan is not None
-        new = Marker(self.candidate.name, self.status.updated_at, self.status.runs, self.plan.committed_at)
-        marker.remove_leftovers(self.meta)
-        self.temporary = marker.write_temporary(self.meta, new)
+    def append_line(self) -> None:
+        """Step 3: put the line into the journal and make it durable, with the names that lead to it."""
+        try:
+            if self.journal is None:
+                self.journal = journal.open_journal(self.meta, self.limits)
+            # An empty journal may be what a killed run made, and a line that was found what it never synced.
+            fresh = self.journal.size == 0 or self.line is not None
+            if self.line_bytes:
+                self.journal.append(self.line_bytes)
+            else:
+                self.journal.repair_tail()
+            self.journal.sync()
+            files.sync(self.meta, layout.META)
+            if fresh:
+                files.sync(self.place.directory, self.candidate.name)
+        except WorkspaceError as error:
+            self.error = error
+            if self.journal is not None:
+                self.journal.take_back()
 
     def replace_marker(self) -> None:
-        """Rename the temporary marker over the old one."""
-        assert self.temporary is not None
-        name, descriptor = self.temporary
-        files.replace(self.meta, name, layout.MARKER, layout.META_MARKER)
-        os.close(descriptor)
-        self.temporary = None
+        """Step 5: vouch for what is on disk by now."""
+        assert self.plan is not None
+        new = Marker(self.candidate.name, self.status.updated_at, self.status.runs, self.plan.committed_at)
+        try:
+            marker.replace(self.meta, new)
+        except WorkspaceError as error:
+            self.error = error
 
     def outcome(self) -> Outcome:
         """What became of it, once its group is written."""
@@ -98,12 +112,7 @@ class Work:
         return f"{self.signature}|{files.stat_signature(self.place.directory, layout.META_MARKER)}"
 
     def close(self) -> None:
-        """Close everything, which releases the lock; a marker that was not reached leaves no temporary file."""
-        if self.temporary is not None:
-            name, descriptor = self.temporary
-            files.remove(self.meta, name)
-            os.close(descriptor)
-            self.temporary = None
+        """Close everything, which releases the lock."""
         if self.journal is not None:
             self.journal.close()
         self.place.close()

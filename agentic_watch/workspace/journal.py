@@ -72,6 +72,11 @@ class Journal:
         self._write(line)
         self.appended = len(line)
 
+    def sync(self) -> None:
+        """Make the lines durable. A new journal's name needs a sync of its directory too."""
+        assert self.descriptor is not None
+        files.sync(self.descriptor, META_JOURNAL)
+
     def take_back(self) -> None:
         """Cut off the line that was appended but could not be synced.
 

@@ -66,20 +66,22 @@ def set_aside(meta: int) -> str:
     return name
 
 
-def write_temporary(meta: int, marker: Marker) -> tuple[str, int]:
-    """Write the marker under a temporary name; gives the name and the open descriptor, to be synced."""
-    name = files.random_name(_TEMPORARY)
-    descriptor = files.create(meta, name, layout.META_MARKER)
-    try:
-        files.write(descriptor, marker.encode(), layout.META_MARKER)
-    except BaseException:
-        os.close(descriptor)
-        files.remove(meta, name)
-        raise
-    return name, descriptor
+def replace(meta: int, marker: Marker) -> None:
+    """Replace the marker atomically and durably: temporary file, sync, rename, sync of the directory.
 
-
-def remove_leftovers(meta: int) -> None:
-    """Remove temporary files of a killed run. Only the holder of the workspace's lock makes them."""
+    What a killed run left is removed first: only the holder of the workspace's lock makes these files.
+    """
     for name in files.names(meta, _TEMPORARY, _LOOK_AT, layout.META):
         files.remove(meta, name)
+    temporary = files.random_name(_TEMPORARY)
+    descriptor = files.create(meta, temporary, layout.META_MARKER)
+    try:
+        files.write(descriptor, marker.encode(), layout.META_MARKER)
+        files.sync(descriptor, layout.META_MARKER)
+        files.replace(meta, temporary, layout.MARKER, layout.META_MARKER)
+    except BaseException:
+        files.remove(meta, temporary)
+        raise
+    finally:
+        os.close(descriptor)
+    files.sync(meta, layout.META)
