@@ -15,7 +15,7 @@ from agentic_watch.scan import RootUnavailable, Trouble
 from agentic_watch.sweep import Counts, sweep
 from agentic_watch.workspace.layout import Candidate
 
-GROUP = 64
+GROUP = 128
 _BUSY_ROUNDS = 100
 _BUSY_PAUSE_SECONDS = 0.1
 
@@ -96,7 +96,9 @@ class Backfill:
         counts = Counts()
         group: list[Candidate] = []
         try:
-            for found in sweep(root, self._ledger, self._config.finished, counts, retry_failing=True):
+            for found in sweep(root, self._ledger, self._config.finished, counts):
+                if found is None:
+                    continue
                 if isinstance(found, Trouble):
                     self.summary.fail(root.key, found.name, found.cause)
                 else:
@@ -105,7 +107,7 @@ class Backfill:
                     self._commit(group, dry_run)
                     self._on_scanned(self.summary.scanned + counts.scanned)
         except RootUnavailable as error:
-            self.summary.fail(root.key, "", f"{error}; mount or make it, or take it out of the configuration")
+            self.summary.fail(root.key, "", f"{error.cause}; mount or make it, or take it out of the configuration")
         self._commit(group, dry_run)
         self._on_scanned(self.summary.scanned + counts.scanned)
         self.summary.scanned += counts.scanned

@@ -127,7 +127,7 @@ def finished(root: Path) -> list[Workspace]:
     return [workspace for workspace in workspaces(root) if status_of(workspace)["status"] in FINISHED]
 
 
-def write_marker(workspace: Workspace, updated_at: str = UPDATED, runs: int = 0, **fields: Any) -> None:
+def write_marker(workspace: Workspace, /, updated_at: str = UPDATED, runs: int = 0, **fields: Any) -> None:
     """Write a marker by hand, as another program would."""
     document = {"workspace": workspace.name, "updated_at": updated_at, "runs": runs, **fields}
     workspace.meta.mkdir(parents=True, exist_ok=True)

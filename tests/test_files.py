@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def plant(path: Path, kind: str) -> contextlib.ExitStack:
     elif kind == "hard link":
         path.hardlink_to(target)
     else:
-        path.symlink_to({"symlink": target, "dangling": "nowhere", "loop": path, "device": "/dev/zero"}[kind])
+        path.symlink_to({"symlink": str(target), "dangling": "nowhere", "loop": str(path), "device": "/dev/zero"}[kind])
     return stack
 
 
@@ -88,7 +89,7 @@ def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, directory: int
         with plant(tmp_path / "f", kind):
             for attempt in (
                 lambda: files.read(directory, "f", "f", 100),
-                lambda: files.open_appendable(directory, "f", "f"),
+                lambda: files.open_lines(directory, "f", "f", append=True),
             ):
                 with pytest.raises(Malformed, match=r"^f: (is|has) "):
                     attempt()
@@ -192,8 +193,6 @@ def test_a_file_changed_just_now_has_no_signature_yet(tmp_path: Path, directory:
     os.utime(tmp_path / "f")
     fresh = files.read(directory, "f", "f", 100).signature
     changed = (tmp_path / "f").stat().st_ctime_ns
-    import time
-
     while time.time_ns() - changed < 50_000_000:
         time.sleep(0.005)
     assert fresh in ("", files.stat_signature(directory, "f"))
@@ -209,11 +208,12 @@ def test_a_read_error_of_the_disk_is_passing_and_not_absence(
     def fail(*_: object) -> bytes:
         raise OSError(5, "Input/output error")
 
-    for name, attempt in {
+    attempts: dict[str, Callable[[], object]] = {
         "read": lambda: files.read(directory, "f", "f", 100),
         "pread": lambda: list(files.pieces(directory, 0, 10, "f")),
         "fsync": lambda: files.sync(directory, "f"),
-    }.items():
+    }
+    for name, attempt in attempts.items():
         with monkeypatch.context() as patch:
             patch.setattr(os, name, fail)
             with pytest.raises(WorkspaceError) as caught:

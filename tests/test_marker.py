@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from support import FIXTURES, UPDATED
 
-from agentic_watch.workspace import files, marker
-from agentic_watch.workspace.errors import Malformed
+from agentic_watch.workspace import marker
+from agentic_watch.workspace.errors import Malformed, WorkspaceError
 from agentic_watch.workspace.instant import parse
 from agentic_watch.workspace.marker import Marker
 
@@ -103,18 +103,40 @@ def test_a_planted_marker_is_moved_aside_untouched(tmp_path: Path, kind: str) ->
     assert victim.read_bytes() == NEW.encode()
 
 
-def test_a_marker_is_replaced_under_a_name_nobody_can_guess(tmp_path: Path) -> None:
-    """The new marker is whole under a random name before it takes the place of the old one."""
+def test_a_marker_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever step fails, the old marker stands and nothing lies beside it; then it is replaced."""
     (tmp_path / "commit.json").write_bytes(b"old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
     with directory(tmp_path) as meta:
-        name, descriptor = marker.write_temporary(meta, NEW)
-        os.close(descriptor)
-        other, descriptor = marker.write_temporary(meta, NEW)
-        os.close(descriptor)
-        assert name != other
-        assert (tmp_path / name).read_bytes() == NEW.encode()
-        assert (tmp_path / "commit.json").read_bytes() == b"old"
-        files.replace(meta, name, "commit.json", ".meta/commit.json")
+        for step in ("write", "fsync", "rename"):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, step, fail)
+                with pytest.raises(WorkspaceError, match="No space left") as caught:
+                    marker.replace(meta, NEW)
+            assert caught.value.passing
+            assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"commit.json": b"old"}
+        marker.replace(meta, NEW)
         assert marker.read(meta) == NEW
-        marker.remove_leftovers(meta)
+    assert [path.name for path in tmp_path.iterdir()] == ["commit.json"]
+
+
+def test_the_temporary_file_has_a_name_nobody_can_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new marker is whole under a new random name before it takes its place; a killed run's file goes."""
+    (tmp_path / ".commit.json.0123456789abcdef.tmp").write_bytes(b"{")
+    used = []
+    rename = os.rename
+
+    def watch(source: str, target: str, **options: int) -> None:
+        used.append((source, (tmp_path / source).read_bytes()))
+        rename(source, target, **options)
+
+    monkeypatch.setattr(os, "rename", watch)
+    with directory(tmp_path) as meta:
+        for _ in range(2):
+            marker.replace(meta, NEW)
+    assert [content for _, content in used] == [NEW.encode()] * 2
+    assert len({name for name, _ in used}) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["commit.json"]

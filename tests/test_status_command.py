@@ -5,16 +5,15 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from support import Host, Workspace, make, run, snapshot
+from support import Host, Workspace, make, run, snapshot, wait_for
 from unprivileged import public_directory, run_as_nobody
 
-from agentic_watch.service.instance import DaemonState, Instance, RootState
+from agentic_watch.service.instance import DaemonState, Instance, RootState, look
 
 STATE = DaemonState(
     pid=4711,
@@ -138,10 +137,7 @@ def test_real_daemon(host: Host) -> None:
     arguments = [sys.executable, "-m", "agentic_watch", "-q", *host.arguments()]
     with subprocess.Popen(arguments, cwd=host.base) as process:
         try:
-            deadline = time.monotonic() + 30
-            while document(host)["daemon"].get("phase") != "running":
-                assert process.poll() is None
-                assert time.monotonic() < deadline
+            wait_for(lambda: _phase(host) == "running" or process.poll() is not None)
             found = document(host)["daemon"]
         finally:
             process.terminate()
@@ -149,6 +145,11 @@ def test_real_daemon(host: Host) -> None:
     assert (found["running"], found["pid"]) == (True, process.pid)
     assert [root["path"] for root in found["roots"]] == [str(host.root)]
     assert document(host)["daemon"]["running"] is False
+
+
+def _phase(host: Host) -> str:
+    state = look(str(host.history))[1]
+    return state.phase if state else ""
 
 
 def test_nothing_is_changed(host: Host) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 from typing import Any
 
 import click
@@ -97,4 +99,8 @@ def root(ctx: click.Context, /, once: bool, dry_run: bool, as_json: bool, **opti
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that is not UTF-8 gets an escape for what it cannot show, not a traceback.
+            stream.reconfigure(errors="backslashreplace")
     root()

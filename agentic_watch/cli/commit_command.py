@@ -36,8 +36,8 @@ def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: boo
     for notice in history.notices:
         click.echo(f"warning: {notice}", err=True)
     if as_json:
-        print_json_lines(document for document, _ in results)
-    for document, messages in results:
+        print_json_lines(document for document, _, _ in results)
+    for document, messages, _ in results:
         if not as_json and document["success"]:
             click.echo(
                 f"{document['workspace']}: {'skipped, committed' if document['skipped'] else 'committed'} "
@@ -45,17 +45,19 @@ def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: boo
             )
         for message in messages:
             click.echo(clean(message), err=True)
-    if not all(document["success"] for document, _ in results):
+    if not all(whole for _, _, whole in results):
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def _commit(committer: Committer, config: Config, given: str, force: bool) -> tuple[CommitAnswer, list[str]]:
+def _commit(committer: Committer, config: Config, given: str, force: bool) -> tuple[CommitAnswer, list[str], bool]:
     try:
         candidate = find(config.roots, given, os.getcwd())
     except UnknownWorkspace as error:
-        return answers.commit_answer(clean(given), None), [f"failed: {error}"]
+        return answers.commit_answer(clean(given), None), [f"failed: {error}"], False
     outcome = committer.commit(candidate, force=force)
-    return answers.commit_answer(clean(candidate.name), outcome), _messages(outcome)
+    answer = answers.commit_answer(clean(candidate.name), outcome)
+    # A commit without its row is safe, and the next run adds the row; but not all was done.
+    return answer, _messages(outcome), answer["success"] and not outcome.history_error
 
 
 def _messages(outcome: Outcome) -> list[str]:

@@ -70,7 +70,7 @@ def _look(config: Config) -> _Now:
     try:
         history.open()
     except HistoryError as error:
-        now.failures.append(f"{error}; give this user read permission, or name another file with --history")
+        now.failures.append(f"{error}; what is committed is not known")
     try:
         for standing in survey(config, history):
             if standing.workspace or not standing.last_error:

@@ -38,7 +38,7 @@ def examine(work: Work, history: History, *, repair: bool) -> None:
     # A journal that has not changed since all of it was in the history holds no identity that the
     # history lacks; one that the history has may still be missing from a journal made anew.
     if not (journal_is_known and (work.row is None or work.marked or not work.finished)):
-        _read_journal(work, history, identity, known)
+        _read_journal(work, history, (identity, known), repair=repair)
 
 
 def _read_marker(work: Work, repair: bool) -> tuple[str, Identity] | None:
@@ -51,8 +51,11 @@ def _read_marker(work: Work, repair: bool) -> tuple[str, Identity] | None:
     return (found.workspace, found.identity) if found else None
 
 
-def _read_journal(work: Work, history: History, identity: Identity, known: dict[Key, str] | None) -> None:
-    work.journal = journal.open_journal(work.meta, work.limits)
+def _read_journal(
+    work: Work, history: History, wanted: tuple[Identity, dict[Key, str] | None], *, repair: bool
+) -> None:
+    identity, known = wanted
+    work.journal = journal.open_journal(work.meta, work.limits, append=repair)
     foreign = 0
     for found in work.journal.records():
         if found.workspace != work.candidate.name:

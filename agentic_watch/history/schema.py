@@ -202,14 +202,11 @@ def open_read_only(path: str) -> sqlite3.Connection:
     Nothing is made or changed. Raises sqlite3.Error, OSError or HistoryTooNew.
     """
     try:
-        # Without a -wal file mode=ro would make one, which fails for who may only read the directory, and
-        # for who may write it leaves a file that is not the daemon's own. https://sqlite.org/wal.html#readonly
-        how = "mode=ro" if at_rest(path) is None else "mode=ro&immutable=1"
+        connection = _connect_read_only(path)
     except FileNotFoundError:
         connection = sqlite3.connect(":memory:", isolation_level=None)
         upgrade(connection, path, "")
         return connection
-    connection = sqlite3.connect(f"file:{quote(path)}?{how}", uri=True, isolation_level=None)
     try:
         if refuse_newer(connection, path) != VERSION:
             raise sqlite3.OperationalError("is not a history of this program yet")
@@ -217,3 +214,22 @@ def open_read_only(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def refuse_newer_file(path: str) -> None:
+    """Raise HistoryTooNew for a newer program's file while nothing has touched it.
+
+    A writer's connection, even one that only looked, checkpoints a log that it finds when it is closed.
+    """
+    try:
+        with contextlib.closing(_connect_read_only(path)) as connection:
+            refuse_newer(connection, path)
+    except FileNotFoundError:
+        return
+
+
+def _connect_read_only(path: str) -> sqlite3.Connection:
+    # Without a -wal file mode=ro would make one, which fails for who may only read the directory, and
+    # for who may write it leaves a file that is not the daemon's own. https://sqlite.org/wal.html#readonly
+    how = "mode=ro" if at_rest(path) is None else "mode=ro&immutable=1"
+    return sqlite3.connect(f"file:{quote(path)}?{how}", uri=True, isolation_level=None)

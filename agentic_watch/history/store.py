@@ -54,7 +54,17 @@ class History:
     _failing: bool = False
 
     def open(self) -> None:
-        """Open and upgrade the file. Raises HistoryTooNew, or HistoryError when it cannot be used now."""
+        """Open and upgrade the file; in place of a corrupt one that could be set aside, a new one.
+
+        Raises HistoryTooNew, or HistoryError when it cannot be used now.
+        """
+        said = len(self.notices)
+        try:
+            with self._guarded():
+                return
+        except HistoryError:
+            if len(self.notices) == said:
+                raise
         with self._guarded():
             pass
 
@@ -108,6 +118,7 @@ class History:
         return _PATIENCE_WHEN_FAILING_MS if self._failing else _PATIENCE_MS
 
     def _connect(self) -> sqlite3.Connection:
+        schema.refuse_newer_file(self.path)
         connection = sqlite3.connect(self.path, isolation_level=None)
         try:
             connection.execute(f"PRAGMA busy_timeout = {self._patience_ms}")

@@ -127,9 +127,10 @@ def read(directory: int, name: str, label: str, limit: int) -> Content:
         os.close(descriptor)
 
 
-def open_appendable(directory: int, name: str, label: str) -> tuple[int, int]:
-    """Open an existing file to read and append; gives the descriptor and its size in bytes."""
-    descriptor, info = _open_regular(directory, name, label, os.O_RDWR | os.O_APPEND)
+def open_lines(directory: int, name: str, label: str, *, append: bool) -> tuple[int, int]:
+    """Open an existing file to read, and with `append` to append; gives the descriptor and its size in bytes."""
+    flags = os.O_RDWR | os.O_APPEND if append else os.O_RDONLY
+    descriptor, info = _open_regular(directory, name, label, flags)
     return descriptor, info.st_size
 
 

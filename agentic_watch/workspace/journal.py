@@ -151,11 +151,11 @@ class Journal:
             self.descriptor = None
 
 
-def open_journal(meta: int, limits: Limits) -> Journal:
+def open_journal(meta: int, limits: Limits, *, append: bool = True) -> Journal:
     """Open the journal of a `.meta` directory. Raises Malformed when it is no plain file or over its limit."""
     longest = longest_line(limits)
     try:
-        descriptor, size = files.open_appendable(meta, JOURNAL, META_JOURNAL)
+        descriptor, size = files.open_lines(meta, JOURNAL, META_JOURNAL, append=append)
     except Missing:
         return Journal(meta, None, 0, longest, limits.journal_bytes)
     if size > limits.journal_bytes:

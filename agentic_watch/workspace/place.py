@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from agentic_watch.workspace import files
-from agentic_watch.workspace.errors import Malformed, Missing
+from agentic_watch.workspace.errors import Malformed, Missing, from_os_error
 from agentic_watch.workspace.layout import META
 
 
@@ -47,7 +47,7 @@ def open_place(root_path: str, name: str) -> Place:
     try:
         root = files.open_root(root_path)
     except OSError as error:
-        raise Missing(root_path, f"the root cannot be opened: {error.strerror}") from error
+        raise from_os_error(root_path, error) from error
     try:
         directory = files.walk(root, name)
     finally:
