@@ -15,7 +15,7 @@ from agentic_watch.scan import RootUnavailable, Trouble
 from agentic_watch.sweep import Counts, sweep
 from agentic_watch.workspace.layout import Candidate
 
-GROUP = 128
+GROUP = 512
 _BUSY_ROUNDS = 100
 _BUSY_PAUSE_SECONDS = 0.1
 

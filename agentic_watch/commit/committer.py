@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agentic_watch.commit.examine import HELD_BYTES, HOST, examine, insert_rows
+from agentic_watch.commit.batch import Batch
+from agentic_watch.commit.examine import HOST, examine, insert_rows
 from agentic_watch.commit.overlap import Overlap
 from agentic_watch.commit.plan import Outcome, Verdict, decide
 from agentic_watch.commit.work import Work, failed
@@ -32,29 +33,29 @@ class Committer:
     def commit_group(self, candidates: Iterable[Candidate], *, force: bool = False) -> list[Outcome]:
         """Commit many workspaces together; safe to call twice and from several processes.
 
-        The writes and syncs of a group overlap and its rows share one transaction; each workspace is held locked
-        until its marker is down. A failing one is in its outcome and stops no other. `force` commits
-        an unfinished status too.
+        A group of any size goes through in batches: the writes and syncs of a batch overlap, its rows share one
+        transaction, and each of its workspaces is held locked until its marker is down. A failing one is in its
+        outcome and stops no other. `force` commits an unfinished status too.
         """
-        outcomes: list[Outcome] = []
-        group: list[Work] = []
-        held = 0
+        done: list[Outcome] = []
+        batch, marking = Batch(), Batch()
         try:
             for candidate in candidates:
                 prepared = self._prepare(candidate, force)
                 if isinstance(prepared, Outcome):
-                    outcomes.append(prepared)
+                    done.append(prepared)
                     continue
-                group.append(prepared)
-                held += prepared.weight
-                if held > HELD_BYTES:
-                    outcomes += self._write(group)
-                    held = 0
-            outcomes += self._write(group)
+                batch.add(prepared)
+                if batch.is_full:
+                    done += self._advance(batch, marking)
+                    batch, marking = Batch(), batch
+            done += self._advance(batch, marking)
+            done += self._advance(Batch(), batch)
         finally:
-            for work in group:
-                work.close()
-        return outcomes
+            self._overlap.wait()  # no thread may still use a descriptor that is closed here
+            batch.close()
+            marking.close()
+        return done
 
     def judge(self, candidate: Candidate) -> Outcome:
         """What `commit` would do now; reads only, takes no lock, changes nothing."""
@@ -151,14 +152,15 @@ class Committer:
         if plan.insert:
             work.new_rows.append(rows.from_record(made, work.candidate.root.key, HOST))
 
-    def _write(self, group: list[Work]) -> list[Outcome]:
-        """Write a group's lines, rows and markers, step by step together; empties the group."""
-        writing = [work for work in group if work.plan is not None and work.plan.mark]
-        self._overlap.each(Work.append_line, writing)
-        insert_rows([work for work in group if work.error is None], self.history)
-        self._overlap.each(Work.replace_marker, [work for work in writing if work.error is None])
-        outcomes = [work.outcome() for work in group]
-        for work in group:
-            work.close()
-        group.clear()
+    def _advance(self, batch: Batch, marking: Batch) -> list[Outcome]:
+        """Write a batch's lines and rows and begin its markers; gives what became of the batch before it.
+
+        That one's markers were being written while this one was prepared.
+        """
+        self._overlap.wait()
+        outcomes = marking.finish()
+        self._overlap.start(Work.append_line, batch.writing())
+        self._overlap.wait()
+        insert_rows(batch.sound(), self.history)
+        self._overlap.start(Work.replace_marker, batch.writing())
         return outcomes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 
 from agentic_watch.commit.work import Work
 from agentic_watch.history import index, rows
@@ -12,7 +12,7 @@ from agentic_watch.workspace import files, journal, layout, marker
 from agentic_watch.workspace.errors import Malformed
 from agentic_watch.workspace.record import Identity, Record
 
-HOST = socket.gethostname()
+HOST = os.uname().nodename
 HELD_BYTES = 8 << 20
 """What a group, or the rows recovered from one journal, may hold in memory before it is written."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 _Item = TypeVar("_Item")
 
@@ -22,9 +22,10 @@ class Overlap:
     def __init__(self, threads: int = 32) -> None:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
+        self._running: list[Future[None]] = []
 
-    def each(self, step: Callable[[_Item], None], items: Iterable[_Item]) -> None:
-        """Call `step` for each item, in no order; returns when all are done. `step` must not raise."""
+    def start(self, step: Callable[[_Item], None], items: Iterable[_Item]) -> None:
+        """Begin to call `step` for each item, in no order. `step` must not raise."""
         waiting = deque(items)
         if len(waiting) < 2:
             _drain(step, waiting)
@@ -33,9 +34,14 @@ class Overlap:
             from concurrent.futures import ThreadPoolExecutor  # 20 ms to import: only a group needs it
 
             self._pool = ThreadPoolExecutor(self._threads, "write")
-        tasks = [self._pool.submit(_drain, step, waiting) for _ in range(min(self._threads, len(waiting)))]
-        for task in tasks:
+        for _ in range(min(self._threads, len(waiting))):
+            self._running.append(self._pool.submit(_drain, step, waiting))
+
+    def wait(self) -> None:
+        """Wait until all that was started is done."""
+        for task in self._running:
             task.result()
+        self._running.clear()
 
     def close(self) -> None:
         """End the threads."""

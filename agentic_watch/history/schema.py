@@ -6,7 +6,6 @@ import contextlib
 import os
 import sqlite3
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from agentic_watch.history.errors import HistoryTooNew
 
@@ -232,4 +231,9 @@ def _connect_read_only(path: str) -> sqlite3.Connection:
     # Without a -wal file mode=ro would make one, which fails for who may only read the directory, and
     # for who may write it leaves a file that is not the daemon's own. https://sqlite.org/wal.html#readonly
     how = "mode=ro" if at_rest(path) is None else "mode=ro&immutable=1"
-    return sqlite3.connect(f"file:{quote(path)}?{how}", uri=True, isolation_level=None)
+    return sqlite3.connect(f"file:{_escaped(path)}?{how}", uri=True, isolation_level=None)
+
+
+def _escaped(path: str) -> str:
+    """A path for a SQLite URI: the three characters that mean something there (https://sqlite.org/uri.html)."""
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

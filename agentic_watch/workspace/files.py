@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -222,7 +221,7 @@ def remove(directory: int, name: str) -> None:
 
 def random_name(prefix: str) -> str:
     """A temporary name that nobody can guess and plant beforehand."""
-    return f"{prefix}{secrets.token_hex(8)}.tmp"
+    return f"{prefix}{os.urandom(8).hex()}.tmp"
 
 
 def free_name(directory: int, name: str) -> str:
