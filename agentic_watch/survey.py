@@ -101,7 +101,7 @@ class _Past:
 
     def _lose(self, error: HistoryError) -> None:
         self._history = None
-        log.warning("%s; what is committed is not known, `agentic-watch check` says more", error)
+        log.warning("%s; what is committed is not known", error)
 
 
 def _look(found: Candidate | Trouble, past: _Past, limits: Limits) -> Standing | None:
