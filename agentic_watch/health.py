@@ -40,15 +40,23 @@ class Health:
         self._last_publish = 0.0
         self._last_alive = 0.0
         self._reloading = False
+        self._untold = False
         self.pending = 0
         self.failing = 0
         self.committed = 0
 
     @property
     def interval(self) -> float:
-        """Seconds within which the loop must turn again: half of what systemd's watchdog allows."""
+        """Seconds within which the loop must turn again: half of what systemd's watchdog allows, less when there is
+        something new to tell."""
         watchdog = self._notifier.watchdog_seconds
-        return _REFRESH_SECONDS if watchdog is None else min(_REFRESH_SECONDS, watchdog / 2)
+        wanted = _PUBLISH_SECONDS if self._untold else _REFRESH_SECONDS
+        return wanted if watchdog is None else min(wanted, watchdog / 2)
+
+    def started(self, roots: tuple[RootState, ...]) -> None:
+        """The threads run; nothing was looked at yet."""
+        self._state = replace(self._state, roots=roots)
+        self._publish(time.monotonic())
 
     def turned(self, roots: tuple[RootState, ...], overflows: int, *, settled: bool) -> None:
         """The loop made a full turn. `settled`: every root was looked at and what was due is done."""
@@ -80,14 +88,14 @@ class Health:
     def _publish(self, now: float) -> None:
         """Tell what changed, at most once a second, and that we live, every ten."""
         since = now - self._last_publish
-        changed = self._state != self._published
+        changed = self._untold = self._state != self._published
         if since < _PUBLISH_SECONDS or (not changed and since < _REFRESH_SECONDS):
             return
         if self._state.phase == "starting":
             self._notifier.starting(self.text(), _EXTEND_SECONDS)
         elif changed:
             self._notifier.status(self.text())
-        self._published = self._state
+        self._published, self._untold = self._state, False
         self._last_publish = now
         self._instance.publish(replace(self._state, updated_at=now_text()))
 

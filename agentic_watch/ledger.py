@@ -6,7 +6,8 @@ Rows are written some at a time: one that is lost costs a second look at its wor
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from agentic_watch.commit import Outcome, Verdict
 from agentic_watch.history import index
@@ -17,6 +18,8 @@ from agentic_watch.workspace import instant, layout
 
 _FLUSH_AT = 512
 _LONGEST_ERROR = 500
+_LONGEST_WORD = 200
+_LONGEST_QUESTION = 4000
 
 Key = tuple[str, str]
 """(root's key, workspace's name)."""
@@ -66,12 +69,26 @@ class Ledger:
             self._keep(key, _failure(outcome, count, due, now))
         return due
 
+    @property
+    def dirty(self) -> bool:
+        """Whether there is something to flush."""
+        return bool(self._changed or self._gone)
+
+    def keep_roots(self, keys: Collection[str]) -> None:
+        """Count the failures of these roots only."""
+        self.failing = {key: failure for key, failure in self.failing.items() if key[0] in keys}
+
     def forget(self, keys: Iterable[Key]) -> None:
         """Drop vanished workspaces."""
         for key in keys:
             self.failing.pop(key, None)
             self._changed.pop(key, None)
-            self._gone.add(key)
+            if not layout.name_problem(key[1]):
+                self._gone.add(key)
+
+    def distrust(self) -> None:
+        """The history is another than the one that these states were judged by: have each workspace read again."""
+        self._changed = {key: replace(state, signature="", journal="") for key, state in self._changed.items()}
 
     def _keep(self, key: Key, state: State) -> None:
         self._changed[key] = state
@@ -81,9 +98,12 @@ class Ledger:
 
     def flush(self) -> None:
         """Write what was collected. When the history cannot take it, it is kept, up to a bound, for later."""
-        if self._history.read_only or not (self._changed or self._gone):
+        if self._history.read_only or not self.dirty:
             return
         try:
+            self._history.open()
+            if self._history.notices:
+                self.distrust()
             index.remember(self._history, self._changed.values(), self._gone)
         except HistoryError:
             if len(self._changed) + len(self._gone) < 8 * _FLUSH_AT:
@@ -111,10 +131,11 @@ def _state(outcome: Outcome, now: float) -> State:
     return State(
         root=outcome.candidate.root.key,
         workspace=outcome.candidate.name,
-        status=status.status,
-        agent=status.agent,
-        repo=status.repo,
-        question=status.question,
+        # A status file may be 1 MiB of one text, and the index of many workspaces is held in memory.
+        status=status.status[:_LONGEST_WORD],
+        agent=status.agent[:_LONGEST_WORD],
+        repo=status.repo[:_LONGEST_WORD],
+        question=status.question[:_LONGEST_QUESTION],
         pid=status.pid,
         updated_at=status.updated_at.text,
         runs=status.runs,

@@ -6,8 +6,10 @@ Times are seconds of one clock, passed in, so that tests need not wait.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agentic_watch.config import Root
 from agentic_watch.workspace.layout import Candidate
 
 Key = tuple[str, str]
@@ -55,9 +57,9 @@ class Pending:
             taken.append(entry.candidate)
         return taken
 
-    def keep_roots(self, keys: set[str]) -> None:
-        """Forget what belongs to other roots than these."""
-        self._entries = {key: entry for key, entry in self._entries.items() if key[0] in keys}
+    def keep_roots(self, roots: Sequence[Root]) -> None:
+        """Forget what belongs to other roots than these, or to these as they were configured before."""
+        self._entries = {key: entry for key, entry in self._entries.items() if entry.candidate.root in roots}
 
     def next_due(self) -> float | None:
         """When the next candidate is due, None when nothing waits."""

@@ -35,6 +35,11 @@ class RootUnavailable(Exception):
 
 def scan(root: Root) -> Iterator[Candidate | Trouble]:
     """Every workspace below a root, in the order of the directories. Raises RootUnavailable."""
+    return (found for found in scan_in_steps(root) if found is not None)
+
+
+def scan_in_steps(root: Root) -> Iterator[Candidate | Trouble | None]:
+    """As `scan`, with None for each directory without a find: a place to pause, however large the tree."""
     try:
         top = files.open_root(root.path)
     except OSError as error:
@@ -45,7 +50,9 @@ def scan(root: Root) -> Iterator[Candidate | Trouble]:
         os.close(top)
 
 
-def inside(root: Root, directory: int, name: str, *, beside_workspace_files: bool) -> Iterator[Candidate | Trouble]:
+def inside(
+    root: Root, directory: int, name: str, *, beside_workspace_files: bool
+) -> Iterator[Candidate | Trouble | None]:
     """Every workspace below the open directory `name` ("" is the root), which is none itself."""
     prefix = f"{name}/" if name else ""
     depth = prefix.count("/") + 1
@@ -60,13 +67,13 @@ def inside(root: Root, directory: int, name: str, *, beside_workspace_files: boo
         yield Trouble(root, name, f"cannot be listed: {error.strerror}")
 
 
-def look(root: Root, parent: int, base: str, name: str) -> Iterator[Candidate | Trouble]:
+def look(root: Root, parent: int, base: str, name: str) -> Iterator[Candidate | Trouble | None]:
     """The directory `base` of the open directory `parent`: a workspace, or those below it."""
     depth = name.count("/") + 1
     try:
         found = sight(root, parent, base, name)
+        yield found
         if found is not None:
-            yield found
             return
         if depth >= root.max_depth:
             return

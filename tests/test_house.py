@@ -21,6 +21,7 @@ ROOMS = (
     "daemon",
     "backfill",
     "mcp_server",
+    "deploy",
     "health",
     "answers",
     "survey",

@@ -16,6 +16,7 @@ _COMMANDS = {
     "config": ("config_commands", "Write or show the configuration."),
     "history": ("history_command", "Search and list what was committed."),
     "mcp": ("mcp_command", "Serve the original's tools over MCP on stdio."),
+    "service": ("service_command", "Install, remove or show the systemd service."),
     "status": ("status_command", "Show what is on disk now, and whether the daemon is well."),
 }
 

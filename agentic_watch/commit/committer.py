@@ -88,12 +88,13 @@ class Committer:
 
     def _prepare(self, candidate: Candidate, force: bool) -> Work | Outcome:
         """Open, lock, read and decide. An Outcome means that there is nothing to write."""
-        if problem := layout.name_problem(candidate.name):
-            return Outcome(candidate, Verdict.FAILED, problem)
         try:
             place = open_place(candidate.root.path, candidate.name)
         except WorkspaceError as error:
             return failed(candidate, error)
+        if problem := layout.name_problem(candidate.name):
+            place.close()
+            return Outcome(candidate, Verdict.FAILED, problem)
         prepared: Work | Outcome | None = None
         try:
             prepared = self._lock_and_examine(candidate, place, force)
@@ -143,14 +144,14 @@ class Committer:
         content, warning = report.read(work.meta, limits.report_bytes)
         made = record.from_status(work.candidate.name, work.status, content, plan.committed_at)
         work.line_bytes = made.line()
-        if len(work.line_bytes) > journal.longest_line(limits):
+        if not journal.is_readable(work.line_bytes, journal.longest_line(limits)):
             warning = f"{layout.META_REPORT}: makes too long a journal line; committed without the report"
             made = record.from_status(work.candidate.name, work.status, {}, plan.committed_at)
             work.line_bytes = made.line()
         if warning:
             work.warnings.append(warning)
         if plan.insert:
-            work.new_rows.append(rows.from_record(made, work.candidate.root.key, HOST))
+            work.hold(rows.from_record(made, work.candidate.root.key, HOST))
 
     def _advance(self, batch: Batch, marking: Batch) -> list[Outcome]:
         """Write a batch's lines and rows and begin its markers; gives what became of the batch before it.

@@ -74,7 +74,7 @@ def _read_journal(
 def _recover(work: Work, history: History, found: Record) -> None:
     if work.history_error:
         return
-    work.new_rows.append(rows.from_record(found, work.candidate.root.key, HOST))
+    work.hold(rows.from_record(found, work.candidate.root.key, HOST))
     work.recovered += 1
     if work.weight > HELD_BYTES:
         # Rather a transaction of its own than a journal's worth of rows in memory.
@@ -93,4 +93,4 @@ def insert_rows(group: list[Work], history: History) -> None:
         for work in group:
             work.history_error = str(error)
     for work in group:
-        work.new_rows = []
+        work.let_go()

@@ -15,8 +15,6 @@ from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.place import Place
 from agentic_watch.workspace.status import Status
 
-_ROW_BYTES = 500
-
 
 @dataclass(slots=True)
 class Work:
@@ -36,6 +34,7 @@ class Work:
     line_bytes: bytes = b""
     journal: Journal | None = None
     new_rows: list[Row] = field(default_factory=list)
+    rows_weight: int = 0
     recovered: int = 0
     error: WorkspaceError | None = None
     history_error: str = ""
@@ -46,20 +45,32 @@ class Work:
         assert self.place.meta is not None
         return self.place.meta
 
+    def hold(self, row: Row) -> None:
+        """Keep a row until its batch is written."""
+        self.new_rows.append(row)
+        self.rows_weight += row.weight
+
+    def let_go(self) -> None:
+        """Forget the rows."""
+        self.new_rows, self.rows_weight = [], 0
+
     @property
     def weight(self) -> int:
-        """About how many bytes this holds in memory until its group is written."""
-        return len(self.line_bytes) + sum(_ROW_BYTES + len(row.report or "") for row in self.new_rows)
+        """About how many bytes this holds in memory until its batch is written."""
+        return len(self.line_bytes) + self.rows_weight
 
     def append_line(self) -> None:
         """Step 3: put the line into the journal and make it durable, with the names that lead to it."""
         try:
             if self.journal is None:
                 self.journal = journal.open_journal(self.meta, self.limits)
+            if self.journal.descriptor is None:
+                files.own_if_empty(self.meta, self.place.directory, layout.META)
             # An empty journal may be what a killed run made, and a line that was found what it never synced.
             fresh = self.journal.size == 0 or self.line is not None
             if self.line_bytes:
                 self.journal.append(self.line_bytes)
+                self.line_bytes = b""
             else:
                 self.journal.repair_tail()
             self.journal.sync()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,8 @@ HISTORY_COLUMNS = [
 ]
 FINDING_COLUMNS = ["tool", "severity", "category", "file", "line", "column", "code", "rule_id", "title", "message"]
 
+_ROW_BYTES = 1000
+_FINDING_BYTES = 150
 _INT64 = range(-(2**63), 2**63)
 _NUMBERS = frozenset({"line", "column"})
 
@@ -59,6 +62,11 @@ class Row:
         """The report's JSON text."""
         text: str | None = self.values[-2]
         return text
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes in memory: a finding of `{}` is a tuple, one of text shares the report's."""
+        return _ROW_BYTES + 2 * sys.getsizeof(self.report) + _FINDING_BYTES * len(self.findings)
 
     @property
     def search_text(self) -> tuple[str, str, str | None]:

@@ -100,7 +100,7 @@ class History:
     def _ready(self) -> sqlite3.Connection:
         if self._connection is not None and (self.read_only or self._inode == _inode(self.path)):
             return self._connection
-        if self._connection is not None:
+        if not self.read_only and self._inode not in (None, _inode(self.path)):
             self.notices.append(f"{self.path}: was replaced or removed; opened anew")
         self.close()
         if self.read_only:
@@ -142,6 +142,7 @@ class History:
             for suffix in ("-wal", "-shm", ""):
                 with contextlib.suppress(FileNotFoundError):
                     os.rename(self.path + suffix, aside + suffix)
+        self._inode = None
         self.notices.append(f"{self.path}: {cause}; moved to {aside}. A new history is being rebuilt from the journals")
 
     @contextlib.contextmanager

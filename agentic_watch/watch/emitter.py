@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, cast
@@ -14,6 +16,7 @@ from watchdog.observers.inotify_c import InotifyFD
 from agentic_watch.config import Root
 from agentic_watch.watch.inbox import Inbox
 from agentic_watch.watch.mounts import filesystem_without_events
+from agentic_watch.watch.nodes import Nodes
 from agentic_watch.watch.tree import Tree
 from agentic_watch.workspace import files
 from agentic_watch.workspace.layout import Candidate
@@ -39,7 +42,10 @@ Hints = SimpleQueue[Hint | None]
 
 
 class RootEmitter(EventEmitter):
-    """Queues hints for one root. `watching` is waiting, inotify or poll; `detail` says why it is not inotify."""
+    """Queues hints for one root. `watching` is waiting, inotify or poll; `detail` says why it is not inotify.
+
+    The root is open only while it is looked into: a descriptor kept would keep it from being unmounted.
+    """
 
     def __init__(self, hints: Hints, root: Root, inotify: InotifyFD | None, detail: str) -> None:
         # watchdog's queue is only ever put to; ours takes hints instead of file events.
@@ -51,47 +57,35 @@ class RootEmitter(EventEmitter):
         self.overflows = 0
         self._hints = hints
         self._inotify = inotify
+        self._without = detail
         self._inbox = Inbox()
         self._tree: Tree | None = None
-        self._top: int | None = None
-        self._warned = False
+        self._identity: tuple[int, int] | None = None
+        self._missed = False
 
     @property
     def watches(self) -> int:
         """How many inotify watches this root has."""
-        return self._tree.watches if self._tree is not None else 0
-
-    @property
-    def unwatched(self) -> int:
-        """How many workspaces have given up, or never got, their watches."""
-        return self._tree.unwatched if self._tree is not None else 0
+        tree = self._tree
+        return tree.watches if tree is not None else 0
 
     def want(self, name: str) -> None:
-        """A scan found the workspace `name` changed: when watches are short it may have none."""
-        if self.unwatched:
+        """A scan found the workspace `name` changed: it may lack its watches."""
+        if self._tree is not None:
             self._inbox.want(name)
 
     def queue_events(self, timeout: float) -> None:
         """One turn: wait for the root, or for news of it, and pass them on."""
-        if self._top is None and not self._begin():
-            self.stopped_event.wait(_WAIT_SECONDS)
-            return
-        assert self._top is not None
-        if self._tree is None:
+        if self._identity is None:
+            if not self._begin():
+                self.stopped_event.wait(_WAIT_SECONDS)
+        elif self._tree is None:
             self._poll()
-            return
-        overflowed, news, wanted = self._inbox.take(timeout)
-        if not self._tree.hear(news, self._top) or not self._is_in_place():
-            self._lose()
-        elif overflowed:
-            self._overflow()
         else:
-            for name in wanted:
-                self._tree.want(name, self._top)
-            self._warn_of_limit()
+            self._listen(self._tree, timeout)
 
     def run(self) -> None:
-        """Turn until stopped; the watches and the root's descriptor end with the thread."""
+        """Turn until stopped; the watches end with the thread."""
         try:
             super().run()
         finally:
@@ -104,37 +98,45 @@ class RootEmitter(EventEmitter):
     def _begin(self, reason: str = "") -> bool:
         """Open the root and start to watch it; False while it is not there."""
         try:
-            self._top = files.open_root(self.root.path)
+            top = files.open_root(self.root.path)
         except OSError as error:
-            if not self._warned:
-                log.warning("%s: %s; waiting for it", self.root.path, error.strerror)
-                self._hints.put(Hint(self.root, None, "waiting"))
-            self._warned = True
+            self._miss(error.strerror or "cannot be opened")
             return False
-        self._warned = False
         try:
-            self._plant()
+            self._identity = _identity(top)
+            self._plant(top)
         except OSError as error:
             self._fall_back(f"cannot be watched ({error.strerror})")
+        finally:
+            os.close(top)
+        if self._missed:
+            log.info("%s: is there, watching it (%s)", self.root.path, self.watching)
+            self._missed = False
         self._hints.put(Hint(self.root, None, reason or self.watching))
         return True
 
-    def _plant(self) -> None:
+    def _miss(self, why: str) -> None:
+        if not self._missed:
+            log.warning("%s: %s; waiting for it", self.root.path, why)
+            self.detail = why
+            self._hints.put(Hint(self.root, None, "waiting"))
+        self._missed = True
+
+    def _plant(self, top: int) -> None:
         """Watch by inotify when that is wanted and can work, else by polling."""
-        assert self._top is not None
         if self.root.watch == "poll":
             self.watching, self.detail = "poll", "as configured"
             return
-        silent = filesystem_without_events(self._top) if self.root.watch == "auto" else None
+        silent = filesystem_without_events(top) if self.root.watch == "auto" else None
         if silent is not None:
             self._fall_back(f"lies on {silent}, which sends no events")
         elif self._inotify is None:
-            self._fall_back(self.detail)
+            self.watching, self.detail = "poll", self._without  # which was said for all roots together
         else:
-            self._tree = Tree(self.root, self._inotify, self._inbox, self._announce)
-            self._tree.plant(self._top)
+            self._tree = Tree(self.root, Nodes(self._inotify, self._inbox), self._announce, self.stopped_event)
+            self._tree.plant(top)
             self.watching, self.detail = "inotify", ""
-            self._warn_of_limit()
+            self._warn_of_limit(self._tree)
 
     def _fall_back(self, why: str) -> None:
         self._uproot()
@@ -147,10 +149,24 @@ class RootEmitter(EventEmitter):
     def _poll(self) -> None:
         if self.stopped_event.wait(POLL_SECONDS):
             return
-        if self._is_in_place():
-            self._hints.put(Hint(self.root, None, "poll"))
-        else:
-            self._lose()
+        with self._opened() as top:
+            if top is not None:
+                self._hints.put(Hint(self.root, None, "poll"))
+            else:
+                self._lose()
+
+    def _listen(self, tree: Tree, timeout: float) -> None:
+        overflowed, news, wanted = self._inbox.take(timeout)
+        with self._opened() as top:
+            if top is None or not tree.hear(news, top):
+                self._lose()
+                return
+            if not overflowed:
+                for name in wanted:
+                    tree.want(name, top)
+                self._warn_of_limit(tree)
+        if overflowed:
+            self._overflow()
 
     def _overflow(self) -> None:
         """Events were lost, nobody knows which: watch all anew, then have the whole root looked at."""
@@ -159,39 +175,48 @@ class RootEmitter(EventEmitter):
         self._let_go()
         self._begin("overflow")
 
-    def _is_in_place(self) -> bool:
-        """Whether the root's path still leads to the directory that is watched."""
-        assert self._top is not None
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int | None]:
+        """The root, open; None when its path no longer leads to the directory that is watched."""
         try:
-            return os.path.samestat(os.stat(self.root.path), os.fstat(self._top))
+            top = files.open_root(self.root.path)
         except OSError:
-            return False
+            yield None
+            return
+        try:
+            yield top if _identity(top) == self._identity else None
+        finally:
+            os.close(top)
 
     def _lose(self) -> None:
         log.warning("%s: was removed, renamed or unmounted; waiting for it to come back", self.root.path)
         self._let_go()
-        self.watching, self.detail, self._warned = "waiting", "was removed, renamed or unmounted", True
+        self.detail, self._missed = "was removed, renamed or unmounted", True
         self._hints.put(Hint(self.root, None, "lost"))
 
     def _let_go(self) -> None:
         self._uproot()
-        if self._top is not None:
-            os.close(self._top)
-            self._top = None
+        self._identity = None
+        self.watching = "waiting"
 
     def _uproot(self) -> None:
         if self._tree is not None:
             self._tree.uproot()
             self._tree = None
 
-    def _warn_of_limit(self) -> None:
+    def _warn_of_limit(self, tree: Tree) -> None:
         """Say once that the kernel's watch limit is reached, and what would help."""
-        if not self.unwatched or self.detail:
+        if not tree.short or self.detail:
             return
         self.detail = "the watch limit is reached; the coldest workspaces are found by scanning"
         log.warning(
             "%s: no inotify watch left after %d; the coldest workspaces go without and are found by scanning. "
-            "Raise fs.inotify.max_user_watches (sysctl)",
+            "Raise fs.inotify.max_user_watches (sysctl), then reload",
             self.root.path,
-            self.watches,
+            tree.watches,
         )
+
+
+def _identity(directory: int) -> tuple[int, int]:
+    info = os.fstat(directory)
+    return info.st_dev, info.st_ino

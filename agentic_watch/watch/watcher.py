@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections.abc import Sequence
 
 from watchdog.observers.inotify_c import InotifyFD
 
 from agentic_watch.config import Root
 from agentic_watch.service.instance import RootState
-from agentic_watch.watch.emitter import Hints, RootEmitter
+from agentic_watch.watch.cookie import Cookie
+from agentic_watch.watch.emitter import POLL_SECONDS, Hints, RootEmitter
 from agentic_watch.workspace.layout import Candidate
 
 log = logging.getLogger("agentic_watch.watch")
@@ -18,10 +20,15 @@ _JOIN_SECONDS = 1.0
 
 
 class Watcher:
-    """Watches the roots and puts hints; `start` it once, `stop` it once."""
+    """Watches the roots and puts hints; `start` it once, `stop` it once.
 
-    def __init__(self, roots: Sequence[Root], hints: Hints) -> None:
+    `cookie` is a file outside of the roots by which inotify proves that it answers; "" does without.
+    """
+
+    def __init__(self, roots: Sequence[Root], hints: Hints, cookie: str = "") -> None:
         self._roots = roots
+        self._cookie_file = cookie
+        self._cookie: Cookie | None = None
         self._hints = hints
         self._inotify: InotifyFD | None = None
         self._emitters: dict[str, RootEmitter] = {}
@@ -39,11 +46,18 @@ class Watcher:
         try:
             self._inotify = InotifyFD()
         except OSError as error:
-            what = "fs.inotify.max_user_instances" if error.errno == errno.EMFILE else "the system"
-            log.warning("no inotify instance to be had (%s); raise %s", error.strerror, what)
+            what = "fs.inotify.max_user_instances (sysctl)" if error.errno == errno.EMFILE else "the limits"
+            log.warning(
+                "no inotify instance to be had (%s); looking every %.0f s instead. Raise %s, then restart",
+                error.strerror,
+                POLL_SECONDS,
+                what,
+            )
             return f"no inotify instance ({error.strerror})"
         self._inotify.name = "inotify"
         self._inotify.start()
+        if self._cookie_file:
+            self._cookie = Cookie(self._inotify, self._cookie_file)
         return ""
 
     def states(self) -> tuple[RootState, ...]:
@@ -58,6 +72,10 @@ class Watcher:
         """A scan found what no event told: the workspace may lack its watches."""
         self._emitters[candidate.root.key].want(candidate.name)
 
+    def answers(self) -> bool:
+        """Whether inotify answered the last question; without inotify the threads' lives (`dead`) are the answer."""
+        return self._cookie is None or self._cookie.answered()
+
     def dead(self) -> str | None:
         """The name of a thread that ended by itself, None when all are well."""
         threads = [*self._emitters.values(), *([self._inotify] if self._inotify is not None else [])]
@@ -65,10 +83,11 @@ class Watcher:
 
     def stop(self) -> None:
         """End all threads and give up all watches."""
+        end = time.monotonic() + _JOIN_SECONDS
         for emitter in self._emitters.values():
             emitter.stop()
         for emitter in self._emitters.values():
-            emitter.join(_JOIN_SECONDS)
+            emitter.join(max(0.0, end - time.monotonic()))
         if self._inotify is not None:
             self._inotify.stop()
-            self._inotify.join(_JOIN_SECONDS)
+            self._inotify.join(max(0.1, end - time.monotonic()))

@@ -130,6 +130,13 @@ def open_lines(directory: int, name: str, label: str, *, append: bool) -> tuple[
     """Open an existing file to read, and with `append` to append; gives the descriptor and its size in bytes."""
     flags = os.O_RDWR | os.O_APPEND if append else os.O_RDONLY
     descriptor, info = _open_regular(directory, name, label, flags)
+    if append and info.st_size == 0 and info.st_uid == os.geteuid() == 0:
+        # A killed run of root's made it and got no further. With content it might be planted, and no gift.
+        try:
+            _own_as(descriptor, directory, label)
+        except WorkspaceError:
+            os.close(descriptor)
+            raise
     return descriptor, info.st_size
 
 
@@ -166,6 +173,12 @@ def make_directory(parent: int, name: str, label: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def own_if_empty(directory: int, parent: int, label: str) -> None:
+    """Give a directory of root's that is empty to its parent's owner: a killed run made it and got no further."""
+    if os.fstat(directory).st_uid == os.geteuid() == 0 and not names(directory, "", 1, label):
+        _own_as(directory, parent, label)
 
 
 def _own_as(descriptor: int, directory: int, label: str) -> None:

@@ -14,8 +14,12 @@ from dataclasses import dataclass, field
 from agentic_watch.config import Limits
 from agentic_watch.workspace import files, instant, record
 from agentic_watch.workspace.errors import Malformed, Missing, WorkspaceError
+from agentic_watch.workspace.jsontext import text_size
 from agentic_watch.workspace.layout import JOURNAL, META_JOURNAL
 from agentic_watch.workspace.record import Record
+
+MAX_LINES = 100_000
+"""A dispatch adds one line. What holds more was made to cost time: it fails, as one over its size does."""
 
 
 @dataclass(slots=True)
@@ -31,15 +35,25 @@ class Journal:
     appended: int = 0
 
     def records(self) -> Iterator[Record]:
-        """Every whole record, oldest first. Lines that are none are counted in one warning."""
-        bad: list[str] = []
-        for line in self._lines():
+        """Every whole record, oldest first. Lines that are none are counted in one warning.
+
+        Raises Malformed after MAX_LINES.
+        """
+        bad, first = 0, ""
+        for number, line in enumerate(self._lines(), 1):
+            if number > MAX_LINES:
+                raise Malformed(META_JOURNAL, f"holds more than {MAX_LINES} lines")
             try:
-                yield record.from_line(line)
+                yield self._record(line)
             except Malformed as error:
-                bad.append(error.cause)
+                bad, first = bad + 1, first or error.cause
         if bad:
-            self.warnings.append(f"{META_JOURNAL}: {len(bad)} lines are no records (the first {bad[0]})")
+            self.warnings.append(f"{META_JOURNAL}: {bad} lines are no records (the first {first})")
+
+    def _record(self, line: bytes) -> Record:
+        if not is_readable(line, self.longest_line):
+            raise Malformed(META_JOURNAL, "takes too much memory")
+        return record.from_line(line)
 
     def _lines(self) -> Iterator[bytes]:
         if self.descriptor is None:
@@ -49,8 +63,10 @@ class Journal:
         for piece in files.pieces(self.descriptor, 0, self.size, META_JOURNAL):
             *whole, last = piece.split(b"\n")
             if whole:
+                first, rest = rest + whole[0], b""
                 if not too_long:
-                    yield rest + whole[0]
+                    yield first
+                del first
                 yield from whole[1:]
                 rest, too_long = last, False
             else:
@@ -108,7 +124,7 @@ class Journal:
         if self.size - start <= self.longest_line:
             tail = b"".join(files.pieces(self.descriptor, start, self.size, META_JOURNAL))
             with contextlib.suppress(Malformed):
-                record.from_line(tail)
+                self._record(tail)
                 self._write(b"\n")
                 return
         self._set_tail_aside(start)
@@ -167,3 +183,8 @@ def open_journal(meta: int, limits: Limits, *, append: bool = True) -> Journal:
 def longest_line(limits: Limits) -> int:
     """Bytes of the longest line that is written or read: the report, its findings again, and the status."""
     return 2 * limits.report_bytes + limits.status_bytes + 65_536
+
+
+def is_readable(line: bytes, longest: int) -> bool:
+    """Whether a line is one that is read again: at most `longest` bytes, and twice that in memory as text."""
+    return len(line) <= longest and (2 * len(line) <= longest or text_size(line) <= 2 * longest)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from agentic_watch.workspace.errors import Malformed
@@ -15,6 +16,20 @@ MAX_DEPTH = 100
 """Deeper nesting is refused: other readers of a journal give up at a depth of their own."""
 MAX_VALUES = 250_000
 """One byte of JSON can cost a hundred in memory (`{},{},`): the count is bounded, not only the size."""
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_CONTINUATION = bytes(range(0x80, 0xC0))
+_FOUR_WIDE = re.compile(rb"[\xf0-\xf4]")
+_TWO_WIDE = re.compile(rb"[\xc4-\xef]")
+
+
+def text_size(data: bytes) -> int:
+    """What the text of UTF-8 `data` takes in memory: every character is as wide as the widest one (PEP 393)."""
+    characters = len(data.translate(None, _CONTINUATION))
+    if _FOUR_WIDE.search(data):
+        return 4 * characters
+    return 2 * characters if _TWO_WIDE.search(data) else characters
 
 
 def _refuse_constant(name: str) -> Any:
@@ -41,8 +56,8 @@ def load_object(data: bytes, label: str, max_values: int = MAX_VALUES, max_depth
         value = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
         if openers > max_depth and _deeper(value, max_depth):
             raise Malformed(label, f"is nested deeper than {max_depth}")
-        if "\\u" in text:
-            dump(value).encode("utf-8")
+        if _SURROGATE.search(text):
+            _refuse_surrogates(value)
     except RecursionError as error:
         raise Malformed(label, f"is nested deeper than {max_depth}") from error
     except json.JSONDecodeError as error:
@@ -69,6 +84,20 @@ def _deeper(value: Any, depth: int) -> bool:
         if not level:
             return False
     return True
+
+
+def _refuse_surrogates(value: Any) -> None:
+    """Raise UnicodeEncodeError at half of a surrogate pair; text by text, for all of it at once would be large."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            item.encode("utf-8")
+        elif isinstance(item, dict):
+            waiting += item.keys()
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
 
 
 def dump(value: Any, *, sort_keys: bool = True) -> str:

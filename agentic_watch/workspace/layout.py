@@ -5,6 +5,7 @@ The original (core-agent) writes `status.json` beside `.meta/`; the newer layout
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -107,3 +108,7 @@ def _stat(directory: int, path: str) -> os.stat_result | None:
         return os.stat(path, dir_fd=directory, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            return None  # `.meta` is a symbolic link to nowhere
+        raise

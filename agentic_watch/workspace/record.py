@@ -54,7 +54,9 @@ class Record:
         for key in ("report", "findings", "changes"):
             if value := getattr(self, key):
                 document[key] = value
-        return dump(document).encode("utf-8") + b"\n"
+        # Part by part: as one text it would take up to eight times its bytes.
+        parts = (b'"%s":%s' % (key.encode(), dump(document[key]).encode("utf-8")) for key in sorted(document))
+        return b"{%s}\n" % b",".join(parts)
 
 
 def from_status(workspace: str, status: Status, report: dict[str, Any], committed_at: str) -> Record:

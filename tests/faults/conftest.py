@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from . import trace, tree as trees
+from . import trace
+from . import tree as trees
 from .points import Scenario, undisturbed
 from .trace import Call
 from .tree import NAMES, Tree
@@ -41,3 +40,9 @@ def scenarios(template: Tree) -> dict[str, Scenario]:
         "once, history lost": replace(kept, history=False),
         "commit": replace(kept, command=("commit", *NAMES)),
     }
+
+
+@pytest.fixture(scope="session")
+def calls_of(scenarios: dict[str, Scenario], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Call]]:
+    """The system calls of each scenario when nothing goes wrong."""
+    return {name: undisturbed(scenario, tmp_path_factory.mktemp("calm")) for name, scenario in scenarios.items()}

@@ -1,19 +1,24 @@
-"""Runs the program with the syncs of a group one after the other, in the main thread.
+"""Runs the program with the workspaces of a batch written one after the other, in the main thread, two to a batch.
 
 strace counts a thread's calls apart (`when=k` is the k-th of each thread), so only in this form is every
-single sync a point of its own that can be named. What is synced, and when, is the product's doing.
+single call a point of its own that can be named. What is written, and when, is the product's doing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 from agentic_watch.cli import main
-from agentic_watch.workspace import syncer
+from agentic_watch.commit import batch, overlap
 
 
-def _in_line(self: syncer.Syncer, targets: list[tuple[int, str]]) -> list[Exception | None]:
-    return [syncer._try_sync(target) for target in targets]
+def _one_by_one(self: overlap.Overlap, step: Callable[[Any], None], items: Iterable[Any]) -> None:
+    for item in items:
+        step(item)
 
 
 if __name__ == "__main__":
-    syncer.Syncer.sync = _in_line
+    overlap.Overlap.start = _one_by_one  # type: ignore[method-assign]
+    batch._AT_MOST = 2
     main()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import trace, tree as trees
-from .trace import INLINE, Call, Traced
+from . import trace
+from . import tree as trees
+from .trace import Call, Traced
 from .tree import AGAIN, TORN, Tree
 
 SIGKILLED = -9
@@ -37,6 +38,9 @@ class Fault:
     name: str
     words: str
     befalls: Callable[[Call], bool]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 KILL = Fault("kill", "signal=SIGKILL", lambda call: call.mutates)
@@ -72,21 +76,49 @@ def try_all(scenario: Scenario, fault: Fault, points: Iterable[Call], base: Path
 def try_one(scenario: Scenario, fault: Fault, point: Call, base: Path) -> list[str]:
     """Disturb a run at one point, look, run once more without, and look again."""
     tree = scenario.fresh(base)
-    seen = trace.traced(
-        tree, base / "trace", scenario.command, inject=f"{point.call}:{fault.words}:when={point.nth}", program=INLINE
-    )
-    found = _stopped(tree, seen) if fault is KILL else _failed(tree, seen, point)
-    return found + _old_lines_lost(tree) + run_again(tree)
+    words = f"{point.call}:{fault.words}:when={point.nth}"
+    seen = trace.traced(tree, base / "trace", scenario.command, inject=words)
+    if fault is KILL:
+        return _stopped(tree, seen) + _old_lines_lost(tree) + run_again(tree)
+    if fault is SHORT and point.call == "pwrite64":
+        return _lied_to(tree, seen)
+    return _failed(tree, seen, point) + _old_lines_lost(tree) + run_again(tree)
+
+
+def kill_threads(scenario: Scenario, call: str, nth: int, base: Path) -> tuple[int, list[str]]:
+    """Kill the program as it is, threads and all, where one of its threads makes its `nth` such call.
+
+    Gives its exit status (it may never get there) and what is wrong after the next run.
+    """
+    tree = scenario.fresh(base)
+    words = f"{call}:signal=SIGKILL:when={nth}"
+    seen = trace.traced(tree, base / "trace", scenario.command, inject=words, program=trees.PROGRAM)
+    return seen.status, trees.order_problems(tree) + run_again(tree)
 
 
 def run_again(tree: Tree) -> list[str]:
     """Run `--once` undisturbed; all must be there, once."""
     again = tree.run("--once")
-    if again.returncode == 1 and "A new history is being rebuilt" in again.stderr:
-        again = tree.run("--once")
     if again.returncode:
         return [f"the next run ended with {again.returncode}: {again.stderr.strip()}"]
     return [f"after the next run {problem}" for problem in trees.problems(tree)]
+
+
+def _lied_to(tree: Tree, seen: Traced) -> list[str]:
+    """SQLite was told that five bytes were written which were not: it writes the rest, and its file is wrong.
+
+    No program can see that at once. What must hold: the workspaces are whole, and a new history in place of
+    the wrong one gets every row from the journals.
+    """
+    if not seen.injected:
+        return ["was not reached"]
+    found = ["a traceback"] if "Traceback" in seen.stderr else []
+    tree.run("--once")
+    found += trees.workspace_problems(tree)
+    if trees.problems(tree):
+        tree.history.parent.rename(tree.history.parent.with_name("spoilt"))
+        found += run_again(tree)
+    return found
 
 
 def _stopped(tree: Tree, seen: Traced) -> list[str]:
@@ -111,9 +143,5 @@ def _failed(tree: Tree, seen: Traced, point: Call) -> list[str]:
 
 
 def _old_lines_lost(tree: Tree) -> list[str]:
-    return [f"{name}: lost its old line" for name in (AGAIN, TORN) if [x["runs"] for x in trees.lines(tree, name)][:1] != [1]]
-
-
-def every(points: Sequence[Call], step: int) -> list[Call]:
-    """Every `step`-th point."""
-    return list(points[::step])
+    firsts = {name: [line["runs"] for line in trees.lines(tree, name)][:1] for name in (AGAIN, TORN)}
+    return [f"{name}: lost its old line" for name, first in firsts.items() if first != [1]]

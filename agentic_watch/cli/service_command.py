@@ -1,0 +1,137 @@
+"""`agentic-watch service`: the daemon under systemd, fitted to this host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import click
+
+from agentic_watch import deploy
+from agentic_watch.cli.output import clean, print_json
+from agentic_watch.cli.state import Refused, State
+from agentic_watch.deploy import Deployment
+from agentic_watch.service import install as installing
+from agentic_watch.service import reach, units
+from agentic_watch.service.manager import Manager, ManagerError, NoSystemd
+from agentic_watch.service.reach import Account
+
+_RUN_AS = click.option("--run-as", metavar="USER", help=f"Run as this user instead of {units.USER}.")
+_USER = click.option("--user", "for_user", is_flag=True, help="The service of the calling user, not the system's.")
+
+
+@click.group("service")
+def command() -> None:
+    """Install, remove or show the systemd service."""
+
+
+@command.command()
+@_USER
+@_RUN_AS
+@click.option("--dry-run", is_flag=True, help="Print what would be written; change nothing.")
+@click.pass_obj
+def install(state: State, for_user: bool, run_as: str | None, dry_run: bool) -> None:
+    """Write the units for this host and its configuration, enable and start them, wait until they are ready.
+
+    Run it again after a change of the roots, of the user or of the interpreter; it does only what is to do.
+    """
+    with _refusing():
+        deployment = _plan(state, for_user, run_as)
+        hidden = deploy.hidden(deployment)
+        if dry_run:
+            _print(deployment, hidden)
+            return
+        if hidden is not None:
+            raise Refused(hidden)
+        manager = _manager(for_user)
+        changed = installing.install(deployment.files, manager, _say)
+        _check_account(deployment)
+        installing.start(deployment.files, manager, _say, changed=changed)
+        _say(f"{units.SERVICE}: {manager.properties(units.SERVICE, 'StatusText')['StatusText'] or 'started'}")
+
+
+@command.command()
+@_USER
+def uninstall(for_user: bool) -> None:
+    """Stop the service and remove its units. The history, the configuration and the user stay."""
+    with _refusing():
+        account = None if for_user else (units.USER, units.USER)
+        installing.uninstall(units.paths(account, deploy.unit_directory(for_user)), _manager(for_user), _say)
+        if not for_user:
+            _say(f"kept: {units.STATE} (the history), /etc/agentic-watch (the configuration), the user {units.USER}")
+
+
+@command.command()
+@_USER
+@_RUN_AS
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def show(state: State, for_user: bool, run_as: str | None, as_json: bool) -> None:
+    """Show whether each unit is as this host and its configuration want it, and how the service is."""
+    with _refusing():
+        deployment = _plan(state, for_user, run_as)
+        manager = Manager(for_user)
+        manager.require()
+        files = installing.standings(deployment.files)
+        names = ("ActiveState", "SubState", "UnitFileState", "MainPID", "StatusText", "NRestarts")
+        service = manager.properties(units.SERVICE, *names)
+        timer = manager.properties(units.TIMER, "ActiveState", "NextElapseUSecRealtime")
+    if as_json:
+        print_json({"files": [asdict(file) for file in files], "service": service, "timer": timer})
+        return
+    for file in files:
+        click.echo(f"{file.state:<8} {clean(file.path)}")
+    click.echo(
+        f"service  {service['ActiveState']} ({service['SubState']}), {service['UnitFileState'] or 'not installed'}"
+    )
+    if service["StatusText"]:
+        click.echo(f"status   {clean(service['StatusText'])}")
+    if timer["NextElapseUSecRealtime"]:
+        click.echo(f"backfill {timer['NextElapseUSecRealtime']}")
+
+
+def _plan(state: State, for_user: bool, run_as: str | None) -> Deployment:
+    if for_user and run_as is not None:
+        raise click.UsageError("--run-as goes without --user: a user's service runs as that user")
+    return deploy.plan(state.overrides, for_user=for_user, run_as=run_as)
+
+
+def _print(deployment: Deployment, hidden: str | None) -> None:
+    for path, text in deployment.files.items():
+        click.echo(f"# {clean(path)}\n{text}")
+    if hidden is not None:
+        _say(f"warning: would be refused: {hidden}")
+
+
+def _manager(for_user: bool) -> Manager:
+    manager = Manager(for_user)
+    manager.require()
+    if not for_user and os.geteuid() != 0:
+        raise Refused("only root can install or remove the system's service; use sudo, or --user for one of your own")
+    return manager
+
+
+def _check_account(deployment: Deployment) -> None:
+    if deployment.host.account is None:
+        return
+    account = Account.of(deployment.host.account[0])
+    if (why := deploy.unreadable(deployment, account)) is not None:
+        raise Refused(why)
+    for doubt in deploy.doubts(deployment, account):
+        _say(f"warning: {doubt}")
+
+
+def _say(line: str) -> None:
+    click.echo("\n".join(map(clean, line.split("\n"))), err=True)
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except (NoSystemd, ManagerError, installing.Masked, reach.NoSuchAccount) as error:
+        raise Refused(str(error)) from error
+    except OSError as error:
+        raise Refused(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error

@@ -1,0 +1,139 @@
+"""What must be in place for the service to run here, and whether it could work: decided here, done elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from agentic_watch.config import Config, Overrides, Root, find_file, load
+from agentic_watch.scan import RootUnavailable, scan
+from agentic_watch.service import reach, units
+from agentic_watch.service.reach import Account
+from agentic_watch.service.units import Host
+from agentic_watch.workspace import layout
+from agentic_watch.workspace.layout import Candidate
+
+_LOOKED_AT = 64
+_FOREIGN = ("AGENTIC_WATCH_CONFIG", "CORE_WORKSPACE", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
+
+
+class Unreachable(Exception):
+    """The service could not reach something that it needs; the message names it and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What is to be in place: `files` (path → text), for a configuration as the service will read it."""
+
+    config: Config
+    host: Host
+    files: Mapping[str, str]
+
+
+def plan(overrides: Overrides, *, for_user: bool, run_as: str | None) -> Deployment:
+    """Decide what is to be in place. Raises ConfigError, NoRootsError and NoSuchAccount."""
+    account = None if for_user else _names(run_as)
+    config = _effective(overrides, account)
+    host = Host(
+        # -P: nothing is imported from the directory that the service happens to be started in.
+        command=(sys.executable, "-P", "-m", "agentic_watch"),
+        options=_options(overrides, config),
+        roots=tuple(root.path for root in config.roots),
+        history=config.history,
+        account=account,
+        unit_directory=unit_directory(for_user),
+    )
+    return Deployment(config, host, units.render(host))
+
+
+def unit_directory(for_user: bool) -> str:
+    """Where an administrator's, or a user's own, units lie."""
+    if not for_user:
+        return units.SYSTEM_UNITS
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    return os.path.join(base if os.path.isabs(base) else os.path.expanduser("~/.config"), "systemd", "user")
+
+
+def _names(run_as: str | None) -> tuple[str, str]:
+    if run_as in (None, units.USER):
+        return units.USER, units.USER
+    account = Account.of(run_as)
+    return account.name, account.group
+
+
+def _effective(overrides: Overrides, account: tuple[str, str] | None) -> Config:
+    """The configuration as the service will read it: the file is found here, its variables are the service's."""
+    if account is None:
+        return load(overrides, os.environ)
+    found = find_file(overrides, os.environ)
+    environ = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    environ |= {"HOME": units.STATE, "STATE_DIRECTORY": units.STATE}
+    return load(
+        Overrides(found[0] if found else None, overrides.roots, overrides.history, overrides.log_format), environ
+    )
+
+
+def _options(overrides: Overrides, config: Config) -> tuple[str, ...]:
+    options = [("--config", config.file)] if config.file is not None else []
+    if overrides.roots or config.file is None:
+        options += [("--root", root.path) for root in config.roots]
+    options += [("--history", config.history)] if overrides.history is not None else []
+    options += [("--log-format", overrides.log_format)] if overrides.log_format is not None else []
+    # As one word each: a path may begin with a dash, and in it a dollar sign would start a variable of ours.
+    literal = {"--root", "--history"}
+    return tuple(f"{name}={str(value).replace('$', '$$') if name in literal else value}" for name, value in options)
+
+
+def hidden(deployment: Deployment) -> str | None:
+    """Why the system unit would not find its program or its files (203/EXEC), None when it would."""
+    if deployment.host.account is None:
+        return None
+    if (program := reach.hidden_program()) is not None:
+        return (
+            f"{program[0]}: the service cannot reach this interpreter ({program[1]}). Install the program where it "
+            "can, such as: python3 -m venv /opt/agentic-watch && /opt/agentic-watch/bin/pip install agentic-watch"
+        )
+    config = deployment.config
+    for path, better in ((config.file, "/etc/agentic-watch/config.toml"), (config.history, units.STATE)):
+        if path is not None and (setting := units.hidden_by(path)) is not None:
+            return f"{path}: the service cannot reach this file ({setting}); move it to {better}"
+    return None
+
+
+def unreadable(deployment: Deployment, account: Account) -> str | None:
+    """Why the user could not start the program, None when it could. Only root may ask."""
+    file = deployment.config.file
+    if not reach.can_import(account, deployment.host.command):
+        return f"{sys.prefix}: the user {account.name} cannot read the program; chmod -R go+rX {sys.prefix}"
+    if file is not None and not reach.can_read(account, file):
+        return f"{file}: the user {account.name} cannot read it; chmod 644 {file}"
+    return None
+
+
+def doubts(deployment: Deployment, account: Account) -> Iterator[str]:
+    """What the service would run with, but not do its work: roots that it cannot write to. Only root may ask."""
+    for root in deployment.config.roots:
+        if not os.path.isdir(root.path):
+            yield f"{root.path}: is not there yet. Once it is: systemctl restart {units.SERVICE}"
+        elif (directory := reach.first_not_writable(account, _samples(root))) is not None:
+            first, second = reach.remedy(account, directory, root.path)
+            yield (
+                f"{directory}: the user {account.name} cannot write there, so nothing in it will be committed. "
+                f"These two commands help, then systemctl restart {units.SERVICE}:\n  {first}\n  {second}"
+            )
+
+
+def _samples(root: Root) -> list[str]:
+    """Directories that a commit would write to; the root itself while it holds no workspace."""
+    found: list[str] = []
+    with contextlib.suppress(RootUnavailable):
+        workspaces = (one for one in scan(root) if isinstance(one, Candidate))
+        for one in itertools.islice(workspaces, _LOOKED_AT):
+            workspace = os.path.join(root.path, one.name)
+            meta = os.path.join(workspace, layout.META)
+            found.append(meta if os.path.isdir(meta) else workspace)
+    return found or [root.path]

@@ -1,0 +1,109 @@
+"""Putting the units in place, and taking them away: each step can be done twice, the second time it does nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agentic_watch.service import units
+from agentic_watch.service.manager import Manager, make_account
+
+Say = Callable[[str], None]
+"""Told each thing that was done, one line each."""
+
+
+class Masked(Exception):
+    """An operator has masked a unit, or made it a link of their own; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One file of the service: `state` is current, differs or missing."""
+
+    path: str
+    state: str
+
+
+def standings(files: Mapping[str, str]) -> list[Standing]:
+    """What stands of each file on this host."""
+    return [Standing(path, _state(path, text)) for path, text in files.items()]
+
+
+def install(files: Mapping[str, str], manager: Manager, say: Say) -> bool:
+    """Write what differs and make the user. True when anything changed. Raises Masked, ManagerError, OSError."""
+    changed = [standing.path for standing in standings(files) if standing.state != "current"]
+    for path in changed:
+        _refuse_link(path)
+    for path in changed:
+        _write(path, files[path])
+        say(f"wrote {path}")
+    sysusers, tmpfiles = (f"/etc/{kind}/{units.USER}.conf" for kind in ("sysusers.d", "tmpfiles.d"))
+    if sysusers in files:
+        make_account(sysusers, tmpfiles)
+    # What an earlier run wrote and did not get to load counts as changed, too.
+    stale = manager.properties(units.SERVICE, "NeedDaemonReload")["NeedDaemonReload"] == "yes"
+    if changed or stale:
+        manager.do("daemon-reload")
+    return bool(changed) or stale
+
+
+def start(files: Mapping[str, str], manager: Manager, say: Say, *, changed: bool) -> None:
+    """Enable and start what is not yet, start anew what changed; wait for READY=1. Raises ManagerError."""
+    timers = [name for path in files if (name := os.path.basename(path)).endswith(".timer")]
+    wanted = [units.SERVICE, *timers]
+    if any(manager.properties(unit, "UnitFileState")["UnitFileState"] != "enabled" for unit in wanted):
+        manager.do("enable", *wanted)
+        say(f"enabled {', '.join(wanted)}")
+    active = manager.properties(units.SERVICE, "ActiveState")["ActiveState"] == "active"
+    if changed or not active:
+        say(f"{'restarting' if active else 'starting'} {units.SERVICE}; it is ready when all that waits is committed")
+        manager.start("restart")
+    for timer in timers:
+        manager.do("restart" if changed else "start", timer)
+
+
+def uninstall(paths: Sequence[str], manager: Manager, say: Say) -> None:
+    """Stop, disable and remove. The history, the configuration and the user stay. Raises ManagerError, OSError."""
+    names = [os.path.basename(path) for path in paths if os.path.dirname(path).endswith(("/system", "/user"))]
+    there = [path for path in paths if os.path.lexists(path)]
+    loaded = [n for n in names if manager.properties(n, "LoadState")["LoadState"] not in ("not-found", "")]
+    if loaded:
+        manager.do("disable", "--now", *[name for name in loaded if name != units.BACKFILL])
+        manager.do("stop", *loaded)
+        say(f"stopped and disabled {', '.join(loaded)}")
+    for path in there:
+        os.unlink(path)
+        say(f"removed {path}")
+        with contextlib.suppress(OSError):  # an operator's own drop-ins may be in there
+            if path.endswith(".conf") and os.path.dirname(path).endswith(".service.d"):
+                os.rmdir(os.path.dirname(path))
+    if there:
+        manager.do("daemon-reload")
+
+
+def _state(path: str, text: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return "current" if file.read() == text else "differs"
+    except FileNotFoundError:
+        return "missing"
+
+
+def _refuse_link(path: str) -> None:
+    if os.path.islink(path):
+        raise Masked(f"{path}: is a link to {os.readlink(path)}; `systemctl unmask` it, or remove it, then again")
+
+
+def _write(path: str, text: str) -> None:
+    """Replace a file whole: systemd may read it at any time."""
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    temporary = f"{path}.new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        os.fchmod(descriptor, 0o644)  # whatever the umask of the shell
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    os.rename(temporary, path)

@@ -1,0 +1,128 @@
+"""The units as they are shipped, and the drop-ins that fit them to this host.
+
+What is the same everywhere stands in the files of systemd/ (one source: a wheel carries them as they are);
+what differs from host to host stands in drop-ins, so that an operator sees at a glance what was decided here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+SERVICE = "agentic-watch.service"
+BACKFILL = "agentic-watch-backfill.service"
+TIMER = "agentic-watch-backfill.timer"
+USER = "agentic-watch"
+STATE = "/var/lib/agentic-watch"
+SYSTEM_UNITS = "/etc/systemd/system"
+
+_DROP_IN = "10-host.conf"
+# Without the colon, which parts source and destination in BindPaths= unless it is quoted.
+_PLAIN = re.compile(r"[A-Za-z0-9_@+=,./%-]+")
+_HEADER = """\
+# Written by `agentic-watch service install`, which replaces it when it runs again.
+# Changes of your own belong into a drop-in of their own: systemctl {user}edit {unit}
+
+[Service]
+"""
+
+_HIDDEN_HOMES = ("/home", "/root", "/run/user")
+_HIDDEN_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108  named to be refused, not to be used
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the units must know of this host. Paths are absolute.
+
+    `command` is the interpreter and its arguments, `options` are the daemon's own. `account` is (user, group),
+    None for a service of the calling user, whose units lie in `unit_directory` as the system's do.
+    """
+
+    command: tuple[str, ...]
+    options: tuple[str, ...]
+    roots: tuple[str, ...]
+    history: str
+    account: tuple[str, str] | None
+    unit_directory: str = SYSTEM_UNITS
+
+
+def render(host: Host) -> dict[str, str]:
+    """Every file of the service on this host: path → text."""
+    at = host.unit_directory
+    if host.account is None:
+        files = {f"{at}/{SERVICE}": shipped(f"user/{SERVICE}")}
+    else:
+        files = {f"{at}/{name}": shipped(name) for name in (SERVICE, BACKFILL, TIMER)}
+        files[f"{at}/{BACKFILL}.d/{_DROP_IN}"] = _drop_in(host, BACKFILL, ("--once",))
+        if host.account[0] == USER:
+            for kind in ("sysusers.d", "tmpfiles.d"):
+                files[f"/etc/{kind}/{USER}.conf"] = shipped(f"{kind}/{USER}.conf")
+    files[f"{at}/{SERVICE}.d/{_DROP_IN}"] = _drop_in(host, SERVICE, ())
+    return files
+
+
+def paths(account: tuple[str, str] | None, unit_directory: str) -> list[str]:
+    """Where the files of the service lie, whatever is in them."""
+    return list(render(Host(("/",), (), (), "/", account, unit_directory)))
+
+
+def shipped(name: str) -> str:
+    """The text of a shipped unit: from the wheel, or from the source tree when that is what runs."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    installed = os.path.join(here, "units")
+    source = os.path.join(os.path.dirname(os.path.dirname(here)), "systemd")
+    with open(os.path.join(installed if os.path.isdir(installed) else source, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def hidden_by(path: str) -> str | None:
+    """Which setting of the system unit hides a path from the service, None when none does."""
+    if _is_below(path, _HIDDEN_HOMES):
+        return "ProtectHome="
+    return "PrivateTmp=" if _is_below(path, _HIDDEN_TEMPORARY) else None
+
+
+def quoted(value: str) -> str:
+    """A word of a setting: `%` is doubled, the rest quoted where it must be (systemd.syntax(7))."""
+    doubled = value.replace("%", "%%")
+    if _PLAIN.fullmatch(doubled):
+        return doubled
+    escaped = doubled.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def command_line(words: Iterable[str]) -> str:
+    """A command for ExecStart=: as `quoted`, and `$` doubled but in the program's own path (systemd.service(5))."""
+    program, *rest = words
+    return " ".join([quoted(program), *(quoted(word.replace("$", "$$")) for word in rest)])
+
+
+def _drop_in(host: Host, unit: str, more: tuple[str, ...]) -> str:
+    settings = ["ExecStart=", f"ExecStart={command_line((*host.command, *host.options, *more))}"]
+    if host.account is not None:
+        settings += [*_account(host.account), *_paths(host)]
+    header = _HEADER.format(unit=unit, user="--user " if host.account is None else "")
+    return header + "\n".join(settings) + "\n"
+
+
+def _account(account: tuple[str, str]) -> list[str]:
+    return [] if account == (USER, USER) else [f"User={account[0]}", f"Group={account[1]}"]
+
+
+def _paths(host: Host) -> list[str]:
+    """Open the roots (and only them) for writing, never for executing; `-`: one may not be there yet."""
+    settings = []
+    hidden = [root for root in host.roots if hidden_by(root)]
+    if any(hidden_by(root) == "ProtectHome=" for root in hidden):
+        settings.append("ProtectHome=tmpfs")
+    settings += [f"BindPaths={quoted('-' + root)}" for root in hidden]
+    directory = os.path.dirname(host.history)
+    outside = () if _is_below(directory, (STATE,)) else (directory,)
+    settings += [f"ReadWritePaths={quoted('-' + path)}" for path in (*host.roots, *outside)]
+    return settings + [f"NoExecPaths={quoted('-' + root)}" for root in host.roots]
+
+
+def _is_below(path: str, tops: Iterable[str]) -> bool:
+    return any(path == top or path.startswith(f"{top}/") for top in tops)

@@ -1,0 +1,182 @@
+"""Which kernel watch stands for which directory of a root, and which watches are given up when they run short.
+
+Every watch is added through an open descriptor, so a directory that was swapped for a symlink is never
+watched by mistake.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import count
+
+from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyFD, Mask, WatchDescriptor
+
+from agentic_watch.watch.inbox import Inbox
+
+_MASK = Mask(
+    InotifyConstants.IN_ONLYDIR
+    | InotifyConstants.IN_DELETE_SELF
+    | InotifyConstants.IN_MOVE_SELF
+    | InotifyConstants.IN_CREATE
+    | InotifyConstants.IN_MOVED_TO
+    | InotifyConstants.IN_CLOSE_WRITE
+)
+"""One for all: the kernel keeps one mask a directory, and two roots may lead to one directory."""
+
+_EVICT_SHARE = 50
+_ids = count(1)
+"""watchdog's names for callbacks: unique for all roots, since two may watch one directory."""
+
+
+class Kind(IntEnum):
+    """What a watched directory is."""
+
+    ROOT = 0
+    LEVEL = 1
+    WORKSPACE = 2
+    META = 3
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One watch. `heat` is when its workspace was last of interest (seconds), the least gives its watch up first."""
+
+    wd: WatchDescriptor
+    callback: CallbackId
+    parent: Node | None
+    base: str
+    kind: Kind
+    heat: float = 0.0
+    meta: Node | None = None
+    children: dict[str, Node] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The path below the root, "" for the root."""
+        parts = []
+        node: Node = self
+        while node.parent is not None:
+            parts.append(node.base)
+            node = node.parent
+        return "/".join(reversed(parts))
+
+    def holds(self, other: Node) -> bool:
+        """Whether `other` is this directory or lies below it."""
+        above: Node | None = other
+        while above is not None and above is not self:
+            above = above.parent
+        return above is self
+
+    def path_of(self, base: str) -> str:
+        """The path below the root of a directory in this one."""
+        return f"{self.name}/{base}" if self.parent is not None else base
+
+
+class Nodes:
+    """The watches of one root. Owned by one thread; `short` tells that there were too few since it was made."""
+
+    def __init__(self, inotify: InotifyFD, inbox: Inbox) -> None:
+        self._inotify = inotify
+        self._inbox = inbox
+        self._by_wd: dict[WatchDescriptor, Node] = {}
+        self.short = False
+
+    def __len__(self) -> int:
+        return len(self._by_wd)
+
+    def get(self, wd: WatchDescriptor) -> Node | None:
+        """The directory of a watch; None when it is watched no longer."""
+        return self._by_wd.get(wd)
+
+    def add(self, parent: Node | None, base: str, directory: int, kind: Kind) -> Node | None:
+        """Watch the open directory; None when no watch is to be had, even after others were given up.
+
+        Raises OSError when it cannot be watched for another reason.
+        """
+        while True:
+            try:
+                return self._place(*self._watch(directory, base), (parent, base, kind))
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.ENOMEM):
+                    raise
+            self.short = True
+            if not self._make_room():
+                return None
+
+    def drop(self, node: Node) -> None:
+        """Give up a watch and those below it."""
+        self._detach(node)
+        waiting = [node]
+        dropped = []
+        while waiting:
+            one = waiting.pop()
+            if self._by_wd.pop(one.wd, None) is not None:
+                dropped.append((one.wd, one.callback))
+            waiting += one.children.values()
+            if one.meta is not None:
+                waiting.append(one.meta)
+        self._inotify.remove_callbacks(dropped)
+
+    def drop_below(self, node: Node) -> None:
+        """Give up all watches below one."""
+        for inner in [*node.children.values(), *([node.meta] if node.meta is not None else [])]:
+            self.drop(inner)
+
+    def clear(self) -> None:
+        """Give up all."""
+        self._inotify.remove_callbacks([(node.wd, node.callback) for node in self._by_wd.values()])
+        self._by_wd.clear()
+
+    def _watch(self, directory: int, base: str) -> tuple[WatchDescriptor, CallbackId]:
+        # The magic link leads to the very directory that is open, whatever its name leads to by now.
+        path = b"/proc/self/fd/%d" % directory
+        callback = CallbackId(next(_ids))
+        wd = self._inotify.add_callback(path, _MASK, self._inbox, callback)
+        if wd < 0:  # watchdog 7.1 answers EACCES with -1 instead of an exception
+            self._inotify.remove_callbacks([(wd, callback)])
+            raise PermissionError(errno.EACCES, "cannot be watched", base)
+        return wd, callback
+
+    def _place(self, wd: WatchDescriptor, callback: CallbackId, spot: tuple[Node | None, str, Kind]) -> Node:
+        parent, base, kind = spot
+        node = self._by_wd.get(wd)
+        if node is None:
+            node = self._by_wd[wd] = Node(wd, callback, parent, base, kind)
+        else:
+            # The same directory: the kernel keeps one watch for it, whatever its name.
+            self._inotify.remove_callbacks([(wd, node.callback)])
+            node.callback = callback
+            if (node.parent, node.base) != (parent, base):
+                if parent is not None and node.holds(parent):
+                    raise OSError(errno.ELOOP, "is mounted, or for a moment believed to be, inside itself", base)
+                # What is below has another name now, so it is to be found anew.
+                self.drop_below(node)
+                self._detach(node)
+                node.parent, node.base, node.kind = parent, base, kind
+        if parent is not None:
+            self._attach(parent, node)
+        return node
+
+    def _attach(self, parent: Node, node: Node) -> None:
+        if node.kind is Kind.META:
+            parent.meta = node
+        else:
+            parent.children[node.base] = node
+
+    def _detach(self, node: Node) -> None:
+        parent = node.parent
+        if parent is not None and parent.children.get(node.base) is node:
+            del parent.children[node.base]
+        if parent is not None and parent.meta is node:
+            parent.meta = None
+
+    def _make_room(self) -> bool:
+        """Give up the watches of the coldest workspaces; False when there is none to give up."""
+        workspaces = [node for node in self._by_wd.values() if node.kind is Kind.WORKSPACE]
+        coldest = heapq.nsmallest(1 + len(workspaces) // _EVICT_SHARE, workspaces, key=lambda node: node.heat)
+        for node in coldest:
+            self.drop(node)
+        return bool(coldest)

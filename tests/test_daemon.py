@@ -1,0 +1,356 @@
+"""The daemon as a real process: what is committed, when, and how it starts, reloads and ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from daemon_support import SETTLE_SECONDS, Service
+from support import Host, Workspace, environment, held_lock, make, run, wait_for
+
+from agentic_watch.config import FINISHED, Root
+from agentic_watch.history.store import History
+from agentic_watch.ledger import Ledger
+from agentic_watch.sweep import Counts, sweep
+
+
+def test_a_status_replaced_by_rename_is_committed_once(host: Host) -> None:
+    """As most dispatchers write it."""
+    workspace = make(host.root, status="running")
+    with Service(host) as service:
+        fresh = workspace.meta / "status.json.new"
+        fresh.write_text(json.dumps({"status": "completed", "updated_at": "2026-04-14T11:17:08Z"}))
+        fresh.rename(workspace.meta / "status.json")
+        service.wait_committed(workspace)
+        assert len(workspace.lines()) == 1
+
+
+@pytest.mark.parametrize("layout", ["meta", "root"])
+def test_a_status_rewritten_in_place_is_committed_once(host: Host, layout: str) -> None:
+    """As core-agent writes it, in either place."""
+    workspace = make(host.root, layout=layout, status="running")
+    with Service(host) as service:
+        workspace.write_status(layout)
+        service.wait_committed(workspace)
+        assert len(workspace.lines()) == 1
+
+
+def test_a_commit_comes_soon_after_the_settle_time_and_not_before(host: Host) -> None:
+    """committed_at is cut to whole seconds, so the journal file's birth is what is measured."""
+    workspace = make(host.root, status="running")
+    with Service(host) as service:
+        began = time.time()
+        workspace.write_status()
+        service.wait_committed(workspace)
+        waited = workspace.journal.stat().st_mtime - began
+        assert SETTLE_SECONDS * 0.9 <= waited < SETTLE_SECONDS + 3.0
+
+
+def test_a_report_written_after_the_status_is_in_the_record(host: Host) -> None:
+    """The settle time is there for it."""
+    workspace = make(host.root, status="running")
+    with Service(host) as service:
+        workspace.write_status()
+        workspace.write_report({"findings": [{"tool": "ruff", "message": "late"}]})
+        service.wait_committed(workspace)
+        assert workspace.line()["findings"] == [{"tool": "ruff", "message": "late"}]
+
+
+def test_each_run_of_a_workspace_is_committed(host: Host) -> None:
+    """A repeated dispatch counts up `runs` and gives a new instant: another commit in the same journal."""
+    workspace = make(host.root)
+    with Service(host) as service:
+        service.wait_committed(workspace)
+        for number in (1, 2):
+            workspace.write_status(status="running", updated_at=f"2026-04-15T0{number}:00:00Z", runs=number)
+            workspace.write_status(status="failed", updated_at=f"2026-04-15T0{number}:30:00Z", runs=number)
+            service.wait(lambda number=number: len(service.names()) == number + 1)
+            service.wait(lambda number=number: workspace.mark()["runs"] == number)
+        assert [line["runs"] for line in workspace.lines()] == [0, 1, 2]
+
+
+def test_an_unfinished_workspace_is_left_alone(host: Host) -> None:
+    """Nothing is written into it, and the state on disk is known."""
+    workspace = make(host.root, status="queued")
+    with Service(host) as service:
+        workspace.write_status(status="running")
+        service.wait(lambda: [row["status"] for row in host.query("SELECT status FROM workspaces")] == ["running"])
+        assert sorted(path.name for path in workspace.meta.iterdir()) == ["status.json"]
+
+
+def test_a_root_made_after_the_start_is_waited_for(host: Host) -> None:
+    """It is said once, the other root goes on, and what is in it at its birth is committed."""
+    late = host.base / "late"
+    service = Service(host)
+    service.roots.append({"path": str(late)})
+    with service:
+        assert service.watching() == ["inotify", "waiting"]
+        here = make(host.root)
+        service.wait_committed(here)
+        there = make(host.base / "made", "org/repo/there")
+        there.root.rename(late)
+        service.wait_committed(Workspace(late, there.name))
+        service.wait(lambda: service.watching() == ["inotify", "inotify"])
+        assert len(service.lines(f"{late}: No such file or directory; waiting for it")) == 1
+
+
+def test_a_root_can_be_watched_by_polling(host: Host) -> None:
+    """`watch = "poll"` takes no watch and commits within a few seconds."""
+    service = Service(host)
+    service.roots[0]["watch"] = "poll"
+    with service:
+        assert service.watching() == ["poll"]
+        assert service.watches() == 0
+        workspace = make(host.root)
+        service.wait_committed(workspace)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_well_and_soon(host: Host, number: signal.Signals) -> None:
+    """Exit status 0 in less than two seconds, and the state says that it is gone."""
+    make(host.root)
+    with Service(host) as service:
+        began = time.monotonic()
+        service.signal(number)
+        assert service.wait_end() == 0
+        assert time.monotonic() - began < 2.0
+
+
+def test_a_signal_ends_it_soon_while_it_looks_at_a_large_root(host: Host) -> None:
+    """Neither the first look of the watcher nor the scan is gone through to its end."""
+    for number in range(400):
+        (host.root / f"org-{number % 20}" / f"repo-{number}" / "task" / ".meta").mkdir(parents=True)
+    with Service(host) as service:
+        for _ in range(3):
+            service.signal(signal.SIGHUP)
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 2.0
+
+
+def test_once_runs_beside_the_daemon(host: Host) -> None:
+    """Both may work on the same workspaces; each dispatch is committed once."""
+    made = [make(host.root, f"org/repo/task-{number:02}", status="running") for number in range(40)]
+    with Service(host) as service:
+        for workspace in made:
+            workspace.write_status()
+        result = run([*host.arguments(), "--once", "--json"], host.base)
+        assert result.returncode == 0
+        service.wait_committed(*made)
+        assert [len(workspace.lines()) for workspace in made] == [1] * 40
+        assert sorted(service.names()) == [workspace.name for workspace in made]
+
+
+def test_a_second_daemon_on_one_history_is_refused(host: Host) -> None:
+    """Exit status 75 with one line that names the holder."""
+    with Service(host) as service:
+        result = run(host.arguments(), host.base)
+        assert result.returncode == 75
+        (line,) = result.stderr.splitlines()
+        assert f"another daemon holds this history (pid {service.pid})" in line
+
+
+def test_a_reload_adds_a_root(host: Host) -> None:
+    """SIGHUP reads the file anew; what is in the new root is committed, the old one is watched on."""
+    other = make(host.base / "other", "org/repo/other")
+    with Service(host) as service:
+        service.roots.append({"path": str(other.root)})
+        service.configure()
+        service.signal(signal.SIGHUP)
+        service.wait_committed(other)
+        old = make(host.root)
+        service.wait_committed(old)
+        service.wait(lambda: service.watching() == ["inotify", "inotify"])
+
+
+def test_a_reload_drops_a_root(host: Host) -> None:
+    """A root that is taken out is watched no longer."""
+    other = host.base / "other"
+    other.mkdir()
+    service = Service(host)
+    service.roots.append({"path": str(other)})
+    with service:
+        service.roots.pop()
+        service.configure()
+        service.signal(signal.SIGHUP)
+        service.wait_log("the configuration was reloaded: 1 roots")
+        service.wait(lambda: service.watches() == 1)
+        make(other, "org/repo/unseen")
+        seen = make(host.root)
+        service.wait_committed(seen)
+        assert service.names() == [seen.name]
+
+
+def test_a_bad_file_leaves_the_old_configuration_in_force(host: Host) -> None:
+    """One error line tells what is wrong; work goes on."""
+    with Service(host) as service:
+        service.config_file.write_text("[commit]\nsettle = 3\n")
+        service.signal(signal.SIGHUP)
+        service.wait_log("the configuration was not reloaded, the old one stays in force")
+        workspace = make(host.root)
+        service.wait_committed(workspace)
+        assert len(service.lines("ERROR")) == 1
+
+
+@pytest.mark.faults
+def test_a_failing_workspace_is_tried_again_and_again_over_a_restart(host: Host) -> None:
+    """The count of failures outlives the process, and so does the time of the next attempt."""
+    broken = make(host.root, "org/repo/broken")
+    (broken.meta / "status.json").write_text("{")
+    with Service(host) as service:
+        service.wait(lambda: failures(host)[:1] == [2])
+        assert service.stop() == 0
+        (before,) = host.query("SELECT fail_count, next_attempt_at FROM workspaces")
+        assert before["fail_count"] >= 2
+        assert 0 < before["next_attempt_at"] - time.time() < 20
+        assert len(service.lines("WARNING org/repo/broken: ")) == 1
+    with Service(host) as service:
+        service.wait(lambda: failures(host)[0] > before["fail_count"])
+        assert time.time() >= before["next_attempt_at"]
+        broken.write_status()
+        service.wait_committed(broken)
+        service.wait(lambda: failures(host) == [0])
+
+
+def test_a_failing_workspace_holds_up_no_other(host: Host) -> None:
+    """Among broken ones, a good one is committed as ever."""
+    for number in range(20):
+        broken = make(host.root, f"org/repo/broken-{number:02}")
+        (broken.meta / "status.json").write_text("{")
+    with Service(host) as service:
+        good = make(host.root, "org/repo/good")
+        service.wait_committed(good)
+        service.wait(lambda: service.state().failing == 20)
+
+
+def test_a_held_workspace_is_committed_when_it_is_free(host: Host) -> None:
+    """Whoever holds the lock on `.meta` holds up that workspace only."""
+    held = make(host.root, "org/repo/held", status="running")
+    free = make(host.root, "org/repo/free", status="running")
+    with Service(host) as service:
+        with held_lock(held.meta):
+            held.write_status()
+            free.write_status()
+            service.wait_committed(free)
+            assert not held.marker.exists()
+        service.wait_committed(held)
+
+
+def test_a_workspace_that_vanishes_is_forgotten(host: Host) -> None:
+    """Neither an error nor a trace in the list of what is on disk; its history stays."""
+    workspace = make(host.root)
+    with Service(host) as service:
+        service.wait_committed(workspace)
+        service.wait(lambda: len(host.query("SELECT * FROM workspaces")) == 1)
+        workspace.path.rename(host.base / "away")
+        service.wait(lambda: host.query("SELECT * FROM workspaces") == [])
+        assert service.names() == [workspace.name]
+        assert not service.lines("WARNING")
+
+
+def test_the_log_holds_no_control_characters(host: Host) -> None:
+    """A name or a status with escapes cannot write into the operator's terminal."""
+    hostile = "task\x1b[2J\nINFO forged\u202e"
+    make(host.root, f"org/repo/{hostile}", status="\x1b[31mred\x07")
+    make(host.root, "org/repo/other", status="completed", question="\x1b]0;title\x07", runs="\x1b")
+    with Service(host) as service:
+        service.wait(lambda: service.state().failing == 2)
+    text = service.log()
+    assert "the name holds control characters" in text
+    assert not [char for char in text if char != "\n" and not char.isprintable()]
+    assert not [line for line in text.splitlines() if line.startswith("INFO forged")]
+
+
+def test_an_idle_daemon_rests(host: Host) -> None:
+    """Few wake-ups and hardly any time on the processor, however many workspaces are watched."""
+    for number in range(50):
+        make(host.root, f"org/repo/task-{number:02}")
+    with Service(host) as service:
+        service.wait(lambda: len(service.names()) == 50 and service.state().pending == 0)
+        service.wait(lambda: service.state().committed == 50)
+        switches, ticks = effort(service.pid)
+        time.sleep(3.0)  # the time of rest itself is what is looked at
+        more_switches, more_ticks = effort(service.pid)
+        assert more_switches - switches < 60
+        assert (more_ticks - ticks) / os.sysconf("SC_CLK_TCK") < 0.5
+
+
+def test_a_thread_that_dies_ends_the_process_with_one_line(host: Host) -> None:
+    """systemd starts it anew; nobody goes on half deaf."""
+    code = (
+        "import sys\n"
+        "from agentic_watch.cli import main\n"
+        "from agentic_watch.watch.tree import Tree\n"
+        "def hear(*_): raise RuntimeError('injected')\n"
+        "Tree.hear = hear\n"
+        "main()\n"
+    )
+    make(host.root, "org/repo/first")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *host.arguments()], env=environment(host.base), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(lambda: (host.root / "org/repo/first/.meta/commit.json").exists() or process.poll() is not None)
+        (host.root / "new").mkdir(exist_ok=True)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    (line,) = [line for line in errors.splitlines() if "CRITICAL" in line]
+    assert "a watcher thread failed: RuntimeError('injected'); ending" in line
+
+
+def test_a_thread_that_ends_without_a_word_ends_the_process(host: Host) -> None:
+    """An emitter that returned is as dead as one that raised."""
+    code = (
+        "from agentic_watch.cli import main\n"
+        "from agentic_watch.watch.emitter import RootEmitter\n"
+        "RootEmitter.should_keep_running = lambda self: False\n"
+        "main()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *host.arguments()],
+        env=environment(host.base) | {"WATCHDOG_USEC": "1000000"},  # so that the loop turns often
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert f"the thread 'watch {host.root}' has ended" in result.stderr
+
+
+def test_a_look_over_a_root_can_pause_at_every_directory(host: Host) -> None:
+    """However much there is, and however little of it is news, the loop gets its turn."""
+    for number in range(30):
+        make(host.root, f"org/repo/task-{number:02}")
+        (host.root / f"empty-{number}/inner").mkdir(parents=True)
+    assert run([*host.arguments(), "--once"], host.base).returncode == 0
+    with contextlib.closing(History(str(host.history))) as history:
+        steps = list(sweep(Root(str(host.root)), Ledger(history), FINISHED, Counts()))
+    assert steps == [None] * (30 + 2 * 30 + 2)
+
+
+def failures(host: Host) -> list[int]:
+    """The failures in a row of every workspace on disk."""
+    return [row["fail_count"] for row in host.query("SELECT fail_count FROM workspaces")]
+
+
+def effort(pid: int) -> tuple[int, int]:
+    """Voluntary context switches of all threads, and processor time in ticks."""
+    switches = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for line in (task / "status").read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches"):
+                switches += int(line.split()[1])
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return switches, int(fields[11]) + int(fields[12])

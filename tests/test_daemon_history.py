@@ -1,0 +1,117 @@
+"""The history is lost, replaced, locked or spoiled under a running daemon: commits go on, the rows come later."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+
+import pytest
+from daemon_support import Service
+from support import Host, Workspace, make, write_locked
+
+
+def committed_on_disk(workspace: Workspace) -> bool:
+    """Journal and marker, whatever the history says."""
+    return workspace.marker.exists() and len(workspace.lines()) == 1
+
+
+@pytest.fixture
+def service(host: Host) -> Service:
+    """A daemon that reconciles often, over a root with three workspaces that are committed before it starts."""
+    for number in range(3):
+        make(host.root, f"org/repo/old-{number}")
+    made = Service(host)
+    made.reconcile_seconds = 2.0
+    return made
+
+
+def wait_for_all(service: Service, *more: Workspace) -> None:
+    """Until the three old ones and `more` have one row each."""
+    wanted = sorted(["org/repo/old-0", "org/repo/old-1", "org/repo/old-2", *(workspace.name for workspace in more)])
+    service.wait(lambda: sorted(service.names()) == wanted)
+
+
+def test_a_deleted_history_is_rebuilt_from_the_journals(host: Host, service: Service) -> None:
+    """The next commit meets a new file, and all that was ever committed comes into it."""
+    with service:
+        wait_for_all(service)
+        host.forget_history()
+        new = make(host.root, "org/repo/new")
+        wait_for_all(service, new)
+        assert committed_on_disk(new)
+        assert len(service.lines("was replaced or removed; opened anew")) == 1
+
+
+def test_a_replaced_history_is_filled_up(host: Host, service: Service) -> None:
+    """An older copy put in its place lacks what came since."""
+    with service:
+        wait_for_all(service)
+        copy = host.base / "copy.db"
+        with sqlite3.connect(host.history) as live, sqlite3.connect(copy) as target:
+            live.backup(target)
+        live.close()
+        target.close()
+        between = make(host.root, "org/repo/between")
+        wait_for_all(service, between)
+        host.forget_history()
+        copy.rename(host.history)
+        wait_for_all(service, between)
+
+
+@pytest.mark.faults
+def test_a_locked_history_holds_up_no_commit(host: Host, service: Service) -> None:
+    """Journal and marker are written while somebody sits on the lock; the row comes when he has left."""
+    with service:
+        wait_for_all(service)
+        with write_locked(host.history):
+            new = make(host.root, "org/repo/new")
+            service.wait(lambda: committed_on_disk(new))
+            service.wait(lambda: "locked" in service.state().history_error)
+        wait_for_all(service, new)
+        service.wait(lambda: service.state().history_error == "")
+        assert len(service.lines("the history works again")) == 1
+
+
+def test_a_history_out_of_reach_holds_up_no_commit(host: Host, service: Service) -> None:
+    """Its directory is gone and something else stands there."""
+    with service:
+        wait_for_all(service)
+        away = host.base / "away"
+        host.history.parent.rename(away)
+        host.history.parent.write_text("in the way")
+        new = make(host.root, "org/repo/new")
+        service.wait(lambda: committed_on_disk(new))
+        service.wait_log("journals and markers go on")
+        host.history.parent.unlink()
+        away.rename(host.history.parent)
+        wait_for_all(service, new)
+        service.wait(lambda: service.state().history_error == "")
+
+
+def test_a_spoiled_history_is_set_aside_and_rebuilt(host: Host, service: Service) -> None:
+    """Nothing is deleted: the spoiled file stays under another name, and a whole one takes its place."""
+    with service:
+        wait_for_all(service)
+        with contextlib.closing(sqlite3.connect(host.history)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log alone would heal the file
+        with host.history.open("r+b") as file:
+            file.write(b"\xa5" * host.history.stat().st_size)
+        new = make(host.root, "org/repo/new")
+        service.wait(lambda: committed_on_disk(new))
+        wait_for_all(service, new)
+        aside = [path for path in host.history.parent.iterdir() if ".corrupt-" in path.name]
+        assert aside
+        assert len(service.lines("A new history is being rebuilt from the journals")) == 1
+
+
+def test_a_daemon_that_starts_on_a_spoiled_history_rebuilds_it(host: Host, service: Service) -> None:
+    """It does not need a commit to find out."""
+    with service:
+        wait_for_all(service)
+        assert service.stop() == 0
+    shutil.copy(__file__, host.history)
+    with service:
+        service.wait_ready(2)
+        wait_for_all(service)
+        assert len(service.lines("A new history is being rebuilt from the journals")) == 1

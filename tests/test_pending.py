@@ -1,0 +1,141 @@
+"""When a workspace is due: the daemon's queue, with time passed in."""
+
+from __future__ import annotations
+
+from agentic_watch.config import Root
+from agentic_watch.pending import Pending
+from agentic_watch.workspace.layout import Candidate
+
+ROOT = Root("/srv/work")
+SETTLE = 2.0
+
+
+def candidate(name: str, root: Root = ROOT, signature: str = "") -> Candidate:
+    return Candidate(root, name, signature)
+
+
+def names(taken: list[Candidate]) -> list[str]:
+    return [one.name for one in taken]
+
+
+def test_a_change_is_due_after_the_settle_time() -> None:
+    """Not a moment before."""
+    pending = Pending(SETTLE)
+    pending.touch(candidate("a"), 100.0)
+    assert pending.next_due() == 102.0
+    assert pending.take(101.9, 10) == []
+    assert names(pending.take(102.0, 10)) == ["a"]
+
+
+def test_each_further_change_begins_the_settle_time_anew() -> None:
+    """A report that is written after the status is in the record."""
+    pending = Pending(SETTLE)
+    pending.touch(candidate("a"), 100.0)
+    pending.touch(candidate("a"), 101.5)
+    assert pending.next_due() == 103.5
+    assert len(pending) == 1
+
+
+def test_a_workspace_that_never_rests_is_due_after_five_settle_times() -> None:
+    """An agent cannot put its commit off for ever."""
+    pending = Pending(SETTLE)
+    now = 100.0
+    while pending.next_due() is None or (pending.next_due() or 0.0) > now:
+        pending.touch(candidate("a"), now)
+        now += 0.5
+        assert now < 200.0
+    assert pending.next_due() == 110.0
+
+
+def test_the_five_settle_times_begin_anew_once_it_was_taken() -> None:
+    """What was committed in between owes nothing."""
+    pending = Pending(SETTLE)
+    pending.touch(candidate("a"), 100.0)
+    pending.take(102.0, 10)
+    pending.touch(candidate("a"), 109.0)
+    assert pending.next_due() == 111.0
+
+
+def test_without_a_settle_time_a_change_is_due_at_once() -> None:
+    """Zero seconds of quiet are none."""
+    pending = Pending(0.0)
+    pending.touch(candidate("a"), 100.0)
+    assert names(pending.take(100.0, 10)) == ["a"]
+
+
+def test_a_change_brings_a_retry_forward() -> None:
+    """A failing workspace that was mended need not wait for its next attempt."""
+    pending = Pending(SETTLE)
+    pending.add(candidate("a"), 400.0)
+    pending.touch(candidate("a"), 100.0)
+    assert pending.next_due() == 102.0
+
+
+def test_a_set_time_never_puts_off_what_is_due_earlier() -> None:
+    """The scan and the retry wait for one another's sooner time."""
+    pending = Pending(SETTLE)
+    pending.add(candidate("a"), 105.0)
+    pending.add(candidate("a"), 300.0)
+    assert pending.next_due() == 105.0
+    pending.add(candidate("a"), 101.0)
+    assert pending.next_due() == 101.0
+    assert len(pending) == 1
+
+
+def test_the_longest_waiting_are_taken_first_and_no_more_than_asked_for() -> None:
+    """A flood is worked off in groups, in the order of time."""
+    pending = Pending(SETTLE)
+    for number in (3, 1, 2):
+        pending.add(candidate(f"task-{number}"), 100.0 + number)
+    assert names(pending.take(200.0, 2)) == ["task-1", "task-2"]
+    assert names(pending.take(200.0, 2)) == ["task-3"]
+    assert pending.next_due() is None
+    assert len(pending) == 0
+
+
+def test_one_that_is_not_due_holds_up_no_other() -> None:
+    """Only time decides."""
+    pending = Pending(SETTLE)
+    pending.add(candidate("later"), 500.0)
+    pending.add(candidate("now"), 100.0)
+    assert names(pending.take(100.0, 10)) == ["now"]
+    assert pending.next_due() == 500.0
+
+
+def test_workspaces_of_one_name_in_two_roots_are_two() -> None:
+    """The root is part of what a workspace is."""
+    other = Root("/srv/other")
+    pending = Pending(SETTLE)
+    pending.add(candidate("a"), 100.0)
+    pending.add(candidate("a", other), 100.0)
+    assert [one.root for one in pending.take(100.0, 10)] == [ROOT, other]
+
+
+def test_a_reload_keeps_what_belongs_to_roots_that_stay_as_they_were() -> None:
+    """A root that went, or that is read in another way now, takes its waiting workspaces with it."""
+    gone, changed = Root("/srv/gone"), Root("/srv/changed", layout="root")
+    pending = Pending(SETTLE)
+    for root in (ROOT, gone, changed):
+        pending.add(candidate("a", root), 100.0)
+    pending.keep_roots([ROOT, Root("/srv/changed", layout="meta")])
+    assert [one.root for one in pending.take(100.0, 10)] == [ROOT]
+    assert pending.next_due() is None
+
+
+def test_a_workspace_that_changes_all_day_does_not_make_the_queue_grow() -> None:
+    """Outdated entries are cleared away."""
+    pending = Pending(SETTLE)
+    for number in range(10_000):
+        pending.touch(candidate("a"), 100.0 + number / 10_000)
+    assert len(pending) == 1
+    assert len(pending._heap) < 200
+    assert names(pending.take(200.0, 10)) == ["a"]
+    assert pending.take(1000.0, 10) == []
+
+
+def test_the_newest_sight_of_a_workspace_is_the_one_taken() -> None:
+    """A touch replaces what an earlier scan saw."""
+    pending = Pending(SETTLE)
+    pending.add(candidate("a", signature="old"), 100.0)
+    pending.touch(candidate("a", signature="new"), 99.0)
+    assert [one.signature for one in pending.take(200.0, 10)] == ["new"]
