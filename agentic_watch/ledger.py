@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 from agentic_watch.commit import Outcome, Verdict
@@ -68,6 +69,15 @@ class Ledger:
         if not layout.name_problem(outcome.candidate.name):
             self._keep(key, _failure(outcome, count, due, now))
         return due
+
+    def refresh_ghosts(self, root: str) -> None:
+        """Ask anew which running dispatches have lost their process: that happens without a word in any file."""
+        with suppress(HistoryError):
+            for state in index.running(self._history, root):
+                ghost = int(is_ghost(state.status, state.pid))
+                key = state.root, state.workspace
+                if ghost != state.ghost and key not in self._changed and key not in self._gone:
+                    self._keep(key, replace(state, ghost=ghost))
 
     @property
     def dirty(self) -> bool:

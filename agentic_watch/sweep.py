@@ -47,3 +47,4 @@ def sweep(root: Root, ledger: Ledger, finished: frozenset[str], counts: Counts) 
     # A directory that could not be listed may hide workspaces that are still there.
     if whole:
         ledger.forget((root.key, name) for name in signatures)
+    ledger.refresh_ghosts(root.key)

@@ -83,6 +83,13 @@ def states(history: History, root: str | None = None) -> list[State]:
         return [State(*row) for row in connection.execute(sql, values)]
 
 
+def running(history: History, root: str) -> list[State]:
+    """The rows of one root whose dispatch says that it is running. Raises HistoryError."""
+    sql = f"SELECT {', '.join(_COLUMNS)} FROM workspaces WHERE root = ? AND status = 'running'"
+    with history.reading() as connection:
+        return [State(*row) for row in connection.execute(sql, (root,))]
+
+
 def journal_signature(history: History, root: str, workspace: str) -> str:
     """The journal's signature when every line of it was in the history, else "". Raises HistoryError."""
     sql = "SELECT journal FROM workspaces WHERE root = ? AND workspace = ?"
