@@ -34,7 +34,9 @@ _BUSY_SECONDS = 0.5
 _LONGEST_BUSY_SECONDS = 15.0
 _BUSY_TRIES_BEFORE_WORD = 6
 _FLUSH_SECONDS = 2.0
-_IDLE_SECONDS = 10.0
+_IDLE_SECONDS = 1.0
+"""The kernel may hand a signal to another thread while the main one has one to handle; then nothing ends our wait, and
+Python handles the signal only when the wait is over."""
 _TROUBLES_AT_MOST = 1000
 
 
@@ -57,7 +59,7 @@ class Daemon:
         self._ledger = Ledger(self._history)
         self._committer = Committer(config, self._history)
         self._pending = Pending(config.settle_seconds)
-        self._watcher = Watcher(config.roots, self._hints)
+        self._watcher = self._new_watcher()
         self._signals = Signals(lambda: self._hints.put(None))
         self._sweeps: dict[str, Iterator[Candidate | Trouble | None]] = {}
         self._awaited = {root.key for root in config.roots}
@@ -65,6 +67,9 @@ class Daemon:
         self._busy: dict[tuple[str, str], int] = {}
         self._next_reconcile = time.monotonic() + config.reconcile_seconds
         self._next_flush = 0.0
+
+    def _new_watcher(self) -> Watcher:
+        return Watcher(self._config.roots, self._hints, f"{self._config.history}.cookie")
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT. Raises HistoryTooNew, ThreadDied."""
@@ -277,6 +282,6 @@ class Daemon:
         self._pending.keep_roots(config.roots)
         self._awaited = {root.key for root in config.roots}
         self._ledger.keep_roots(self._awaited)
-        self._watcher = Watcher(config.roots, self._hints)
+        self._watcher = self._new_watcher()
         self._watcher.start()
         log.info("the configuration was reloaded: %d roots", len(config.roots))

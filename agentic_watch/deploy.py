@@ -88,10 +88,10 @@ def _options(overrides: Overrides, config: Config) -> tuple[str, ...]:
     return tuple(f"{name}={str(value).replace('$', '$$') if name in literal else value}" for name, value in options)
 
 
-def hidden(deployment: Deployment) -> str | None:
-    """Why the system unit would not find its program or its files (203/EXEC), None when it would."""
+def obstacle(deployment: Deployment) -> str | None:
+    """Why the service would not find its program (203/EXEC) or its files, None when it would."""
     if deployment.host.account is None:
-        return None
+        return _unwritable(deployment.config.history)
     if (program := reach.hidden_program()) is not None:
         return (
             f"{program[0]}: the service cannot reach this interpreter ({program[1]}). Install the program where it "
@@ -102,6 +102,15 @@ def hidden(deployment: Deployment) -> str | None:
         if path is not None and (setting := units.hidden_by(path)) is not None:
             return f"{path}: the service cannot reach this file ({setting}); move it to {better}"
     return None
+
+
+def _unwritable(history: str) -> str | None:
+    directory = os.path.dirname(history)
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    if os.access(directory, os.W_OK | os.X_OK):
+        return None
+    return f"{history}: this user cannot write there (is it the system's?); give the user's service its own by --config"
 
 
 def unreadable(deployment: Deployment, account: Account) -> str | None:

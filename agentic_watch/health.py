@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from agentic_watch import __version__
@@ -16,7 +17,9 @@ log = logging.getLogger("agentic_watch.daemon")
 
 _PUBLISH_SECONDS = 1.0
 _REFRESH_SECONDS = 10.0
-_EXTEND_SECONDS = 30.0
+# More than the longest turn: what is told between two turns must last until the next.
+_EXTEND_SECONDS = 90.0
+_SILENT_SECONDS = 30.0
 
 
 class Health:
@@ -39,6 +42,7 @@ class Health:
         self._published: DaemonState | None = None
         self._last_publish = 0.0
         self._last_alive = 0.0
+        self._silent = False
         self._reloading = False
         self._untold = False
         self.pending = 0
@@ -58,12 +62,16 @@ class Health:
         self._state = replace(self._state, roots=roots)
         self._publish(time.monotonic())
 
-    def turned(self, roots: tuple[RootState, ...], overflows: int, *, settled: bool) -> None:
-        """The loop made a full turn. `settled`: every root was looked at and what was due is done."""
+    def turned(
+        self, roots: tuple[RootState, ...], overflows: int, *, settled: bool, answers: Callable[[], bool] = lambda: True
+    ) -> None:
+        """The loop made a full turn. `settled`: every root was looked at and what was due is done.
+
+        `answers` tells whether the watcher answered; it is asked no more often than the watchdog wants to hear.
+        """
         now = time.monotonic()
         if now - self._last_alive >= self.interval / 2:
-            self._notifier.alive()
-            self._last_alive = now
+            self._tell_alive(now, answers())
         self._state = replace(
             self._state,
             roots=roots,
@@ -75,6 +83,18 @@ class Health:
         if settled and (self._state.phase == "starting" or self._reloading):
             self._become_ready()
         self._publish(now)
+
+    def _tell_alive(self, now: float, answered: bool) -> None:
+        if answered:
+            self._notifier.alive()
+            self._last_alive, self._silent = now, False
+        elif not self._silent and now - self._last_alive >= min(_SILENT_SECONDS, 2 * self.interval):
+            self._silent = True
+            log.error(
+                "inotify has not answered for %.0f s; until it does, workspaces are found by the reconcile only, "
+                "and systemd hears no WATCHDOG=1",
+                now - self._last_alive,
+            )
 
     def _become_ready(self) -> None:
         self._reloading = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import sqlite3
 import subprocess
@@ -148,10 +147,10 @@ class Service:
         return [root.watching for root in self.state().roots]
 
     def watches(self) -> int:
-        """How many inotify watches the process has, by the kernel's words (proc(5), fdinfo)."""
-        count = 0
-        directory = Path(f"/proc/{self.pid}/fdinfo")
-        for path in directory.iterdir():
+        """How many inotify watches the process has below its roots, by the kernel's words (proc(5), fdinfo)."""
+        own = f"ino:{self.host.history.parent.stat().st_ino:x} "  # where the history lies the daemon may watch itself
+        found: list[str] = []
+        for path in Path(f"/proc/{self.pid}/fdinfo").iterdir():
             with contextlib.suppress(FileNotFoundError):  # closed since it was listed
-                count += len(re.findall(r"^inotify wd:", path.read_text(), re.MULTILINE))
-        return count
+                found += [line for line in path.read_text().splitlines() if line.startswith("inotify wd:")]
+        return len([line for line in found if own not in line])

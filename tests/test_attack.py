@@ -27,7 +27,7 @@ from agentic_watch.workspace.jsontext import text_size
 
 RUNS = 2
 MEMORY_MIB = 200
-DEADLINE_SECONDS = 100
+DEADLINE_SECONDS = 300
 MIB = 1 << 20
 
 # ru_maxrss of a child begins with its parent's size: so a small process stands between.
@@ -290,7 +290,7 @@ def test_a_workspace_whose_name_is_no_text_fails_only_while_it_is_there(host: Ho
 
 
 def test_the_index_keeps_only_the_beginning_of_a_huge_text(host: Host) -> None:
-    """The index of many workspaces is held in memory, and a status may be 1 MiB of one text; the record has it whole."""
+    """The index of many workspaces is held in memory, and a status may be 1 MiB of one text; the record is whole."""
     make(host.root, question="q" * 900_000)
     host.once()
     assert host.query("SELECT length(question) FROM workspaces")[0][0] < 5000
@@ -356,10 +356,17 @@ JOURNALS = {
 }
 
 
-def assert_stands(host: Host, *, evil: int) -> None:
-    """A run, and one that rebuilds the history: small, and the neighbour committed by the first."""
+@pytest.fixture
+def swollen(host: Host) -> Iterator[Host]:
+    """A host that takes gigabytes: they go with the test."""
+    yield host
+    shutil.rmtree(host.base)
+
+
+def assert_stands(host: Host, *, evil: int, runs: int = 2) -> None:
+    """A run, and others that rebuild the history: small, and the neighbour committed by the first."""
     neighbour = make(host.root, "neighbour/repo/0")
-    for _ in range(2):
+    for _ in range(runs):
         host.forget_history()
         result = measured(host)
         assert result.peak < MEMORY_MIB
@@ -379,35 +386,41 @@ def plant_reports(host: Host, each: int, kinds: Iterable[str]) -> list[Workspace
     return made
 
 
-def test_swollen_reports(host: Host) -> None:
-    """Reports just under the limit that swell in memory are committed one after the other in bounded memory."""
-    made = plant_reports(host, 1, ["one astral character", "texts", "empty objects", "long keys"])
-    assert_stands(host, evil=0)
+def test_swollen_reports(swollen: Host, kinds: Iterable[str] = ("one astral character", "texts", "long keys")) -> None:
+    """Reports just under the limit that swell in memory are committed, and read again from the journals."""
+    made = plant_reports(swollen, 1, kinds)
+    assert_stands(swollen, evil=0)
     assert all(workspace.mark()["workspace"] == workspace.name for workspace in made)
 
 
 @pytest.mark.faults
+def test_every_swollen_report(swollen: Host) -> None:
+    """The same holds for every report of the list."""
+    test_swollen_reports(swollen, REPORTS)
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", REPORTS)
-def test_64_swollen_reports_in_one_group(host: Host, kind: str) -> None:
-    """A whole group of them is committed in bounded memory too, and read again from the journals."""
-    made = plant_reports(host, 64, [kind])
-    assert_stands(host, evil=0)
+def test_64_swollen_reports_in_one_group(swollen: Host, kind: str) -> None:
+    """A whole group of them is committed in bounded memory too."""
+    made = plant_reports(swollen, 64, [kind])
+    assert_stands(swollen, evil=0, runs=1)
     assert all(len(workspace.lines()) == 1 for workspace in made)
 
 
 @pytest.mark.parametrize("kind", ["50 MB of newlines", "50 MB in one line"])
-def test_a_swollen_journal(host: Host, kind: str) -> None:
+def test_a_swollen_journal(swollen: Host, kind: str) -> None:
     """A journal of tens of megabytes is read or refused in bounded time and memory, and does not grow by retries."""
-    workspace = make(host.root, _EVIL, runs=7_777_777)
+    workspace = make(swollen.root, _EVIL, runs=7_777_777)
     workspace.journal.write_bytes(JOURNALS[kind]())
-    assert_stands(host, evil=1)
+    assert_stands(swollen, evil=1)
     total = sum(path.stat().st_size for path in workspace.meta.iterdir())
-    measured(host)
+    measured(swollen)
     assert sum(path.stat().st_size for path in workspace.meta.iterdir()) == total
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", JOURNALS)
-def test_every_swollen_journal(host: Host, kind: str) -> None:
+def test_every_swollen_journal(swollen: Host, kind: str) -> None:
     """The same holds for every journal of the list."""
-    test_a_swollen_journal(host, kind)
+    test_a_swollen_journal(swollen, kind)

@@ -132,7 +132,7 @@ def test_a_signal_ends_it_soon_while_it_looks_at_a_large_root(host: Host) -> Non
             service.signal(signal.SIGHUP)
         began = time.monotonic()
         assert service.stop() == 0
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 4.0
 
 
 def test_once_runs_beside_the_daemon(host: Host) -> None:

@@ -39,12 +39,12 @@ def install(state: State, for_user: bool, run_as: str | None, dry_run: bool) -> 
     """
     with _refusing():
         deployment = _plan(state, for_user, run_as)
-        hidden = deploy.hidden(deployment)
+        obstacle = deploy.obstacle(deployment)
         if dry_run:
-            _print(deployment, hidden)
+            _print(deployment, obstacle)
             return
-        if hidden is not None:
-            raise Refused(hidden)
+        if obstacle is not None:
+            raise Refused(obstacle)
         manager = _manager(for_user)
         changed = installing.install(deployment.files, manager, _say)
         _check_account(deployment)
@@ -98,11 +98,11 @@ def _plan(state: State, for_user: bool, run_as: str | None) -> Deployment:
     return deploy.plan(state.overrides, for_user=for_user, run_as=run_as)
 
 
-def _print(deployment: Deployment, hidden: str | None) -> None:
+def _print(deployment: Deployment, obstacle: str | None) -> None:
     for path, text in deployment.files.items():
         click.echo(f"# {clean(path)}\n{text}")
-    if hidden is not None:
-        _say(f"warning: would be refused: {hidden}")
+    if obstacle is not None:
+        _say(f"warning: would be refused: {obstacle}")
 
 
 def _manager(for_user: bool) -> Manager:

@@ -51,9 +51,8 @@ class Manager:
         if result.returncode:
             said = self._run(self._journal("--lines", str(_LINES), "--output", "cat", "--no-pager")).stdout
             hint = " ".join(self._journal())
-            raise ManagerError(
-                "\n  ".join([f"{units.SERVICE} did not become ready ({hint}):", *said.splitlines()[-_LINES:]])
-            )
+            lines = said.splitlines()[-_LINES:] or [_one_line(result.stderr)]
+            raise ManagerError("\n  ".join([f"{units.SERVICE} did not become ready ({hint}):", *lines]))
 
     def properties(self, unit: str, *names: str) -> dict[str, str]:
         """Properties of a unit, "" for those that it does not have."""

@@ -53,7 +53,7 @@ def load_object(data: bytes, label: str, max_values: int = MAX_VALUES, max_depth
     if openers + data.count(b",") > max_values:
         raise Malformed(label, f"holds more than {max_values} values")
     try:
-        value = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
+        value = _DECODER.decode(text)
         if openers > max_depth and _deeper(value, max_depth):
             raise Malformed(label, f"is nested deeper than {max_depth}")
         if _SURROGATE.search(text):
@@ -102,4 +102,12 @@ def _refuse_surrogates(value: Any) -> None:
 
 def dump(value: Any, *, sort_keys: bool = True) -> str:
     """JSON text with no spaces, keys sorted at every level as Go sorts a map."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=sort_keys, separators=(",", ":"))
+    return (_SORTING if sort_keys else _KEEPING).encode(value)
+
+
+# Made once: json.dumps and json.loads make a new one at each call that does not use their defaults.
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
+_SORTING, _KEEPING = (
+    json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=sort_keys, separators=(",", ":"))
+    for sort_keys in (True, False)
+)

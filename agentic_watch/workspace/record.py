@@ -51,10 +51,11 @@ class Record:
         document: dict[str, Any] = {key: getattr(self, key) for key in _TEXTS}
         document |= {"issue": self.issue, "runs": self.runs, "committed_at": self.committed_at}
         document |= {"started_at": self.started_at.text, "updated_at": self.updated_at.text}
-        for key in ("report", "findings", "changes"):
-            if value := getattr(self, key):
-                document[key] = value
+        large = {key: value for key in ("report", "findings", "changes") if (value := getattr(self, key))}
+        if not large:
+            return dump(document).encode("utf-8") + b"\n"
         # Part by part: as one text it would take up to eight times its bytes.
+        document |= large
         parts = (b'"%s":%s' % (key.encode(), dump(document[key]).encode("utf-8")) for key in sorted(document))
         return b"{%s}\n" % b",".join(parts)
 

@@ -1,0 +1,88 @@
+"""`python -m benchmarks`: measure, print the table, keep the raw numbers in benchmarks/out/."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks import cold, growth, latency, plots, report, startup, warm, watching
+from benchmarks.bench import FULL, QUICK, Bench, say
+from benchmarks.processes import REPOSITORY
+
+OUT = REPOSITORY / "benchmarks" / "out"
+PAGE = REPOSITORY / "docs" / "performance.md"
+CASES: dict[str, Callable[[Bench], None]] = {
+    "startup": startup.startup,
+    "latency": latency.latency,
+    "burst": cold.burst,
+    "cold-small": cold.cold_small,
+    "cold-medium": cold.cold_medium,
+    "warm": warm.warm,
+    "clones": watching.clones,
+    "build": watching.build,
+    "idle": watching.idle,
+    "journals": growth.journals,
+    "history": growth.history,
+}
+
+
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes, a minute: whether all works, no numbers")
+    parser.add_argument("--only", action="append", choices=CASES, metavar="CASE", help=f"of {', '.join(CASES)}")
+    parser.add_argument("--work", type=Path, default=OUT / "work", help="where to make the trees (%(default)s)")
+    parser.add_argument("--write-docs", action="store_true", help="put table and plot into docs/")
+    parsed = parser.parse_args(given)
+    if parsed.write_docs and (parsed.quick or parsed.only):
+        parser.error("--write-docs goes with a whole run only")
+    return parsed
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run the cases, one after the other; gives the exit status (a missed target is a result, not a failure)."""
+    options = _arguments(given)
+    options.work.mkdir(parents=True, exist_ok=True)
+    work = tempfile.mkdtemp(dir=options.work)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that watchers and trees go too
+    bench = Bench(work, QUICK if options.quick else FULL)
+    about = report.machine(work)
+    try:
+        for name, case in CASES.items():
+            if not options.only or name in options.only:
+                _run(name, case, bench)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    partial = " **Only tried at small sizes: these numbers mean nothing.**" if options.quick else ""
+    report.write(OUT, bench, about, partial)
+    drawn = _draw(bench)
+    print(report.block(bench, about, partial))
+    if options.write_docs:
+        report.write_docs(PAGE, report.block(bench, about, partial))
+        for path in drawn:
+            shutil.copy(path, PAGE.parent / path.name)
+    return 0
+
+
+def _run(name: str, case: Callable[[Bench], None], bench: Bench) -> None:
+    say(f"{name} …")
+    started = time.monotonic()
+    case(bench)
+    say(f"{name}: {time.monotonic() - started:.0f} s")
+
+
+def _draw(bench: Bench) -> list[Path]:
+    try:
+        return plots.draw(OUT, bench.raw)
+    except ImportError:
+        say("no plots: matplotlib is not installed (pip install --group bench)")
+        return []
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""Everything finished, nothing committed: `--once`, and 2,000 finishes at once under the daemon."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+from benchmarks import trees
+from benchmarks.bench import Bench, Line, Spread, say, spread, turned
+from benchmarks.processes import Daemon, Failed, bare, once, run, start
+
+_TRIAL = 500
+_THREADS = (16, 32)
+_WATCHERS = ("agentic-watch", "watchdog", "watchfiles")
+_SAME_BYTES = 0.01
+
+Contestant = Callable[[str, str, int], tuple[float, float]]
+"""(root, history, count) → seconds of wall time and of CPU."""
+
+
+def cold_small(bench: Bench) -> None:
+    """2,000 finished workspaces."""
+    _cold(bench, "cold-small", bench.sizes.small, bench.sizes.rounds)
+
+
+def cold_medium(bench: Bench) -> None:
+    """20,000 finished workspaces."""
+    _cold(bench, "cold-medium", bench.sizes.medium, bench.sizes.rounds_medium)
+
+
+def _cold(bench: Bench, case: str, count: int, rounds: int) -> None:
+    best = _best_threads(bench)
+    contestants: dict[str, Contestant] = {
+        "agentic-watch": _ours,
+        "sequential loop": _loop,
+        "overlapped floor": _floor(best),
+    }
+    if count <= bench.sizes.small:
+        contestants["floor one by one"] = _floor(0)
+    seconds, cpu, written = _compete(bench, contestants, count, rounds)
+    bench.raw[case] = {"workspaces": count, "threads": best, "seconds": seconds, "cpu_seconds": cpu}
+    bench.raw[case]["journal_bytes"] = written
+    _same_bytes(written)
+    _report(bench, count, {name: spread(samples) for name, samples in seconds.items()})
+
+
+def _compete(
+    bench: Bench, contestants: dict[str, Contestant], count: int, rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]], dict[str, int]]:
+    seconds: dict[str, list[float]] = defaultdict(list)
+    cpu: dict[str, list[float]] = defaultdict(list)
+    written = {}
+    for turn in range(rounds):
+        for name in turned(list(contestants), turn):
+            with bench.tree(count) as (root, history):
+                wall, busy = contestants[name](root, history, count)
+                written[name] = trees.journal_bytes(root, count)
+            seconds[name].append(wall)
+            cpu[name].append(busy)
+            say(f"  {count:,} cold, {name}: {wall:.2f} s, CPU {busy:.2f} s")
+    return seconds, cpu, written
+
+
+def _ours(root: str, history: str, count: int) -> tuple[float, float]:
+    ran = once(root, history)
+    if (committed := ran.said()["committed"]) != count:
+        raise Failed(f"--once committed {committed} of {count}")
+    return ran.seconds, ran.cpu
+
+
+def _loop(root: str, history: str, _: int) -> tuple[float, float]:
+    ran = run(bare("rivals", "loop", root, history))
+    return ran.seconds, ran.cpu
+
+
+def _floor(threads: int) -> Contestant:
+    def contestant(root: str, history: str, count: int) -> tuple[float, float]:
+        said = run(bare("floors", "write", root, history, str(count), str(threads))).said()
+        return said["seconds"], said["cpu"]
+
+    return contestant
+
+
+def _best_threads(bench: Bench) -> int:
+    """How many threads serve the floor best here."""
+    if not bench.threads:
+        count = min(_TRIAL, bench.sizes.small)
+        seconds, _, _ = _compete(bench, {str(threads): _floor(threads) for threads in _THREADS}, count, 2)
+        bench.threads = int(min(seconds, key=lambda name: min(seconds[name])))
+    return bench.threads
+
+
+def _same_bytes(written: dict[str, int]) -> None:
+    """The floor must write what we write, else the comparison says nothing."""
+    ours, floor = written["agentic-watch"], written["overlapped floor"]
+    if abs(ours - floor) > _SAME_BYTES * ours:
+        raise Failed(f"the floor wrote {floor} bytes of journal, agentic-watch {ours}")
+
+
+def _report(bench: Bench, count: int, by: dict[str, Spread]) -> None:
+    ours, loop, floor = by["agentic-watch"], by["sequential loop"], by["overlapped floor"]
+    case = f"cold `--once`, {count:,} finished workspaces"
+    others = f"sequential durable loop {loop.text()}"
+    faster = loop.median / ours.median
+    bench.add(Line(case, ours.text(), others, f"{faster:.1f} × as fast", "≥ 3 ×", faster >= 3))
+    others = f"overlapped floor {floor.text()}"
+    if single := by.get("floor one by one"):
+        others += f"; floor one by one {single.text()}"
+    part = floor.median / ours.median
+    bench.add(Line(case, ours.text(), others, f"{part:.2f} × the floor's speed", "≥ 0.6 ×", part >= 0.6))
+
+
+def burst(bench: Bench) -> None:
+    """2,000 finishes at once under the daemon, beside the cold `--once` of the same work."""
+    count = bench.sizes.small
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for turn in range(bench.sizes.rounds_medium):
+        for name in turned(["cold --once", *_WATCHERS], turn):
+            if name == "cold --once":
+                with bench.tree(count) as (root, history):
+                    seconds[name].append(_ours(root, history, count)[0])
+            else:
+                seconds[name].append(_burst(bench, name, count))
+            say(f"  {count:,} at once, {name}: {seconds[name][-1]:.2f} s")
+    bench.raw["burst"] = {"workspaces": count, "seconds": seconds}
+    by = {name: spread(samples) for name, samples in seconds.items()}
+    ratio = by["agentic-watch"].median / by["cold --once"].median
+    others = ", ".join(f"{name} {by[name].text()}" for name in ("cold --once", *_WATCHERS[1:]))
+    case = f"{count:,} finishes at once, daemon, until all are committed"
+    bench.add(Line(case, by["agentic-watch"].text(), others, f"{ratio:.2f} × cold", "≤ 1.3 ×", ratio <= 1.3))
+
+
+def _burst(bench: Bench, name: str, count: int) -> float:
+    """Seconds from the first rename to the last marker."""
+    with bench.tree(count, "running") as (root, history):
+        for number in range(count):
+            trees.stage(root, number)
+        bench.sync()
+        with start(name, root, history) as daemon:
+            seconds = _finish_all(daemon, root, count)
+        trees.journal_bytes(root, count)
+        return seconds
+
+
+def _finish_all(daemon: Daemon, root: str, count: int) -> float:
+    started = time.perf_counter()
+    for number in range(count):
+        trees.finish(root, number)
+    daemon.wait_committed(count)
+    return time.perf_counter() - started

@@ -1,0 +1,81 @@
+"""Fills a history to a size with the program's own store, and times its inserts and queries there.
+
+`python -m benchmarks.filling HISTORY ROWS` prints JSON. A process of its own, since it is large.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from agentic_watch.history import queries, rows
+from agentic_watch.history.queries import Wanted
+from agentic_watch.history.rows import Row
+from agentic_watch.history.store import History
+from agentic_watch.workspace import record
+from benchmarks import trees
+
+_GROUP = 256
+_WORKSPACES = 50_000
+_TIMES = 7
+
+
+def _wanted(number: int) -> dict[str, Wanted]:
+    """The questions, about the workspace `number` where they are about one."""
+    org, repo, _ = trees.name_of(number).split("/")
+    return {
+        "newest 20": Wanted(limit=20),
+        "of a repository": Wanted(repo=repo, org=org, limit=20),
+        "of a workspace": Wanted(workspace=trees.name_of(number), limit=20),
+        "of a day": Wanted(since="2026-04-14T00:00:00", until="2026-04-15T00:00:00", limit=20),
+        "a common word and a rare one": Wanted(search=f"invoice {number}", limit=20),
+    }
+
+
+def fill(path: str, size: int) -> dict[str, Any]:
+    """Insert until there are `size` rows; the rate is that of all inserts on the way there."""
+    history = History(path)
+    history.open()
+    try:
+        with history.reading() as connection:
+            there = connection.execute("SELECT count(*) FROM dispatch_history").fetchone()[0]
+        first, timed = there, 0.0
+        for group in _groups(there, size):
+            started = time.perf_counter()
+            history.insert(group)
+            timed += time.perf_counter() - started
+            there += len(group)
+    finally:
+        history.close()
+    asked = {name: _ask(path, wanted) for name, wanted in _wanted(min(size, _WORKSPACES) // 2).items()}
+    return {"rows": there, "rows_per_second": (there - first) / timed, "query_seconds": asked}
+
+
+def _groups(first: int, size: int) -> Iterator[list[Row]]:
+    for start in range(first, size, _GROUP):
+        yield [_row(number) for number in range(start, min(start + _GROUP, size))]
+
+
+def _row(number: int) -> Row:
+    run, workspace = divmod(number, _WORKSPACES)
+    return rows.from_record(record.from_line(trees.journal_line(workspace, run + 1)), "/srv/root", "host")
+
+
+def _ask(path: str, wanted: Wanted) -> list[float]:
+    """Seconds of the same question, several times, each over a connection of its own as a command has it."""
+    seconds = []
+    for _ in range(_TIMES):
+        started = time.perf_counter()
+        with queries.reading(path) as connection:
+            found = list(queries.dispatches(connection, wanted))
+        seconds.append(time.perf_counter() - started)
+        if not found:
+            raise SystemExit(f"nothing found for {wanted}")
+    return seconds
+
+
+if __name__ == "__main__":
+    print(json.dumps({"sizes": [fill(sys.argv[1], int(size)) for size in sys.argv[2:]]}))

@@ -1,0 +1,153 @@
+"""The cookie: inotify proves that it answers, and silence that proves nothing is not held against it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import wait_for
+from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask
+
+from agentic_watch.health import Health
+from agentic_watch.service.instance import Instance
+from agentic_watch.service.notify import Notifier
+from agentic_watch.watch.cookie import Cookie
+
+
+@pytest.fixture
+def inotify() -> Iterator[InotifyFD]:
+    """A running instance of the test's own."""
+    made = InotifyFD()
+    made.start()
+    yield made
+    made.stop()
+    made.join(5.0)
+
+
+class Stuck:
+    """A handler that does not come back until it is let go: the reading thread hangs in it."""
+
+    def __init__(self) -> None:
+        self.entered, self.let_go = threading.Event(), threading.Event()
+
+    def on_event(self, event: InotifyEvent) -> None:
+        self.entered.set()
+        self.let_go.wait(30.0)
+
+    def on_watch_deleted(self, wd: int) -> None:
+        pass
+
+    def on_queue_overflow(self) -> None:
+        pass
+
+
+def hang(inotify: InotifyFD, directory: Path) -> Stuck:
+    """Let the reading thread hang."""
+    directory.mkdir()
+    stuck = Stuck()
+    inotify.add_callback(os.fsencode(directory), Mask(InotifyConstants.IN_CREATE), stuck, CallbackId(1))
+    (directory / "file").touch()
+    assert stuck.entered.wait(10.0)
+    return stuck
+
+
+def test_each_question_is_answered(tmp_path: Path, inotify: InotifyFD) -> None:
+    """Question after question, by an empty file that is not written to."""
+    file = tmp_path / "history.db.cookie"
+    cookie = Cookie(inotify, str(file))
+    for _ in range(5):
+        wait_for(lambda: cookie._proven and cookie._answered)
+        assert cookie.answered()
+    assert file.stat().st_size == 0
+
+
+def test_a_hung_reader_does_not_answer_until_it_goes_on(tmp_path: Path, inotify: InotifyFD) -> None:
+    """Its thread lives, and still the answer is no: however often it is asked, until it reads again."""
+    cookie = Cookie(inotify, str(tmp_path / "cookie"))
+    wait_for(lambda: cookie._proven and cookie._answered)
+    stuck = hang(inotify, tmp_path / "other")
+    assert cookie.answered()  # that was the question before
+    assert not any(cookie.answered() for _ in range(100))
+    assert inotify.is_alive()
+    stuck.let_go.set()
+    wait_for(cookie.answered)
+
+
+def test_a_question_that_cannot_be_put_proves_nothing(tmp_path: Path, inotify: InotifyFD) -> None:
+    """A full or read-only disk, here a directory in the file's place: counts as answered, as long as it lasts."""
+    file = tmp_path / "cookie"
+    cookie = Cookie(inotify, str(file))
+    wait_for(lambda: cookie._proven and cookie._answered)
+    file.unlink()
+    file.mkdir()
+    assert all(cookie.answered() for _ in range(100))
+    file.rmdir()
+    wait_for(lambda: cookie.answered() and file.is_file())
+    stuck = hang(inotify, tmp_path / "other")
+    cookie.answered()
+    assert not cookie.answered()
+    stuck.let_go.set()
+
+
+def test_silence_from_the_beginning_proves_nothing(tmp_path: Path, inotify: InotifyFD) -> None:
+    """Where no event ever came, as on some network file systems, the threads' lives are the answer."""
+    stuck = hang(inotify, tmp_path / "other")
+    cookie = Cookie(inotify, str(tmp_path / "cookie"))
+    assert all(cookie.answered() for _ in range(100))
+    stuck.let_go.set()
+
+
+def test_a_directory_that_is_replaced_is_watched_anew(tmp_path: Path, inotify: InotifyFD) -> None:
+    """The history's directory is moved away or deleted, and made again."""
+    state = tmp_path / "state"
+    state.mkdir()
+    cookie = Cookie(inotify, str(state / "cookie"))
+    wait_for(lambda: cookie._proven and cookie._answered)
+    (state / "cookie").unlink()
+    state.rmdir()
+    wait_for(lambda: not cookie._planted)
+    assert cookie.answered()
+    state.mkdir()
+    wait_for(lambda: cookie.answered() and cookie._planted and (state / "cookie").is_file())
+    wait_for(lambda: cookie._answered)
+
+
+def test_no_answer_no_watchdog(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """WATCHDOG=1 is sent while the watcher answers; when it does not, it is not, and that is said once."""
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.setblocking(False)
+    held = Instance.acquire(str(tmp_path / "history.db"))
+    health = Health(Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000"}), held)
+
+    def heard(*, answers: bool) -> bool:
+        time.sleep(0.011)  # a quarter of the watchdog's time is the least between two words
+        health.turned((), 0, settled=True, answers=lambda: answers)
+        words = b""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                words += manager.recv(65536)
+        return b"WATCHDOG=1" in words
+
+    try:
+        assert heard(answers=True)
+        assert not any(heard(answers=False) for _ in range(10))
+        assert [r.message.partition(" for ")[0] for r in caplog.records] == ["inotify has not answered"]
+        assert heard(answers=True)
+    finally:
+        held.release()
+        manager.close()
+
+
+def test_a_cookie_that_an_agent_planted_is_not_followed(tmp_path: Path, inotify: InotifyFD) -> None:
+    """A symbolic link in the file's place is neither followed nor replaced."""
+    (tmp_path / "cookie").symlink_to(tmp_path / "target")
+    cookie = Cookie(inotify, str(tmp_path / "cookie"))
+    assert cookie.answered()
+    assert not (tmp_path / "target").exists()
