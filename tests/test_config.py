@@ -13,6 +13,8 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from support import POWERLESS
+from support import run as run_program
 
 from agentic_watch.cli.config_commands import command as config_group
 from agentic_watch.cli.state import State
@@ -397,12 +399,12 @@ def test_directory_as_file(tmp_path: Path, environ: Environ) -> None:
     assert problems(str(tmp_path), environ) == (f"{tmp_path}: cannot be read: Is a directory",)
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
-def test_unreadable_file(write: Callable[[str], str], environ: Environ) -> None:
-    """A file without read permission is one line."""
+def test_unreadable_file(write: Callable[[str], str], tmp_path: Path) -> None:
+    """A file without read permission is one line, and the exit status of a bad configuration."""
     file = write("")
     os.chmod(file, 0)
-    assert problems(file, environ) == (f"{file}: cannot be read (--config): Permission denied",)
+    result = run_program(["--config", file, "config", "show"], tmp_path, lacking=POWERLESS)
+    assert (result.returncode, result.stderr) == (78, f"Error: {file}: cannot be read (--config): Permission denied\n")
 
 
 def test_byte_order_mark_is_no_problem(write: Callable[[bytes], str], environ: Environ) -> None:
