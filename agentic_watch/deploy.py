@@ -95,7 +95,7 @@ def obstacle(deployment: Deployment) -> str | None:
     if (program := reach.hidden_program()) is not None:
         return (
             f"{program[0]}: the service cannot reach this interpreter ({program[1]}). Install the program where it "
-            "can, such as: python3 -m venv /opt/agentic-watch && /opt/agentic-watch/bin/pip install agentic-watch"
+            "can: `python3 -m venv /opt/agentic-watch`, then `/opt/agentic-watch/bin/pip install` as here"
         )
     config = deployment.config
     for path, better in ((config.file, "/etc/agentic-watch/config.toml"), (config.history, units.STATE)):

@@ -129,7 +129,9 @@ def test_power_cut_at_every_step(
     calls_of: dict[str, list[Call]], scenarios: dict[str, Scenario], disk: Disk, tmp_path: Path
 ) -> None:
     """Cut at any step: no marker without its row, no row without its line; the next run completes it, once."""
-    mutating = [call for call in calls_of["once"] if KILL.befalls(call)]
+    assert calls_of
+    calm = trace.traced(fresh(scenarios["once"], disk, tmp_path / "calm"), tmp_path / "trace", ("--once",))
+    mutating = [call for call in calm.calls if KILL.befalls(call)]
     steps = [call for call in mutating if call.path.startswith("root/")]
     steps += [call for call in mutating if not call.path.startswith("root/")][::HISTORY_STEP]
     found = []

@@ -104,8 +104,8 @@ def booted(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
         pytest.skip(possible.stdout.strip())
     lab = Lab(tmp_path_factory.mktemp("lab"))
     (lab.directory / "share").mkdir()
-    for wheel in wheels.iterdir():
-        (lab.directory / "share" / wheel.name).write_bytes(wheel.read_bytes())
+    for file in (*wheels.iterdir(), _SCRIPT.with_name("freeze.py")):
+        (lab.directory / "share" / file.name).write_bytes(file.read_bytes())
     try:
         state = subprocess.run(
             [_SCRIPT, "start", lab.directory], capture_output=True, text=True, timeout=120, check=False

@@ -134,6 +134,20 @@ def test_a_hung_daemon_is_killed_by_the_watchdog(lab: Lab) -> None:
     lab.say(f"SIGSTOP: watchdog (2 s here), restarted after {took:.1f} s")
 
 
+def test_a_hung_watcher_is_no_watcher(lab: Lab) -> None:
+    """The loop turns and every thread lives, but inotify's hangs: no WATCHDOG=1 either, an error, a new start."""
+    settle(lab, "WatchdogSec=3")
+    before = pid(lab)
+    lab.sh(
+        f"/usr/bin/python3 /lab/freeze.py {before} >/run/frozen 2>&1 & until grep -q frozen: /run/frozen; do :; done"
+    )
+    took = lab.until(lambda: pid(lab) not in (0, before), "restarted by the watchdog")
+    lab.until(lambda: lab.get("ActiveState") == "active", "ready again")
+    assert lab.priorities("inotify has not answered for") == {"3"}
+    assert lab.priorities("Fatal Python error: Aborted")  # where each thread stood
+    lab.say(f"a hung watcher thread: watchdog (3 s here), restarted after {took:.1f} s")
+
+
 def test_a_good_configuration_is_reloaded(lab: Lab) -> None:
     """SIGHUP with more of the same: the process stays, the new value is in force."""
     settle(lab)
@@ -243,7 +257,8 @@ for number in range(3000):
 def test_a_user_has_a_service_of_its_own(lab: Lab) -> None:
     """--user: the user's manager runs it, its history is where the user's own commands look."""
     lab.sh("systemctl start user@$(id -u agent).service; install -d -o agent /home/agent/own")
-    be = "setpriv --reuid agent --regid agents --init-groups env HOME=/home/agent XDG_RUNTIME_DIR=/run/user/$(id -u agent)"
+    be = "setpriv --reuid agent --regid agents --init-groups "
+    be += "env HOME=/home/agent XDG_RUNTIME_DIR=/run/user/$(id -u agent)"
     refused = lab.call("bash", "-c", f"{be} agentic-watch --config {CONFIG} service install --user")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert refused.stderr.startswith("Error: /var/lib/agentic-watch/history.db: this user cannot write there")

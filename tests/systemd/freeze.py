@@ -1,0 +1,34 @@
+"""Freeze the thread of a process that waits in poll(2), by ptrace(2): all others go on. Run as root: PID.
+
+Ends when the process does.
+"""
+
+import ctypes
+import os
+import sys
+
+PTRACE_ATTACH = 16
+WALL = 0x40000000  # __WALL: threads, too
+
+
+def polling_thread(pid: int) -> int:
+    """The one thread that waits in poll."""
+    tasks = f"/proc/{pid}/task"
+    waiting = [task for task in os.listdir(tasks) if "poll" in open(f"{tasks}/{task}/wchan").read()]
+    (only,) = waiting
+    return int(only)
+
+
+def main() -> None:
+    """Freeze, say so, and reap the thread when it is killed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    thread = polling_thread(int(sys.argv[1]))
+    if libc.ptrace(PTRACE_ATTACH, thread, None, None):
+        raise OSError(ctypes.get_errno(), "ptrace")
+    os.waitpid(thread, WALL)
+    print(f"frozen: {thread}", flush=True)
+    while os.WIFSTOPPED(os.waitpid(thread, WALL)[1]):
+        pass
+
+
+main()
