@@ -21,7 +21,7 @@ from agentic_watch.history.store import History
 from agentic_watch.ledger import Ledger
 from agentic_watch.pending import Pending
 from agentic_watch.scan import RootUnavailable, Trouble
-from agentic_watch.service.signals import Signals
+from agentic_watch.service.signals import Signals, left_to_main_thread
 from agentic_watch.sweep import Counts, sweep
 from agentic_watch.watch import Hint, Hints, Watcher
 from agentic_watch.workspace.layout import Candidate
@@ -76,7 +76,8 @@ class Daemon:
         self._signals.take()
         try:
             self._open_history()
-            self._watcher.start()
+            with left_to_main_thread():
+                self._watcher.start()
             self._health.started(self._watcher.states())
             while not self._signals.stopping:
                 self._turn()
@@ -283,5 +284,6 @@ class Daemon:
         self._awaited = {root.key for root in config.roots}
         self._ledger.keep_roots(self._awaited)
         self._watcher = self._new_watcher()
-        self._watcher.start()
+        with left_to_main_thread():
+            self._watcher.start()
         log.info("the configuration was reloaded: %d roots", len(config.roots))

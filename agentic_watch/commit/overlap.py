@@ -19,7 +19,7 @@ class Overlap:
     with one write of its own journal. The threads start when first needed.
     """
 
-    def __init__(self, threads: int = 32) -> None:
+    def __init__(self, threads: int = 16) -> None:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._running: list[Future[None]] = []
@@ -34,8 +34,11 @@ class Overlap:
             from concurrent.futures import ThreadPoolExecutor  # 20 ms to import: only a group needs it
 
             self._pool = ThreadPoolExecutor(self._threads, "write")
-        for _ in range(min(self._threads, len(waiting))):
-            self._running.append(self._pool.submit(_drain, step, waiting))
+        from agentic_watch.service.signals import left_to_main_thread
+
+        with left_to_main_thread():  # the pool starts its threads as work comes
+            for _ in range(min(self._threads, len(waiting))):
+                self._running.append(self._pool.submit(_drain, step, waiting))
 
     def wait(self) -> None:
         """Wait until all that was started is done."""
