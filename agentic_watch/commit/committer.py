@@ -8,6 +8,7 @@ from agentic_watch.commit.batch import Batch
 from agentic_watch.commit.examine import HOST, examine, insert_rows
 from agentic_watch.commit.overlap import Overlap
 from agentic_watch.commit.plan import Outcome, Verdict, decide
+from agentic_watch.commit.together import append_lines, is_worth_it, start_markers
 from agentic_watch.commit.work import Work, failed
 from agentic_watch.config import Config
 from agentic_watch.history import rows
@@ -160,8 +161,8 @@ class Committer:
         """
         self._overlap.wait()
         outcomes = marking.finish()
-        self._overlap.start(Work.append_line, batch.writing())
-        self._overlap.wait()
+        together = is_worth_it(batch.writing())
+        append_lines(batch.writing(), self._overlap, together=together)
         insert_rows(batch.sound(), self.history)
-        self._overlap.start(Work.replace_marker, batch.writing())
+        start_markers(batch.writing(), self._overlap, together=together)
         return outcomes

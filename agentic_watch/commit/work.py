@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from agentic_watch.commit.plan import Outcome, Plan, Verdict
@@ -32,6 +34,8 @@ class Work:
     line: str | None = None
     plan: Plan | None = None
     line_bytes: bytes = b""
+    fresh: bool = False
+    temporary: str = ""
     journal: Journal | None = None
     new_rows: list[Row] = field(default_factory=list)
     rows_weight: int = 0
@@ -61,33 +65,61 @@ class Work:
 
     def append_line(self) -> None:
         """Step 3: put the line into the journal and make it durable, with the names that lead to it."""
-        try:
+        self.write_line()
+        self.sync_line()
+
+    def write_line(self) -> None:
+        """The first half of step 3: the line is in the journal, and not yet durable."""
+        with self._noting():
             if self.journal is None:
                 self.journal = journal.open_journal(self.meta, self.limits)
             if self.journal.descriptor is None:
                 files.own_if_empty(self.meta, self.place.directory, layout.META)
             # An empty journal may be what a killed run made, and a line that was found what it never synced.
-            fresh = self.journal.size == 0 or self.line is not None
+            self.fresh = self.journal.size == 0 or self.line is not None
             if self.line_bytes:
                 self.journal.append(self.line_bytes)
                 self.line_bytes = b""
             else:
                 self.journal.repair_tail()
+
+    def sync_line(self) -> None:
+        """The second half: journal, `.meta`, and when the journal is new the workspace's directory."""
+        if self.error is not None or self.journal is None:
+            return
+        try:
             self.journal.sync()
             files.sync(self.meta, layout.META)
-            if fresh:
+            if self.fresh:
                 files.sync(self.place.directory, self.candidate.name)
         except WorkspaceError as error:
             self.error = error
-            if self.journal is not None:
-                self.journal.take_back()
+            self.journal.take_back()
 
     def replace_marker(self) -> None:
         """Step 5: vouch for what is on disk by now."""
+        with self._noting():
+            marker.replace(self.meta, self._marker())
+
+    def write_marker(self) -> None:
+        """Step 5 in parts, for many at once: the temporary marker, not yet durable."""
+        with self._noting():
+            self.temporary = marker.write_temporary(self.meta, self._marker(), sync=False)
+
+    def place_marker(self) -> None:
+        """Step 5 in parts: the rename, once the temporary marker is durable."""
+        with self._noting():
+            marker.put_in_place(self.meta, self.temporary)
+
+    def _marker(self) -> Marker:
         assert self.plan is not None
-        new = Marker(self.candidate.name, self.status.updated_at, self.status.runs, self.plan.committed_at)
+        return Marker(self.candidate.name, self.status.updated_at, self.status.runs, self.plan.committed_at)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Keep a failure with its workspace: it stops no other."""
         try:
-            marker.replace(self.meta, new)
+            yield
         except WorkspaceError as error:
             self.error = error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from agentic_watch.workspace.mounts import filesystem_type
 
 _SILENT = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "beegfs"})
 
@@ -13,15 +13,7 @@ def filesystem_without_events(directory: int) -> str | None:
     inotify(7): it "does not report … events that occur on network filesystems"; most FUSE ones are as silent.
     What cannot be found out counts as a file system that sends events.
     """
-    device = os.fstat(directory).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
-            for line in mounts:
-                fields, _, rest = line.partition(" - ")
-                if fields.split()[2] == wanted:
-                    kind = rest.split()[0]
-                    return kind if kind in _SILENT or kind.startswith("fuse.") or kind == "fuse" else None
-    except (OSError, IndexError):
-        return None
+    kind = filesystem_type(directory)
+    if kind is not None and (kind in _SILENT or kind == "fuse" or kind.startswith("fuse.")):
+        return kind
     return None

@@ -67,21 +67,41 @@ def set_aside(meta: int) -> str:
 
 
 def replace(meta: int, marker: Marker) -> None:
-    """Replace the marker atomically and durably: temporary file, sync, rename, sync of the directory.
+    """Replace the marker atomically and durably: temporary file, sync, rename, sync of the directory."""
+    put_in_place(meta, write_temporary(meta, marker, sync=True))
+    files.sync(meta, layout.META)
+
+
+def write_temporary(meta: int, marker: Marker, *, sync: bool) -> str:
+    """Write the marker under a temporary name, which is given; without `sync` the caller makes it durable.
 
     What a killed run left is removed first: only the holder of the workspace's lock makes these files.
     """
-    for name in files.names(meta, _TEMPORARY, _LOOK_AT, layout.META):
-        files.remove(meta, name)
+    remove_temporaries(meta)
     temporary = files.random_name(_TEMPORARY)
     descriptor = files.create(meta, temporary, layout.META_MARKER)
     try:
         files.write(descriptor, marker.encode(), layout.META_MARKER)
-        files.sync(descriptor, layout.META_MARKER)
-        files.replace(meta, temporary, layout.MARKER, layout.META_MARKER)
+        if sync:
+            files.sync(descriptor, layout.META_MARKER)
     except BaseException:
         files.remove(meta, temporary)
         raise
     finally:
         os.close(descriptor)
-    files.sync(meta, layout.META)
+    return temporary
+
+
+def put_in_place(meta: int, temporary: str) -> None:
+    """Rename a temporary marker over the old one. The caller syncs the directory."""
+    try:
+        files.replace(meta, temporary, layout.MARKER, layout.META_MARKER)
+    except BaseException:
+        files.remove(meta, temporary)
+        raise
+
+
+def remove_temporaries(meta: int) -> None:
+    """Remove temporary markers."""
+    for name in files.names(meta, _TEMPORARY, _LOOK_AT, layout.META):
+        files.remove(meta, name)

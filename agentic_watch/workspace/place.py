@@ -17,6 +17,12 @@ class Place:
     directory: int
     meta: int | None
 
+    @property
+    def device(self) -> int:
+        """The device number of the file system that `.meta` lies on."""
+        assert self.meta is not None
+        return os.fstat(self.meta).st_dev
+
     def make_meta(self) -> None:
         """Make `.meta/` when only `status.json` is there."""
         if self.meta is None:
