@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import cold, growth, latency, plots, report, startup, warm, watching
+from benchmarks import cold, growth, latency, plots, report, startup, trees, warm, watching
 from benchmarks.bench import FULL, QUICK, Bench, say
 from benchmarks.processes import REPOSITORY
 
@@ -57,7 +57,7 @@ def main(given: Sequence[str] | None = None) -> int:
             if not options.only or name in options.only:
                 _run(name, case, bench)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        trees.remove(work)
     partial = " **Only tried at small sizes: these numbers mean nothing.**" if options.quick else ""
     report.write(OUT, bench, about, partial)
     drawn = _draw(bench)

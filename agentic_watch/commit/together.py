@@ -9,9 +9,7 @@ from collections.abc import Sequence
 
 from agentic_watch.commit.overlap import Overlap
 from agentic_watch.commit.work import Work
-from agentic_watch.workspace.errors import WorkspaceError
-from agentic_watch.workspace.filesystem_sync import is_fit, sync_filesystem
-from agentic_watch.workspace.layout import META
+from agentic_watch.host.filesystem_sync import is_fit, sync_filesystem
 
 _AT_LEAST = 16
 
@@ -62,7 +60,7 @@ def _sync_all(works: Sequence[Work]) -> bool:
     if not works:
         return True
     try:
-        sync_filesystem(works[0].meta, META)
-    except WorkspaceError:
+        sync_filesystem(works[0].meta)
+    except OSError:
         return False
     return True

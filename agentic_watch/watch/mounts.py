@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentic_watch.workspace.mounts import filesystem_type
+from agentic_watch.host.mounts import filesystem_type
 
 _SILENT = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "beegfs"})
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from agentic_watch.workspace.errors import WorkspaceError
-from agentic_watch.workspace.mounts import filesystem_type
+from agentic_watch.host.mounts import filesystem_type
 
 _CERTAIN = frozenset({"ext4", "xfs", "btrfs"})
 _REPORTS_ERRORS = (5, 8)
@@ -38,11 +37,11 @@ def _unwritten_kib() -> int:
         return _QUIET_KIB + 1
 
 
-def sync_filesystem(descriptor: int, label: str) -> None:
-    """Sync the file system of an open file. Errors since the descriptor was opened are reported: WorkspaceError."""
+def sync_filesystem(descriptor: int) -> None:
+    """Sync the file system of an open file. Raises OSError, for what failed since the descriptor was opened too."""
     import ctypes  # not in the way of a single commit
 
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.syncfs(descriptor) != 0:
-        cause = os.strerror(ctypes.get_errno())
-        raise WorkspaceError(label, f"its file system cannot be synced: {cause}", passing=True)
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
