@@ -21,10 +21,6 @@ _LOOKED_AT = 64
 _FOREIGN = ("AGENTIC_WATCH_CONFIG", "CORE_WORKSPACE", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 
 
-class Unreachable(Exception):
-    """The service could not reach something that it needs; the message names it and says what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """What is to be in place: `files` (path → text), for a configuration as the service will read it."""

@@ -75,19 +75,21 @@ def known(history: History, root: str, finished: frozenset[str]) -> Known:
     return found
 
 
-def states(history: History, root: str | None = None) -> list[State]:
-    """All rows, or those of one root, by name. Raises HistoryError."""
-    where, values = ("WHERE root = ?", (root,)) if root is not None else ("", ())
-    sql = f"SELECT {', '.join(_COLUMNS)} FROM workspaces {where} ORDER BY root, workspace"
-    with history.reading() as connection:
-        return [State(*row) for row in connection.execute(sql, values)]
+def states(history: History) -> list[State]:
+    """All rows, by name. Raises HistoryError."""
+    return _select(history, "ORDER BY root, workspace", ())
 
 
 def running(history: History, root: str) -> list[State]:
     """The rows of one root whose dispatch says that it is running. Raises HistoryError."""
-    sql = f"SELECT {', '.join(_COLUMNS)} FROM workspaces WHERE root = ? AND status = 'running'"
+    return _select(history, "WHERE root = ? AND status = 'running'", (root,))
+
+
+def _select(history: History, which: str, values: tuple[str, ...]) -> list[State]:
     with history.reading() as connection:
-        return [State(*row) for row in connection.execute(sql, (root,))]
+        return [
+            State(*row) for row in connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM workspaces {which}", values)
+        ]
 
 
 def journal_signature(history: History, root: str, workspace: str) -> str:
