@@ -96,7 +96,7 @@ class Backfill:
         counts = Counts()
         group: list[Candidate] = []
         try:
-            for found in sweep(root, self._ledger, self._config.finished, counts):
+            for found in sweep(root, self._ledger, self._config.finished, counts, two_processes=True):
                 if found is None:
                     continue
                 if isinstance(found, Trouble):

@@ -253,7 +253,7 @@ class Daemon:
         wait = min(_BUSY_SECONDS * 2 ** min(tries - 1, 10), _LONGEST_BUSY_SECONDS)
         if tries == _BUSY_TRIES_BEFORE_WORD:
             log.warning("%s: is held (flock on .meta) by another process; tried again until it is free", candidate.name)
-        self._pending.add(replace(candidate, signature=""), time.monotonic() + wait)
+        self._pending.add(replace(candidate, signature=b""), time.monotonic() + wait)
 
     # --- signals, threads, reload
 

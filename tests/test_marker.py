@@ -135,6 +135,7 @@ def test_the_temporary_file_has_a_name_nobody_can_guess(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(os, "rename", watch)
     with directory(tmp_path) as meta:
+        marker.remove_temporaries(meta, os.listdir(meta))
         for _ in range(2):
             marker.replace(meta, NEW)
     assert [content for _, content in used] == [NEW.encode()] * 2

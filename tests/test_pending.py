@@ -10,7 +10,7 @@ ROOT = Root("/srv/work")
 SETTLE = 2.0
 
 
-def candidate(name: str, root: Root = ROOT, signature: str = "") -> Candidate:
+def candidate(name: str, root: Root = ROOT, signature: bytes = b"") -> Candidate:
     return Candidate(root, name, signature)
 
 
@@ -136,6 +136,6 @@ def test_a_workspace_that_changes_all_day_does_not_make_the_queue_grow() -> None
 def test_the_newest_sight_of_a_workspace_is_the_one_taken() -> None:
     """A touch replaces what an earlier scan saw."""
     pending = Pending(SETTLE)
-    pending.add(candidate("a", signature="old"), 100.0)
-    pending.touch(candidate("a", signature="new"), 99.0)
-    assert [one.signature for one in pending.take(200.0, 10)] == ["new"]
+    pending.add(candidate("a", signature=b"old"), 100.0)
+    pending.touch(candidate("a", signature=b"new"), 99.0)
+    assert [one.signature for one in pending.take(200.0, 10)] == [b"new"]

@@ -126,7 +126,7 @@ def test_a_broken_status_beside_a_sound_one_is_a_warning(tmp_path: Path) -> None
     (workspace.path / "status.json").write_text("{")
     found = read(workspace)
     assert found.status.status == "completed"
-    assert found.signature == ""
+    assert found.signature == b""
     (warning,) = found.warnings
     assert warning.startswith("status.json: is not JSON")
 

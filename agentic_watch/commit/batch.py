@@ -2,31 +2,62 @@
 
 from __future__ import annotations
 
+import resource
+from collections import deque
+from collections.abc import Sequence
+
 from agentic_watch.commit.examine import HELD_BYTES
 from agentic_watch.commit.plan import Outcome
 from agentic_watch.commit.work import Work
 
 _AT_MOST = 64
-"""Workspaces in a batch. Two batches are open at a time, with three descriptors each at most: 384, far below the
-usual soft limit of 1024."""
+_OPEN_EACH = 8
+"""Descriptors for each workspace of a batch: three while it is read, three until its line is durable, and one for
+each of the two batches whose markers are under way."""
+_OPEN_ELSEWHERE = 64
+
+
+def _most() -> int:
+    """Workspaces in a batch, so that all batches under way stay below the soft limit of descriptors."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _AT_MOST
+    return max(1, min(_AT_MOST, (soft - _OPEN_ELSEWHERE) // _OPEN_EACH))
 
 
 class Batch:
     """Prepared work, up to a bound in number and in bytes held in memory."""
 
     def __init__(self) -> None:
-        self._works: list[Work] = []
-        self._held = 0
+        self._works: deque[Work] = deque()
+        self._most = _most()
 
     def add(self, work: Work) -> None:
         """Take in one more."""
         self._works.append(work)
-        self._held += work.weight
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it."""
+        return not self._works
 
     @property
     def is_full(self) -> bool:
         """Whether it should be written before more is added."""
-        return len(self._works) >= _AT_MOST or self._held > HELD_BYTES
+        return len(self._works) >= self._most
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether it holds so much in memory that no other should be begun beside it."""
+        return sum(work.weight for work in self._works) > HELD_BYTES // 8
+
+    def take(self) -> Work | None:
+        """Hand over one of them; None when there is none left."""
+        return self._works.popleft() if self._works else None
+
+    def all(self) -> Sequence[Work]:
+        """All of them."""
+        return self._works
 
     def sound(self) -> list[Work]:
         """Those that have not failed."""

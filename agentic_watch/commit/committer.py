@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agentic_watch.commit.batch import Batch
-from agentic_watch.commit.examine import HOST, examine, insert_rows
+from agentic_watch.commit.examine import HELD_BYTES, HOST, examine, look_up
 from agentic_watch.commit.overlap import Overlap
-from agentic_watch.commit.plan import Outcome, Verdict, decide
-from agentic_watch.commit.together import append_lines, is_worth_it, start_markers
+from agentic_watch.commit.pipeline import Pipeline
+from agentic_watch.commit.plan import Outcome, Plan, Verdict, decide
 from agentic_watch.commit.work import Work, failed
 from agentic_watch.config import Config
 from agentic_watch.history import rows
@@ -16,7 +16,7 @@ from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, journal, layout, record, report, status
 from agentic_watch.workspace.errors import WorkspaceError
 from agentic_watch.workspace.layout import Candidate
-from agentic_watch.workspace.place import Place, open_place
+from agentic_watch.workspace.place import Opener, Place, open_place
 
 
 class Committer:
@@ -39,23 +39,23 @@ class Committer:
         outcome and stops no other. `force` commits an unfinished status too.
         """
         done: list[Outcome] = []
-        batch, marking = Batch(), Batch()
+        opener, locked = Opener(), Batch()
+        pipeline = Pipeline(self._overlap, self.history)
         try:
             for candidate in candidates:
-                prepared = self._prepare(candidate, force)
+                prepared = self._open(candidate, opener, force)
                 if isinstance(prepared, Outcome):
                     done.append(prepared)
                     continue
-                batch.add(prepared)
-                if batch.is_full:
-                    done += self._advance(batch, marking)
-                    batch, marking = Batch(), batch
-            done += self._advance(batch, marking)
-            done += self._advance(Batch(), batch)
+                locked.add(prepared)
+                if locked.is_full:
+                    done += self._write(locked, pipeline)
+            done += self._write(locked, pipeline)
+            done += pipeline.drain()
         finally:
-            self._overlap.wait()  # no thread may still use a descriptor that is closed here
-            batch.close()
-            marking.close()
+            pipeline.close()
+            locked.close()
+            opener.close()
         return done
 
     def judge(self, candidate: Candidate) -> Outcome:
@@ -74,6 +74,7 @@ class Committer:
         try:
             work.finished = not self._is_unfinished(work)
             if place.meta is not None:
+                look_up([work], self.history)
                 examine(work, self.history, repair=False)
             if work.finished:
                 work.plan = decide(work.marked, work.row, work.line, instant.now_text())
@@ -87,26 +88,26 @@ class Committer:
         """End the writing threads. The history belongs to the caller."""
         self._overlap.close()
 
-    def _prepare(self, candidate: Candidate, force: bool) -> Work | Outcome:
-        """Open, lock, read and decide. An Outcome means that there is nothing to write."""
+    def _open(self, candidate: Candidate, opener: Opener, force: bool) -> Work | Outcome:
+        """Open, lock and read the status. An Outcome means that there is nothing to write."""
         try:
-            place = open_place(candidate.root.path, candidate.name)
+            place = opener.open(candidate.root.path, candidate.name)
         except WorkspaceError as error:
             return failed(candidate, error)
         if problem := layout.name_problem(candidate.name):
             place.close()
             return Outcome(candidate, Verdict.FAILED, problem)
-        prepared: Work | Outcome | None = None
+        opened: Work | Outcome | None = None
         try:
-            prepared = self._lock_and_examine(candidate, place, force)
+            opened = self._lock_and_read(candidate, place, force)
         except WorkspaceError as error:
-            prepared = failed(candidate, error)
+            opened = failed(candidate, error)
         finally:
-            if not isinstance(prepared, Work):
+            if not isinstance(opened, Work):
                 place.close()
-        return prepared
+        return opened
 
-    def _lock_and_examine(self, candidate: Candidate, place: Place, force: bool) -> Work | Outcome:
+    def _lock_and_read(self, candidate: Candidate, place: Place, force: bool) -> Work | Outcome:
         if place.meta is None:
             # `.meta` is made for finished work only, so here the first look comes before the lock.
             work = self._read_status(candidate, place)
@@ -118,13 +119,6 @@ class Committer:
             return Outcome(candidate, Verdict.BUSY, "is held by another process")
         work = self._read_status(candidate, place)
         work.finished = force or not self._is_unfinished(work)
-        try:
-            examine(work, self.history, repair=work.finished)
-            self._plan(work)
-        except BaseException:
-            if work.journal is not None:
-                work.journal.close()
-            raise
         return work
 
     def _read_status(self, candidate: Candidate, place: Place) -> Work:
@@ -134,13 +128,37 @@ class Committer:
     def _is_unfinished(self, work: Work) -> bool:
         return work.status.status not in self.config.finished
 
+    def _write(self, locked: Batch, pipeline: Pipeline) -> list[Outcome]:
+        """Decide what each of these lacks and hand them on, no more at once than may be held in memory."""
+        done: list[Outcome] = []
+        look_up(locked.all(), self.history)
+        planned, held = Batch(), 0
+        try:
+            while (work := locked.take()) is not None:
+                planned.add(work)
+                self._plan(work)
+                held += work.weight
+                if held > HELD_BYTES:
+                    batch, planned, held = planned, Batch(), 0
+                    done += pipeline.put(batch)
+            batch, planned = planned, Batch()
+            done += pipeline.put(batch)
+        finally:
+            planned.close()
+        return done
+
     def _plan(self, work: Work) -> None:
         """Decide what is missing, and make the line and the row while nothing has been written."""
-        if not work.finished:
-            return
-        work.plan = plan = decide(work.marked, work.row, work.line, instant.now_text())
-        if not plan.append:
-            return
+        try:
+            examine(work, self.history, repair=work.finished)
+            if work.finished:
+                work.plan = decide(work.marked, work.row, work.line, instant.now_text())
+                if work.plan.append:
+                    self._make_line(work, work.plan)
+        except WorkspaceError as error:
+            work.error = error
+
+    def _make_line(self, work: Work, plan: Plan) -> None:
         limits = self.config.limits
         content, warning = report.read(work.meta, limits.report_bytes)
         made = record.from_status(work.candidate.name, work.status, content, plan.committed_at)
@@ -153,16 +171,3 @@ class Committer:
             work.warnings.append(warning)
         if plan.insert:
             work.hold(rows.from_record(made, work.candidate.root.key, HOST))
-
-    def _advance(self, batch: Batch, marking: Batch) -> list[Outcome]:
-        """Write a batch's lines and rows and begin its markers; gives what became of the batch before it.
-
-        That one's markers were being written while this one was prepared.
-        """
-        self._overlap.wait()
-        outcomes = marking.finish()
-        together = is_worth_it(batch.writing())
-        append_lines(batch.writing(), self._overlap, together=together)
-        insert_rows(batch.sound(), self.history)
-        start_markers(batch.writing(), self._overlap, together=together)
-        return outcomes

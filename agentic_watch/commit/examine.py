@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from agentic_watch.commit.work import Work
 from agentic_watch.history import index, rows
 from agentic_watch.history.errors import HistoryError
-from agentic_watch.history.store import History, Key
+from agentic_watch.history.store import History
 from agentic_watch.workspace import files, journal, layout, marker
 from agentic_watch.workspace.errors import Malformed
 from agentic_watch.workspace.record import Identity, Record
@@ -17,31 +18,45 @@ HELD_BYTES = 8 << 20
 """What a group, or the rows recovered from one journal, may hold in memory before it is written."""
 
 
+def look_up(works: Sequence[Work], history: History) -> None:
+    """Fill in `known` and `journal_seen` of all that are locked: what the history holds of them."""
+    for root in {work.candidate.root.key for work in works}:
+        here = [work for work in works if work.candidate.root.key == root]
+        names = [work.candidate.name for work in here]
+        try:
+            commits = history.committed(root, names)
+            journals = index.journal_signatures(history, root, names)
+        except HistoryError as error:
+            for work in here:
+                work.history_error = str(error)
+            continue
+        for work in here:
+            work.known = commits.get(work.candidate.name, {})
+            work.journal_seen = journals.get(work.candidate.name, b"")
+
+
 def examine(work: Work, history: History, *, repair: bool) -> None:
     """Fill in `marked`, `row`, `line`, and the rows that the journal has and the history lacks.
 
     With `repair` an unreadable marker is moved aside; without it nothing is changed.
     """
-    name, root = work.candidate.name, work.candidate.root.key
     identity = work.status.updated_at.ns, work.status.runs
     if work.finished:
-        work.marked = _read_marker(work, repair) == (name, identity)
-    known: dict[Key, str] | None = None
-    journal_is_known = False
-    try:
-        known = history.committed(root, name)
-        seen = index.journal_signature(history, root, name)
-        journal_is_known = bool(seen) and seen == files.stat_signature(work.meta, layout.JOURNAL)
-    except HistoryError as error:
-        work.history_error = str(error)
-    work.row = known.get((work.status.updated_at.utc(), work.status.runs)) if known else None
+        work.marked = _read_marker(work, repair) == (work.candidate.name, identity)
+    if work.known:
+        work.row = work.known.get((work.status.updated_at.utc(), work.status.runs))
+    if work.place.lacks(layout.JOURNAL):
+        return
     # A journal that has not changed since all of it was in the history holds no identity that the
     # history lacks; one that the history has may still be missing from a journal made anew.
-    if not (journal_is_known and (work.row is None or work.marked or not work.finished)):
-        _read_journal(work, history, (identity, known), repair=repair)
+    unchanged = work.journal_seen and work.journal_seen == files.stat_signature(work.meta, layout.JOURNAL)
+    if not (unchanged and (work.row is None or work.marked or not work.finished)):
+        _read_journal(work, history, identity, repair=repair)
 
 
 def _read_marker(work: Work, repair: bool) -> tuple[str, Identity] | None:
+    if work.place.lacks(layout.MARKER):
+        return None
     try:
         found = marker.read(work.meta)
     except Malformed as error:
@@ -51,10 +66,7 @@ def _read_marker(work: Work, repair: bool) -> tuple[str, Identity] | None:
     return (found.workspace, found.identity) if found else None
 
 
-def _read_journal(
-    work: Work, history: History, wanted: tuple[Identity, dict[Key, str] | None], *, repair: bool
-) -> None:
-    identity, known = wanted
+def _read_journal(work: Work, history: History, identity: Identity, *, repair: bool) -> None:
     work.journal = journal.open_journal(work.meta, work.limits, append=repair)
     foreign = 0
     for found in work.journal.records():
@@ -64,8 +76,8 @@ def _read_journal(
         if found.identity == identity and work.line is None:
             work.line = found.committed_at
         key = found.updated_at.utc(), found.runs
-        if known is not None and key not in known:
-            known[key] = found.committed_at
+        if work.known is not None and key not in work.known:
+            work.known[key] = found.committed_at
             _recover(work, history, found)
     if foreign:
         work.warnings.append(f"{layout.META_JOURNAL}: {foreign} lines name another workspace; passed over")

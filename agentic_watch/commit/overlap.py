@@ -1,13 +1,13 @@
-"""Many workspaces written at once."""
+"""Waits for the disk that overlap: with each other, and with the next batch's preparation."""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
+from typing import TypeVar
 
 _Item = TypeVar("_Item")
 
@@ -20,37 +20,61 @@ class Overlap:
     """
 
     def __init__(self, threads: int = 16) -> None:
-        self._threads = threads
-        self._pool: ThreadPoolExecutor | None = None
-        self._running: list[Future[None]] = []
+        self._most = threads
+        self._threads: list[threading.Thread] = []
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._running = 0
 
     def start(self, step: Callable[[_Item], None], items: Iterable[_Item]) -> None:
-        """Begin to call `step` for each item, in no order. `step` must not raise."""
+        """Begin to call `step` for each item, in no order; a single one is served before this returns."""
         waiting = deque(items)
         if len(waiting) < 2:
             _drain(step, waiting)
             return
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor  # 20 ms to import: only a group needs it
+        for _ in range(min(self._most, len(waiting))):
+            self._hand_over(partial(_drain, step, waiting))
 
-            self._pool = ThreadPoolExecutor(self._threads, "write")
-        from agentic_watch.service.signals import left_to_main_thread
+    def begin(self, step: Callable[[_Item], None], item: _Item) -> None:
+        """Begin to call `step` for one item, in a thread."""
+        self._hand_over(partial(step, item))
 
-        with left_to_main_thread():  # the pool starts its threads as work comes
-            for _ in range(min(self._threads, len(waiting))):
-                self._running.append(self._pool.submit(_drain, step, waiting))
+    def _hand_over(self, task: Callable[[], None]) -> None:
+        if self._running == len(self._threads) < self._most:
+            from agentic_watch.service.signals import left_to_main_thread
+
+            thread = threading.Thread(target=self._work, name=f"write {self._running}")
+            with left_to_main_thread():
+                thread.start()
+            self._threads.append(thread)
+        self._running += 1
+        self._tasks.put(task)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            try:
+                task()
+            except BaseException as error:  # noqa: BLE001  it is raised where the work is waited for
+                self._ended.put(error)
+            else:
+                self._ended.put(None)
 
     def wait(self) -> None:
-        """Wait until all that was started is done."""
-        for task in self._running:
-            task.result()
-        self._running.clear()
+        """Wait until all that was started is done; raises what one of them raised."""
+        raised = None
+        while self._running:
+            raised = self._ended.get() or raised
+            self._running -= 1
+        if raised is not None:
+            raise raised
 
     def close(self) -> None:
         """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
 
 
 def _drain(step: Callable[[_Item], None], waiting: deque[_Item]) -> None:

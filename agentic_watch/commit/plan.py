@@ -26,7 +26,7 @@ class Outcome:
 
     `cause` is one line when it failed. `history_error` says that journal and marker are done but the row
     is not. `signature` is what the next scan compares with (scan.py), `journal` the journal's signature when
-    the history holds all of it; both "" when the workspace must be read again.
+    the history holds all of it; both b"" when the workspace must be read again.
     """
 
     candidate: Candidate
@@ -37,8 +37,8 @@ class Outcome:
     recovered_rows: int = 0
     warnings: tuple[str, ...] = ()
     history_error: str = ""
-    signature: str = ""
-    journal: str = ""
+    signature: bytes = b""
+    journal: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

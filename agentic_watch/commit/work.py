@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from agentic_watch.commit.plan import Outcome, Plan, Verdict
 from agentic_watch.config import Limits
 from agentic_watch.history.rows import Row
+from agentic_watch.history.store import Key
 from agentic_watch.workspace import files, journal, layout, marker
 from agentic_watch.workspace.errors import Missing, WorkspaceError
 from agentic_watch.workspace.journal import Journal
@@ -20,15 +19,21 @@ from agentic_watch.workspace.status import Status
 
 @dataclass(slots=True)
 class Work:
-    """`row` and `line` are the committed_at of the history row and the journal line with this identity."""
+    """`row` and `line` are the committed_at of the history row and the journal line with this identity.
+
+    `known` are the commits that the history holds of this workspace, None when it cannot tell; `journal_seen` is
+    the journal's signature when the history held all of it.
+    """
 
     candidate: Candidate
     place: Place
     limits: Limits
     status: Status
-    signature: str
+    signature: bytes
     warnings: list[str]
     finished: bool = True
+    known: dict[Key, str] | None = None
+    journal_seen: bytes = b""
     marked: bool = False
     row: str | None = None
     line: str | None = None
@@ -70,10 +75,10 @@ class Work:
 
     def write_line(self) -> None:
         """The first half of step 3: the line is in the journal, and not yet durable."""
-        with self._noting():
+        try:
             if self.journal is None:
-                self.journal = journal.open_journal(self.meta, self.limits)
-            if self.journal.descriptor is None:
+                self.journal = journal.open_journal(self.meta, self.limits, absent=self.place.lacks(layout.JOURNAL))
+            if self.journal.descriptor is None and not self.place.names:
                 files.own_if_empty(self.meta, self.place.directory, layout.META)
             # An empty journal may be what a killed run made, and a line that was found what it never synced.
             self.fresh = self.journal.size == 0 or self.line is not None
@@ -82,6 +87,8 @@ class Work:
                 self.line_bytes = b""
             else:
                 self.journal.repair_tail()
+        except WorkspaceError as error:
+            self.error = error
 
     def sync_line(self) -> None:
         """The second half: journal, `.meta`, and when the journal is new the workspace's directory."""
@@ -98,30 +105,50 @@ class Work:
 
     def replace_marker(self) -> None:
         """Step 5: vouch for what is on disk by now."""
-        with self._noting():
-            marker.replace(self.meta, self._marker())
+        self.write_marker(sync=True)
+        self.place_marker()
+        self.sync_marker()
 
-    def write_marker(self) -> None:
-        """Step 5 in parts, for many at once: the temporary marker, not yet durable."""
-        with self._noting():
-            self.temporary = marker.write_temporary(self.meta, self._marker(), sync=False)
+    def write_marker(self, *, sync: bool) -> None:
+        """The first part of step 5: the temporary marker, durable with `sync`."""
+        try:
+            self._remove_temporaries()
+            self.temporary = marker.write_temporary(self.meta, self._marker(), sync=sync)
+        except WorkspaceError as error:
+            self.error = error
+
+    def rewrite_marker(self) -> None:
+        """The first part again, durable this time."""
+        self.write_marker(sync=True)
 
     def place_marker(self) -> None:
-        """Step 5 in parts: the rename, once the temporary marker is durable."""
-        with self._noting():
+        """The second part: the rename, once the temporary marker is durable."""
+        if self.error is not None:
+            return
+        try:
             marker.put_in_place(self.meta, self.temporary)
+            self.temporary = ""
+        except WorkspaceError as error:
+            self.error = error
+
+    def sync_marker(self) -> None:
+        """The third part: the rename is durable."""
+        if self.error is not None:
+            return
+        try:
+            files.sync(self.meta, layout.META)
+        except WorkspaceError as error:
+            self.error = error
+
+    def _remove_temporaries(self) -> None:
+        """What a killed run left, and what could not be made durable."""
+        names = (*self.place.names, self.temporary)
+        marker.remove_temporaries(self.meta, names)
+        self.temporary = ""
 
     def _marker(self) -> Marker:
         assert self.plan is not None
         return Marker(self.candidate.name, self.status.updated_at, self.status.runs, self.plan.committed_at)
-
-    @contextmanager
-    def _noting(self) -> Iterator[None]:
-        """Keep a failure with its workspace: it stops no other."""
-        try:
-            yield
-        except WorkspaceError as error:
-            self.error = error
 
     def outcome(self) -> Outcome:
         """What became of it, once its group is written."""
@@ -139,7 +166,7 @@ class Work:
             warnings=(*self.warnings, *doubts),
             history_error=self.history_error,
             signature=self._signature(),
-            journal=files.stat_signature(meta, layout.JOURNAL) if meta is not None and whole else "",
+            journal=files.stat_signature(meta, layout.JOURNAL) if meta is not None and whole else b"",
         )
 
     def _verdict(self) -> Verdict:
@@ -148,11 +175,18 @@ class Work:
         assert self.plan is not None
         return Verdict.COMMITTED if self.plan.mark else Verdict.SKIPPED
 
-    def _signature(self) -> str:
-        """The status as it was when read, the marker as it is now; "" while either cannot be trusted."""
+    def _signature(self) -> bytes:
+        """The status as it was when read, the marker as it is now; b"" while either cannot be trusted."""
         if self.history_error or not self.signature:
-            return ""
-        return f"{self.signature}|{files.stat_signature(self.place.directory, layout.META_MARKER)}"
+            return b""
+        meta = self.place.meta
+        return self.signature + (files.stat_signature(meta, layout.MARKER) if meta is not None else files.ABSENT)
+
+    def release(self) -> None:
+        """Close what is not needed any more once the line is durable; `.meta` stays open, and locked."""
+        if self.journal is not None:
+            self.journal.close()
+        self.place.release()
 
     def close(self) -> None:
         """Close everything, which releases the lock."""

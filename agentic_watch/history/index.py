@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from agentic_watch.history.store import History
+from agentic_watch.history.store import History, marks
 
 BACKOFF_SECONDS = (1, 5, 15, 60, 300)
 
@@ -14,7 +14,7 @@ BACKOFF_SECONDS = (1, 5, 15, 60, 300)
 @dataclass(frozen=True, slots=True)
 class State:
     """A row of `workspaces`. `next_attempt_at` is in seconds since the epoch; `signature` and `journal` are
-    those of workspace.files.signature, "" when they must not be trusted."""
+    those of workspace.files.signature, b"" when they must not be trusted."""
 
     root: str
     workspace: str
@@ -31,12 +31,16 @@ class State:
     last_error: str | None = None
     ghost: int = 0
     seen_at: str = ""
-    signature: str = ""
-    journal: str = ""
+    signature: bytes = b""
+    journal: bytes = b""
 
 
 _COLUMNS = tuple(f.name for f in fields(State))
 _UPSERT = f"INSERT OR REPLACE INTO workspaces ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+
+
+# Few rows of many: SQLite would rather look through all.
+_OPEN = "INDEXED BY workspaces_open WHERE root = ? AND (fail_count OR NOT committed)"
 
 
 def backoff(fail_count: int) -> float:
@@ -48,10 +52,11 @@ def backoff(fail_count: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a rescan of one root compares with: name → signature; which of these are unfinished, and which
-    failed, with their failures in a row and the time of the next attempt (seconds since the epoch)."""
+    """What a rescan of one root compares with: name → signature (b"" when it must be read); which of these are
+    unfinished, and which failed, with their failures in a row and the time of the next attempt (seconds since the
+    epoch)."""
 
-    signatures: dict[str, str] = field(default_factory=dict)
+    signatures: dict[str, bytes] = field(default_factory=dict)
     unfinished: set[str] = field(default_factory=set)
     failing: dict[str, tuple[int, float]] = field(default_factory=dict)
 
@@ -61,17 +66,16 @@ def known(history: History, root: str, finished: frozenset[str]) -> Known:
 
     A workspace that was unfinished under another list of finished statuses has its signature forgotten.
     """
-    sql = "SELECT workspace, signature, committed, status, fail_count, next_attempt_at FROM workspaces WHERE root = ?"
-    found = Known()
+    quiet = "SELECT workspace, signature FROM workspaces WHERE root = ? AND committed AND NOT fail_count"
+    other = f"SELECT workspace, signature, status, fail_count, next_attempt_at FROM workspaces {_OPEN}"
     with history.reading() as connection:
-        for name, signature, committed, status, fail_count, next_attempt_at in connection.execute(sql, (root,)):
+        found = Known(dict(connection.execute(quiet, (root,))))  # without a step of Python for each row
+        for name, signature, status, fail_count, next_attempt_at in connection.execute(other, (root,)):
             if fail_count:
                 found.failing[name] = (fail_count, next_attempt_at or 0.0)
-            elif not committed:
+            else:
                 found.unfinished.add(name)
-                if status in finished:
-                    signature = ""
-            found.signatures[name] = signature
+            found.signatures[name] = b"" if fail_count or status in finished else signature
     return found
 
 
@@ -82,7 +86,7 @@ def states(history: History) -> list[State]:
 
 def running(history: History, root: str) -> list[State]:
     """The rows of one root whose dispatch says that it is running. Raises HistoryError."""
-    return _select(history, "WHERE root = ? AND status = 'running'", (root,))
+    return _select(history, f"{_OPEN} AND status = 'running'", (root,))
 
 
 def _select(history: History, which: str, values: tuple[str, ...]) -> list[State]:
@@ -92,12 +96,14 @@ def _select(history: History, which: str, values: tuple[str, ...]) -> list[State
         ]
 
 
-def journal_signature(history: History, root: str, workspace: str) -> str:
-    """The journal's signature when every line of it was in the history, else "". Raises HistoryError."""
-    sql = "SELECT journal FROM workspaces WHERE root = ? AND workspace = ?"
+def journal_signatures(history: History, root: str, workspaces: Sequence[str]) -> dict[str, bytes]:
+    """By workspace, the journal's signature when every line of it was in the history. Raises HistoryError."""
+    sql = (
+        "SELECT workspace, journal FROM workspaces "
+        f"WHERE root = ? AND journal <> x'' AND workspace IN ({marks(workspaces)})"
+    )
     with history.reading() as connection:
-        row = connection.execute(sql, (root, workspace)).fetchone()
-    return row[0] or "" if row else ""
+        return dict(connection.execute(sql, (root, *workspaces)))
 
 
 def remember(history: History, changed: Iterable[State], gone: Iterable[tuple[str, str]] = ()) -> None:

@@ -68,12 +68,6 @@ class Row:
         """About how many bytes it takes in memory: a finding of `{}` is a tuple, one of text shares the report's."""
         return _ROW_BYTES + 2 * sys.getsizeof(self.report) + _FINDING_BYTES * len(self.findings)
 
-    @property
-    def search_text(self) -> tuple[str, str, str | None]:
-        """What the full-text index gets: task, question, finding messages."""
-        messages = [finding[-1] for finding in self.findings if finding[-1] is not None]
-        return self.values[4], self.values[9], "\n".join(messages) if messages else None
-
 
 def from_record(record: Record, root: str, host: str) -> Row:
     """Make the row of one commit; `root` is the root's key (its name, else its path)."""

@@ -1,18 +1,19 @@
-"""The history's tables and their migrations. The only import of sqlite_utils, made late: it costs 0.15 s."""
+"""The history's tables and their migrations. The only import of sqlite_utils, made late: it costs 0.1 s."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sqlite3
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from agentic_watch.history.errors import HistoryTooNew
 
 if TYPE_CHECKING:
-    from sqlite_utils import Database, Migrations
+    from sqlite_utils import Database
 
-VERSION = 1
+VERSION = 2
 """`PRAGMA user_version` of a history that this program writes."""
 
 _DISPATCH_HISTORY = """
@@ -86,10 +87,12 @@ CREATE TABLE workspaces (
     seen_at TEXT,
     question TEXT,
     repo TEXT,
-    signature TEXT,
-    journal TEXT,
+    signature BLOB NOT NULL DEFAULT x'',
+    journal BLOB NOT NULL DEFAULT x'',
     PRIMARY KEY (root, workspace)
 ) STRICT, WITHOUT ROWID"""
+
+_OPEN_WORKSPACES = "CREATE INDEX workspaces_open ON workspaces (root) WHERE (fail_count OR NOT committed)"
 
 _DELIVERIES = """
 CREATE TABLE deliveries (
@@ -129,22 +132,28 @@ _INDEXES = (
     "CREATE INDEX dispatch_history_status ON dispatch_history (status, updated_utc)",
     "CREATE INDEX dispatch_history_workspace ON dispatch_history (workspace, updated_utc)",
     "CREATE INDEX findings_dispatch ON findings (dispatch_id)",
+    _OPEN_WORKSPACES,
 )
 
 
-def _migrations() -> Migrations:
-    from sqlite_utils import Migrations
+_CREATE = (
+    *(_DISPATCH_HISTORY, _FINDINGS, _WORKSPACES, _DELIVERIES),
+    *(_DISPATCHES, _SEARCH_TEXT, _SEARCH, *_INDEXES),
+)
 
-    migrations = Migrations("agentic_watch")
-
-    @migrations()
-    def create_history(db: Database) -> None:
-        tables = (_DISPATCH_HISTORY, _FINDINGS, _WORKSPACES, _DELIVERIES)
-        for statement in (*tables, _DISPATCHES, _SEARCH_TEXT, _SEARCH, *_INDEXES):
-            db.execute(statement)
-        db.execute("PRAGMA user_version = 1")
-
-    return migrations
+_MIGRATIONS = {
+    2: (
+        "binary_signatures",  # a rescan compares them as they are; every workspace is read once more to get its own
+        (
+            "ALTER TABLE workspaces DROP COLUMN signature",
+            "ALTER TABLE workspaces DROP COLUMN journal",
+            "ALTER TABLE workspaces ADD COLUMN signature BLOB NOT NULL DEFAULT x''",
+            "ALTER TABLE workspaces ADD COLUMN journal BLOB NOT NULL DEFAULT x''",
+            _OPEN_WORKSPACES,
+        ),
+    ),
+}
+"""By the version that they lead to: a name, and what is to be done to a history of the version before."""
 
 
 def version(connection: sqlite3.Connection) -> int:
@@ -169,14 +178,41 @@ def upgrade(connection: sqlite3.Connection, path: str, backup_name: str) -> None
     found = refuse_newer(connection, path)
     if found == VERSION:
         return
-    from sqlite_utils import Database
+    if not found:
+        _create(connection)
+        return
+    with contextlib.closing(sqlite3.connect(backup_name)) as copy:
+        connection.backup(copy)
+    _migrate(connection, found)
 
-    if found:
-        with contextlib.closing(sqlite3.connect(backup_name)) as copy:
-            connection.backup(copy)
-    database = Database(connection, execute_plugins=False)  # the user's plugins have no business in a daemon
-    database.enable_wal()
-    _migrations().apply(database)
+
+def _create(connection: sqlite3.Connection) -> None:
+    """Make the tables of a new history, which needs no migrator and not its import."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in (*_CREATE, f"PRAGMA user_version = {VERSION}"):
+        connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def _migrate(connection: sqlite3.Connection, found: int) -> None:
+    from sqlite_utils import Database, Migrations
+
+    migrations = Migrations("agentic_watch")
+    for number, (name, statements) in _MIGRATIONS.items():
+        if number > found:
+            migrations(name=name)(_step((*statements, f"PRAGMA user_version = {number}")))
+    migrations.apply(Database(connection, execute_plugins=False))  # the user's plugins have no business in a daemon
+
+
+def _step(statements: Sequence[str]) -> Callable[[Database], None]:
+    """One migration; the library records it in the same transaction."""
+
+    def apply(db: Database) -> None:
+        for statement in statements:
+            db.execute(statement)
+
+    return apply
 
 
 AtRest = tuple[int, int, int]
@@ -207,8 +243,10 @@ def open_read_only(path: str) -> sqlite3.Connection:
         upgrade(connection, path, "")
         return connection
     try:
-        if refuse_newer(connection, path) != VERSION:
+        if not (found := refuse_newer(connection, path)):
             raise sqlite3.OperationalError("is not a history of this program yet")
+        if found != VERSION:
+            raise sqlite3.OperationalError(f"has schema version {found}; the daemon or --once brings it to {VERSION}")
     except BaseException:
         connection.close()
         raise

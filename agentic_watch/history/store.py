@@ -12,9 +12,8 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from agentic_watch.history import schema
 from agentic_watch.history.errors import HistoryError
@@ -26,14 +25,18 @@ _LOCK_PAUSE_SECONDS = 0.01
 _CORRUPT = ("file is not a database", "database disk image is malformed", "file is encrypted")
 
 _INSERT = (
-    f"INSERT INTO dispatch_history ({', '.join(HISTORY_COLUMNS)}) VALUES ({', '.join('?' * len(HISTORY_COLUMNS))}) "
+    f"INSERT INTO dispatch_history (id, {', '.join(HISTORY_COLUMNS)}) "
+    f"VALUES ({', '.join('?' * (len(HISTORY_COLUMNS) + 1))}) "
     "ON CONFLICT (root, workspace, updated_utc, runs) DO NOTHING"
 )
 _INSERT_FINDING = (
     "INSERT INTO findings (dispatch_id, " + ", ".join(f'"{name}"' for name in FINDING_COLUMNS) + ") "
     f"VALUES ({', '.join('?' * (len(FINDING_COLUMNS) + 1))})"
 )
-_INSERT_SEARCH = "INSERT INTO dispatch_search (rowid, task, question, findings) VALUES (?, ?, ?, ?)"
+_INSERT_SEARCH = (
+    "INSERT INTO dispatch_search (rowid, task, question, findings) "
+    "SELECT id, task, question, findings FROM dispatch_text WHERE id >= ?"
+)
 
 Key = tuple[str, int]
 """(`updated_utc`, `runs`): a row's identity within its workspace."""
@@ -68,16 +71,22 @@ class History:
         with self._guarded():
             pass
 
-    def committed(self, root: str, workspace: str) -> dict[Key, str]:
-        """All commits of a workspace that the history holds: identity → committed_at."""
-        sql = "SELECT updated_utc, runs, committed_at FROM dispatch_history WHERE root = ? AND workspace = ?"
+    def committed(self, root: str, workspaces: Sequence[str]) -> dict[str, dict[Key, str]]:
+        """All commits that the history holds of these workspaces: workspace → identity → committed_at."""
+        sql = (
+            "SELECT workspace, updated_utc, runs, committed_at FROM dispatch_history "
+            f"WHERE root = ? AND workspace IN ({marks(workspaces)})"
+        )
+        found: dict[str, dict[Key, str]] = {}
         with self._guarded() as connection:
-            return {(utc, runs): at for utc, runs, at in connection.execute(sql, (root, workspace))}
+            for workspace, utc, runs, at in connection.execute(sql, (root, *workspaces)):
+                found.setdefault(workspace, {})[utc, runs] = at
+        return found
 
-    def insert(self, rows: Iterable[Row]) -> int:
+    def insert(self, rows: Sequence[Row]) -> int:
         """Insert rows in one transaction; gives how many were new. A row that is there changes nothing."""
         with self.transaction() as connection:
-            return sum(_insert(connection, row) for row in rows)
+            return _insert(connection, rows)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[sqlite3.Connection]:
@@ -178,14 +187,22 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _insert(connection: sqlite3.Connection, row: Row) -> int:
-    cursor = connection.execute(_INSERT, row.values)
-    if not cursor.rowcount:
-        return 0
-    number: Any = cursor.lastrowid
-    connection.executemany(_INSERT_FINDING, ((number, *finding) for finding in row.findings))
-    connection.execute(_INSERT_SEARCH, (number, *row.search_text))
-    return 1
+def marks(values: Sequence[object]) -> str:
+    """The question marks of an IN list, one each."""
+    return ", ".join("?" * len(values))
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
+    """A few statements for all rows: the write lock is held, so the next free numbers are ours."""
+    (first,) = connection.execute("SELECT ifnull(max(id), 0) + 1 FROM dispatch_history").fetchone()
+    connection.executemany(_INSERT, ((number, *row.values) for number, row in enumerate(rows, first)))
+    new = {number for (number,) in connection.execute("SELECT id FROM dispatch_history WHERE id >= ?", (first,))}
+    findings = (
+        (number, *finding) for number, row in enumerate(rows, first) if number in new for finding in row.findings
+    )
+    connection.executemany(_INSERT_FINDING, findings)
+    connection.execute(_INSERT_SEARCH, (first,))
+    return len(new)
 
 
 def _make_directories(directory: str) -> None:

@@ -5,8 +5,10 @@ Only where that is certain and cheap: it also writes what everybody else has lef
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+from typing import Any
 
 from agentic_watch.host.mounts import filesystem_type
 
@@ -41,7 +43,13 @@ def sync_filesystem(descriptor: int) -> None:
     """Sync the file system of an open file. Raises OSError, for what failed since the descriptor was opened too."""
     import ctypes  # not in the way of a single commit
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syncfs(descriptor) != 0:
+    if _libc().syncfs(descriptor) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+@functools.cache
+def _libc() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)

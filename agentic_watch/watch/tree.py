@@ -16,7 +16,7 @@ from threading import Event
 from watchdog.observers.inotify_c import WatchDescriptor
 
 from agentic_watch.config import Root
-from agentic_watch.scan import sight
+from agentic_watch.scan import is_marked, sight
 from agentic_watch.watch.inbox import News
 from agentic_watch.watch.nodes import Kind, Node, Nodes
 from agentic_watch.workspace import files, layout
@@ -148,8 +148,7 @@ class Tree:
                 self._look_below(node, directory, None)
             return
         node.kind = Kind.WORKSPACE
-        committed = not found.signature.endswith("|")
-        node.heat = found.changed_at + (0 if committed else _UNCOMMITTED)
+        node.heat = found.changed_at + (0 if is_marked(found) else _UNCOMMITTED)
         for child in list(node.children.values()):
             self._nodes.drop(child)
         self._tell(found)
@@ -188,7 +187,7 @@ class Tree:
 
     def _may_enter(self, node: Node, base: str, beside: bool) -> bool:
         name = node.path_of(base)
-        return layout.may_enter(self._root, name, name.count("/") + 1, beside)
+        return layout.may_enter(self._root, base, name, name.count("/") + 1, beside)
 
     def _visit(self, parent: Node, directory: int, base: str) -> None:
         inner = files.open_directory(directory, base, base)

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import stat
+import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,31 +25,31 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _GUARDED
 _CHUNK = 1 << 20
 _TICK_NS = 20_000_000
 
+_SIGNATURE = struct.Struct("<QqqQ")
+_pack = _SIGNATURE.pack
+ABSENT = bytes(_SIGNATURE.size)
+"""Stands for the signature of a file that is not there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The bytes of a file and the signature it had when they were read, "" when it was changed so lately that
+    """The bytes of a file and the signature it had when they were read, b"" when it was changed so lately that
     the same signature could yet hide another change (the kernel's file clock ticks every 1 to 10 ms)."""
 
     data: bytes
-    signature: str
+    signature: bytes
 
 
-@contextlib.contextmanager
-def _told(label: str) -> Iterator[None]:
-    """Tell an error of the operating system as one of the file `label`."""
-    try:
-        yield
-    except OSError as error:
-        raise from_os_error(label, error) from error
-
-
-def signature(info: os.stat_result) -> str:
-    """Inode, mtime, ctime and size as text: equal signatures mean an unchanged file.
+def signature(info: os.stat_result) -> bytes:
+    """Inode, mtime, ctime and size, 32 bytes: equal signatures mean an unchanged file.
 
     ctime is what makes it trustworthy: an agent can set mtime with utime(2), ctime it cannot.
     """
-    return f"{info.st_ino:x}.{info.st_mtime_ns:x}.{info.st_ctime_ns:x}.{info.st_size:x}"
+    try:
+        return _pack(info.st_ino, info.st_mtime_ns, info.st_ctime_ns, info.st_size)
+    except struct.error:
+        # An agent can set mtime beyond the year 2262.
+        return _pack(info.st_ino, info.st_mtime_ns % 2**63, info.st_ctime_ns % 2**63, info.st_size)
 
 
 def open_root(path: str) -> int:
@@ -87,9 +88,11 @@ def walk(root: int, name: str) -> int:
 
 
 def _open_regular(directory: int, name: str, label: str, flags: int) -> tuple[int, os.stat_result]:
-    with _told(label):
+    try:
         descriptor = os.open(name, flags | _GUARDED, dir_fd=directory)
         info = os.fstat(descriptor)
+    except OSError as error:
+        raise from_os_error(label, error) from error
     if not stat.S_ISREG(info.st_mode):
         os.close(descriptor)
         raise Malformed(label, "is not a regular file")
@@ -119,7 +122,7 @@ def read(directory: int, name: str, label: str, limit: int) -> Content:
         if len(data) > limit:
             raise Malformed(label, f"grew over the limit of {limit} bytes while it was read")
         settled = time.time_ns() - info.st_ctime_ns > _TICK_NS
-        return Content(data, signature(info) if settled else "")
+        return Content(data, signature(info) if settled else b"")
     except OSError as error:
         raise from_os_error(label, error) from error
     finally:
@@ -147,7 +150,7 @@ def create(directory: int, name: str, label: str, flags: int = 0) -> int:
     except OSError as error:
         raise WorkspaceError(label, f"cannot be created: {error.strerror}", passing=True) from error
     try:
-        _own_as(descriptor, directory, label)
+        _own_as(descriptor, directory, label, made=True)
     except WorkspaceError:
         os.close(descriptor)
         remove(directory, name)
@@ -167,7 +170,7 @@ def make_directory(parent: int, name: str, label: str) -> int:
     descriptor = open_directory(parent, name, label)
     try:
         if made:
-            _own_as(descriptor, parent, label)
+            _own_as(descriptor, parent, label, made=True)
             sync(parent, label)
     except WorkspaceError:
         os.close(descriptor)
@@ -177,16 +180,18 @@ def make_directory(parent: int, name: str, label: str) -> int:
 
 def own_if_empty(directory: int, parent: int, label: str) -> None:
     """Give a directory of root's that is empty to its parent's owner: a killed run made it and got no further."""
-    if os.fstat(directory).st_uid == os.geteuid() == 0 and not names(directory, "", 1, label):
+    if os.fstat(directory).st_uid == os.geteuid() == 0 and names(directory, 0, label)[1]:
         _own_as(directory, parent, label)
 
 
-def _own_as(descriptor: int, directory: int, label: str) -> None:
+def _own_as(descriptor: int, directory: int, label: str, *, made: bool = False) -> None:
+    """As root, give what is open to the owner of `directory`. `made` just now, it is ours and our group's already."""
     if os.geteuid() != 0:
         return
     try:
         owner = os.fstat(directory)
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        if not made or (owner.st_uid, owner.st_gid) != (0, os.getegid()):
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
     except OSError as error:
         raise WorkspaceError(label, f"cannot be given to its owner: {error.strerror}", passing=True) from error
 
@@ -250,24 +255,26 @@ def free_name(directory: int, name: str) -> str:
     return random_name(f"{name}-")
 
 
-def names(directory: int, prefix: str, at_most: int, label: str) -> list[str]:
-    """Names in a directory that start with `prefix`, among its first `at_most` entries."""
-    found = []
-    with _told(label), os.scandir(directory) as entries:
-        for number, entry in enumerate(entries):
-            if number >= at_most:
-                break
-            if entry.name.startswith(prefix):
+def names(directory: int, at_most: int, label: str) -> tuple[frozenset[str], bool]:
+    """Up to `at_most` names in a directory, and whether these are all."""
+    found: list[str] = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if len(found) >= at_most:
+                    return frozenset(found), False
                 found.append(entry.name)
-    return found
+    except OSError as error:
+        raise from_os_error(label, error) from error
+    return frozenset(found), True
 
 
-def stat_signature(directory: int, path: str) -> str:
-    """The signature of `path` below `directory`, or "" when it cannot be had: a hint, never a proof."""
+def stat_signature(directory: int, path: str) -> bytes:
+    """The signature of `path` below `directory`, or ABSENT when it cannot be had: a hint, never a proof."""
     try:
         return signature(os.stat(path, dir_fd=directory, follow_symlinks=False))
     except OSError:
-        return ""
+        return ABSENT
 
 
 def same_object(directory: int, name: str, descriptor: int) -> bool:
@@ -293,8 +300,10 @@ def try_lock(descriptor: int, label: str) -> bool:
 
 def read_at(descriptor: int, size: int, start: int, label: str) -> bytes:
     """Up to `size` bytes from offset `start` of an open file."""
-    with _told(label):
+    try:
         return os.pread(descriptor, size, start)
+    except OSError as error:
+        raise from_os_error(label, error) from error
 
 
 def pieces(descriptor: int, start: int, end: int, label: str) -> Iterator[bytes]:

@@ -167,9 +167,14 @@ class Journal:
             self.descriptor = None
 
 
-def open_journal(meta: int, limits: Limits, *, append: bool = True) -> Journal:
-    """Open the journal of a `.meta` directory. Raises Malformed when it is no plain file or over its limit."""
+def open_journal(meta: int, limits: Limits, *, append: bool = True, absent: bool = False) -> Journal:
+    """Open the journal of a `.meta` directory, unless it is known to be `absent`.
+
+    Raises Malformed when it is no plain file or over its limit.
+    """
     longest = longest_line(limits)
+    if absent:
+        return Journal(meta, None, 0, longest, limits.journal_bytes)
     try:
         descriptor, size = files.open_lines(meta, JOURNAL, META_JOURNAL, append=append)
     except Missing:

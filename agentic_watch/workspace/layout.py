@@ -30,12 +30,12 @@ class Candidate:
     """A workspace that may have something to commit.
 
     `name` is its path below the root, with `/`. `signature` is what its status files and marker had when it
-    was seen ("" when unknown), `changed_at` the newest ctime of its status files in seconds since the epoch.
+    was seen (scan.py; b"" when unknown), `changed_at` the newest ctime of its status files in seconds since the epoch.
     """
 
     root: Root
     name: str
-    signature: str = ""
+    signature: bytes = b""
     changed_at: float = 0.0
 
 
@@ -59,17 +59,16 @@ def name_problem(name: str) -> str | None:
     return None if name.isprintable() else "the name holds control characters"
 
 
-def may_enter(root: Root, name: str, depth: int, beside_workspace_files: bool) -> bool:
-    """Whether the directory `name` (relative to the root) at `depth` may be looked into.
+def may_enter(root: Root, base: str, name: str, depth: int, beside_workspace_files: bool) -> bool:
+    """Whether the directory `base`, which is `name` relative to the root, at `depth` may be looked into.
 
     `beside_workspace_files`: its parent holds a `.meta` or a status file, so a clone beside is not ours.
     """
-    base = name.rpartition("/")[2]
     if depth > root.max_depth or base in _NEVER:
         return False
     if base in _CLONES and (depth >= _CLONE_DEPTH or beside_workspace_files):
         return False
-    return not any(fnmatchcase(base, glob) or fnmatchcase(name, glob) for glob in root.ignore)
+    return not root.ignore or not any(fnmatchcase(base, glob) or fnmatchcase(name, glob) for glob in root.ignore)
 
 
 def status_files(directory: int, prefix: str, root: Root, depth: int) -> tuple[os.stat_result | None, ...] | None:

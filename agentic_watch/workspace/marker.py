@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agentic_watch.workspace import files, instant, layout
@@ -14,7 +15,6 @@ from agentic_watch.workspace.status import number_field, text_field, time_field
 
 _LIMIT = 65_536
 _TEMPORARY = ".commit.json."
-_LOOK_AT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,7 @@ def replace(meta: int, marker: Marker) -> None:
 
 
 def write_temporary(meta: int, marker: Marker, *, sync: bool) -> str:
-    """Write the marker under a temporary name, which is given; without `sync` the caller makes it durable.
-
-    What a killed run left is removed first: only the holder of the workspace's lock makes these files.
-    """
-    remove_temporaries(meta)
+    """Write the marker under a temporary name, which is given; without `sync` the caller makes it durable."""
     temporary = files.random_name(_TEMPORARY)
     descriptor = files.create(meta, temporary, layout.META_MARKER)
     try:
@@ -101,7 +97,8 @@ def put_in_place(meta: int, temporary: str) -> None:
         raise
 
 
-def remove_temporaries(meta: int) -> None:
-    """Remove temporary markers."""
-    for name in files.names(meta, _TEMPORARY, _LOOK_AT, layout.META):
-        files.remove(meta, name)
+def remove_temporaries(meta: int, names: Iterable[str]) -> None:
+    """Remove what a killed run left, among these names of the directory: only who holds the lock makes such files."""
+    for name in names:
+        if name.startswith(_TEMPORARY):
+            files.remove(meta, name)

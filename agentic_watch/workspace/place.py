@@ -9,13 +9,20 @@ from agentic_watch.workspace import files
 from agentic_watch.workspace.errors import Malformed, Missing, from_os_error
 from agentic_watch.workspace.layout import META
 
+_NAMES_AT_MOST = 10_000
+
 
 @dataclass(slots=True)
 class Place:
-    """`directory` is the workspace, `meta` its `.meta` or None while there is none."""
+    """`directory` is the workspace, `meta` its `.meta` or None while there is none.
+
+    `names` are those in `.meta` when the lock was taken, `listed` says that these were all.
+    """
 
     directory: int
     meta: int | None
+    names: frozenset[str] = frozenset()
+    listed: bool = False
 
     @property
     def device(self) -> int:
@@ -29,7 +36,7 @@ class Place:
             self.meta = files.make_directory(self.directory, META, META)
 
     def lock(self) -> bool:
-        """Take the workspace's lock without waiting; False when another process holds it.
+        """Take the workspace's lock without waiting, and list `.meta`; False when another process holds it.
 
         flock on the directory itself leaves no lock file. Who swapped `.meta` between our open and
         our lock would have us lock a directory that nobody else looks at: Malformed.
@@ -39,30 +46,87 @@ class Place:
             return False
         if not files.same_object(self.directory, META, self.meta):
             raise Malformed(META, "was replaced while it was opened")
+        self.names, self.listed = files.names(self.meta, _NAMES_AT_MOST, META)
         return True
+
+    def lacks(self, name: str) -> bool:
+        """Whether `.meta` held no `name` when it was locked; what is only made under the lock is still not there."""
+        return self.listed and name not in self.names
+
+    def release(self) -> None:
+        """Close the workspace's directory; `.meta` stays open, and locked."""
+        if self.directory >= 0:
+            os.close(self.directory)
+            self.directory = -1
 
     def close(self) -> None:
         """Close both descriptors, which releases the lock."""
-        for descriptor in (self.meta, self.directory):
-            if descriptor is not None:
-                os.close(descriptor)
+        self.release()
+        if self.meta is not None:
+            os.close(self.meta)
+            self.meta = None
+
+
+class Opener:
+    """Opens workspaces one after the other; neighbours share the walk to the directory that holds them.
+
+    That directory stays open until `close` or the next other one, so an opener should not live long.
+    """
+
+    def __init__(self) -> None:
+        self._above: tuple[str, str] | None = None
+        self._parent = -1
+
+    def open(self, root_path: str, name: str) -> Place:
+        """Open the workspace `name` below a root. Raises Missing when it or the root is gone, WorkspaceError else."""
+        above, _, base = name.rpartition("/")
+        shared = self._above == (root_path, above)
+        if not shared:
+            self._walk(root_path, above)
+        try:
+            directory = files.open_directory(self._parent, base, base)
+        except Missing:
+            if not shared:
+                raise
+            self._walk(root_path, above)  # the one that was kept may have been replaced
+            directory = files.open_directory(self._parent, base, base)
+        try:
+            meta = files.open_directory(directory, META, META)
+        except Missing:
+            meta = None
+        except BaseException:
+            os.close(directory)
+            raise
+        return Place(directory, meta)
+
+    def _walk(self, root_path: str, above: str) -> None:
+        self.close()
+        try:
+            self._parent = files.open_root(root_path)
+        except OSError as error:
+            raise from_os_error(root_path, error) from error
+        if above:
+            root = self._parent
+            try:
+                self._parent = files.walk(root, above)
+            except BaseException:
+                self._parent = -1
+                raise
+            finally:
+                os.close(root)
+        self._above = root_path, above
+
+    def close(self) -> None:
+        """Close the directory that is kept."""
+        if self._parent >= 0:
+            os.close(self._parent)
+        self._above, self._parent = None, -1
 
 
 def open_place(root_path: str, name: str) -> Place:
-    """Open the workspace `name` below a root. Raises Missing when it or the root is gone, WorkspaceError else."""
+    """Open one workspace: `Opener.open`."""
+    opener = Opener()
     try:
-        root = files.open_root(root_path)
-    except OSError as error:
-        raise from_os_error(root_path, error) from error
-    try:
-        directory = files.walk(root, name)
+        return opener.open(root_path, name)
     finally:
-        os.close(root)
-    try:
-        meta = files.open_directory(directory, META, META)
-    except Missing:
-        meta = None
-    except BaseException:
-        os.close(directory)
-        raise
-    return Place(directory, meta)
+        opener.close()

@@ -37,10 +37,10 @@ class Status:
 @dataclass(frozen=True, slots=True)
 class Found:
     """The status that counts, what was passed over to get it (one line each), and the signatures of the files
-    `.meta/status.json|status.json` as read ("" when the same signature may yet hide a change)."""
+    `.meta/status.json` and `status.json` as read (b"" when the same signature may yet hide a change)."""
 
     status: Status
-    signature: str = ""
+    signature: bytes = b""
     warnings: tuple[str, ...] = ()
 
 
@@ -105,17 +105,17 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Found:
     """
     found: list[Status] = []
     problems: list[WorkspaceError] = []
-    signatures: list[str | None] = []
+    signatures: list[bytes] = []
     for directory, label in _places(workspace, meta, root):
         if directory is None:
-            signatures.append("")
+            signatures.append(files.ABSENT)
             continue
         try:
             content = files.read(directory, layout.STATUS, label, limits.status_bytes)
-            signatures.append(content.signature or None)
+            signatures.append(content.signature)
             found.append(parse(content.data, label))
         except Missing:
-            signatures.append("")
+            signatures.append(files.ABSENT)
         except WorkspaceError as error:
             problems.append(error)
     if any(problem.passing for problem in problems) or (problems and not found):
@@ -123,8 +123,8 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Found:
     if not found:
         raise Missing(layout.STATUS, "is not there")
     newest = max(found, key=lambda s: s.updated_at.ns)
-    trusted = not problems and None not in signatures
-    return Found(newest, "|".join(map(str, signatures)) if trusted else "", tuple(map(str, problems)))
+    trusted = not problems and b"" not in signatures
+    return Found(newest, b"".join(signatures) if trusted else b"", tuple(map(str, problems)))
 
 
 def _places(workspace: int, meta: int | None, root: Root) -> list[tuple[int | None, str]]:

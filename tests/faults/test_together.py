@@ -16,22 +16,24 @@ from .conftest import needs_strace
 from .trace import STRACE
 
 pytestmark = needs_strace
-COUNT = 20
+COUNT, BATCH = 80, 20
 # Whether the file system is fit and quiet is the machine's affair; here it always is.
 PROGRAM = (
-    "import agentic_watch.commit.together as together; together.is_fit = lambda directory: True; "
+    "import agentic_watch.commit.pipeline as pipeline; pipeline.is_fit = lambda directory: True; "
+    f"import agentic_watch.commit.batch as batch; batch._AT_MOST = {BATCH}; "
     "from agentic_watch.cli import main; main()"
 )
+SYNCED = r"syncfs(\(| resumed).* = 0"
 WATCHED = "openat,pwrite64,write,fsync,fdatasync,syncfs,renameat"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Finished workspaces, enough for one batch that is synced together."""
+    """Finished workspaces, enough for several batches that are synced together."""
     for number in range(COUNT):
         meta = tmp_path / f"root/org/repo/task-{number}/.meta"
         meta.mkdir(parents=True)
-        status = {"status": "completed", "updated_at": f"2026-04-14T11:17:{number:02}Z", "runs": 1}
+        status = {"status": "completed", "updated_at": f"2026-04-14T11:{number % 60:02}:08Z", "runs": 1}
         (meta / "status.json").write_text(json.dumps(status))
     return tmp_path / "root"
 
@@ -59,30 +61,41 @@ def assert_exactly_once(root: Path) -> None:
         assert marker["committed_at"] == json.loads(line)["committed_at"]
 
 
-def last(calls: list[str], pattern: str) -> int:
-    """Where the last call that matches stands."""
-    return max(number for number, call in enumerate(calls) if re.search(pattern, call))
+def missing(calls: list[str], steps: list[str]) -> str | None:
+    """The first step (an expression) that no call after the one before it matches, None when all come in order."""
+    rest = iter(calls)
+    return next((step for step in steps if not any(re.search(step, call) for call in rest)), None)
 
 
 def test_every_step_is_durable_before_the_next(root: Path) -> None:
-    """Lines, syncfs, rows and their sync, temporary markers, syncfs, renames, syncfs; and no workspace alone."""
+    """For each workspace: line, syncfs, rows and their sync, temporary marker, syncfs, rename, syncfs; none alone."""
     status, calls = once(root)
     assert status == 0
-    syncs = [number for number, call in enumerate(calls) if "syncfs(" in call]
-    lines = last(calls, r" write\(.*journal\.jsonl")
-    row_synced = [n for n, call in enumerate(calls) if re.search(r"f(data)?sync\(.*history\.db-wal", call)]
-    temporaries = [n for n, call in enumerate(calls) if re.search(r" write\(.*\.commit\.json\.[0-9a-f]+\.tmp", call)]
-    renames = [number for number, call in enumerate(calls) if "renameat" in call and ".commit.json." in call]
-    assert len(syncs) == 3
-    assert len(renames) == len(temporaries) == COUNT
-    assert lines < syncs[0] < temporaries[0]
-    assert any(syncs[0] < number < temporaries[0] for number in row_synced), "no row was synced before the markers"
-    assert temporaries[-1] < syncs[1] < renames[0] <= renames[-1] < syncs[2]
-    assert not [call for call in calls if re.search(r"fsync\(.*journal\.jsonl", call)]
+    for number in range(COUNT):
+        meta = rf"/task-{number}/\.meta"
+        steps = [
+            rf" write\(.*{meta}/journal\.jsonl",
+            SYNCED,
+            r"f(data)?sync\(.*history\.db-wal",
+            rf" write\(.*{meta}/\.commit\.json\.[0-9a-f]+\.tmp",
+            SYNCED,
+            rf" renameat\(.*{meta}>?, \"\.commit\.json\.",
+            SYNCED,
+        ]
+        assert missing(calls, steps) is None, number
+    assert not [call for call in calls if re.search(r"fsync\(.*(journal\.jsonl|\.commit\.json\.)", call)]
     assert_exactly_once(root)
 
 
-@pytest.mark.parametrize("call", ["syncfs:{}:when=1", "syncfs:{}:when=2", "syncfs:{}:when=3", "renameat:{}:when=7"])
+def test_one_sync_serves_three_batches(root: Path) -> None:
+    """The lines of one batch, the temporary markers and the renames of those before it: one syncfs for all."""
+    _, calls = once(root)
+    assert len([call for call in calls if " syncfs(" in call]) == COUNT // BATCH + 2
+
+
+@pytest.mark.parametrize(
+    "call", [*(f"syncfs:{{}}:when={nth}" for nth in range(1, 7)), "renameat:{}:when=7", "renameat:{}:when=47"]
+)
 def test_a_kill_between_any_two_steps_is_completed(root: Path, call: str) -> None:
     """Killed at a sync or between two renames, then run again: nothing lost, nothing twice."""
     status, _ = once(root, call.format("signal=SIGKILL"))
@@ -96,4 +109,13 @@ def test_a_file_system_that_cannot_be_synced_whole_is_synced_file_by_file(root: 
     status, calls = once(root, "syncfs:error=EIO")
     assert status == 0
     assert len([call for call in calls if re.search(r"fsync\(.*journal\.jsonl", call)]) == COUNT
+    assert_exactly_once(root)
+
+
+@pytest.mark.parametrize("nth", range(1, COUNT // BATCH + 3))
+def test_one_failed_sync_costs_nothing_but_time(root: Path, nth: int) -> None:
+    """Whichever syncfs fails, what it stood for is synced file by file, and nothing is missing."""
+    status, calls = once(root, f"syncfs:error=EIO:when={nth}")
+    assert status == 0
+    assert [call for call in calls if re.search(r" fsync\(.*/\.meta", call)]
     assert_exactly_once(root)

@@ -1,0 +1,107 @@
+"""The steps of many batches, one behind the other: what one sync makes durable belongs to three batches.
+
+The order is the same for each workspace: what it writes in one step is durable before its next step begins.
+Where syncfs is certain and cheap, one call makes durable the lines of one batch, the temporary markers of the
+batch before it and the renames of the one before that, while the next is being read. Elsewhere each workspace
+has its own fsyncs, overlapped within its batch.
+"""
+
+from __future__ import annotations
+
+from agentic_watch.commit.batch import Batch
+from agentic_watch.commit.examine import insert_rows
+from agentic_watch.commit.overlap import Overlap
+from agentic_watch.commit.plan import Outcome
+from agentic_watch.commit.work import Work
+from agentic_watch.history.store import History
+from agentic_watch.host.filesystem_sync import is_fit, sync_filesystem
+
+_TOGETHER_AT_LEAST = 16
+
+
+class Pipeline:
+    """Batches under way. Used from one thread; what it hands to others it waits for."""
+
+    def __init__(self, overlap: Overlap, history: History) -> None:
+        self._overlap = overlap
+        self._history = history
+        self._lined = Batch()
+        self._marked = Batch()
+        self._placed = Batch()
+        self._device: int | None = None
+        self._synced = True
+
+    def put(self, batch: Batch) -> list[Outcome]:
+        """Begin to write a batch, whose works are planned; gives what became of those that are done by now."""
+        works = batch.writing()
+        device = works[0].place.device if len(works) >= _TOGETHER_AT_LEAST else None
+        if device is None or any(work.place.device != device for work in works) or not is_fit(works[0].meta):
+            return self.drain() + self._put_alone(batch)
+        done = self.drain() if device != self._device else []
+        self._device = device
+        done += self._advance(batch)
+        if batch.is_heavy:
+            done += self.drain()
+        return done
+
+    def drain(self) -> list[Outcome]:
+        """Finish all that is under way; gives what became of it."""
+        done = []
+        while not (self._lined.is_empty and self._marked.is_empty and self._placed.is_empty):
+            done += self._advance(Batch())
+        return done
+
+    def close(self) -> None:
+        """Close what is under way after an error, when no thread uses it any more."""
+        self._overlap.wait()
+        for batch in (self._lined, self._marked, self._placed):
+            batch.close()
+
+    def _advance(self, batch: Batch) -> list[Outcome]:
+        """One step for each batch under way, and one sync for all, which goes on after this returns."""
+        self._overlap.wait()
+        if not self._synced:
+            self._sync_each()
+        done = self._placed.finish()
+        insert_rows(self._lined.sound(), self._history)
+        for work in self._marked.writing():
+            work.place_marker()
+        for work in self._lined.writing():
+            work.release()
+            work.write_marker(sync=False)
+        for work in batch.writing():
+            work.write_line()
+        self._lined, self._marked, self._placed = batch, self._lined, self._marked
+        self._start_sync()
+        return done
+
+    def _start_sync(self) -> None:
+        # The oldest descriptor was opened before any of them wrote, so it hears of every failed write (syncfs(2)).
+        works = [*self._placed.writing(), *self._marked.writing(), *self._lined.writing()]
+        self._synced = True
+        if works:
+            self._overlap.begin(self._sync_together, works[0].meta)
+
+    def _sync_together(self, descriptor: int) -> None:
+        try:
+            sync_filesystem(descriptor)
+        except OSError:
+            self._synced = False
+
+    def _sync_each(self) -> None:
+        """The file system could not be synced whole: ask for each file by itself, so that only the bad ones fail."""
+        self._overlap.start(Work.sync_line, self._lined.writing())
+        self._overlap.wait()
+        self._overlap.start(Work.replace_marker, self._placed.writing())
+        self._overlap.wait()
+        self._overlap.start(Work.rewrite_marker, self._marked.writing())
+        self._overlap.wait()
+
+    def _put_alone(self, batch: Batch) -> list[Outcome]:
+        """All steps of one batch; its markers are being written after this returns."""
+        self._overlap.start(Work.append_line, batch.writing())
+        self._overlap.wait()
+        insert_rows(batch.sound(), self._history)
+        self._overlap.start(Work.replace_marker, batch.writing())
+        self._placed, self._device = batch, None
+        return []

@@ -1,0 +1,51 @@
+"""A directory, seen from the one that holds it: is it a workspace, has it changed? By stat, without reading a file."""
+
+from __future__ import annotations
+
+import os
+
+from agentic_watch.config import Root
+from agentic_watch.workspace import files, layout
+from agentic_watch.workspace.layout import Candidate
+
+_IN_META, _BESIDE, _MARKER = (f"/{name}" for name in (layout.META_STATUS, layout.STATUS, layout.META_MARKER))
+
+
+def sight(root: Root, parent: int, base: str, name: str) -> Candidate | None:
+    """The directory `base` of the open directory `parent` as a candidate when it is a workspace, else None.
+
+    Its signature is those of `.meta/status.json`, `status.json` and the marker, ABSENT for one that is not there.
+    Raises OSError when the directory cannot be looked into.
+    """
+    found = layout.status_files(parent, f"{base}/", root, name.count("/") + 1)
+    if found is None:
+        return None
+    stats = b"".join(files.signature(info) if info is not None else files.ABSENT for info in found)
+    marker = files.stat_signature(parent, f"{base}/{layout.META_MARKER}")
+    changed_at = max(info.st_ctime for info in found if info is not None)
+    return Candidate(root, name, stats + marker, changed_at)
+
+
+def is_marked(candidate: Candidate) -> bool:
+    """Whether a marker was there when it was seen."""
+    return not candidate.signature.endswith(files.ABSENT)
+
+
+def is_unchanged(root: Root, parent: int, base: str, before: bytes) -> bool:
+    """Whether the files of the workspace `base` still have this signature; a no may only be a doubt."""
+    in_meta = not before.startswith(files.ABSENT)
+    here, there = (_IN_META, _BESIDE) if in_meta else (_BESIDE, _IN_META)
+    try:
+        status = files.signature(os.stat(base + here, dir_fd=parent, follow_symlinks=False))
+        # For what was not there a question costs less than a stat, which would raise.
+        if root.layout == "auto" and os.access(base + there, os.F_OK, dir_fd=parent, follow_symlinks=False):
+            return False
+        if not before.endswith(files.ABSENT):
+            marker = files.signature(os.stat(base + _MARKER, dir_fd=parent, follow_symlinks=False))
+        elif os.access(base + _MARKER, os.F_OK, dir_fd=parent, follow_symlinks=False):
+            return False
+        else:
+            marker = files.ABSENT
+    except OSError:
+        return False
+    return before == (status + files.ABSENT + marker if in_meta else files.ABSENT + status + marker)

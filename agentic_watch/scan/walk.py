@@ -1,0 +1,156 @@
+"""What is there? Finds workspaces below a root, by descriptor, without reading a file.
+
+An unchanged workspace costs two stats, of its status file and its marker, and one look for the other status file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agentic_watch.config import Root
+from agentic_watch.scan.ahead import Ahead, share_of
+from agentic_watch.scan.look import is_unchanged, sight
+from agentic_watch.workspace import files, layout
+from agentic_watch.workspace.errors import Missing, WorkspaceError
+from agentic_watch.workspace.layout import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A directory that could not be looked into: `name` is its path below the root."""
+
+    root: Root
+    name: str
+    cause: str
+
+
+Step = Candidate | Trouble | int
+"""What is found, or how many workspaces were passed over since: a place to pause, however large the tree."""
+
+_PAUSE_AT = 64
+
+
+class RootUnavailable(Exception):
+    """The root cannot be opened: not there (yet), not mounted, or not permitted."""
+
+    def __init__(self, root: Root, cause: str) -> None:
+        super().__init__(f"{root.path}: {cause}")
+        self.root = root
+        self.cause = cause
+
+
+def scan(root: Root) -> Iterator[Candidate | Trouble]:
+    """Every workspace below a root, in the order of the directories. Raises RootUnavailable."""
+    return (found for found in scan_in_steps(root, {}) if isinstance(found, (Candidate, Trouble)))
+
+
+def scan_in_steps(root: Root, known: dict[str, bytes], *, two_processes: bool = False) -> Iterator[Step]:
+    """Every workspace below a root, but only the number of those that have their signature in `known` (name →
+    signature), which are taken out of there; `two_processes` allows the second one (ahead.py).
+
+    Raises RootUnavailable.
+    """
+    try:
+        top = files.open_root(root.path)
+    except OSError as error:
+        raise RootUnavailable(root, error.strerror or "cannot be opened") from error
+    ahead = Ahead(root, known if two_processes else {})
+    try:
+        walk = _Walk(root, known, ahead)
+        yield from walk.inside(top, "", beside_workspace_files=False)
+        yield from walk.left(top)
+    finally:
+        ahead.close()
+        os.close(top)
+
+
+class _Walk:
+    """One look over a root."""
+
+    def __init__(self, root: Root, known: dict[str, bytes], ahead: Ahead) -> None:
+        self._root = root
+        self._known = known
+        self._ahead = ahead
+        self._left: list[str] = []
+
+    def inside(self, directory: int, name: str, *, beside_workspace_files: bool) -> Iterator[Step]:
+        """Every workspace below the open directory `name` ("" is the root), which is none itself."""
+        prefix = f"{name}/" if name else ""
+        depth = prefix.count("/") + 1
+        known, root, first_share = self._known, self._root, self._ahead.first_share
+        unchanged = 0
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if not entry.is_dir(follow_symlinks=False):
+                        continue
+                    base = entry.name
+                    inner = prefix + base
+                    if not layout.may_enter(root, base, inner, depth, beside_workspace_files):
+                        continue
+                    before = known.get(inner)
+                    if before and share_of(inner) >= first_share:
+                        self._left.append(inner)
+                    elif before and is_unchanged(root, directory, base, before):
+                        del known[inner]
+                        unchanged += 1
+                        if unchanged == _PAUSE_AT:
+                            yield unchanged
+                            unchanged = 0
+                    else:
+                        yield from self._look(directory, base, inner, depth)
+        except OSError as error:
+            yield Trouble(root, name, f"cannot be listed: {error.strerror}")
+        yield unchanged
+
+    def left(self, top: int) -> Iterator[Step]:
+        """Those that were left to the second process; whatever it doubts is looked at here."""
+        doubtful = self._ahead.doubtful() if self._left else None
+        unchanged = 0
+        for name in self._left:
+            if doubtful is None or name in doubtful:
+                yield from self._look_from(top, name)
+            else:
+                del self._known[name]
+                unchanged += 1
+        yield unchanged
+
+    def _look_from(self, top: int, name: str) -> Iterator[Step]:
+        above, _, base = name.rpartition("/")
+        try:
+            parent = files.walk(top, above) if above else os.dup(top)
+        except Missing:
+            return
+        except WorkspaceError as error:
+            yield Trouble(self._root, name, error.cause)
+            return
+        try:
+            yield from self._look(parent, base, name, name.count("/") + 1)
+        finally:
+            os.close(parent)
+
+    def _look(self, parent: int, base: str, name: str, depth: int) -> Iterator[Step]:
+        """The directory `base` of the open directory `parent`: a workspace, or those below it."""
+        root = self._root
+        try:
+            found = sight(root, parent, base, name)
+            known = self._known.pop(name, b"")
+            yield found if found is not None and found.signature != known else int(found is not None)
+            if found is not None or depth >= root.max_depth:
+                return
+            directory = files.open_directory(parent, base, name)
+        except Missing:
+            return
+        except WorkspaceError as error:
+            yield Trouble(root, name, error.cause)
+            return
+        except OSError as error:
+            yield Trouble(root, name, f"cannot be looked into: {error.strerror}")
+            return
+        try:
+            beside = layout.exists(directory, layout.META) or layout.exists(directory, layout.STATUS)
+            yield from self.inside(directory, name, beside_workspace_files=beside)
+        finally:
+            os.close(directory)
