@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from agentic_watch.commit import Committer, Outcome, Verdict
@@ -15,7 +15,7 @@ from agentic_watch.scan import RootUnavailable, Trouble
 from agentic_watch.sweep import Counts, sweep
 from agentic_watch.workspace.layout import Candidate
 
-GROUP = 512
+_TELL_EVERY = 512
 _BUSY_ROUNDS = 100
 _BUSY_PAUSE_SECONDS = 0.1
 
@@ -67,6 +67,7 @@ class Backfill:
         self._on_scanned = on_scanned
         self._busy: list[Candidate] = []
         self._history_error = ""
+        self._told = 0
         self.summary = Summary()
 
     def run(self, *, dry_run: bool = False) -> Summary:
@@ -94,31 +95,31 @@ class Backfill:
 
     def _root(self, root: Root, dry_run: bool) -> None:
         counts = Counts()
-        group: list[Candidate] = []
         try:
-            for found in sweep(root, self._ledger, self._config.finished, counts, two_processes=True):
-                if found is None:
-                    continue
-                if isinstance(found, Trouble):
-                    self.summary.fail(root.key, found.name, found.cause)
-                else:
-                    group.append(found)
-                if len(group) >= GROUP:
-                    self._commit(group, dry_run)
-                    self._on_scanned(self.summary.scanned + counts.scanned)
+            self._commit(self._found(root, counts), dry_run)
         except RootUnavailable as error:
             self.summary.fail(root.key, "", f"{error.cause}; mount or make it, or take it out of the configuration")
-        self._commit(group, dry_run)
         self._on_scanned(self.summary.scanned + counts.scanned)
         self.summary.scanned += counts.scanned
         self.summary.skipped += counts.committed
         self.summary.unfinished += counts.unfinished
 
-    def _commit(self, group: list[Candidate], dry_run: bool) -> None:
-        judged = map(self._committer.judge, group) if dry_run else self._committer.commit_group(group)
-        for outcome in judged:
+    def _found(self, root: Root, counts: Counts) -> Iterator[Candidate]:
+        """The workspaces that must be read; what could not be looked into is named in the summary."""
+        for found in sweep(root, self._ledger, self._config.finished, counts, two_processes=True):
+            if isinstance(found, Trouble):
+                self.summary.fail(root.key, found.name, found.cause)
+            elif found is not None:
+                yield found
+            if counts.scanned - self._told >= _TELL_EVERY:
+                self._told = counts.scanned
+                self._on_scanned(self.summary.scanned + counts.scanned)
+        self._told = 0
+
+    def _commit(self, candidates: Iterable[Candidate], dry_run: bool) -> None:
+        committed = map(self._committer.judge, candidates) if dry_run else self._committer.commit_each(candidates)
+        for outcome in committed:
             self._take(outcome)
-        group.clear()
 
     def _take(self, outcome: Outcome) -> None:
         root, name, summary = outcome.candidate.root.key, outcome.candidate.name, self.summary
@@ -145,7 +146,6 @@ class Backfill:
                 return
             time.sleep(_BUSY_PAUSE_SECONDS)
             waiting, self._busy = self._busy, []
-            for start in range(0, len(waiting), GROUP):
-                self._commit(waiting[start : start + GROUP], dry_run=False)
+            self._commit(waiting, dry_run=False)
         for candidate in self._busy:
             self.summary.fail(candidate.root.key, candidate.name, "is held by another process; run again later")

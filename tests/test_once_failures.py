@@ -140,8 +140,10 @@ def test_a_workspace_that_vanishes_after_the_scan_is_named(host: Host, monkeypat
         make(host.root, name)
 
     def sweep_and_remove(*args: Any, **options: Any) -> Iterator[Any]:
-        yield from sweep(*args, **options)
-        shutil.rmtree(host.root / names[1])
+        for found in sweep(*args, **options):
+            if found is not None and found.name == names[1]:
+                shutil.rmtree(host.root / names[1])
+            yield found
 
     monkeypatch.setattr(backfill, "sweep", sweep_and_remove)
     with contextlib.closing(History(str(host.history))) as history:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from agentic_watch.commit.batch import Batch
 from agentic_watch.commit.examine import HELD_BYTES, HOST, examine, look_up
@@ -32,31 +32,34 @@ class Committer:
         return self.commit_group([candidate], force=force)[0]
 
     def commit_group(self, candidates: Iterable[Candidate], *, force: bool = False) -> list[Outcome]:
-        """Commit many workspaces together; safe to call twice and from several processes.
+        """Commit many workspaces: `commit_each`, to its end."""
+        return list(self.commit_each(candidates, force=force))
 
-        A group of any size goes through in batches: the writes and syncs of a batch overlap, its rows share one
-        transaction, and each of its workspaces is held locked until its marker is down. A failing one is in its
-        outcome and stops no other. `force` commits an unfinished status too.
+    def commit_each(self, candidates: Iterable[Candidate], *, force: bool = False) -> Iterator[Outcome]:
+        """Commit many workspaces together; gives what became of each when its batch is done, in no order.
+
+        Safe to call twice and from several processes. However many there are, they go through in batches: the writes
+        and syncs of a batch overlap, its rows share one transaction, and each of its workspaces is held locked until
+        its marker is down. A failing one is in its outcome and stops no other. `force` commits an unfinished
+        status too.
         """
-        done: list[Outcome] = []
         opener, locked = Opener(), Batch()
         pipeline = Pipeline(self._overlap, self.history)
         try:
             for candidate in candidates:
                 prepared = self._open(candidate, opener, force)
                 if isinstance(prepared, Outcome):
-                    done.append(prepared)
+                    yield prepared
                     continue
                 locked.add(prepared)
                 if locked.is_full:
-                    done += self._write(locked, pipeline)
-            done += self._write(locked, pipeline)
-            done += pipeline.drain()
+                    yield from self._write(locked, pipeline)
+            yield from self._write(locked, pipeline)
+            yield from pipeline.drain()
         finally:
             pipeline.close()
             locked.close()
             opener.close()
-        return done
 
     def judge(self, candidate: Candidate) -> Outcome:
         """What `commit` would do now; reads only, takes no lock, changes nothing."""

@@ -41,6 +41,7 @@ class Work:
     line_bytes: bytes = b""
     fresh: bool = False
     temporary: str = ""
+    journal_signature: bytes = b""
     journal: Journal | None = None
     new_rows: list[Row] = field(default_factory=list)
     rows_weight: int = 0
@@ -166,7 +167,7 @@ class Work:
             warnings=(*self.warnings, *doubts),
             history_error=self.history_error,
             signature=self._signature(),
-            journal=files.stat_signature(meta, layout.JOURNAL) if meta is not None and whole else b"",
+            journal=self._journal_signature(meta) if meta is not None and whole else b"",
         )
 
     def _verdict(self) -> Verdict:
@@ -182,9 +183,13 @@ class Work:
         meta = self.place.meta
         return self.signature + (files.stat_signature(meta, layout.MARKER) if meta is not None else files.ABSENT)
 
+    def _journal_signature(self, meta: int) -> bytes:
+        return self.journal_signature or files.stat_signature(meta, layout.JOURNAL)
+
     def release(self) -> None:
         """Close what is not needed any more once the line is durable; `.meta` stays open, and locked."""
         if self.journal is not None:
+            self.journal_signature = self.journal.signature()
             self.journal.close()
         self.place.release()
 

@@ -107,8 +107,11 @@ def journal_signatures(history: History, root: str, workspaces: Sequence[str]) -
 
 
 def remember(history: History, changed: Iterable[State], gone: Iterable[tuple[str, str]] = ()) -> None:
-    """Write changed rows and drop those of vanished workspaces (root, name). Raises HistoryError."""
-    with history.transaction() as connection:
+    """Write changed rows and drop those of vanished workspaces (root, name). Raises HistoryError.
+
+    Not durable by itself: a row that is lost costs a second look at its workspace.
+    """
+    with history.transaction(durable=False) as connection:
         connection.executemany(_UPSERT, (_values(state) for state in changed))
         connection.executemany("DELETE FROM workspaces WHERE root = ? AND workspace = ?", gone)
 

@@ -155,10 +155,22 @@ class History:
         self.notices.append(f"{self.path}: {cause}; moved to {aside}. A new history is being rebuilt from the journals")
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection inside BEGIN IMMEDIATE … COMMIT."""
-        with self._guarded() as connection, _transaction(connection):
-            yield connection
+    def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A connection inside BEGIN IMMEDIATE … COMMIT.
+
+        One that is not `durable` may be gone after a power cut, but not after a kill; the next durable one makes it so.
+        """
+        with self._guarded() as connection:
+            if durable:
+                with _transaction(connection):
+                    yield connection
+                return
+            connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with _transaction(connection):
+                    yield connection
+            finally:
+                connection.execute("PRAGMA synchronous = FULL")
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -20,8 +20,8 @@ def sight(root: Root, parent: int, base: str, name: str) -> Candidate | None:
     found = layout.status_files(parent, f"{base}/", root, name.count("/") + 1)
     if found is None:
         return None
-    stats = b"".join(files.signature(info) if info is not None else files.ABSENT for info in found)
-    marker = files.stat_signature(parent, f"{base}/{layout.META_MARKER}")
+    stats = b"".join([files.signature(info) if info is not None else files.ABSENT for info in found])
+    marker = files.stat_signature(parent, base + _MARKER)
     changed_at = max(info.st_ctime for info in found if info is not None)
     return Candidate(root, name, stats + marker, changed_at)
 

@@ -160,6 +160,10 @@ class Journal:
         self.warnings.append(f"{META_JOURNAL}: a torn last line of {self.size - start} bytes was moved to {name}")
         self.size = start
 
+    def signature(self) -> bytes:
+        """The signature of the open journal; ABSENT when there is none."""
+        return files.signature(os.fstat(self.descriptor)) if self.descriptor is not None else files.ABSENT
+
     def close(self) -> None:
         """Close the descriptor."""
         if self.descriptor is not None:
