@@ -120,8 +120,10 @@ class Daemon:
 
     def _take_hints(self) -> None:
         """Wait for the next hint, until something is due; then take all that came."""
+        if patience := self._patience():
+            self._watcher.read_on()
         try:
-            hint = self._hints.get(timeout=self._patience())
+            hint = self._hints.get(timeout=patience)
             while True:
                 if hint is not None:
                     self._heed(hint)
@@ -225,6 +227,12 @@ class Daemon:
         candidate, now = outcome.candidate, time.time()
         key = candidate.root.key, candidate.name
         where = {"root": candidate.root.key, "workspace": candidate.name}
+        if outcome.verdict is Verdict.COMMITTED:
+            self._health.committed += 1
+            assert outcome.status is not None
+            log.info(
+                "%s: committed (%s, run %d)", candidate.name, outcome.status.status, outcome.status.runs, extra=where
+            )
         due = self._ledger.note(outcome, now)
         if outcome.verdict is Verdict.BUSY:
             self._wait_for_lock(candidate)
@@ -234,13 +242,7 @@ class Daemon:
             self._look_at_all_anew()
         for warning in outcome.warnings:
             log.warning("%s: %s", candidate.name, warning, extra=where)
-        if outcome.verdict is Verdict.COMMITTED:
-            self._health.committed += 1
-            assert outcome.status is not None
-            log.info(
-                "%s: committed (%s, run %d)", candidate.name, outcome.status.status, outcome.status.runs, extra=where
-            )
-        elif due is not None:
+        if due is not None:
             count = self._ledger.failing[key][0]
             level = logging.WARNING if count == 1 else logging.DEBUG
             log.log(level, "%s: %s; next attempt in %.0f s", candidate.name, outcome.cause, due - now, extra=where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import resource
 from collections import deque
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ each of the two batches whose markers are under way."""
 _OPEN_ELSEWHERE = 64
 
 
+@functools.cache
 def _most() -> int:
     """Workspaces in a batch, so that all batches under way stay below the soft limit of descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

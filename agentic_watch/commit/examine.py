@@ -23,9 +23,10 @@ def look_up(works: Sequence[Work], history: History) -> None:
     for root in {work.candidate.root.key for work in works}:
         here = [work for work in works if work.candidate.root.key == root]
         names = [work.candidate.name for work in here]
+        with_journal = [work.candidate.name for work in here if not work.place.lacks(layout.JOURNAL)]
         try:
             commits = history.committed(root, names)
-            journals = index.journal_signatures(history, root, names)
+            journals = index.journal_signatures(history, root, with_journal) if with_journal else {}
         except HistoryError as error:
             for work in here:
                 work.history_error = str(error)

@@ -207,14 +207,15 @@ def marks(values: Sequence[object]) -> str:
 def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
     """A few statements for all rows: the write lock is held, so the next free numbers are ours."""
     (first,) = connection.execute("SELECT ifnull(max(id), 0) + 1 FROM dispatch_history").fetchone()
-    connection.executemany(_INSERT, ((number, *row.values) for number, row in enumerate(rows, first)))
-    new = {number for (number,) in connection.execute("SELECT id FROM dispatch_history WHERE id >= ?", (first,))}
-    findings = (
-        (number, *finding) for number, row in enumerate(rows, first) if number in new for finding in row.findings
-    )
-    connection.executemany(_INSERT_FINDING, findings)
+    numbered = list(enumerate(rows, first))
+    inserted = connection.executemany(_INSERT, ((number, *row.values) for number, row in numbered)).rowcount
+    if inserted < len(rows):  # the others were there already
+        new = {number for (number,) in connection.execute("SELECT id FROM dispatch_history WHERE id >= ?", (first,))}
+        numbered = [(number, row) for number, row in numbered if number in new]
+    if findings := [(number, *finding) for number, row in numbered for finding in row.findings]:
+        connection.executemany(_INSERT_FINDING, findings)
     connection.execute(_INSERT_SEARCH, (first,))
-    return len(new)
+    return inserted
 
 
 def _make_directories(directory: str) -> None:

@@ -11,12 +11,12 @@ from queue import SimpleQueue
 from typing import Any, cast
 
 from watchdog.observers.api import EventEmitter, ObservedWatch
-from watchdog.observers.inotify_c import InotifyFD
 
 from agentic_watch.config import Root
 from agentic_watch.watch.inbox import Inbox
 from agentic_watch.watch.mounts import filesystem_without_events
 from agentic_watch.watch.nodes import Nodes
+from agentic_watch.watch.reader import Reader
 from agentic_watch.watch.tree import Tree
 from agentic_watch.workspace import files
 from agentic_watch.workspace.layout import Candidate
@@ -47,7 +47,7 @@ class RootEmitter(EventEmitter):
     The root is open only while it is looked into: a descriptor kept would keep it from being unmounted.
     """
 
-    def __init__(self, hints: Hints, root: Root, inotify: InotifyFD | None, detail: str) -> None:
+    def __init__(self, hints: Hints, root: Root, inotify: Reader | None, detail: str) -> None:
         # watchdog's queue is only ever put to; ours takes hints instead of file events.
         super().__init__(cast("Any", hints), ObservedWatch(root.path, recursive=True), timeout=_CHECK_SECONDS)
         self.name = f"watch {root.key}"
@@ -135,6 +135,7 @@ class RootEmitter(EventEmitter):
         else:
             self._tree = Tree(self.root, Nodes(self._inotify, self._inbox), self._announce, self.stopped_event)
             self._tree.plant(top)
+            self._inbox.told = self._tree.told
             self.watching, self.detail = "inotify", ""
             self._warn_of_limit(self._tree)
 
@@ -144,6 +145,8 @@ class RootEmitter(EventEmitter):
         log.warning("%s: %s; looking every %.0f s instead", self.root.path, why, POLL_SECONDS)
 
     def _announce(self, candidate: Candidate) -> None:
+        if self._inotify is not None:
+            self._inotify.announced()
         self._hints.put(Hint(self.root, candidate))
 
     def _poll(self) -> None:

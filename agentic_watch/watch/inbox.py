@@ -6,6 +6,7 @@ So an agent that changes a directory all day cannot make it grow.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, WatchDescriptor
@@ -23,11 +24,10 @@ _WANTED_AT_MOST = 1024
 
 @dataclass(slots=True)
 class News:
-    """What happened to one watched directory: its status or report was written, its marker replaced, directories
-    appeared in it (`names`; None when too many to name), it was renamed, it is gone."""
+    """What happened to one watched directory: its status or report was written, directories appeared in it (`names`;
+    None when too many to name), it was renamed, it is gone."""
 
     changed: bool = False
-    marked: bool = False
     moved: bool = False
     gone: bool = False
     names: set[str] | None = field(default_factory=set)
@@ -40,10 +40,16 @@ class News:
                 self.names = None
 
 
+Told = Callable[[WatchDescriptor, bool], bool]
+"""Told at once, in watchdog's thread, of a status or report (False) or a marker (True) in a directory; gives whether
+that is all there is to do."""
+
+
 class Inbox:
     """Fed by watchdog's reading thread, emptied by one emitter's."""
 
     def __init__(self) -> None:
+        self.told: Told = lambda _wd, _marked: False
         self._lock = threading.Lock()
         self._filled = threading.Event()
         self._news: dict[WatchDescriptor, News] = {}
@@ -57,11 +63,13 @@ class Inbox:
             with self._lock:
                 self._of(event.wd).add_name(event.name.decode("utf-8", "surrogateescape"))
         elif event.name in _TELLING and mask & (_ARRIVED | InotifyConstants.IN_CREATE):
+            if self.told(event.wd, False):
+                return
             with self._lock:
                 self._of(event.wd).changed = True
         elif event.name == _MARKER and mask & InotifyConstants.IN_MOVED_TO:
-            with self._lock:
-                self._of(event.wd).marked = True
+            self.told(event.wd, True)
+            return
         elif mask & InotifyConstants.IN_MOVE_SELF:
             with self._lock:
                 self._of(event.wd).moved = True

@@ -77,6 +77,20 @@ class Tree:
                 self._follow(node, one, top)
         return True
 
+    def told(self, wd: WatchDescriptor, marked: bool) -> bool:
+        """The status or report of a known workspace was written, or it was `marked`: announce it; False for any other.
+
+        Called by watchdog's thread too, so that this news need not wait for another one: only looks things up here.
+        """
+        node = self._nodes.get(wd)
+        workspace = node.parent if node is not None and node.kind is Kind.META else node
+        if workspace is None or workspace.kind is not Kind.WORKSPACE:
+            return False
+        workspace.heat = time.time() + (0 if marked else _UNCOMMITTED)
+        if not marked:
+            self._announce(Candidate(self._root, workspace.name))
+        return True
+
     def want(self, name: str, top: int) -> None:
         """A scan found the workspace `name`: give it its watches when it has none, or not all."""
         node = self._top
@@ -98,14 +112,8 @@ class Tree:
             return
         workspace = node.parent if node.kind is Kind.META else node
         assert workspace is not None
-        if news.marked:
-            workspace.heat = time.time()
-        if news.changed:
-            workspace.heat = time.time() + _UNCOMMITTED
-            if workspace.kind is Kind.WORKSPACE:
-                self._announce(Candidate(self._root, workspace.name))
-            else:
-                self._look_again(workspace, top)
+        if news.changed and not self.told(node.wd, False):
+            self._look_again(workspace, top)
         if news.names is None or news.names:
             self._appeared(node, news.names, top)
 

@@ -7,12 +7,11 @@ import logging
 import time
 from collections.abc import Sequence
 
-from watchdog.observers.inotify_c import InotifyFD
-
 from agentic_watch.config import Root
 from agentic_watch.service.instance import RootState
 from agentic_watch.watch.cookie import Cookie
 from agentic_watch.watch.emitter import POLL_SECONDS, Hints, RootEmitter
+from agentic_watch.watch.reader import Reader
 from agentic_watch.workspace.layout import Candidate
 
 log = logging.getLogger("agentic_watch.watch")
@@ -30,7 +29,7 @@ class Watcher:
         self._cookie_file = cookie
         self._cookie: Cookie | None = None
         self._hints = hints
-        self._inotify: InotifyFD | None = None
+        self._inotify: Reader | None = None
         self._emitters: dict[str, RootEmitter] = {}
 
     def start(self) -> None:
@@ -44,7 +43,7 @@ class Watcher:
     def _open_inotify(self) -> str:
         """Open the one instance; gives why there is none when the kernel refuses."""
         try:
-            self._inotify = InotifyFD()
+            self._inotify = Reader()
         except OSError as error:
             what = "fs.inotify.max_user_instances (sysctl)" if error.errno == errno.EMFILE else "the limits"
             log.warning(
@@ -71,6 +70,11 @@ class Watcher:
     def missed(self, candidate: Candidate) -> None:
         """A scan found what no event told: the workspace may lack its watches."""
         self._emitters[candidate.root.key].want(candidate.name)
+
+    def read_on(self) -> None:
+        """The reader of hints has done what there was to do (reader.py)."""
+        if self._inotify is not None:
+            self._inotify.read_on()
 
     def answers(self) -> bool:
         """Whether inotify answered the last question; without inotify the threads' lives (`dead`) are the answer."""

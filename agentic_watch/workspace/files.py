@@ -75,14 +75,16 @@ def _directory_error(parent: int, name: str, label: str, error: OSError) -> Work
 
 def walk(root: int, name: str) -> int:
     """Open the directory `name` (components separated by `/`) below `root`, one real directory at a time."""
-    current = os.dup(root)
+    current = root
     try:
         for component in name.split("/"):
             inner = open_directory(current, component, component)
-            os.close(current)
+            if current != root:
+                os.close(current)
             current = inner
     except BaseException:
-        os.close(current)
+        if current != root:
+            os.close(current)
         raise
     return current
 
