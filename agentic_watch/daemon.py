@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 
@@ -28,7 +29,8 @@ from agentic_watch.workspace.layout import Candidate
 
 log = logging.getLogger("agentic_watch.daemon")
 
-GROUP = 256
+GROUP = 64
+_COMMIT_SECONDS = 1.0
 _SLICE_SECONDS = 0.05
 _BUSY_SECONDS = 0.5
 _LONGEST_BUSY_SECONDS = 15.0
@@ -122,14 +124,15 @@ class Daemon:
         """Wait for the next hint, until something is due; then take all that came."""
         if patience := self._patience():
             self._watcher.read_on()
-        try:
-            hint = self._hints.get(timeout=patience)
+        with suppress(Empty):
+            self._heed(self._hints.get(timeout=patience))
+        self._heed_waiting()
+
+    def _heed_waiting(self) -> None:
+        """Take all hints that have come."""
+        with suppress(Empty):
             while True:
-                if hint is not None:
-                    self._heed(hint)
-                hint = self._hints.get_nowait()
-        except Empty:
-            pass
+                self._heed(self._hints.get_nowait())
 
     def _patience(self) -> float:
         """Seconds until something is to be done without a hint."""
@@ -143,7 +146,9 @@ class Daemon:
             wakes.append(due)
         return max(0.0, min(wakes) - now)
 
-    def _heed(self, hint: Hint) -> None:
+    def _heed(self, hint: Hint | None) -> None:
+        if hint is None:
+            return  # only to wake us
         key = hint.root.key
         if hint.root not in self._config.roots:
             return  # said before a reload
@@ -210,10 +215,19 @@ class Daemon:
         return due is not None and due <= time.monotonic()
 
     def _commit_due(self) -> None:
-        group = self._pending.take(time.monotonic(), GROUP)
-        if group:
-            for outcome in self._committer.commit_group(group):
+        if self._is_due():
+            for outcome in self._committer.commit_each(self._due()):
                 self._take(outcome)
+
+    def _due(self) -> Iterator[Candidate]:
+        """What is due. While there is much of it, what becomes due meanwhile too, for a time that a turn may take."""
+        end = time.monotonic() + _COMMIT_SECONDS
+        group = self._pending.take(time.monotonic(), GROUP)
+        yield from group
+        while len(group) == GROUP and time.monotonic() < end and not self._signals.stopping:
+            self._heed_waiting()
+            group = self._pending.take(time.monotonic(), GROUP)
+            yield from group
 
     def _tell_notices(self) -> None:
         for notice in self._history.notices:

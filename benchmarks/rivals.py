@@ -129,7 +129,7 @@ def _workspace_of(root: str, path: str) -> str:
 
 def with_watchdog(root: str, history: str) -> None:
     """A recursive observer on the root that queues what happens to a status file."""
-    from watchdog.events import FileSystemEvent, FileSystemEventHandler
+    from watchdog.events import FileClosedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
     from watchdog.observers import Observer
 
     changed: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -142,7 +142,8 @@ def with_watchdog(root: str, history: str) -> None:
 
     connection = open_history(history)
     observer = Observer()
-    observer.schedule(Handler(), root, recursive=True)
+    # Only what is needed: with all events watchdog 7.1 answers its own looks at directories without end.
+    observer.schedule(Handler(), root, recursive=True, event_filter=[FileMovedEvent, FileClosedEvent])
     observer.start()
     _catch_up(connection, root)
     while True:

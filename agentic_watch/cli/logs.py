@@ -61,6 +61,9 @@ def set_up(config: Config, verbosity: int, *, quieter: bool = False) -> None:
     logging.basicConfig(
         level=max(logging.DEBUG, min(logging.ERROR, level - 10 * verbosity)), handlers=[handler], force=True
     )
+    # What no formatter here shows need not be found out (logging HOWTO, "Optimization").
+    logging._srcfile = None  # noqa: SLF001  which frame it was
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # watchdog says each lost event in words of its own; ours name the root and what follows.
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from agentic_watch.commit.batch import Batch
-from agentic_watch.commit.examine import HELD_BYTES, HOST, examine, look_up
+from agentic_watch.commit.examine import HELD_BYTES, examine, look_up
+from agentic_watch.commit.insertion import HOST
 from agentic_watch.commit.overlap import Overlap
 from agentic_watch.commit.pipeline import Pipeline
 from agentic_watch.commit.plan import Outcome, Plan, Verdict, decide
@@ -17,6 +18,9 @@ from agentic_watch.workspace import instant, journal, layout, record, report, st
 from agentic_watch.workspace.errors import WorkspaceError
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.place import Opener, Place, open_place
+
+_LARGE_LINE = 65_536
+"""From this size on a record takes much more memory than its row."""
 
 
 class Committer:
@@ -172,5 +176,7 @@ class Committer:
             work.line_bytes = made.line()
         if warning:
             work.warnings.append(warning)
-        if plan.insert:
+        if plan.insert and len(work.line_bytes) < _LARGE_LINE:
+            work.record = made  # its row is made while the line is synced
+        elif plan.insert:
             work.hold(rows.from_record(made, work.candidate.root.key, HOST))

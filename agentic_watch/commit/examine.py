@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
+from agentic_watch.commit.insertion import HOST, insert_rows
 from agentic_watch.commit.work import Work
 from agentic_watch.history import index, rows
 from agentic_watch.history.errors import HistoryError
@@ -13,7 +13,6 @@ from agentic_watch.workspace import files, journal, layout, marker
 from agentic_watch.workspace.errors import Malformed
 from agentic_watch.workspace.record import Identity, Record
 
-HOST = os.uname().nodename
 HELD_BYTES = 8 << 20
 """What a group, or the rows recovered from one journal, may hold in memory before it is written."""
 
@@ -92,18 +91,3 @@ def _recover(work: Work, history: History, found: Record) -> None:
     if work.weight > HELD_BYTES:
         # Rather a transaction of its own than a journal's worth of rows in memory.
         insert_rows([work], history)
-
-
-def insert_rows(group: list[Work], history: History) -> None:
-    """Insert the rows that a group holds, in one transaction; a failure is noted in each."""
-    new_rows = [row for work in group for row in work.new_rows]
-    if not new_rows:
-        return
-    try:
-        if not history.read_only:
-            history.insert(new_rows)
-    except HistoryError as error:
-        for work in group:
-            work.history_error = str(error)
-    for work in group:
-        work.let_go()

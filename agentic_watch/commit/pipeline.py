@@ -9,7 +9,7 @@ has its own fsyncs, overlapped within its batch.
 from __future__ import annotations
 
 from agentic_watch.commit.batch import Batch
-from agentic_watch.commit.examine import insert_rows
+from agentic_watch.commit.insertion import Insertion, insert_rows
 from agentic_watch.commit.overlap import Overlap
 from agentic_watch.commit.plan import Outcome
 from agentic_watch.commit.work import Work
@@ -99,9 +99,23 @@ class Pipeline:
 
     def _put_alone(self, batch: Batch) -> list[Outcome]:
         """All steps of one batch; its markers are being written after this returns."""
-        self._overlap.start(Work.append_line, batch.writing())
-        self._overlap.wait()
-        insert_rows(batch.sound(), self._history)
+        insertion = Insertion(batch.sound(), self._history)
+        try:
+            self._sync_lines(batch.writing(), insertion)
+            insertion.finish()
+        finally:
+            insertion.close()
         self._overlap.start(Work.replace_marker, batch.writing())
         self._placed, self._device = batch, None
         return []
+
+    def _sync_lines(self, works: list[Work], insertion: Insertion) -> None:
+        """Write the lines and make them durable, while their rows are made ready."""
+        if len(works) == 1 and not insertion.is_empty:
+            works[0].write_line()
+            self._overlap.begin(Insertion.begin, insertion)
+            works[0].sync_line()
+        else:
+            self._overlap.start(Work.append_line, works)
+            insertion.begin()
+        self._overlap.wait()

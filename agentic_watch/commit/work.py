@@ -14,6 +14,7 @@ from agentic_watch.workspace.journal import Journal
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.place import Place
+from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.status import Status
 
 
@@ -43,6 +44,7 @@ class Work:
     temporary: str = ""
     journal_signature: bytes = b""
     journal: Journal | None = None
+    record: Record | None = None
     new_rows: list[Row] = field(default_factory=list)
     rows_weight: int = 0
     recovered: int = 0
@@ -61,8 +63,8 @@ class Work:
         self.rows_weight += row.weight
 
     def let_go(self) -> None:
-        """Forget the rows."""
-        self.new_rows, self.rows_weight = [], 0
+        """Forget the rows, and the record that would be one."""
+        self.record, self.new_rows, self.rows_weight = None, [], 0
 
     @property
     def weight(self) -> int:

@@ -1,4 +1,4 @@
-"""The writing end of the history: one connection, one thread, one transaction a group.
+"""The writing end of the history: one connection, used by one thread at a time, one transaction a group.
 
 A history that is gone, corrupt or locked never stops a commit: every method raises HistoryError, the
 caller goes on with journal and marker, and the rows come later from the journals.
@@ -85,8 +85,14 @@ class History:
 
     def insert(self, rows: Sequence[Row]) -> int:
         """Insert rows in one transaction; gives how many were new. A row that is there changes nothing."""
+        with self.inserting(rows) as inserted:
+            return inserted
+
+    @contextlib.contextmanager
+    def inserting(self, rows: Sequence[Row]) -> Iterator[int]:
+        """Rows that are inserted, and committed at the end: nothing of them is in the file before that."""
         with self.transaction() as connection:
-            return _insert(connection, rows)
+            yield _insert(connection, rows)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[sqlite3.Connection]:
@@ -128,7 +134,8 @@ class History:
 
     def _connect(self) -> sqlite3.Connection:
         schema.refuse_newer_file(self.path)
-        connection = sqlite3.connect(self.path, isolation_level=None)
+        # Two threads use it, one after the other (commit/insertion.py).
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f"PRAGMA busy_timeout = {self._patience_ms}")
             found = schema.refuse_newer(connection, self.path)

@@ -5,7 +5,9 @@ Only where that is certain and cheap: it also writes what everybody else has lef
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import glob
 import os
 import re
 from typing import Any
@@ -16,12 +18,13 @@ _CERTAIN = frozenset({"ext4", "xfs", "btrfs"})
 _REPORTS_ERRORS = (5, 8)
 """Since Linux 5.8 syncfs reports failed writes, as fsync does (syncfs(2))."""
 _QUIET_KIB = 32 * 1024
+_UNWRITTEN = re.compile(r"\b(?:Dirty|Writeback):\s+(\d+) kB")
 
 
 def is_fit(directory: int) -> bool:
     """Whether syncfs on this file system is as good as fsync, and nobody else has much to write.
 
-    What cannot be found out (a hardened unit hides /proc/meminfo) counts as unfit.
+    What cannot be found out counts as unfit.
     """
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
     if release is None or tuple(map(int, release.groups())) < _REPORTS_ERRORS:
@@ -30,13 +33,20 @@ def is_fit(directory: int) -> bool:
 
 
 def _unwritten_kib() -> int:
-    """What the host has yet to write to all its disks, in KiB (proc_meminfo(5))."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            wanted = [line.split() for line in lines if line.startswith(("Dirty:", "Writeback:"))]
-        return sum(int(fields[1]) for fields in wanted) if wanted else _QUIET_KIB + 1
-    except (OSError, ValueError, IndexError):
-        return _QUIET_KIB + 1
+    """What the host has yet to write to all its disks, in KiB.
+
+    By proc_meminfo(5), or where a hardened unit hides that (ProcSubset=pid) by each memory node's share of it.
+    """
+    for files in (["/proc/meminfo"], glob.glob("/sys/devices/system/node/node[0-9]*/meminfo")):
+        with contextlib.suppress(OSError, ValueError):
+            if found := [int(kib) for path in files for kib in _UNWRITTEN.findall(_text(path))]:
+                return sum(found)
+    return _QUIET_KIB + 1
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()
 
 
 def sync_filesystem(descriptor: int) -> None:

@@ -16,6 +16,8 @@ from agentic_watch.workspace import layout
 _STATUS = layout.STATUS.encode()
 _TELLING = frozenset({_STATUS, layout.REPORT.encode()})
 _MARKER = layout.MARKER.encode()
+NAMES = _TELLING | {_MARKER}
+"""Of the plain files in watched directories, those that are news."""
 _ARRIVED = InotifyConstants.IN_CLOSE_WRITE | InotifyConstants.IN_MOVED_TO
 _APPEARED = InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO
 _NAMES_AT_MOST = 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import time
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from agentic_watch.config import Root
 from agentic_watch.service.instance import RootState
 from agentic_watch.watch.cookie import Cookie
 from agentic_watch.watch.emitter import POLL_SECONDS, Hints, RootEmitter
+from agentic_watch.watch.inbox import NAMES
 from agentic_watch.watch.reader import Reader
 from agentic_watch.workspace.layout import Candidate
 
@@ -43,7 +45,7 @@ class Watcher:
     def _open_inotify(self) -> str:
         """Open the one instance; gives why there is none when the kernel refuses."""
         try:
-            self._inotify = Reader()
+            self._inotify = Reader({*NAMES, os.fsencode(os.path.basename(self._cookie_file))})
         except OSError as error:
             what = "fs.inotify.max_user_instances (sysctl)" if error.errno == errno.EMFILE else "the limits"
             log.warning(
