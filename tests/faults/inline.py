@@ -18,7 +18,12 @@ def _one_by_one(self: overlap.Overlap, step: Callable[[Any], None], items: Itera
         step(item)
 
 
+def _now(self: overlap.Overlap, step: Callable[[Any], None], item: Any) -> None:
+    step(item)
+
+
 if __name__ == "__main__":
     overlap.Overlap.start = _one_by_one  # type: ignore[method-assign]
+    overlap.Overlap.begin = _now  # type: ignore[method-assign]
     batch._AT_MOST = 2
     main()

@@ -6,9 +6,12 @@ carry ours along. Needs root and loop devices.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import os
 import shutil
+import sqlite3
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from . import points, trace
+from . import points, test_together, trace
 from . import tree as trees
 from .points import KILL, Scenario
 from .trace import Call
@@ -149,6 +152,48 @@ def _cut_at(tree: Tree, disk: Disk, point: Call, log: Path) -> list[str]:
     if seen.status != points.SIGKILLED:
         return [f"was not reached: status {seen.status}"]
     return trees.order_problems(tree) + points.run_again(tree)
+
+
+BATCHES = test_together.COUNT // test_together.BATCH
+BETWEEN_BATCHES = (
+    *(f"syncfs:when={nth}" for nth in range(1, BATCHES + 3)),
+    *(f"renameat:when={nth}" for nth in (1, 10, 30, 70)),
+    *(f"fdatasync:when={nth}" for nth in range(3, 3 + 2 * BATCHES)),
+)
+
+
+def test_power_cut_between_the_steps_of_batches(disk: Disk, tmp_path: Path) -> None:
+    """Where one syncfs serves three batches, a cut leaves no row without its line and no marker without its row."""
+    cuts = 0
+    for number, where in enumerate(BETWEEN_BATCHES):
+        base, there = tmp_path / f"base-{number}", disk.mounted / f"cut-{number}"
+        base.mkdir()
+        there.mkdir()
+        root = test_together.plant(there)
+        disk.settle()
+        call, _, nth = where.partition(":")
+        status, _ = test_together.once(root, f"{call}:signal=SIGKILL:{nth}", base)
+        disk.cut_power()
+        cuts += status == points.SIGKILLED
+        _assert_order(root, base / "state/history.db")
+        assert test_together.once(root, base=base)[0] == 0, where
+        test_together.assert_exactly_once(root, base)
+        shutil.rmtree(there)
+    print(f"{cuts} cuts")
+    assert cuts >= BATCHES + 6
+
+
+def _assert_order(root: Path, history: Path) -> None:
+    rows = set()
+    if history.exists():
+        with contextlib.closing(sqlite3.connect(history)) as connection, contextlib.suppress(sqlite3.OperationalError):
+            rows = {name for (name,) in connection.execute("SELECT workspace FROM dispatch_history")}
+    for meta in root.glob("*/*/*/.meta"):
+        name = str(meta.parent.relative_to(root))
+        if name in rows:
+            (line,) = (meta / "journal.jsonl").read_text().splitlines()
+            assert json.loads(line)["workspace"] == name
+        assert name in rows or not (meta / "commit.json").exists(), name
 
 
 def test_failed_line_is_written_anew(

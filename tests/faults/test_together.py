@@ -30,29 +30,38 @@ WATCHED = "openat,pwrite64,write,fsync,fdatasync,syncfs,renameat"
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Finished workspaces, enough for several batches that are synced together."""
+    return plant(tmp_path)
+
+
+def plant(base: Path) -> Path:
+    """Make them below `base`; gives their root."""
     for number in range(COUNT):
-        meta = tmp_path / f"root/org/repo/task-{number}/.meta"
+        meta = base / f"root/org/repo/task-{number}/.meta"
         meta.mkdir(parents=True)
         status = {"status": "completed", "updated_at": f"2026-04-14T11:{number % 60:02}:08Z", "runs": 1}
         (meta / "status.json").write_text(json.dumps(status))
-    return tmp_path / "root"
+    return base / "root"
 
 
-def once(root: Path, inject: str = "") -> tuple[int, list[str]]:
-    """Run `--once` under strace; gives the exit status (negative: killed by that signal) and the calls in order."""
+def once(root: Path, inject: str = "", base: Path | None = None) -> tuple[int, list[str]]:
+    """Run `--once` under strace; gives the exit status (negative: killed by that signal) and the calls in order.
+
+    History and trace lie in `base`, or else beside the root.
+    """
     assert STRACE is not None
-    log = root.parent / "trace"
+    base = base or root.parent
+    log = base / "trace"
     options = ["-f", "-y", "-qq", "-o", str(log), "-e", f"trace={WATCHED}"]
     if inject:
         options += ["-e", f"inject={inject}"]
-    program = [sys.executable, "-c", PROGRAM, "--root", str(root), "--history", str(root.parent / "state/history.db")]
+    program = [sys.executable, "-c", PROGRAM, "--root", str(root), "--history", str(base / "state/history.db")]
     done = subprocess.run([STRACE, *options, *program, "--once"], capture_output=True, text=True, timeout=120)
     return done.returncode, log.read_text(errors="replace").splitlines()
 
 
-def assert_exactly_once(root: Path) -> None:
+def assert_exactly_once(root: Path, base: Path | None = None) -> None:
     """Each workspace has one line, one row and its marker, and nothing temporary."""
-    with closing(sqlite3.connect(root.parent / "state/history.db")) as history:
+    with closing(sqlite3.connect((base or root.parent) / "state/history.db")) as history:
         assert history.execute("SELECT count(*) FROM dispatch_history").fetchone() == (COUNT,)
     for meta in root.glob("org/repo/*/.meta"):
         assert sorted(path.name for path in meta.iterdir()) == ["commit.json", "journal.jsonl", "status.json"]
