@@ -37,6 +37,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes, a minute: whether all works, no numbers")
     parser.add_argument("--only", action="append", choices=CASES, metavar="CASE", help=f"of {', '.join(CASES)}")
     parser.add_argument("--work", type=Path, default=OUT / "work", help="where to make the trees (%(default)s)")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="an earlier checkout, measured in turn too")
     parser.add_argument("--write-docs", action="store_true", help="put table and plot into docs/")
     parsed = parser.parse_args(given)
     if parsed.write_docs and (parsed.quick or parsed.only):
@@ -50,7 +51,9 @@ def main(given: Sequence[str] | None = None) -> int:
     options.work.mkdir(parents=True, exist_ok=True)
     work = tempfile.mkdtemp(dir=options.work)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that watchers and trees go too
-    bench = Bench(work, QUICK if options.quick else FULL)
+    bench = Bench(
+        work, QUICK if options.quick else FULL, before=str(options.before.resolve()) if options.before else ""
+    )
     about = report.machine(work)
     try:
         for name, case in CASES.items():

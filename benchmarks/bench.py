@@ -78,6 +78,12 @@ class Bench:
     lines: list[Line] = field(default_factory=list)
     raw: dict[str, Any] = field(default_factory=dict)
     threads: int = 0
+    before: str = ""
+
+    @property
+    def earlier(self) -> list[str]:
+        """["before"] when an earlier checkout is measured too."""
+        return ["before"] if self.before else []
 
     @contextlib.contextmanager
     def place(self) -> Iterator[str]:

@@ -32,7 +32,8 @@ def cold_medium(bench: Bench) -> None:
 def _cold(bench: Bench, case: str, count: int, rounds: int) -> None:
     best = _best_threads(bench)
     contestants: dict[str, Contestant] = {
-        "agentic-watch": _ours,
+        "agentic-watch": _ours(),
+        **{name: _ours(bench.before) for name in bench.earlier},
         "sequential loop": _loop,
         "overlapped floor": _floor(best),
     }
@@ -62,11 +63,14 @@ def _compete(
     return seconds, cpu, written
 
 
-def _ours(root: str, history: str, count: int) -> tuple[float, float]:
-    ran = once(root, history)
-    if (committed := ran.said()["committed"]) != count:
-        raise Failed(f"--once committed {committed} of {count}")
-    return ran.seconds, ran.cpu
+def _ours(checkout: str = "") -> Contestant:
+    def contestant(root: str, history: str, count: int) -> tuple[float, float]:
+        ran = once(root, history, checkout)
+        if (committed := ran.said()["committed"]) != count:
+            raise Failed(f"--once committed {committed} of {count}")
+        return ran.seconds, ran.cpu
+
+    return contestant
 
 
 def _loop(root: str, history: str, _: int) -> tuple[float, float]:
@@ -102,6 +106,8 @@ def _report(bench: Bench, count: int, by: dict[str, Spread]) -> None:
     ours, loop, floor = by["agentic-watch"], by["sequential loop"], by["overlapped floor"]
     case = f"cold `--once`, {count:,} finished workspaces"
     others = f"sequential durable loop {loop.text()}"
+    if earlier := by.get("before"):
+        others += f"; before {earlier.text()}"
     faster = loop.median / ours.median
     bench.add(Line(case, ours.text(), others, f"{faster:.1f} × as fast", "≥ 3 ×", faster >= 3))
     others = f"overlapped floor {floor.text()}"
@@ -117,10 +123,10 @@ def burst(bench: Bench) -> None:
     seconds: dict[str, list[float]] = defaultdict(list)
     failed: dict[str, str] = {}
     for turn in range(bench.sizes.rounds):
-        for name in turned(["cold --once", *_WATCHERS], turn):
+        for name in turned(["cold --once", *_WATCHERS, *bench.earlier], turn):
             if name == "cold --once":
                 with bench.tree(count) as (root, history):
-                    seconds[name].append(_ours(root, history, count)[0])
+                    seconds[name].append(_ours()(root, history, count)[0])
             elif name not in failed:
                 _try_burst(bench, name, count, seconds, failed)
     bench.raw["burst"] = {"workspaces": count, "seconds": seconds, "failed": failed}
@@ -128,7 +134,7 @@ def burst(bench: Bench) -> None:
     ratio = by["agentic-watch"].median / by["cold --once"].median
     others = "; ".join(
         f"{name}: {failed[name]}" if name in failed else f"{name} {by[name].text()}"
-        for name in ("cold --once", *_WATCHERS[1:])
+        for name in ("cold --once", *_WATCHERS[1:], *bench.earlier)
     )
     case = f"{count:,} finishes at once, daemon, until all are committed"
     bench.add(Line(case, by["agentic-watch"].text(), others, f"{ratio:.2f} × cold", "≤ 1.3 ×", ratio <= 1.3))
@@ -151,7 +157,7 @@ def _burst(bench: Bench, name: str, count: int) -> float:
         for number in range(count):
             trees.stage(root, number)
         bench.sync()
-        with start(name, root, history) as daemon:
+        with start(name, root, history, bench.before) as daemon:
             seconds = _finish_all(daemon, root, count)
         trees.journal_bytes(root, count)
         return seconds

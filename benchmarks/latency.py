@@ -18,11 +18,11 @@ def latency(bench: Bench) -> None:
     durable: dict[str, list[float]] = defaultdict(list)
     seen: dict[str, list[float]] = defaultdict(list)
     for turn in range(_BLOCKS):
-        for name in turned([*_WATCHERS, "floor"], turn):
+        for name in turned([*_WATCHERS, *bench.earlier, "floor"], turn):
             if name == "floor":
                 durable[name] += single_floor(bench, count)
                 continue
-            with bench.tree(count, "running") as (root, history), start(name, root, history) as daemon:
+            with bench.tree(count, "running") as (root, history), start(name, root, history, bench.before) as daemon:
                 samples = finish_each(daemon, root, range(count))
             durable[name] += [sample.durable for sample in samples]
             seen[name] += [sample.seen for sample in samples]
@@ -41,7 +41,7 @@ def single_floor(bench: Bench, count: int) -> list[float]:
 def _report(bench: Bench, durable: dict[str, list[float]], seen: float) -> None:
     ours, floor = durable["agentic-watch"], durable["floor"]
     half, most = percentile(ours, 50), percentile(ours, 99)
-    others = "; ".join(f"{name} {_text(durable[name])}" for name in ("floor", *_WATCHERS[1:]))
+    others = "; ".join(f"{name} {_text(durable[name])}" for name in durable if name != _WATCHERS[0])
     ratio = half / percentile(floor, 50)
     case = "one finish to its durable marker, settle 0, p50 (p99)"
     text = f"{_text(ours)}; marker seen after {seen * 1e3:.2f} ms"

@@ -49,8 +49,11 @@ class Ran:
         return document
 
 
-def ours(*arguments: str) -> list[str]:
-    """agentic-watch as a user starts it."""
+def ours(*arguments: str, checkout: str = "") -> list[str]:
+    """agentic-watch as a user starts it; or the one in another `checkout`, with this interpreter and its libraries."""
+    if checkout:
+        start = f"import sys; sys.path.insert(0, {checkout!r}); from agentic_watch.cli import main; main()"
+        return [sys.executable, "-c", start, *arguments]
     script = shutil.which("agentic-watch", path=os.path.dirname(sys.executable))
     return [*([script] if script else [sys.executable, "-m", "agentic_watch"]), *arguments]
 
@@ -81,9 +84,9 @@ def run(arguments: Sequence[str]) -> Ran:
         return Ran(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, output.read())
 
 
-def once(root: str, history: str) -> Ran:
+def once(root: str, history: str, checkout: str = "") -> Ran:
     """`agentic-watch --once` over one root."""
-    return run(ours("--root", root, "--history", history, "--once", "--json"))
+    return run(ours("--root", root, "--history", history, "--once", "--json", checkout=checkout))
 
 
 class Daemon:
@@ -202,13 +205,13 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
     return whole + newline, rest
 
 
-def watcher(root: str, history: str, *, settle_seconds: float | None = 0.0) -> Daemon:
+def watcher(root: str, history: str, *, settle_seconds: float | None = 0.0, checkout: str = "") -> Daemon:
     """Our daemon over one root; `settle_seconds` None leaves the default."""
     file = f"{os.path.dirname(root)}/config.toml"
     commit = "" if settle_seconds is None else f"[commit]\nsettle_seconds = {settle_seconds}\n"
     text = f"[[roots]]\npath = {json.dumps(root)}\n[history]\npath = {json.dumps(history)}\n{commit}"
     Path(file).write_text(text, "utf-8")
-    return Daemon(ours("--config", file))
+    return Daemon(ours("--config", file, checkout=checkout))
 
 
 def rival(kind: str, root: str, history: str) -> Daemon:
@@ -216,6 +219,8 @@ def rival(kind: str, root: str, history: str) -> Daemon:
     return Daemon(bare("rivals", kind, root, history))
 
 
-def start(contestant: str, root: str, history: str) -> Daemon:
-    """The watcher of that name: agentic-watch, watchdog or watchfiles."""
-    return watcher(root, history) if contestant == "agentic-watch" else rival(contestant, root, history)
+def start(contestant: str, root: str, history: str, before: str = "") -> Daemon:
+    """The watcher of that name: agentic-watch, the one in the checkout `before`, watchdog or watchfiles."""
+    if contestant in ("agentic-watch", "before"):
+        return watcher(root, history, checkout=before if contestant == "before" else "")
+    return rival(contestant, root, history)

@@ -29,18 +29,23 @@ def _measure(bench: Bench, count: int) -> dict[str, Any]:
         os.mkdir(empty)
         once(empty, empty_history)
         first = once(root, history)
+        before_history = f"{os.path.dirname(root)}/before/history.db"
+        if bench.before:
+            once(root, before_history, bench.before)
         loop_history = f"{os.path.dirname(root)}/loop/history.db"
         seconds: dict[str, list[float]] = defaultdict(list)
         peaks = []
         for turn in range(bench.sizes.rounds * (3 if count == bench.sizes.small else 1)):  # small ones need more
             bench.sync()
-            for name in turned(_CONTESTANTS, turn):
+            for name in turned([*_CONTESTANTS, *bench.earlier], turn):
                 if name == "agentic-watch":
                     ran = _nothing_to_do(root, history)
                     seconds[name].append(ran.seconds)
                     peaks.append(ran.peak)
                 elif name == "bare walk":
                     seconds[name].append(run(bare("floors", "walk", root)).said()["seconds"])
+                elif name == "before":
+                    seconds[name].append(_nothing_to_do(root, before_history, bench.before).seconds)
                 elif name == "plain loop":
                     seconds[name].append(run(bare("rivals", "loop", root, loop_history)).seconds)
                 else:
@@ -49,8 +54,8 @@ def _measure(bench: Bench, count: int) -> dict[str, Any]:
     return {"seconds": seconds, "peak_bytes": peaks, "cold_seconds": first.seconds, "cold_peak_bytes": first.peak}
 
 
-def _nothing_to_do(root: str, history: str) -> Ran:
-    ran = once(root, history)
+def _nothing_to_do(root: str, history: str, checkout: str = "") -> Ran:
+    ran = once(root, history, checkout)
     if ran.said()["committed"]:
         raise Failed("the warm run found something to commit")
     return ran
@@ -63,9 +68,12 @@ def _beyond_start(raw: dict[str, Any]) -> float:
 
 
 def _report(bench: Bench, count: int, raw: dict[str, Any]) -> None:
-    ours, empty, walk, loop = (spread(raw["seconds"][name]) for name in _CONTESTANTS)
+    by = {name: spread(samples) for name, samples in raw["seconds"].items()}
+    ours, empty, walk, loop = (by[name] for name in _CONTESTANTS)
     ratio = _beyond_start(raw) / walk.median
     others = f"bare walk {walk.text(digits=3)}; plain loop {loop.text(digits=3)}"
+    if earlier := by.get("before"):
+        others += f"; before {earlier.text(digits=3)}"
     bench.add(
         Line(
             f"warm `--once`, {count:,} committed workspaces",
