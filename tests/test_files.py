@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agentic_watch.workspace import files, jsontext
+from agentic_watch.workspace import files, jsontext, signatures
 from agentic_watch.workspace.errors import Malformed, Missing, WorkspaceError
 
 
@@ -174,17 +174,17 @@ def test_a_signature_changes_with_the_file(tmp_path: Path, directory: int) -> No
     seen = set()
     file.write_bytes(b"one")
     os.utime(file, ns=(1, 1))
-    before = files.stat_signature(directory, "f")
-    assert before == files.stat_signature(directory, "f")
+    before = signatures.at(directory, "f")
+    assert before == signatures.at(directory, "f")
     seen.add(before)
     file.write_bytes(b"two")
     os.utime(file, ns=(1, 1))
-    seen.add(files.stat_signature(directory, "f"))
+    seen.add(signatures.at(directory, "f"))
     (tmp_path / "g").write_bytes(b"two")
     os.replace(tmp_path / "g", file)
-    seen.add(files.stat_signature(directory, "f"))
+    seen.add(signatures.at(directory, "f"))
     assert len(seen) == 3
-    assert files.stat_signature(directory, "gone") == files.ABSENT
+    assert signatures.at(directory, "gone") == signatures.ABSENT
 
 
 def test_a_file_changed_just_now_has_no_signature_yet(tmp_path: Path, directory: int) -> None:
@@ -195,8 +195,8 @@ def test_a_file_changed_just_now_has_no_signature_yet(tmp_path: Path, directory:
     changed = (tmp_path / "f").stat().st_ctime_ns
     while time.time_ns() - changed < 50_000_000:
         time.sleep(0.005)
-    assert fresh in (b"", files.stat_signature(directory, "f"))
-    assert files.read(directory, "f", "f", 100).signature == files.stat_signature(directory, "f")
+    assert fresh in (b"", signatures.at(directory, "f"))
+    assert files.read(directory, "f", "f", 100).signature == signatures.at(directory, "f")
 
 
 def test_a_read_error_of_the_disk_is_passing_and_not_absence(

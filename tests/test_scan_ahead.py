@@ -12,6 +12,7 @@ from support import make
 from agentic_watch.config import Root
 from agentic_watch.scan import Trouble, scan, scan_in_steps
 from agentic_watch.scan import ahead as ahead_module
+from agentic_watch.workspace import signatures
 from agentic_watch.workspace.layout import Candidate
 
 COUNT = 200
@@ -136,3 +137,25 @@ def test_a_scan_that_is_left_ends_its_process(root: Root) -> None:
     steps.close()
     assert_no_child()
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_without_faccessat2_the_same_is_found(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a filter denies the cheap question, a stat answers it."""
+    index = known(root)
+    disturb(root, index)
+    usual = look(root, index, two=False)
+    monkeypatch.setattr(signatures, "_CAN_ASK", False)
+    assert look(root, index, two=False) == usual
+
+
+def test_a_time_beyond_all_clocks_is_a_signature_too(tmp_path: Path) -> None:
+    """An agent may set any mtime; two of them are two."""
+    workspace = make(tmp_path / "root", "task")
+    seen = set()
+    for year in (2300, 2400):
+        later = (year - 1970) * 31_556_952 * 10**9
+        os.utime(workspace.meta / "status.json", ns=(later, later))
+        (found,) = scan(Root(str(tmp_path / "root")))
+        assert isinstance(found, Candidate)
+        seen.add(found.signature)
+    assert len(seen) == 2

@@ -21,7 +21,10 @@ _OPEN_ELSEWHERE = 64
 @functools.cache
 def _most() -> int:
     """Workspaces in a batch, so that all batches under way stay below the soft limit of descriptors."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    except OSError:  # a strict seccomp filter
+        return _AT_MOST
     if soft == resource.RLIM_INFINITY:
         return _AT_MOST
     return max(1, min(_AT_MOST, (soft - _OPEN_ELSEWHERE) // _OPEN_EACH))

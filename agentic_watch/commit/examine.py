@@ -9,7 +9,7 @@ from agentic_watch.commit.work import Work
 from agentic_watch.history import index, rows
 from agentic_watch.history.errors import HistoryError
 from agentic_watch.history.store import History
-from agentic_watch.workspace import files, journal, layout, marker
+from agentic_watch.workspace import journal, layout, marker, signatures
 from agentic_watch.workspace.errors import Malformed
 from agentic_watch.workspace.record import Identity, Record
 
@@ -49,7 +49,7 @@ def examine(work: Work, history: History, *, repair: bool) -> None:
         return
     # A journal that has not changed since all of it was in the history holds no identity that the
     # history lacks; one that the history has may still be missing from a journal made anew.
-    unchanged = work.journal_seen and work.journal_seen == files.stat_signature(work.meta, layout.JOURNAL)
+    unchanged = work.journal_seen and work.journal_seen == signatures.at(work.meta, layout.JOURNAL)
     if not (unchanged and (work.row is None or work.marked or not work.finished)):
         _read_journal(work, history, identity, repair=repair)
 

@@ -9,7 +9,7 @@ has its own fsyncs, overlapped within its batch.
 from __future__ import annotations
 
 from agentic_watch.commit.batch import Batch
-from agentic_watch.commit.insertion import Insertion, insert_rows
+from agentic_watch.commit.insertion import Insertion
 from agentic_watch.commit.overlap import Overlap
 from agentic_watch.commit.plan import Outcome
 from agentic_watch.commit.work import Work
@@ -62,15 +62,18 @@ class Pipeline:
         self._overlap.wait()
         if not self._synced:
             self._sync_each()
+        insertion = Insertion(self._lined.sound(), self._history)
+        insertion.begin()
+        self._overlap.begin(Insertion.finish, insertion)  # the log's sync, while what follows fills the page cache
         done = self._placed.finish()
-        insert_rows(self._lined.sound(), self._history)
         for work in self._marked.writing():
             work.place_marker()
+        for work in batch.writing():
+            work.write_line()
+        self._overlap.wait()
         for work in self._lined.writing():
             work.release()
             work.write_marker(sync=False)
-        for work in batch.writing():
-            work.write_line()
         self._lined, self._marked, self._placed = batch, self._lined, self._marked
         self._start_sync()
         return done

@@ -8,7 +8,7 @@ from agentic_watch.commit.plan import Outcome, Plan, Verdict
 from agentic_watch.config import Limits
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import Key
-from agentic_watch.workspace import files, journal, layout, marker
+from agentic_watch.workspace import files, journal, layout, marker, signatures
 from agentic_watch.workspace.errors import Missing, WorkspaceError
 from agentic_watch.workspace.journal import Journal
 from agentic_watch.workspace.layout import Candidate
@@ -183,10 +183,10 @@ class Work:
         if self.history_error or not self.signature:
             return b""
         meta = self.place.meta
-        return self.signature + (files.stat_signature(meta, layout.MARKER) if meta is not None else files.ABSENT)
+        return self.signature + (signatures.at(meta, layout.MARKER) if meta is not None else signatures.ABSENT)
 
     def _journal_signature(self, meta: int) -> bytes:
-        return self.journal_signature or files.stat_signature(meta, layout.JOURNAL)
+        return self.journal_signature or signatures.at(meta, layout.JOURNAL)
 
     def release(self) -> None:
         """Close what is not needed any more once the line is durable; `.meta` stays open, and locked."""

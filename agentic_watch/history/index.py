@@ -14,7 +14,7 @@ BACKOFF_SECONDS = (1, 5, 15, 60, 300)
 @dataclass(frozen=True, slots=True)
 class State:
     """A row of `workspaces`. `next_attempt_at` is in seconds since the epoch; `signature` and `journal` are
-    those of workspace.files.signature, b"" when they must not be trusted."""
+    those of workspace.signatures, b"" when they must not be trusted."""
 
     root: str
     workspace: str

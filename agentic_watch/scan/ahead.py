@@ -37,7 +37,7 @@ class Ahead:
         self._known = known
         self._pid = 0
         self._answer = -1
-        if len(known) >= _WORTH_IT and len(os.sched_getaffinity(0)) > 1:
+        if len(known) >= _WORTH_IT and _processors() > 1:
             self._start()
 
     @property
@@ -70,6 +70,13 @@ class Ahead:
         os.close(tell)
         if not self._pid:
             os.close(self._answer)
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except OSError:  # a strict seccomp filter
+        return 1
 
 
 def share_of(name: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from agentic_watch.config import Root
-from agentic_watch.workspace import files, layout
+from agentic_watch.workspace import layout, signatures
 from agentic_watch.workspace.layout import Candidate
 
 _IN_META, _BESIDE, _MARKER = (f"/{name}" for name in (layout.META_STATUS, layout.STATUS, layout.META_MARKER))
@@ -20,32 +20,33 @@ def sight(root: Root, parent: int, base: str, name: str) -> Candidate | None:
     found = layout.status_files(parent, f"{base}/", root, name.count("/") + 1)
     if found is None:
         return None
-    stats = b"".join([files.signature(info) if info is not None else files.ABSENT for info in found])
-    marker = files.stat_signature(parent, base + _MARKER)
+    stats = b"".join([signatures.of(info) if info is not None else signatures.ABSENT for info in found])
+    marker_path = base + _MARKER
+    marker = signatures.ABSENT if signatures.is_absent(parent, marker_path) else signatures.at(parent, marker_path)
     changed_at = max(info.st_ctime for info in found if info is not None)
     return Candidate(root, name, stats + marker, changed_at)
 
 
 def is_marked(candidate: Candidate) -> bool:
     """Whether a marker was there when it was seen."""
-    return not candidate.signature.endswith(files.ABSENT)
+    return not candidate.signature.endswith(signatures.ABSENT)
 
 
 def is_unchanged(root: Root, parent: int, base: str, before: bytes) -> bool:
     """Whether the files of the workspace `base` still have this signature; a no may only be a doubt."""
-    in_meta = not before.startswith(files.ABSENT)
+    in_meta = not before.startswith(signatures.ABSENT)
     here, there = (_IN_META, _BESIDE) if in_meta else (_BESIDE, _IN_META)
     try:
-        status = files.signature(os.stat(base + here, dir_fd=parent, follow_symlinks=False))
+        status = signatures.of(os.stat(base + here, dir_fd=parent, follow_symlinks=False))
         # For what was not there a question costs less than a stat, which would raise.
-        if root.layout == "auto" and os.access(base + there, os.F_OK, dir_fd=parent, follow_symlinks=False):
+        if root.layout == "auto" and not signatures.is_absent(parent, base + there):
             return False
-        if not before.endswith(files.ABSENT):
-            marker = files.signature(os.stat(base + _MARKER, dir_fd=parent, follow_symlinks=False))
-        elif os.access(base + _MARKER, os.F_OK, dir_fd=parent, follow_symlinks=False):
+        if not before.endswith(signatures.ABSENT):
+            marker = signatures.of(os.stat(base + _MARKER, dir_fd=parent, follow_symlinks=False))
+        elif not signatures.is_absent(parent, base + _MARKER):
             return False
         else:
-            marker = files.ABSENT
+            marker = signatures.ABSENT
     except OSError:
         return False
-    return before == (status + files.ABSENT + marker if in_meta else files.ABSENT + status + marker)
+    return before == (status + signatures.ABSENT + marker if in_meta else signatures.ABSENT + status + marker)

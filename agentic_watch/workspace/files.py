@@ -11,11 +11,11 @@ import contextlib
 import fcntl
 import os
 import stat
-import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from agentic_watch.workspace import signatures
 from agentic_watch.workspace.errors import Malformed, WorkspaceError, from_os_error
 
 # O_NONBLOCK: a FIFO opens at once, and a file lease held by an agent gives EWOULDBLOCK instead of
@@ -25,11 +25,6 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _GUARDED
 _CHUNK = 1 << 20
 _TICK_NS = 20_000_000
 
-_SIGNATURE = struct.Struct("<QqqQ")
-_pack = _SIGNATURE.pack
-ABSENT = bytes(_SIGNATURE.size)
-"""Stands for the signature of a file that is not there."""
-
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -38,18 +33,6 @@ class Content:
 
     data: bytes
     signature: bytes
-
-
-def signature(info: os.stat_result) -> bytes:
-    """Inode, mtime, ctime and size, 32 bytes: equal signatures mean an unchanged file.
-
-    ctime is what makes it trustworthy: an agent can set mtime with utime(2), ctime it cannot.
-    """
-    try:
-        return _pack(info.st_ino, info.st_mtime_ns, info.st_ctime_ns, info.st_size)
-    except struct.error:
-        # An agent can set mtime beyond the year 2262.
-        return _pack(info.st_ino, info.st_mtime_ns % 2**63, info.st_ctime_ns % 2**63, info.st_size)
 
 
 def open_root(path: str) -> int:
@@ -124,7 +107,7 @@ def read(directory: int, name: str, label: str, limit: int) -> Content:
         if len(data) > limit:
             raise Malformed(label, f"grew over the limit of {limit} bytes while it was read")
         settled = time.time_ns() - info.st_ctime_ns > _TICK_NS
-        return Content(data, signature(info) if settled else b"")
+        return Content(data, signatures.of(info) if settled else b"")
     except OSError as error:
         raise from_os_error(label, error) from error
     finally:
@@ -269,14 +252,6 @@ def names(directory: int, at_most: int, label: str) -> tuple[frozenset[str], boo
     except OSError as error:
         raise from_os_error(label, error) from error
     return frozenset(found), True
-
-
-def stat_signature(directory: int, path: str) -> bytes:
-    """The signature of `path` below `directory`, or ABSENT when it cannot be had: a hint, never a proof."""
-    try:
-        return signature(os.stat(path, dir_fd=directory, follow_symlinks=False))
-    except OSError:
-        return ABSENT
 
 
 def same_object(directory: int, name: str, descriptor: int) -> bool:

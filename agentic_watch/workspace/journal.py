@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agentic_watch.config import Limits
-from agentic_watch.workspace import files, instant, record
+from agentic_watch.workspace import files, instant, record, signatures
 from agentic_watch.workspace.errors import Malformed, Missing, WorkspaceError
 from agentic_watch.workspace.jsontext import text_size
 from agentic_watch.workspace.layout import JOURNAL, META_JOURNAL
@@ -162,7 +162,7 @@ class Journal:
 
     def signature(self) -> bytes:
         """The signature of the open journal; ABSENT when there is none."""
-        return files.signature(os.fstat(self.descriptor)) if self.descriptor is not None else files.ABSENT
+        return signatures.of(os.fstat(self.descriptor)) if self.descriptor is not None else signatures.ABSENT
 
     def close(self) -> None:
         """Close the descriptor."""

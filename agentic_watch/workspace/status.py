@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from agentic_watch.config import Limits, Root
-from agentic_watch.workspace import files, instant, layout
+from agentic_watch.workspace import files, instant, layout, signatures
 from agentic_watch.workspace.errors import Malformed, Missing, WorkspaceError
 from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.jsontext import load_object
@@ -105,17 +105,17 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Found:
     """
     found: list[Status] = []
     problems: list[WorkspaceError] = []
-    signatures: list[bytes] = []
+    seen: list[bytes] = []
     for directory, label in _places(workspace, meta, root):
         if directory is None:
-            signatures.append(files.ABSENT)
+            seen.append(signatures.ABSENT)
             continue
         try:
             content = files.read(directory, layout.STATUS, label, limits.status_bytes)
-            signatures.append(content.signature)
+            seen.append(content.signature)
             found.append(parse(content.data, label))
         except Missing:
-            signatures.append(files.ABSENT)
+            seen.append(signatures.ABSENT)
         except WorkspaceError as error:
             problems.append(error)
     if any(problem.passing for problem in problems) or (problems and not found):
@@ -123,8 +123,8 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Found:
     if not found:
         raise Missing(layout.STATUS, "is not there")
     newest = max(found, key=lambda s: s.updated_at.ns)
-    trusted = not problems and b"" not in signatures
-    return Found(newest, b"".join(signatures) if trusted else b"", tuple(map(str, problems)))
+    trusted = not problems and b"" not in seen
+    return Found(newest, b"".join(seen) if trusted else b"", tuple(map(str, problems)))
 
 
 def _places(workspace: int, meta: int | None, root: Root) -> list[tuple[int | None, str]]:
