@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import cold, growth, latency, plots, report, startup, trees, warm, watching
 from benchmarks.bench import FULL, QUICK, Bench, say
@@ -59,17 +60,22 @@ def main(given: Sequence[str] | None = None) -> int:
         for name, case in CASES.items():
             if not options.only or name in options.only:
                 _run(name, case, bench)
+        _tell(bench, options, about)
     finally:
         trees.remove(work)
+    return 0
+
+
+def _tell(bench: Bench, options: argparse.Namespace, about: dict[str, Any]) -> None:
+    """Write and print what came out, while the trees are still there: to remove them takes minutes."""
     partial = " **Only tried at small sizes: these numbers mean nothing.**" if options.quick else ""
     report.write(OUT, bench, about, partial)
     drawn = _draw(bench)
-    print(report.block(bench, about, partial))
+    print(report.block(bench, about, partial), flush=True)
     if options.write_docs:
         report.write_docs(PAGE, report.block(bench, about, partial))
         for path in drawn:
             shutil.copy(path, PAGE.parent / path.name)
-    return 0
 
 
 def _run(name: str, case: Callable[[Bench], None], bench: Bench) -> None:

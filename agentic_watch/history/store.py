@@ -144,6 +144,9 @@ class History:
             # FULL: the row must survive a power cut before the marker vouches for it.
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+            # A group of 256 rows changes more than SQLite's 1,000 pages in a large history: it would copy its log
+            # into the file at each commit.
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")
         except BaseException:
             connection.close()
             raise
