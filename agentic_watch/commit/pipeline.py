@@ -63,8 +63,9 @@ class Pipeline:
         if not self._synced:
             self._sync_each()
         insertion = Insertion(self._lined.sound(), self._history)
-        insertion.begin()
-        self._overlap.begin(Insertion.finish, insertion)  # the log's sync, while what follows fills the page cache
+        if not insertion.is_empty:
+            insertion.begin()
+            self._overlap.begin(Insertion.finish, insertion)  # its sync, while what follows fills the page cache
         done = self._placed.finish()
         for work in self._marked.writing():
             work.place_marker()
