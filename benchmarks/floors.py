@@ -1,7 +1,8 @@
 """The floor of the machine: the same bytes, written and synced by a bare script; a bare walk of the same tree.
 
-`python -m benchmarks.floors walk ROOT`, `write ROOT HISTORY COUNT THREADS`, `single ROOT HISTORY COUNT GAP_SECONDS`,
-`build DIRECTORY FILES SECONDS`. Each prints JSON. What is written is made before the clock starts.
+`python -m benchmarks.floors walk ROOT`, `looks ROOT`, `write ROOT HISTORY COUNT THREADS`,
+`single ROOT HISTORY COUNT GAP_SECONDS`, `build DIRECTORY FILES SECONDS`. Each prints JSON. What is written is made
+before the clock starts.
 """
 
 from __future__ import annotations
@@ -141,6 +142,22 @@ def walk(root: str) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started, "found": found}
 
 
+def looks(root: str) -> dict[str, Any]:
+    """The same walk with what a pass has to look at: both status files and the marker."""
+    started = time.perf_counter()
+    found = 0
+    for org in os.scandir(root):
+        for repo in os.scandir(org.path):
+            directory = os.open(repo.path, os.O_RDONLY | os.O_DIRECTORY)
+            for task in os.scandir(directory):
+                os.stat(f"{task.name}/.meta/status.json", dir_fd=directory, follow_symlinks=False)
+                os.access(f"{task.name}/status.json", os.F_OK, dir_fd=directory, follow_symlinks=False)
+                os.stat(f"{task.name}/.meta/commit.json", dir_fd=directory, follow_symlinks=False)
+                found += 1
+            os.close(directory)
+    return {"seconds": time.perf_counter() - started, "found": found}
+
+
 def build(directory: str, files: str, seconds: str) -> dict[str, Any]:
     """What a build does: so many small files in many directories, spread over so many seconds (0: at once)."""
     started = time.perf_counter()
@@ -157,5 +174,11 @@ def build(directory: str, files: str, seconds: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cases: dict[str, Callable[..., dict[str, Any]]] = {"walk": walk, "write": write, "single": single, "build": build}
+    cases: dict[str, Callable[..., dict[str, Any]]] = {
+        "walk": walk,
+        "looks": looks,
+        "write": write,
+        "single": single,
+        "build": build,
+    }
     print(json.dumps(cases[sys.argv[1]](*sys.argv[2:])))

@@ -33,6 +33,14 @@ class Pipeline:
 
     def put(self, batch: Batch) -> list[Outcome]:
         """Begin to write a batch, whose works are planned; gives what became of those that are done by now."""
+        try:
+            return self._put(batch)
+        except BaseException:
+            self._overlap.wait()
+            batch.close()
+            raise
+
+    def _put(self, batch: Batch) -> list[Outcome]:
         works = batch.writing()
         device = works[0].place.device if len(works) >= _TOGETHER_AT_LEAST else None
         if device is None or any(work.place.device != device for work in works) or not is_fit(works[0].meta):
