@@ -278,6 +278,8 @@ def _as_version_1(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for statement in (
             "DROP INDEX workspaces_open",
+            "DROP INDEX dispatch_history_repo",
+            "CREATE INDEX dispatch_history_repo ON dispatch_history (repo, updated_utc)",
             *(f"ALTER TABLE workspaces DROP COLUMN {name}" for name in ("signature", "journal")),
             *(f"ALTER TABLE workspaces ADD COLUMN {name} TEXT" for name in ("signature", "journal")),
             "CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)",
@@ -315,8 +317,9 @@ def test_an_older_history_is_upgraded_and_kept_as_a_backup(host: Host) -> None:
 
 
 def _columns(path: Path) -> set[tuple[str, ...]]:
-    """Every column of the tables of ours, with its type and whether it may be NULL."""
-    return {
+    """Every index, and every column of the tables of ours with its type and whether it may be NULL."""
+    indexes = {("index", r["name"], r["sql"] or "") for r in query(path, "SELECT name, sql FROM sqlite_master")}
+    return {one for one in indexes if "CREATE INDEX" in one[2]} | {
         (table, r["name"], r["type"], str(r["notnull"]))
         for table in ("dispatch_history", "findings", "workspaces", "deliveries")
         for r in query(path, f"PRAGMA table_info({table})")

@@ -126,9 +126,13 @@ CREATE VIRTUAL TABLE dispatch_search USING fts5 (
     task, question, findings, content = 'dispatch_text', content_rowid = 'id'
 )"""
 
+# The organisation comes last, so that a repository's rows are in the order of time, and those of others that have the
+# same name are passed over within the index.
+_BY_REPO = "CREATE INDEX dispatch_history_repo ON dispatch_history (repo, updated_utc, org)"
+
 _INDEXES = (
     "CREATE INDEX dispatch_history_updated ON dispatch_history (updated_utc)",
-    "CREATE INDEX dispatch_history_repo ON dispatch_history (repo, updated_utc)",
+    _BY_REPO,
     "CREATE INDEX dispatch_history_status ON dispatch_history (status, updated_utc)",
     "CREATE INDEX dispatch_history_workspace ON dispatch_history (workspace, updated_utc)",
     "CREATE INDEX findings_dispatch ON findings (dispatch_id)",
@@ -150,6 +154,8 @@ _MIGRATIONS = {
             "ALTER TABLE workspaces ADD COLUMN signature BLOB NOT NULL DEFAULT x''",
             "ALTER TABLE workspaces ADD COLUMN journal BLOB NOT NULL DEFAULT x''",
             _OPEN_WORKSPACES,
+            "DROP INDEX dispatch_history_repo",
+            _BY_REPO,
         ),
     ),
 }
