@@ -61,7 +61,8 @@ def _try_rival(bench: Bench, kind: str, root: str) -> dict[str, Any]:
 
 def _rival_text(tried: dict[str, Any]) -> str:
     if "error" in tried:
-        return f"did not start ({tried['error'][:90]})"
+        cause, _, _ = str(tried["error"]).partition(" about [")  # which path it was is this machine's affair
+        return f"did not start ({cause[:90]})"
     return f"{tried['ready_seconds']:.1f} s, {tried['watches']:,} watches"
 
 
