@@ -19,8 +19,8 @@ from agentic_watch.workspace.errors import WorkspaceError
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.place import Opener, Place, open_place
 
-_LARGE_LINE = 65_536
-"""From this size on a record takes much more memory than its row."""
+_LARGE_LINE = 4_096
+"""From this size on a record becomes a row at once: its memory is counted only as one."""
 
 
 class Committer:

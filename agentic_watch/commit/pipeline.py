@@ -47,8 +47,9 @@ class Pipeline:
             return self.drain() + self._put_alone(batch)
         done = self.drain() if device != self._device else []
         self._device = device
+        is_heavy = batch.is_heavy  # while its lines are still held
         done += self._advance(batch)
-        if batch.is_heavy:
+        if is_heavy:
             done += self.drain()
         return done
 

@@ -37,9 +37,9 @@ def _unwritten_kib() -> int:
 
     By proc_meminfo(5), or where a hardened unit hides that (ProcSubset=pid) by each memory node's share of it.
     """
-    for files in (["/proc/meminfo"], glob.glob("/sys/devices/system/node/node[0-9]*/meminfo")):
+    for pattern in ("/proc/meminfo", "/sys/devices/system/node/node[0-9]*/meminfo"):
         with contextlib.suppress(OSError, ValueError):
-            if found := [int(kib) for path in files for kib in _UNWRITTEN.findall(_text(path))]:
+            if found := [int(kib) for path in glob.glob(pattern) for kib in _UNWRITTEN.findall(_text(path))]:
                 return sum(found)
     return _QUIET_KIB + 1
 

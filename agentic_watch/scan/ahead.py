@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
@@ -37,7 +38,7 @@ class Ahead:
         self._known = known
         self._pid = 0
         self._answer = -1
-        if len(known) >= _WORTH_IT and _processors() > 1:
+        if len(known) >= _WORTH_IT and threading.active_count() == 1 and _processors() > 1:
             self._start()
 
     @property
