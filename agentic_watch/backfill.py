@@ -67,7 +67,6 @@ class Backfill:
         self._on_scanned = on_scanned
         self._busy: list[Candidate] = []
         self._history_error = ""
-        self._told = 0
         self.summary = Summary()
 
     def run(self, *, dry_run: bool = False) -> Summary:
@@ -106,15 +105,15 @@ class Backfill:
 
     def _found(self, root: Root, counts: Counts) -> Iterator[Candidate]:
         """The workspaces that must be read; what could not be looked into is named in the summary."""
+        told = 0
         for found in sweep(root, self._ledger, self._config.finished, counts, two_processes=True):
             if isinstance(found, Trouble):
                 self.summary.fail(root.key, found.name, found.cause)
             elif found is not None:
                 yield found
-            if counts.scanned - self._told >= _TELL_EVERY:
-                self._told = counts.scanned
+            if counts.scanned - told >= _TELL_EVERY:
+                told = counts.scanned
                 self._on_scanned(self.summary.scanned + counts.scanned)
-        self._told = 0
 
     def _commit(self, candidates: Iterable[Candidate], dry_run: bool) -> None:
         committed = map(self._committer.judge, candidates) if dry_run else self._committer.commit_each(candidates)

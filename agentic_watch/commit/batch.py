@@ -35,7 +35,6 @@ class Batch:
 
     def __init__(self) -> None:
         self._works: deque[Work] = deque()
-        self._most = _most()
 
     def add(self, work: Work) -> None:
         """Take in one more."""
@@ -49,7 +48,7 @@ class Batch:
     @property
     def is_full(self) -> bool:
         """Whether it should be written before more is added."""
-        return len(self._works) >= self._most
+        return len(self._works) >= _most()
 
     @property
     def is_heavy(self) -> bool:

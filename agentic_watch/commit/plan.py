@@ -25,7 +25,7 @@ class Outcome:
     """The result for one workspace.
 
     `cause` is one line when it failed. `history_error` says that journal and marker are done but the row
-    is not. `signature` is what the next scan compares with (scan.py), `journal` the journal's signature when
+    is not. `signature` is what the next scan compares with (scan/look.py), `journal` the journal's signature when
     the history holds all of it; both b"" when the workspace must be read again.
     """
 

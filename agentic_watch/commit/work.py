@@ -108,9 +108,11 @@ class Work:
 
     def replace_marker(self) -> None:
         """Step 5: vouch for what is on disk by now."""
-        self.write_marker(sync=True)
-        self.place_marker()
-        self.sync_marker()
+        try:
+            self._remove_temporaries()
+            marker.replace(self.meta, self._marker())
+        except WorkspaceError as error:
+            self.error = error
 
     def write_marker(self, *, sync: bool) -> None:
         """The first part of step 5: the temporary marker, durable with `sync`."""
@@ -126,20 +128,9 @@ class Work:
 
     def place_marker(self) -> None:
         """The second part: the rename, once the temporary marker is durable."""
-        if self.error is not None:
-            return
         try:
             marker.put_in_place(self.meta, self.temporary)
             self.temporary = ""
-        except WorkspaceError as error:
-            self.error = error
-
-    def sync_marker(self) -> None:
-        """The third part: the rename is durable."""
-        if self.error is not None:
-            return
-        try:
-            files.sync(self.meta, layout.META)
         except WorkspaceError as error:
             self.error = error
 

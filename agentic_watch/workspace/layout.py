@@ -30,7 +30,8 @@ class Candidate:
     """A workspace that may have something to commit.
 
     `name` is its path below the root, with `/`. `signature` is what its status files and marker had when it
-    was seen (scan.py; b"" when unknown), `changed_at` the newest ctime of its status files in seconds since the epoch.
+    was seen (scan/look.py; b"" when unknown), `changed_at` the newest ctime of its status files in seconds since
+    the epoch.
     """
 
     root: Root
