@@ -18,7 +18,7 @@ types: $(VENV)/.ready-test
 	$(BIN)/mypy
 
 unit: $(VENV)/.ready-test
-	$(BIN)/pytest -m "not faults and not systemd"
+	$(BIN)/pytest -n 3 -m "not faults and not systemd"  # tests wait more than they work
 
 test-faults: $(VENV)/.ready-test  ## kills at every step, power cuts, attacks at full size: minutes
 	$(BIN)/pytest -m faults

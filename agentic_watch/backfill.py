@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.config import Config, Root
-from agentic_watch.history.errors import HistoryError
+from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
-from agentic_watch.ledger import Ledger
+from agentic_watch.inventory.last_seen import LastSeen
+from agentic_watch.inventory.rescan import Counts, rescan
 from agentic_watch.scan import RootUnavailable, Trouble
-from agentic_watch.sweep import Counts, sweep
 from agentic_watch.workspace.layout import Candidate
 
 _TELL_EVERY = 512
@@ -61,7 +61,7 @@ class Backfill:
     ) -> None:
         self._config = config
         self._committer = Committer(config, history)
-        self._ledger = Ledger(history)
+        self._last_seen = LastSeen(history)
         self._history = history
         self._on_outcome = on_outcome
         self._on_scanned = on_scanned
@@ -78,7 +78,7 @@ class Backfill:
                 self._root(root, dry_run)
             self._retry_busy()
             if not dry_run:
-                self._ledger.flush()
+                self._last_seen.flush()
         finally:
             self._committer.close()
         if self._history_error:
@@ -106,7 +106,7 @@ class Backfill:
     def _found(self, root: Root, counts: Counts) -> Iterator[Candidate]:
         """The workspaces that must be read; what could not be looked into is named in the summary."""
         told = 0
-        for found in sweep(root, self._ledger, self._config.finished, counts, two_processes=True):
+        for found in rescan(root, self._last_seen, self._config.finished, counts, two_processes=True):
             if isinstance(found, Trouble):
                 self.summary.fail(root.key, found.name, found.cause)
             elif found is not None:
@@ -125,7 +125,7 @@ class Backfill:
         if outcome.verdict is Verdict.BUSY:
             self._busy.append(outcome.candidate)
             return
-        self._ledger.note(outcome, time.time())
+        self._last_seen.note(outcome, time.time())
         summary.recovered_rows += outcome.recovered_rows
         self._history_error = self._history_error or outcome.history_error
         if outcome.verdict is Verdict.COMMITTED:

@@ -20,18 +20,19 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 
-from agentic_watch import __version__, answers
-from agentic_watch.answers import CommitAnswer
+from agentic_watch import __version__
+from agentic_watch.answers import committing
+from agentic_watch.answers.committing import CommitAnswer
+from agentic_watch.answers.workspaces_now import Standing, workspaces_now
 from agentic_watch.commit import Committer
 from agentic_watch.config import Config, Root
-from agentic_watch.history.errors import HistoryError, HistoryTooNew
+from agentic_watch.history.history_errors import HistoryError, HistoryTooNew
 from agentic_watch.history.store import History
-from agentic_watch.survey import Standing, survey
-from agentic_watch.workspace import layout
-from agentic_watch.workspace.errors import WorkspaceError
 from agentic_watch.workspace.find import UnknownWorkspace, find
 from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import open_place
+from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 log = logging.getLogger("agentic_watch.mcp")
 P = ParamSpec("P")
@@ -144,11 +145,11 @@ class Worker:
         candidate = locate(self._config.roots, workspace)
         outcome = self._committer.commit(candidate)
         self._pass_on_notices()
-        if cause := answers.failure(outcome):
+        if cause := committing.failure(outcome):
             raise ToolError(cause)
-        for doubt in answers.doubts(outcome):
+        for doubt in committing.doubts(outcome):
             log.warning("%s", doubt)
-        return answers.commit_answer(candidate.name, outcome)
+        return committing.commit_answer(candidate.name, outcome)
 
     def status(self, workspace: str, status: str, limit: int) -> StatusAnswer:
         """Count what is on disk now. "" and 0 do not filter. Raises ToolError."""
@@ -160,7 +161,7 @@ class Worker:
         # Opened for each call: a reader would stay with a history that was replaced.
         history = History(config.history, read_only=True)
         try:
-            found = [standing for standing in survey(config, history) if not name or standing.workspace == name]
+            found = [standing for standing in workspaces_now(config, history) if not name or standing.workspace == name]
         finally:
             history.close()
         _refuse_silence(found)
@@ -190,7 +191,7 @@ def locate(roots: tuple[Root, ...], given: str) -> Candidate:
 
     Where the server was started means nothing to a client, so no path is relative to that.
     """
-    if problem := layout.name_problem(given):
+    if problem := name_problem(given):
         raise ToolError(f"{given!a}: {problem}")
     if ".." in given.split("/"):
         raise ToolError(f"{given}: holds '..'; give a name below a root, or an absolute path without it")

@@ -22,7 +22,7 @@ from support import Host, Once, Workspace, command, environment, make, snapshot,
 
 from agentic_watch.commit import Committer, Verdict
 from agentic_watch.history.store import History
-from agentic_watch.ledger import Ledger
+from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.workspace.jsontext import text_size
 
 RUNS = 2
@@ -277,15 +277,15 @@ def test_a_workspace_whose_name_is_no_text_fails_only_while_it_is_there(host: Ho
     """It is refused by name, and once removed it is forgotten like any other, by the index too."""
     workspace = make(host.root, os.fsdecode(b"org/repo/\xff"))
     with contextlib.closing(History(str(host.history))) as history:
-        committer, ledger = Committer(host.config(), history), Ledger(history)
+        committer, last_seen = Committer(host.config(), history), LastSeen(history)
         refused = committer.commit(host.candidate(workspace.name))
         assert (refused.verdict, refused.cause) == (Verdict.FAILED, "the name is not UTF-8")
-        ledger.note(refused, 0.0)
-        assert len(ledger.failing) == 1
+        last_seen.note(refused, 0.0)
+        assert len(last_seen.failing) == 1
         shutil.rmtree(workspace.path)
-        ledger.note(committer.commit(host.candidate(workspace.name)), 1.0)
-        assert not ledger.failing
-        ledger.flush()
+        last_seen.note(committer.commit(host.candidate(workspace.name)), 1.0)
+        assert not last_seen.failing
+        last_seen.flush()
         committer.close()
 
 

@@ -17,7 +17,7 @@ from support import POWERLESS
 from support import run as run_program
 
 from agentic_watch.cli.config_commands import command as config_group
-from agentic_watch.cli.state import State
+from agentic_watch.cli.global_options import State
 from agentic_watch.config import (
     FINISHED,
     KNOWN_STATUSES,

@@ -14,9 +14,9 @@ import pytest
 from support import wait_for
 from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask
 
-from agentic_watch.health import Health
-from agentic_watch.service.instance import Instance
-from agentic_watch.service.notify import Notifier
+from agentic_watch.daemon.health import Health
+from agentic_watch.daemon.instance import Instance
+from agentic_watch.daemon.notify import Notifier
 from agentic_watch.watch.cookie import Cookie
 
 

@@ -17,8 +17,8 @@ from support import Host, Workspace, environment, held_lock, make, run, wait_for
 
 from agentic_watch.config import FINISHED, Root
 from agentic_watch.history.store import History
-from agentic_watch.ledger import Ledger
-from agentic_watch.sweep import Counts, sweep
+from agentic_watch.inventory.last_seen import LastSeen
+from agentic_watch.inventory.rescan import Counts, rescan
 
 
 def test_a_status_replaced_by_rename_is_committed_once(host: Host) -> None:
@@ -336,7 +336,7 @@ def test_a_look_over_a_root_can_pause_at_every_directory(host: Host) -> None:
         (host.root / f"empty-{number}/inner").mkdir(parents=True)
     assert run([*host.arguments(), "--once"], host.base).returncode == 0
     with contextlib.closing(History(str(host.history))) as history:
-        steps = list(sweep(Root(str(host.root)), Ledger(history), FINISHED, Counts()))
+        steps = list(rescan(Root(str(host.root)), LastSeen(history), FINISHED, Counts()))
     assert set(steps) == {None}
     assert len(steps) >= 2 * 30 + 2
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agentic_watch.workspace import files, jsontext, signatures
-from agentic_watch.workspace.errors import Malformed, Missing, WorkspaceError
+from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from support import Host, make, query, write_locked
 
 from agentic_watch.history import rows, schema
-from agentic_watch.history.errors import HistoryError, HistoryTooNew
+from agentic_watch.history.history_errors import HistoryError, HistoryTooNew
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
 from agentic_watch.workspace import record, status

@@ -17,7 +17,7 @@ from unprivileged import public_directory, run_as_nobody
 from agentic_watch.cli.history_command import _point
 from agentic_watch.cli.output import human_duration
 from agentic_watch.history import schema
-from agentic_watch.history.errors import HistoryError
+from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.queries import Wanted, dispatches, match_expression, reading, statement, words
 
 NOW = 1_776_165_428.9  # 2026-04-14T11:17:08.9Z

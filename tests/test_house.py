@@ -18,30 +18,26 @@ LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
 ROOMS = (
     "__main__",
     "cli",
+    "mcp_server",
+    "answers",
     "daemon",
     "backfill",
-    "mcp_server",
-    "deploy",
-    "health",
-    "answers",
-    "survey",
-    "pending",
-    "sweep",
-    "ledger",
-    "watch",
-    "scan",
-    "commit",
+    "dispatch",
+    "service",
     "fleet",
+    "inventory",
+    "watch",
+    "commit",
+    "scan",
     "history",
     "workspace",
-    "config",
-    "service",
     "host",
+    "config",
     "__init__",
 )
 """From top to bottom. A room imports from itself and from the rooms below it, never from above."""
 
-SELF_CONTAINED = ("config", "service", "host")
+SELF_CONTAINED = ("config", "host")
 """Rooms that know no other room."""
 
 FROM_WORKSPACE_TO_HISTORY = {"history/rows.py"}
@@ -128,7 +124,7 @@ OPENING = {"os.open", "open", "io.open", "os.mkdir", "os.rename", "os.replace", 
 
 def test_one_file_opens_paths_inside_a_workspace() -> None:
     """In the rooms that touch workspaces only workspace/files.py opens, makes, renames, removes and syncs."""
-    rooms = ("workspace", "commit", "scan", "sweep", "ledger", "backfill")
+    rooms = ("workspace", "commit", "scan", "inventory", "backfill")
     openers = {name_of(m) for m in MODULES if room_of(m) in rooms and calls(m) & OPENING}
     assert openers == {"workspace/files.py"}
 
@@ -137,6 +133,12 @@ def test_no_module_is_named_like_the_standard_library() -> None:
     """A name that the standard library has is no name for a module of ours."""
     names = {part.removesuffix(".py") for module in MODULES for part in module.relative_to(PACKAGE).parts}
     assert names & sys.stdlib_module_names == set()
+
+
+def test_no_two_modules_have_one_name() -> None:
+    """A name alone leads to one file."""
+    names = [module.stem for module in MODULES if module.name != "__init__.py"]
+    assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)

@@ -20,7 +20,8 @@ import pytest
 from support import NOBODY
 from unprivileged import public_directory
 
-from agentic_watch.service.instance import DaemonState, Held, Instance, RootState, file_of, look
+from agentic_watch.daemon.instance import DaemonState, Held, Instance, file_of, look
+from agentic_watch.watch.root_state import RootState
 
 STATE = DaemonState(
     pid=4711,
@@ -39,7 +40,7 @@ STATE = DaemonState(
 HOLD = """
 import os, sys
 from dataclasses import replace
-from agentic_watch.service.instance import Instance
+from agentic_watch.daemon.instance import Instance
 sys.path.insert(0, sys.argv[2])
 from test_instance import STATE
 instance = Instance.acquire(sys.argv[1])
@@ -196,7 +197,7 @@ def test_directory_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
 def test_reading_needs_no_more_than_read_permission() -> None:
     """A user who may only read sees the daemon running and its state."""
     script = (
-        "import os, sys; from agentic_watch.service.instance import look; uid = int(sys.argv[2])\n"
+        "import os, sys; from agentic_watch.daemon.instance import look; uid = int(sys.argv[2])\n"
         "os.getuid() or (os.setgroups([]), os.setgid(uid), os.setuid(uid))\n"
         "print(look(sys.argv[1])[0], look(sys.argv[1])[1].pid)"
     )

@@ -12,8 +12,8 @@ import pytest
 
 from agentic_watch.config import Limits
 from agentic_watch.workspace import journal, record, status
-from agentic_watch.workspace.errors import Malformed, WorkspaceError
 from agentic_watch.workspace.journal import Journal
+from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 LIMITS = Limits()
 

@@ -13,7 +13,7 @@ from support import POWERLESS, Host, make
 
 from agentic_watch.config import Root
 from agentic_watch.scan import RootUnavailable, Trouble, scan
-from agentic_watch.workspace import layout
+from agentic_watch.workspace.names import name_problem
 
 STATUS = '{"status":"completed","updated_at":"2026-04-14T11:17:08Z"}'
 
@@ -225,10 +225,10 @@ def test_a_signature_tells_any_change(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a\nb", "a\tb", "\x1b[0m", "\x7f", "a\u2028b", "a\u202eb", "\udcff"])
 def test_a_name_that_would_break_a_line_is_a_problem(name: str) -> None:
     """Controls, line separators, direction marks and bytes that are no text make no name."""
-    assert layout.name_problem(f"org/{name}")
+    assert name_problem(f"org/{name}")
 
 
 @pytest.mark.parametrize("name", ["a", "-dash", "a b", "n" * 255, "'; DROP TABLE x; --", "Ünïcode/✓", "..."])
 def test_any_other_name_is_a_name(name: str) -> None:
     """What can stand in a line is a name."""
-    assert layout.name_problem(name) is None
+    assert name_problem(name) is None

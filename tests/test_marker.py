@@ -12,9 +12,9 @@ import pytest
 from support import FIXTURES, UPDATED
 
 from agentic_watch.workspace import marker
-from agentic_watch.workspace.errors import Malformed, WorkspaceError
 from agentic_watch.workspace.instant import parse
 from agentic_watch.workspace.marker import Marker
+from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 NEW = Marker("org/repo/task", parse(UPDATED), 3, "2026-04-14T11:17:09Z")
 

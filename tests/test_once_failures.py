@@ -28,7 +28,7 @@ from support import (
 
 from agentic_watch import backfill
 from agentic_watch.history.store import History
-from agentic_watch.sweep import sweep
+from agentic_watch.inventory.rescan import rescan
 
 
 def test_the_summary_has_exactly_its_keys(host: Host) -> None:
@@ -139,13 +139,13 @@ def test_a_workspace_that_vanishes_after_the_scan_is_named(host: Host, monkeypat
     for name in names:
         make(host.root, name)
 
-    def sweep_and_remove(*args: Any, **options: Any) -> Iterator[Any]:
-        for found in sweep(*args, **options):
+    def rescan_and_remove(*args: Any, **options: Any) -> Iterator[Any]:
+        for found in rescan(*args, **options):
             if found is not None and found.name == names[1]:
                 shutil.rmtree(host.root / names[1])
             yield found
 
-    monkeypatch.setattr(backfill, "sweep", sweep_and_remove)
+    monkeypatch.setattr(backfill, "rescan", rescan_and_remove)
     with contextlib.closing(History(str(host.history))) as history:
         summary = backfill.Backfill(host.config(), history, lambda _: None, lambda _: None).run()
     assert summary.committed == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentic_watch.config import Root
-from agentic_watch.pending import Pending
+from agentic_watch.daemon.pending import Pending
 from agentic_watch.workspace.layout import Candidate
 
 ROOT = Root("/srv/work")

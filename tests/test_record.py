@@ -10,9 +10,9 @@ from support import FIXTURES, JOURNAL_KEYS, UPDATED, Workspace, workspaces
 
 from agentic_watch.history import rows
 from agentic_watch.workspace import record, status
-from agentic_watch.workspace.errors import Malformed
 from agentic_watch.workspace.instant import parse
 from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.workspace_errors import Malformed
 
 COMMITTED = "2026-04-14T11:17:09Z"
 NOTHING_ELSE = set(JOURNAL_KEYS)

@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 from support import command, environment
 
-from agentic_watch import deploy
 from agentic_watch.config import Overrides
-from agentic_watch.service import units
+from agentic_watch.service import deploy, units
 from agentic_watch.service.install import Masked, install, standings, uninstall
 from agentic_watch.service.manager import Manager
-from agentic_watch.service.reach import Account, NoSuchAccount, can_read, first_not_writable
+from agentic_watch.service.service_user import Account, NoSuchAccount, can_read, first_not_writable
 from agentic_watch.service.units import BACKFILL, SERVICE, USER, Host, command_line, hidden_by, quoted, render
 
 AWKWARD = '/srv/a b%c"d\\e:f$g'

@@ -14,8 +14,8 @@ from support import FIXTURES, UPDATED, Workspace, make
 
 from agentic_watch.config import Limits, Root
 from agentic_watch.workspace import status
-from agentic_watch.workspace.errors import Malformed, Missing
 from agentic_watch.workspace.status import Found
+from agentic_watch.workspace.workspace_errors import Malformed, Missing
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ import pytest
 from support import Host, Workspace, make, run, snapshot, wait_for
 from unprivileged import public_directory, run_as_nobody
 
-from agentic_watch.service.instance import DaemonState, Instance, RootState, look
+from agentic_watch.daemon.instance import DaemonState, Instance, look
+from agentic_watch.watch.root_state import RootState
 
 STATE = DaemonState(
     pid=4711,

@@ -36,9 +36,9 @@ class _LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what foreseeably ends it becomes one line and an exit status."""
-        from agentic_watch.cli.state import Misconfigured
+        from agentic_watch.cli.exit_status import Misconfigured
         from agentic_watch.config import ConfigError, NoRootsError
-        from agentic_watch.history.errors import HistoryTooNew
+        from agentic_watch.history.history_errors import HistoryTooNew
 
         try:
             return super().invoke(ctx)
@@ -73,7 +73,7 @@ def root(ctx: click.Context, /, once: bool, dry_run: bool, as_json: bool, **opti
 
     Without a command: run the daemon in the foreground, or with --once make one pass and exit.
     """
-    from agentic_watch.cli.state import State
+    from agentic_watch.cli.global_options import State
     from agentic_watch.config import Overrides
 
     overrides = Overrides(
@@ -90,10 +90,10 @@ def root(ctx: click.Context, /, once: bool, dry_run: bool, as_json: bool, **opti
     if not once and (dry_run or as_json):
         raise click.UsageError("--dry-run and --json go with --once")
     if once:
-        from agentic_watch.cli.once import run_once
+        from agentic_watch.cli.run_once import run_once
 
         ctx.exit(run_once(state, dry_run=dry_run, as_json=as_json))
-    from agentic_watch.cli.run import run_daemon
+    from agentic_watch.cli.run_daemon import run_daemon
 
     ctx.exit(run_daemon(state))
 

@@ -6,11 +6,12 @@ import os
 
 import click
 
-from agentic_watch import answers
-from agentic_watch.answers import CommitAnswer
+from agentic_watch.answers import committing
+from agentic_watch.answers.committing import CommitAnswer
 from agentic_watch.cli import logs
+from agentic_watch.cli.exit_status import EXIT_FAILED
+from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json_lines
-from agentic_watch.cli.state import EXIT_FAILED, State
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
@@ -53,15 +54,15 @@ def _commit(committer: Committer, config: Config, given: str, force: bool) -> tu
     try:
         candidate = find(config.roots, given, os.getcwd())
     except UnknownWorkspace as error:
-        return answers.commit_answer(clean(given), None), [f"failed: {error}"], False
+        return committing.commit_answer(clean(given), None), [f"failed: {error}"], False
     outcome = committer.commit(candidate, force=force)
-    answer = answers.commit_answer(clean(candidate.name), outcome)
+    answer = committing.commit_answer(clean(candidate.name), outcome)
     # A commit without its row is safe, and the next run adds the row; but not all was done.
     return answer, _messages(outcome), answer["success"] and not outcome.history_error
 
 
 def _messages(outcome: Outcome) -> list[str]:
-    if cause := answers.failure(outcome):
+    if cause := committing.failure(outcome):
         hint = "; --force commits it as it is" if outcome.verdict is Verdict.UNFINISHED else ""
         return [f"failed: {cause}{hint}"]
-    return [f"warning: {doubt}" for doubt in answers.doubts(outcome)]
+    return [f"warning: {doubt}" for doubt in committing.doubts(outcome)]

@@ -18,7 +18,7 @@ from agentic_watch.config import (
     to_document,
 )
 
-from .state import State
+from .global_options import State
 
 HEADER = """\
 # agentic-watch: what to watch, and where the history lies.

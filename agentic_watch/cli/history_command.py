@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
+from agentic_watch.cli.exit_status import Refused
+from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, human_duration, line_width, print_json_lines, print_table, shorten
-from agentic_watch.cli.state import Refused, State
 from agentic_watch.history import queries
-from agentic_watch.history.errors import HistoryError
+from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.queries import Wanted
 from agentic_watch.workspace import instant
 

@@ -7,7 +7,8 @@ import signal
 import click
 
 from agentic_watch.cli import logs
-from agentic_watch.cli.state import EXIT_FAILED, State
+from agentic_watch.cli.exit_status import EXIT_FAILED
+from agentic_watch.cli.global_options import State
 
 
 @click.command("mcp")

@@ -9,14 +9,14 @@ from dataclasses import asdict
 
 import click
 
-from agentic_watch import deploy
+from agentic_watch.cli.exit_status import Refused
+from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.cli.state import Refused, State
-from agentic_watch.deploy import Deployment
+from agentic_watch.service import deploy, service_user, units
 from agentic_watch.service import install as installing
-from agentic_watch.service import reach, units
+from agentic_watch.service.deploy import Deployment
 from agentic_watch.service.manager import Manager, ManagerError, NoSystemd
-from agentic_watch.service.reach import Account
+from agentic_watch.service.service_user import Account
 
 _RUN_AS = click.option("--run-as", metavar="USER", help=f"Run as this user instead of {units.USER}.")
 _USER = click.option("--user", "for_user", is_flag=True, help="The service of the calling user, not the system's.")
@@ -131,7 +131,7 @@ def _say(line: str) -> None:
 def _refusing() -> Iterator[None]:
     try:
         yield
-    except (NoSystemd, ManagerError, installing.Masked, reach.NoSuchAccount) as error:
+    except (NoSystemd, ManagerError, installing.Masked, service_user.NoSuchAccount) as error:
         raise Refused(str(error)) from error
     except OSError as error:
         raise Refused(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error

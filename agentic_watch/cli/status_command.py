@@ -11,14 +11,15 @@ from typing import Any
 
 import click
 
+from agentic_watch.answers.workspaces_now import Standing, workspaces_now
 from agentic_watch.cli import logs
+from agentic_watch.cli.exit_status import EXIT_FAILED
+from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, human_duration, print_json, print_table, shorten
-from agentic_watch.cli.state import EXIT_FAILED, State
 from agentic_watch.config import Config
-from agentic_watch.history.errors import HistoryError
+from agentic_watch.daemon.instance import DaemonState, look
+from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
-from agentic_watch.service.instance import DaemonState, look
-from agentic_watch.survey import Standing, survey
 from agentic_watch.workspace import instant
 
 _SHOWN = 20
@@ -72,7 +73,7 @@ def _look(config: Config) -> _Now:
     except HistoryError as error:
         now.failures.append(f"{error}; what is committed is not known")
     try:
-        for standing in survey(config, history):
+        for standing in workspaces_now(config, history):
             if standing.workspace or not standing.last_error:
                 now.standings.append(standing)
             else:

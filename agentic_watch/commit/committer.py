@@ -7,17 +7,18 @@ from collections.abc import Iterable, Iterator
 from agentic_watch.commit.batch import Batch
 from agentic_watch.commit.examine import HELD_BYTES, examine, look_up
 from agentic_watch.commit.insertion import HOST
-from agentic_watch.commit.overlap import Overlap
 from agentic_watch.commit.pipeline import Pipeline
 from agentic_watch.commit.plan import Outcome, Plan, Verdict, decide
 from agentic_watch.commit.work import Work, failed
 from agentic_watch.config import Config
 from agentic_watch.history import rows
 from agentic_watch.history.store import History
+from agentic_watch.host.threads import Overlap
 from agentic_watch.workspace import instant, journal, layout, record, report, status
-from agentic_watch.workspace.errors import WorkspaceError
 from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Opener, Place, open_place
+from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _LARGE_LINE = 4_096
 """From this size on a record becomes a row at once: its memory is counted only as one."""
@@ -67,7 +68,7 @@ class Committer:
 
     def judge(self, candidate: Candidate) -> Outcome:
         """What `commit` would do now; reads only, takes no lock, changes nothing."""
-        if problem := layout.name_problem(candidate.name):
+        if problem := name_problem(candidate.name):
             return Outcome(candidate, Verdict.FAILED, problem)
         try:
             place = open_place(candidate.root.path, candidate.name)
@@ -101,7 +102,7 @@ class Committer:
             place = opener.open(candidate.root.path, candidate.name)
         except WorkspaceError as error:
             return failed(candidate, error)
-        if problem := layout.name_problem(candidate.name):
+        if problem := name_problem(candidate.name):
             place.close()
             return Outcome(candidate, Verdict.FAILED, problem)
         opened: Work | Outcome | None = None

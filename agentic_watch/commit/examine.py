@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from agentic_watch.commit.insertion import HOST, insert_rows
 from agentic_watch.commit.work import Work
-from agentic_watch.history import index, rows
-from agentic_watch.history.errors import HistoryError
+from agentic_watch.history import rows, workspaces_table
+from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.workspace import journal, layout, marker, signatures
-from agentic_watch.workspace.errors import Malformed
 from agentic_watch.workspace.record import Identity, Record
+from agentic_watch.workspace.workspace_errors import Malformed
 
 HELD_BYTES = 8 << 20
 """What a group, or the rows recovered from one journal, may hold in memory before it is written."""
@@ -25,7 +25,7 @@ def look_up(works: Sequence[Work], history: History) -> None:
         with_journal = [work.candidate.name for work in here if not work.place.lacks(layout.JOURNAL)]
         try:
             commits = history.committed(root, names)
-            journals = index.journal_signatures(history, root, with_journal) if with_journal else {}
+            journals = workspaces_table.journal_signatures(history, root, with_journal) if with_journal else {}
         except HistoryError as error:
             for work in here:
                 work.history_error = str(error)

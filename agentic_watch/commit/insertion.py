@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from agentic_watch.commit.work import Work
 from agentic_watch.history import rows
-from agentic_watch.history.errors import HistoryError
+from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 
 HOST = os.uname().nodename

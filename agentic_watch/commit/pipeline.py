@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from agentic_watch.commit.batch import Batch
 from agentic_watch.commit.insertion import Insertion
-from agentic_watch.commit.overlap import Overlap
 from agentic_watch.commit.plan import Outcome
 from agentic_watch.commit.work import Work
 from agentic_watch.history.store import History
 from agentic_watch.host.filesystem_sync import is_fit, sync_filesystem
+from agentic_watch.host.threads import Overlap
 
 _TOGETHER_AT_LEAST = 16
 

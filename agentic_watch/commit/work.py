@@ -9,13 +9,13 @@ from agentic_watch.config import Limits
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import Key
 from agentic_watch.workspace import files, journal, layout, marker, signatures
-from agentic_watch.workspace.errors import Missing, WorkspaceError
 from agentic_watch.workspace.journal import Journal
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.place import Place
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.status import Status
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.history import schema
-from agentic_watch.history.errors import HistoryError
+from agentic_watch.history.history_errors import HistoryError
 
 # What FTS5's unicode61 tokenizer keeps of a word; one without it would match nothing. https://sqlite.org/fts5.html
 _TOKEN = re.compile(r"[^\W_]")

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from agentic_watch.history.errors import HistoryTooNew
+from agentic_watch.history.history_errors import HistoryTooNew
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agentic_watch.history import schema
-from agentic_watch.history.errors import HistoryError
+from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS, Row
 
 _PATIENCE_MS = 5_000

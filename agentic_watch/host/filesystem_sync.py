@@ -12,7 +12,7 @@ import os
 import re
 from typing import Any
 
-from agentic_watch.host.mounts import filesystem_type
+from agentic_watch.host.file_systems import filesystem_type
 
 _CERTAIN = frozenset({"ext4", "xfs", "btrfs"})
 _REPORTS_ERRORS = (5, 8)

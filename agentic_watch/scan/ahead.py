@@ -16,7 +16,7 @@ from itertools import groupby
 from agentic_watch.config import Root
 from agentic_watch.scan.look import is_unchanged
 from agentic_watch.workspace import files
-from agentic_watch.workspace.errors import WorkspaceError
+from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _WORTH_IT = 1_000
 """Below so many known workspaces the process is not worth its start."""

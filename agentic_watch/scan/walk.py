@@ -13,8 +13,9 @@ from agentic_watch.config import Root
 from agentic_watch.scan.ahead import Ahead, share_of
 from agentic_watch.scan.look import is_unchanged, sight
 from agentic_watch.workspace import files, layout
-from agentic_watch.workspace.errors import Missing, WorkspaceError
 from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.never_entered import may_enter
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class _Walk:
                         continue
                     base = entry.name
                     inner = prefix + base
-                    if not layout.may_enter(root, base, inner, depth, beside_workspace_files):
+                    if not may_enter(root, base, inner, depth, beside_workspace_files):
                         continue
                     before = known.get(inner)
                     if before and share_of(inner) >= first_share:

@@ -13,8 +13,8 @@ from typing import Any, cast
 from watchdog.observers.api import EventEmitter, ObservedWatch
 
 from agentic_watch.config import Root
+from agentic_watch.host.file_systems import filesystem_without_events
 from agentic_watch.watch.inbox import Inbox
-from agentic_watch.watch.mounts import filesystem_without_events
 from agentic_watch.watch.nodes import Nodes
 from agentic_watch.watch.reader import Reader
 from agentic_watch.watch.tree import Tree

@@ -20,8 +20,9 @@ from agentic_watch.scan import is_marked, sight
 from agentic_watch.watch.inbox import News
 from agentic_watch.watch.nodes import Kind, Node, Nodes
 from agentic_watch.workspace import files, layout
-from agentic_watch.workspace.errors import WorkspaceError
 from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.never_entered import may_enter
+from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _UNCOMMITTED = 1e9
 """Seconds by which an uncommitted workspace counts as warmer than any committed one."""
@@ -195,7 +196,7 @@ class Tree:
 
     def _may_enter(self, node: Node, base: str, beside: bool) -> bool:
         name = node.path_of(base)
-        return layout.may_enter(self._root, base, name, name.count("/") + 1, beside)
+        return may_enter(self._root, base, name, name.count("/") + 1, beside)
 
     def _visit(self, parent: Node, directory: int, base: str) -> None:
         inner = files.open_directory(directory, base, base)

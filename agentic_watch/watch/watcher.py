@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 
 from agentic_watch.config import Root
-from agentic_watch.service.instance import RootState
 from agentic_watch.watch.cookie import Cookie
 from agentic_watch.watch.emitter import POLL_SECONDS, Hints, RootEmitter
 from agentic_watch.watch.inbox import NAMES
 from agentic_watch.watch.reader import Reader
+from agentic_watch.watch.root_state import RootState
 from agentic_watch.workspace.layout import Candidate
 
 log = logging.getLogger("agentic_watch.watch")

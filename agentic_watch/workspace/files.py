@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agentic_watch.workspace import signatures
-from agentic_watch.workspace.errors import Malformed, WorkspaceError, from_os_error
+from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError, from_os_error
 
 # O_NONBLOCK: a FIFO opens at once, and a file lease held by an agent gives EWOULDBLOCK instead of
 # blocking the open for /proc/sys/fs/lease-break-time (45 s). See open(2), fcntl(2) "Leases".

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from agentic_watch.config import Limits
 from agentic_watch.workspace import files, instant, record, signatures
-from agentic_watch.workspace.errors import Malformed, Missing, WorkspaceError
 from agentic_watch.workspace.jsontext import text_size
 from agentic_watch.workspace.layout import JOURNAL, META_JOURNAL
 from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
 
 MAX_LINES = 100_000
 """A dispatch adds one line. What holds more was made to cost time: it fails, as one over its size does."""

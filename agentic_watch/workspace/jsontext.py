@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any
 
-from agentic_watch.workspace.errors import Malformed
+from agentic_watch.workspace.workspace_errors import Malformed
 
 MAX_DEPTH = 100
 """Deeper nesting is refused: other readers of a journal give up at a depth of their own."""

@@ -9,7 +9,6 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from agentic_watch.config import Root
 
@@ -40,36 +39,10 @@ class Candidate:
     changed_at: float = 0.0
 
 
-_NEVER = frozenset({META, ".git", "node_modules"})
-_CLONES = frozenset({"repo", "src"})
-TELLING_DIRECTORIES = _CLONES | {META}
+CLONES = frozenset({"repo", "src"})
+TELLING_DIRECTORIES = CLONES | {META}
 """Directories whose appearance can make the one that holds them a workspace."""
-_CLONE_DEPTH = 4
 _STATUS_DEPTHS = (1, 3)
-
-
-def name_problem(name: str) -> str | None:
-    """Why a directory's name cannot be a workspace's name, or None when it can.
-
-    A name goes into log lines, JSON and SQL text: it must be UTF-8 without control characters.
-    """
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return "the name is not UTF-8"
-    return None if name.isprintable() else "the name holds control characters"
-
-
-def may_enter(root: Root, base: str, name: str, depth: int, beside_workspace_files: bool) -> bool:
-    """Whether the directory `base`, which is `name` relative to the root, at `depth` may be looked into.
-
-    `beside_workspace_files`: its parent holds a `.meta` or a status file, so a clone beside is not ours.
-    """
-    if depth > root.max_depth or base in _NEVER:
-        return False
-    if base in _CLONES and (depth >= _CLONE_DEPTH or beside_workspace_files):
-        return False
-    return not root.ignore or not any(fnmatchcase(base, glob) or fnmatchcase(name, glob) for glob in root.ignore)
 
 
 def status_files(directory: int, prefix: str, root: Root, depth: int) -> tuple[os.stat_result | None, ...] | None:
@@ -90,7 +63,7 @@ def status_files(directory: int, prefix: str, root: Root, depth: int) -> tuple[o
 
 
 def _is_dispatched(directory: int, prefix: str) -> bool:
-    return _is_directory(directory, prefix + META) and any(_is_directory(directory, prefix + c) for c in _CLONES)
+    return _is_directory(directory, prefix + META) and any(_is_directory(directory, prefix + c) for c in CLONES)
 
 
 def _is_directory(directory: int, path: str) -> bool:

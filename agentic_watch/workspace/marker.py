@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agentic_watch.workspace import files, instant, layout
-from agentic_watch.workspace.errors import Malformed, Missing
 from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.jsontext import dump, load_object
 from agentic_watch.workspace.record import Identity
 from agentic_watch.workspace.status import number_field, text_field, time_field
+from agentic_watch.workspace.workspace_errors import Malformed, Missing
 
 _LIMIT = 65_536
 _TEMPORARY = ".commit.json."

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 
 from agentic_watch.workspace import files
-from agentic_watch.workspace.errors import Malformed, Missing, from_os_error
 from agentic_watch.workspace.layout import META
+from agentic_watch.workspace.workspace_errors import Malformed, Missing, from_os_error
 
 _NAMES_AT_MOST = 10_000
 

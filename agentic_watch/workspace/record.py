@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.workspace import report as reports
-from agentic_watch.workspace.errors import Malformed
 from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.jsontext import MAX_DEPTH, MAX_VALUES, dump, load_object
 from agentic_watch.workspace.layout import META_JOURNAL
 from agentic_watch.workspace.status import Status, number_field, text_field, time_field
+from agentic_watch.workspace.workspace_errors import Malformed
 
 Identity = tuple[int, int]
 """(`updated_at` in nanoseconds, `runs`): which commit of a workspace this is."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from agentic_watch.workspace import files, layout
-from agentic_watch.workspace.errors import Missing, WorkspaceError
 from agentic_watch.workspace.jsontext import load_object
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 
 def read(meta: int, limit: int) -> tuple[dict[str, Any], str | None]:

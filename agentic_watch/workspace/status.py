@@ -7,9 +7,9 @@ from typing import Any
 
 from agentic_watch.config import Limits, Root
 from agentic_watch.workspace import files, instant, layout, signatures
-from agentic_watch.workspace.errors import Malformed, Missing, WorkspaceError
 from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.jsontext import load_object
+from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
 
 _INT64 = range(-(2**63), 2**63)
 

@@ -10,20 +10,21 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from agentic_watch.cli import main
-from agentic_watch.commit import batch, overlap
+from agentic_watch.commit import batch
+from agentic_watch.host import threads
 
 
-def _one_by_one(self: overlap.Overlap, step: Callable[[Any], None], items: Iterable[Any]) -> None:
+def _one_by_one(self: threads.Overlap, step: Callable[[Any], None], items: Iterable[Any]) -> None:
     for item in items:
         step(item)
 
 
-def _now(self: overlap.Overlap, step: Callable[[Any], None], item: Any) -> None:
+def _now(self: threads.Overlap, step: Callable[[Any], None], item: Any) -> None:
     step(item)
 
 
 if __name__ == "__main__":
-    overlap.Overlap.start = _one_by_one  # type: ignore[method-assign]
-    overlap.Overlap.begin = _now  # type: ignore[method-assign]
+    threads.Overlap.start = _one_by_one  # type: ignore[method-assign]
+    threads.Overlap.begin = _now  # type: ignore[method-assign]
     batch._AT_MOST = 2
     main()

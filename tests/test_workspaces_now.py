@@ -13,13 +13,13 @@ import pytest
 import support
 from support import Host, Workspace
 
+from agentic_watch.answers.workspaces_now import Standing, workspaces_now
 from agentic_watch.history.store import History
-from agentic_watch.survey import Standing, survey
 
 
 def look(host: Host, **root_options: Any) -> dict[str, Standing]:
     """A survey of the host by workspace, each of which stands there once."""
-    found = list(survey(host.config(**root_options), History(str(host.history), read_only=True)))
+    found = list(workspaces_now(host.config(**root_options), History(str(host.history), read_only=True)))
     by_name = {standing.workspace: standing for standing in found}
     assert len(by_name) == len(found)
     return by_name

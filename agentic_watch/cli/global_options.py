@@ -5,27 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-import click
-
 from agentic_watch.config import Config, Overrides, load
-
-EXIT_FAILED = 1
-
-
-class Refused(click.ClickException):
-    """A foreseeable end: one message on stderr, exit status 1."""
-
-
-class Held(Refused):
-    """Another daemon holds the history: exit status 75 (EX_TEMPFAIL of sysexits.h)."""
-
-    exit_code = 75
-
-
-class Misconfigured(Refused):
-    """Configuration that cannot be used: exit status 78 (EX_CONFIG of sysexits.h)."""
-
-    exit_code = 78
 
 
 @dataclass(slots=True)

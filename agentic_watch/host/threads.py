@@ -1,15 +1,18 @@
-"""Waits for the disk that overlap: with each other, and with the next batch's preparation."""
+"""Threads: waits for the disk that overlap with each other, and signals that stay with the main thread."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
+_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Overlap:
@@ -41,8 +44,6 @@ class Overlap:
 
     def _hand_over(self, task: Callable[[], None]) -> None:
         if self._running == len(self._threads) < self._most:
-            from agentic_watch.service.signals import left_to_main_thread
-
             thread = threading.Thread(target=self._work, name=f"write {self._running}")
             with left_to_main_thread():
                 thread.start()
@@ -84,3 +85,17 @@ def _drain(step: Callable[[_Item], None], waiting: deque[_Item]) -> None:
         except IndexError:
             return
         step(item)
+
+
+@contextlib.contextmanager
+def left_to_main_thread() -> Iterator[None]:
+    """Threads started in here never get our signals: they inherit the mask (pthread_sigmask(3)).
+
+    The kernel may give a signal to any thread that does not block it, but Python handles it in the main
+    one, which would sleep on until its next turn.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

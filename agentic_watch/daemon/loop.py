@@ -15,16 +15,18 @@ from queue import Empty, SimpleQueue
 
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.config import Config, ConfigError, NoRootsError, Root
-from agentic_watch.health import Health
-from agentic_watch.history.errors import HistoryError
-from agentic_watch.history.index import BACKOFF_SECONDS
+from agentic_watch.daemon.health import Health
+from agentic_watch.daemon.pending import Pending
+from agentic_watch.daemon.signals import Signals
+from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
-from agentic_watch.ledger import Ledger
-from agentic_watch.pending import Pending
+from agentic_watch.host.threads import left_to_main_thread
+from agentic_watch.inventory.last_seen import LastSeen
+from agentic_watch.inventory.rescan import Counts, rescan
+from agentic_watch.inventory.retries import BACKOFF_SECONDS
 from agentic_watch.scan import RootUnavailable, Trouble
-from agentic_watch.service.signals import Signals, left_to_main_thread
-from agentic_watch.sweep import Counts, sweep
-from agentic_watch.watch import Hint, Hints, Watcher
+from agentic_watch.watch.emitter import Hint, Hints
+from agentic_watch.watch.watcher import Watcher
 from agentic_watch.workspace.layout import Candidate
 
 log = logging.getLogger("agentic_watch.daemon")
@@ -58,7 +60,7 @@ class Daemon:
         self._health = health
         self._hints: Hints = SimpleQueue()
         self._history = History(config.history)
-        self._ledger = Ledger(self._history)
+        self._last_seen = LastSeen(self._history)
         self._committer = Committer(config, self._history)
         self._pending = Pending(config.settle_seconds)
         self._watcher = self._new_watcher()
@@ -87,7 +89,7 @@ class Daemon:
             self._health.stopping()
             self._watcher.stop()
             self._sweeps.clear()
-            self._ledger.flush()
+            self._last_seen.flush()
             self._committer.close()
             self._history.close()
             self._signals.give_back()
@@ -110,10 +112,10 @@ class Daemon:
         self._advance_sweeps()
         self._commit_due()
         if now >= self._next_flush:
-            self._ledger.flush()
+            self._last_seen.flush()
             self._next_flush = now + _FLUSH_SECONDS
         self._tell_notices()
-        self._health.pending, self._health.failing = len(self._pending), len(self._ledger.failing)
+        self._health.pending, self._health.failing = len(self._pending), len(self._last_seen.failing)
         settled = not self._awaited and not self._sweeps and not self._is_due()
         states, overflows = self._watcher.states(), self._watcher.overflows()
         self._health.turned(states, overflows, settled=settled, answers=self._watcher.answers)
@@ -140,7 +142,7 @@ class Daemon:
             return 0.0
         now = time.monotonic()
         wakes = [self._next_reconcile, now + min(_IDLE_SECONDS, self._health.interval)]
-        if self._ledger.dirty:
+        if self._last_seen.dirty:
             wakes.append(self._next_flush)
         if (due := self._pending.next_due()) is not None:
             wakes.append(due)
@@ -164,7 +166,7 @@ class Daemon:
     def _reconcile(self) -> None:
         """Look at everything again: no event is trusted to have come."""
         self._next_reconcile = time.monotonic() + self._config.reconcile_seconds
-        self._ledger.flush()
+        self._last_seen.flush()
         self._history.close()  # a file that was spoiled under an open connection shows when it is opened anew
         there = {state.root for state in self._watcher.states() if state.watching != "waiting"}
         for root in self._config.roots:
@@ -177,7 +179,7 @@ class Daemon:
         self._reconcile()
 
     def _sweep(self, root: Root) -> None:
-        self._sweeps[root.key] = sweep(root, self._ledger, self._config.finished, Counts())
+        self._sweeps[root.key] = rescan(root, self._last_seen, self._config.finished, Counts())
 
     def _advance_sweeps(self) -> None:
         """Scan on for a slice of time, so that what finishes meanwhile need not wait for the end of a scan."""
@@ -204,8 +206,8 @@ class Daemon:
         self._watcher.missed(found)
         now = time.time()
         wait = min(found.changed_at, now) + self._config.settle_seconds - now
-        if key in self._ledger.failing:
-            wait = max(wait, min(self._ledger.failing[key][1] - now, BACKOFF_SECONDS[-1]))
+        if key in self._last_seen.failing:
+            wait = max(wait, min(self._last_seen.failing[key][1] - now, BACKOFF_SECONDS[-1]))
         self._pending.add(found, time.monotonic() + max(0.0, wait))
 
     # --- doing it
@@ -234,7 +236,7 @@ class Daemon:
             log.error("%s", notice)
         if self._history.notices:
             self._history.notices.clear()
-            self._ledger.distrust()
+            self._last_seen.distrust()
             self._look_at_all_anew()
 
     def _take(self, outcome: Outcome) -> None:
@@ -247,7 +249,7 @@ class Daemon:
             log.info(
                 "%s: committed (%s, run %d)", candidate.name, outcome.status.status, outcome.status.runs, extra=where
             )
-        due = self._ledger.note(outcome, now)
+        due = self._last_seen.note(outcome, now)
         if outcome.verdict is Verdict.BUSY:
             self._wait_for_lock(candidate)
             return
@@ -257,7 +259,7 @@ class Daemon:
         for warning in outcome.warnings:
             log.warning("%s: %s", candidate.name, warning, extra=where)
         if due is not None:
-            count = self._ledger.failing[key][0]
+            count = self._last_seen.failing[key][0]
             level = logging.WARNING if count == 1 else logging.DEBUG
             log.log(level, "%s: %s; next attempt in %.0f s", candidate.name, outcome.cause, due - now, extra=where)
             self._pending.add(candidate, time.monotonic() + due - now)
@@ -298,7 +300,7 @@ class Daemon:
         self._sweeps.clear()
         self._pending.keep_roots(config.roots)
         self._awaited = {root.key for root in config.roots}
-        self._ledger.keep_roots(self._awaited)
+        self._last_seen.keep_roots(self._awaited)
         self._watcher = self._new_watcher()
         with left_to_main_thread():
             self._watcher.start()

@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agentic_watch.config import Config, Limits
-from agentic_watch.history import index
-from agentic_watch.history.errors import HistoryError
-from agentic_watch.history.index import State
+from agentic_watch.history import workspaces_table
+from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
-from agentic_watch.ledger import is_ghost
+from agentic_watch.history.workspaces_table import State
+from agentic_watch.inventory.ghosts import is_ghost
 from agentic_watch.scan import RootUnavailable, Trouble, scan
-from agentic_watch.workspace import layout, status
-from agentic_watch.workspace.errors import Missing, WorkspaceError
+from agentic_watch.workspace import status
 from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.status import Status
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 log = logging.getLogger("agentic_watch.survey")
 
@@ -47,7 +48,7 @@ class Standing:
     last_error: str | None = None
 
 
-def survey(config: Config, history: History) -> Iterator[Standing]:
+def workspaces_now(config: Config, history: History) -> Iterator[Standing]:
     """Every workspace of all roots, in the order of the directories. Raises HistoryTooNew.
 
     One whose signature the index knows is not read again, any other once. Without a history all are read,
@@ -75,7 +76,7 @@ class _Past:
         self._history: History | None = history
         self._states: dict[tuple[str, str], State] = {}
         try:
-            self._states = {(state.root, state.workspace): state for state in index.states(history)}
+            self._states = {(state.root, state.workspace): state for state in workspaces_table.states(history)}
         except HistoryError as error:
             self._lose(error)
         finally:
@@ -108,7 +109,7 @@ def _look(found: Candidate | Trouble, past: _Past, limits: Limits) -> Standing |
     """What stands of one thing that the scan found; None when it has vanished since."""
     if isinstance(found, Trouble):
         return Standing(found.root.key, found.name, last_error=found.cause)
-    if problem := layout.name_problem(found.name):
+    if problem := name_problem(found.name):
         return Standing(found.root.key, found.name, last_error=problem)
     state = past.state(found)
     if state is not None and not state.fail_count and state.signature and state.signature == found.signature:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agentic_watch.config import Root
-from agentic_watch.ledger import Ledger
+from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.scan import Trouble, scan_in_steps
 from agentic_watch.workspace.layout import Candidate
 
 
 @dataclass(slots=True)
 class Counts:
-    """Workspaces that a sweep saw so far, and at its end those of them that it passed over, unchanged since they were
+    """Workspaces that a rescan saw so far, and at its end those of them that it passed over, unchanged since they were
     last read."""
 
     scanned: int = 0
@@ -21,15 +21,15 @@ class Counts:
     unfinished: int = 0
 
 
-def sweep(
-    root: Root, ledger: Ledger, finished: frozenset[str], counts: Counts, *, two_processes: bool = False
+def rescan(
+    root: Root, last_seen: LastSeen, finished: frozenset[str], counts: Counts, *, two_processes: bool = False
 ) -> Iterator[Candidate | Trouble | None]:
     """Yield the workspaces of a root that changed or are failing, and the directories that could not be looked into.
 
     None is yielded where there is nothing to do: a place to pause. When all is seen, the index forgets what
     has vanished. `two_processes` as in scan_in_steps. Raises RootUnavailable.
     """
-    known = ledger.known(root.key, finished)
+    known = last_seen.known(root.key, finished)
     there, unfinished = known.signatures, known.unfinished
     may_have_ghosts = bool(unfinished)
     whole, changed = True, 0
@@ -50,6 +50,6 @@ def sweep(
     counts.committed = counts.scanned - changed - counts.unfinished
     # A directory that could not be listed may hide workspaces that are still there.
     if whole:
-        ledger.forget((root.key, name) for name in there)
+        last_seen.forget((root.key, name) for name in there)
     if may_have_ghosts:
-        ledger.refresh_ghosts(root.key)
+        last_seen.refresh_ghosts(root.key)

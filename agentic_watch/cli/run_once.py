@@ -13,8 +13,9 @@ import click
 
 from agentic_watch.backfill import Backfill, Summary
 from agentic_watch.cli import logs
+from agentic_watch.cli.exit_status import EXIT_FAILED
+from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.cli.state import EXIT_FAILED, State
 from agentic_watch.commit import Outcome, Verdict
 from agentic_watch.config import Config
 from agentic_watch.history.store import History

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
+from agentic_watch.watch.root_state import RootState
+
 log = logging.getLogger(__name__)
 
 _SUFFIX = ".daemon"
@@ -27,17 +29,6 @@ _LIMIT = 4 * 1024 * 1024
 _READ_TRIES = 50
 _CHECK = "crc32"
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
-
-@dataclass(frozen=True, slots=True)
-class RootState:
-    """How one root is watched. `root` is its key, `watching` inotify, poll, scanning or waiting (not there yet)."""
-
-    root: str
-    path: str
-    watching: str
-    watches: int
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

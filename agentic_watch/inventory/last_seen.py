@@ -5,17 +5,19 @@ Rows are written some at a time: one that is lost costs a second look at its wor
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
 from agentic_watch.commit import Outcome, Verdict
-from agentic_watch.history import index
-from agentic_watch.history.errors import HistoryError
-from agentic_watch.history.index import Known, State
+from agentic_watch.history import workspaces_table
+from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
-from agentic_watch.workspace import instant, layout
+from agentic_watch.history.workspaces_table import Known, State
+from agentic_watch.inventory.ghosts import is_ghost
+from agentic_watch.inventory.retries import backoff
+from agentic_watch.workspace import instant
+from agentic_watch.workspace.names import name_problem
 
 _FLUSH_AT = 512
 _LONGEST_ERROR = 500
@@ -26,7 +28,7 @@ Key = tuple[str, str]
 """(root's key, workspace's name)."""
 
 
-class Ledger:
+class LastSeen:
     """Collects states and writes them to the history's `workspaces` table.
 
     `failing` holds, for each failing workspace, its failures in a row and the time of the next attempt
@@ -43,7 +45,7 @@ class Ledger:
         """The index of one root; an empty one when the history cannot tell."""
         self.flush()
         try:
-            found = index.known(self._history, root, finished)
+            found = workspaces_table.known(self._history, root, finished)
         except HistoryError:
             return Known()
         for name, failure in found.failing.items():
@@ -63,17 +65,17 @@ class Ledger:
             self._keep(key, _state(outcome, now))
             return None
         count = self.failing.get(key, (0, 0.0))[0] + 1
-        due = now + index.backoff(count)
+        due = now + backoff(count)
         self.failing[key] = count, due
         # A name that is no text cannot be a row; its failures are counted while the process lives.
-        if not layout.name_problem(outcome.candidate.name):
+        if not name_problem(outcome.candidate.name):
             self._keep(key, _failure(outcome, count, due, now))
         return due
 
     def refresh_ghosts(self, root: str) -> None:
         """Ask anew which running dispatches have lost their process: that happens without a word in any file."""
         with suppress(HistoryError):
-            for state in index.running(self._history, root):
+            for state in workspaces_table.running(self._history, root):
                 ghost = int(is_ghost(state.status, state.pid))
                 key = state.root, state.workspace
                 if ghost != state.ghost and key not in self._changed and key not in self._gone:
@@ -93,7 +95,7 @@ class Ledger:
         for key in keys:
             self.failing.pop(key, None)
             self._changed.pop(key, None)
-            if not layout.name_problem(key[1]):
+            if not name_problem(key[1]):
                 self._gone.add(key)
 
     def distrust(self) -> None:
@@ -114,25 +116,12 @@ class Ledger:
             self._history.open()
             if self._history.notices:
                 self.distrust()
-            index.remember(self._history, self._changed.values(), self._gone)
+            workspaces_table.remember(self._history, self._changed.values(), self._gone)
         except HistoryError:
             if len(self._changed) + len(self._gone) < 8 * _FLUSH_AT:
                 return
         self._changed.clear()
         self._gone.clear()
-
-
-def is_ghost(status: str, pid: int) -> bool:
-    """Whether a dispatch says it is running while its process is gone (kill(2) with signal 0)."""
-    if status != "running" or not 0 < pid < 2**31:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def _state(outcome: Outcome, now: float) -> State:

@@ -8,8 +8,6 @@ from typing import Any
 
 from agentic_watch.history.store import History, marks
 
-BACKOFF_SECONDS = (1, 5, 15, 60, 300)
-
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -41,13 +39,6 @@ _UPSERT = f"INSERT OR REPLACE INTO workspaces ({', '.join(_COLUMNS)}) VALUES ({'
 
 # Few rows of many: SQLite would rather look through all.
 _OPEN = "INDEXED BY workspaces_open WHERE root = ? AND (fail_count OR NOT committed)"
-
-
-def backoff(fail_count: int) -> float:
-    """Seconds to wait after the `fail_count`-th failure in a row: 1, 5, 15, 60, then 300, ± 10 %."""
-    import random  # 5 ms to import, and rarely needed
-
-    return BACKOFF_SECONDS[min(fail_count, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.9, 1.1)  # noqa: S311
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ import logging
 import os
 
 from agentic_watch.cli import logs
-from agentic_watch.cli.state import EXIT_FAILED, Held, Refused, State
-from agentic_watch.daemon import Daemon, ThreadDied
-from agentic_watch.health import Health
-from agentic_watch.service import instance
-from agentic_watch.service.notify import Notifier
+from agentic_watch.cli.exit_status import EXIT_FAILED, Held, Refused
+from agentic_watch.cli.global_options import State
+from agentic_watch.daemon import instance
+from agentic_watch.daemon.health import Health
+from agentic_watch.daemon.loop import Daemon, ThreadDied
+from agentic_watch.daemon.notify import Notifier
 
 log = logging.getLogger("agentic_watch.daemon")
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from agentic_watch.config import Config, Overrides, Root, find_file, load
 from agentic_watch.scan import RootUnavailable, scan
-from agentic_watch.service import reach, units
-from agentic_watch.service.reach import Account
+from agentic_watch.service import service_user, units
+from agentic_watch.service.service_user import Account
 from agentic_watch.service.units import Host
 from agentic_watch.workspace import layout
 from agentic_watch.workspace.layout import Candidate
@@ -88,7 +88,7 @@ def obstacle(deployment: Deployment) -> str | None:
     """Why the service would not find its program (203/EXEC) or its files, None when it would."""
     if deployment.host.account is None:
         return _unwritable(deployment.config.history)
-    if (program := reach.hidden_program()) is not None:
+    if (program := service_user.hidden_program()) is not None:
         return (
             f"{program[0]}: the service cannot reach this interpreter ({program[1]}). Install the program where it "
             "can: `python3 -m venv /opt/agentic-watch`, then `/opt/agentic-watch/bin/pip install` as here"
@@ -112,9 +112,9 @@ def _unwritable(history: str) -> str | None:
 def unreadable(deployment: Deployment, account: Account) -> str | None:
     """Why the user could not start the program, None when it could. Only root may ask."""
     file = deployment.config.file
-    if not reach.can_import(account, deployment.host.command):
+    if not service_user.can_import(account, deployment.host.command):
         return f"{sys.prefix}: the user {account.name} cannot read the program; chmod -R go+rX {sys.prefix}"
-    if file is not None and not reach.can_read(account, file):
+    if file is not None and not service_user.can_read(account, file):
         return f"{file}: the user {account.name} cannot read it; chmod 644 {file}"
     return None
 
@@ -124,8 +124,8 @@ def doubts(deployment: Deployment, account: Account) -> Iterator[str]:
     for root in deployment.config.roots:
         if not os.path.isdir(root.path):
             yield f"{root.path}: is not there yet. Once it is: systemctl restart {units.SERVICE}"
-        elif (directory := reach.first_not_writable(account, _samples(root))) is not None:
-            first, second = reach.remedy(account, directory, root.path)
+        elif (directory := service_user.first_not_writable(account, _samples(root))) is not None:
+            first, second = service_user.remedy(account, directory, root.path)
             yield (
                 f"{directory}: the user {account.name} cannot write there, so nothing in it will be committed. "
                 f"These two commands help, then systemctl restart {units.SERVICE}:\n  {first}\n  {second}"

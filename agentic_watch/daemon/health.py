@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agentic_watch import __version__
-from agentic_watch.service.instance import DaemonState, Instance, RootState
-from agentic_watch.service.notify import Notifier
+from agentic_watch.daemon.instance import DaemonState, Instance
+from agentic_watch.daemon.notify import Notifier
+from agentic_watch.watch.root_state import RootState
 from agentic_watch.workspace.instant import now_text
 
 log = logging.getLogger("agentic_watch.daemon")

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
-
-_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-@contextlib.contextmanager
-def left_to_main_thread() -> Iterator[None]:
-    """Threads started in here never get our signals: they inherit the mask (pthread_sigmask(3)).
-
-    The kernel may give a signal to any thread that does not block it, but Python handles it in the main
-    one, which would sleep on until its next turn.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Signals:

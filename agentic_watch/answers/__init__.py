@@ -1,0 +1,1 @@
+"""What do we answer, whoever asks: the command line, MCP, a fleet. Nothing here prints."""

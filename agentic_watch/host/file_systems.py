@@ -1,0 +1,34 @@
+"""Which file system a directory lies on (/proc/self/mountinfo, proc_pid_mountinfo(5)), and whether it sends events."""
+
+from __future__ import annotations
+
+import os
+
+_SILENT = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "beegfs"})
+
+
+def filesystem_type(directory: int) -> str | None:
+    """The type (`ext4`, `nfs4`, `fuse.sshfs`) of the file system of an open directory; None when unknown."""
+    device = os.fstat(directory).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            for line in mounts:
+                fields, _, rest = line.partition(" - ")
+                if fields.split()[2] == wanted:
+                    return rest.split()[0]
+    except (OSError, IndexError):
+        return None
+    return None
+
+
+def filesystem_without_events(directory: int) -> str | None:
+    """The type of the file system of an open directory when inotify cannot be relied on there, else None.
+
+    inotify(7): it "does not report … events that occur on network filesystems"; most FUSE ones are as silent.
+    What cannot be found out counts as a file system that sends events.
+    """
+    kind = filesystem_type(directory)
+    if kind is not None and (kind in _SILENT or kind == "fuse" or kind.startswith("fuse.")):
+        return kind
+    return None

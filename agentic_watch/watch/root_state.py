@@ -1,0 +1,16 @@
+"""How each root is watched, as the watcher tells it to the daemon and the daemon to everybody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RootState:
+    """How one root is watched. `root` is its key, `watching` inotify, poll, scanning or waiting (not there yet)."""
+
+    root: str
+    path: str
+    watching: str
+    watches: int
+    detail: str = ""
