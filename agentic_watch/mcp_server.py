@@ -23,7 +23,8 @@ from pydantic import BaseModel, Field
 from agentic_watch import __version__
 from agentic_watch.answers import committing
 from agentic_watch.answers.committing import CommitAnswer
-from agentic_watch.answers.workspaces_now import Standing, workspaces_now
+from agentic_watch.answers.standing import Standing
+from agentic_watch.answers.workspaces_now import workspaces_now
 from agentic_watch.commit import Committer
 from agentic_watch.config import Config, Root
 from agentic_watch.history.history_errors import HistoryError, HistoryTooNew

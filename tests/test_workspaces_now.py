@@ -13,7 +13,8 @@ import pytest
 import support
 from support import Host, Workspace
 
-from agentic_watch.answers.workspaces_now import Standing, workspaces_now
+from agentic_watch.answers.standing import Standing
+from agentic_watch.answers.workspaces_now import workspaces_now
 from agentic_watch.history.store import History
 
 
@@ -152,7 +153,7 @@ def test_a_survey_writes_nothing(host: Host) -> None:
 
 
 def test_a_corrupt_history_is_said_once_and_left_where_it_is(host: Host, caplog: pytest.LogCaptureFixture) -> None:
-    """The files are still read, none counts as committed, one warning says why, and nothing is moved."""
+    """The files are still read, what is committed is not known, one warning says why, and nothing is moved."""
     for name in ("one", "two", "three"):
         support.make(host.root, f"org/repo/{name}")
     host.once()
@@ -161,7 +162,7 @@ def test_a_corrupt_history_is_said_once_and_left_where_it_is(host: Host, caplog:
     before = support.snapshot(host.history.parent)
     with caplog.at_level(logging.WARNING):
         found = look(host)
-    assert [(s.status, s.committed) for s in found.values()] == [("completed", False)] * 3
+    assert [(s.status, s.committed) for s in found.values()] == [("completed", None)] * 3
     (message,) = caplog.messages
     assert "file is not a database" in message
     assert support.snapshot(host.history.parent) == before

@@ -3,64 +3,45 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 
-from agentic_watch.config import Config, Limits
+from agentic_watch.answers import standing
+from agentic_watch.answers.standing import Facts, Standing
+from agentic_watch.config import Config, Limits, Root
 from agentic_watch.history import workspaces_table
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.store import History
+from agentic_watch.history.store import History, Key
 from agentic_watch.history.workspaces_table import State
-from agentic_watch.inventory.ghosts import is_ghost
+from agentic_watch.host.second_process import in_two_processes
 from agentic_watch.scan import RootUnavailable, Trouble, scan
-from agentic_watch.workspace import status
+from agentic_watch.workspace import instant, signatures, status
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
-from agentic_watch.workspace.place import open_place
-from agentic_watch.workspace.status import Status
+from agentic_watch.workspace.place import Opener
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 log = logging.getLogger("agentic_watch.survey")
 
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What stands of one workspace now.
-
-    `root` is the root's key, `updated_at` the text of the status file, `next_attempt_at` in seconds since the
-    epoch. A broken one has a `last_error`, and no `status` when that could not be read. A directory that could
-    not be looked into stands here with its `last_error` too; `workspace` is "" when it is the root itself.
-    """
-
-    root: str
-    workspace: str
-    status: str = ""
-    agent: str = ""
-    repo: str = ""
-    question: str = ""
-    pid: int = 0
-    runs: int = 0
-    updated_at: str = ""
-    committed: bool = False
-    ghost: bool = False
-    fail_count: int = 0
-    next_attempt_at: float | None = None
-    last_error: str | None = None
+_GROUP = 10_000
+"""So many workspaces are read before the history is asked about them."""
+_ASKED_AT_ONCE = 1_000
 
 
 def workspaces_now(config: Config, history: History) -> Iterator[Standing]:
     """Every workspace of all roots, in the order of the directories. Raises HistoryTooNew.
 
-    One whose signature the index knows is not read again, any other once. Without a history all are read,
-    and none counts as committed: that is logged, once. `history` is opened when asked, and left closed.
+    A committed one whose signature the index knows is not read again, any other once. Without a history all are
+    read. What the history cannot tell is logged, once. `history` is opened when asked, and left closed.
     """
     past = _Past(history)
     for root in config.roots:
+        found = scan(root)
         try:
-            for found in scan(root):
-                standing = _look(found, past, config.limits)
-                if standing is not None:
-                    yield standing
+            while group := list(islice(found, _GROUP)):
+                yield from _look(root, group, past, config.limits)
         except RootUnavailable as error:
             yield Standing(root.key, "", last_error=error.cause)
 
@@ -86,92 +67,94 @@ class _Past:
         """The index's row."""
         return self._states.get((candidate.root.key, candidate.name))
 
-    def has_committed(self, candidate: Candidate, found: Status) -> bool:
-        """Whether the history holds the row of this dispatch."""
+    def commits(self, root: str, names: Sequence[str]) -> dict[str, dict[Key, str]] | None:
+        """What the history holds of these workspaces, as History.committed; None when it cannot tell."""
         if self._history is None:
-            return False
-        history = self._history
+            return None
+        history, found = self._history, dict[str, dict[Key, str]]()
         try:
-            rows = history.committed(candidate.root.key, [candidate.name]).get(candidate.name, {})
+            for start in range(0, len(names), _ASKED_AT_ONCE):
+                found |= history.committed(root, names[start : start + _ASKED_AT_ONCE])
         except HistoryError as error:
             self._lose(error)
-            return False
+            return None
         finally:
             history.close()
-        return (found.updated_at.utc(), found.runs) in rows
+        return found
 
     def _lose(self, error: HistoryError) -> None:
         self._history = None
         log.warning("%s; what is committed is not known", error)
 
 
-def _look(found: Candidate | Trouble, past: _Past, limits: Limits) -> Standing | None:
-    """What stands of one thing that the scan found; None when it has vanished since."""
-    if isinstance(found, Trouble):
-        return Standing(found.root.key, found.name, last_error=found.cause)
-    if problem := name_problem(found.name):
-        return Standing(found.root.key, found.name, last_error=problem)
-    state = past.state(found)
-    if state is not None and not state.fail_count and state.signature and state.signature == found.signature:
-        return _from_index(state)
+def _look(root: Root, group: Sequence[Candidate | Trouble], past: _Past, limits: Limits) -> Iterator[Standing]:
+    """What stands of all that the scan found, in its order, but for what has vanished since."""
+    unread = [found for found in group if isinstance(found, Candidate) and not _is_known(found, past.state(found))]
+    facts = in_two_processes(partial(_read_all, root, limits), unread)
+    read: dict[str, Facts | str | None] = dict(zip((found.name for found in unread), facts, strict=True))
+    commits = past.commits(root.key, [name for name, found in read.items() if isinstance(found, tuple)])
+    for found in group:
+        if isinstance(found, Trouble):
+            yield Standing(root.key, found.name, last_error=found.cause)
+            continue
+        state = past.state(found)
+        if state is not None and found.name not in read:
+            yield standing.from_index(state)
+        elif isinstance(said := read[found.name], str):
+            yield standing.broken(found, state, said)
+        elif said is not None:
+            yield standing.from_disk(found, state, said, committed=_is_committed(found.name, said, commits))
+
+
+def _is_known(candidate: Candidate, state: State | None) -> bool:
+    """Whether the index tells all of it; of an unfinished one it does not know since when it runs."""
+    return (
+        state is not None
+        and bool(state.committed)
+        and not state.fail_count
+        and bool(state.signature)
+        and state.signature == candidate.signature
+    )
+
+
+def _is_committed(name: str, said: Facts, commits: dict[str, dict[Key, str]] | None) -> bool | None:
+    if commits is None:
+        return None
+    rows, (*_, runs, _, updated_at) = commits.get(name), said
+    return rows is not None and (instant.parse(updated_at or instant.ZERO_TEXT).utc(), runs) in rows
+
+
+def _read_all(root: Root, limits: Limits, candidates: Sequence[Candidate]) -> list[Facts | str | None]:
+    """What each status file says, why it cannot be read, or None for one that has vanished."""
+    where = {layout: replace(root, layout=layout) for layout in ("meta", "root")}
+    opener = Opener()
     try:
-        read = _read(found, limits)
+        return [_read(opener, where.get(_only_layout(found), root), limits, found) for found in candidates]
+    finally:
+        opener.close()
+
+
+def _only_layout(candidate: Candidate) -> str:
+    """The layout of the one status file that the scan saw: the other need not be looked for. "" when it saw both."""
+    size = len(signatures.ABSENT)
+    in_meta, beside = candidate.signature[:size], candidate.signature[size : 2 * size]
+    return "meta" if beside == signatures.ABSENT else "root" if in_meta == signatures.ABSENT else ""
+
+
+def _read(opener: Opener, root: Root, limits: Limits, candidate: Candidate) -> Facts | str | None:
+    if problem := name_problem(candidate.name):
+        return problem
+    try:
+        place = opener.open(root.path, candidate.name)
     except Missing:
         return None
     except WorkspaceError as error:
-        return _broken(found, state, str(error))
-    return _from_disk(found, state, read, committed=past.has_committed(found, read))
-
-
-def _read(candidate: Candidate, limits: Limits) -> Status:
-    place = open_place(candidate.root.path, candidate.name)
+        return str(error)
     try:
-        return status.read(place.directory, place.meta, candidate.root, limits).status
+        return standing.facts(status.read(place.directory, place.meta, root, limits).status)
+    except Missing:
+        return None
+    except WorkspaceError as error:
+        return str(error)
     finally:
         place.close()
-
-
-def _from_index(state: State) -> Standing:
-    return Standing(
-        root=state.root,
-        workspace=state.workspace,
-        status=state.status,
-        agent=state.agent,
-        repo=state.repo,
-        question=state.question,
-        pid=state.pid,
-        runs=state.runs,
-        updated_at=state.updated_at,
-        committed=bool(state.committed),
-        # A process can end without a word in any file: this is asked anew each time.
-        ghost=is_ghost(state.status, state.pid),
-    )
-
-
-def _from_disk(candidate: Candidate, state: State | None, read: Status, *, committed: bool) -> Standing:
-    return Standing(
-        root=candidate.root.key,
-        workspace=candidate.name,
-        status=read.status,
-        agent=read.agent,
-        repo=read.repo,
-        question=read.question,
-        pid=read.pid,
-        runs=read.runs,
-        updated_at=read.updated_at.text,
-        committed=committed,
-        ghost=is_ghost(read.status, read.pid),
-        fail_count=state.fail_count if state else 0,
-        next_attempt_at=state.next_attempt_at if state else None,
-        last_error=state.last_error if state else None,
-    )
-
-
-def _broken(candidate: Candidate, state: State | None, error: str) -> Standing:
-    return Standing(
-        candidate.root.key,
-        candidate.name,
-        fail_count=state.fail_count if state else 0,
-        next_attempt_at=state.next_attempt_at if state else None,
-        last_error=error,
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agentic_watch.config import Config, Overrides, load
 
@@ -24,6 +24,10 @@ class State:
         if self._config is None:
             self._config = self.reload()
         return self._config
+
+    def config_to_read(self) -> Config:
+        """The configuration of a command that only reads the history: it may have no root. Raises ConfigError."""
+        return load(replace(self.overrides, rootless=True), os.environ)
 
     def reload(self) -> Config:
         """Read the configuration anew."""

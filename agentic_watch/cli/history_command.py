@@ -91,7 +91,7 @@ def command(state: State, /, search: tuple[str, ...], as_json: bool, **filters: 
     wanted = Wanted(**{name: _usable(value) for name, value in given.items() if value is not None})
     if search and not queries.words(wanted.search):
         raise click.BadParameter("has no letter and no digit to search for", param_hint="SEARCH")
-    path = state.config().history
+    path = state.config_to_read().history
     try:
         with queries.reading(path) as connection:
             if as_json:

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.workspaces_now import Standing, workspaces_now
+from agentic_watch.answers.standing import Standing
+from agentic_watch.answers.workspaces_now import workspaces_now
 from agentic_watch.cli import logs
 from agentic_watch.cli.exit_status import EXIT_FAILED
 from agentic_watch.cli.global_options import State

@@ -131,6 +131,8 @@ class _Assembly:
             path = self._checked_path("$CORE_WORKSPACE", base.replace("$", "$$"), "workspace")
             self.origins["roots[0].path"] = "$CORE_WORKSPACE"
             return () if path is None else (Root(path),)
+        if self.overrides.rootless:
+            return ()
         if self.file is None:
             raise NoRootsError
         if not any(problem.startswith(f"{self.file}: roots") for problem in self.problems):

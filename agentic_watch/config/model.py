@@ -78,13 +78,17 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What the command line said; None and () mean that it said nothing."""
+    """What the command line said; None and () mean that it said nothing.
+
+    `rootless`: the command only reads the history, which may have been copied here: no root is needed.
+    """
 
     config: str | None = None
     roots: tuple[str, ...] = ()
     history: str | None = None
     log_format: str | None = None
     log_level: str | None = None
+    rootless: bool = False
 
 
 class ConfigError(Exception):

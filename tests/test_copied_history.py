@@ -1,0 +1,32 @@
+"""A history that was copied away from its host: it is read where no root is configured."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from support import Host, make, run
+
+
+@pytest.fixture
+def copied(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The history of a host with one commit, alone in a directory."""
+    make(host.root, "org/repo/far", agent="codex")
+    host.once()
+    path = tmp_path_factory.mktemp("copied") / "copy.db"
+    shutil.copy(host.history, path)
+    return path
+
+
+def test_the_history_is_listed_without_a_root(copied: Path) -> None:
+    """Neither a configuration nor a root is needed to list what was committed elsewhere."""
+    result = run(["--history", str(copied), "history", "--json"], copied.parent)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["workspace"] == "org/repo/far"
+
+
+def test_what_needs_a_root_still_asks_for_one(copied: Path) -> None:
+    """A pass without any root is a usage error that shows the ways out."""
+    result = run(["--history", str(copied), "--once"], copied.parent)
+    assert result.returncode == 2
+    assert "no configuration file, no --root" in result.stderr
