@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from agentic_watch.history import queries, rows
-from agentic_watch.history.queries import Wanted
+from agentic_watch.answers import listing, source
+from agentic_watch.answers.filters import Wanted
+from agentic_watch.history import rows
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
 from agentic_watch.workspace import record
@@ -27,11 +28,11 @@ def _wanted(number: int) -> dict[str, Wanted]:
     """The questions, about the workspace `number` where they are about one."""
     org, repo, _ = trees.name_of(number).split("/")
     return {
-        "newest 20": Wanted(limit=20),
-        "of a repository": Wanted(repo=repo, org=org, limit=20),
-        "of a workspace": Wanted(workspace=trees.name_of(number), limit=20),
-        "of a day": Wanted(since="2026-04-14T00:00:00", until="2026-04-15T00:00:00", limit=20),
-        "a common word and a rare one": Wanted(search=f"invoice {number}", limit=20),
+        "newest 20": Wanted(),
+        "of a repository": Wanted(repo=(repo,), org=(org,)),
+        "of a workspace": Wanted(workspace=(trees.name_of(number),)),
+        "of a day": Wanted(since="2026-04-14T00:00:00", until="2026-04-15T00:00:00"),
+        "a common word and a rare one": Wanted(search=f"invoice {number}"),
     }
 
 
@@ -69,8 +70,8 @@ def _ask(path: str, wanted: Wanted) -> list[float]:
     seconds = []
     for _ in range(_TIMES):
         started = time.perf_counter()
-        with queries.reading(path) as connection:
-            found = list(queries.dispatches(connection, wanted))
+        with source.history(path) as asked:
+            found = list(listing.dispatches(asked, wanted, limit=20))
         seconds.append(time.perf_counter() - started)
         if not found:
             raise SystemExit(f"nothing found for {wanted}")

@@ -1,6 +1,8 @@
 """`agentic-watch history`: what it finds, how it prints it, and who may read it in which state of the files."""
 
 import contextlib
+import csv
+import io
 import json
 import os
 import shutil
@@ -14,13 +16,15 @@ import pytest
 from support import Host, make, run, snapshot
 from unprivileged import public_directory, run_as_nobody
 
-from agentic_watch.cli.history_command import _point
+from agentic_watch.answers.filters import Wanted
+from agentic_watch.answers.listing import dispatches, statement
+from agentic_watch.answers.source import SqliteSource
 from agentic_watch.cli.output import human_duration
 from agentic_watch.history import schema
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.queries import Wanted, dispatches, match_expression, reading, statement, words
+from agentic_watch.history.queries import match_expression, reading, words
 
-NOW = 1_776_165_428.9  # 2026-04-14T11:17:08.9Z
+NOTHING = "nothing matches; the history holds 5 commits, from 2026-04-01T10:00:00Z on\n"
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +90,8 @@ def found(host: Host, *options: str) -> list[str]:
 
 def rows(host: Host, *options: str) -> list[dict[str, Any]]:
     result = run([*host.arguments(), "history", "--json", *options], host.base)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert result.returncode == 0
+    assert result.stderr.startswith(NOTHING) if not result.stdout else not result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -110,6 +115,15 @@ def rows(host: Host, *options: str) -> list[dict[str, Any]]:
         (["--until", "2026-04-02"], "ba"),
         (["--since", "1m"], ""),
         (["--repo", "\udcff"], ""),
+        (["--failed"], "b"),
+        (["--failed", "--repo", "site"], ""),
+        (["--status", "failed,completed", "--org", "acme"], "ba"),
+        (["--repo", "site", "--repo", "api", "--agent", "claude", "--agent", "codex"], "dba"),
+        (["--workspace", "acme/site/a", "--workspace", "acme/api/b"], "ba"),
+        (["--host", "no-such-host"], ""),
+        (["--committed-since", "1h"], "dcba"),
+        (["--committed-since", "today", "--since", "2026-04-03"], "dc"),
+        (["--committed-since", "2999-01-01"], ""),
         (["login"], "a"),
         (["LOG"], "a"),
         (["fix", "log"], "a"),
@@ -132,7 +146,7 @@ def test_json_has_all_columns_and_a_parsed_report(listed: Host) -> None:
     """A line of --json is the row of the history, its report as an object."""
     (row,) = rows(listed, "--workspace", "acme/api/b")
     (stored,) = listed.query("SELECT * FROM dispatch_history WHERE workspace = 'acme/api/b'")
-    assert row == {**dict(stored), "report": json.loads(stored["report"])}
+    assert row == {"schema": 1, **dict(stored), "passed": True, "report": json.loads(stored["report"])}
     assert row["report"]["findings"] == [{"message": "SQL injection in search()"}]
 
 
@@ -159,6 +173,43 @@ def test_table(listed: Host) -> None:
     assert narrow[1].endswith("…")
 
 
+def test_nothing_matches(listed: Host) -> None:
+    """An empty list is said on stderr, with how many commits there are and what may have been meant."""
+    options = ["history", "--status", "faild", "--agent", "cladue", "--repo", "api", "--utc"]
+    result = run([*listed.arguments(), *options], listed.base)
+    meant = "did you mean --status failed?\ndid you mean --agent claude?\n"
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", NOTHING + meant)
+
+
+def test_more_than_is_shown(listed: Host) -> None:
+    """A list that was cut at its limit says so, on stderr."""
+    result = run([*listed.arguments(), "history", "-n", "3"], listed.base)
+    assert (len(result.stdout.splitlines()), result.stderr) == (4, "the newest 3 are shown; -n 0 shows all\n")
+    assert run([*listed.arguments(), "history", "-n", "4"], listed.base).stderr == ""
+
+
+def test_columns_and_csv(listed: Host) -> None:
+    """The columns that were asked for, in their order, as a table, as JSON and as CSV; CSV has all without."""
+    asked = [*listed.arguments(), "history", "--repo", "api", "--org", "acme", "--columns", "workspace,passed,task"]
+    task = "Tidy\nand more"
+    assert run(asked, listed.base).stdout == "WORKSPACE   PASSED  TASK\nacme/api/b  1       Tidy\n"
+    (line,) = run([*asked, "--json"], listed.base).stdout.splitlines()
+    assert json.loads(line) == {"schema": 1, "workspace": "acme/api/b", "passed": True, "task": task}
+    assert list(csv.reader(io.StringIO(run([*asked, "--csv"], listed.base).stdout))) == [
+        ["workspace", "passed", "task"],
+        ["acme/api/b", "true", task],
+    ]
+    header, *lines = csv.reader(io.StringIO(run([*listed.arguments(), "history", "--csv"], listed.base).stdout))
+    assert [dict(zip(header, one, strict=True))["workspace"][-1] for one in lines] == ["d", "c", "b", "a"]
+
+
+def test_a_copied_history_is_read_without_a_root(own: Host) -> None:
+    """Who has only the file lists it."""
+    result = run(["--history", str(own.history), "history", "--columns", "workspace"], own.base)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.split()[1:] == ["other/api/d", "other/api/c", "acme/api/b", "acme/site/a"]
+
+
 def test_two_roots_are_told_apart(own: Host, tmp_path: Path) -> None:
     """Where dispatches of several roots are own, the root is a column."""
     make(tmp_path / "second", "acme/site/a")
@@ -172,9 +223,11 @@ def test_two_roots_are_told_apart(own: Host, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--since", "yesterday"], "no RFC 3339 time, no date (2026-04-14) and no span"),
-        (["--until", "2026-02-30"], "no RFC 3339 time"),
-        (["--since", "999999999w"], "no RFC 3339 time"),
+        (["--since", "yesteryear"], "is not a span (90m, 12h, 7d, 2w), today, yesterday, week, a date (2026-04-14)"),
+        (["--until", "2026-02-30"], "or an RFC 3339 time"),
+        (["--since", "999999999w"], "or an RFC 3339 time"),
+        (["--json", "--csv"], "do not go together"),
+        (["--columns", "status,tsak"], "did you mean task?"),
         (["--limit", "-1"], "not in the range"),
         (["!!"], "no letter and no digit"),
     ],
@@ -213,23 +266,6 @@ def test_newer_history_is_refused(own: Host) -> None:
     assert run([*own.arguments(), "history"], own.base).returncode == 78
 
 
-@pytest.mark.parametrize(
-    ("text", "end", "expected"),
-    [
-        ("2026-04-14", False, "2026-04-14T00:00:00.000000000Z"),
-        ("2026-04-14", True, "2026-04-15T00:00:00.000000000Z"),
-        ("2026-04-14T10:00:00.5+02:00", True, "2026-04-14T08:00:00.500000000Z"),
-        ("90m", False, "2026-04-14T09:47:08.000000000Z"),
-        ("12h", True, "2026-04-13T23:17:08.000000000Z"),
-        ("7d", False, "2026-04-07T11:17:08.000000000Z"),
-        ("2w", False, "2026-03-31T11:17:08.000000000Z"),
-    ],
-)
-def test_points_in_time(text: str, end: bool, expected: str) -> None:
-    """A time, a date and a span become the text that `updated_utc` is compared with."""
-    assert _point(text, end=end, now=NOW) == expected
-
-
 def test_durations() -> None:
     """A duration is written in its two largest units, a short one with a tenth, an unknown one not at all."""
     seconds = {0: "0.0s", 850: "0.8s", 9_999: "9.9s", 10_000: "10s", 59_999: "59s"}
@@ -247,19 +283,19 @@ def test_search_words_are_quoted() -> None:
 @pytest.mark.parametrize(
     ("wanted", "access"),
     [
-        (Wanted(limit=20), "SCAN this USING INDEX dispatch_history_updated"),
-        (Wanted(limit=20, every=True), "SCAN dispatch_history USING INDEX dispatch_history_updated"),
-        (Wanted(repo="a", limit=20), "SEARCH this USING INDEX dispatch_history_repo (repo=?)"),
-        (Wanted(status="a", limit=20), "SEARCH this USING INDEX dispatch_history_status (status=?)"),
-        (Wanted(workspace="a", limit=20), "SEARCH this USING INDEX dispatch_history_workspace (workspace=?)"),
-        (Wanted(since="2026"), "SEARCH this USING INDEX dispatch_history_updated (updated_utc>?)"),
-        (Wanted(search="a"), "SEARCH this USING INTEGER PRIMARY KEY (rowid=?)"),
+        (Wanted(), "SCAN d USING INDEX dispatch_history_updated"),
+        (Wanted(every=True), "SCAN d USING INDEX dispatch_history_updated"),
+        (Wanted(repo=("a",)), "SEARCH d USING INDEX dispatch_history_repo (repo=?)"),
+        (Wanted(status=("a",)), "SEARCH d USING INDEX dispatch_history_status (status=?)"),
+        (Wanted(workspace=("a",)), "SEARCH d USING INDEX dispatch_history_workspace (workspace=?)"),
+        (Wanted(since="2026"), "SEARCH d USING INDEX dispatch_history_updated (updated_utc>?)"),
+        (Wanted(search="a"), "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)"),
     ],
 )
 def test_an_index_answers(listed: Host, wanted: Wanted, access: str) -> None:
     """The newest rows are walked in an index's order, nothing but a search is sorted, and no table is scanned."""
-    sql, values = statement(wanted)
     with reading(str(listed.history)) as connection:
+        sql, values = statement(SqliteSource(connection), wanted, limit=20)
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
     assert plan[0] == access
     assert not [step for step in plan[1:] if step.startswith("SCAN") and "VIRTUAL TABLE" not in step]
@@ -276,7 +312,7 @@ def test_default_listing_reads_no_more_than_it_shows(own: Host) -> None:
         with reading(str(own.history)) as connection:
             ticks: list[int] = []
             connection.set_progress_handler(lambda ticks=ticks: ticks.append(1), 10)
-            assert len(list(dispatches(connection, Wanted(limit=20)))) == 20
+            assert len(list(dispatches(SqliteSource(connection), Wanted(), limit=20))) == 20
             connection.set_progress_handler(None, 0)
         steps.append(len(ticks))
     assert steps[1] < 1.5 * steps[0]
@@ -377,7 +413,7 @@ def test_a_symlink_to_a_history_beside_a_writer(public: Host, tmp_path: Path) ->
     with contextlib.closing(sqlite3.connect(public.history, isolation_level=None)) as writer:
         writer.execute("UPDATE dispatch_history SET workspace = 'second'")
         with reading(str(link)) as connection:
-            assert [row["workspace"] for row in dispatches(connection, Wanted())] == ["second"]
+            assert [row["workspace"] for row in dispatches(SqliteSource(connection), Wanted())] == ["second"]
 
 
 def test_writer_that_comes_while_a_resting_history_is_read(host: Host) -> None:
@@ -386,7 +422,7 @@ def test_writer_that_comes_while_a_resting_history_is_read(host: Host) -> None:
     host.once()
     with pytest.raises(HistoryError, match="written to while it was read"), reading(str(host.history)) as connection:
         assert schema.at_rest(str(host.history)) is not None
-        assert len(list(dispatches(connection, Wanted()))) == 1
+        assert len(list(dispatches(SqliteSource(connection), Wanted()))) == 1
         make(host.root, "org/repo/second")
         host.once()
     assert len(rows(host)) == 2
@@ -399,9 +435,9 @@ def test_every_row_streams_beside_a_writer_that_goes_on(host: Host) -> None:
     with contextlib.closing(sqlite3.connect(host.history, isolation_level=None)) as writer:
         writer.execute(_MULTIPLY, {"rows": 500})
         with reading(str(host.history)) as connection:
-            listing = dispatches(connection, Wanted(every=True))
+            listing = dispatches(SqliteSource(connection), Wanted(every=True))
             next(listing)
             writer.execute("DELETE FROM dispatch_history")
             writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
             assert len(list(listing)) == 500
-    assert rows(host) == []
+    assert run([*host.arguments(), "history", "--json"], host.base).stdout == ""

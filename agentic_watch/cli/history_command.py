@@ -2,139 +2,149 @@
 
 from __future__ import annotations
 
-import json
-import re
-import time
-from collections.abc import Iterator
+import difflib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
-from agentic_watch.cli.exit_status import Refused
+from agentic_watch.answers import listing
+from agentic_watch.cli import clock_times
+from agentic_watch.cli.answer_options import asking, filtered, outcomes, say_nothing_matches, wanted
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import clean, human_duration, line_width, print_json_lines, print_table, shorten
+from agentic_watch.cli.output import human_duration, print_csv, print_json_lines, shorten
+from agentic_watch.cli.table_layout import Column, print_columns
 from agentic_watch.history import queries
-from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.queries import Wanted
-from agentic_watch.workspace import instant
+from agentic_watch.history.rows import HISTORY_COLUMNS
 
-_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_SPAN = re.compile(r"(\d{1,9})([mhdw])", re.ASCII)
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_DAY_NS = 86_400 * 10**9
-_TASK_READ = 1000
-_TASK_WIDTH = 200
-_HEADERS = ("UPDATED (UTC)", "STATUS", "WORKSPACE", "AGENT", "RUN", "DURATION", "FINDINGS", "TASK")
-_COLUMNS = (
-    "root",
-    "updated_utc",
-    "status",
-    "workspace",
-    "agent",
-    "runs",
-    "duration_ms",
-    "findings_count",
-    # A task can be a megabyte; a line of it is shown.
-    f"substr(task, 1, {_TASK_READ}) AS task",
-)
-_WIDEST = 60
-_LEAST_TASK_WIDTH = 20
+_TEXT_READ = 1000
+_TEXT_SHOWN = 200
+_LONG = ("task", "question", "report")
+_TIMES = ("updated_utc", "started_utc")
+_SHOWN = ("updated_utc", "status", "root", "workspace", "agent", "runs", "duration_ms", "findings_count", "task")
+_COLUMNS = {
+    "updated_utc": Column("UPDATED"),
+    "status": Column("STATUS", least=9),
+    "root": Column("ROOT", least=8, path=True, goes=4),
+    "workspace": Column("WORKSPACE", least=14, path=True),
+    "agent": Column("AGENT", least=8, goes=5),
+    "task": Column("TASK", least=16, goes=6),
+    "duration_ms": Column("DURATION", number=True, goes=7),
+    "findings_count": Column("FINDINGS", number=True, goes=8),
+    "runs": Column("RUN", number=True, goes=9),
+}
+"""How the columns that are usually shown look, and in which order they give way."""
 
 
-class _Time(click.ParamType[str]):
-    """A point in time as `updated_utc` is written; with `end`, a date means the end of its day."""
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What is printed, and how: "table", "json" or "csv"; `columns` is () when the user named none."""
 
-    name = "time"
-
-    def __init__(self, *, end: bool) -> None:
-        self._end = end
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """An RFC 3339 time, a date (UTC) or a span before now."""
-        try:
-            return _point(value, end=self._end, now=time.time())
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no RFC 3339 time, no date (2026-04-14) and no span (90m, 12h, 7d, 2w)", param, ctx)
-
-
-def _point(text: str, *, end: bool, now: float) -> str:
-    """The time that `text` means, `now` in seconds since the epoch. Raises ValueError or OverflowError."""
-    if span := _SPAN.fullmatch(text):
-        ns = int(now) * 10**9 - int(span[1]) * _SECONDS[span[2]] * 10**9
-        return instant.Instant(text, ns).utc()
-    if _DATE.fullmatch(text):
-        ns = instant.parse(f"{text}T00:00:00Z").ns
-        return instant.Instant(text, ns + _DAY_NS * end).utc()
-    return instant.parse(text).utc()
+    name: str
+    columns: tuple[str, ...]
+    utc: bool
 
 
 @click.command("history")
 @click.argument("search", nargs=-1)
-@click.option("--repo", default="", help="Of this repository.")
-@click.option("--org", default="", help="Of this organisation.")
-@click.option("--agent", default="", help="By this agent: codex finds codex:gpt-5 too.")
-@click.option("--status", default="", help="With this status.")
-@click.option("--workspace", default="", help="Of this workspace (its name below its root).")
-@click.option("--since", type=_Time(end=False), metavar="T", help="Updated at T or later.")
-@click.option("--until", type=_Time(end=True), metavar="T", help="Updated before T.")
+@filtered
+@click.option("--workspace", multiple=True, metavar="NAME", help="Of this workspace (its name below its root).")
+@click.option("--failed", is_flag=True, help="Those that failed: short for the statuses that say so.")
+@click.option("--committed-since", default="", metavar="T", help="Committed at T or later, whenever they ended.")
 @click.option("--all", "every", is_flag=True, help="Every commit of a dispatch, not only its newest.")
 @click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(0), help="At most so many; 0: all.")
+@click.option("--columns", default="", metavar="NAME,…", help="These columns of the history, in this order.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV with all columns.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with all columns.")
 @click.pass_obj
-def command(state: State, /, search: tuple[str, ...], as_json: bool, **filters: Any) -> None:
+def command(state: State, /, search: tuple[str, ...], limit: int, columns: str, **options: Any) -> None:
     """List what was committed, newest first: all, or what SEARCH is in.
 
     SEARCH is one or more words, the last one perhaps only begun; task, question and findings are searched.
-    T is a time (RFC 3339), a date in UTC (until means its end), or a span before now: 90m, 12h, 7d, 2w.
+    A filter may be given more than once, or with commas: one of its values has to match. T is a span before now
+    (90m, 12h, 7d, 2w), today, yesterday, week, a date (until means its end) or an RFC 3339 time.
+
+    \b
+    Examples:
+      agentic-watch history --failed --since today
+      agentic-watch history --repo billing,gateway --agent claude timeout
     """
-    given = {"search": " ".join(search), **filters}
-    wanted = Wanted(**{name: _usable(value) for name, value in given.items() if value is not None})
-    if search and not queries.words(wanted.search):
+    form = _form(options, columns)
+    asked = wanted({**options, "search": " ".join(search)})
+    if search and not queries.words(asked.search):
         raise click.BadParameter("has no letter and no digit to search for", param_hint="SEARCH")
-    path = state.config_to_read().history
-    try:
-        with queries.reading(path) as connection:
-            if as_json:
-                print_json_lines(map(_document, queries.dispatches(connection, wanted)))
-            else:
-                rows = list(queries.dispatches(connection, wanted, _COLUMNS))
-    except HistoryError as error:
-        raise Refused(str(error)) from error
-    if not as_json:
-        _print(rows)
+    if options["failed"]:
+        asked = replace(asked, status=(*asked.status, *outcomes(state).statuses("failed")))
+    with asking(state) as source:
+        rows = listing.dispatches(source, asked, _expressions(form), limit + (limit > 0))
+        if not _print(rows, form, limit):
+            say_nothing_matches(source, asked, utc=form.utc)
 
 
-def _usable(value: Any) -> Any:
-    """An argument that is not UTF-8 matches nothing, but it must not end in a traceback."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+def _form(options: dict[str, Any], columns: str) -> _Form:
+    if options["as_json"] and options["as_csv"]:
+        raise click.UsageError("--json and --csv do not go together")
+    name = "json" if options["as_json"] else "csv" if options["as_csv"] else "table"
+    named = tuple(columns.split(",")) if columns else ()
+    for column in named:
+        if column not in ("id", *HISTORY_COLUMNS):
+            near = difflib.get_close_matches(column, HISTORY_COLUMNS, 1)
+            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(('id', *HISTORY_COLUMNS))}"
+            raise click.BadParameter(f"no column {column!a}; {meant}", param_hint="--columns")
+    return _Form(name, named, options["utc"])
 
 
-def _document(row: dict[str, Any]) -> dict[str, Any]:
-    if row["report"] is not None:
-        row["report"] = json.loads(row["report"])
-    return row
+def _expressions(form: _Form) -> Sequence[str]:
+    if form.name != "table":
+        return [f"d.{column}" for column in form.columns] or ["d.*"]
+    # A task can be a megabyte; a line of it is shown.
+    return [_part(column) if column in _LONG else f"d.{column}" for column in form.columns or _SHOWN]
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
-    width = line_width()
-    headers = list(_HEADERS)
-    cells = [list(_cells(row, _WIDEST if width else None)) for row in rows]
-    if len({row["root"] for row in rows}) > 1:
-        headers.insert(2, "ROOT")
-        for line, row in zip(cells, rows, strict=True):
-            line.insert(2, row["root"])
-    before = [max(map(len, column)) + 2 for column in zip(headers, *cells, strict=True)][:-1]
-    left = max(_LEAST_TASK_WIDTH, width - sum(before)) if width else _TASK_WIDTH
-    print_table(headers, [[*line[:-1], shorten(line[-1], left)] for line in cells])
+def _part(column: str) -> str:
+    return f"substr(d.{column}, 1, {_TEXT_READ}) AS {column}"
 
 
-def _cells(row: dict[str, Any], widest: int | None) -> Iterator[str]:
-    """The cells of a line, each but the task at most `widest` characters."""
-    yield f"{row['updated_utc'][:19]}Z"
-    for name in ("status", "workspace", "agent"):
-        text = clean(row[name])
-        yield shorten(text, widest) if widest else text
-    yield str(row["runs"])
-    yield human_duration(row["duration_ms"])
-    yield str(row["findings_count"])
-    yield clean(shorten(row["task"], _TASK_READ))
+def _print(rows: Iterator[dict[str, Any]], form: _Form, limit: int) -> bool:
+    """Print all rows but those beyond the limit; gives whether there was any."""
+    shown = itertools.islice(rows, limit) if limit else rows
+    first = next(shown, None)
+    if first is None:
+        return False
+    shown = itertools.chain([first], shown)
+    if form.name == "json":
+        print_json_lines(map(listing.document, shown))
+    elif form.name == "csv":
+        documents = map(listing.document, shown)
+        print_csv(form.columns or tuple(first), documents)
+    else:
+        _print_table(list(shown), form)
+        if next(rows, None) is not None:
+            click.echo(f"the newest {limit} are shown; -n 0 shows all", err=True)
+    return True
+
+
+def _print_table(rows: list[dict[str, Any]], form: _Form) -> None:
+    names = form.columns or _SHOWN
+    if not form.columns and len({row["root"] for row in rows}) == 1:
+        names = tuple(name for name in names if name != "root")
+    columns, cells = [], []
+    for name in names:
+        column = _COLUMNS.get(name) or Column(name.upper(), least=8, goes=1)
+        values = [row[name] for row in rows]
+        if name in _TIMES:
+            header, texts = clock_times.column(column.header.removesuffix("_UTC"), values, utc=form.utc)
+            column = replace(column, header=header)
+        else:
+            texts = [_cell(name, value) for value in values]
+        columns.append(column)
+        cells.append(texts)
+    print_columns(columns, list(zip(*cells, strict=True)))
+
+
+def _cell(name: str, value: Any) -> str:
+    if name == "duration_ms":
+        return human_duration(value)
+    return shorten(value, _TEXT_SHOWN) if isinstance(value, str) else "" if value is None else str(value)

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from agentic_watch.cli.text_width import pad, width
+
 
 def clean(text: str) -> str:
     """The text with everything that is not printable (controls, newlines, lone surrogates) written as an escape."""
@@ -24,6 +26,27 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
+def print_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Rows as RFC 4180 on stdout; None is an empty field, true and false are written so."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_field(row[name]) for name in columns])
+        click.echo(text.getvalue(), nl=False)
+        text.seek(0)
+        text.truncate()
+
+
+def _field(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+
+
 def print_json_lines(documents: Iterable[Any]) -> None:
     """One JSON object a line on stdout."""
     for document in documents:
@@ -35,9 +58,9 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     if not rows:
         return
     cells = [[clean(str(cell)) if cell is not None else "" for cell in row] for row in rows]
-    widths = [max(len(header), *(len(row[i]) for row in cells)) for i, header in enumerate(headers)]
+    widths = [max(width(header), *(width(row[i]) for row in cells)) for i, header in enumerate(headers)]
     for line in (list(headers), *cells):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        click.echo("  ".join(pad(cell, columns) for cell, columns in zip(line, widths, strict=True)).rstrip())
 
 
 def shorten(text: str, width: int) -> str:

@@ -4,6 +4,7 @@ from .load import load, parse
 from .model import (
     FINISHED,
     KNOWN_STATUSES,
+    Answers,
     Config,
     ConfigError,
     Layout,
@@ -21,6 +22,7 @@ from .places import find_file, history_default, new_file_path
 __all__ = [
     "FINISHED",
     "KNOWN_STATUSES",
+    "Answers",
     "Config",
     "ConfigError",
     "Layout",

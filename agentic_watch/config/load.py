@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from . import places
-from .model import MIB, Config, ConfigError, Limits, Log, NoRootsError, Overrides, Root, effective_values
+from .model import MIB, Answers, Config, ConfigError, Limits, Log, NoRootsError, Overrides, Root, effective_values
 from .places import BadValueError
 from .tables import Reading, log_keys
 
@@ -88,6 +88,7 @@ class _Assembly:
             history=history,
             limits=Limits(**_below("limits", values)),
             log=Log(**_below("log", values)),
+            answers=Answers(**_below("answers", values)),
             file=self.file,
             origins=MappingProxyType(self.origins),
             **{field: values[key] for key, field in _FIELDS.items() if key in values},

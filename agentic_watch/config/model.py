@@ -57,6 +57,15 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """What the statuses of other dispatchers mean for a rate, as lists of them; all others are unjudged."""
+
+    passed: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The effective configuration; equal when its values are, wherever they came from.
 
@@ -72,6 +81,7 @@ class Config:
     reconcile_seconds: float = 300.0
     limits: Limits = Limits()
     log: Log = Log()
+    answers: Answers = Answers()
     file: str | None = None
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
@@ -119,6 +129,7 @@ def to_document(config: Config) -> dict[str, Any]:
         "reconcile": {"interval_seconds": config.reconcile_seconds},
         "limits": asdict(config.limits),
         "log": asdict(config.log),
+        "answers": {name: list(statuses) for name, statuses in asdict(config.answers).items()},
     }
 
 

@@ -1,13 +1,11 @@
-"""The reading end of the history: which dispatches, newest first, as a query that an index answers."""
+"""The reading end of the history: a connection for one question, and what a user types as words to search for."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 from agentic_watch.history import schema
 from agentic_watch.history.history_errors import HistoryError
@@ -15,28 +13,6 @@ from agentic_watch.history.history_errors import HistoryError
 # What FTS5's unicode61 tokenizer keeps of a word; one without it would match nothing. https://sqlite.org/fts5.html
 _TOKEN = re.compile(r"[^\W_]")
 _CANNOT_OPEN = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
-_EQUAL = ("repo", "org", "status", "workspace")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which dispatches; "" and 0 do not filter.
-
-    `search` holds words that all occur in task, question or findings, the last one perhaps only begun.
-    `agent` is a base or base:model. `since` (inclusive) and `until` (exclusive) are as `updated_utc` is
-    written. `every` asks for every commit of a dispatch, else its newest. `limit` counts rows.
-    """
-
-    search: str = ""
-    repo: str = ""
-    org: str = ""
-    agent: str = ""
-    status: str = ""
-    workspace: str = ""
-    since: str = ""
-    until: str = ""
-    every: bool = False
-    limit: int = 0
 
 
 @contextlib.contextmanager
@@ -79,40 +55,6 @@ def _has_changed(path: str, before: schema.AtRest) -> bool:
         return schema.at_rest(path) != before
     except OSError:
         return True
-
-
-def dispatches(
-    connection: sqlite3.Connection, wanted: Wanted, columns: Sequence[str] = ("*",)
-) -> Iterator[dict[str, Any]]:
-    """Columns of the wanted rows of `dispatch_history`, newest `updated_utc` first. Raises sqlite3.Error."""
-    sql, values = statement(wanted, columns)
-    cursor = connection.execute(sql, values)
-    names = [column[0] for column in cursor.description]
-    for row in cursor:
-        yield dict(zip(names, row, strict=True))
-
-
-def statement(wanted: Wanted, columns: Sequence[str] = ("*",)) -> tuple[str, list[Any]]:
-    """The query and its values. Pure."""
-    terms = [(f"{name} = ?", [getattr(wanted, name)]) for name in _EQUAL if getattr(wanted, name)]
-    if wanted.agent:
-        terms.append(("(agent = ? OR substr(agent, 1, ?) = ?)", _agent(wanted.agent)))
-    if wanted.since:
-        terms.append(("updated_utc >= ?", [wanted.since]))
-    if wanted.until:
-        terms.append(("updated_utc < ?", [wanted.until]))
-    if wanted.search:
-        matching = "SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH ?"
-        terms.append((f"id IN ({matching})", [match_expression(wanted.search)]))
-    where = f" WHERE {' AND '.join(term for term, _ in terms)}" if terms else ""
-    table = "dispatch_history" if wanted.every else "dispatches"
-    sql = f"SELECT {', '.join(columns)} FROM {table}{where} ORDER BY updated_utc DESC, id DESC LIMIT ?"
-    return sql, [value for _, values in terms for value in values] + [wanted.limit or -1]
-
-
-def _agent(agent: str) -> list[Any]:
-    base = f"{agent}:"
-    return [agent, len(base), base]
 
 
 def words(text: str) -> list[str]:

@@ -1,0 +1,53 @@
+"""What SQL engines say differently. Everything else that answers ask is said once, in words that all of them know.
+
+In every question a commit is `d` and a finding is `f`. Values stand behind `?`, which no other text holds. Not used,
+since one of the engines has not: JSON functions, integer division, `ORDER BY` of an ordinal, row values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The words of one engine.
+
+    `commits` and `findings` are tables, `newest` says that `d` is the newest commit of its run, `of_commit` that
+    `f` was found in `d`; `key` tells commits apart, `searching` says that the words behind its one `?` occur in `d`.
+    """
+
+    commits: str
+    findings: str
+    newest: str
+    of_commit: str
+    key: str
+    searching: str
+
+
+_SAME_RUN = "newer.root = d.root AND newer.workspace = d.workspace AND newer.runs = d.runs"
+_NEWER = f"{_SAME_RUN} AND newer.updated_utc > d.updated_utc"
+
+SQLITE = Dialect(
+    commits="dispatch_history",
+    findings="findings",
+    newest=(
+        f"NOT EXISTS (SELECT 1 FROM dispatch_history AS newer WHERE {_NEWER} AND newer.started_utc IS d.started_utc)"
+    ),
+    of_commit="f.dispatch_id = d.id",
+    key="d.id",
+    searching="d.id IN (SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH ?)",
+)
+
+POSTGRES = Dialect(
+    commits="dispatches",
+    findings="findings",
+    newest=(
+        "NOT EXISTS (SELECT 1 FROM dispatches AS newer "
+        f"WHERE newer.host_id = d.host_id AND {_NEWER} AND newer.started_utc IS NOT DISTINCT FROM d.started_utc)"
+    ),
+    of_commit="f.host_id = d.host_id AND f.commit_id = d.commit_id",
+    key="d.commit_id",
+    searching="lower(d.workspace || ' ' || d.agent || ' ' || d.branch || ' ' || d.task || ' ' || d.question) LIKE ?",
+)
+"""PostgreSQL, CockroachDB, YugabyteDB and Citus."""

@@ -1,0 +1,54 @@
+"""How many of how many, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LEAST_TO_RANK = 20
+"""Of fewer judged dispatches a rate is shown and not ranked: its interval spans half of all there is."""
+
+_Z = 1.959963984540054
+"""The normal distribution's 97.5 % point: two sides of 95 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`passed` of `judged` dispatches."""
+
+    passed: int
+    judged: int
+
+    @property
+    def value(self) -> float | None:
+        """The share, 0 to 1; None when nothing was judged."""
+        return self.passed / self.judged if self.judged else None
+
+    @property
+    def ranked(self) -> bool:
+        """Whether there are enough to be compared with others."""
+        return self.judged >= LEAST_TO_RANK
+
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of Wilson (1927), 0 to 1; None when nothing was judged."""
+        if not self.judged:
+            return None
+        share, square = self.passed / self.judged, _Z * _Z / self.judged
+        middle = (share + square / 2) / (1 + square)
+        half = _Z / (1 + square) * math.sqrt(share * (1 - share) / self.judged + square / (4 * self.judged))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+    def differs(self, other: Rate) -> bool:
+        """Whether both can be ranked and their intervals have nothing in common."""
+        mine, others = self.interval(), other.interval()
+        if mine is None or others is None or not (self.ranked and other.ranked):
+            return False
+        return mine[0] > others[1] or mine[1] < others[0]
+
+
+def percentile(ordered: Sequence[int], percent: int) -> int | None:
+    """The smallest of the ordered values that so many percent do not exceed (nearest rank); None when there is none."""
+    if not ordered:
+        return None
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]

@@ -1,0 +1,81 @@
+"""From when to when: what a user types for a time (`2h`, `today`, `2026-04-14`) as the history's text."""
+
+from __future__ import annotations
+
+import calendar
+import re
+import time
+from dataclasses import dataclass
+from datetime import date
+
+from agentic_watch.workspace import instant
+from agentic_watch.workspace.instant import Instant
+
+EXPECTED = "a span (90m, 12h, 7d, 2w), today, yesterday, week, a date (2026-04-14) or an RFC 3339 time"
+
+_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LENGTH = re.compile(r"(\d{1,9})([mhdw])", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_WEEK = 7
+_NS = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The time that spans count from: `now` in seconds since the epoch; days are UTC's, else the host's."""
+
+    now: float
+    utc: bool = False
+
+    def today(self) -> date:
+        """The day that it is."""
+        parts = time.gmtime(self.now) if self.utc else time.localtime(self.now)
+        return date(parts.tm_year, parts.tm_mon, parts.tm_mday)
+
+    def midnight(self, ordinal: int) -> str:
+        """When the day with this ordinal begins, as `updated_utc` is written. Raises ValueError, OverflowError."""
+        day = date.fromordinal(ordinal)
+        parts = (day.year, day.month, day.day, 0, 0, 0, 0, 0, -1)
+        return at(calendar.timegm(parts) if self.utc else time.mktime(parts))
+
+    def ago(self, seconds: int) -> str:
+        """So long before now, as `updated_utc` is written. Raises ValueError, OverflowError."""
+        return at(int(self.now) - seconds)
+
+
+def at(seconds: float) -> str:
+    """Seconds since the epoch as `updated_utc` is written. Raises ValueError, OverflowError."""
+    return Instant("", int(seconds) * _NS).utc()
+
+
+def point(text: str, clock: Clock, *, end: bool = False) -> str:
+    """The time that `text` means, as `updated_utc` is written; of a day or a week its beginning, or its `end`.
+
+    Raises ValueError or OverflowError for what is none of EXPECTED. A week begins on Monday.
+    """
+    if _LENGTH.fullmatch(text):
+        return clock.ago(length(text))
+    first, days = _days(text, clock.today())
+    if days:
+        return clock.midnight(first + (days if end else 0))
+    return instant.parse(text).utc()
+
+
+def length(text: str) -> int:
+    """The seconds of a span such as `7d`. Raises ValueError for anything else."""
+    match = _LENGTH.fullmatch(text)
+    if match is None or not int(match[1]):
+        raise ValueError("is not a span")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _days(text: str, today: date) -> tuple[int, int]:
+    """The ordinal of the first day that is meant, and how many; (0, 0) when no day is."""
+    number = today.toordinal()
+    if text == "today":
+        return number, 1
+    if text == "yesterday":
+        return number - 1, 1
+    if text == "week":
+        return number - today.weekday(), _WEEK
+    return (date.fromisoformat(text).toordinal(), 1) if _DATE.fullmatch(text) else (0, 0)

@@ -1,0 +1,98 @@
+"""The options that all answers share: which dispatches they are about, of whose history, in which form."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from agentic_watch.answers import listing, source, spans
+from agentic_watch.answers.filters import Wanted
+from agentic_watch.answers.outcomes import Outcomes, from_config
+from agentic_watch.answers.source import Source
+from agentic_watch.answers.spans import Clock
+from agentic_watch.cli import clock_times
+from agentic_watch.cli.exit_status import Refused
+from agentic_watch.cli.global_options import State
+from agentic_watch.history.history_errors import HistoryError
+
+Function = Callable[..., Any]
+
+_NAMED = {
+    "repo": "Of this repository.",
+    "org": "Of this organisation.",
+    "agent": "By this agent: codex finds codex:gpt-5 too.",
+    "status": "With this status.",
+    "host": "Of this host.",
+}
+_POINTS = {"since": False, "until": True, "committed_since": False}
+"""The options that take a time; of a day or a week the end is meant where the value says so."""
+
+
+def filtered(function: Function) -> Function:
+    """Give a command the options that say which dispatches; `wanted` makes their value."""
+    function = click.option("--utc", is_flag=True, help="Days and times are UTC's.")(function)
+    function = click.option("--until", default="", metavar="T", help="Updated before T.")(function)
+    function = click.option("--since", default="", metavar="T", help="Updated at T or later.")(function)
+    for name, text in reversed(_NAMED.items()):
+        function = click.option(f"--{name}", multiple=True, metavar=name.upper(), help=text)(function)
+    return function
+
+
+def wanted(options: dict[str, Any]) -> Wanted:
+    """The filters out of a command's options, those that `Wanted` does not know left out. Raises click.BadParameter."""
+    clock = Clock(time.time(), utc=options.get("utc", False))
+    values: dict[str, Any] = {}
+    for name, value in options.items():
+        if name in _POINTS:
+            values[name] = point(name, value, clock) if value else ""
+        elif name in Wanted.__dataclass_fields__:
+            values[name] = _several(name, value) if isinstance(value, tuple) else usable(value)
+    return Wanted(**values)
+
+
+def point(name: str, text: str, clock: Clock) -> str:
+    """The time that the option `name` was given. Raises click.BadParameter."""
+    try:
+        return spans.point(text, clock, end=_POINTS.get(name, False))
+    except (ValueError, OverflowError) as error:
+        hint = f"--{name.replace('_', '-')}"
+        raise click.BadParameter(f"{usable(text)!r} is not {spans.EXPECTED}", param_hint=hint) from error
+
+
+def _several(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Each value of an option, also those given with commas between; a workspace's name may hold one."""
+    parts = values if name == "workspace" else (part for value in values for part in value.split(","))
+    return tuple(usable(part) for part in parts)
+
+
+def usable(value: Any) -> Any:
+    """An argument that is not UTF-8 matches nothing, but it must not end in a traceback."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+@contextlib.contextmanager
+def asking(state: State) -> Iterator[Source]:
+    """Where the rows come from, for one answer; what foreseeably fails becomes one line and exit status 1."""
+    try:
+        with source.history(state.config_to_read().history) as found:
+            yield found
+    except HistoryError as error:
+        raise Refused(str(error)) from error
+
+
+def outcomes(state: State) -> Outcomes:
+    """What each status means in this configuration."""
+    return from_config(state.config_to_read().answers)
+
+
+def say_nothing_matches(asked: Source, given: Wanted, *, utc: bool) -> None:
+    """On stderr: that nothing matches, how many commits there are, and what may have been meant."""
+    count, first = listing.total(asked)
+    since = f", from {clock_times.one(first, as_utc=utc)} on" if first else ""
+    click.echo(f"nothing matches; the history holds {count:,} commit{'s' * (count != 1)}{since}", err=True)
+    for name, value in listing.near(asked, given):
+        click.echo(f"did you mean --{name} {value}?", err=True)

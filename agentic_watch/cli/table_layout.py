@@ -1,0 +1,86 @@
+"""Tables that fit: numbers are never cut, text shrinks first, then columns go in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from agentic_watch.cli.output import clean, line_width
+from agentic_watch.cli.text_width import cut, cut_middle, pad, width
+
+_GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its header, and how it gives way on a narrow terminal.
+
+    A `number` stands at the right. Text may shrink to `least` columns (0: it never does), a `path` in its middle. Where
+    that is not enough the columns with the highest `goes` go first; 0 stays whatever happens.
+    """
+
+    header: str
+    number: bool = False
+    least: int = 0
+    path: bool = False
+    goes: int = 0
+
+
+def print_columns(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+    """The table on stdout, as wide as the terminal at most; nothing at all when there are no rows."""
+    for line in lay_out(columns, rows, line_width()):
+        click.echo(line)
+
+
+def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[Any]], limit: int | None) -> list[str]:
+    """The lines of a table of at most `limit` columns (None: as wide as it is). Pure; None is an empty cell."""
+    if not rows:
+        return []
+    cells = [["" if cell is None else clean(str(cell)) for cell in row] for row in rows]
+    natural = [max(width(column.header), *(width(row[index]) for row in cells)) for index, column in enumerate(columns)]
+    shown, widths = fit(columns, natural, limit)
+    lines = [_line(columns, widths, shown, [column.header for column in columns])]
+    lines += [_line(columns, widths, shown, row) for row in cells]
+    if gone := [column.header for index, column in enumerate(columns) if index not in shown]:
+        note = f"too narrow for {', '.join(gone)}"
+        lines.append(cut(f"({note}; --json has all)", limit or width(note)))
+    return lines
+
+
+def fit(columns: Sequence[Column], natural: Sequence[int], limit: int | None) -> tuple[list[int], dict[int, int]]:
+    """Which columns are shown, by index, and how wide each one is. Pure."""
+    shown = list(range(len(columns)))
+    if limit is None:
+        return shown, dict(enumerate(natural))
+    while True:
+        widths = {index: natural[index] for index in shown}
+        if _shrink(columns, widths, limit - len(_GAP) * (len(shown) - 1)):
+            return shown, widths
+        goes = max(shown, key=lambda index: columns[index].goes)
+        if not columns[goes].goes:
+            return shown, widths
+        shown.remove(goes)
+
+
+def _shrink(columns: Sequence[Column], widths: dict[int, int], limit: int) -> bool:
+    """Make the widest texts narrower until all fit; False when they cannot."""
+    while (over := sum(widths.values()) - limit) > 0:
+        able = [index for index, wide in widths.items() if 0 < columns[index].least < wide]
+        if not able:
+            return False
+        widest = max(able, key=lambda index: widths[index])
+        next_widest = max((widths[index] for index in able if widths[index] < widths[widest]), default=0)
+        widths[widest] = max(widths[widest] - over, next_widest, columns[widest].least)
+    return True
+
+
+def _line(columns: Sequence[Column], widths: dict[int, int], shown: Sequence[int], cells: Sequence[str]) -> str:
+    return _GAP.join(_cell(columns[index], cells[index], widths[index]) for index in shown).rstrip()
+
+
+def _cell(column: Column, text: str, columns: int) -> str:
+    shorter = (cut_middle if column.path else cut)(text, columns) if column.least else text
+    return pad(shorter, columns, right=column.number)
