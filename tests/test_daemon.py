@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -201,7 +202,7 @@ def test_a_bad_file_leaves_the_old_configuration_in_force(host: Host) -> None:
 
 @pytest.mark.faults
 def test_a_failing_workspace_is_tried_again_and_again_over_a_restart(host: Host) -> None:
-    """The count of failures outlives the process, and so does the time of the next attempt."""
+    """The count of failures outlives the process; a start does not wait for the time of the next attempt."""
     broken = make(host.root, "org/repo/broken")
     (broken.meta / "status.json").write_text("{")
     with Service(host) as service:
@@ -213,10 +214,33 @@ def test_a_failing_workspace_is_tried_again_and_again_over_a_restart(host: Host)
         assert len(service.lines("WARNING org/repo/broken: ")) == 1
     with Service(host) as service:
         service.wait(lambda: failures(host)[0] > before["fail_count"])
-        assert time.time() >= before["next_attempt_at"]
         broken.write_status()
         service.wait_committed(broken)
         service.wait(lambda: failures(host) == [0])
+
+
+def test_a_start_and_a_reload_try_what_fails_at_once_and_sum_up_what_still_does(host: Host) -> None:
+    """Whatever the stored back-off says: what was mended is committed, and one line names what was not."""
+    names = [f"org/repo/broken-{number}" for number in range(8)]
+    for name in names:
+        (make(host.root, name).meta / "status.json").write_text("{")
+    with Service(host) as service:
+        service.wait(lambda: sum(count > 0 for count in failures(host)) == 8)
+        assert service.stop() == 0
+    with sqlite3.connect(host.history) as connection:
+        connection.execute("UPDATE workspaces SET next_attempt_at = next_attempt_at + 300")
+    connection.close()
+    mended = Workspace(host.root, names[0])
+    mended.write_status()
+    with Service(host) as service:
+        service.wait_ready(2)
+        service.wait_committed(mended)
+        service.wait_log("7 that failed before still fail: ")
+        service.signal(signal.SIGHUP)
+        service.wait(lambda: len(service.lines("7 that failed before still fail: ")) == 2)
+    (line, _) = service.lines("that failed before still fail")
+    assert ", and 2 more; agentic-watch status lists them" in line
+    assert all(len(service.lines(f"WARNING {name}: ")) == 1 for name in names)
 
 
 def test_a_failing_workspace_holds_up_no_other(host: Host) -> None:

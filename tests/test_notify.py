@@ -35,6 +35,11 @@ class Manager:
                 return self._heard
             self._heard.append(dict(line.split("=", 1) for line in text.splitlines()))
 
+    def status_at_ready(self) -> str:
+        """The STATUS that was said last before the first READY."""
+        before = self.heard()[: self.having("READY")[0]]
+        return [message["STATUS"] for message in before if "STATUS" in message][-1]
+
     def having(self, key: str) -> list[int]:
         """The positions of the messages that assign `key`."""
         return [number for number, message in enumerate(self.heard()) if key in message]
@@ -55,12 +60,12 @@ def test_each_word_is_one_datagram_of_assignments(manager: Manager) -> None:
     """As sd_notify(3) writes them."""
     notifier = Notifier({"NOTIFY_SOCKET": manager.path})
     notifier.starting("looking", 30.0)
-    notifier.ready("well")
+    notifier.ready()
     notifier.status("busy")
     notifier.stopping()
     assert manager.heard() == [
         {"STATUS": "looking", "EXTEND_TIMEOUT_USEC": "30000000"},
-        {"READY": "1", "STATUS": "well"},
+        {"READY": "1"},
         {"STATUS": "busy"},
         {"STOPPING": "1", "STATUS": "finishing the group in hand"},
     ]
@@ -88,7 +93,10 @@ def test_an_abstract_socket_is_found() -> None:
 @pytest.mark.parametrize("address", ["", "/nowhere/notify"])
 def test_a_manager_that_does_not_listen_is_no_error(address: str) -> None:
     """Without systemd, or while it restarts, the daemon goes on."""
-    assert Notifier({"NOTIFY_SOCKET": address}).ready("well") is None
+    notifier = Notifier({"NOTIFY_SOCKET": address})
+    notifier.ready()
+    notifier.status("well")
+    assert notifier.owes == bool(address)
 
 
 def test_a_manager_that_does_not_read_blocks_nothing(manager: Manager) -> None:
@@ -97,6 +105,32 @@ def test_a_manager_that_does_not_read_blocks_nothing(manager: Manager) -> None:
     for _ in range(5000):
         notifier.status("x" * 100)
     assert 0 < len(manager.heard()) < 5000
+
+
+def test_ready_is_sent_again_until_it_is_taken(manager: Manager) -> None:
+    """A socket that is full at that moment does not lose it; what is owed comes in its order."""
+    notifier = Notifier({"NOTIFY_SOCKET": manager.path})
+    while notifier._send("STATUS=noise"):
+        pass
+    notifier.reloading()
+    notifier.ready()
+    assert notifier.owes
+    manager.heard()
+    notifier.pay()
+    assert not notifier.owes
+    assert [key for message in manager.heard() for key in message if key in ("RELOADING", "READY")] == [
+        "RELOADING",
+        "READY",
+    ]
+
+
+def test_a_status_is_cut_to_what_systemd_takes(manager: Manager) -> None:
+    """systemd passes over a datagram of more than 4,096 bytes as a whole; lines and torn characters do not pass."""
+    Notifier({"NOTIFY_SOCKET": manager.path}).starting("ä\n" * 4000, 30.0)
+    (message,) = manager.heard()
+    assert message["EXTEND_TIMEOUT_USEC"] == "30000000"
+    assert len(f"STATUS={message['STATUS']}".encode()) < 2100
+    assert message["STATUS"].endswith("…")
 
 
 @pytest.mark.parametrize(
@@ -125,8 +159,7 @@ def test_a_life_is_told_in_order(host: Host, manager: Manager) -> None:
     made = [make(host.root, f"org/repo/task-{number:02}") for number in range(30)]
     with Service(host, environ={"NOTIFY_SOCKET": manager.path}) as service:
         service.wait(lambda: bool(manager.having("READY")))
-        ready = manager.heard()[manager.having("READY")[0]]["STATUS"]
-        assert "inotify, 63 watches" in ready
+        assert "inotify, 63 watches" in manager.status_at_ready()
         starting = manager.having("EXTEND_TIMEOUT_USEC")
         assert starting[0] == 0
         assert starting[-1] < manager.having("READY")[0]
@@ -144,7 +177,7 @@ def test_what_was_due_at_the_start_is_committed_before_ready(host: Host, manager
     wait_for(lambda: time.time() > settled)
     with service:
         service.wait(lambda: bool(manager.having("READY")))
-        assert "5 committed, 0 pending" in manager.heard()[manager.having("READY")[0]]["STATUS"]
+        assert "5 committed, 0 pending" in manager.status_at_ready()
         assert len(service.names()) == 5
 
 
@@ -180,3 +213,17 @@ def test_the_watchdog_is_fed_by_full_turns_only(host: Host, manager: Manager) ->
         seen = len(manager.having("WATCHDOG"))
         os.kill(service.pid, signal.SIGCONT)
         service.wait(lambda: len(manager.having("WATCHDOG")) > seen)
+
+
+def test_seventy_roots_are_ready(host: Host, manager: Manager) -> None:
+    """However many roots there are and however long their names, READY comes, and no datagram is too long."""
+    service = Service(host, environ={"NOTIFY_SOCKET": manager.path})
+    service.roots = []
+    for number in range(70):
+        path = host.base / f"root-{number}-{'x' * 60}"
+        path.mkdir()
+        service.roots.append({"path": str(path)})
+    with service:
+        service.wait(lambda: bool(manager.having("READY")))
+        assert manager.heard()[manager.having("READY")[0]] == {"READY": "1"}
+        assert "70 roots: 70 inotify" in manager.status_at_ready()

@@ -10,7 +10,7 @@ from agentic_watch.cli.exit_status import EXIT_FAILED, Held, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.daemon import instance
 from agentic_watch.daemon.health import Health
-from agentic_watch.daemon.loop import Daemon, ThreadDied
+from agentic_watch.daemon.loop import Daemon, StartAnew
 from agentic_watch.daemon.notify import Notifier
 
 log = logging.getLogger("agentic_watch.daemon")
@@ -28,7 +28,9 @@ def run_daemon(state: State) -> int:
         raise Refused(f"{config.history}: {error.strerror}; make its directory writable, or name another") from error
     try:
         Daemon(config, state.reload, Health(Notifier(os.environ), held)).run()
-    except ThreadDied as error:
+    except instance.Held as error:
+        raise Held(str(error)) from error
+    except StartAnew as error:
         log.critical("%s; ending, so that the service manager starts anew", error)
         return EXIT_FAILED
     finally:

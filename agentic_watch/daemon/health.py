@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 from agentic_watch import __version__
-from agentic_watch.daemon.instance import DaemonState, Instance
+from agentic_watch.daemon.instance import Instance
 from agentic_watch.daemon.notify import Notifier
+from agentic_watch.daemon.state_file import DaemonState
 from agentic_watch.watch.root_state import RootState
 from agentic_watch.workspace.instant import now_text
 
@@ -21,6 +23,7 @@ _REFRESH_SECONDS = 10.0
 # More than the longest turn: what is told between two turns must last until the next.
 _EXTEND_SECONDS = 90.0
 _SILENT_SECONDS = 30.0
+_ROOTS_BY_NAME = 8
 
 
 class Health:
@@ -49,13 +52,14 @@ class Health:
         self.pending = 0
         self.failing = 0
         self.committed = 0
+        self.log_dropped = 0
 
     @property
     def interval(self) -> float:
         """Seconds within which the loop must turn again: half of what systemd's watchdog allows, less when there is
         something new to tell."""
         watchdog = self._notifier.watchdog_seconds
-        wanted = _PUBLISH_SECONDS if self._untold else _REFRESH_SECONDS
+        wanted = _PUBLISH_SECONDS if self._untold or self._notifier.owes else _REFRESH_SECONDS
         return wanted if watchdog is None else min(wanted, watchdog / 2)
 
     def started(self, roots: tuple[RootState, ...]) -> None:
@@ -80,7 +84,9 @@ class Health:
             failing=self.failing,
             committed=self.committed,
             overflows=overflows,
+            log_dropped=self.log_dropped,
         )
+        self._notifier.pay()
         if settled and (self._state.phase == "starting" or self._reloading):
             self._become_ready()
         self._publish(now)
@@ -101,7 +107,8 @@ class Health:
         self._reloading = False
         first = self._state.phase == "starting"
         self._state = replace(self._state, phase="running")
-        self._notifier.ready(self.text())
+        self._notifier.status(self.text())
+        self._notifier.ready()
         self._last_publish = 0.0
         if first:
             log.info("ready: %s", self.text())
@@ -118,7 +125,15 @@ class Health:
             self._notifier.status(self.text())
         self._published, self._untold = self._state, False
         self._last_publish = now
-        self._instance.publish(replace(self._state, updated_at=now_text()))
+        self._tell_readers(self._state)
+
+    def _tell_readers(self, state: DaemonState) -> None:
+        self._instance.publish(replace(state, updated_at=now_text(), beat=round(time.monotonic(), 3)))
+
+    @property
+    def history_error(self) -> str:
+        """Why the history cannot be used, "" when it can."""
+        return self._state.history_error
 
     def history(self, error: str) -> bool:
         """Take down how the history did; True when it works again after a failure."""
@@ -142,14 +157,24 @@ class Health:
     def stopping(self) -> None:
         """The last thing that is said."""
         self._notifier.stopping()
-        self._instance.publish(replace(self._state, phase="stopping", updated_at=now_text()))
+        self._tell_readers(replace(self._state, phase="stopping"))
 
     def text(self) -> str:
         """One line: how each root is watched, and the counts."""
-        parts = []
-        for root in self._state.roots:
-            how = f"{root.watching}, {root.watches} watches" if root.watching == "inotify" else root.watching
-            parts.append(f"{root.root}: {how}" + (f" ({root.detail})" if root.detail else ""))
         counts = f"{self._state.committed} committed, {self._state.pending} pending, {self._state.failing} failing"
         history = f"; history: {self._state.history_error}" if self._state.history_error else ""
-        return f"{'; '.join(parts)}; {counts}{history}"
+        return f"{_roots_text(self._state.roots)}; {counts}{history}"
+
+
+def _roots_text(roots: tuple[RootState, ...]) -> str:
+    """Each root by name; of many only those that are not watched by inotify."""
+    odd = [root for root in roots if root.watching != "inotify" or root.detail]
+    named = roots if len(roots) <= _ROOTS_BY_NAME else odd[:_ROOTS_BY_NAME]
+    parts = []
+    if len(roots) > len(named):
+        counted = Counter(root.watching for root in roots)
+        parts.append(f"{len(roots)} roots: {', '.join(f'{count} {how}' for how, count in counted.items())}")
+    for root in named:
+        how = f"{root.watching}, {root.watches} watches" if root.watching == "inotify" else root.watching
+        parts.append(f"{root.root}: {how}" + (f" ({root.detail})" if root.detail else ""))
+    return "; ".join(parts)

@@ -1,7 +1,8 @@
 """One daemon per history: a locked file beside it that says how the daemon is.
 
 The lock is flock(2): the kernel drops it when its holder dies, however it dies, so a file that is left
-behind holds up nobody and tells when a daemon was last seen.
+behind holds up nobody and tells when a daemon was last seen. Since anybody may remove a file, the directory is
+claimed too (directory_claim.py), and a file that was removed is made again.
 """
 
 from __future__ import annotations
@@ -9,60 +10,53 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import logging
 import os
 import time
-import zlib
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any
+from enum import StrEnum
 
-from agentic_watch.watch.root_state import RootState
+from agentic_watch.daemon import state_file
+from agentic_watch.daemon.directory_claim import claim, is_claimed
+from agentic_watch.daemon.state_file import DaemonState
+
+__all__ = ["DaemonState", "Held", "Instance", "Pulse", "file_of", "look", "pulse"]
 
 log = logging.getLogger(__name__)
 
 _SUFFIX = ".daemon"
 _PATIENCE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.02
-_LIMIT = 4 * 1024 * 1024
-_READ_TRIES = 50
-_CHECK = "crc32"
+_STALE_SECONDS = 30.0
+"""Three times as long as a daemon that is well takes at most to say so again."""
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonState:
-    """What a daemon says of itself. Times are UTC in whole seconds, `phase` is starting, running or stopping.
-
-    `pending` counts workspaces that wait for their quiet time or their turn, `failing` those that failed and
-    are tried again, `committed` those committed and `overflows` the event queue's overflows since the start.
-    """
-
-    pid: int
-    version: str
-    started_at: str
-    updated_at: str
-    phase: str
-    roots: tuple[RootState, ...]
-    pending: int
-    failing: int
-    committed: int
-    history_error: str = ""
-    last_scan_at: str = ""
-    overflows: int = 0
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Held(Exception):
     """Another daemon holds the history; the message names the file and, where known, the holder's pid."""
 
 
+class Pulse(StrEnum):
+    """Whether a daemon works for a history.
+
+    `stale`: there is one, and it has not said a word for half a minute: it is stopped or stuck. `unknown`: this user
+    may not look.
+    """
+
+    RUNNING = "running"
+    STALE = "stale"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+
 class Instance:
     """The lock of a running daemon, and its state for others to read. Used from one thread."""
 
-    def __init__(self, path: str, descriptor: int) -> None:
-        self._path = path
-        self._descriptor: int | None = descriptor
+    def __init__(self, history: str) -> None:
+        self._history = history
+        self._path = file_of(history)
+        self._descriptor: int | None = None
+        self._directory: int | None = None
         self._complained = False
 
     @classmethod
@@ -71,28 +65,23 @@ class Instance:
 
         Raises Held, and OSError when the file cannot be made.
         """
-        path = file_of(history)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
-        try:
-            deadline = time.monotonic() + _PATIENCE_SECONDS
-            while not _lock(descriptor, fcntl.LOCK_EX):
-                if time.monotonic() > deadline:
-                    raise _held(path, descriptor)
-                time.sleep(_PAUSE_SECONDS)
-            # What a former daemon said must not be taken for this one's words.
-            os.ftruncate(descriptor, 0)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return cls(path, descriptor)
+        made = cls(history)
+        made._take()
+        return made
 
     def publish(self, state: DaemonState) -> None:
-        """Replace the state. A state that cannot be written (a full disk) is said once and ends nothing."""
+        """Replace the state. A state that cannot be written (a full disk) is said once and ends nothing.
+
+        When file or directory are no longer where they were, they are taken anew: raises Held when another daemon
+        was first.
+        """
         if self._descriptor is None:
             return
         try:
-            _write(self._descriptor, _encode(state))
+            if not self._in_place():
+                log.warning("%s: was removed or moved away; made again", self._path)
+                self._take()
+            state_file.write(self._descriptor, state_file.encode(state))
         except OSError as error:
             if not self._complained:
                 log.warning("%s: cannot be written: %s; status shows an old state", self._path, error.strerror)
@@ -102,9 +91,51 @@ class Instance:
 
     def release(self) -> None:
         """Give the lock back; the file stays and tells when the daemon was last seen. Safe to call twice."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        _close(self._descriptor, self._directory)
+        self._descriptor = self._directory = None
+
+    def _take(self) -> None:
+        """Lock file and directory as they are now; what was held before is let go when that worked."""
+        self._path = file_of(self._history)
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        with contextlib.ExitStack() as undo:
+            directory = self._open_directory(undo)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
+            undo.callback(os.close, descriptor)
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            while not (_lock(descriptor, fcntl.LOCK_EX) and self._claim(directory)):
+                if time.monotonic() > deadline:
+                    raise _held(self._path, descriptor)
+                time.sleep(_PAUSE_SECONDS)
+            # What a former daemon said must not be taken for this one's words.
+            os.ftruncate(descriptor, 0)
+            undo.pop_all()
+        _close(self._descriptor, self._directory if self._directory != directory else None)
+        self._descriptor, self._directory = descriptor, directory
+
+    def _open_directory(self, undo: contextlib.ExitStack) -> int:
+        """The directory of the file; the one that is held when it is still the same."""
+        directory = os.open(os.path.dirname(self._path), _DIRECTORY)
+        if self._directory is not None and os.path.samestat(os.fstat(directory), os.fstat(self._directory)):
+            os.close(directory)
+            return self._directory
+        undo.callback(os.close, directory)
+        return directory
+
+    def _claim(self, directory: int) -> bool:
+        if directory == self._directory:
+            return True
+        try:
+            return claim(directory, os.path.basename(self._path))
+        except OSError:
+            return True  # a file system without such locks: the file's own must do
+
+    def _in_place(self) -> bool:
+        assert self._descriptor is not None
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
 
 
 def look(history: str) -> tuple[bool, DaemonState | None]:
@@ -113,22 +144,54 @@ def look(history: str) -> tuple[bool, DaemonState | None]:
     Needs only read permission and never makes the file. Raises OSError when the file is there but
     cannot be read.
     """
+    path = file_of(history)
     try:
-        descriptor = os.open(file_of(history), os.O_RDONLY | _FLAGS)
+        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
     except (FileNotFoundError, NotADirectoryError):
-        return False, None
+        return _is_claimed(path), None
     try:
-        running = not _lock(descriptor, fcntl.LOCK_SH)
-        if not running:
+        free = _lock(descriptor, fcntl.LOCK_SH)
+        if free:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
-        return running, _read(descriptor)
+        return not free or _is_claimed(path), state_file.read(descriptor)
     finally:
         os.close(descriptor)
+
+
+def pulse(history: str) -> tuple[Pulse, DaemonState | None]:
+    """How it stands with the daemon of a history, and the state it last published, if any. Never raises."""
+    try:
+        running, state = look(history)
+    except OSError:
+        return Pulse.UNKNOWN, None
+    if not running:
+        return Pulse.STOPPED, state
+    stale = state is not None and 0 < state.beat < time.monotonic() - _STALE_SECONDS
+    return (Pulse.STALE if stale else Pulse.RUNNING), state
 
 
 def file_of(history: str) -> str:
     """The instance file of a history. Two names of one history are one: symlinks are resolved."""
     return os.path.realpath(history) + _SUFFIX
+
+
+def _close(*descriptors: int | None) -> None:
+    for descriptor in descriptors:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _is_claimed(path: str) -> bool:
+    try:
+        directory = os.open(os.path.dirname(path), _DIRECTORY)
+    except OSError:
+        return False
+    try:
+        return is_claimed(directory, os.path.basename(path))
+    except OSError:
+        return False
+    finally:
+        os.close(directory)
 
 
 def _lock(descriptor: int, kind: int) -> bool:
@@ -142,57 +205,6 @@ def _lock(descriptor: int, kind: int) -> bool:
 
 
 def _held(path: str, descriptor: int) -> Held:
-    state = _read(descriptor)
+    state = state_file.read(descriptor)
     holder = f"pid {state.pid}" if state is not None else "pid not known"
     return Held(f"{path}: another daemon holds this history ({holder}); stop it, or use another one with --history")
-
-
-def _encode(state: DaemonState) -> bytes:
-    document = asdict(state)
-    return _dump({_CHECK: _checksum(document)} | document) + b"\n"
-
-
-def _dump(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode("ascii")
-
-
-def _checksum(document: Mapping[str, Any]) -> str:
-    return f"{zlib.crc32(_dump(document)):08x}"
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    """Write over what is there, then cut: blocks that are there once can be rewritten on a full disk."""
-    written = os.pwrite(descriptor, data, 0)
-    if written != len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    os.ftruncate(descriptor, len(data))
-
-
-def _read(descriptor: int) -> DaemonState | None:
-    """The state, read again while it is torn: read(2) is not atomic beside a write(2)."""
-    for attempt in range(_READ_TRIES):
-        data = os.pread(descriptor, _LIMIT, 0)
-        if not data:
-            return None
-        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-            return _decode(data)
-        if attempt:
-            time.sleep(_PAUSE_SECONDS / 10)
-    return None
-
-
-def _decode(data: bytes) -> DaemonState:
-    line, newline, _ = data.partition(b"\n")
-    document = json.loads(line)
-    if not newline or document.pop(_CHECK) != _checksum(document):
-        raise ValueError("torn")
-    roots = tuple(RootState(**_known(RootState, root)) for root in document.pop("roots"))
-    return DaemonState(roots=roots, **_known(DaemonState, document))
-
-
-def _known(kind: type[RootState] | type[DaemonState], document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that this program knows: a newer daemon may say more."""
-    required = {f.name for f in fields(kind) if f.default is MISSING} - {"roots"}
-    if missing := required - document.keys():
-        raise KeyError(*missing)
-    return {f.name: document[f.name] for f in fields(kind) if f.name in document}

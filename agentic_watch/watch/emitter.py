@@ -6,14 +6,13 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any, cast
 
 from watchdog.observers.api import EventEmitter, ObservedWatch
 
 from agentic_watch.config import Root
 from agentic_watch.host.file_systems import filesystem_without_events
+from agentic_watch.watch.hints import Hint, Hints
 from agentic_watch.watch.inbox import Inbox
 from agentic_watch.watch.nodes import Nodes
 from agentic_watch.watch.reader import Reader
@@ -26,19 +25,6 @@ log = logging.getLogger("agentic_watch.watch")
 POLL_SECONDS = 5.0
 _CHECK_SECONDS = 5.0
 _WAIT_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """Look at one workspace (`candidate`), or at the whole root (None) because of `reason`."""
-
-    root: Root
-    candidate: Candidate | None = None
-    reason: str = ""
-
-
-Hints = SimpleQueue[Hint | None]
-"""Where hints go; None only wakes the reader. SimpleQueue.put is reentrant: a signal handler may use it."""
 
 
 class RootEmitter(EventEmitter):
@@ -97,6 +83,7 @@ class RootEmitter(EventEmitter):
 
     def _begin(self, reason: str = "") -> bool:
         """Open the root and start to watch it; False while it is not there."""
+        read_only = False
         try:
             top = files.open_root(self.root.path)
         except OSError as error:
@@ -104,6 +91,7 @@ class RootEmitter(EventEmitter):
             return False
         try:
             self._identity = _identity(top)
+            read_only = bool(os.fstatvfs(top).f_flag & os.ST_RDONLY)
             self._plant(top)
         except OSError as error:
             self._fall_back(f"cannot be watched ({error.strerror})")
@@ -112,7 +100,7 @@ class RootEmitter(EventEmitter):
         if self._missed:
             log.info("%s: is there, watching it (%s)", self.root.path, self.watching)
             self._missed = False
-        self._hints.put(Hint(self.root, None, reason or self.watching))
+        self._hints.put(Hint(self.root, None, reason or self.watching, read_only))
         return True
 
     def _miss(self, why: str) -> None:

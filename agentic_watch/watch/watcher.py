@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from agentic_watch.config import Root
 from agentic_watch.watch.cookie import Cookie
-from agentic_watch.watch.emitter import POLL_SECONDS, Hints, RootEmitter
+from agentic_watch.watch.emitter import POLL_SECONDS, RootEmitter
+from agentic_watch.watch.hints import Hints
 from agentic_watch.watch.inbox import NAMES
 from agentic_watch.watch.reader import Reader
 from agentic_watch.watch.root_state import RootState

@@ -1,0 +1,114 @@
+"""What is due is committed, and what came of it decides when a workspace is looked at again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from agentic_watch.commit import Committer, Outcome, Verdict
+from agentic_watch.daemon.fresh_start import FreshStart
+from agentic_watch.daemon.health import Health
+from agentic_watch.daemon.outcome_log import OutcomeLog
+from agentic_watch.daemon.pending import Pending
+from agentic_watch.inventory.last_seen import LastSeen
+from agentic_watch.inventory.retries import BACKOFF_SECONDS
+from agentic_watch.workspace.layout import Candidate
+
+GROUP = 64
+_TURN_SECONDS = 1.0
+_BUSY_SECONDS = 0.5
+_LONGEST_BUSY_SECONDS = 15.0
+_BUSY_TRIES_BEFORE_WORD = 6
+
+
+class DueCommits:
+    """Used from the loop's thread. `fresh` says which failing ones are tried whatever their back-off says."""
+
+    def __init__(self, committer: Committer, pending: Pending, last_seen: LastSeen, health: Health) -> None:
+        self._committer = committer
+        self._pending = pending
+        self._last_seen = last_seen
+        self._health = health
+        self._busy: dict[tuple[str, str], int] = {}
+        self.outcomes = OutcomeLog()
+        self.fresh = FreshStart(())
+
+    def is_due(self) -> bool:
+        """Whether anything is to be done now."""
+        due = self._pending.next_due()
+        return due is not None and due <= time.monotonic()
+
+    def found(self, candidate: Candidate) -> None:
+        """A scan found it changed, or failing: due when it has rested, or when its back-off is over."""
+        now = time.time()
+        wait = min(candidate.changed_at, now) + self._committer.config.settle_seconds - now
+        failing = self._last_seen.failing.get((candidate.root.key, candidate.name))
+        if failing is not None and not self.fresh.is_tried_now(candidate):
+            wait = max(wait, min(failing[1] - now, BACKOFF_SECONDS[-1]))
+        self._pending.add(candidate, time.monotonic() + max(0.0, wait))
+
+    def commit(self, go_on: Callable[[], bool]) -> bool:
+        """Commit what is due; whether the history works again since. `go_on` is asked between two groups."""
+        mended = False
+        if self.is_due():
+            for outcome in self._committer.commit_each(self._due(go_on)):
+                mended |= self._take(outcome)
+        self.outcomes.turned(time.monotonic())
+        return mended
+
+    def _due(self, go_on: Callable[[], bool]) -> Iterator[Candidate]:
+        """What is due. While there is much of it, what becomes due meanwhile too, for a time that a turn may take."""
+        end = time.monotonic() + _TURN_SECONDS
+        group = self._pending.take(time.monotonic(), GROUP)
+        yield from group
+        while len(group) == GROUP and time.monotonic() < end and go_on():
+            group = self._pending.take(time.monotonic(), GROUP)
+            yield from group
+
+    def _take(self, outcome: Outcome) -> bool:
+        """Take down what became of one; whether the history works again."""
+        candidate, now = outcome.candidate, time.monotonic()
+        key = candidate.root.key, candidate.name
+        if outcome.verdict is Verdict.COMMITTED:
+            self._health.committed += 1
+            self.outcomes.committed(outcome, now)
+        failing = key in self._last_seen.failing
+        wall = time.time()
+        due = self._last_seen.note(outcome, wall)
+        if outcome.verdict is Verdict.BUSY:
+            self._wait_for_lock(candidate, now)
+            return False
+        if self._busy.pop(key, 0) >= _BUSY_TRIES_BEFORE_WORD:
+            self.outcomes.say(logging.INFO, candidate, "is no longer held", now)
+        if outcome.verdict is Verdict.VANISHED:
+            self.outcomes.forget(candidate)
+        else:
+            self.outcomes.warned(outcome, now)
+        summed_up = self.fresh.took(candidate, outcome.cause if due is not None else "")
+        if due is not None:
+            self._put_off(outcome, due - wall, summed_up=summed_up)
+        elif failing and outcome.verdict in (Verdict.SKIPPED, Verdict.UNFINISHED):
+            self.outcomes.say(logging.INFO, candidate, "fails no longer", now)
+        if outcome.verdict in (Verdict.COMMITTED, Verdict.SKIPPED):
+            return self._health.history(outcome.history_error)
+        return False
+
+    def _put_off(self, outcome: Outcome, wait: float, *, summed_up: bool) -> None:
+        """It failed: said the first time, and tried again after a while."""
+        candidate, now = outcome.candidate, time.monotonic()
+        count = self._last_seen.failing[candidate.root.key, candidate.name][0]
+        level = logging.WARNING if count == 1 and not summed_up else logging.DEBUG
+        self.outcomes.failed(outcome, wait, level, now)
+        self._pending.add(candidate, now + wait)
+
+    def _wait_for_lock(self, candidate: Candidate, now: float) -> None:
+        """Somebody holds the workspace: come back, ever more rarely, since an agent could hold it for ever."""
+        key = candidate.root.key, candidate.name
+        tries = self._busy[key] = self._busy.get(key, 0) + 1
+        wait = min(_BUSY_SECONDS * 2 ** min(tries - 1, 10), _LONGEST_BUSY_SECONDS)
+        if tries == _BUSY_TRIES_BEFORE_WORD:
+            text = "is held (flock on .meta) by another process; tried again until it is free"
+            self.outcomes.say(logging.WARNING, candidate, text, now, cause=text)
+        self._pending.add(replace(candidate, signature=b""), now + wait)

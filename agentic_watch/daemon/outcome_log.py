@@ -1,0 +1,109 @@
+"""What the log says of workspaces: a line a commit in daily work, a summary in bulk, a state once and once at its end.
+
+Fields for machines (`--log-format json`, the journal): root, workspace, status, run, cause, committed_at.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any
+
+from agentic_watch.commit import Outcome
+from agentic_watch.daemon.allowance import Allowance
+from agentic_watch.workspace.layout import Candidate
+
+log = logging.getLogger("agentic_watch.daemon")
+
+Key = tuple[str, str]
+
+_ALL_BURST, _ALL_PER_SECOND = 100, 2.0
+"""Commits that have a line each, of the whole host."""
+_ONE_BURST, _ONE_PER_SECOND = 12, 1 / 120
+"""Lines about one workspace: who writes a status every second does not fill the journal."""
+_SUMMARY_SECONDS = 5.0
+_QUIET_SECONDS = 1.0
+_REMEMBERED = 4096
+
+
+class OutcomeLog:
+    """Used from the loop's thread. `many_roots` has lines name the root, too. Times are passed in."""
+
+    def __init__(self) -> None:
+        self.many_roots = False
+        self._all = Allowance(_ALL_BURST, _ALL_PER_SECOND)
+        self._each: dict[Key, Allowance] = {}
+        self._left_out: Counter[Key] = Counter()
+        self._bulk: Counter[str] = Counter()
+        self._bulk_since = self._bulk_last = 0.0
+        self._warned: dict[Key, dict[str, int]] = {}
+
+    def committed(self, outcome: Outcome, now: float) -> None:
+        """A new line or row."""
+        assert outcome.status is not None
+        status, run = outcome.status.status, outcome.status.runs
+        more = {"status": status, "run": run, "committed_at": outcome.committed_at}
+        level = logging.INFO if self._all.take(now) else logging.DEBUG
+        if level == logging.DEBUG:
+            self._bulk_since = self._bulk_since if self._bulk else now
+            self._bulk_last = now
+            self._bulk[status] += 1
+        self.say(level, outcome.candidate, f"committed ({status}, run {run})", now, **more)
+
+    def failed(self, outcome: Outcome, wait: float, level: int, now: float) -> None:
+        """A workspace could not be committed, and is tried again after `wait` seconds."""
+        text = f"{outcome.cause}; next attempt in {wait:.0f} s"
+        self.say(level, outcome.candidate, text, now, cause=outcome.cause)
+
+    def warned(self, outcome: Outcome, now: float) -> None:
+        """What is odd about a workspace: said when it is new, and when what was met more than once is met no more."""
+        candidate = outcome.candidate
+        key = candidate.root.key, candidate.name
+        before = self._warned.pop(key, {})
+        times = {text: before.get(text, 0) + 1 for text in outcome.warnings}
+        for text in (text for text in times if text not in before):
+            self.say(logging.WARNING, candidate, text, now, cause=text)
+        for text, count in before.items():
+            if text not in times and count > 1:  # else it was an event, such as a torn line that was moved aside
+                self.say(logging.INFO, candidate, f"no longer: {text}", now)
+        if times:
+            self._warned[key] = times
+            _forget_oldest(self._warned)
+
+    def say(self, level: int, candidate: Candidate, text: str, now: float, **more: Any) -> None:
+        """One line about one workspace, unless there were too many about it: then they are counted."""
+        key = candidate.root.key, candidate.name
+        if level > logging.DEBUG and not self._may_say(key, now):
+            self._left_out[key] += 1
+            level = logging.DEBUG
+        name = f"{candidate.root.key}: {candidate.name}" if self.many_roots else candidate.name
+        if level > logging.DEBUG and (count := self._left_out.pop(key, 0)):
+            text += f" (and {count} lines about this workspace that were left out)"
+        log.log(level, "%s: %s", name, text, extra={"root": key[0], "workspace": key[1], **more})
+
+    def turned(self, now: float) -> None:
+        """Sum up what had no line of its own, when it ends or every few seconds."""
+        count = self._bulk.total()
+        if count and (now - self._bulk_last >= _QUIET_SECONDS or now - self._bulk_since >= _SUMMARY_SECONDS):
+            kinds = ", ".join(f"{number:,} {status}" for status, number in self._bulk.most_common(8))
+            log.info("%s more committed (%s)", f"{count:,}", kinds)
+            self._bulk.clear()
+
+    def forget(self, candidate: Candidate) -> None:
+        """The workspace is gone."""
+        self._warned.pop((candidate.root.key, candidate.name), None)
+
+    def _may_say(self, key: Key, now: float) -> bool:
+        allowance = self._each.pop(key, None) or Allowance(_ONE_BURST, _ONE_PER_SECOND)
+        self._each[key] = allowance  # the newest is the last
+        if _forget_oldest(self._each):
+            for gone in self._left_out.keys() - self._each.keys():
+                del self._left_out[gone]
+        return allowance.take(now)
+
+
+def _forget_oldest(kept: dict[Key, Any]) -> bool:
+    if len(kept) <= _REMEMBERED:
+        return False
+    del kept[next(iter(kept))]
+    return True

@@ -1,0 +1,92 @@
+"""The looks over whole roots that are under way, in slices: what finishes meanwhile need not wait for their end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from agentic_watch.config import Root
+from agentic_watch.inventory.last_seen import LastSeen
+from agentic_watch.inventory.rescan import Counts, rescan
+from agentic_watch.scan import RootUnavailable, Trouble
+from agentic_watch.workspace.layout import Candidate
+
+log = logging.getLogger("agentic_watch.daemon")
+
+_SLICE_SECONDS = 0.05
+_TROUBLES_AT_MOST = 1000
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """One look over one root: what is still to be seen, and the directories that could not be looked into."""
+
+    found: Iterator[Candidate | Trouble | None]
+    troubled: set[str] = field(default_factory=set)
+
+
+class Sweeps:
+    """One sweep a root at a time."""
+
+    def __init__(self, last_seen: LastSeen) -> None:
+        self._last_seen = last_seen
+        self._sweeps: dict[str, _Sweep] = {}
+        self._troubled: dict[str, set[str]] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._sweeps
+
+    def __bool__(self) -> bool:
+        return bool(self._sweeps)
+
+    def begin(self, root: Root, finished: frozenset[str]) -> None:
+        """Look at a root from the beginning, even when a look is under way."""
+        self._sweeps[root.key] = _Sweep(rescan(root, self._last_seen, finished, Counts()))
+
+    def stop(self, key: str) -> None:
+        """The root is gone."""
+        self._sweeps.pop(key, None)
+
+    def clear(self) -> None:
+        """Stop all."""
+        self._sweeps.clear()
+
+    def advance(self, take: Callable[[Candidate], None]) -> list[str]:
+        """Go on for a slice of time and hand over what is found; gives the keys of the roots that are done."""
+        end = time.monotonic() + _SLICE_SECONDS
+        done: list[str] = []
+        for key, sweep in list(self._sweeps.items()):
+            try:
+                for found in sweep.found:
+                    if isinstance(found, Trouble):
+                        self._note(key, sweep, found)
+                    elif found is not None:
+                        take(found)
+                    if time.monotonic() >= end:
+                        return done
+            except RootUnavailable as error:
+                log.debug("%s", error)
+                del self._sweeps[key]
+                continue
+            del self._sweeps[key]
+            self._tell_ended(key, sweep.troubled)
+            done.append(key)
+        return done
+
+    def _note(self, key: str, sweep: _Sweep, trouble: Trouble) -> None:
+        said = self._troubled.setdefault(key, set())
+        if len(sweep.troubled) >= _TROUBLES_AT_MOST:
+            return
+        sweep.troubled.add(trouble.name)
+        if trouble.name not in said:
+            said.add(trouble.name)
+            where = trouble.name or trouble.root.path
+            extra = {"root": key, "cause": trouble.cause}
+            log.warning("%s: %s; what is below it is not seen", where, trouble.cause, extra=extra)
+
+    def _tell_ended(self, key: str, troubled: set[str]) -> None:
+        for name in self._troubled.get(key, set()) - troubled:
+            log.info("%s: can be looked into again, or is gone", name or key, extra={"root": key})
+        self._troubled[key] = troubled
