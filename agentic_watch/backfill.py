@@ -22,16 +22,23 @@ _BUSY_PAUSE_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One thing that failed: a workspace, a directory, a root ("" as workspace) or the history (both "")."""
+    """One thing that failed: a workspace, a directory, a root ("" as workspace) or the history (both "").
+
+    `lies_in_workspace` as in Outcome: nothing on the host is wrong.
+    """
 
     root: str
     workspace: str
     error: str
+    lies_in_workspace: bool = False
 
 
 @dataclass(slots=True)
 class Summary:
-    """The counts that `--once` prints. `scanned` counts workspaces, `seconds` is wall time."""
+    """The counts that `--once` prints. `scanned` counts workspaces, `seconds` is wall time.
+
+    `interrupted`: the pass was ended before it had seen all.
+    """
 
     scanned: int = 0
     committed: int = 0
@@ -41,11 +48,12 @@ class Summary:
     recovered_rows: int = 0
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
+    interrupted: bool = False
 
-    def fail(self, root: str, workspace: str, error: str) -> None:
+    def fail(self, failure: Failure) -> None:
         """Count and name a failure."""
         self.failed += 1
-        self.failures.append(Failure(root, workspace, error))
+        self.failures.append(failure)
 
 
 class Backfill:
@@ -67,7 +75,12 @@ class Backfill:
         self._on_scanned = on_scanned
         self._busy: list[Candidate] = []
         self._history_error = ""
+        self._stopping = False
         self.summary = Summary()
+
+    def stop(self) -> None:
+        """Finish what is in hand, and end: for a signal handler."""
+        self._stopping = True
 
     def run(self, *, dry_run: bool = False) -> Summary:
         """Commit all that is finished, or with `dry_run` say what would be. Raises HistoryTooNew."""
@@ -75,14 +88,16 @@ class Backfill:
         self._open_history(dry_run)
         try:
             for root in self._config.roots:
-                self._root(root, dry_run)
+                if not self._stopping:
+                    self._root(root, dry_run)
             self._retry_busy()
             if not dry_run:
                 self._last_seen.flush()
         finally:
             self._committer.close()
         if self._history_error:
-            self.summary.fail("", "", f"{self._history_error}; rows are added by the next run from the journals")
+            self._fail("", "", f"{self._history_error}; rows are added by the next run from the journals")
+        self.summary.interrupted = self._stopping
         self.summary.seconds = round(time.monotonic() - started, 3)
         return self.summary
 
@@ -97,7 +112,7 @@ class Backfill:
         try:
             self._commit(self._found(root, counts), dry_run)
         except RootUnavailable as error:
-            self.summary.fail(root.key, "", f"{error.cause}; mount or make it, or take it out of the configuration")
+            self._fail(root.key, "", f"{error.cause}; mount or make it, or take it out of the configuration")
         self._on_scanned(self.summary.scanned + counts.scanned)
         self.summary.scanned += counts.scanned
         self.summary.skipped += counts.committed
@@ -107,8 +122,10 @@ class Backfill:
         """The workspaces that must be read; what could not be looked into is named in the summary."""
         told = 0
         for found in rescan(root, self._last_seen, self._config.finished, counts, two_processes=True):
+            if self._stopping:
+                return
             if isinstance(found, Trouble):
-                self.summary.fail(root.key, found.name, found.cause)
+                self._fail(root.key, found.name, found.cause)
             elif found is not None:
                 yield found
             if counts.scanned - told >= _TELL_EVERY:
@@ -135,16 +152,20 @@ class Backfill:
         elif outcome.verdict is Verdict.UNFINISHED:
             summary.unfinished += 1
         else:
-            summary.fail(root, name, outcome.cause)
+            self._fail(root, name, outcome.cause, lies_in_workspace=outcome.lies_in_workspace)
         self._on_outcome(outcome)
 
     def _retry_busy(self) -> None:
         """Come back to workspaces that another process held, for ten seconds at most in all."""
         for _ in range(_BUSY_ROUNDS):
-            if not self._busy:
+            if not self._busy or self._stopping:
                 return
             time.sleep(_BUSY_PAUSE_SECONDS)
             waiting, self._busy = self._busy, []
             self._commit(waiting, dry_run=False)
         for candidate in self._busy:
-            self.summary.fail(candidate.root.key, candidate.name, "is held by another process; run again later")
+            cause = "is held by another process; run again later"
+            self._fail(candidate.root.key, candidate.name, cause, lies_in_workspace=True)
+
+    def _fail(self, root: str, workspace: str, error: str, *, lies_in_workspace: bool = False) -> None:
+        self.summary.fail(Failure(root, workspace, error, lies_in_workspace))

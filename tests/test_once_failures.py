@@ -70,12 +70,12 @@ BROKEN = {
 
 
 def test_each_broken_status_is_one_clean_line_and_stops_no_other(host: Host) -> None:
-    """Every kind of broken status is named with its path and cause, exit 1, and the sound ones are committed."""
+    """Every kind of broken status is named with its path and cause, exit 3, and the sound ones are committed."""
     for name, content in BROKEN.items():
         (make(host.root, f"org/bad/{name}").meta / "status.json").write_bytes(content)
     sound = [make(host.root, f"org/good/{number}") for number in range(3)]
     code, lines = failed_lines(host)
-    assert code == 1
+    assert code == 3
     assert len(lines) == len(BROKEN)
     for name in BROKEN:
         (line,) = [line for line in lines if f"{host.root}/org/bad/{name}:" in line]
@@ -93,7 +93,7 @@ def test_a_failing_workspace_is_tried_again_and_heals(host: Host) -> None:
     workspace.journal.mkdir()
     assert host.once().counts == {"scanned": 1, "failed": 1}
     second = host.once()
-    assert (second.code, list(second.failures)) == (1, [workspace.name])
+    assert (second.code, list(second.failures)) == (3, [workspace.name])
     (row,) = host.query("SELECT fail_count, last_error, committed FROM workspaces")
     assert (row["fail_count"], row["committed"]) == (2, 0)
     assert "journal.jsonl" in row["last_error"]
@@ -218,7 +218,7 @@ def test_hostile_names_are_one_clean_line_each(host: Host, option: str) -> None:
         if option == "--json"
         else [line for line in result.stderr.splitlines() if line.startswith("failed:")]
     )
-    assert (result.returncode, len(failures)) == (1, len(HOSTILE))
+    assert (result.returncode, len(failures)) == (3, len(HOSTILE))
     assert all(line.isprintable() for line in (result.stdout + result.stderr).splitlines())
     assert sound.marker.exists() == (option != "--dry-run")
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
-import io
 import sys
 from typing import Any
 
 import click
 
 from agentic_watch import __version__
+from agentic_watch.cli import exit_status, global_options
+from agentic_watch.cli.exit_status import Interrupted, Misconfigured
+from agentic_watch.cli.global_options import State
 
 _COMMANDS = {
     "commit": ("commit_command", "Commit named workspaces now."),
-    "config": ("config_commands", "Write or show the configuration."),
+    "config": ("config_commands", "Write, check or show the configuration."),
     "history": ("history_command", "Search and list what was committed."),
     "mcp": ("mcp_command", "Serve the original's tools over MCP on stdio."),
     "service": ("service_command", "Install, remove or show the systemd service."),
@@ -32,11 +35,22 @@ class _LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"agentic_watch.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
+        global_options.take_everywhere(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was named; for one that there is not, the nearest."""
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], _COMMANDS, 1)
+            raise click.UsageError(
+                f"no such command: {args[0]}; " + (f"did you mean `{near[0]}`?" if near else "see --help"), ctx
+            )
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what foreseeably ends it becomes one line and an exit status."""
-        from agentic_watch.cli.exit_status import Misconfigured
         from agentic_watch.config import ConfigError, NoRootsError
         from agentic_watch.history.history_errors import HistoryTooNew
 
@@ -46,6 +60,8 @@ class _LazyGroup(click.Group):
             raise Misconfigured(str(error)) from error
         except NoRootsError as error:
             raise click.UsageError(str(error)) from error
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -55,34 +71,21 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     invoke_without_command=True,
+    params=global_options.options(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--config", metavar="FILE", help="Configuration file (TOML).")
-@click.option("--root", "roots", metavar="DIR", multiple=True, help="Watch this root; may be given more than once.")
-@click.option("--history", metavar="FILE", help="The host's history (SQLite).")
 @click.option("--once", is_flag=True, help="Commit all that is finished, fill the history from journals, exit.")
-@click.option("--dry-run", is_flag=True, help="With --once: say what would be committed, change nothing.")
+@click.option("--dry-run", is_flag=True, help="With --once: name what would be committed, change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print the summary as one JSON document.")
-@click.option("-v", "--verbose", count=True, help="Say more (twice: all).")
-@click.option("-q", "--quiet", count=True, help="Say less (once: warnings, twice: errors).")
-@click.option("--log-format", type=click.Choice(["auto", "text", "json"]), help="How log lines look on stderr.")
 @click.version_option(__version__, prog_name="agentic-watch")
 @click.pass_context
-def root(ctx: click.Context, /, once: bool, dry_run: bool, as_json: bool, **options: Any) -> None:
+def root(ctx: click.Context, /, once: bool, dry_run: bool, as_json: bool) -> None:
     """Commit each finished coding-agent dispatch exactly once: journal, marker, and one history per host.
 
     Without a command: run the daemon in the foreground, or with --once make one pass and exit.
+    --config, --root, --history, -v, -q and --log-format are taken before a command and after it.
     """
-    from agentic_watch.cli.global_options import State
-    from agentic_watch.config import Overrides
-
-    overrides = Overrides(
-        config=options["config"],
-        roots=options["roots"],
-        history=options["history"],
-        log_format=options["log_format"],
-    )
-    ctx.obj = state = State(overrides, verbosity=options["verbose"] - options["quiet"])
+    state = ctx.ensure_object(State)
     if ctx.invoked_subcommand is not None:
         if once or dry_run or as_json:
             raise click.UsageError("--once, --dry-run and --json here go without a command")
@@ -100,8 +103,4 @@ def root(ctx: click.Context, /, once: bool, dry_run: bool, as_json: bool, **opti
 
 def main() -> None:
     """The console script."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal that is not UTF-8 gets an escape for what it cannot show, not a traceback.
-            stream.reconfigure(errors="backslashreplace")
-    root()
+    sys.exit(exit_status.run(root))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from dataclasses import dataclass
 
 import click
 
 from agentic_watch.answers import committing
 from agentic_watch.answers.committing import CommitAnswer
-from agentic_watch.cli import logs
+from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json_lines
@@ -18,6 +20,15 @@ from agentic_watch.history.store import History
 from agentic_watch.workspace.find import UnknownWorkspace, find
 
 
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What became of one argument; `lines` are for stderr, `error` is why not all was done, "" when it was."""
+
+    answer: CommitAnswer
+    lines: list[str]
+    error: str
+
+
 @click.command("commit")
 @click.argument("workspaces", metavar="WORKSPACE...", nargs=-1, required=True)
 @click.option("--force", is_flag=True, help="Commit an unfinished dispatch too.")
@@ -25,7 +36,7 @@ from agentic_watch.workspace.find import UnknownWorkspace, find
 @click.pass_obj
 def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Commit each WORKSPACE (a path, or its name below a root) if that has not been done."""
-    config = state.config()
+    config = state.committing()
     logs.set_up(config, state.verbosity, quieter=True)
     history = History(config.history)
     committer = Committer(config, history)
@@ -35,30 +46,36 @@ def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: boo
         committer.close()
         history.close()
     for notice in history.notices:
-        click.echo(f"warning: {notice}", err=True)
+        messages.tell(logging.WARNING, notice, "warning: ")
     if as_json:
-        print_json_lines(document for document, _, _ in results)
-    for document, messages, _ in results:
-        if not as_json and document["success"]:
-            click.echo(
-                f"{document['workspace']}: {'skipped, committed' if document['skipped'] else 'committed'} "
-                f"at {document['committed_at']}"
-            )
-        for message in messages:
-            click.echo(clean(message), err=True)
-    if not all(whole for _, _, whole in results):
+        print_json_lines(
+            {**result.answer, "error": result.error} if result.error else result.answer for result in results
+        )
+    for result in results:
+        if not as_json and result.answer["success"]:
+            _print(result.answer)
+        for line in result.lines:
+            level = logging.ERROR if line.startswith("failed:") else logging.WARNING
+            messages.tell(level, clean(line), workspace=result.answer["workspace"])
+    if any(result.error for result in results):
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def _commit(committer: Committer, config: Config, given: str, force: bool) -> tuple[CommitAnswer, list[str], bool]:
+def _print(answer: CommitAnswer) -> None:
+    done = "skipped, committed" if answer["skipped"] else "committed"
+    click.echo(f"{answer['workspace']}: {done} at {answer['committed_at']}")
+
+
+def _commit(committer: Committer, config: Config, given: str, force: bool) -> _Result:
     try:
         candidate = find(config.roots, given, os.getcwd())
     except UnknownWorkspace as error:
-        return committing.commit_answer(clean(given), None), [f"failed: {error}"], False
+        return _Result(committing.commit_answer(clean(given), None), [f"failed: {error}"], clean(str(error)))
     outcome = committer.commit(candidate, force=force)
     answer = committing.commit_answer(clean(candidate.name), outcome)
     # A commit without its row is safe, and the next run adds the row; but not all was done.
-    return answer, _messages(outcome), answer["success"] and not outcome.history_error
+    cause = committing.failure(outcome) or outcome.history_error
+    return _Result(answer, _messages(outcome), clean(cause))
 
 
 def _messages(outcome: Outcome) -> list[str]:

@@ -1,4 +1,4 @@
-"""`agentic-watch config`: write a configuration file, and show what is in force and why."""
+"""`agentic-watch config`: write a configuration file, check one, and show what is in force and why."""
 
 import contextlib
 import json
@@ -8,8 +8,12 @@ from dataclasses import replace
 
 import click
 
+from agentic_watch.cli.exit_status import Misconfigured
+from agentic_watch.cli.global_options import State
+from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import (
     Config,
+    ConfigError,
     NoRootsError,
     Overrides,
     effective_values,
@@ -17,8 +21,7 @@ from agentic_watch.config import (
     parse,
     to_document,
 )
-
-from .global_options import State
+from agentic_watch.config.places import ETC_FILE
 
 HEADER = """\
 # agentic-watch: what to watch, and where the history lies.
@@ -30,7 +33,7 @@ VALUE_WIDTH = 40
 
 @click.group("config")
 def command() -> None:
-    """Write the configuration file, or show what is in force."""
+    """Write the configuration file, check it, or show what is in force."""
 
 
 @command.command()
@@ -56,7 +59,9 @@ def init(state: State, roots: tuple[str, ...], history: str | None, file: str | 
     _create(path, _content(path, given))
     click.echo(path)
     named = f" --config {shlex.quote(path)}" if given.config is not None else ""
-    click.echo(f"next: agentic-watch{named} --once", err=True)
+    # What root commits by hand belongs to root, and a service that runs as its own user could not go on with it.
+    step = "service install" if path == ETC_FILE else "--once"
+    click.echo(f"next: agentic-watch{named} {step}", err=True)
 
 
 @command.command()
@@ -75,6 +80,28 @@ def show(state: State, as_json: bool) -> None:
         return
     for line in _table(effective):
         click.echo(line)
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def check(state: State, as_json: bool) -> None:
+    """Say all that is wrong with the configuration (exit status 78), or that nothing is.
+
+    `systemctl reload` asks this first: a daemon takes in no configuration that it refuses.
+    """
+    try:
+        config = state.committing()
+    except ConfigError as error:
+        if not as_json:
+            raise
+        print_json({"schema": 1, "ok": False, "problems": [clean(line) for line in error.problems]})
+        click.get_current_context().exit(Misconfigured.exit_code)
+    if as_json:
+        print_json({"schema": 1, "ok": True, "problems": [], "file": config.file})
+        return
+    roots = ", ".join(root.key for root in config.roots)
+    click.echo(f"{config.file or 'no file'}: nothing wrong; roots: {roots}; history: {config.history}")
 
 
 def _content(path: str, overrides: Overrides) -> str:

@@ -1,21 +1,27 @@
-"""What the root command hands to its subcommands."""
+"""The options that every command takes, before its name and after it, and what they come to."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import click
+
+from agentic_watch.cli import messages
 from agentic_watch.config import Config, Overrides, load
+from agentic_watch.inventory.renamed_roots import refuse_renamed
 
 
 @dataclass(slots=True)
 class State:
-    """The global options; the configuration is read when a command first asks for it.
+    """What the global options say; the configuration is read when a command first asks for it.
 
     `verbosity` counts each -v as 1 and each -q as -1.
     """
 
-    overrides: Overrides
+    overrides: Overrides = field(default_factory=Overrides)
     verbosity: int = 0
     _config: Config | None = field(default=None, init=False, repr=False)
 
@@ -23,12 +29,82 @@ class State:
         """The effective configuration. Raises ConfigError and NoRootsError as `config.load` does."""
         if self._config is None:
             self._config = self.reload()
+            messages.choose(self._config.log.format)
         return self._config
 
     def config_to_read(self) -> Config:
         """The configuration of a command that only reads the history: it may have no root. Raises ConfigError."""
-        return load(replace(self.overrides, rootless=True), os.environ)
+        config = load(replace(self.overrides, rootless=True), os.environ)
+        messages.choose(config.log.format)
+        return config
 
     def reload(self) -> Config:
         """Read the configuration anew."""
         return load(self.overrides, os.environ)
+
+    def committing(self) -> Config:
+        """The configuration as what commits may use it. Raises ConfigError also where it would double rows."""
+        config = self.config()
+        refuse_renamed(config)
+        return config
+
+    def reload_committing(self) -> Config:
+        """`committing`, read anew."""
+        self._config = None
+        return self.committing()
+
+
+def options(*, hidden: bool = False) -> list[click.Parameter]:
+    """The global options, made anew for each command that takes them."""
+    formats = click.Choice(["auto", "text", "json"])
+    return [
+        _option("--config", _named, hidden, metavar="FILE", help="Configuration file (TOML)."),
+        _option("--root", _add_roots, hidden, metavar="DIR", multiple=True, help="Watch this root; repeatable."),
+        _option("--history", _named, hidden, metavar="FILE", help="The host's history (SQLite)."),
+        _option("-v --verbose", _louder, hidden, count=True, help="Say more (twice: all)."),
+        _option("-q --quiet", _quieter, hidden, count=True, help="Say less (once: warnings, twice: errors)."),
+        _option("--log-format", _log_format, hidden, type=formats, help="How log lines look on stderr."),
+    ]
+
+
+def take_everywhere(command: click.Command) -> None:
+    """Let a command, and those below it, take the global options too; one of its own goes before."""
+    taken = {name for parameter in command.params for name in parameter.opts}
+    command.params += [option for option in options(hidden=True) if not taken & set(option.opts)]
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        take_everywhere(inner)
+
+
+_Take = Callable[[State, str, Any], None]
+
+
+def _option(names: str, take: _Take, hidden: bool, **attributes: Any) -> click.Option:
+    def callback(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+        state = ctx.ensure_object(State)
+        if value:
+            assert parameter.name is not None
+            take(state, parameter.name, value)
+
+    return click.Option(names.split(), expose_value=False, callback=callback, hidden=hidden, **attributes)
+
+
+def _named(state: State, name: str, value: str) -> None:
+    changed: dict[str, Any] = {name: value}
+    state.overrides = replace(state.overrides, **changed)
+
+
+def _add_roots(state: State, _name: str, value: tuple[str, ...]) -> None:
+    state.overrides = replace(state.overrides, roots=(*state.overrides.roots, *value))
+
+
+def _louder(state: State, _name: str, value: int) -> None:
+    state.verbosity += value
+
+
+def _quieter(state: State, _name: str, value: int) -> None:
+    state.verbosity -= value
+
+
+def _log_format(state: State, name: str, value: str) -> None:
+    _named(state, name, value)
+    messages.choose(value)

@@ -69,9 +69,14 @@ def set_up(config: Config, verbosity: int, *, quieter: bool = False) -> None:
 
 
 def _formatter(form: str) -> logging.Formatter:
+    return machine_formatter(form) or _Text()
+
+
+def machine_formatter(form: str) -> logging.Formatter | None:
+    """The formatter of a log format that programs read (JSON lines, the journal), None for people's."""
     if form == "json":
         return _Json()
-    return _Journal() if form == "auto" and _stderr_is_journal() else _Text()
+    return _Journal() if form == "auto" and _stderr_is_journal() else None
 
 
 def _stderr_is_journal() -> bool:

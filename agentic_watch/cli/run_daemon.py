@@ -18,7 +18,7 @@ log = logging.getLogger("agentic_watch.daemon")
 
 def run_daemon(state: State) -> int:
     """Watch and commit until SIGTERM or SIGINT; gives the exit status."""
-    config = state.config()
+    config = state.committing()
     logs.set_up(config, state.verbosity)
     try:
         held = instance.Instance.acquire(config.history)
@@ -27,7 +27,7 @@ def run_daemon(state: State) -> int:
     except OSError as error:
         raise Refused(f"{config.history}: {error.strerror}; make its directory writable, or name another") from error
     try:
-        Daemon(config, state.reload, Health(Notifier(os.environ), held)).run()
+        Daemon(config, state.reload_committing, Health(Notifier(os.environ), held)).run()
     except instance.Held as error:
         raise Held(str(error)) from error
     except StartAnew as error:

@@ -24,14 +24,16 @@ class Verdict(StrEnum):
 class Outcome:
     """The result for one workspace.
 
-    `cause` is one line when it failed. `history_error` says that journal and marker are done but the row
-    is not. `signature` is what the next scan compares with (scan/look.py), `journal` the journal's signature when
-    the history holds all of it; both b"" when the workspace must be read again.
+    `cause` is one line when it failed, `lies_in_workspace` whether it is there (as in WorkspaceError).
+    `history_error` says that journal and marker are done but the row is not. `signature` is what the next scan
+    compares with (scan/look.py), `journal` the journal's signature when the history holds all of it; both b"" when
+    the workspace must be read again.
     """
 
     candidate: Candidate
     verdict: Verdict
     cause: str = ""
+    lies_in_workspace: bool = True
     status: Status | None = None
     committed_at: str = ""
     recovered_rows: int = 0

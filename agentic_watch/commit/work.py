@@ -196,4 +196,4 @@ class Work:
 def failed(candidate: Candidate, error: WorkspaceError, warnings: tuple[str, ...] = ()) -> Outcome:
     """The outcome of a workspace that could not be committed."""
     verdict = Verdict.VANISHED if isinstance(error, Missing) else Verdict.FAILED
-    return Outcome(candidate, verdict, str(error), warnings=warnings)
+    return Outcome(candidate, verdict, str(error), error.lies_in_workspace, warnings=warnings)

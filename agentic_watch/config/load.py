@@ -1,6 +1,7 @@
 """From flags, environment and file to one checked Config; the flags win, then the environment."""
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from types import MappingProxyType
@@ -47,7 +48,10 @@ def parse(text: str, file: str, overrides: Overrides, environ: Mapping[str, str]
 
 def _read(path: str) -> str:
     try:
-        with open(path, "rb") as file:
+        # O_NONBLOCK: a FIFO that nobody writes to must not hold us up.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError([f"{path}: is not a regular file; name one with --config FILE"])
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error

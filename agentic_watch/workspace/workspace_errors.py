@@ -20,6 +20,13 @@ class WorkspaceError(Exception):
         self.cause = cause
         self.passing = passing
 
+    @property
+    def lies_in_workspace(self) -> bool:
+        """Whether the cause is what somebody put there or holds there; else the host's operator must look: a
+        permission, a disk."""
+        cause = self.__cause__
+        return not self.passing or (isinstance(cause, OSError) and cause.errno == errno.EWOULDBLOCK)
+
 
 class Missing(WorkspaceError):
     """The file or directory is not there."""

@@ -1,0 +1,40 @@
+"""Which roots does the history know by another key? Committing under a new one would double every row."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from agentic_watch.config import Config, ConfigError, Root
+from agentic_watch.history import queries
+from agentic_watch.history.history_errors import HistoryError
+
+_USED = "SELECT 1 FROM dispatch_history WHERE root = ? LIMIT 1"
+
+
+def refuse_renamed(config: Config) -> None:
+    """Raise ConfigError when a root was given a name after it had been committed under its path.
+
+    A history that cannot be read now renames nothing; HistoryTooNew passes.
+    """
+    named = [root for root in config.roots if root.key != root.path]
+    if named and (problems := list(_problems(config, named))):
+        raise ConfigError(problems)
+
+
+def _problems(config: Config, named: list[Root]) -> Iterator[str]:
+    for root in _used_by_path(config.history, named):
+        where = config.file or "roots"
+        words = shlex.join(["agentic-watch", "rename-root", root.path, root.key])
+        yield (
+            f"{where}: the root {root.path} got the name {root.key!r}, but the history holds its dispatches under the "
+            f"path and would hold each twice; rename them first (`{words}`), or take the name away"
+        )
+
+
+def _used_by_path(history: str, named: list[Root]) -> list[Root]:
+    try:
+        with queries.reading(history) as connection:
+            return [root for root in named if connection.execute(_USED, (root.path,)).fetchone()]
+    except HistoryError:
+        return []
