@@ -296,7 +296,7 @@ def test_an_older_history_is_upgraded_and_kept_as_a_backup(host: Host) -> None:
     made = [make(host.root, f"org/repo/{name}") for name in ("a", "b")]
     (host.root / "org/repo/c/.meta").mkdir(parents=True)
     (host.root / "org/repo/c/.meta/status.json").write_text("{")
-    assert host.once().code == 1
+    assert host.once().code == 3
     _as_version_1(host.history)
     before = [workspace.journal.read_bytes() for workspace in made]
     again = host.once()

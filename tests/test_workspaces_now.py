@@ -124,7 +124,7 @@ def test_a_failing_workspace_shows_its_failures_and_the_next_attempt(host: Host)
     workspace = support.make(host.root, agent="codex")
     workspace.journal.mkdir()
     before = time.time()
-    assert host.once().code == 1
+    assert host.once().code == 3
     standing = look(host)[workspace.name]
     assert (standing.status, standing.agent, standing.committed) == ("completed", "codex", False)
     assert standing.fail_count == 1
