@@ -16,10 +16,11 @@ import pytest
 from support import command, environment
 
 from agentic_watch.config import Overrides
-from agentic_watch.service import deploy, units
+from agentic_watch.service import deploy, ownership, service_user, units
 from agentic_watch.service.install import Masked, install, standings, uninstall
 from agentic_watch.service.manager import Manager
-from agentic_watch.service.service_user import Account, NoSuchAccount, can_read, first_not_writable
+from agentic_watch.service.remembered import chosen
+from agentic_watch.service.service_user import Account, NoSuchAccount, can_read, not_writable, remedy
 from agentic_watch.service.units import BACKFILL, SERVICE, USER, Host, command_line, hidden_by, quoted, render
 
 AWKWARD = '/srv/a b%c"d\\e:f$g'
@@ -81,7 +82,7 @@ def test_the_daemon_is_told_of_and_restarted() -> None:
     assert said["Type"] == ["notify"]
     assert said["Restart"] == ["on-failure"]
     assert said["RestartPreventExitStatus"] == ["2 78"]
-    assert said["ExecReload"] == ["kill -HUP $MAINPID"]
+    assert [words[-1] for words in map(str.split, said["ExecReload"])] == ["check", "$MAINPID"]
     assert float(said["WatchdogSec"][0]) >= 30
     assert "AF_UNIX" in said["RestrictAddressFamilies"]
 
@@ -118,7 +119,7 @@ def test_systemd_finds_no_fault_in_the_user_unit(tmp_path: Path) -> None:
     """The same, for a user's manager."""
     at = written(tmp_path, host(str(tmp_path), account=None))
     result = subprocess.run(
-        ["systemd-analyze", "--user", "verify", "--man=no", at / SERVICE],
+        ["systemd-analyze", "--user", "verify", "--man=no", at / SERVICE, at / BACKFILL, at / units.TIMER],
         env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (result.returncode, result.stderr) == (0, "")
@@ -126,7 +127,7 @@ def test_systemd_finds_no_fault_in_the_user_unit(tmp_path: Path) -> None:
 
 def test_shipped_files_are_what_systemd_reads() -> None:
     """Each unit parses, has its sections, and the user file names the user of the unit."""
-    for name in (SERVICE, BACKFILL, units.TIMER, f"user/{SERVICE}"):
+    for name in (SERVICE, BACKFILL, units.TIMER, f"user/{SERVICE}", f"user/{BACKFILL}"):
         parser = configparser.ConfigParser(strict=False, interpolation=None)
         parser.read_string(units.shipped(name))
         assert "Unit" in parser.sections(), name
@@ -141,6 +142,9 @@ def test_each_root_is_opened_and_nothing_in_it_executed() -> None:
     assert drop_in(host(roots=("/srv/a", "/data/b"))) == [
         "ExecStart=",
         f"ExecStart={sys.executable} -P -m agentic_watch --config=/etc/agentic-watch/config.toml",
+        "ExecReload=",
+        f"ExecReload={sys.executable} -P -m agentic_watch --config=/etc/agentic-watch/config.toml config check",
+        "ExecReload=kill -HUP $MAINPID",
         "ReadWritePaths=-/srv/a",
         "ReadWritePaths=-/data/b",
         "NoExecPaths=-/srv/a",
@@ -151,7 +155,7 @@ def test_each_root_is_opened_and_nothing_in_it_executed() -> None:
 def test_roots_in_hidden_places_are_bound_in() -> None:
     """Under /home and /tmp only the roots themselves are seen; the rest of the homes is an empty tmpfs."""
     lines = drop_in(host(roots=("/home/x/work", "/tmp/work", "/srv/a")))
-    assert lines[2:5] == ["ProtectHome=tmpfs", "BindPaths=-/home/x/work", "BindPaths=-/tmp/work"]
+    assert lines[5:8] == ["ProtectHome=tmpfs", "BindPaths=-/home/x/work", "BindPaths=-/tmp/work"]
     assert "ProtectHome=tmpfs" not in drop_in(host(roots=("/tmp/work",)))
 
 
@@ -165,7 +169,7 @@ def test_another_account_and_another_history_are_named() -> None:
 def test_the_nightly_pass_runs_once() -> None:
     """The same command as the daemon's, with --once."""
     daemon, backfill = drop_in(host()), drop_in(host(), BACKFILL)
-    assert backfill == [daemon[0], f"{daemon[1]} --once", *daemon[2:]]
+    assert backfill == [daemon[0], f"{daemon[1]} --once", *daemon[5:]]
 
 
 @pytest.mark.parametrize(
@@ -279,8 +283,8 @@ def test_access_is_asked_of_the_kernel(open_directory: Path) -> None:
     closed.mkdir(mode=0o755)
     opened.mkdir()
     opened.chmod(0o777)
-    assert first_not_writable(nobody, [str(opened), str(closed)]) == str(closed)
-    assert first_not_writable(nobody, [str(opened)]) is None
+    assert not_writable(nobody, [str(opened), str(closed)]) == [str(closed)]
+    assert not_writable(nobody, [str(opened)]) == []
     secret = closed / "secret"
     secret.touch(mode=0o600)
     assert not can_read(nobody, str(secret))
@@ -292,6 +296,76 @@ def test_an_unknown_account_is_named() -> None:
     """--run-as of somebody who is not there."""
     with pytest.raises(NoSuchAccount, match="no-such-user-here"):
         Account.of("no-such-user-here")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_what_root_made_is_given_to_the_service(open_directory: Path) -> None:
+    """History, log files and whatever else begins with its name; never through a link or a second name."""
+    nobody = Account.of("nobody")
+    history = open_directory / "history.db"
+    for name in ("history.db", "history.db-wal", "history.db-shm", "history.db.daemon", "other.db"):
+        (open_directory / name).touch(mode=0o600)
+    victim = open_directory / "victim"
+    victim.touch(mode=0o600)
+    (open_directory / "history.db.second").hardlink_to(victim)
+    found = ownership.foreign(str(history), nobody)
+    assert sorted(Path(path).name for path in found) == [
+        "history.db", "history.db-shm", "history.db-wal", "history.db.daemon", "history.db.second",
+    ]  # fmt: skip
+    given = list(ownership.give(found, nobody))
+    assert len(given) == 4
+    assert {os.stat(path).st_uid for path in given} == {nobody.uid}
+    assert victim.stat().st_uid == (open_directory / "other.db").stat().st_uid == 0
+    assert ownership.foreign(str(history), nobody) == [str(open_directory / "history.db.second")]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_history_that_is_a_link_is_not_given_away(open_directory: Path) -> None:
+    """The service's user may have planted it: what it leads to stays its owner's."""
+    nobody = Account.of("nobody")
+    victim = open_directory / "victim"
+    victim.touch(mode=0o600)
+    (open_directory / "history.db-wal").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"):
+        list(ownership.give([str(open_directory / "history.db-wal")], nobody))
+    assert victim.stat().st_uid == 0
+
+
+def test_a_group_without_a_name_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`usermod` takes no number: the remedy makes a group of that number first."""
+    monkeypatch.setattr(service_user.grp, "getgrgid", {}.__getitem__)
+    monkeypatch.setattr(service_user.os, "stat", lambda _: os.stat_result((0o40755, 0, 0, 2, 0, 1001, 0, 0, 0, 0)))
+    first, second = remedy(Account("aw", 1, 1, ()), str(tmp_path), "/srv/a b")
+    assert first == "groupadd --gid 1001 agents-1001 && usermod -aG agents-1001 aw"
+    assert second == "chmod -R g+rwX '/srv/a b'"
+
+
+# --- what was chosen before
+
+
+@pytest.mark.parametrize("value", ["/plain", "/a b", "/100%", "/a$$b", '/q"\\', "/a:b"])
+def test_what_was_chosen_is_read_back(tmp_path: Path, value: str) -> None:
+    """User and options of the drop-in come back as they were given."""
+    options = (f"--config={value}", f"--root={value}", "--root=/b", f"--history={value}/h.db", "--log-format=json")
+    for path, text in render(host(str(tmp_path), account=("agent", "agents"), options=options)).items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text)
+    before = chosen(str(tmp_path))
+    assert (before.run_as, before.options) == ("agent", options)
+    assert before.overrides() == Overrides(value, (value, "/b"), f"{value}/h.db", "json")
+
+
+def test_an_upgrade_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second install without flags plans the same units; a flag changes what it names."""
+    monkeypatch.setattr(units, "SYSTEM_UNITS", str(tmp_path))
+    first = deploy.plan(Overrides(roots=("/srv/x",)), for_user=False, run_as="nobody")
+    for path, text in first.files.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text)
+    assert deploy.plan(Overrides(), for_user=False, run_as=None).files == first.files
+    other = deploy.plan(Overrides(), for_user=False, run_as=USER)
+    assert other.host.account == (USER, USER)
+    assert other.host.options == first.host.options
 
 
 # --- the command

@@ -12,7 +12,7 @@ import click
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.service import deploy, service_user, units
+from agentic_watch.service import deploy, ownership, service_user, units
 from agentic_watch.service import install as installing
 from agentic_watch.service.deploy import Deployment
 from agentic_watch.service.manager import Manager, ManagerError, NoSystemd
@@ -48,6 +48,8 @@ def install(state: State, for_user: bool, run_as: str | None, dry_run: bool) -> 
         manager = _manager(for_user)
         changed = installing.install(deployment.files, manager, _say)
         _check_account(deployment)
+        if deployment.host.account not in (None, (units.USER, units.USER)) and run_as is None:
+            _say(f"runs as {deployment.host.account[0]}, as chosen before (--run-as {units.USER} undoes it)")
         installing.start(deployment.files, manager, _say, changed=changed)
         _say(f"{units.SERVICE}: {manager.properties(units.SERVICE, 'StatusText')['StatusText'] or 'started'}")
 
@@ -119,6 +121,8 @@ def _check_account(deployment: Deployment) -> None:
     account = Account.of(deployment.host.account[0])
     if (why := deploy.unreadable(deployment, account)) is not None:
         raise Refused(why)
+    for path in ownership.give(ownership.foreign(deployment.config.history, account), account):
+        _say(f"gave {path} to {account.name}")
     for doubt in deploy.doubts(deployment, account):
         _say(f"warning: {doubt}")
 

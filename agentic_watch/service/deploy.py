@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from agentic_watch.config import Config, Overrides, Root, find_file, load
 from agentic_watch.scan import RootUnavailable, scan
 from agentic_watch.service import service_user, units
+from agentic_watch.service.remembered import chosen
 from agentic_watch.service.service_user import Account
 from agentic_watch.service.units import Host
 from agentic_watch.workspace import layout
@@ -31,8 +32,13 @@ class Deployment:
 
 
 def plan(overrides: Overrides, *, for_user: bool, run_as: str | None) -> Deployment:
-    """Decide what is to be in place. Raises ConfigError, NoRootsError and NoSuchAccount."""
-    account = None if for_user else _names(run_as)
+    """Decide what is to be in place. Raises ConfigError, NoRootsError and NoSuchAccount.
+
+    What an earlier install chose stays, unless it is said anew.
+    """
+    before = chosen(unit_directory(for_user))
+    overrides = before.overrides() if overrides == Overrides() else overrides
+    account = None if for_user else _names(run_as or before.run_as)
     config = _effective(overrides, account)
     host = Host(
         # -P: nothing is imported from the directory that the service happens to be started in.
@@ -124,15 +130,15 @@ def doubts(deployment: Deployment, account: Account) -> Iterator[str]:
     for root in deployment.config.roots:
         if not os.path.isdir(root.path):
             yield f"{root.path}: is not there yet. Once it is: systemctl restart {units.SERVICE}"
-        elif (directory := service_user.first_not_writable(account, _samples(root))) is not None:
-            first, second = service_user.remedy(account, directory, root.path)
+        elif closed := service_user.not_writable(account, samples(root)):
+            first, second = service_user.remedy(account, closed[0], root.path)
             yield (
-                f"{directory}: the user {account.name} cannot write there, so nothing in it will be committed. "
+                f"{closed[0]}: the user {account.name} cannot write there, so nothing in it will be committed. "
                 f"These two commands help, then systemctl restart {units.SERVICE}:\n  {first}\n  {second}"
             )
 
 
-def _samples(root: Root) -> list[str]:
+def samples(root: Root) -> list[str]:
     """Directories that a commit would write to; the root itself while it holds no workspace."""
     found: list[str] = []
     with contextlib.suppress(RootUnavailable):

@@ -58,7 +58,8 @@ def start(files: Mapping[str, str], manager: Manager, say: Say, *, changed: bool
         say(f"enabled {', '.join(wanted)}")
     active = manager.properties(units.SERVICE, "ActiveState")["ActiveState"] == "active"
     if changed or not active:
-        say(f"{'restarting' if active else 'starting'} {units.SERVICE}; it is ready when all that waits is committed")
+        doing = "restarting" if active else "starting"
+        say(f"{doing} {units.SERVICE}; it is ready when it watches its roots and what was due is committed")
         manager.start("restart")
     for timer in timers:
         manager.do("restart" if changed else "start", timer)

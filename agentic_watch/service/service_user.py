@@ -14,7 +14,9 @@ import agentic_watch
 from agentic_watch.service.units import hidden_by
 
 _SECONDS = 60.0
-_FIRST_NOT_WRITABLE = 'for path; do [ -w "$path" ] && [ -x "$path" ] || { printf %s "$path"; exit 0; }; done'
+_NOT_WRITABLE = r"""for path; do
+    [ -w "$path" ] && { [ ! -d "$path" ] || [ -x "$path" ]; } || printf '%s\0' "$path"
+done"""
 
 
 class NoSuchAccount(Exception):
@@ -74,9 +76,9 @@ def can_read(account: Account, path: str) -> bool:
     return _as(account, ["/bin/sh", "-c", '[ -r "$1" ]', "sh", path]).returncode == 0
 
 
-def first_not_writable(account: Account, directories: Sequence[str]) -> str | None:
-    """The first of some directories that a user cannot write to, by whatever rule (mode, group, ACL, mount)."""
-    return _as(account, ["/bin/sh", "-c", _FIRST_NOT_WRITABLE, "sh", *directories]).stdout or None
+def not_writable(account: Account, paths: Sequence[str]) -> list[str]:
+    """Those of some files and directories that a user cannot write, by whatever rule (mode, group, ACL, mount)."""
+    return _as(account, ["/bin/sh", "-c", _NOT_WRITABLE, "sh", *paths]).stdout.split("\0")[:-1]
 
 
 def remedy(account: Account, directory: str, root: str) -> tuple[str, str]:
@@ -84,15 +86,25 @@ def remedy(account: Account, directory: str, root: str) -> tuple[str, str]:
     gid = os.stat(directory).st_gid
     if gid == 0:  # nobody should be in root's group
         return f"chgrp -R {account.group} {_shell(root)}", f"chmod -R g+rwX {_shell(root)}"
-    return f"usermod -aG {group_name(gid)} {account.name}", f"chmod -R g+rwX {_shell(root)}"
+    group, make = group_name(gid), ""
+    if group == str(gid):  # usermod takes no number, and other tools show a name
+        group = f"agents-{gid}"
+        make = f"groupadd --gid {gid} {group} && "
+    return f"{make}usermod -aG {group} {account.name}", f"chmod -R g+rwX {_shell(root)}"
+
+
+def can_be_asked(account: Account) -> bool:
+    """Whether this process may find out what that user can reach: as root, or as the user itself."""
+    return os.geteuid() in (0, account.uid)
 
 
 def _as(account: Account, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    become = os.geteuid() == 0
     return subprocess.run(  # noqa: S603  ours
         command,
-        user=account.uid,
-        group=account.gid,
-        extra_groups=account.groups,
+        user=account.uid if become else None,
+        group=account.gid if become else None,
+        extra_groups=account.groups if become else None,
         cwd="/",
         env={"PATH": "/usr/bin:/bin"},
         capture_output=True,

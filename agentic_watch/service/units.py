@@ -52,14 +52,15 @@ def render(host: Host) -> dict[str, str]:
     """Every file of the service on this host: path → text."""
     at = host.unit_directory
     if host.account is None:
-        files = {f"{at}/{SERVICE}": shipped(f"user/{SERVICE}")}
+        files = {f"{at}/{name}": shipped(f"user/{name}") for name in (SERVICE, BACKFILL)}
+        files[f"{at}/{TIMER}"] = shipped(TIMER)
     else:
         files = {f"{at}/{name}": shipped(name) for name in (SERVICE, BACKFILL, TIMER)}
-        files[f"{at}/{BACKFILL}.d/{_DROP_IN}"] = _drop_in(host, BACKFILL, ("--once",))
         if host.account[0] == USER:
             for kind in ("sysusers.d", "tmpfiles.d"):
                 files[f"/etc/{kind}/{USER}.conf"] = shipped(f"{kind}/{USER}.conf")
-    files[f"{at}/{SERVICE}.d/{_DROP_IN}"] = _drop_in(host, SERVICE, ())
+    for unit in (BACKFILL, SERVICE):
+        files[drop_in_path(at, unit)] = _drop_in(host, unit)
     return files
 
 
@@ -75,6 +76,11 @@ def shipped(name: str) -> str:
     source = os.path.join(os.path.dirname(os.path.dirname(here)), "systemd")
     with open(os.path.join(installed if os.path.isdir(installed) else source, name), encoding="utf-8") as file:
         return file.read()
+
+
+def drop_in_path(unit_directory: str, unit: str) -> str:
+    """Where the drop-in of a unit lies that says what differs from host to host."""
+    return f"{unit_directory}/{unit}.d/{_DROP_IN}"
 
 
 def hidden_by(path: str) -> str | None:
@@ -99,8 +105,15 @@ def command_line(words: Iterable[str]) -> str:
     return " ".join([quoted(program), *(quoted(word.replace("$", "$$")) for word in rest)])
 
 
-def _drop_in(host: Host, unit: str, more: tuple[str, ...]) -> str:
-    settings = ["ExecStart=", f"ExecStart={command_line((*host.command, *host.options, *more))}"]
+def _drop_in(host: Host, unit: str) -> str:
+    program = (*host.command, *host.options)
+    if unit == BACKFILL:
+        settings = ["ExecStart=", f"ExecStart={command_line((*program, '--once'))}"]
+    else:
+        settings = ["ExecStart=", f"ExecStart={command_line(program)}"]
+        # A configuration that would be refused fails the reload, with each problem in the journal.
+        settings += ["ExecReload=", f"ExecReload={command_line((*program, 'config', 'check'))}"]
+        settings += ["ExecReload=kill -HUP $MAINPID"]
     if host.account is not None:
         settings += [*_account(host.account), *_paths(host)]
     header = _HEADER.format(unit=unit, user="--user " if host.account is None else "")

@@ -1,0 +1,51 @@
+"""Whose are the history and what lies beside it? They must be the service user's, or no row is ever written.
+
+Root may have made them before there was a service: by `agentic-watch --once`, or by a restore.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from agentic_watch.service import units
+from agentic_watch.service.service_user import Account, not_writable
+
+
+def foreign(history: str, account: Account) -> list[str]:
+    """The state directory and the files in it that the account cannot write. Only root may ask for another's."""
+    return not_writable(account, [path for path in _paths(history) if os.path.lexists(path)])
+
+
+def give(paths: list[str], account: Account) -> Iterator[str]:
+    """Give each to the account; gives those that were. As root only. Raises OSError.
+
+    Never by a link, nor a file with a second name: the service's user may have made these names itself, and what
+    they lead to would become its own.
+    """
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            info = os.fstat(descriptor)
+            if stat.S_ISDIR(info.st_mode) or (stat.S_ISREG(info.st_mode) and info.st_nlink == 1):
+                os.fchown(descriptor, account.uid, account.gid)
+                os.fchmod(descriptor, stat.S_IMODE(info.st_mode) | (0o700 if stat.S_ISDIR(info.st_mode) else 0o600))
+                yield path
+        finally:
+            os.close(descriptor)
+
+
+def _paths(history: str) -> Iterator[str]:
+    """The history's directory when it holds nothing else, and what the program keeps there."""
+    directory, base = os.path.split(os.path.realpath(history))
+    ours = directory == units.STATE
+    if ours or not os.path.lexists(history):
+        yield directory
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return
+    for name in names:
+        if ours or name.startswith(base):
+            yield os.path.join(directory, name)
