@@ -16,7 +16,7 @@ import pytest
 from support import command, environment
 
 from agentic_watch.config import Overrides
-from agentic_watch.service import deploy, ownership, service_user, units
+from agentic_watch.service import deploy, service_user, state_owner, units
 from agentic_watch.service.install import Masked, install, standings, uninstall
 from agentic_watch.service.manager import Manager
 from agentic_watch.service.remembered import chosen
@@ -308,15 +308,15 @@ def test_what_root_made_is_given_to_the_service(open_directory: Path) -> None:
     victim = open_directory / "victim"
     victim.touch(mode=0o600)
     (open_directory / "history.db.second").hardlink_to(victim)
-    found = ownership.foreign(str(history), nobody)
+    found = state_owner.foreign(str(history), nobody)
     assert sorted(Path(path).name for path in found) == [
         "history.db", "history.db-shm", "history.db-wal", "history.db.daemon", "history.db.second",
     ]  # fmt: skip
-    given = list(ownership.give(found, nobody))
+    given = list(state_owner.give(found, nobody))
     assert len(given) == 4
     assert {os.stat(path).st_uid for path in given} == {nobody.uid}
     assert victim.stat().st_uid == (open_directory / "other.db").stat().st_uid == 0
-    assert ownership.foreign(str(history), nobody) == [str(open_directory / "history.db.second")]
+    assert state_owner.foreign(str(history), nobody) == [str(open_directory / "history.db.second")]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
@@ -327,7 +327,7 @@ def test_a_history_that_is_a_link_is_not_given_away(open_directory: Path) -> Non
     victim.touch(mode=0o600)
     (open_directory / "history.db-wal").symlink_to(victim)
     with pytest.raises(OSError, match="symbolic links"):
-        list(ownership.give([str(open_directory / "history.db-wal")], nobody))
+        list(state_owner.give([str(open_directory / "history.db-wal")], nobody))
     assert victim.stat().st_uid == 0
 
 

@@ -12,7 +12,7 @@ import click
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.service import deploy, ownership, service_user, units
+from agentic_watch.service import deploy, service_user, state_owner, units
 from agentic_watch.service import install as installing
 from agentic_watch.service.deploy import Deployment
 from agentic_watch.service.manager import Manager, ManagerError, NoSystemd
@@ -121,7 +121,7 @@ def _check_account(deployment: Deployment) -> None:
     account = Account.of(deployment.host.account[0])
     if (why := deploy.unreadable(deployment, account)) is not None:
         raise Refused(why)
-    for path in ownership.give(ownership.foreign(deployment.config.history, account), account):
+    for path in state_owner.give(state_owner.foreign(deployment.config.history, account), account):
         _say(f"gave {path} to {account.name}")
     for doubt in deploy.doubts(deployment, account):
         _say(f"warning: {doubt}")
