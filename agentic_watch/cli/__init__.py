@@ -20,6 +20,7 @@ _COMMANDS = {
     "history": ("history_command", "Search and list what was committed."),
     "mcp": ("mcp_command", "Serve the original's tools over MCP on stdio."),
     "service": ("service_command", "Install, remove or show the systemd service."),
+    "show": ("show_command", "Show one dispatch whole, and why it is or is not committed."),
     "status": ("status_command", "Show what is on disk now, and whether the daemon is well."),
 }
 

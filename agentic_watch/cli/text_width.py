@@ -38,6 +38,22 @@ def cut_middle(text: str, columns: int) -> str:
     return _begin(text, left) + "…" + _begin(text[::-1], columns - 1 - left)[::-1]
 
 
+def wrap(text: str, columns: int) -> list[str]:
+    """The text in lines of at most so many columns, broken between words where that can be."""
+    lines, line = [], ""
+    for word in text.split(" "):
+        while width(word) > columns:
+            lines += [line] if line else []
+            line, word = _begin(word, columns), word[len(_begin(word, columns)) :]
+            lines, line = [*lines, line], ""
+        longer = f"{line} {word}" if line else word
+        if width(longer) > columns:
+            lines, line = [*lines, line], word
+        else:
+            line = longer
+    return [*lines, line]
+
+
 def _begin(text: str, columns: int) -> str:
     taken = 0
     for index, character in enumerate(text):

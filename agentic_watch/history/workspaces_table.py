@@ -80,6 +80,11 @@ def running(history: History, root: str) -> list[State]:
     return _select(history, f"{_OPEN} AND status = 'running'", (root,))
 
 
+def state(history: History, root: str, workspace: str) -> State | None:
+    """The row of one workspace. Raises HistoryError."""
+    return next(iter(_select(history, "WHERE root = ? AND workspace = ?", (root, workspace))), None)
+
+
 def _select(history: History, which: str, values: tuple[str, ...]) -> list[State]:
     with history.reading() as connection:
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from dataclasses import dataclass
 
@@ -48,6 +49,18 @@ class Place:
             raise Malformed(META, "was replaced while it was opened")
         self.names, self.listed = files.names(self.meta, _NAMES_AT_MOST, META)
         return True
+
+    def is_held(self) -> bool:
+        """Whether another process holds the lock now. To find out it is held shared, for an instant."""
+        assert self.meta is not None
+        try:
+            fcntl.flock(self.meta, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(self.meta, fcntl.LOCK_UN)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            raise from_os_error(META, error) from error
+        return False
 
     def lacks(self, name: str) -> bool:
         """Whether `.meta` held no `name` when it was locked; what is only made under the lock is still not there."""

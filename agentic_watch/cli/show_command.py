@@ -1,0 +1,172 @@
+"""`agentic-watch show`: all that is known of one dispatch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from agentic_watch.answers import one_dispatch
+from agentic_watch.answers.explain import Explanation
+from agentic_watch.answers.one_dispatch import NoSuchDispatch, Shown
+from agentic_watch.cli import clock_times
+from agentic_watch.cli.answer_options import usable
+from agentic_watch.cli.exit_status import EXIT_FAILED, Refused
+from agentic_watch.cli.global_options import State
+from agentic_watch.cli.output import clean, human_duration, line_width, print_json
+from agentic_watch.cli.table_layout import Column, print_columns
+from agentic_watch.cli.text_width import wrap
+from agentic_watch.history.history_errors import HistoryError
+
+_FINDINGS_SHOWN = 20
+_LONGEST_TEXT = 2_000
+_WIDTH = 100
+_LABEL = 12
+_WORDS = {True: "yes", False: "no", None: "?"}
+_VERDICTS = (("passed", "passed"), ("build_passed", "build"), ("test_passed", "test"), ("lint_passed", "lint"))
+_COMMITS = (
+    Column("RUN", number=True),
+    Column("STATUS", least=9),
+    Column("AGENT", least=8, goes=4),
+    Column("DURATION", number=True, goes=3),
+    Column("FINDINGS", number=True, goes=5),
+    Column("ID", number=True, goes=6),
+)
+_FINDINGS = (
+    Column("SEVERITY", least=6, goes=1),
+    Column("TOOL", least=6, goes=2),
+    Column("RULE", least=6, goes=3),
+    Column("WHERE", least=14, path=True),
+    Column("WHAT", least=16),
+)
+
+
+@click.command("show")
+@click.argument("given", metavar="WORKSPACE|ID")
+@click.option("--utc", is_flag=True, help="Times are UTC's.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def command(state: State, /, given: str, utc: bool, as_json: bool) -> None:
+    """Show one dispatch whole: its commits and runs, verdicts, changes, findings, and where it stands on disk.
+
+    WORKSPACE is a path, or a name below a root; ID is a row's id or a commit_id of the history. Of a workspace that
+    is on disk it is told step by step why it is committed, or why it is not. Changes nothing.
+
+    \b
+    Examples:
+      agentic-watch show acme/billing/task-101
+      agentic-watch show 4711 --json
+    """
+    config = state.config_to_read()
+    try:
+        shown = one_dispatch.one_dispatch(config, usable(given), os.getcwd())
+    except (NoSuchDispatch, HistoryError) as error:
+        raise Refused(str(error)) from error
+    if as_json:
+        print_json(one_dispatch.document(shown))
+    else:
+        _print(shown, utc)
+    if shown.failure:
+        click.echo(clean(f"failed: {shown.failure}"), err=True)
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+def _print(shown: Shown, utc: bool) -> None:
+    click.echo(clean(f"{shown.workspace}  (root {shown.root})"))
+    if shown.dispatch is not None:
+        for label, text in _facts(shown.dispatch, utc):
+            _say(label, text)
+        _print_commits(shown, utc)
+        _print_findings(shown)
+    elif shown.on_disk is None:
+        click.echo("  nothing is known of it")
+    if shown.on_disk is not None:
+        _print_disk(shown.on_disk)
+    else:
+        click.echo("not on disk any more")
+
+
+def _say(label: str, text: str) -> None:
+    """A labelled text, its further lines indented below it; nothing when there is no text."""
+    if not text:
+        return
+    width = max(30, (line_width() or _WIDTH) - _LABEL - 4)
+    cut = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… (--json has all)"
+    lines = [line for part in cut.split("\n") for line in wrap(clean(part), width)]
+    for number, line in enumerate(lines):
+        click.echo(f"  {(label if not number else ''):<{_LABEL}}  {line}".rstrip())
+
+
+def _facts(row: dict[str, Any], utc: bool) -> Iterator[tuple[str, str]]:
+    duration = human_duration(row["duration_ms"])
+    yield "status", ", ".join(filter(None, [row["status"], f"run {row['runs']}", duration and f"took {duration}"]))
+    yield "agent", row["agent"]
+    yield "task", row["task"]
+    yield "question", row["question"]
+    yield "verdicts", ", ".join(f"{name} {_WORDS[row[key]]}" for key, name in _VERDICTS if row[key] is not None)
+    yield "changes", _changes(row)
+    yield "branch", row["branch"]
+    yield "issue", str(row["issue"] or "")
+    yield "PR", row["pr_url"]
+    yield "process", row["process_id"]
+    yield "started", clock_times.one(row["started_utc"] or "", as_utc=utc)
+    yield "updated", clock_times.one(row["updated_utc"], as_utc=utc)
+    yield "committed", f"{clock_times.one(row['committed_at'], as_utc=utc)} on {row['host']}"
+    yield "id", " ".join(str(row[name]) for name in ("id", "commit_id") if row.get(name))
+
+
+def _changes(row: dict[str, Any]) -> str:
+    files, added, gone = (row[name] for name in ("files_changed", "insertions", "deletions"))
+    if files is None and added is None and gone is None:
+        return ""
+    return f"{_number(files)} file{'s' * (files != 1)}, +{_number(added)} -{_number(gone)}"
+
+
+def _number(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
+def _print_commits(shown: Shown, utc: bool) -> None:
+    count = len(shown.commits)
+    click.echo(f"{count} commit{'s' * (count != 1)} of this workspace, oldest first")
+    header, times = clock_times.column("UPDATED", [row["updated_utc"] for row in shown.commits], utc=utc)
+    cells = [
+        (
+            when,
+            row["runs"],
+            row["status"],
+            row["agent"],
+            human_duration(row["duration_ms"]),
+            row["findings_count"],
+            row["id"],
+        )
+        for when, row in zip(times, shown.commits, strict=True)
+    ]
+    print_columns([Column(header), *_COMMITS], cells)
+
+
+def _print_findings(shown: Shown) -> None:
+    if not shown.findings:
+        return
+    count = len(shown.findings)
+    click.echo(f"{count} finding{'s' * (count != 1)}")
+    print_columns(_FINDINGS, [_finding(finding) for finding in shown.findings[:_FINDINGS_SHOWN]])
+    if count > _FINDINGS_SHOWN:
+        click.echo(f"and {count - _FINDINGS_SHOWN} more; --json lists all")
+
+
+def _finding(finding: dict[str, Any]) -> tuple[Any, ...]:
+    rule = finding["rule_id"] or finding["code"] or finding["category"]
+    place = ":".join(str(part) for part in (finding["file"], finding["line"]) if part)
+    return finding["severity"], finding["tool"], rule, place, finding["message"] or finding["title"]
+
+
+def _print_disk(told: Explanation) -> None:
+    click.echo(clean(f"on disk: {told.path}"))
+    for step in told.steps:
+        _say(f"{step.name} {_WORDS[step.holds]}", step.says)
+    for difference in told.differences:
+        _say("but", difference)
+    _say("so", told.why)
