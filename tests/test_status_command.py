@@ -1,16 +1,21 @@
 """`agentic-watch status`: what it says of the daemon and of the workspaces, and that it changes nothing."""
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
+import signal
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import termios
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from support import Host, Workspace, make, run, snapshot, wait_for
+from support import Host, Workspace, environment, make, run, snapshot, wait_for
 from unprivileged import public_directory, run_as_nobody
 
 from agentic_watch.daemon.instance import DaemonState, Instance, look
@@ -66,9 +71,10 @@ def test_empty_host(host: Host) -> None:
     assert text(host) == ["daemon: not running", "workspaces: 0", "running: 0", "backlog: 0", "failing: 0", "ghosts: 0"]
     found = document(host)
     (root,) = found.pop("roots")
-    assert root == {"root": str(host.root), "path": str(host.root), "workspaces": 0, "watching": None, "watches": None}
+    unwatched = {"watching": None, "watches": None, "error": None}
+    assert root == {"root": str(host.root), "path": str(host.root), "workspaces": 0, **unwatched}
     empty = {"backlog": [], "running": [], "failing": [], "ghosts": [], "failures": []}
-    assert found == {"daemon": {"running": False}, "counts": {}, **empty}
+    assert found == {"schema": 1, "daemon": {"running": False}, "counts": {}, "pools": {}, **empty}
     assert os.listdir(host.base) == ["root"]
 
 
@@ -97,12 +103,19 @@ def test_what_is_on_disk(host: Host) -> None:
     assert found["roots"][0]["workspaces"] == 6
     lines = text(host)
     assert lines[1] == "workspaces: 6 (2 running, 1 completed, 1 failed, 1 queued, 1 unreadable)"
-    assert [line.split()[:2] for line in lines if line.startswith("  o/")] == [
-        ["o/r/alive", str(os.getpid())],
-        ["o/r/fresh", "failed"],
-        ["o/r/broken", "1"],
-        ["o/r/ghost", str(GONE_PID)],
+    assert [(names, words) for names, words in map(_after_name, lines) if names] == [
+        ("o/r/alive", str(os.getpid())),
+        ("o/r/fresh", "failed"),
+        ("o/r/broken", "1"),
+        ("o/r/ghost", str(GONE_PID)),
     ]
+
+
+def _after_name(line: str) -> tuple[str, str]:
+    """The workspace in a line of a list, and the word after it."""
+    words = [*line.split(), "", ""]
+    place = next((number for number, word in enumerate(words) if word.startswith("o/")), -1)
+    return (words[place], words[place + 1]) if place >= 0 else ("", "")
 
 
 def test_running_daemon(host: Host) -> None:
@@ -193,8 +206,9 @@ def test_unreadable_history_is_named() -> None:
         assert "workspaces: 1 (1 completed)" in result.stdout
         failures = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
         assert len(failures) == 2
-        assert f"{host.history}.daemon: Permission denied" in failures[0]
+        assert f"{host.history}.daemon: this user may not read it" in failures[0]
         assert str(host.history) in failures[1]
+        assert result.stderr.count("\n") == 2
 
 
 def test_anyone_may_look() -> None:
@@ -230,6 +244,109 @@ def test_long_lists_are_cut_in_text_only(host: Host, total: int) -> None:
         make(host.root, f"o/r/{number:02}")
     lines = text(host)
     assert f"backlog: {total} finished, not committed yet" in lines
-    assert len([line for line in lines if line.startswith("  o/")]) == 20
+    assert len([line for line in lines if _after_name(line)[0]]) == 20
     assert ("  and 3 more; --json lists all" in lines) == (total == 23)
     assert len(document(host)["backlog"]) == total
+
+
+def test_the_longest_running_is_on_top(host: Host) -> None:
+    """Running dispatches come by their age, which stands first in the line and in seconds in JSON."""
+    for name, started_at in (("b", "2026-04-14T09:00:00Z"), ("a", "2026-04-15T09:00:00Z"), ("c", "")):
+        fields = {"started_at": started_at} if started_at else {}
+        make(host.root, f"o/r/{name}", status="running", pid=os.getpid(), updated_at="2026-04-16T09:00:00Z", **fields)
+    found = document(host)["running"]
+    assert names(found) == ["o/r/b", "o/r/a", "o/r/c"]
+    assert [item["age_seconds"] for item in found] == sorted((i["age_seconds"] for i in found), reverse=True)
+    assert (found[0]["started_utc"], found[2]["started_utc"]) == ("2026-04-14T09:00:00.000000000Z", None)
+    lines = [line.split() for line in text(host) if "o/r/" in line]
+    assert [line[1] for line in lines] == ["o/r/b", "o/r/a", "o/r/c"]
+    assert all(line[0].endswith("h") for line in lines)
+
+
+def test_running_ones_are_counted_by_agent_pool(host: Host) -> None:
+    """Each base:model that runs has its count, in JSON and in the title of the list; ghosts and others have none."""
+    for number, agent in enumerate(("codex:gpt-5", "codex:gpt-5", "claude", "")):
+        make(host.root, f"o/r/{number}", status="running", pid=os.getpid(), agent=agent)
+    make(host.root, "o/r/ghost", status="running", pid=GONE_PID, agent="gemini")
+    make(host.root, "o/r/queued", status="queued", agent="gemini")
+    assert document(host)["pools"] == {"codex:gpt-5": 2, "": 1, "claude": 1}
+    assert "running: 4 (codex:gpt-5 2, no agent 1, claude 1)" in text(host)
+
+
+def test_several_roots_are_told_apart(host: Host) -> None:
+    """With more than one root each line names it; one that is missing is said where the others are counted."""
+    make(host.root, "o/r/a")
+    absent = host.base / "absent"
+    arguments = [*host.arguments(), "--root", str(absent), "status"]
+    lines = run(arguments, host.base).stdout.splitlines()
+    assert f"  {absent}: No such file or directory" in lines
+    (listed,) = [line.split() for line in lines if "o/r/a" in line]
+    assert listed[1:3] == [str(host.root), "o/r/a"]
+    first, second = json.loads(run([*arguments, "--json"], host.base).stdout)["roots"]
+    assert (first["workspaces"], first["error"]) == (1, None)
+    assert (second["workspaces"], second["error"]) == (None, "No such file or directory")
+
+
+def test_what_is_not_known_is_null() -> None:
+    """Who may read neither the daemon's file nor the history gets null for both, not false and not empty."""
+    with public_directory() as directory:
+        host = Host.make(directory)
+        make(host.root, "o/r/a")
+        host.once()
+        with daemon(host, STATE):
+            for path in host.history.parent.iterdir():
+                path.chmod(0)
+            result = run_as_nobody([*host.arguments(), "status", "--json"], host.base)
+            plain = run_as_nobody([*host.arguments(), "status"], host.base)
+        found = json.loads(result.stdout)
+        assert (found["daemon"], found["backlog"]) == ({"running": None}, None)
+        assert plain.stdout.startswith("daemon: unknown, this user may not read ")
+        assert "backlog: unknown, the history cannot tell" in plain.stdout
+
+
+def test_times_are_local_on_a_terminal_and_utc_when_asked(host: Host) -> None:
+    """A terminal shows the zone of the host, --utc and a pipe UTC."""
+    make(host.root, "o/r/a", status="running", started_at="2026-01-14T09:00:00Z", pid=os.getpid())
+    local = on_terminal(host, "status")
+    assert "STARTED (XYZ)" in local
+    assert "2026-01-14 12:00:00" in local
+    assert "2026-01-14T09:00:00Z" in on_terminal(host, "status", "--utc")
+    assert "2026-01-14T09:00:00Z" in "\n".join(text(host))
+
+
+def test_watching_refreshes_in_place(host: Host) -> None:
+    """On a terminal each look starts at its upper left corner and fits it; Ctrl-C ends it."""
+    for number in range(30):
+        make(host.root, f"o/r/{number:02}")
+    shown = on_terminal(host, "status", "--watch", "--every", "0.1", until=lambda said: said.count("\x1b[H") > 2)
+    looks = shown.split("\x1b[H")
+    assert all(look.count("\n") < 24 for look in looks)
+    assert "workspaces: 30" in looks[2]
+
+
+def on_terminal(host: Host, *arguments: str, until: Callable[[str], bool] | None = None) -> str:
+    """What the program shows on a terminal of 24 lines, three hours east; it is interrupted when `until` holds."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agentic_watch", *host.arguments(), *arguments],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env={**environment(host.base), "TZ": "XYZ-3"},
+    )
+    os.close(theirs)
+    said = b""
+    with process:
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # EIO: the other end is closed
+                break
+            said += piece
+            if until is not None and until(said.decode()):
+                process.send_signal(signal.SIGINT)
+                until = None
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+    os.close(ours)
+    return said.decode()

@@ -41,10 +41,14 @@ class Standing:
     last_error: str | None = None
 
     @property
-    def since_ns(self) -> int | None:
-        """When this dispatch began, else when its status was last written, in nanoseconds since the epoch."""
-        text = self.started_at or self.updated_at
-        return instant.parse(text).ns if text else None
+    def started_utc(self) -> str | None:
+        """When this dispatch began, as the history writes it; None when not known."""
+        return instant.parse(self.started_at).utc() if self.started_at else None
+
+    @property
+    def updated_utc(self) -> str | None:
+        """When its status was last written, as the history writes it; None when not known."""
+        return instant.parse(self.updated_at).utc() if self.updated_at else None
 
 
 def facts(status: Status) -> Facts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -30,13 +30,20 @@ _GROUP = 10_000
 _ASKED_AT_ONCE = 1_000
 
 
-def workspaces_now(config: Config, history: History) -> Iterator[Standing]:
+def _log(error: HistoryError) -> None:
+    log.warning("%s; what is committed is not known", error)
+
+
+def workspaces_now(
+    config: Config, history: History, on_lost: Callable[[HistoryError], None] = _log
+) -> Iterator[Standing]:
     """Every workspace of all roots, in the order of the directories. Raises HistoryTooNew.
 
     A committed one whose signature the index knows is not read again, any other once. Without a history all are
-    read. What the history cannot tell is logged, once. `history` is opened when asked, and left closed.
+    read. When the history cannot tell what is committed, `on_lost` hears of it, once. `history` is opened when asked,
+    and left closed.
     """
-    past = _Past(history)
+    past = _Past(history, on_lost)
     for root in config.roots:
         found = scan(root)
         try:
@@ -47,14 +54,15 @@ def workspaces_now(config: Config, history: History) -> Iterator[Standing]:
 
 
 class _Past:
-    """What the history tells. Once it cannot, that is said, and it is not asked again.
+    """What the history tells. Once it cannot, `on_lost` hears of it, and it is not asked again.
 
     A reader may assume a file at rest for a short look only (schema.open_read_only), and a survey is long:
     so each question opens the history anew.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, on_lost: Callable[[HistoryError], None]) -> None:
         self._history: History | None = history
+        self._on_lost = on_lost
         self._states: dict[tuple[str, str], State] = {}
         try:
             self._states = {(state.root, state.workspace): state for state in workspaces_table.states(history)}
@@ -84,7 +92,7 @@ class _Past:
 
     def _lose(self, error: HistoryError) -> None:
         self._history = None
-        log.warning("%s; what is committed is not known", error)
+        self._on_lost(error)
 
 
 def _look(root: Root, group: Sequence[Candidate | Trouble], past: _Past, limits: Limits) -> Iterator[Standing]:
