@@ -311,9 +311,9 @@ def test_a_thread_that_dies_ends_the_process_with_one_line(host: Host) -> None:
     code = (
         "import sys\n"
         "from agentic_watch.cli import main\n"
-        "from agentic_watch.watch.tree import Tree\n"
+        "from agentic_watch.watch.follower import Follower\n"
         "def hear(*_): raise RuntimeError('injected')\n"
-        "Tree.hear = hear\n"
+        "Follower.hear = hear\n"
         "main()\n"
     )
     make(host.root, "org/repo/first")
@@ -337,8 +337,8 @@ def test_a_thread_that_ends_without_a_word_ends_the_process(host: Host) -> None:
     """An emitter that returned is as dead as one that raised."""
     code = (
         "from agentic_watch.cli import main\n"
-        "from agentic_watch.watch.emitter import RootEmitter\n"
-        "RootEmitter.should_keep_running = lambda self: False\n"
+        "from agentic_watch.watch.root_thread import RootThread\n"
+        "RootThread.should_keep_running = lambda self: False\n"
         "main()\n"
     )
     result = subprocess.run(

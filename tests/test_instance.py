@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 from support import NOBODY
 from unprivileged import public_directory
 
-from agentic_watch.daemon.instance import DaemonState, Held, Instance, file_of, look
+from agentic_watch.daemon.instance import DaemonState, Held, Instance, Pulse, file_of, look, pulse
 from agentic_watch.watch.root_state import RootState
 
 STATE = DaemonState(
@@ -206,3 +207,71 @@ def test_reading_needs_no_more_than_read_permission() -> None:
         arguments = [sys.executable, "-c", script, str(directory / "history.db"), str(NOBODY)]
         result = subprocess.run(arguments, capture_output=True, text=True, timeout=20, check=True)
     assert result.stdout.split() == ["True", "4711"]
+
+
+def test_removing_the_file_lets_no_second_daemon_in(history: str) -> None:
+    """The directory is claimed too; the holder makes its file again as soon as it says something."""
+    with held(history) as instance:
+        instance.publish(STATE)
+        os.unlink(file_of(history))
+        assert look(history) == (True, None)
+        with pytest.raises(Held):
+            Instance.acquire(history)
+        os.unlink(file_of(history))
+        instance.publish(STATE)
+        assert look(history) == (True, STATE)
+        with pytest.raises(Held, match="pid 4711"):
+            Instance.acquire(history)
+    with held(history):
+        assert look(history) == (True, None)
+
+
+def test_two_histories_in_one_directory_have_a_daemon_each(history: str) -> None:
+    """A claim is to one file of the directory, not to all."""
+    other = history.replace("history.db", "other.db")
+    with held(history), held(other):
+        assert look(history)[0]
+        assert look(other)[0]
+
+
+def test_a_directory_that_is_moved_away_is_claimed_anew(history: str) -> None:
+    """What stands under the name now is held by the same daemon, and nobody else comes in."""
+    directory = Path(history).parent
+    with held(history) as instance:
+        instance.publish(STATE)
+        directory.rename(directory.with_name("away"))
+        directory.mkdir()
+        instance.publish(STATE)
+        assert look(history) == (True, STATE)
+        with pytest.raises(Held):
+            Instance.acquire(history)
+
+
+def test_who_was_first_in_the_new_directory_stays(history: str) -> None:
+    """A daemon whose directory was moved away, and whose history another one holds by now, is told so."""
+    directory = Path(history).parent
+    with held(history) as instance:
+        instance.publish(STATE)
+        directory.rename(directory.with_name("away"))
+        with held(history) as second:
+            second.publish(STATE)
+            with pytest.raises(Held):
+                instance.publish(STATE)
+            assert look(history) == (True, STATE)
+
+
+def test_a_daemon_that_stands_still_is_told_from_one_that_is_gone(history: str) -> None:
+    """By when it last said a word: running, stale, stopped; and unknown where this user may not look."""
+    assert pulse(history) == (Pulse.STOPPED, None)
+    with held(history) as instance:
+        assert pulse(history) == (Pulse.RUNNING, None)
+        alive = replace(STATE, beat=time.monotonic())
+        instance.publish(alive)
+        assert pulse(history) == (Pulse.RUNNING, alive)
+        still = replace(STATE, beat=time.monotonic() - 40)
+        instance.publish(still)
+        assert pulse(history) == (Pulse.STALE, still)
+    assert pulse(history) == (Pulse.STOPPED, still)
+    os.unlink(file_of(history))
+    os.symlink("/nowhere", file_of(history))
+    assert pulse(history) == (Pulse.UNKNOWN, None)

@@ -227,3 +227,21 @@ def test_seventy_roots_are_ready(host: Host, manager: Manager) -> None:
         service.wait(lambda: bool(manager.having("READY")))
         assert manager.heard()[manager.having("READY")[0]] == {"READY": "1"}
         assert "70 roots: 70 inotify" in manager.status_at_ready()
+
+
+def test_reloads_in_the_middle_of_a_start_are_ready_when_all_is_watched(host: Host, manager: Manager) -> None:
+    """What a watcher that was stopped still had to say is not taken for the word of its successor."""
+    for number in range(600):
+        (host.root / f"org-{number % 20}/repo-{number}/task/.meta").mkdir(parents=True)
+    service = Service(host, environ={"NOTIFY_SOCKET": manager.path})
+    with service:
+        for _ in range(4):
+            before = len(manager.having("READY"))
+            service.signal(signal.SIGHUP)
+            service.signal(signal.SIGHUP)
+            service.wait(lambda before=before: len(manager.having("READY")) > before)
+            service.signal(signal.SIGHUP)
+            service.wait(lambda before=before: len(manager.having("READY")) > before + 1)
+            position = manager.having("READY")[-1]
+            said = [message["STATUS"] for message in manager.heard()[:position] if "STATUS" in message]
+            assert "inotify, 1821 watches" in said[-1], said[-1]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 
+_OCTAL = re.compile(r"\\(\d{3})")
 _SILENT = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "beegfs"})
 
 
@@ -32,3 +34,19 @@ def filesystem_without_events(directory: int) -> str | None:
     if kind is not None and (kind in _SILENT or kind == "fuse" or kind.startswith("fuse.")):
         return kind
     return None
+
+
+def mounts_below(path: str) -> frozenset[str]:
+    """The mounts at and below a directory, each as one text that no other mount has; empty when that is not known."""
+    wanted = os.path.realpath(path)
+    found = set()
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            for line in mounts:
+                number, _, device, _, point = line.split(" ", 5)[:5]
+                point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), point)
+                if point == wanted or point.startswith(f"{wanted}/"):
+                    found.add(f"{number} {device} {point}")
+    except (OSError, ValueError):
+        return frozenset()
+    return frozenset(found)

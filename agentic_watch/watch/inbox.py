@@ -18,7 +18,13 @@ _TELLING = frozenset({_STATUS, layout.REPORT.encode()})
 _MARKER = layout.MARKER.encode()
 NAMES = _TELLING | {_MARKER}
 """Of the plain files in watched directories, those that are news."""
-_ARRIVED = InotifyConstants.IN_CLOSE_WRITE | InotifyConstants.IN_MOVED_TO
+_WRITTEN = (
+    InotifyConstants.IN_CLOSE_WRITE
+    | InotifyConstants.IN_MOVED_TO
+    | InotifyConstants.IN_CREATE
+    | InotifyConstants.IN_ATTRIB  # it may have become readable
+)
+_TAKEN_AWAY = InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
 _APPEARED = InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO
 _NAMES_AT_MOST = 64
 _WANTED_AT_MOST = 1024
@@ -26,13 +32,17 @@ _WANTED_AT_MOST = 1024
 
 @dataclass(slots=True)
 class News:
-    """What happened to one watched directory: its status or report was written, directories appeared in it (`names`;
-    None when too many to name), it was renamed, it is gone."""
+    """What happened to one watched directory: its status or report was written, its status was taken away, directories
+    appeared in it (`names`; None when too many to name) or had their permissions changed (`opened`, "" for itself), it
+    was renamed, it is gone, it was silenced."""
 
     changed: bool = False
+    bared: bool = False
     moved: bool = False
     gone: bool = False
+    noisy: bool = False
     names: set[str] | None = field(default_factory=set)
+    opened: set[str] = field(default_factory=set)
 
     def add_name(self, name: str) -> None:
         """A directory appeared."""
@@ -41,14 +51,28 @@ class News:
             if len(self.names) > _NAMES_AT_MOST:
                 self.names = None
 
+    def add_opened(self, name: str) -> None:
+        """A directory's permissions changed. What is too much to name is found by trying again."""
+        if len(self.opened) < _NAMES_AT_MOST:
+            self.opened.add(name)
+
 
 Told = Callable[[WatchDescriptor, bool], bool]
 """Told at once, in watchdog's thread, of a status or report (False) or a marker (True) in a directory; gives whether
 that is all there is to do."""
 
 
+@dataclass(slots=True)
+class Taken:
+    """What was in the inbox: `overflowed` when the kernel lost events, `wanted` are names of workspaces."""
+
+    overflowed: bool
+    news: dict[WatchDescriptor, News]
+    wanted: set[str]
+
+
 class Inbox:
-    """Fed by watchdog's reading thread, emptied by one emitter's."""
+    """Fed by watchdog's reading thread, emptied by one root's."""
 
     def __init__(self) -> None:
         self.told: Told = lambda _wd, _marked: False
@@ -61,14 +85,22 @@ class Inbox:
     def on_event(self, event: InotifyEvent) -> None:
         """watchdog: one event of one watch. Only filters and files; anything slow would lose events."""
         mask = event.mask
-        if mask & InotifyConstants.IN_ISDIR and mask & _APPEARED:
+        if mask & InotifyConstants.IN_ISDIR and mask & (_APPEARED | InotifyConstants.IN_ATTRIB):
+            name = event.name.decode("utf-8", "surrogateescape")
             with self._lock:
-                self._of(event.wd).add_name(event.name.decode("utf-8", "surrogateescape"))
-        elif event.name in _TELLING and mask & (_ARRIVED | InotifyConstants.IN_CREATE):
+                news = self._of(event.wd)
+                if mask & _APPEARED:
+                    news.add_name(name)
+                else:
+                    news.add_opened(name)
+        elif event.name in _TELLING and mask & _WRITTEN:
             if self.told(event.wd, False):
                 return
             with self._lock:
                 self._of(event.wd).changed = True
+        elif event.name == _STATUS and mask & _TAKEN_AWAY:
+            with self._lock:
+                self._of(event.wd).bared = True
         elif event.name == _MARKER and mask & InotifyConstants.IN_MOVED_TO:
             self.told(event.wd, True)
             return
@@ -83,6 +115,12 @@ class Inbox:
         """watchdog: the directory was deleted or unmounted, and its watch with it."""
         with self._lock:
             self._of(wd).gone = True
+        self._filled.set()
+
+    def on_noise(self, wd: WatchDescriptor) -> None:
+        """The watch was taken away, since there was too much to hear."""
+        with self._lock:
+            self._of(wd).noisy = True
         self._filled.set()
 
     def on_queue_overflow(self) -> None:
@@ -102,12 +140,12 @@ class Inbox:
         """End a `take` that waits."""
         self._filled.set()
 
-    def take(self, seconds: float) -> tuple[bool, dict[WatchDescriptor, News], set[str]]:
-        """Wait for news, at most `seconds`; gives (events were lost, news by watch, wanted names)."""
+    def take(self, seconds: float) -> Taken:
+        """Wait for news, at most `seconds`, and take all there is."""
         self._filled.wait(seconds)
         self._filled.clear()
         with self._lock:
-            taken = self._overflowed, self._news, self._wanted
+            taken = Taken(self._overflowed, self._news, self._wanted)
             self._overflowed, self._news, self._wanted = False, {}, set()
         return taken
 

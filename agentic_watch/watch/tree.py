@@ -17,12 +17,12 @@ from watchdog.observers.inotify_c import WatchDescriptor
 
 from agentic_watch.config import Root
 from agentic_watch.scan import is_marked, sight
-from agentic_watch.watch.inbox import News
-from agentic_watch.watch.nodes import Kind, Node, Nodes
+from agentic_watch.watch.revisits import Refused
+from agentic_watch.watch.watches import Kind, Node, Watches
 from agentic_watch.workspace import files, layout
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.never_entered import may_enter
-from agentic_watch.workspace.workspace_errors import WorkspaceError
+from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
 
 _UNCOMMITTED = 1e9
 """Seconds by which an uncommitted workspace counts as warmer than any committed one."""
@@ -31,30 +31,31 @@ _UNCOMMITTED = 1e9
 class Tree:
     """Owned by one thread. `announce` hears of each workspace that appeared or changed; `stopped` ends a long look.
 
-    `top` is always the root, open. What cannot be looked into is passed over: the scan tells of it.
+    `top` is always the root, open. What cannot be looked into is tried again later (revisits.py); the scan tells of it.
     """
 
-    def __init__(self, root: Root, nodes: Nodes, announce: Callable[[Candidate], None], stopped: Event) -> None:
+    def __init__(self, root: Root, watches: Watches, announce: Callable[[Candidate], None], stopped: Event) -> None:
         self._root = root
-        self._nodes = nodes
+        self._watches = watches
         self._announce = announce
         self._stopped = stopped
         self._top: Node | None = None
         self._planting = False
+        self.refused = Refused()
 
     @property
     def watches(self) -> int:
         """How many watches this root has now."""
-        return len(self._nodes)
+        return len(self._watches)
 
     @property
     def short(self) -> bool:
         """Whether workspaces have given up, or never got, their watches."""
-        return self._nodes.short
+        return self._watches.short
 
     def plant(self, top: int) -> None:
         """Watch all there is, without a word: a scan follows. Raises OSError when the root cannot be watched."""
-        self._top = self._nodes.add(None, "", top, Kind.ROOT)
+        self._top = self._watches.add(None, "", top, Kind.ROOT)
         if self._top is None:
             raise OSError(errno.ENOSPC, "no inotify watch is left for it; raise fs.inotify.max_user_watches (sysctl)")
         self._planting = True
@@ -63,27 +64,15 @@ class Tree:
 
     def uproot(self) -> None:
         """Give up all watches."""
-        self._nodes.clear()
+        self._watches.clear()
         self._top = None
-
-    def hear(self, news: dict[WatchDescriptor, News], top: int) -> bool:
-        """Follow up what the kernel said; False when the root itself is gone or renamed."""
-        for wd, one in news.items():
-            node = self._nodes.get(wd)
-            if node is None:
-                continue
-            if node.kind is Kind.ROOT and (one.gone or one.moved):
-                return False
-            with suppress(WorkspaceError, OSError):
-                self._follow(node, one, top)
-        return True
 
     def told(self, wd: WatchDescriptor, marked: bool) -> bool:
         """The status or report of a known workspace was written, or it was `marked`: announce it; False for any other.
 
         Called by watchdog's thread too, so that this news need not wait for another one: only looks things up here.
         """
-        node = self._nodes.get(wd)
+        node = self._watches.get(wd)
         workspace = node.parent if node is not None and node.kind is Kind.META else node
         if workspace is None or workspace.kind is not Kind.WORKSPACE:
             return False
@@ -105,39 +94,66 @@ class Tree:
             node = child
         if node.name != name or node.kind is not Kind.WORKSPACE or node.meta is None:
             with suppress(WorkspaceError, OSError):
-                self._look_again(node, top, names)
+                self.look_again(node, top, names)
 
-    def _follow(self, node: Node, news: News, top: int) -> None:
-        if news.gone or news.moved:
-            self._leave(node, top)
-            return
-        workspace = node.parent if node.kind is Kind.META else node
-        assert workspace is not None
-        if news.changed and not self.told(node.wd, False):
-            self._look_again(workspace, top)
-        if news.names is None or news.names:
-            self._appeared(node, news.names, top)
+    def get(self, wd: WatchDescriptor) -> Node | None:
+        """The directory of a watch; None when it is watched no longer."""
+        return self._watches.get(wd)
 
-    def _appeared(self, node: Node, names: set[str] | None, top: int) -> None:
-        """Directories appeared: new levels or workspaces, or what makes this directory a workspace."""
-        if node.kind is Kind.WORKSPACE and (names is None or layout.META in names):
-            self._look_again(node, top)
-        elif node.kind in (Kind.ROOT, Kind.LEVEL):
-            telling = names is None or not names.isdisjoint(layout.TELLING_DIRECTORIES)
-            self._look_again(node, top, None if telling else names)
+    def holds(self, node: Node) -> bool:
+        """Whether it is still part of the tree, which an ancestor of it may have left."""
+        while (parent := node.parent) is not None:
+            if parent.children.get(node.base) is not node and parent.meta is not node:
+                return False
+            node = parent
+        return node is self._top
 
-    def _leave(self, node: Node, top: int) -> None:
+    def is_in_place(self, node: Node, top: int) -> bool:
+        """Whether the directory that a watch stands for is where it is believed to be."""
+        with suppress(WorkspaceError):
+            directory = files.walk(top, node.name)
+            try:
+                return self._watches.is_of(node, directory)
+            finally:
+                os.close(directory)
+        return False
+
+    def leave(self, node: Node, top: int) -> None:
         """A directory is no longer where it was. Another may have its name already, or it was met at its new place
         before this was heard: so its place is looked at anew."""
         parent = node.parent
         assert parent is not None
         if node.kind is Kind.WORKSPACE:
             self._announce(Candidate(self._root, node.name))
-        self._nodes.drop(node)
-        self._look_again(parent, top, None if node.kind is Kind.META else {node.base})
+        self._watches.drop(node)
+        self.look_again(parent, top, None if node.kind is Kind.META else {node.base})
 
-    def _look_again(self, node: Node, top: int, names: Iterable[str] | None = None) -> None:
-        directory = files.walk(top, node.name) if node.parent is not None else os.dup(top)
+    def mute(self, node: Node) -> None:
+        """Its watch was taken away; the directory keeps its place."""
+        self._watches.mute(node)
+
+    def hear_again(self, node: Node, top: int) -> None:
+        """Watch a muted directory again. Raises OSError or WorkspaceError when that cannot be."""
+        directory = self._open(node, top)
+        try:
+            self._watches.hear_again(node, directory)
+        finally:
+            os.close(directory)
+
+    def sight(self, workspace: Node, top: int) -> Candidate | None:
+        """The workspace as it is now; None when it is none any more."""
+        directory = self._open(workspace, top)
+        try:
+            return sight(self._root, directory, ".", workspace.name)
+        finally:
+            os.close(directory)
+
+    def _open(self, node: Node, top: int) -> int:
+        return files.walk(top, node.name) if node.parent is not None else os.dup(top)
+
+    def look_again(self, node: Node, top: int, names: Iterable[str] | None = None) -> None:
+        """Judge a directory anew, or only those of its directories that are named. Raises WorkspaceError, OSError."""
+        directory = self._open(node, top)
         try:
             if node.kind is Kind.ROOT or names is not None:
                 self._look_below(node, directory, names)
@@ -159,7 +175,7 @@ class Tree:
         node.kind = Kind.WORKSPACE
         node.heat = found.changed_at + (0 if is_marked(found) else _UNCOMMITTED)
         for child in list(node.children.values()):
-            self._nodes.drop(child)
+            self._watches.drop(child)
         self._tell(found)
 
     def _watch_meta(self, node: Node, directory: int) -> None:
@@ -168,7 +184,7 @@ class Tree:
         except WorkspaceError:
             return
         try:
-            self._nodes.add(node, layout.META, meta, Kind.META)
+            self._watches.add(node, layout.META, meta, Kind.META)
         finally:
             os.close(meta)
 
@@ -185,14 +201,24 @@ class Tree:
             if self._stopped.is_set():
                 return
             if self._may_enter(node, base, beside):
-                with suppress(WorkspaceError, OSError):
-                    self._visit(node, directory, base)
+                self._try(node, directory, base)
+
+    def _try(self, node: Node, directory: int, base: str) -> None:
+        """Visit a directory; one that may not be looked into is remembered."""
+        try:
+            self._visit(node, directory, base)
+        except (Missing, Malformed, FileNotFoundError, NotADirectoryError):
+            self.refused.admit(node, base)
+        except (WorkspaceError, OSError):
+            self.refused.add(node, base)
+        else:
+            self.refused.admit(node, base)
 
     def _leave_clones(self, node: Node, beside: bool) -> None:
         """A clone may stand, watched, before the `.meta` or the status beside it tells that it is one."""
         for base in layout.TELLING_DIRECTORIES & node.children.keys():
             if not self._may_enter(node, base, beside):
-                self._nodes.drop(node.children[base])
+                self._watches.drop(node.children[base])
 
     def _may_enter(self, node: Node, base: str, beside: bool) -> bool:
         name = node.path_of(base)
@@ -201,7 +227,7 @@ class Tree:
     def _visit(self, parent: Node, directory: int, base: str) -> None:
         inner = files.open_directory(directory, base, base)
         try:
-            node = self._nodes.add(parent, base, inner, Kind.LEVEL)
+            node = self._watches.add(parent, base, inner, Kind.LEVEL)
             if node is not None:
                 self._look_into(node, inner)
             elif (found := sight(self._root, inner, ".", parent.path_of(base))) is not None:

@@ -17,7 +17,7 @@ from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEv
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.daemon.notify import Notifier
-from agentic_watch.watch.cookie import Cookie
+from agentic_watch.watch.liveness_probe import LivenessProbe
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def hang(inotify: InotifyFD, directory: Path) -> Stuck:
 def test_each_question_is_answered(tmp_path: Path, inotify: InotifyFD) -> None:
     """Question after question, by an empty file that is not written to."""
     file = tmp_path / "history.db.cookie"
-    cookie = Cookie(inotify, str(file))
+    cookie = LivenessProbe(inotify, str(file))
     for _ in range(5):
         wait_for(lambda: cookie._proven and cookie._answered)
         assert cookie.answered()
@@ -69,7 +69,7 @@ def test_each_question_is_answered(tmp_path: Path, inotify: InotifyFD) -> None:
 
 def test_a_hung_reader_does_not_answer_until_it_goes_on(tmp_path: Path, inotify: InotifyFD) -> None:
     """Its thread lives, and still the answer is no: however often it is asked, until it reads again."""
-    cookie = Cookie(inotify, str(tmp_path / "cookie"))
+    cookie = LivenessProbe(inotify, str(tmp_path / "cookie"))
     wait_for(lambda: cookie._proven and cookie._answered)
     stuck = hang(inotify, tmp_path / "other")
     assert cookie.answered()  # that was the question before
@@ -82,7 +82,7 @@ def test_a_hung_reader_does_not_answer_until_it_goes_on(tmp_path: Path, inotify:
 def test_a_question_that_cannot_be_put_proves_nothing(tmp_path: Path, inotify: InotifyFD) -> None:
     """A full or read-only disk, here a directory in the file's place: counts as answered, as long as it lasts."""
     file = tmp_path / "cookie"
-    cookie = Cookie(inotify, str(file))
+    cookie = LivenessProbe(inotify, str(file))
     wait_for(lambda: cookie._proven and cookie._answered)
     file.unlink()
     file.mkdir()
@@ -98,7 +98,7 @@ def test_a_question_that_cannot_be_put_proves_nothing(tmp_path: Path, inotify: I
 def test_silence_from_the_beginning_proves_nothing(tmp_path: Path, inotify: InotifyFD) -> None:
     """Where no event ever came, as on some network file systems, the threads' lives are the answer."""
     stuck = hang(inotify, tmp_path / "other")
-    cookie = Cookie(inotify, str(tmp_path / "cookie"))
+    cookie = LivenessProbe(inotify, str(tmp_path / "cookie"))
     assert all(cookie.answered() for _ in range(100))
     stuck.let_go.set()
 
@@ -107,14 +107,14 @@ def test_a_directory_that_is_replaced_is_watched_anew(tmp_path: Path, inotify: I
     """The history's directory is moved away or deleted, and made again."""
     state = tmp_path / "state"
     state.mkdir()
-    cookie = Cookie(inotify, str(state / "cookie"))
+    cookie = LivenessProbe(inotify, str(state / "cookie"))
     wait_for(lambda: cookie._proven and cookie._answered)
     (state / "cookie").unlink()
     state.rmdir()
-    wait_for(lambda: not cookie._planted)
+    wait_for(lambda: cookie._planted is None)
     assert cookie.answered()
     state.mkdir()
-    wait_for(lambda: cookie.answered() and cookie._planted and (state / "cookie").is_file())
+    wait_for(lambda: cookie.answered() and cookie._planted is not None and (state / "cookie").is_file())
     wait_for(lambda: cookie._answered)
 
 
@@ -148,6 +148,23 @@ def test_no_answer_no_watchdog(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 def test_a_cookie_that_an_agent_planted_is_not_followed(tmp_path: Path, inotify: InotifyFD) -> None:
     """A symbolic link in the file's place is neither followed nor replaced."""
     (tmp_path / "cookie").symlink_to(tmp_path / "target")
-    cookie = Cookie(inotify, str(tmp_path / "cookie"))
+    cookie = LivenessProbe(inotify, str(tmp_path / "cookie"))
     assert cookie.answered()
     assert not (tmp_path / "target").exists()
+
+
+def test_a_directory_that_is_renamed_and_made_anew_is_no_false_alarm(tmp_path: Path, inotify: InotifyFD) -> None:
+    """The watch stays with the directory that is renamed; a question to its successor is not taken for unanswered."""
+    state = tmp_path / "state"
+    state.mkdir()
+    cookie = LivenessProbe(inotify, str(state / "cookie"))
+    wait_for(lambda: cookie._proven and cookie._answered)
+    state.rename(tmp_path / "away")
+    state.mkdir()
+    for _ in range(3):
+        wait_for(cookie.answered)
+    wait_for(lambda: cookie._answered and (state / "cookie").is_file())
+    stuck = hang(inotify, tmp_path / "other")
+    cookie.answered()
+    assert not cookie.answered()
+    stuck.let_go.set()

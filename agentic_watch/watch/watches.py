@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import errno
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import count
 
-from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyFD, Mask, WatchDescriptor
+from watchdog.observers.inotify_c import CallbackId, InotifyConstants, Mask, WatchDescriptor
 
 from agentic_watch.watch.inbox import Inbox
+from agentic_watch.watch.kernel_reader import KernelReader
+from agentic_watch.watch.leaving import Leaving
 
 _MASK = Mask(
     InotifyConstants.IN_ONLYDIR
@@ -23,12 +26,19 @@ _MASK = Mask(
     | InotifyConstants.IN_CREATE
     | InotifyConstants.IN_MOVED_TO
     | InotifyConstants.IN_CLOSE_WRITE
+    # What could not be read may be readable now; a status that is taken away makes a workspace a level again.
+    | InotifyConstants.IN_ATTRIB
+    | InotifyConstants.IN_DELETE
+    | InotifyConstants.IN_MOVED_FROM
 )
 """One for all: the kernel keeps one mask a directory, and two roots may lead to one directory."""
 
 _EVICT_SHARE = 50
 _ids = count(1)
 """watchdog's names for callbacks: unique for all roots, since two may watch one directory."""
+
+
+_NO_WATCH = WatchDescriptor(-1)
 
 
 class Kind(IntEnum):
@@ -75,12 +85,13 @@ class Node:
         return f"{self.name}/{base}" if self.parent is not None else base
 
 
-class Nodes:
+class Watches:
     """The watches of one root. Owned by one thread; `short` tells that there were too few since it was made."""
 
-    def __init__(self, inotify: InotifyFD, inbox: Inbox) -> None:
-        self._inotify = inotify
+    def __init__(self, reader: KernelReader, inbox: Inbox, leaving: Leaving) -> None:
+        self._reader = reader
         self._inbox = inbox
+        self._leaving = leaving
         self._by_wd: dict[WatchDescriptor, Node] = {}
         self.short = False
 
@@ -102,23 +113,41 @@ class Nodes:
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.ENOMEM):
                     raise
+            if self._leaving.make_room():
+                continue
             self.short = True
-            if not self._make_room():
+            if not self._give_up_the_coldest():
                 return None
 
     def drop(self, node: Node) -> None:
         """Give up a watch and those below it."""
         self._detach(node)
-        waiting = [node]
-        dropped = []
-        while waiting:
-            one = waiting.pop()
-            if self._by_wd.pop(one.wd, None) is not None:
-                dropped.append((one.wd, one.callback))
-            waiting += one.children.values()
-            if one.meta is not None:
-                waiting.append(one.meta)
-        self._inotify.remove_callbacks(dropped)
+        self._leaving.add(self._forget(one) for one in _with_all_below(node) if self._by_wd.get(one.wd) is one)
+
+    def mute(self, node: Node) -> None:
+        """The kernel's watch is gone, and the directory stays in its place without one."""
+        if self._by_wd.get(node.wd) is node:
+            self._forget(node)
+        node.wd = _NO_WATCH
+
+    def hear_again(self, node: Node, directory: int) -> None:
+        """Watch a muted directory, which is open, again. Raises OSError when that cannot be."""
+        wd, callback = self._watch(directory, node.base)
+        other = self._by_wd.get(wd)
+        if other is not None and other is not node:
+            self._reader.remove_callbacks([(wd, callback)])
+            raise OSError(errno.ESTALE, "is another directory by now", node.base)
+        node.wd, node.callback = wd, callback
+        self._by_wd[wd] = node
+
+    def is_of(self, node: Node, directory: int) -> bool:
+        """Whether the open directory is the one that the watch stands for."""
+        try:
+            wd, callback = self._watch(directory, node.base)
+        except OSError:
+            return False
+        self._reader.remove_callbacks([(wd, callback)])
+        return wd == node.wd
 
     def drop_below(self, node: Node) -> None:
         """Give up all watches below one."""
@@ -127,16 +156,20 @@ class Nodes:
 
     def clear(self) -> None:
         """Give up all."""
-        self._inotify.remove_callbacks([(node.wd, node.callback) for node in self._by_wd.values()])
+        self._leaving.add((node.wd, node.callback) for node in self._by_wd.values())
         self._by_wd.clear()
+
+    def _forget(self, node: Node) -> tuple[WatchDescriptor, CallbackId]:
+        del self._by_wd[node.wd]
+        return node.wd, node.callback
 
     def _watch(self, directory: int, base: str) -> tuple[WatchDescriptor, CallbackId]:
         # The magic link leads to the very directory that is open, whatever its name leads to by now.
         path = b"/proc/self/fd/%d" % directory
         callback = CallbackId(next(_ids))
-        wd = self._inotify.add_callback(path, _MASK, self._inbox, callback)
+        wd = self._reader.add_callback(path, _MASK, self._inbox, callback)
         if wd < 0:  # watchdog 7.1 answers EACCES with -1 instead of an exception
-            self._inotify.remove_callbacks([(wd, callback)])
+            self._reader.remove_callbacks([(wd, callback)])
             raise PermissionError(errno.EACCES, "cannot be watched", base)
         return wd, callback
 
@@ -147,7 +180,7 @@ class Nodes:
             node = self._by_wd[wd] = Node(wd, callback, parent, base, kind)
         else:
             # The same directory: the kernel keeps one watch for it, whatever its name.
-            self._inotify.remove_callbacks([(wd, node.callback)])
+            self._reader.remove_callbacks([(wd, node.callback)])
             node.callback = callback
             if (node.parent, node.base) != (parent, base):
                 if parent is not None and node.holds(parent):
@@ -173,10 +206,20 @@ class Nodes:
         if parent is not None and parent.meta is node:
             parent.meta = None
 
-    def _make_room(self) -> bool:
+    def _give_up_the_coldest(self) -> bool:
         """Give up the watches of the coldest workspaces; False when there is none to give up."""
         workspaces = [node for node in self._by_wd.values() if node.kind is Kind.WORKSPACE]
         coldest = heapq.nsmallest(1 + len(workspaces) // _EVICT_SHARE, workspaces, key=lambda node: node.heat)
         for node in coldest:
             self.drop(node)
         return bool(coldest)
+
+
+def _with_all_below(node: Node) -> Iterator[Node]:
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        waiting += one.children.values()
+        if one.meta is not None:
+            waiting.append(one.meta)
+        yield one
