@@ -1,0 +1,177 @@
+"""The daemon's state as Prometheus metrics. prometheus_client (extra `metrics`) makes the text and serves it.
+
+Names follow the conventions of prometheus.io: base units, `_total` for what only grows, `_info`, no host label.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agentic_watch.daemon.numbers import LATENCY_BOUNDS, Numbers
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric
+
+PREFIX = "agentic_watch_"
+_WATCH_LIMIT = "/proc/sys/fs/inotify/max_user_watches"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How far a push target is behind: commits that wait, and the age of the oldest of them in seconds."""
+
+    pending: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that is told at one moment. `workspaces` counts them by state, None where it is not known;
+    `started` is in seconds since the epoch, `oldest_seconds` how long the first of the backlog has waited."""
+
+    version: str
+    numbers: Numbers
+    started: float = 0.0
+    ready: bool = False
+    backlog: int = 0
+    oldest_seconds: float = 0.0
+    workspaces: Mapping[str, int] | None = None
+    overflows: int = 0
+    watches: int = 0
+    history_usable: bool | None = None
+    schema: int | None = None
+    deliveries: Mapping[str, Delivery] = field(default_factory=dict)
+
+
+class Snapshots:
+    """A collector (prometheus_client's protocol) of the newest snapshot; a scrape in another thread reads one whole."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.newest = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric, each with HELP and TYPE also when it has no value yet."""
+        snapshot = self.newest
+        yield from _gauges(snapshot)
+        yield from _counters(snapshot)
+        yield _latency(snapshot.numbers)
+
+
+def text(snapshot: Snapshot) -> bytes:
+    """The metrics in the text format. Raises ModuleNotFoundError without the extra."""
+    from prometheus_client import generate_latest
+
+    return generate_latest(registry(Snapshots(snapshot)))
+
+
+def registry(snapshots: Snapshots) -> CollectorRegistry:
+    """A registry that holds nothing but ours."""
+    from prometheus_client import CollectorRegistry
+
+    made = CollectorRegistry()
+    made.register(snapshots)
+    return made
+
+
+def write(path: str, snapshot: Snapshot) -> None:
+    """Replace a textfile for node_exporter, atomically and readable for all. Raises OSError."""
+    temporary = f"{path}.{os.getpid()}"  # does not end in .prom, so that nobody reads it
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        with open(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o644)
+            file.write(text(snapshot))
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
+    from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+
+    numbers = snapshot.numbers
+    info = InfoMetricFamily(f"{PREFIX}build", "The program that runs.")
+    info.add_metric([], {"version": snapshot.version})
+    yield info
+    usable = None if snapshot.history_usable is None else float(snapshot.history_usable)
+    for name, about, value in (
+        ("start_time_seconds", "When the daemon started, since the epoch.", snapshot.started),
+        ("ready", "1 once every root was looked at and what was due is committed.", float(snapshot.ready)),
+        ("backlog_workspaces", "Workspaces that wait for their quiet time or their turn.", snapshot.backlog),
+        ("backlog_oldest_seconds", "How long the first of the backlog has waited.", snapshot.oldest_seconds),
+        ("watches", "Kernel watches that the daemon holds.", snapshot.watches),
+        ("watches_limit", "Kernel watches that one user may hold; absent where it cannot be read.", watch_limit()),
+        ("history_usable", "1 while rows can be written.", usable),
+        ("history_schema_version", "The schema of the history.", snapshot.schema),
+        ("last_commit_timestamp_seconds", "When a workspace was last committed; 0 is not yet.", numbers.last_commit),
+        ("last_scan_timestamp_seconds", "When a root was last looked at from end to end.", numbers.last_scan),
+        ("last_scan_duration_seconds", "How long that took.", numbers.last_scan_seconds),
+    ):
+        gauge = GaugeMetricFamily(PREFIX + name, about)
+        if value is not None:
+            gauge.add_metric([], value)
+        yield gauge
+    states = GaugeMetricFamily(f"{PREFIX}workspaces", "Workspaces on disk, by state.", labels=["state"])
+    for state, count in (snapshot.workspaces or {}).items():
+        states.add_metric([state], count)
+    yield states
+    yield from _deliveries(snapshot.deliveries)
+
+
+def _deliveries(deliveries: Mapping[str, Delivery]) -> Iterator[Metric]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    pending = GaugeMetricFamily(f"{PREFIX}push_pending", "Commits that a target has not got yet.", labels=["target"])
+    oldest = GaugeMetricFamily(f"{PREFIX}push_oldest_seconds", "The age of the oldest of them.", labels=["target"])
+    for target, delivery in deliveries.items():
+        pending.add_metric([target], delivery.pending)
+        oldest.add_metric([target], delivery.oldest_seconds)
+    yield pending
+    yield oldest
+
+
+def _counters(snapshot: Snapshot) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily
+
+    numbers = snapshot.numbers
+    for name, about, label, values in (
+        ("commits", "Dispatches committed since the start, by status.", "status", numbers.commits),
+        ("commit_failures", "Attempts that failed since the start, by class of cause.", "cause", numbers.failures),
+    ):
+        by_label = CounterMetricFamily(PREFIX + name, about, labels=[label])
+        for value, count in sorted(values.items()):
+            by_label.add_metric([value], count)
+        yield by_label
+    for name, about, count in (
+        ("event_overflows", "How often the kernel dropped events; a scan follows each.", snapshot.overflows),
+        ("history_errors", "Commits whose row had to wait, since the start.", numbers.history_errors),
+    ):
+        counter = CounterMetricFamily(PREFIX + name, about)
+        counter.add_metric([], count)
+        yield counter
+
+
+def _latency(numbers: Numbers) -> Metric:
+    from prometheus_client.core import HistogramMetricFamily
+
+    about = "From the change of the status file to the end of its commit, the settle time included."
+    family = HistogramMetricFamily(f"{PREFIX}commit_latency_seconds", about)
+    buckets = [(str(bound), float(count)) for bound, count in zip(LATENCY_BOUNDS, numbers.latency, strict=True)]
+    family.add_metric([], [*buckets, ("+Inf", float(numbers.latency_count))], numbers.latency_sum)
+    return family
+
+
+def watch_limit() -> int | None:
+    """fs.inotify.max_user_watches (inotify(7)); None where it is hidden, as in the hardened unit."""
+    try:
+        with open(_WATCH_LIMIT, encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
