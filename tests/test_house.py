@@ -19,6 +19,7 @@ ROOMS = (
     "__main__",
     "cli",
     "mcp_server",
+    "dashboard",
     "answers",
     "daemon",
     "backfill",
@@ -101,7 +102,14 @@ def test_a_record_becomes_rows_in_one_place() -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("sqlite_utils", "history/schema.py"), ("watchdog", "watch"), ("mcp", "mcp_server.py"), ("click", "cli")],
+    [
+        ("sqlite_utils", "history/schema.py"),
+        ("watchdog", "watch"),
+        ("mcp", "mcp_server.py"),
+        ("click", "cli"),
+        ("datasette", "dashboard"),
+        ("prometheus_client", "daemon/exposition.py"),
+    ],
 )
 def test_a_library_is_imported_in_one_room(library: str, home: str) -> None:
     """Each library has one home; elsewhere nobody needs to know that it exists."""

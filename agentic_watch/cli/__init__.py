@@ -17,6 +17,7 @@ from agentic_watch.cli.global_options import State
 _COMMANDS = {
     "commit": ("commit_command", "Commit named workspaces now."),
     "config": ("config_commands", "Write, check or show the configuration."),
+    "dashboard": ("dashboard_command", "Serve a page over the history, for this host only."),
     "history": ("history_command", "Search and list what was committed."),
     "mcp": ("mcp_command", "Serve the original's tools over MCP on stdio."),
     "service": ("service_command", "Install, remove or show the systemd service."),

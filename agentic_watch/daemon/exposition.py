@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agentic_watch.daemon.numbers import LATENCY_BOUNDS, Numbers
+from agentic_watch.daemon.counted import LATENCY_BOUNDS, Numbers
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

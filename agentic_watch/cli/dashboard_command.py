@@ -1,0 +1,56 @@
+"""`dashboard`: the history as a page in the browser."""
+
+from __future__ import annotations
+
+import webbrowser
+
+import click
+
+from agentic_watch.cli.exit_status import Refused
+from agentic_watch.cli.global_options import State
+from agentic_watch.history import queries
+from agentic_watch.history.history_errors import HistoryError
+
+EXTRA = "dashboard"
+
+
+@click.command("dashboard")
+@click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="0 takes a free one.")
+@click.option("--open", "open_page", is_flag=True, help="Open it in the browser.")
+@click.pass_obj
+def command(state: State, port: int, *, open_page: bool) -> None:
+    """Serve a read-only page over the history, for this host only.
+
+    Charts over time, and the questions of operators as queries to look at and to change: failed today, why, slowest,
+    findings that recur, agents compared, first try. Ctrl-C ends it.
+    """
+    from agentic_watch.dashboard import server
+
+    history = state.config().history
+    try:
+        with queries.reading(history):
+            pass  # what is wrong with it is said in one line, before a server stands
+    except HistoryError as error:
+        raise Refused(str(error)) from error
+
+    def ready(taken: int) -> None:
+        click.echo(server.address(taken))
+        if open_page:
+            webbrowser.open(server.address(taken))
+
+    try:
+        server.serve(history, port, ready)
+    except ModuleNotFoundError as error:
+        raise Refused(missing_extra(error.name or EXTRA, EXTRA)) from error
+    except OSError as error:
+        raise Refused(f"port {port}: {error.strerror}; give another one with --port") from error
+
+
+def missing_extra(module: str, extra: str) -> str:
+    """What to do when an optional part is not installed; it names no project that somebody else could register."""
+    import sys
+
+    return (
+        f"{module} is not installed: it comes with the extra {extra!r}. Install this program again, from the same "
+        f"source, as '<source>[{extra}]' with {sys.executable} -m pip install"
+    )

@@ -1,0 +1,88 @@
+"""The server of the page: datasette over a history that it can only read, on an address that only this host reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from agentic_watch.dashboard.canned_queries import queries
+from agentic_watch.dashboard.charts import DATABASE, SLUG, dashboards
+
+if TYPE_CHECKING:
+    import uvicorn
+    from datasette.app import Datasette
+
+ADDRESS = "127.0.0.1"
+
+_SETTINGS = {
+    "sql_time_limit_ms": 5_000,
+    "facet_time_limit_ms": 1_000,
+    "facet_suggest_time_limit_ms": 50,
+    # Each suggestion counts a column of the whole table: at a million rows that is a second a page.
+    "suggest_facets": False,
+    "allow_download": False,
+    "max_returned_rows": 5_000,
+    "truncate_cells_html": 200,
+    "default_page_size": 50,
+}
+_TABLES_OF_OURS = ("about", "workspaces", "dispatch_text", "_sqlite_migrations")
+
+
+def application(history: str) -> Datasette:
+    """Datasette over the history at `history`, whatever its file is called. Raises ModuleNotFoundError (no extra)."""
+    from datasette.app import Datasette
+    from datasette.database import Database
+
+    made = Datasette(metadata=_metadata(), settings=_SETTINGS)
+    made.add_database(Database(made, path=history, is_mutable=True), name=DATABASE)
+    return made
+
+
+def _metadata() -> dict[str, Any]:
+    searched = {"fts_table": "dispatch_search", "fts_pk": "id", "sort_desc": "id"}
+    hidden = {name: {"hidden": True} for name in _TABLES_OF_OURS}
+    return {
+        "title": "agentic-watch",
+        "description_html": f'<a href="/-/dashboards/{SLUG}">Charts</a> and questions about finished dispatches',
+        "databases": {
+            DATABASE: {
+                "queries": queries(),
+                "tables": {
+                    "dispatch_history": searched,
+                    "dispatches": {**searched, "sort_desc": "updated_utc"},
+                    **hidden,
+                },
+            }
+        },
+        "plugins": {"datasette-dashboards": dashboards()},
+    }
+
+
+def address(port: int) -> str:
+    """Where the charts are."""
+    return f"http://{ADDRESS}:{port}/-/dashboards/{SLUG}"
+
+
+def serve(history: str, port: int, on_ready: Callable[[int], None]) -> None:
+    """Serve until SIGINT or SIGTERM. `on_ready` hears the port, which is a free one for 0, once it listens.
+
+    Raises OSError when the port is taken, ModuleNotFoundError without the extra.
+    """
+    import asyncio
+    import socket
+
+    import uvicorn
+
+    app = application(history)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((ADDRESS, port))
+        config = uvicorn.Config(app.app(), log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
+        asyncio.run(_serve(app, uvicorn.Server(config), listening, on_ready))
+
+
+async def _serve(app: Datasette, server: uvicorn.Server, listening: Any, on_ready: Callable[[int], None]) -> None:
+    await app.invoke_startup()
+    listening.listen()
+    on_ready(listening.getsockname()[1])
+    await server.serve(sockets=[listening])

@@ -1,0 +1,168 @@
+"""The page over the history: the numbers and charts that a browser shows, and what nobody can do with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Host, make, run, start
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+_CHROMIUM = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+def _ago(**span: int) -> str:
+    return (datetime.now(UTC) - timedelta(**span)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _fill(host: Host) -> None:
+    """Eight dispatches of the last days: five passed, two failed, one waits; one is older than a month."""
+    for number in range(5):
+        report = {"findings": [{"tool": "gosec", "rule_id": "G304", "severity": "high", "title": "Path"}]}
+        make(
+            host.root,
+            f"acme/billing/task-{number}",
+            agent="codex",
+            runs=1,
+            updated_at=_ago(minutes=number),
+            report=report,
+        )
+    for number in range(2):
+        make(
+            host.root, f"acme/gateway/task-{number}", status="failed", question=HOSTILE, updated_at=_ago(seconds=number)
+        )
+    make(host.root, "acme/search/task-1", status="blocked", updated_at=_ago(days=1))
+    make(host.root, "acme/search/task-2", updated_at=_ago(days=400))
+    assert host.once().counts["committed"] == 9
+
+
+@pytest.fixture
+def page(host: Host) -> Iterator[str]:
+    """The address of a page over a filled history."""
+    _fill(host)
+    process = start([*host.arguments(), "dashboard", "--port", "0"], host.base)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+        assert "Traceback" not in errors, errors
+        assert process.returncode == 130
+
+
+def _get(address: str) -> str:
+    with urllib.request.urlopen(address, timeout=20) as answer:
+        return str(answer.read().decode())
+
+
+def _rows(page: str, query: str) -> list[dict[str, Any]]:
+    base = page.partition("/-/")[0]
+    rows: list[dict[str, Any]] = json.loads(_get(f"{base}/history/{query}.json?_shape=array&since="))
+    return rows
+
+
+def test_each_question_is_answered_from_the_history(page: str) -> None:
+    """The canned queries find what was committed in the last thirty days, and leave out what is older."""
+    assert {row["workspace"] for row in _rows(page, "failed_today")} <= {"acme/gateway/task-0", "acme/gateway/task-1"}
+    why = {row["question"]: row["dispatches"] for row in _rows(page, "why")}
+    assert why[HOSTILE] == 2
+    (rule,) = _rows(page, "recurring_findings")
+    assert (rule["tool"], rule["rule"], rule["dispatches"], rule["findings"]) == ("gosec", "G304", 5, 5)
+    agents = {row["agent"]: row for row in _rows(page, "agents")}
+    assert (agents["codex"]["passed"], agents["codex"]["failed"], agents["codex"]["passed_percent"]) == (5, 0, 100.0)
+    repositories = {row["dispatches"] for row in _rows(page, "first_try")}
+    assert sum(repositories) <= 8
+
+
+def test_what_an_agent_wrote_is_text_on_the_page(page: str) -> None:
+    """A question that holds HTML is shown as it was written and does nothing."""
+    base = page.partition("/-/")[0]
+    shown = _get(f"{base}/history/why?since=")
+    assert HOSTILE not in shown
+    assert HOSTILE.replace("<", "&lt;").replace(">", "&gt;") in shown
+
+
+def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
+    """Every script, style and picture of the page comes from this server."""
+    content = _get(page)
+    sources = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"([^\"]+)\"", content)
+    assert sources
+    assert [source for source in sources if source.startswith(("http:", "https:", "//"))] == []
+
+
+def test_the_page_cannot_write(page: str, host: Host) -> None:
+    """A statement that would change the history is refused, and the rows stay."""
+    base = page.partition("/-/")[0]
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        _get(f"{base}/history.json?sql=delete+from+dispatch_history")
+    assert len(host.query("SELECT id FROM dispatch_history")) == 9
+
+
+def test_only_this_host_is_served(page: str) -> None:
+    """The page listens on the loopback address and on no other."""
+    assert page.startswith("http://127.0.0.1:")
+    port = int(page.split(":")[2].split("/")[0])
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as other:
+        assert other.connect_ex(("127.0.0.2", port)) != 0
+
+
+def test_a_taken_port_is_one_line(host: Host) -> None:
+    """The message names the port, the cause and the way out."""
+    _fill(host)
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = run([*host.arguments(), "dashboard", "--port", str(port)], host.base)
+    assert result.returncode == 1
+    assert "--port" in result.stderr
+    assert str(port) in result.stderr
+
+
+def test_without_a_history_there_is_no_server(host: Host) -> None:
+    """It says that there is no history, and how to make one."""
+    result = run([*host.arguments(), "dashboard", "--port", "0"], host.base)
+    assert result.returncode == 1
+    assert "no history" in result.stderr
+
+
+@pytest.mark.browser
+def test_a_browser_shows_the_numbers_and_draws_the_charts(page: str, tmp_path: Path) -> None:
+    """Headless Chromium finds the four numbers and a drawing in each chart."""
+    chromium = shutil.which("chromium")
+    assert chromium, "install Debian's package chromium"
+    address = f"{page}?days=30"
+    result = subprocess.run(
+        [
+            *(chromium, *_CHROMIUM, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000"),
+            *("--dump-dom", address),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
+    )
+    dom = result.stdout
+    numbers = dict(re.findall(r'id="chart-(\w+)"[^>]*>\s*<div style[^>]*><p[^>]*>([^<]*)</p>', dom))
+    assert numbers["dispatches"] == "8"
+    assert numbers["passed"] == "71.4 %"
+    assert numbers["waiting"] == "1"
+    charts = re.findall(r'id="chart-(\w+)" class="[^"]*vega-embed', dom)
+    assert set(charts) == {"outcomes", "rate", "agents", "duration", "severities", "statuses"}
+    assert len(re.findall(r'<svg[^>]* class="marks"', dom)) == len(charts)
