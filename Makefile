@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit test-faults test-systemd bench build clean
+.PHONY: demo test lint types unit test-faults test-outside test-systemd bench build clean
 
 demo: $(VENV)/.ready  ## the main job on the example workspaces
 	@examples/demo.sh $(BIN)/agentic-watch
@@ -18,10 +18,13 @@ types: $(VENV)/.ready-test
 	$(BIN)/mypy
 
 unit: $(VENV)/.ready-test
-	$(BIN)/pytest -n 3 -m "not faults and not systemd"  # tests wait more than they work
+	$(BIN)/pytest -n 3 -m "not faults and not systemd and not fleet and not browser and not monitoring"  # tests wait more than they work
 
 test-faults: $(VENV)/.ready-test  ## kills at every step, power cuts, attacks at full size: minutes
 	$(BIN)/pytest -m faults
+
+test-outside: $(VENV)/.ready-test  ## in Chromium, by Prometheus and node_exporter (Debian's packages)
+	$(BIN)/pytest -n 2 -m "browser or monitoring"
 
 test-systemd: $(VENV)/.ready-test  ## under a real systemd booted in namespaces (root)
 	$(BIN)/pytest -m systemd -s

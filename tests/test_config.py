@@ -156,7 +156,7 @@ def test_all_problems_at_once(write: Callable[[str], str], environ: Environ) -> 
     """)
     found = problems(file, environ)
     expected = [
-        "colour: unknown key; known here: answers, commit, history, limits, log, reconcile, roots",
+        "colour: unknown key; known here: answers, commit, history, limits, log, metrics, reconcile, roots",
         "log: must be a table; write [log]",
         "roots[0].path: 'relative/dir' is relative; write the whole path, such as /",
         "roots[0].max_depth: must be a whole number, not true",

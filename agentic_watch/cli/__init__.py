@@ -19,6 +19,7 @@ _COMMANDS = {
     "config": ("config_commands", "Write, check or show the configuration."),
     "dashboard": ("dashboard_command", "Serve a page over the history, for this host only."),
     "history": ("history_command", "Search and list what was committed."),
+    "metrics": ("metrics_command", "Print the daemon's metrics for Prometheus."),
     "mcp": ("mcp_command", "Serve the original's tools over MCP on stdio."),
     "service": ("service_command", "Install, remove or show the systemd service."),
     "show": ("show_command", "Show one dispatch whole, and why it is or is not committed."),

@@ -7,11 +7,10 @@ import webbrowser
 import click
 
 from agentic_watch.cli.exit_status import Refused
+from agentic_watch.cli.extras import missing_extra
 from agentic_watch.cli.global_options import State
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
-
-EXTRA = "dashboard"
 
 
 @click.command("dashboard")
@@ -41,16 +40,6 @@ def command(state: State, port: int, *, open_page: bool) -> None:
     try:
         server.serve(history, port, ready)
     except ModuleNotFoundError as error:
-        raise Refused(missing_extra(error.name or EXTRA, EXTRA)) from error
+        raise Refused(missing_extra(error.name, "dashboard")) from error
     except OSError as error:
         raise Refused(f"port {port}: {error.strerror}; give another one with --port") from error
-
-
-def missing_extra(module: str, extra: str) -> str:
-    """What to do when an optional part is not installed; it names no project that somebody else could register."""
-    import sys
-
-    return (
-        f"{module} is not installed: it comes with the extra {extra!r}. Install this program again, from the same "
-        f"source, as '<source>[{extra}]' with {sys.executable} -m pip install"
-    )

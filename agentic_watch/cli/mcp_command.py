@@ -7,7 +7,8 @@ import signal
 import click
 
 from agentic_watch.cli import logs
-from agentic_watch.cli.exit_status import EXIT_FAILED
+from agentic_watch.cli.exit_status import Refused
+from agentic_watch.cli.extras import missing_extra
 from agentic_watch.cli.global_options import State
 
 
@@ -24,8 +25,7 @@ def command(state: State) -> None:
         # An older mcp lacks modules of that name too; anything else that is missing is a defect.
         if (error.name or "").partition(".")[0] != "mcp":
             raise
-        click.echo("agentic-watch mcp: needs the mcp extra: pip install 'agentic-watch[mcp]'", err=True)
-        click.get_current_context().exit(EXIT_FAILED)
+        raise Refused(missing_extra(error.name, "mcp")) from error
     # The thread that reads stdin cannot be interrupted, so an orderly end is the end of stdin. Ctrl-C ends the
     # process as a kill does, which every commit survives.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -14,6 +14,8 @@ from .places import BadValueError, clean, expanded, normalised, shown
 Check = Callable[[Any], Any]
 
 _SIZE = re.compile(r"\s*([0-9]{1,15})\s*(B|KiB|MiB|GiB)\s*", re.IGNORECASE)
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+|localhost):([0-9]{1,5})")
+_OPENTELEMETRY_PORT = 9464
 _UNITS = {"b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
 
 
@@ -103,6 +105,17 @@ def size(value: Any) -> int:
     if not KIB <= number <= 2 * GIB:
         raise BadValueError(f"must be from 1 KiB to 2 GiB, not {shown(value)}")
     return number
+
+
+def address(value: Any) -> str:
+    """Accept an address and a port to listen at, such as `127.0.0.1:9477`; an IPv6 address stands in brackets."""
+    given = text(value)
+    match = _ADDRESS.fullmatch(given)
+    if match is None or not 1 <= int(match[2]) <= 65_535:
+        raise BadValueError(f'{shown(given)} is no address with a port; write one such as "127.0.0.1:9477"')
+    if int(match[2]) == _OPENTELEMETRY_PORT:
+        raise BadValueError(f"{shown(given)}: OpenTelemetry's exporters have that port; take another, such as 9477")
+    return given
 
 
 def path(environ: Mapping[str, str]) -> Check:

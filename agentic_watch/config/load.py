@@ -8,7 +8,19 @@ from types import MappingProxyType
 from typing import Any
 
 from . import places
-from .model import MIB, Answers, Config, ConfigError, Limits, Log, NoRootsError, Overrides, Root, effective_values
+from .model import (
+    MIB,
+    Answers,
+    Config,
+    ConfigError,
+    Limits,
+    Log,
+    MetricsPlaces,
+    NoRootsError,
+    Overrides,
+    Root,
+    effective_values,
+)
 from .places import BadValueError
 from .tables import Reading, log_keys
 
@@ -92,6 +104,7 @@ class _Assembly:
             history=history,
             limits=Limits(**_below("limits", values)),
             log=Log(**_below("log", values)),
+            metrics=MetricsPlaces(**_below("metrics", values)),
             answers=Answers(**_below("answers", values)),
             file=self.file,
             origins=MappingProxyType(self.origins),

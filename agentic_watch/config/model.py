@@ -66,6 +66,14 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsPlaces:
+    """Where the daemon's metrics go: `textfile` is an absolute path, `listen` an address and a port."""
+
+    textfile: str | None = None
+    listen: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The effective configuration; equal when its values are, wherever they came from.
 
@@ -81,6 +89,7 @@ class Config:
     reconcile_seconds: float = 300.0
     limits: Limits = Limits()
     log: Log = Log()
+    metrics: MetricsPlaces = MetricsPlaces()
     answers: Answers = Answers()
     file: str | None = None
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
@@ -129,6 +138,7 @@ def to_document(config: Config) -> dict[str, Any]:
         "reconcile": {"interval_seconds": config.reconcile_seconds},
         "limits": asdict(config.limits),
         "log": asdict(config.log),
+        "metrics": {key: value for key, value in asdict(config.metrics).items() if value is not None},
         "answers": {name: list(statuses) for name, statuses in asdict(config.answers).items()},
     }
 

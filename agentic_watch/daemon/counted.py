@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentic_watch.commit import Outcome, Verdict
@@ -20,7 +20,7 @@ _SIGNATURE_BYTES = 32
 
 
 @dataclass(slots=True)
-class Numbers:
+class Counted:
     """Counted since the start, but for times of day, which are seconds since the epoch (0 is never).
 
     `commits` is by status (a status that only this configuration knows counts as "other"), `failures` by class of
@@ -52,6 +52,10 @@ class Numbers:
             if (changed := _changed_at(outcome.signature)) is not None:
                 self._took(max(0.0, now - changed))
 
+    def copy(self) -> Counted:
+        """The numbers as they are now, for whoever reads them later."""
+        return replace(self, commits=dict(self.commits), failures=dict(self.failures), latency=list(self.latency))
+
     def _took(self, seconds: float) -> None:
         self.latency_count += 1
         self.latency_sum += seconds
@@ -71,7 +75,7 @@ def _changed_at(signature: bytes) -> float | None:
     return newest / 1e9
 
 
-def from_document(document: Mapping[str, Any]) -> Numbers:
-    """Numbers as `dataclasses.asdict` gave them; what is missing is zero, and what is not known here is left out."""
-    known = {name: document[name] for name in Numbers.__dataclass_fields__ if name in document}
-    return Numbers(**known)
+def from_document(document: Mapping[str, Any]) -> Counted:
+    """What `dataclasses.asdict` gave gave them; what is missing is zero, and what is not known here is left out."""
+    known = {name: document[name] for name in Counted.__dataclass_fields__ if name in document}
+    return Counted(**known)

@@ -76,6 +76,7 @@ class DueCommits:
             self.outcomes.committed(outcome, now)
         failing = key in self._last_seen.failing
         wall = time.time()
+        self._health.counted.outcome(outcome, wall)
         due = self._last_seen.note(outcome, wall)
         if outcome.verdict is Verdict.BUSY:
             self._wait_for_lock(candidate, now)

@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agentic_watch.daemon.counted import LATENCY_BOUNDS, Numbers
+from agentic_watch.daemon.counted import LATENCY_BOUNDS, Counted
 
 if TYPE_CHECKING:
+    from threading import Thread
+    from wsgiref.simple_server import WSGIServer
+
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
@@ -35,7 +38,7 @@ class Snapshot:
     `started` is in seconds since the epoch, `oldest_seconds` how long the first of the backlog has waited."""
 
     version: str
-    numbers: Numbers
+    counted: Counted
     started: float = 0.0
     ready: bool = False
     backlog: int = 0
@@ -59,7 +62,7 @@ class Snapshots:
         snapshot = self.newest
         yield from _gauges(snapshot)
         yield from _counters(snapshot)
-        yield _latency(snapshot.numbers)
+        yield _latency(snapshot.counted)
 
 
 def text(snapshot: Snapshot) -> bytes:
@@ -76,6 +79,14 @@ def registry(snapshots: Snapshots) -> CollectorRegistry:
     made = CollectorRegistry()
     made.register(snapshots)
     return made
+
+
+def serve(snapshots: Snapshots, listen: str) -> tuple[WSGIServer, Thread]:
+    """Answer scrapes at an address such as `127.0.0.1:9477`, in a thread. Raises OSError when it cannot be had."""
+    from prometheus_client import start_http_server
+
+    host, _, port = listen.rpartition(":")
+    return start_http_server(int(port), host.strip("[]"), registry(snapshots))
 
 
 def write(path: str, snapshot: Snapshot) -> None:
@@ -96,7 +107,7 @@ def write(path: str, snapshot: Snapshot) -> None:
 def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 
-    numbers = snapshot.numbers
+    counted = snapshot.counted
     info = InfoMetricFamily(f"{PREFIX}build", "The program that runs.")
     info.add_metric([], {"version": snapshot.version})
     yield info
@@ -110,9 +121,9 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
         ("watches_limit", "Kernel watches that one user may hold; absent where it cannot be read.", watch_limit()),
         ("history_usable", "1 while rows can be written.", usable),
         ("history_schema_version", "The schema of the history.", snapshot.schema),
-        ("last_commit_timestamp_seconds", "When a workspace was last committed; 0 is not yet.", numbers.last_commit),
-        ("last_scan_timestamp_seconds", "When a root was last looked at from end to end.", numbers.last_scan),
-        ("last_scan_duration_seconds", "How long that took.", numbers.last_scan_seconds),
+        ("last_commit_timestamp_seconds", "When a workspace was last committed; 0 is not yet.", counted.last_commit),
+        ("last_scan_timestamp_seconds", "When a root was last looked at from end to end.", counted.last_scan),
+        ("last_scan_duration_seconds", "How long that took.", counted.last_scan_seconds),
     ):
         gauge = GaugeMetricFamily(PREFIX + name, about)
         if value is not None:
@@ -140,10 +151,10 @@ def _deliveries(deliveries: Mapping[str, Delivery]) -> Iterator[Metric]:
 def _counters(snapshot: Snapshot) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily
 
-    numbers = snapshot.numbers
+    counted = snapshot.counted
     for name, about, label, values in (
-        ("commits", "Dispatches committed since the start, by status.", "status", numbers.commits),
-        ("commit_failures", "Attempts that failed since the start, by class of cause.", "cause", numbers.failures),
+        ("commits", "Dispatches committed since the start, by status.", "status", counted.commits),
+        ("commit_failures", "Attempts that failed since the start, by class of cause.", "cause", counted.failures),
     ):
         by_label = CounterMetricFamily(PREFIX + name, about, labels=[label])
         for value, count in sorted(values.items()):
@@ -151,20 +162,20 @@ def _counters(snapshot: Snapshot) -> Iterator[Metric]:
         yield by_label
     for name, about, count in (
         ("event_overflows", "How often the kernel dropped events; a scan follows each.", snapshot.overflows),
-        ("history_errors", "Commits whose row had to wait, since the start.", numbers.history_errors),
+        ("history_errors", "Commits whose row had to wait, since the start.", counted.history_errors),
     ):
         counter = CounterMetricFamily(PREFIX + name, about)
         counter.add_metric([], count)
         yield counter
 
 
-def _latency(numbers: Numbers) -> Metric:
+def _latency(counted: Counted) -> Metric:
     from prometheus_client.core import HistogramMetricFamily
 
     about = "From the change of the status file to the end of its commit, the settle time included."
     family = HistogramMetricFamily(f"{PREFIX}commit_latency_seconds", about)
-    buckets = [(str(bound), float(count)) for bound, count in zip(LATENCY_BOUNDS, numbers.latency, strict=True)]
-    family.add_metric([], [*buckets, ("+Inf", float(numbers.latency_count))], numbers.latency_sum)
+    buckets = [(str(bound), float(count)) for bound, count in zip(LATENCY_BOUNDS, counted.latency, strict=True)]
+    family.add_metric([], [*buckets, ("+Inf", float(counted.latency_count))], counted.latency_sum)
     return family
 
 

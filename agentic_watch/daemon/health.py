@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agentic_watch import __version__
+from agentic_watch.daemon.counted import Counted
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.daemon.notify import Notifier
 from agentic_watch.daemon.state_file import DaemonState
@@ -27,7 +28,8 @@ _ROOTS_BY_NAME = 8
 
 
 class Health:
-    """The daemon's state, kept by its loop. `pending`, `failing` and `committed` are counts of workspaces."""
+    """The daemon's state, kept by its loop. `pending`, `failing` and `committed` are counts of workspaces;
+    `oldest_pending` tells for how many seconds the first of those that are pending has waited."""
 
     def __init__(self, notifier: Notifier, instance: Instance) -> None:
         self._notifier = notifier
@@ -53,6 +55,8 @@ class Health:
         self.failing = 0
         self.committed = 0
         self.log_dropped = 0
+        self.oldest_pending: Callable[[], float] = lambda: 0.0
+        self.counted = Counted()
 
     @property
     def interval(self) -> float:
@@ -128,7 +132,21 @@ class Health:
         self._tell_readers(self._state)
 
     def _tell_readers(self, state: DaemonState) -> None:
-        self._instance.publish(replace(state, updated_at=now_text(), beat=round(time.monotonic(), 3)))
+        self._instance.publish(self._filled(state))
+
+    @property
+    def state(self) -> DaemonState:
+        """How it is now, all that costs a look included."""
+        return self._filled(self._state)
+
+    def _filled(self, state: DaemonState) -> DaemonState:
+        return replace(
+            state,
+            updated_at=now_text(),
+            beat=round(time.monotonic(), 3),
+            oldest_pending_seconds=round(self.oldest_pending(), 1),
+            counted=self.counted.copy(),
+        )
 
     @property
     def history_error(self) -> str:
@@ -145,9 +163,10 @@ class Health:
         self._state = replace(self._state, history_error=error)
         return bool(before) and not error
 
-    def scanned(self) -> None:
-        """A root was looked at from end to end."""
+    def scanned(self, seconds: float) -> None:
+        """A root was looked at from end to end, in so many seconds."""
         self._state = replace(self._state, last_scan_at=now_text())
+        self.counted.scanned(seconds, time.time())
 
     def reloading(self) -> None:
         """The configuration is being read again."""

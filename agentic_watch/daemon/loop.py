@@ -21,6 +21,7 @@ from agentic_watch.daemon.fresh_start import FreshStart
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.history_probe import HistoryProbe
 from agentic_watch.daemon.instance import Held
+from agentic_watch.daemon.metrics import Metrics
 from agentic_watch.daemon.pending import Pending
 from agentic_watch.daemon.signals import Signals
 from agentic_watch.daemon.sweeps import Sweeps
@@ -49,16 +50,18 @@ class Daemon:
     What waits is timed by the monotonic clock, so that a step of the host's clock neither delays nor repeats it.
     """
 
-    def __init__(self, config: Config, load: Callable[[], Config], health: Health) -> None:
+    def __init__(self, config: Config, load: Callable[[], Config], health: Health, metrics: Metrics) -> None:
         self._config = config
         self._load = load
         self._health = health
+        self._metrics = metrics
         self._hints: Hints = SimpleQueue()
         self._history = History(config.history)
         self._probe = HistoryProbe(self._history, health)
         self._last_seen = LastSeen(self._history)
         self._committer = Committer(config, self._history)
         self._pending = Pending(config.settle_seconds)
+        self._health.oldest_pending = lambda: self._pending.waited(time.monotonic())
         self._due = DueCommits(self._committer, self._pending, self._last_seen, health)
         self._sweeps = Sweeps(self._last_seen)
         self._signals = Signals(lambda: self._hints.put(None))
@@ -113,8 +116,8 @@ class Daemon:
         now = time.monotonic()
         if now >= self._next_reconcile:
             self._reconcile()
-        for key in self._sweeps.advance(self._found):
-            self._health.scanned()
+        for key, seconds in self._sweeps.advance(self._found):
+            self._health.scanned(seconds)
             self._due.fresh.swept(key)
         mended = self._due.commit(self._heed_and_go_on)
         if now >= self._next_flush:
@@ -132,6 +135,7 @@ class Daemon:
         settled = not self._awaited and not self._sweeps and not self._due.is_due()
         states, overflows = self._watcher.states(), self._watcher.overflows()
         self._health.turned(states, overflows, settled=settled, answers=self._watcher.answers)
+        self._metrics.tell(self._health, self._history)
 
     # --- what is to be done
 

@@ -66,6 +66,11 @@ class Pending:
         entry = self._head()
         return entry.due if entry is not None else None
 
+    def waited(self, now: float) -> float:
+        """Seconds for which the one that came first has waited; 0.0 when none waits. A failing one waits from its
+        next attempt on."""
+        return max(0.0, now - min((entry.first for entry in self._entries.values()), default=now))
+
     def _put(self, entry: _Entry) -> None:
         key = _key(entry.candidate)
         self._entries[key] = entry

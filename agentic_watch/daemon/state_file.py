@@ -9,9 +9,10 @@ import os
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
+from agentic_watch.daemon.counted import Counted, from_document
 from agentic_watch.watch.root_state import RootState
 
 _LIMIT = 4 * 1024 * 1024
@@ -27,7 +28,8 @@ class DaemonState:
     `pending` counts workspaces that wait for their quiet time or their turn, `failing` those that failed and
     are tried again, `committed` those committed and `overflows` the event queue's overflows since the start.
     `beat` is when this was said by the host's monotonic clock (clock_gettime(2), CLOCK_MONOTONIC), in seconds; 0.0
-    when it was not said. `log_dropped` counts log lines that nobody took.
+    when it was not said. `log_dropped` counts log lines that nobody took,
+    `oldest_pending_seconds` is how long the first of those that are pending has waited.
     """
 
     pid: int
@@ -44,6 +46,8 @@ class DaemonState:
     overflows: int = 0
     beat: float = 0.0
     log_dropped: int = 0
+    oldest_pending_seconds: float = 0.0
+    counted: Counted = field(default_factory=Counted)
 
 
 def encode(state: DaemonState) -> bytes:
@@ -87,12 +91,13 @@ def _decode(data: bytes) -> DaemonState:
     if not newline or document.pop(_CHECK) != _checksum(document):
         raise ValueError("torn")
     roots = tuple(RootState(**_known(RootState, root)) for root in document.pop("roots"))
-    return DaemonState(roots=roots, **_known(DaemonState, document))
+    counted = from_document(document.pop("counted", {}))
+    return DaemonState(roots=roots, counted=counted, **_known(DaemonState, document))
 
 
 def _known(kind: type[RootState] | type[DaemonState], document: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that this program knows: a newer daemon may say more."""
-    required = {f.name for f in fields(kind) if f.default is MISSING} - {"roots"}
+    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING} - {"roots"}
     if missing := required - document.keys():
         raise KeyError(*missing)
     return {f.name: document[f.name] for f in fields(kind) if f.name in document}

@@ -25,6 +25,7 @@ class _Sweep:
 
     found: Iterator[Candidate | Trouble | None]
     troubled: set[str] = field(default_factory=set)
+    began: float = field(default_factory=time.monotonic)
 
 
 class Sweeps:
@@ -53,10 +54,10 @@ class Sweeps:
         """Stop all."""
         self._sweeps.clear()
 
-    def advance(self, take: Callable[[Candidate], None]) -> list[str]:
-        """Go on for a slice of time and hand over what is found; gives the keys of the roots that are done."""
+    def advance(self, take: Callable[[Candidate], None]) -> list[tuple[str, float]]:
+        """Go on for a slice of time and hand over what is found; gives the roots that are done: key and seconds."""
         end = time.monotonic() + _SLICE_SECONDS
-        done: list[str] = []
+        done: list[tuple[str, float]] = []
         for key, sweep in list(self._sweeps.items()):
             try:
                 for found in sweep.found:
@@ -72,7 +73,7 @@ class Sweeps:
                 continue
             del self._sweeps[key]
             self._tell_ended(key, sweep.troubled)
-            done.append(key)
+            done.append((key, time.monotonic() - sweep.began))
         return done
 
     def _note(self, key: str, sweep: _Sweep, trouble: Trouble) -> None:

@@ -38,7 +38,8 @@ _UPSERT = f"INSERT OR REPLACE INTO workspaces ({', '.join(_COLUMNS)}) VALUES ({'
 
 
 # Few rows of many: SQLite would rather look through all.
-_OPEN = "INDEXED BY workspaces_open WHERE root = ? AND (fail_count OR NOT committed)"
+_IS_OPEN = "(fail_count OR NOT committed)"
+_OPEN = f"INDEXED BY workspaces_open WHERE root = ? AND {_IS_OPEN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,23 @@ def known(history: History, root: str, finished: frozenset[str]) -> Known:
 def states(history: History) -> list[State]:
     """All rows, by name. Raises HistoryError."""
     return _select(history, "ORDER BY root, workspace", ())
+
+
+def counts(history: History) -> dict[str, int]:
+    """How many workspaces are on disk, by state: failing, ghost, running, queued, other (unfinished) and committed.
+
+    Raises HistoryError.
+    """
+    state = (
+        "CASE WHEN fail_count THEN 'failing' WHEN ghost THEN 'ghost' WHEN status IN ('running', 'queued') THEN status "
+        "ELSE 'other' END"
+    )
+    found = dict.fromkeys(("failing", "ghost", "running", "queued", "other"), 0)
+    with history.reading() as connection:
+        by_state = f"SELECT {state}, count(*) FROM workspaces INDEXED BY workspaces_open WHERE {_IS_OPEN} GROUP BY 1"
+        found |= dict(connection.execute(by_state))
+        (everything,) = connection.execute("SELECT count(*) FROM workspaces").fetchone()
+    return found | {"committed": everything - sum(found.values())}
 
 
 def running(history: History, root: str) -> list[State]:

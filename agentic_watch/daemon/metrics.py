@@ -1,0 +1,107 @@
+"""Where the metrics go: a file for node_exporter, an address to be scraped at, or neither."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from agentic_watch.config import MetricsPlaces
+from agentic_watch.daemon import exposition
+from agentic_watch.daemon.counted import Counted
+from agentic_watch.daemon.exposition import Snapshot, Snapshots
+from agentic_watch.daemon.health import Health
+from agentic_watch.daemon.state_file import DaemonState
+from agentic_watch.history import schema, workspaces_table
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.store import History
+from agentic_watch.host.threads import left_to_main_thread
+from agentic_watch.workspace import instant
+
+if TYPE_CHECKING:
+    from threading import Thread
+    from wsgiref.simple_server import WSGIServer
+
+log = logging.getLogger("agentic_watch.daemon")
+
+_TELL_SECONDS = 1.0
+_COUNT_SECONDS = 10.0
+
+
+class Metrics:
+    """Tells the metrics while the daemon runs; does nothing when the configuration names no place. One thread."""
+
+    def __init__(self, places: MetricsPlaces) -> None:
+        self._file = places.textfile
+        self._listen = places.listen
+        self._snapshots: Snapshots | None = None
+        self._server: tuple[WSGIServer, Thread] | None = None
+        self._workspaces: Mapping[str, int] | None = None
+        self._next_tell = self._next_count = 0.0
+        self._complained = False
+
+    def open(self) -> None:
+        """Begin to listen. Raises ModuleNotFoundError without the extra, OSError when the address cannot be had."""
+        if self._file is not None or self._listen is not None:
+            exposition.text(Snapshot("", Counted()))  # the extra may be missing
+        if self._listen is not None:
+            self._snapshots = Snapshots(Snapshot("", Counted()))
+            with left_to_main_thread():
+                self._server = exposition.serve(self._snapshots, self._listen)
+
+    def tell(self, health: Health, history: History) -> None:
+        """Tell how the daemon is, at most once a second."""
+        now = time.monotonic()
+        if now < self._next_tell or (self._file is None and self._snapshots is None):
+            return
+        self._next_tell = now + _TELL_SECONDS
+        if now >= self._next_count:
+            self._next_count = now + _COUNT_SECONDS
+            with contextlib.suppress(HistoryError):
+                self._workspaces = workspaces_table.counts(history)
+        told = snapshot(health.state, self._workspaces)
+        if self._snapshots is not None:
+            self._snapshots.newest = told
+        if self._file is not None:
+            self._write(self._file, told)
+
+    def _write(self, file: str, told: Snapshot) -> None:
+        try:
+            exposition.write(file, told)
+        except OSError as error:
+            if not self._complained:
+                log.warning("%s: cannot be written: %s; the metrics there are old", file, error.strerror)
+            self._complained = True
+        else:
+            self._complained = False
+
+    def close(self, *, clean: bool) -> None:
+        """Stop listening; after a `clean` stop there is nothing left to be read."""
+        if self._server is not None:
+            server, thread = self._server
+            server.shutdown()
+            server.server_close()
+            thread.join()
+        if clean and self._file is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._file)
+
+
+def snapshot(state: DaemonState, workspaces: Mapping[str, int] | None) -> Snapshot:
+    """What a daemon's state says, as metrics; `workspaces` counts those on disk by state, None when unknown."""
+    return Snapshot(
+        version=state.version,
+        counted=state.counted,
+        started=instant.parse(state.started_at).ns / 1e9,
+        ready=state.phase == "running",
+        backlog=state.pending,
+        oldest_seconds=state.oldest_pending_seconds,
+        workspaces=workspaces,
+        overflows=state.overflows,
+        watches=sum(root.watches for root in state.roots),
+        history_usable=not state.history_error,
+        schema=schema.VERSION,
+    )
