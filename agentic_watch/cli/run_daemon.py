@@ -31,9 +31,8 @@ def run_daemon(state: State) -> int:
     metrics = Metrics(config.metrics)
     ended_well = False
     try:
-        Daemon(config, state.reload_committing, Health(Notifier(os.environ), held)).run()
         _open_metrics(metrics)
-        Daemon(config, state.reload, Health(Notifier(os.environ), held), metrics).run()
+        Daemon(config, state.reload_committing, Health(Notifier(os.environ), held), metrics).run()
         ended_well = True
     except instance.Held as error:
         raise Held(str(error)) from error

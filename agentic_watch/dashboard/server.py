@@ -77,7 +77,7 @@ def serve(history: str, port: int, on_ready: Callable[[int], None]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((ADDRESS, port))
-        config = uvicorn.Config(app.app(), log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(app.app(), log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
         asyncio.run(_serve(app, uvicorn.Server(config), listening, on_ready))
 
 
