@@ -5,6 +5,7 @@ or a power cut leaves behind, running the same function again completes it, and 
 """
 
 from agentic_watch.commit.committer import Committer
-from agentic_watch.commit.plan import Outcome, Plan, Verdict, decide
+from agentic_watch.commit.outcome import Outcome, Verdict
+from agentic_watch.commit.plan import Plan, decide
 
 __all__ = ["Committer", "Outcome", "Plan", "Verdict", "decide"]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import resource
-from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from agentic_watch.commit.examine import HELD_BYTES
-from agentic_watch.commit.plan import Outcome
-from agentic_watch.commit.work import Work
+from agentic_watch.commit.outcome import Outcome
+
+if TYPE_CHECKING:
+    from agentic_watch.commit.steps import Commit
+
+HELD_BYTES = 8 << 20
+"""What a batch, or the rows recovered from one journal, may hold in memory before it is written."""
 
 _AT_MOST = 64
 _OPEN_EACH = 8
@@ -19,7 +23,7 @@ _OPEN_ELSEWHERE = 64
 
 
 @functools.cache
-def _most() -> int:
+def most() -> int:
     """Workspaces in a batch, so that all batches under way stay below the soft limit of descriptors."""
     try:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -31,54 +35,52 @@ def _most() -> int:
 
 
 class Batch:
-    """Prepared work, up to a bound in number and in bytes held in memory."""
+    """Commits that go through their steps together, up to a bound in bytes held in memory."""
 
     def __init__(self) -> None:
-        self._works: deque[Work] = deque()
+        self._commits: list[Commit] = []
+        self._weight = 0
 
-    def add(self, work: Work) -> None:
+    def add(self, commit: Commit) -> None:
         """Take in one more."""
-        self._works.append(work)
+        self._commits.append(commit)
+        self._weight += commit.writing.weight
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing in it."""
-        return not self._works
+        return not self._commits
 
     @property
     def is_full(self) -> bool:
-        """Whether it should be written before more is added."""
-        return len(self._works) >= _most()
+        """Whether it holds so much in memory that it should be written before more is added."""
+        return self._weight > HELD_BYTES
 
     @property
     def is_heavy(self) -> bool:
         """Whether it holds so much in memory that no other should be begun beside it."""
-        return sum(work.weight for work in self._works) > HELD_BYTES // 8
+        return self._weight > HELD_BYTES // 8
 
-    def take(self) -> Work | None:
-        """Hand over one of them; None when there is none left."""
-        return self._works.popleft() if self._works else None
-
-    def all(self) -> Sequence[Work]:
+    def all(self) -> Sequence[Commit]:
         """All of them."""
-        return self._works
+        return self._commits
 
-    def sound(self) -> list[Work]:
+    def sound(self) -> list[Commit]:
         """Those that have not failed."""
-        return [work for work in self._works if work.error is None]
+        return [commit for commit in self._commits if commit.error is None]
 
-    def writing(self) -> list[Work]:
+    def writing(self) -> list[Commit]:
         """Those of them that lack a line or a marker."""
-        return [work for work in self.sound() if work.plan is not None and work.plan.mark]
+        return [commit for commit in self._commits if commit.writes]
 
     def finish(self) -> list[Outcome]:
         """What became of each; closes all."""
-        outcomes = [work.outcome() for work in self._works]
+        outcomes = [commit.outcome() for commit in self._commits]
         self.close()
         return outcomes
 
     def close(self) -> None:
         """Close all, which releases their locks."""
-        for work in self._works:
-            work.close()
-        self._works.clear()
+        for commit in self._commits:
+            commit.close()
+        self._commits.clear()

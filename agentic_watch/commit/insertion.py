@@ -1,17 +1,42 @@
-"""The rows of a group on their way into the history."""
+"""The rows of a batch on their way into the history."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from agentic_watch.commit.work import Work
 from agentic_watch.history import rows
 from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
+from agentic_watch.workspace.record import Record
+
+if TYPE_CHECKING:
+    from agentic_watch.commit.steps import Commit
 
 HOST = os.uname().nodename
+
+
+@dataclass(slots=True)
+class HeldRows:
+    """Rows in memory until their batch is written, and about how many bytes they take there."""
+
+    rows: list[Row] = field(default_factory=list)
+    weight: int = 0
+
+    def add(self, record: Record, root: str) -> None:
+        """Make the row of a record and keep it."""
+        row = rows.from_record(record, root, HOST)
+        self.rows.append(row)
+        self.weight += row.weight
+
+    def take(self) -> list[Row]:
+        """Hand over all of them."""
+        taken, self.rows, self.weight = self.rows, [], 0
+        return taken
 
 
 class _Abandoned(Exception):
@@ -19,57 +44,57 @@ class _Abandoned(Exception):
 
 
 class Insertion:
-    """A transaction that is filled while the lines of its group are being synced, and committed after that.
+    """A transaction that is filled while the lines of its batch are being synced, and committed after that.
 
-    Until then SQLite keeps it in memory: no row is on disk before its line. A failure is noted in each work.
+    Until then SQLite keeps it in memory: no row is on disk before its line. A failure is noted in each commit.
     """
 
-    def __init__(self, works: Sequence[Work], history: History) -> None:
-        self._works = works
+    def __init__(self, commits: Sequence[Commit], history: History) -> None:
+        self._commits = commits
         self._history = history
         self._transaction = contextlib.ExitStack()
-        self.is_empty = history.read_only or not any(work.new_rows or work.record for work in works)
+        self.is_empty = history.read_only or not any(commit.has_rows for commit in commits)
 
     def begin(self) -> None:
         """Fill the transaction; another thread may do this, but no two at a time."""
         if self.is_empty:
             return
-        new_rows = [row for work in self._works for row in (*work.new_rows, *_row(work))]
+        new_rows = [row for commit in self._commits for row in commit.rows()]
         try:
             self._transaction.enter_context(self._history.inserting(new_rows))
         except HistoryError as error:
-            self._note(error)
+            self._note(str(error))
 
     def finish(self) -> None:
         """Commit it. When a line failed meanwhile, only the rows of the others are inserted."""
-        sound = [work for work in self._works if work.error is None]
-        if len(sound) < len(self._works):
+        sound = [commit for commit in self._commits if commit.error is None]
+        if len(sound) < len(self._commits):
             self.close()
-            insert_rows(sound, self._history)
+            retry = Insertion(sound, self._history)
+            retry.begin()
+            retry.finish()
             return
         try:
             self._transaction.close()
         except HistoryError as error:
-            self._note(error)
-        for work in self._works:
-            work.let_go()
+            self._note(str(error))
+        for commit in self._commits:
+            commit.forget_rows()
 
     def close(self) -> None:
         """Roll back what has been begun and not finished."""
         with contextlib.suppress(_Abandoned, HistoryError), self._transaction:
             raise _Abandoned
 
-    def _note(self, error: HistoryError) -> None:
-        for work in self._works:
-            work.history_error = str(error)
+    def _note(self, error: str) -> None:
+        for commit in self._commits:
+            commit.history_error = error
 
 
-def _row(work: Work) -> list[rows.Row]:
-    return [rows.from_record(work.record, work.candidate.root.key, HOST)] if work.record else []
-
-
-def insert_rows(works: Sequence[Work], history: History) -> None:
-    """Insert the rows that works hold, in one transaction; a failure is noted in each."""
-    insertion = Insertion(works, history)
-    insertion.begin()
-    insertion.finish()
+def insert_now(new_rows: Sequence[Row], history: History) -> str:
+    """Insert rows in a transaction of their own; gives why it could not be done, or ""."""
+    try:
+        history.insert(new_rows)
+    except HistoryError as error:
+        return str(error)
+    return ""

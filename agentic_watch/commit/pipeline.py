@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from agentic_watch.commit.batch import Batch
 from agentic_watch.commit.insertion import Insertion
-from agentic_watch.commit.plan import Outcome
-from agentic_watch.commit.work import Work
+from agentic_watch.commit.outcome import Outcome
+from agentic_watch.commit.steps import Commit
 from agentic_watch.history.store import History
 from agentic_watch.host.filesystem_sync import is_fit, sync_filesystem
 from agentic_watch.host.threads import Overlap
@@ -32,7 +32,7 @@ class Pipeline:
         self._synced = True
 
     def put(self, batch: Batch) -> list[Outcome]:
-        """Begin to write a batch, whose works are planned; gives what became of those that are done by now."""
+        """Begin to write a batch, whose commits are planned; gives what became of those that are done by now."""
         try:
             return self._put(batch)
         except BaseException:
@@ -41,9 +41,8 @@ class Pipeline:
             raise
 
     def _put(self, batch: Batch) -> list[Outcome]:
-        works = batch.writing()
-        device = works[0].place.device if len(works) >= _TOGETHER_AT_LEAST else None
-        if device is None or any(work.place.device != device for work in works) or not is_fit(works[0].meta):
+        device = _common_device(batch.writing())
+        if device is None:
             return self.drain() + self._put_alone(batch)
         done = self.drain() if device != self._device else []
         self._device = device
@@ -76,24 +75,24 @@ class Pipeline:
             insertion.begin()
             self._overlap.begin(Insertion.finish, insertion)  # its sync, while what follows fills the page cache
         done = self._placed.finish()
-        for work in self._marked.writing():
-            work.place_marker()
-        for work in batch.writing():
-            work.write_line()
+        for commit in self._marked.writing():
+            commit.place_marker()
+        for commit in batch.writing():
+            commit.write_line()
         self._overlap.wait()
-        for work in self._lined.writing():
-            work.release()
-            work.write_marker(sync=False)
+        for commit in self._lined.writing():
+            commit.release()
+            commit.write_marker(sync=False)
         self._lined, self._marked, self._placed = batch, self._lined, self._marked
         self._start_sync()
         return done
 
     def _start_sync(self) -> None:
         # The oldest descriptor was opened before any of them wrote, so it hears of every failed write (syncfs(2)).
-        works = [*self._placed.writing(), *self._marked.writing(), *self._lined.writing()]
+        commits = [*self._placed.writing(), *self._marked.writing(), *self._lined.writing()]
         self._synced = True
-        if works:
-            self._overlap.begin(self._sync_together, works[0].meta)
+        if commits:
+            self._overlap.begin(self._sync_together, commits[0].workspace.meta)
 
     def _sync_together(self, descriptor: int) -> None:
         try:
@@ -103,11 +102,11 @@ class Pipeline:
 
     def _sync_each(self) -> None:
         """The file system could not be synced whole: ask for each file by itself, so that only the bad ones fail."""
-        self._overlap.start(Work.sync_line, self._lined.writing())
+        self._overlap.start(Commit.sync_line, self._lined.writing())
         self._overlap.wait()
-        self._overlap.start(Work.replace_marker, self._placed.writing())
+        self._overlap.start(Commit.replace_marker, self._placed.writing())
         self._overlap.wait()
-        self._overlap.start(Work.rewrite_marker, self._marked.writing())
+        self._overlap.start(Commit.rewrite_marker, self._marked.writing())
         self._overlap.wait()
 
     def _put_alone(self, batch: Batch) -> list[Outcome]:
@@ -118,17 +117,28 @@ class Pipeline:
             insertion.finish()
         finally:
             insertion.close()
-        self._overlap.start(Work.replace_marker, batch.writing())
+        self._overlap.start(Commit.replace_marker, batch.writing())
         self._placed, self._device = batch, None
         return []
 
-    def _sync_lines(self, works: list[Work], insertion: Insertion) -> None:
+    def _sync_lines(self, commits: list[Commit], insertion: Insertion) -> None:
         """Write the lines and make them durable, while their rows are made ready."""
-        if len(works) == 1 and not insertion.is_empty:
-            works[0].write_line()
+        if len(commits) == 1 and not insertion.is_empty:
+            commits[0].write_line()
             self._overlap.begin(Insertion.begin, insertion)
-            works[0].sync_line()
+            commits[0].sync_line()
         else:
-            self._overlap.start(Work.append_line, works)
+            self._overlap.start(Commit.append_line, commits)
             insertion.begin()
         self._overlap.wait()
+
+
+def _common_device(commits: list[Commit]) -> int | None:
+    """The device that all of them lie on, when they are enough to be synced together, and it is fit for that."""
+    if len(commits) < _TOGETHER_AT_LEAST:
+        return None
+    first = commits[0].workspace
+    device = first.place.device
+    if any(commit.workspace.place.device != device for commit in commits) or not is_fit(first.meta):
+        return None
+    return device

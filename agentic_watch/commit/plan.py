@@ -1,46 +1,8 @@
-"""What became of a workspace, and what one commit still lacks. Pure: nothing here touches a file."""
+"""What one commit still lacks. Pure: nothing here touches a file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-
-from agentic_watch.workspace.layout import Candidate
-from agentic_watch.workspace.status import Status
-
-
-class Verdict(StrEnum):
-    """What became of a workspace."""
-
-    COMMITTED = "committed"
-    SKIPPED = "skipped"
-    UNFINISHED = "unfinished"
-    BUSY = "busy"
-    FAILED = "failed"
-    VANISHED = "vanished"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The result for one workspace.
-
-    `cause` is one line when it failed, `lies_in_workspace` whether it is there (as in WorkspaceError).
-    `history_error` says that journal and marker are done but the row is not. `signature` is what the next scan
-    compares with (scan/look.py), `journal` the journal's signature when the history holds all of it; both b"" when
-    the workspace must be read again.
-    """
-
-    candidate: Candidate
-    verdict: Verdict
-    cause: str = ""
-    lies_in_workspace: bool = True
-    status: Status | None = None
-    committed_at: str = ""
-    recovered_rows: int = 0
-    warnings: tuple[str, ...] = ()
-    history_error: str = ""
-    signature: bytes = b""
-    journal: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,133 @@
+"""What is open of one workspace: its directories, locked, its status as read, its journal once that is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from agentic_watch.commit.outcome import Outcome, Verdict, failed
+from agentic_watch.config import Config, Limits
+from agentic_watch.workspace import journal, layout, signatures, status
+from agentic_watch.workspace.journal import Journal
+from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.place import Opener, Place, open_place
+from agentic_watch.workspace.record import Identity
+from agentic_watch.workspace.status import Status
+from agentic_watch.workspace.workspace_errors import WorkspaceError
+
+
+@dataclass(slots=True)
+class OpenWorkspace:
+    """A workspace whose status has been read. `finished`: that is to be committed, and `.meta` is locked.
+
+    `journal` is None until it is read or written; `warnings` are one line each.
+    """
+
+    candidate: Candidate
+    place: Place
+    limits: Limits
+    read: status.Found
+    finished: bool
+    warnings: list[str]
+    journal: Journal | None = None
+
+    @property
+    def status(self) -> Status:
+        """What its status file said."""
+        return self.read.status
+
+    @property
+    def identity(self) -> Identity:
+        """Which commit its status is."""
+        return self.status.updated_at.ns, self.status.runs
+
+    @property
+    def meta(self) -> int:
+        """The descriptor of `.meta`."""
+        assert self.place.meta is not None
+        return self.place.meta
+
+    def signature(self) -> bytes:
+        """The status as it was when read, the marker as it is now; b"" while the status cannot be trusted."""
+        if not self.read.signature:
+            return b""
+        meta = self.place.meta
+        return self.read.signature + (signatures.at(meta, layout.MARKER) if meta is not None else signatures.ABSENT)
+
+    def open_journal(self, *, append: bool) -> Journal:
+        """The journal, opened when it is not yet; one that is not there is made by the first line.
+
+        Raises Malformed when it is no plain file or over its limit.
+        """
+        if self.journal is None:
+            absent = self.place.lacks(layout.JOURNAL)
+            self.journal = journal.open_journal(self.meta, self.limits, append=append, absent=absent)
+        return self.journal
+
+    def release(self) -> None:
+        """Close what is not needed any more once the line is durable; `.meta` stays open, and locked."""
+        if self.journal is not None:
+            self.journal.close()
+        self.place.release()
+
+    def close(self) -> None:
+        """Close everything, which releases the lock."""
+        if self.journal is not None:
+            self.journal.close()
+        self.place.close()
+
+
+def open_and_lock(candidate: Candidate, opener: Opener, config: Config, *, force: bool) -> OpenWorkspace | Outcome:
+    """Open a workspace, lock it and read its status. An Outcome means that there is nothing to write.
+
+    `force` takes an unfinished status for finished.
+    """
+    try:
+        place = opener.open(candidate.root.path, candidate.name)
+    except WorkspaceError as error:
+        return failed(candidate, error)
+    opened: OpenWorkspace | Outcome | None = None
+    try:
+        opened = _lock_and_read(candidate, place, config, force)
+    except WorkspaceError as error:
+        opened = failed(candidate, error)
+    finally:
+        if not isinstance(opened, OpenWorkspace):
+            place.close()
+    return opened
+
+
+def open_to_look(candidate: Candidate, config: Config) -> OpenWorkspace | Outcome:
+    """Open a workspace without its lock and read its status: nothing will be written."""
+    if problem := name_problem(candidate.name):
+        return Outcome(candidate, Verdict.FAILED, problem)
+    try:
+        place = open_place(candidate.root.path, candidate.name)
+    except WorkspaceError as error:
+        return failed(candidate, error)
+    try:
+        return _read_status(candidate, place, config, force=False)
+    except WorkspaceError as error:
+        place.close()
+        return failed(candidate, error)
+
+
+def _lock_and_read(candidate: Candidate, place: Place, config: Config, force: bool) -> OpenWorkspace | Outcome:
+    if problem := name_problem(candidate.name):
+        return Outcome(candidate, Verdict.FAILED, problem)
+    if place.meta is None:
+        # `.meta` is made for finished work only, so here the first look comes before the lock.
+        seen = _read_status(candidate, place, config, force)
+        if not seen.finished:
+            outcome = Outcome(candidate, Verdict.UNFINISHED, status=seen.status, signature=seen.signature())
+            return replace(outcome, warnings=tuple(seen.warnings))
+        place.make_meta()
+    if not place.lock():
+        return Outcome(candidate, Verdict.BUSY, "is held by another process")
+    return _read_status(candidate, place, config, force)
+
+
+def _read_status(candidate: Candidate, place: Place, config: Config, force: bool) -> OpenWorkspace:
+    found = status.read(place.directory, place.meta, candidate.root, config.limits)
+    finished = force or found.status.status in config.finished
+    return OpenWorkspace(candidate, place, config.limits, found, finished, list(found.warnings))

@@ -1,0 +1,50 @@
+"""What became of a workspace: what is told to whoever asked for its commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.status import Status
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+
+
+class Verdict(StrEnum):
+    """What became of a workspace."""
+
+    COMMITTED = "committed"
+    SKIPPED = "skipped"
+    UNFINISHED = "unfinished"
+    BUSY = "busy"
+    FAILED = "failed"
+    VANISHED = "vanished"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result for one workspace.
+
+    `cause` is one line when it failed, `lies_in_workspace` whether it is there (as in WorkspaceError).
+    `history_error` says that journal and marker are done but the row is not. `signature` is what the next scan
+    compares with (scan/look.py), `journal` the journal's signature when the history holds all of it; both b"" when
+    the workspace must be read again.
+    """
+
+    candidate: Candidate
+    verdict: Verdict
+    cause: str = ""
+    lies_in_workspace: bool = True
+    status: Status | None = None
+    committed_at: str = ""
+    recovered_rows: int = 0
+    warnings: tuple[str, ...] = ()
+    history_error: str = ""
+    signature: bytes = b""
+    journal: bytes = b""
+
+
+def failed(candidate: Candidate, error: WorkspaceError, warnings: tuple[str, ...] = ()) -> Outcome:
+    """The outcome of a workspace that could not be committed."""
+    verdict = Verdict.VANISHED if isinstance(error, Missing) else Verdict.FAILED
+    return Outcome(candidate, verdict, str(error), error.lies_in_workspace, warnings=warnings)

@@ -1,0 +1,181 @@
+"""One workspace's commit, from first to last.
+
+    1  open its directories, lock it, read its status     open_workspace.py
+    2  find its marker, row and line                      found.py
+    3  plan what is missing; make the line and the row    plan.py, writing.py
+    4  write the line; sync it                            Commit.write_line, sync_line
+    5  insert the row                                     insertion.py
+    6  write the marker beside its place; sync it;
+       put it in its place; sync that                     Commit.write_marker, place_marker
+    7  say what became of it, and close all               Commit.outcome, close
+
+Many are under way at once (batch.py, pipeline.py); each goes through its steps in this order. A step that fails
+ends that commit only: the later ones are left out, and the next run begins anew.
+"""
+
+from __future__ import annotations
+
+from agentic_watch.commit.found import Found, Known
+from agentic_watch.commit.insertion import HOST
+from agentic_watch.commit.open_workspace import OpenWorkspace
+from agentic_watch.commit.outcome import Outcome, Verdict, failed
+from agentic_watch.commit.writing import Writing
+from agentic_watch.history import rows
+from agentic_watch.history.rows import Row
+from agentic_watch.workspace import files, layout, marker, signatures
+from agentic_watch.workspace.marker import Marker
+from agentic_watch.workspace.workspace_errors import WorkspaceError
+
+
+class Commit:
+    """One workspace after step 3. `error` ends it; `history_error` says that only its row could not be made."""
+
+    def __init__(self, workspace: OpenWorkspace, known: Known, found: Found, writing: Writing) -> None:
+        self.workspace = workspace
+        self.found = found
+        self.writing = writing
+        self.error: WorkspaceError | None = None
+        self.history_error = known.error or found.history_error
+        self._way_is_new = False
+        self._temporary = ""
+        self._journal_signature = b""
+
+    @property
+    def writes(self) -> bool:
+        """Whether steps 4 and 6 are to be done."""
+        return self.error is None and self.writing.plan is not None and self.writing.plan.mark
+
+    # --- step 4
+
+    def append_line(self) -> None:
+        """Both halves of step 4: the line is durable, with the names that lead to it."""
+        self.write_line()
+        self.sync_line()
+
+    def write_line(self) -> None:
+        """The line is in the journal, and not yet durable."""
+        workspace = self.workspace
+        try:
+            journal = workspace.open_journal(append=True)
+            if journal.descriptor is None and not workspace.place.names:
+                files.own_if_empty(workspace.meta, workspace.place.directory, layout.META)
+            # An empty journal may be what a killed run made, and a line that was found what it never synced.
+            self._way_is_new = journal.size == 0 or self.found.line is not None
+            if self.writing.line:
+                journal.append(self.writing.line)
+                self.writing.line = b""
+            else:
+                journal.repair_tail()
+        except WorkspaceError as error:
+            self.error = error
+
+    def sync_line(self) -> None:
+        """Journal, `.meta`, and when the journal is new the workspace's directory."""
+        workspace = self.workspace
+        if self.error is not None or workspace.journal is None:
+            return
+        try:
+            workspace.journal.sync()
+            files.sync(workspace.meta, layout.META)
+            if self._way_is_new:
+                files.sync(workspace.place.directory, workspace.candidate.name)
+        except WorkspaceError as error:
+            self.error = error
+            workspace.journal.take_back()
+
+    # --- step 5
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there is anything to insert."""
+        return bool(self.writing.record or self.writing.rows.rows)
+
+    def rows(self) -> list[Row]:
+        """Its rows: what the journal has and the history lacks, and the new one."""
+        record = self.writing.record
+        made = [rows.from_record(record, self.workspace.candidate.root.key, HOST)] if record else []
+        return [*self.writing.rows.rows, *made]
+
+    def forget_rows(self) -> None:
+        """They are inserted, or cannot be now: hold them no longer."""
+        self.writing.record = None
+        self.writing.rows.take()
+
+    # --- step 6
+
+    def release(self) -> None:
+        """Close what is not needed any more once the line is durable."""
+        if self.workspace.journal is not None:
+            self._journal_signature = self.workspace.journal.signature()
+        self.workspace.release()
+
+    def replace_marker(self) -> None:
+        """All of step 6: vouch for what is on disk by now."""
+        try:
+            self._remove_temporaries()
+            marker.replace(self.workspace.meta, self._marker())
+        except WorkspaceError as error:
+            self.error = error
+
+    def write_marker(self, *, sync: bool) -> None:
+        """The first half: the temporary marker, durable with `sync`."""
+        try:
+            self._remove_temporaries()
+            self._temporary = marker.write_temporary(self.workspace.meta, self._marker(), sync=sync)
+        except WorkspaceError as error:
+            self.error = error
+
+    def rewrite_marker(self) -> None:
+        """The first half again, durable this time."""
+        self.write_marker(sync=True)
+
+    def place_marker(self) -> None:
+        """The second half: the rename, once the temporary marker is durable."""
+        try:
+            marker.put_in_place(self.workspace.meta, self._temporary)
+            self._temporary = ""
+        except WorkspaceError as error:
+            self.error = error
+
+    def _remove_temporaries(self) -> None:
+        """What a killed run left, and what could not be made durable."""
+        marker.remove_temporaries(self.workspace.meta, (*self.workspace.place.names, self._temporary))
+        self._temporary = ""
+
+    def _marker(self) -> Marker:
+        plan, status = self.writing.plan, self.workspace.status
+        assert plan is not None
+        return Marker(self.workspace.candidate.name, status.updated_at, status.runs, plan.committed_at)
+
+    # --- step 7
+
+    def outcome(self) -> Outcome:
+        """What became of it, once its batch is written."""
+        workspace, plan = self.workspace, self.writing.plan
+        if self.error is not None:
+            return failed(workspace.candidate, self.error, tuple(workspace.warnings))
+        doubts = workspace.journal.warnings if workspace.journal is not None else []
+        meta = workspace.place.meta
+        return Outcome(
+            candidate=workspace.candidate,
+            verdict=self._verdict(),
+            status=workspace.status,
+            committed_at=plan.committed_at if plan is not None else "",
+            recovered_rows=0 if self.history_error else self.found.recovered,
+            warnings=(*workspace.warnings, *doubts),
+            history_error=self.history_error,
+            signature=b"" if self.history_error else workspace.signature(),
+            journal=b"" if self.history_error or doubts or meta is None else self._signature_of_journal(meta),
+        )
+
+    def _verdict(self) -> Verdict:
+        if self.writing.plan is None:
+            return Verdict.UNFINISHED
+        return Verdict.COMMITTED if self.writing.plan.mark else Verdict.SKIPPED
+
+    def _signature_of_journal(self, meta: int) -> bytes:
+        return self._journal_signature or signatures.at(meta, layout.JOURNAL)
+
+    def close(self) -> None:
+        """Close everything, which releases the lock."""
+        self.workspace.close()

@@ -1,0 +1,66 @@
+"""What is to be written of one workspace: the line and the row that its plan lacks, made while nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agentic_watch.commit.found import Found
+from agentic_watch.commit.insertion import HeldRows
+from agentic_watch.commit.open_workspace import OpenWorkspace
+from agentic_watch.commit.plan import Plan, decide
+from agentic_watch.workspace import instant, journal, layout, record, report
+from agentic_watch.workspace.record import Record
+
+_LARGE_LINE = 4_096
+"""From this size on a record becomes a row at once: its memory is counted only as one."""
+
+
+@dataclass(slots=True)
+class Writing:
+    """`plan` is None when nothing is to be committed. `line` is to be appended (b"": nothing is); `record` becomes a
+    row while that is synced, `rows` are made already."""
+
+    plan: Plan | None = None
+    line: bytes = b""
+    record: Record | None = None
+    rows: HeldRows = field(default_factory=HeldRows)
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes this holds in memory until its batch is written."""
+        return len(self.line) + self.rows.weight
+
+
+def look_only(workspace: OpenWorkspace, found: Found) -> Writing:
+    """What would be written; neither line nor row is made."""
+    return Writing(_plan(workspace, found), rows=found.lacking)
+
+
+def prepare(workspace: OpenWorkspace, found: Found) -> Writing:
+    """Decide what is missing and make it. Raises WorkspaceError when the report cannot be read now."""
+    plan = _plan(workspace, found)
+    writing = Writing(plan, rows=found.lacking)
+    if plan is not None and plan.append:
+        _make_line(writing, workspace, plan)
+    return writing
+
+
+def _plan(workspace: OpenWorkspace, found: Found) -> Plan | None:
+    return decide(found.marked, found.row, found.line, instant.now_text()) if workspace.finished else None
+
+
+def _make_line(writing: Writing, workspace: OpenWorkspace, plan: Plan) -> None:
+    limits, name = workspace.limits, workspace.candidate.name
+    content, warning = report.read(workspace.meta, limits.report_bytes)
+    made = record.from_status(name, workspace.status, content, plan.committed_at)
+    writing.line = made.line()
+    if not journal.is_readable(writing.line, journal.longest_line(limits)):
+        warning = f"{layout.META_REPORT}: makes too long a journal line; committed without the report"
+        made = record.from_status(name, workspace.status, {}, plan.committed_at)
+        writing.line = made.line()
+    if warning:
+        workspace.warnings.append(warning)
+    if plan.insert and len(writing.line) < _LARGE_LINE:
+        writing.record = made
+    elif plan.insert:
+        writing.rows.add(made, workspace.candidate.root.key)
