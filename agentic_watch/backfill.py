@@ -73,7 +73,7 @@ class Backfill:
         self._history = history
         self._on_outcome = on_outcome
         self._on_scanned = on_scanned
-        self._busy: list[Candidate] = []
+        self._busy: list[Outcome] = []
         self._history_error = ""
         self._stopping = False
         self.summary = Summary()
@@ -140,7 +140,7 @@ class Backfill:
     def _take(self, outcome: Outcome) -> None:
         root, name, summary = outcome.candidate.root.key, outcome.candidate.name, self.summary
         if outcome.verdict is Verdict.BUSY:
-            self._busy.append(outcome.candidate)
+            self._busy.append(outcome)
             return
         self._last_seen.note(outcome, time.time())
         summary.recovered_rows += outcome.recovered_rows
@@ -151,21 +151,21 @@ class Backfill:
             summary.skipped += 1
         elif outcome.verdict is Verdict.UNFINISHED:
             summary.unfinished += 1
-        else:
+        elif outcome.verdict is Verdict.FAILED:
             self._fail(root, name, outcome.cause, lies_in_workspace=outcome.lies_in_workspace)
-        self._on_outcome(outcome)
+        self._on_outcome(outcome)  # what has vanished meanwhile is nobody's failure
 
     def _retry_busy(self) -> None:
-        """Come back to workspaces that another process held, for ten seconds at most in all."""
+        """Come back to workspaces that somebody else was at work on, for ten seconds at most in all."""
         for _ in range(_BUSY_ROUNDS):
             if not self._busy or self._stopping:
                 return
             time.sleep(_BUSY_PAUSE_SECONDS)
             waiting, self._busy = self._busy, []
-            self._commit(waiting, dry_run=False)
-        for candidate in self._busy:
-            cause = "is held by another process; run again later"
-            self._fail(candidate.root.key, candidate.name, cause, lies_in_workspace=True)
+            self._commit((outcome.candidate for outcome in waiting), dry_run=False)
+        for outcome in self._busy:
+            root, name = outcome.candidate.root.key, outcome.candidate.name
+            self._fail(root, name, f"{outcome.cause}; run again later", lies_in_workspace=True)
 
     def _fail(self, root: str, workspace: str, error: str, *, lies_in_workspace: bool = False) -> None:
         self.summary.fail(Failure(root, workspace, error, lies_in_workspace))

@@ -26,6 +26,7 @@ from support import (
 
 from agentic_watch.commit import Committer, Outcome, Plan, Verdict, decide
 from agentic_watch.history.store import History
+from agentic_watch.workspace.journal import Journal
 from agentic_watch.workspace.layout import Candidate
 
 NAME = "org/repo/task"
@@ -300,6 +301,29 @@ def test_an_unfinished_workspace_recovers_its_earlier_commits(host: Host) -> Non
     assert (outcome.verdict, outcome.recovered_rows) == (Verdict.UNFINISHED, 1)
     assert identities(host) == [("2026-04-14T09:17:08.123456789Z", 0)]
     assert snapshot(host.root) == before
+
+
+def test_what_the_original_does_meanwhile_is_seen_by_the_next_look(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original commits run 2 while we append run 1: no line is doubled, each has its row, the marker says run 2."""
+    workspace = make(host.root, updated_at="2026-04-14T11:00:00Z", runs=1)
+    commit(host)
+    workspace.write_status(updated_at="2026-04-14T12:00:00Z", runs=2)
+    append: Any = Journal.append
+
+    def overtaken(journal: Journal, line: bytes) -> None:
+        monkeypatch.setattr(Journal, "append", append)
+        theirs = {**workspace.lines()[0], "updated_at": "2026-04-14T13:00:00Z", "runs": 3}
+        with workspace.journal.open("a") as file:
+            file.write(json.dumps(theirs) + "\n")
+        append(journal, line)
+        workspace.write_status(updated_at="2026-04-14T13:00:00Z", runs=3)
+
+    monkeypatch.setattr(Journal, "append", overtaken)
+    assert host.once_here().committed == 1
+    host.once()
+    assert sorted(line["runs"] for line in workspace.lines()) == [1, 2, 3]
+    assert sorted(runs for _, runs in identities(host)) == [1, 2, 3]
+    assert workspace.mark()["runs"] == 3
 
 
 # --- statuses, reports, groups

@@ -11,11 +11,18 @@ from pathlib import Path
 import pytest
 
 from agentic_watch.config import Limits
-from agentic_watch.workspace import journal, record, status
+from agentic_watch.workspace import journal, record, status, undo
 from agentic_watch.workspace.journal import Journal
-from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
+from agentic_watch.workspace.workspace_errors import InUse, Malformed, WorkspaceError
 
 LIMITS = Limits()
+REST_SECONDS = undo.REST_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def long_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test has just written counts as written long ago."""
+    monkeypatch.setattr(undo, "REST_SECONDS", 0.0)
 
 
 def line(task: str = "t", runs: int = 0) -> bytes:
@@ -202,6 +209,133 @@ def test_a_line_that_could_not_be_synced_is_taken_back(tmp_path: Path, existing:
         assert (tmp_path / "journal.jsonl").read_bytes() == existing
         found.append(line(runs=3))
     assert (tmp_path / "journal.jsonl").read_bytes() == existing + line(runs=3)
+
+
+# --- the original appends without our lock
+
+
+@contextlib.contextmanager
+def appending(meta: Path) -> Iterator[Callable[[bytes], None]]:
+    """Another program that has the journal open to append."""
+    descriptor = os.open(meta / "journal.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        yield lambda data: os.write(descriptor, data) and None
+    finally:
+        os.close(descriptor)
+
+
+def test_a_line_that_is_being_written_is_not_cut(tmp_path: Path) -> None:
+    """While another program has the journal open and its line is not whole, nothing is done; then both are there."""
+    theirs = line("theirs", runs=1)
+    with appending(tmp_path) as write:
+        write(theirs[:50])
+        with opened(tmp_path) as found, pytest.raises(InUse):
+            found.append(line(runs=2))
+        assert (tmp_path / "journal.jsonl").read_bytes() == theirs[:50]
+        write(theirs[50:])
+    with opened(tmp_path) as found:
+        found.append(line(runs=2))
+        assert found.warnings == []
+    assert (tmp_path / "journal.jsonl").read_bytes() == theirs + line(runs=2)
+
+
+def test_a_line_that_grew_since_the_journal_was_opened_is_not_cut(tmp_path: Path) -> None:
+    """What looked torn at first and is whole by now stays."""
+    theirs = line("theirs", runs=1)
+    (tmp_path / "journal.jsonl").write_bytes(theirs[:50])
+    with opened(tmp_path) as found:
+        with appending(tmp_path) as write:
+            write(theirs[50:])
+        with pytest.raises(InUse):
+            found.append(line(runs=2))
+    assert (tmp_path / "journal.jsonl").read_bytes() == theirs
+
+
+@pytest.mark.parametrize("content", [line()[:30], line()[:-1]], ids=["torn", "without its newline"])
+def test_a_piece_that_came_just_now_is_left_alone(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who opens the file anew for each piece gets the time to write the next one."""
+    monkeypatch.setattr(undo, "REST_SECONDS", 3600.0)
+    (tmp_path / "journal.jsonl").write_bytes(content)
+    with opened(tmp_path) as found, pytest.raises(InUse):
+        found.append(line())
+    assert (tmp_path / "journal.jsonl").read_bytes() == content
+    assert asides(tmp_path) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 50, len(line()) - 1])
+def test_a_failed_append_takes_nothing_of_another_back(
+    tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a piece of ours was taken and another program has appended behind it, only our piece is taken back."""
+    file = tmp_path / "journal.jsonl"
+    file.write_bytes(line(runs=1))
+    whole: Callable[[int, bytes], int] = os.write
+    with opened(tmp_path) as found, appending(tmp_path) as write:
+
+        def short_and_overtaken(descriptor: int, data: bytes) -> int:
+            monkeypatch.setattr(os, "write", whole)
+            taken = whole(descriptor, data[:count])
+            write(line("theirs", runs=2))
+            return taken
+
+        monkeypatch.setattr(os, "write", short_and_overtaken)
+        with pytest.raises(WorkspaceError, match="took only"):
+            found.append(line(runs=3))
+    with opened(tmp_path) as found:
+        assert [each.runs for each in found.records()] == [1, 2]
+    assert line("theirs", runs=2) in file.read_bytes()
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["still open", "closed again"])
+def test_a_line_that_could_not_be_synced_takes_nothing_of_another_along(tmp_path: Path, closed: bool) -> None:
+    """What another program appended behind our line stays, and our line is gone all the same."""
+    (tmp_path / "journal.jsonl").write_bytes(line(runs=1))
+    with opened(tmp_path) as found, contextlib.ExitStack() as stack:
+        found.append(line(runs=2))
+        write = stack.enter_context(appending(tmp_path))
+        write(line("theirs", runs=3))
+        if closed:
+            stack.close()
+        found.take_back()
+    with opened(tmp_path) as found:
+        assert [each.runs for each in found.records()] == [1, 3]
+        assert found.warnings == []
+
+
+def test_a_line_is_not_cut_off_while_another_has_the_journal_open(tmp_path: Path) -> None:
+    """It might append before the cut: our line is written over instead, and the next one is read as ever."""
+    (tmp_path / "journal.jsonl").write_bytes(line(runs=1))
+    with opened(tmp_path) as found, appending(tmp_path) as write:
+        found.append(line(runs=2))
+        found.take_back()
+        write(line("theirs", runs=3))
+    with opened(tmp_path) as found:
+        assert [each.runs for each in found.records()] == [1, 3]
+        assert found.warnings == []
+
+
+def test_the_signature_tells_whether_all_of_it_was_read_or_written_here(tmp_path: Path) -> None:
+    """A line that another program appended after the journal was opened leaves no signature to trust."""
+    file = tmp_path / "journal.jsonl"
+    file.write_bytes(line(runs=1))
+    with opened(tmp_path) as found:
+        before = found.signature()
+        found.append(line(runs=2))
+        after = found.signature()
+        assert before != after != b""
+    with opened(tmp_path) as found:
+        assert found.signature() == after
+        with appending(tmp_path) as write:
+            write(line("theirs", runs=3))
+        assert found.signature() == after  # it has another one now
+        found.append(line(runs=4))
+        assert found.signature() == b""
+    assert file.read_bytes().count(b"\n") == 4
+
+
+# --- what is no journal
 
 
 @pytest.mark.parametrize("kind", ["directory", "symlink", "fifo", "hard link"])

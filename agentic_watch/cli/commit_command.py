@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from dataclasses import dataclass
 
 import click
@@ -18,6 +19,10 @@ from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
 from agentic_watch.workspace.find import UnknownWorkspace, find
+from agentic_watch.workspace.layout import Candidate
+
+_BUSY_SECONDS = 2.0
+_BUSY_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +76,19 @@ def _commit(committer: Committer, config: Config, given: str, force: bool) -> _R
         candidate = find(config.roots, given, os.getcwd())
     except UnknownWorkspace as error:
         return _Result(committing.commit_answer(clean(given), None), [f"failed: {error}"], clean(str(error)))
-    outcome = committer.commit(candidate, force=force)
+    outcome = _when_free(committer, candidate, force)
     answer = committing.commit_answer(clean(candidate.name), outcome)
     # A commit without its row is safe, and the next run adds the row; but not all was done.
     cause = committing.failure(outcome) or outcome.history_error
     return _Result(answer, _messages(outcome), clean(cause))
+
+
+def _when_free(committer: Committer, candidate: Candidate, force: bool) -> Outcome:
+    """Commit it, and while somebody else is at work on it try again for a moment."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while (outcome := committer.commit(candidate, force=force)).verdict is Verdict.BUSY and time.monotonic() < deadline:
+        time.sleep(_BUSY_PAUSE_SECONDS)
+    return outcome
 
 
 def _messages(outcome: Outcome) -> list[str]:

@@ -34,7 +34,8 @@ class Found:
 
     `marked`: the marker has its identity. `row`, `line`: the committed_at of the history row and of the journal line
     with it. `lacking` are the rows that the journal has and the history lacks; of all `recovered` ones some may be
-    inserted already, unless `history_error` says why not.
+    inserted already, unless `history_error` says why not. `unread_journal` is the signature of a journal that was not
+    read, since the history holds all of it.
     """
 
     marked: bool = False
@@ -43,6 +44,7 @@ class Found:
     lacking: HeldRows = field(default_factory=HeldRows)
     recovered: int = 0
     history_error: str = ""
+    unread_journal: bytes = b""
 
 
 def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known]:
@@ -71,7 +73,7 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
     marked = workspace.finished and _read_marker(workspace, repair=repair) == (name, identity)
     row = known.commits.get((workspace.status.updated_at.utc(), workspace.status.runs))
     if not _must_read_journal(workspace, known, marked=marked, has_row=row is not None):
-        return Found(marked, row)
+        return Found(marked, row, unread_journal=known.journal)
     reading = _JournalReading(workspace, known, history)
     for record in workspace.open_journal(append=repair).records():
         reading.take(record)

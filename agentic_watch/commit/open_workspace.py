@@ -123,7 +123,7 @@ def _lock_and_read(candidate: Candidate, place: Place, config: Config, force: bo
             return replace(outcome, warnings=tuple(seen.warnings))
         place.make_meta()
     if not place.lock():
-        return Outcome(candidate, Verdict.BUSY, "is held by another process")
+        return Outcome(candidate, Verdict.BUSY, "is held (flock on .meta) by another process")
     return _read_status(candidate, place, config, force)
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+from agentic_watch.workspace.workspace_errors import InUse, Missing, WorkspaceError
 
 
 class Verdict(StrEnum):
@@ -46,5 +46,9 @@ class Outcome:
 
 def failed(candidate: Candidate, error: WorkspaceError, warnings: tuple[str, ...] = ()) -> Outcome:
     """The outcome of a workspace that could not be committed."""
-    verdict = Verdict.VANISHED if isinstance(error, Missing) else Verdict.FAILED
+    verdict = Verdict.FAILED
+    if isinstance(error, Missing):
+        verdict = Verdict.VANISHED
+    elif isinstance(error, InUse):
+        verdict = Verdict.BUSY
     return Outcome(candidate, verdict, str(error), error.lies_in_workspace, warnings=warnings)

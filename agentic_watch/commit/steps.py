@@ -22,7 +22,7 @@ from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.writing import Writing
 from agentic_watch.history import rows
 from agentic_watch.history.rows import Row
-from agentic_watch.workspace import files, layout, marker, signatures
+from agentic_watch.workspace import files, layout, marker
 from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
@@ -38,7 +38,7 @@ class Commit:
         self.history_error = known.error or found.history_error
         self._way_is_new = False
         self._temporary = ""
-        self._journal_signature = b""
+        self._journal_signature: bytes | None = None
 
     @property
     def writes(self) -> bool:
@@ -105,8 +105,7 @@ class Commit:
 
     def release(self) -> None:
         """Close what is not needed any more once the line is durable."""
-        if self.workspace.journal is not None:
-            self._journal_signature = self.workspace.journal.signature()
+        self._journal_signature = self._signature_of_journal()
         self.workspace.release()
 
     def replace_marker(self) -> None:
@@ -155,7 +154,6 @@ class Commit:
         if self.error is not None:
             return failed(workspace.candidate, self.error, tuple(workspace.warnings))
         doubts = workspace.journal.warnings if workspace.journal is not None else []
-        meta = workspace.place.meta
         return Outcome(
             candidate=workspace.candidate,
             verdict=self._verdict(),
@@ -165,7 +163,7 @@ class Commit:
             warnings=(*workspace.warnings, *doubts),
             history_error=self.history_error,
             signature=b"" if self.history_error else workspace.signature(),
-            journal=b"" if self.history_error or doubts or meta is None else self._signature_of_journal(meta),
+            journal=b"" if self.history_error or doubts else self._signature_of_journal(),
         )
 
     def _verdict(self) -> Verdict:
@@ -173,8 +171,12 @@ class Commit:
             return Verdict.UNFINISHED
         return Verdict.COMMITTED if self.writing.plan.mark else Verdict.SKIPPED
 
-    def _signature_of_journal(self, meta: int) -> bytes:
-        return self._journal_signature or signatures.at(meta, layout.JOURNAL)
+    def _signature_of_journal(self) -> bytes:
+        """Of a journal that holds no line which was neither read nor written here; b"" when it may hold one."""
+        if self._journal_signature is not None:
+            return self._journal_signature
+        journal = self.workspace.journal
+        return self.found.unread_journal if journal is None else journal.signature()
 
     def close(self) -> None:
         """Close everything, which releases the lock."""

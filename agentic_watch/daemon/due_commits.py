@@ -79,7 +79,7 @@ class DueCommits:
         self._health.counted.outcome(outcome, wall)
         due = self._last_seen.note(outcome, wall)
         if outcome.verdict is Verdict.BUSY:
-            self._wait_for_lock(candidate, now)
+            self._wait_for_others(outcome, now)
             return False
         if self._busy.pop(key, 0) >= _BUSY_TRIES_BEFORE_WORD:
             self.outcomes.say(logging.INFO, candidate, "is no longer held", now)
@@ -104,12 +104,13 @@ class DueCommits:
         self.outcomes.failed(outcome, wait, level, now)
         self._pending.add(candidate, now + wait)
 
-    def _wait_for_lock(self, candidate: Candidate, now: float) -> None:
-        """Somebody holds the workspace: come back, ever more rarely, since an agent could hold it for ever."""
+    def _wait_for_others(self, outcome: Outcome, now: float) -> None:
+        """Somebody is at work on the workspace: come back, ever more rarely, since an agent could hold it for ever."""
+        candidate = outcome.candidate
         key = candidate.root.key, candidate.name
         tries = self._busy[key] = self._busy.get(key, 0) + 1
         wait = min(_BUSY_SECONDS * 2 ** min(tries - 1, 10), _LONGEST_BUSY_SECONDS)
         if tries == _BUSY_TRIES_BEFORE_WORD:
-            text = "is held (flock on .meta) by another process; tried again until it is free"
+            text = f"{outcome.cause}; tried again until it is free"
             self.outcomes.say(logging.WARNING, candidate, text, now, cause=text)
         self._pending.add(replace(candidate, signature=b""), now + wait)

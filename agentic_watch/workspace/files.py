@@ -114,8 +114,8 @@ def read(directory: int, name: str, label: str, limit: int) -> Content:
         os.close(descriptor)
 
 
-def open_lines(directory: int, name: str, label: str, *, append: bool) -> tuple[int, int]:
-    """Open an existing file to read, and with `append` to append; gives the descriptor and its size in bytes."""
+def open_lines(directory: int, name: str, label: str, *, append: bool) -> tuple[int, os.stat_result]:
+    """Open an existing file to read, and with `append` to append; gives the descriptor and what it is like."""
     flags = os.O_RDWR | os.O_APPEND if append else os.O_RDONLY
     descriptor, info = _open_regular(directory, name, label, flags)
     if append and info.st_size == 0 and info.st_uid == os.geteuid() == 0:
@@ -125,7 +125,12 @@ def open_lines(directory: int, name: str, label: str, *, append: bool) -> tuple[
         except WorkspaceError:
             os.close(descriptor)
             raise
-    return descriptor, info.st_size
+    return descriptor, info
+
+
+def open_to_overwrite(directory: int, name: str) -> int:
+    """Open an existing file to write over bytes of it. Raises OSError; what it is, its descriptor tells."""
+    return os.open(name, os.O_WRONLY | _GUARDED, dir_fd=directory)
 
 
 def create(directory: int, name: str, label: str, flags: int = 0) -> int:
@@ -183,12 +188,22 @@ def _own_as(descriptor: int, directory: int, label: str, *, made: bool = False) 
 
 def write(descriptor: int, data: bytes, label: str) -> None:
     """Write `data` in one call. A short count is an error: the caller undoes what arrived."""
+    count = write_some(descriptor, data, label)
+    if count != len(data):
+        raise cut_short(label, count, len(data))
+
+
+def write_some(descriptor: int, data: bytes, label: str) -> int:
+    """Write `data` in one call; gives how many bytes arrived, which may be too few."""
     try:
-        count = os.write(descriptor, data)
+        return os.write(descriptor, data)
     except OSError as error:
         raise WorkspaceError(label, f"cannot be written: {error.strerror}", passing=True) from error
-    if count != len(data):
-        raise WorkspaceError(label, f"took only {count} of {len(data)} bytes (disk full?)", passing=True)
+
+
+def cut_short(label: str, count: int, wanted: int) -> WorkspaceError:
+    """The error of a write that took only `count` bytes."""
+    return WorkspaceError(label, f"took only {count} of {wanted} bytes (disk full?)", passing=True)
 
 
 def sync(descriptor: int, label: str) -> None:

@@ -1,7 +1,8 @@
 """The workspace's append-only journal: one record a line.
 
-Its owner holds the workspace's lock. Only two things are ever done to what is there: a torn last
-line (a power cut) is moved to a file of its own, and a whole one without its newline is completed.
+Its owner holds the workspace's lock, which the original does not know: it may append at any moment. Only two things
+are ever done to what is there, and only at rest: a torn last line (a power cut) is moved to a file of its own, and a
+whole one without its newline is completed.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agentic_watch.config import Limits
-from agentic_watch.workspace import files, instant, record, signatures
+from agentic_watch.workspace import files, instant, record, signatures, undo
 from agentic_watch.workspace.jsontext import text_size
 from agentic_watch.workspace.layout import JOURNAL, META_JOURNAL
 from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.undo import Piece
 from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
 
 MAX_LINES = 100_000
@@ -24,15 +26,20 @@ MAX_LINES = 100_000
 
 @dataclass(slots=True)
 class Journal:
-    """An open journal, or the place for one (`descriptor` None, size 0) in the directory `meta`."""
+    """An open journal, or the place for one (`descriptor` None, size 0) in the directory `meta`.
+
+    `size` is what was there when it was opened and what we have appended since; `as_opened` is the signature that it
+    had then, b"" once we wrote.
+    """
 
     meta: int
     descriptor: int | None
     size: int
     longest_line: int
     room: int
+    as_opened: bytes = b""
     warnings: list[str] = field(default_factory=list)
-    appended: int = 0
+    appended: Piece | None = None
 
     def records(self) -> Iterator[Record]:
         """Every whole record, oldest first. Lines that are none are counted in one warning.
@@ -43,6 +50,8 @@ class Journal:
         for number, line in enumerate(self._lines(), 1):
             if number > MAX_LINES:
                 raise Malformed(META_JOURNAL, f"holds more than {MAX_LINES} lines")
+            if line.startswith(b" ") and line.isspace():
+                continue  # what was taken back (undo.py)
             try:
                 yield self._record(line)
             except Malformed as error:
@@ -78,7 +87,7 @@ class Journal:
             yield rest
 
     def append(self, line: bytes) -> None:
-        """Append one line in one write; what a failed write left is cut off again. Not yet synced."""
+        """Append one line in one write; what a failed write left is taken back. Not yet synced."""
         if self.size + len(line) > self.room:
             raise Malformed(META_JOURNAL, f"would grow over the limit of {self.room} bytes")
         if self.descriptor is None:
@@ -86,7 +95,7 @@ class Journal:
         else:
             self.repair_tail()
         self._write(line)
-        self.appended = len(line)
+        self.appended = Piece.of(line)
 
     def sync(self) -> None:
         """Make the lines durable. A new journal's name needs a sync of its directory too."""
@@ -94,33 +103,41 @@ class Journal:
         files.sync(self.descriptor, META_JOURNAL)
 
     def take_back(self) -> None:
-        """Cut off the line that was appended but could not be synced.
+        """Take back the line that was appended but could not be synced.
 
         After a failed fsync(2) the kernel takes the lost pages for clean: a second sync of the same bytes
         would succeed and save nothing. Only writing them anew makes them durable.
         """
-        if self.descriptor is not None and self.appended:
+        if self.descriptor is not None and self.appended is not None:
+            piece, self.appended = self.appended, None
+            self.size -= piece.count
             with contextlib.suppress(WorkspaceError):
-                files.truncate(self.descriptor, self.size - self.appended, META_JOURNAL)
-                self.size -= self.appended
-                self.appended = 0
+                undo.take_back(self.meta, JOURNAL, self.descriptor, piece)
 
     def _write(self, data: bytes) -> None:
         assert self.descriptor is not None
-        try:
-            files.write(self.descriptor, data, META_JOURNAL)
-        except WorkspaceError:
-            with contextlib.suppress(WorkspaceError):
-                files.truncate(self.descriptor, self.size, META_JOURNAL)
-            raise
-        self.size += len(data)
+        self.as_opened = b""
+        count = files.write_some(self.descriptor, data, META_JOURNAL)
+        if count == len(data):
+            self.size += count
+            return
+        with contextlib.suppress(WorkspaceError):
+            undo.take_back(self.meta, JOURNAL, self.descriptor, Piece.of(data[:count]))
+        raise files.cut_short(META_JOURNAL, count, len(data))
 
     def repair_tail(self) -> None:
-        """Complete a last line that has no newline, or move it aside when it is no whole record."""
+        """Complete a last line that has no newline, or move it aside when it is no whole record.
+
+        Raises InUse while it may still be in the making.
+        """
         assert self.descriptor is not None
         start = self._tail_start()
-        if start == self.size:
-            return
+        if start < self.size:
+            with undo.at_rest(self.descriptor, self.size, META_JOURNAL):
+                self._mend_tail(start)
+
+    def _mend_tail(self, start: int) -> None:
+        assert self.descriptor is not None
         if self.size - start <= self.longest_line:
             tail = b"".join(files.pieces(self.descriptor, start, self.size, META_JOURNAL))
             with contextlib.suppress(Malformed):
@@ -156,13 +173,22 @@ class Journal:
         finally:
             os.close(aside)
         files.sync(self.meta, name)
+        self.as_opened = b""
         files.truncate(self.descriptor, start, META_JOURNAL)
         self.warnings.append(f"{META_JOURNAL}: a torn last line of {self.size - start} bytes was moved to {name}")
         self.size = start
 
     def signature(self) -> bytes:
-        """The signature of the open journal; ABSENT when there is none."""
-        return signatures.of(os.fstat(self.descriptor)) if self.descriptor is not None else signatures.ABSENT
+        """The signature of what was read and what we appended; b"" when somebody else appended meanwhile.
+
+        ABSENT when there is no journal.
+        """
+        if self.descriptor is None:
+            return signatures.ABSENT
+        if self.as_opened:
+            return self.as_opened
+        info = os.fstat(self.descriptor)
+        return signatures.of(info) if info.st_size == self.size else b""
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -180,13 +206,13 @@ def open_journal(meta: int, limits: Limits, *, append: bool = True, absent: bool
     if absent:
         return Journal(meta, None, 0, longest, limits.journal_bytes)
     try:
-        descriptor, size = files.open_lines(meta, JOURNAL, META_JOURNAL, append=append)
+        descriptor, info = files.open_lines(meta, JOURNAL, META_JOURNAL, append=append)
     except Missing:
         return Journal(meta, None, 0, longest, limits.journal_bytes)
-    if size > limits.journal_bytes:
+    if info.st_size > limits.journal_bytes:
         os.close(descriptor)
-        raise Malformed(META_JOURNAL, f"is {size} bytes, over the limit of {limits.journal_bytes}")
-    return Journal(meta, descriptor, size, longest, limits.journal_bytes)
+        raise Malformed(META_JOURNAL, f"is {info.st_size} bytes, over the limit of {limits.journal_bytes}")
+    return Journal(meta, descriptor, info.st_size, longest, limits.journal_bytes, signatures.of(info))
 
 
 def longest_line(limits: Limits) -> int:

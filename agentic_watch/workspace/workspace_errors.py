@@ -36,6 +36,18 @@ class Malformed(WorkspaceError):
     """The content, the type or the size of the file is wrong: reading it again would not help."""
 
 
+class InUse(WorkspaceError):
+    """Somebody else is at work on it: to be tried again soon, and nothing is wrong."""
+
+    def __init__(self, file: str, cause: str) -> None:
+        super().__init__(file, cause, passing=True)
+
+    @property
+    def lies_in_workspace(self) -> bool:
+        """It does: who is at work there is none of the host's affairs."""
+        return True
+
+
 # What open(2) says when a planted object stands where a plain file or directory should be.
 _PLANTED = {
     errno.ELOOP: "is a symbolic link",

@@ -62,7 +62,7 @@ class Company:
             process.kill()
         for process in working:
             _, said = process.communicate(timeout=DEADLINE_SECONDS)
-            held = process.returncode == 1 and b"is held by another process" in said
+            held = process.returncode == 1 and b"by another process" in said
             if process.returncode not in (0, -signal.SIGKILL) and not held:
                 failures.append(f"ended with {process.returncode}: {said.decode()}")
         self.restart_daemons()
