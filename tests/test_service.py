@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support import command, environment
 
-from agentic_watch.config import Overrides
+from agentic_watch.config import MetricsPlaces, Overrides
 from agentic_watch.service import deploy, service_user, state_owner, units
 from agentic_watch.service.install import Masked, install, standings, uninstall
 from agentic_watch.service.manager import Manager
@@ -164,6 +164,28 @@ def test_another_account_and_another_history_are_named() -> None:
     made = host(account=("agent", "agents"), history="/data/aw/history.db")
     assert {"User=agent", "Group=agents", "ReadWritePaths=-/data/aw"} <= set(drop_in(made))
     assert not [path for path in render(made) if "sysusers" in path or "tmpfiles" in path]
+
+
+@pytest.mark.parametrize(
+    ("places", "opened"),
+    [
+        (MetricsPlaces(), []),
+        (MetricsPlaces(textfile="/var/lib/prometheus/a.prom"), ["ReadWritePaths=-/var/lib/prometheus"]),
+        (
+            MetricsPlaces(listen="127.0.0.1:9477"),
+            ["PrivateNetwork=no", "RestrictAddressFamilies=AF_INET AF_INET6", "IPAddressAllow=localhost"],
+        ),
+        (
+            MetricsPlaces(listen="10.0.0.5:9477"),
+            ["PrivateNetwork=no", "RestrictAddressFamilies=AF_INET AF_INET6", "IPAddressDeny="],
+        ),
+    ],
+)
+def test_metrics_open_what_they_need_and_no_more(places: MetricsPlaces, opened: list[str]) -> None:
+    """Without metrics the daemon has no network; with them only the file's directory or a socket; never at night."""
+    plain = drop_in(host())
+    assert [line for line in drop_in(host(metrics=places)) if line not in plain] == opened
+    assert drop_in(host(metrics=places), BACKFILL) == drop_in(host(), BACKFILL)
 
 
 def test_the_nightly_pass_runs_once() -> None:

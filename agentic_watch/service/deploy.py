@@ -48,6 +48,7 @@ def plan(overrides: Overrides, *, for_user: bool, run_as: str | None) -> Deploym
         history=config.history,
         account=account,
         unit_directory=unit_directory(for_user),
+        metrics=config.metrics,
     )
     return Deployment(config, host, units.render(host))
 

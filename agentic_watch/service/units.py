@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from agentic_watch.config import MetricsPlaces
 
 SERVICE = "agentic-watch.service"
 BACKFILL = "agentic-watch-backfill.service"
@@ -46,6 +48,7 @@ class Host:
     history: str
     account: tuple[str, str] | None
     unit_directory: str = SYSTEM_UNITS
+    metrics: MetricsPlaces = field(default_factory=MetricsPlaces)
 
 
 def render(host: Host) -> dict[str, str]:
@@ -116,6 +119,7 @@ def _drop_in(host: Host, unit: str) -> str:
         settings += ["ExecReload=kill -HUP $MAINPID"]
     if host.account is not None:
         settings += [*_account(host.account), *_paths(host)]
+        settings += _metrics(host.metrics) if unit == SERVICE else []
     header = _HEADER.format(unit=unit, user="--user " if host.account is None else "")
     return header + "\n".join(settings) + "\n"
 
@@ -135,6 +139,17 @@ def _paths(host: Host) -> list[str]:
     outside = () if _is_below(directory, (STATE,)) else (directory,)
     settings += [f"ReadWritePaths={quoted('-' + path)}" for path in (*host.roots, *outside)]
     return settings + [f"NoExecPaths={quoted('-' + root)}" for root in host.roots]
+
+
+def _metrics(places: MetricsPlaces) -> list[str]:
+    """Open what metrics need and nothing more: a directory to write the file in, a socket to listen at."""
+    settings = [f"ReadWritePaths={quoted('-' + os.path.dirname(places.textfile))}"] if places.textfile else []
+    if places.listen is None:
+        return settings
+    # The unit has no network at all; IPAddressAllow= names who may ask, which only for loopback is known here.
+    known = places.listen.startswith(("127.", "localhost", "[::1]"))
+    settings += ["PrivateNetwork=no", "RestrictAddressFamilies=AF_INET AF_INET6"]
+    return [*settings, "IPAddressAllow=localhost" if known else "IPAddressDeny="]
 
 
 def _is_below(path: str, tops: Iterable[str]) -> bool:
