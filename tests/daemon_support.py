@@ -32,6 +32,7 @@ class Service:
         self._prefix = prefix
         self._process: subprocess.Popen[bytes] | None = None
         self.reconcile_seconds: float = NEVER_SECONDS
+        self.poll_seconds: float = 5.0
         self.roots: list[dict[str, Any]] = [{"path": str(host.root)}]
 
     @property
@@ -44,7 +45,7 @@ class Service:
             "roots": self.roots,
             "history": {"path": str(self.host.history)},
             "commit": {"settle_seconds": SETTLE_SECONDS},
-            "reconcile": {"interval_seconds": self.reconcile_seconds},
+            "reconcile": {"interval_seconds": self.reconcile_seconds, "poll_seconds": self.poll_seconds},
         }
         self.config_file.write_text(tomli_w.dumps(document), "utf-8")
 

@@ -103,8 +103,9 @@ def test_a_root_made_after_the_start_is_waited_for(host: Host) -> None:
 
 
 def test_a_root_can_be_watched_by_polling(host: Host) -> None:
-    """`watch = "poll"` takes no watch and commits within a few seconds."""
+    """`watch = "poll"` takes no watch, and looks as often as the configuration says."""
     service = Service(host)
+    service.poll_seconds = 1.0
     service.roots[0]["watch"] = "poll"
     with service:
         assert service.watching() == ["poll"]
@@ -363,6 +364,33 @@ def test_a_look_over_a_root_can_pause_at_every_directory(host: Host) -> None:
         steps = list(rescan(Root(str(host.root)), LastSeen(history), FINISHED, Counts()))
     assert set(steps) == {None}
     assert len(steps) >= 2 * 30 + 2
+
+
+def test_an_unreadable_directory_keeps_nothing_else_in_the_index(host: Host) -> None:
+    """Beside a lost+found that may not be listed, what was deleted is forgotten; what lies below it is not."""
+    hidden = make(host.root, "hidden/repo/task", status="running")
+    gone = make(host.root, "org/repo/gone", status="running")
+    (make(host.root, "org/repo/broken").meta / "status.json").write_text("{")
+    prefix = () if os.getuid() else ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+    service = Service(host, prefix=prefix)
+    with service:
+        service.wait(lambda: len(on_disk(host)) == 3)
+        assert service.stop() == 0
+    (host.root / "hidden").chmod(0)
+    for name in ("gone", "broken"):
+        (host.root / "org/repo" / name).rename(host.base / name)
+    with service:
+        service.wait_ready(2)
+        service.wait_log("hidden: cannot be")
+        service.wait(lambda: on_disk(host) == [hidden.name])
+        service.wait(lambda: service.state().failing == 0)
+        assert gone.name not in on_disk(host)
+        (host.root / "hidden").chmod(0o755)
+
+
+def on_disk(host: Host) -> list[str]:
+    """The workspaces that the index knows."""
+    return [row["workspace"] for row in host.query("SELECT workspace FROM workspaces ORDER BY workspace")]
 
 
 def failures(host: Host) -> list[int]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
 
 import pytest
 from daemon_support import Service
-from support import Host, Workspace, make, write_locked
+from support import Host, Workspace, make, run, write_locked
+
+POWERLESS = () if os.getuid() else ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+"""A prefix without the powers by which root passes over permissions."""
 
 
 def committed_on_disk(workspace: Workspace) -> bool:
@@ -115,3 +119,71 @@ def test_a_daemon_that_starts_on_a_spoiled_history_rebuilds_it(host: Host, servi
         service.wait_ready(2)
         wait_for_all(service)
         assert len(service.lines("A new history is being rebuilt from the journals")) == 1
+
+
+@pytest.mark.parametrize("bad", ["directory", "closed"])
+def test_a_history_that_cannot_be_opened_any_more_is_said_once(host: Host, bad: str) -> None:
+    """Something else stands in its place: one line, no storm of them, and the state tells; the rows come when it is
+    back."""
+    for number in range(3):
+        make(host.root, f"org/repo/old-{number}")
+    service = Service(host, prefix=POWERLESS)
+    service.reconcile_seconds = 2.0
+    with service:
+        wait_for_all(service)
+        away = host.base / "away"
+        away.mkdir()
+        for path in host.history.parent.glob("history.db*"):
+            if path.name in ("history.db", "history.db-wal", "history.db-shm"):
+                path.rename(away / path.name)
+        if bad == "directory":
+            host.history.mkdir()
+        else:
+            shutil.copy(away / "history.db", host.history)
+            host.history.chmod(0)
+        service.wait(lambda: service.state().history_error != "")
+        began = len(service.log().splitlines())
+        new = make(host.root, "org/repo/new")
+        service.wait(lambda: committed_on_disk(new))
+        assert len(service.log().splitlines()) - began < 10, service.log()[-3000:]
+        if bad == "directory":
+            host.history.rmdir()
+        else:
+            host.history.unlink()
+        for path in away.iterdir():
+            path.rename(host.history.parent / path.name)
+        wait_for_all(service, new)
+        service.wait(lambda: service.state().history_error == "")
+
+
+def test_an_error_of_the_history_shows_and_ends_while_nothing_is_committed(host: Host, service: Service) -> None:
+    """What stands in the state is how it is now, not how it was at the last commit."""
+    service.reconcile_seconds = 3600
+    with service:
+        wait_for_all(service)
+        away = host.base / "away"
+        host.history.parent.rename(away)
+        host.history.parent.symlink_to("/proc")
+        service.wait_log("journals and markers go on")
+        host.history.parent.unlink()
+        away.rename(host.history.parent)
+        service.wait_log("the history works again")
+        service.wait(lambda: service.state().history_error == "")
+
+
+def test_a_daemon_that_cannot_write_its_history_says_so_before_it_is_ready(host: Host) -> None:
+    """As when root made the file and the daemon is somebody else."""
+    assert run([*host.arguments(), "--once"], host.base).returncode == 0
+    for path in host.history.parent.glob("history.db*"):
+        path.chmod(0o444)
+    host.history.parent.chmod(0o555)
+    (host.history.parent / "history.db.daemon").touch()
+    (host.history.parent / "history.db.cookie").touch()
+    try:
+        with Service(host, prefix=POWERLESS) as service:
+            lines = service.log().splitlines()
+            said = next(i for i, line in enumerate(lines) if "ERROR" in line and "history.db" in line)
+            assert said < next(i for i, line in enumerate(lines) if "ready: " in line)
+            assert service.state().history_error
+    finally:
+        host.history.parent.chmod(0o755)

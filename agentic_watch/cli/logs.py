@@ -8,12 +8,14 @@ import os
 import sys
 import time
 
+from agentic_watch.cli.log_stream import NeverBlocking
 from agentic_watch.cli.output import clean
 from agentic_watch.config import Config
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_FIELDS = ("root", "workspace")
+_FIELDS = ("root", "workspace", "status", "run", "cause", "committed_at")
+"""What a line may carry beside its text (docs/reference.md)."""
 
 
 class _Text(logging.Formatter):
@@ -32,14 +34,14 @@ class _Journal(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """One object a line: time (seconds since the epoch), level, message, and root and workspace where known."""
+    """One object a line: time (seconds since the epoch), level, message, and the fields that are known."""
 
     def format(self, record: logging.LogRecord) -> str:
         document = {"time": round(record.created, 3), "level": record.levelname.lower()}
         document["message"] = _message(self, record)
         for name in _FIELDS:
             if (value := getattr(record, name, None)) is not None:
-                document[name] = clean(value)
+                document[name] = clean(value) if isinstance(value, str) else value
         return json.dumps(document, ensure_ascii=False)
 
 
@@ -50,12 +52,13 @@ def _message(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     return message
 
 
-def set_up(config: Config, verbosity: int, *, quieter: bool = False) -> None:
-    """Send the package's log to stderr in the configured form; `quieter` starts at warnings, for one-shot commands."""
+def set_up(config: Config, verbosity: int, *, quieter: bool = False, never_block: bool = False) -> None:
+    """Send the package's log to stderr in the configured form; `quieter` starts at warnings, for one-shot commands;
+    `never_block` rather drops lines than waits for who reads them."""
     level = _LEVELS[config.log.level]
     if quieter:
         level = max(level, logging.WARNING)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = NeverBlocking() if never_block else logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(config.log.format))
     logging.captureWarnings(capture=True)
     logging.basicConfig(

@@ -21,7 +21,7 @@ log = logging.getLogger("agentic_watch.daemon")
 def run_daemon(state: State) -> int:
     """Watch and commit until SIGTERM or SIGINT; gives the exit status."""
     config = state.committing()
-    logs.set_up(config, state.verbosity)
+    logs.set_up(config, state.verbosity, never_block=True)
     try:
         held = instance.Instance.acquire(config.history)
     except instance.Held as error:

@@ -31,6 +31,7 @@ _FIELDS = {
     "commit.finished": "finished",
     "commit.settle_seconds": "settle_seconds",
     "reconcile.interval_seconds": "reconcile_seconds",
+    "reconcile.poll_seconds": "poll_seconds",
 }
 
 

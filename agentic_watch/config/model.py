@@ -77,9 +77,9 @@ class MetricsPlaces:
 class Config:
     """The effective configuration; equal when its values are, wherever they came from.
 
-    `history` is the absolute path of the SQLite file, `settle_seconds` and `reconcile_seconds` are seconds,
-    `file` is the configuration file read (None when none was). `origins` maps a key path such as
-    `roots[0].layout` to where its value came from: `default`, the file's path, `--root`, `$CORE_WORKSPACE`...
+    `history` is the absolute path of the SQLite file, `file` the configuration file read (None when none was); what
+    ends in `_seconds` is in seconds. `origins` maps a key path such as `roots[0].layout` to where its value came
+    from: `default`, the file's path, `--root`, `$CORE_WORKSPACE`...
     """
 
     roots: tuple[Root, ...]
@@ -87,6 +87,7 @@ class Config:
     finished: frozenset[str] = FINISHED
     settle_seconds: float = 2.0
     reconcile_seconds: float = 300.0
+    poll_seconds: float = 5.0
     limits: Limits = Limits()
     log: Log = Log()
     metrics: MetricsPlaces = MetricsPlaces()
@@ -135,7 +136,7 @@ def to_document(config: Config) -> dict[str, Any]:
         "roots": [_root_table(root) for root in config.roots],
         "commit": {"finished": sorted(config.finished), "settle_seconds": config.settle_seconds},
         "history": {"path": config.history},
-        "reconcile": {"interval_seconds": config.reconcile_seconds},
+        "reconcile": {"interval_seconds": config.reconcile_seconds, "poll_seconds": config.poll_seconds},
         "limits": asdict(config.limits),
         "log": asdict(config.log),
         "metrics": {key: value for key, value in asdict(config.metrics).items() if value is not None},

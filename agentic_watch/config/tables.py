@@ -21,7 +21,7 @@ def tables(environ: Mapping[str, str]) -> dict[str, dict[str, Check]]:
     return {
         "commit": {"finished": checks.statuses, "settle_seconds": checks.seconds(0, DAY)},
         "history": {"path": checks.path(environ)},
-        "reconcile": {"interval_seconds": checks.seconds(1, 7 * DAY)},
+        "reconcile": {"interval_seconds": checks.seconds(1, 7 * DAY), "poll_seconds": checks.seconds(1, 7 * DAY)},
         "limits": {"status_bytes": checks.size, "report_bytes": checks.size, "journal_bytes": checks.size},
         "log": log_keys(),
         "metrics": {"textfile": checks.path(environ), "listen": checks.address},

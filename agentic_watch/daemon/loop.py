@@ -57,8 +57,8 @@ class Daemon:
         self._metrics = metrics
         self._hints: Hints = SimpleQueue()
         self._history = History(config.history)
-        self._probe = HistoryProbe(self._history, health)
         self._last_seen = LastSeen(self._history)
+        self._probe = HistoryProbe(self._history, self._last_seen, health)
         self._committer = Committer(config, self._history)
         self._pending = Pending(config.settle_seconds)
         self._health.oldest_pending = lambda: self._pending.waited(time.monotonic())
@@ -79,13 +79,13 @@ class Daemon:
         self._due.outcomes.many_roots = len(config.roots) > 1
         # What a former watcher still has to say is not taken for words of this one.
         self._hints = SimpleQueue()
-        self._watcher = Watcher(config.roots, self._hints, f"{config.history}.cookie")
+        self._watcher = Watcher(config.roots, self._hints, f"{config.history}.cookie", poll_seconds=config.poll_seconds)
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT. Raises HistoryTooNew, StartAnew, and Held when another daemon took over."""
         self._signals.take()
         try:
-            self._history_may_be_back(self._probe.ask(time.monotonic()))
+            self._probe.turned(time.monotonic())
             self._start_watcher()
             self._health.started(self._watcher.states())
             while not self._signals.stopping:
@@ -120,10 +120,11 @@ class Daemon:
             self._health.scanned(seconds)
             self._due.fresh.swept(key)
         mended = self._due.commit(self._heed_and_go_on)
+        if self._probe.turned(now) or mended:
+            self._look_at_all_anew()
         if now >= self._next_flush:
             self._last_seen.flush()
             self._next_flush = now + _FLUSH_SECONDS
-        self._history_may_be_back(self._probe.ask(now) or mended)
         self._tell()
 
     def _tell(self) -> None:
@@ -212,17 +213,10 @@ class Daemon:
             if root.key in there and root.key not in self._sweeps:
                 self._sweep(root)
 
-    def _history_may_be_back(self, mended: bool) -> None:
-        """When it is back, or another, have it take in what the journals hold."""
-        for notice in self._history.notices:
-            log.error("%s", notice)
-        if self._history.notices:
-            self._history.notices.clear()
-            self._last_seen.distrust()
-            mended = True
-        if mended:
-            self._sweeps.clear()
-            self._reconcile()
+    def _look_at_all_anew(self) -> None:
+        """The history is back, or another: have it take in what the journals hold."""
+        self._sweeps.clear()
+        self._reconcile()
 
     def _sweep(self, root: Root) -> None:
         self._sweeps.begin(root, self._config.finished)

@@ -19,7 +19,8 @@ class Overlap:
     """Runs one step for many items in a few threads, so that their waits for the disk overlap.
 
     open, write and fsync release the interpreter's lock, and the file system serves syncs that come together
-    with one write of its own journal. The threads start when first needed.
+    with one write of its own journal. The threads start when first needed; where the host has none left, the
+    calling one does the work.
     """
 
     def __init__(self, threads: int = 16) -> None:
@@ -44,21 +45,31 @@ class Overlap:
 
     def _hand_over(self, task: Callable[[], None]) -> None:
         if self._running == len(self._threads) < self._most:
-            thread = threading.Thread(target=self._work, name=f"write {self._running}")
-            with left_to_main_thread():
-                thread.start()
-            self._threads.append(thread)
+            self._start_thread()
         self._running += 1
-        self._tasks.put(task)
+        if self._threads:
+            self._tasks.put(task)
+        else:
+            self._run(task)
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"write {self._running}")
+        # A limit of processes or memory: those that there are, or the calling one, must do.
+        with left_to_main_thread(), contextlib.suppress(RuntimeError):
+            thread.start()
+            self._threads.append(thread)
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
-            try:
-                task()
-            except BaseException as error:  # noqa: BLE001  it is raised where the work is waited for
-                self._ended.put(error)
-            else:
-                self._ended.put(None)
+            self._run(task)
+
+    def _run(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except BaseException as error:  # noqa: BLE001  it is raised where the work is waited for
+            self._ended.put(error)
+        else:
+            self._ended.put(None)
 
     def wait(self) -> None:
         """Wait until all that was started is done; raises what one of them raised."""

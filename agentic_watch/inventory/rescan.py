@@ -27,12 +27,14 @@ def rescan(
     """Yield the workspaces of a root that changed or are failing, and the directories that could not be looked into.
 
     None is yielded where there is nothing to do: a place to pause. When all is seen, the index forgets what
-    has vanished. `two_processes` as in scan_in_steps. Raises RootUnavailable.
+    has vanished, but nothing below a directory that could not be looked into. `two_processes` as in scan_in_steps.
+    Raises RootUnavailable.
     """
     known = last_seen.known(root.key, finished)
     there, unfinished = known.signatures, known.unfinished
     may_have_ghosts = bool(unfinished)
-    whole, changed = True, 0
+    hidden: set[str] = set()
+    changed, failing = 0, set()
     for found in scan_in_steps(root, there, two_processes=two_processes):
         if isinstance(found, int):
             counts.scanned += found
@@ -42,14 +44,26 @@ def rescan(
             counts.scanned += 1
             changed += 1
             unfinished.discard(found.name)
+            if (root.key, found.name) in last_seen.failing:
+                failing.add(found.name)
         else:
-            whole = False
+            hidden.add(found.name)
         yield found
     unfinished.difference_update(there)
     counts.unfinished = len(unfinished)
     counts.committed = counts.scanned - changed - counts.unfinished
-    # A directory that could not be listed may hide workspaces that are still there.
-    if whole:
-        last_seen.forget((root.key, name) for name in there)
+    if "" not in hidden:  # the root itself
+        failed = {name for key, name in last_seen.failing if key == root.key} - failing
+        vanished = [(root.key, name) for name in there.keys() | failed if not _lies_below(name, hidden)]
+        last_seen.forget(vanished)
     if may_have_ghosts:
         last_seen.refresh_ghosts(root.key)
+
+
+def _lies_below(name: str, hidden: set[str]) -> bool:
+    """Whether a name is one of these directories, or below one: it may still be there."""
+    while hidden and name:
+        if name in hidden:
+            return True
+        name = name.rpartition("/")[0]
+    return False
