@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cold, growth, latency, plots, report, startup, trees, warm, watching
+from benchmarks import cold, growth, hardship, latency, plots, report, startup, trees, warm, watching
 from benchmarks.bench import FULL, QUICK, Bench, say
 from benchmarks.processes import REPOSITORY
 
@@ -28,6 +28,8 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "clones": watching.clones,
     "build": watching.build,
     "idle": watching.idle,
+    "rename": hardship.rename,
+    "storm": hardship.storm,
     "journals": growth.journals,
     "history": growth.history,
 }

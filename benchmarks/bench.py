@@ -22,6 +22,7 @@ class Sizes:
     medium: int = 20_000
     large: int = 100_000
     few: int = 200
+    renamed: int = 60_000
     clone_directories: int = 2_000
     build_files: int = 20_000
     rounds: int = 5
@@ -42,6 +43,7 @@ QUICK = Sizes(
     medium=300,
     large=400,
     few=20,
+    renamed=400,
     clone_directories=20,
     build_files=500,
     rounds=1,

@@ -206,12 +206,12 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
 
 
 def watcher(root: str, history: str, *, settle_seconds: float | None = 0.0, checkout: str = "") -> Daemon:
-    """Our daemon over one root; `settle_seconds` None leaves the default."""
+    """Our daemon over one root; `settle_seconds` None leaves the default. With -v each commit has its line."""
     file = f"{os.path.dirname(root)}/config.toml"
     commit = "" if settle_seconds is None else f"[commit]\nsettle_seconds = {settle_seconds}\n"
     text = f"[[roots]]\npath = {json.dumps(root)}\n[history]\npath = {json.dumps(history)}\n{commit}"
     Path(file).write_text(text, "utf-8")
-    return Daemon(ours("--config", file, checkout=checkout))
+    return Daemon(ours("--config", file, "-v", checkout=checkout))
 
 
 def rival(kind: str, root: str, history: str) -> Daemon:
