@@ -83,8 +83,8 @@ def _storming(directory: str) -> Iterator[None]:
 
 def _lines(daemon: Daemon) -> int:
     """Log lines at the usual level so far, those of commits left out."""
-    lines = daemon.log.splitlines()
-    return len([line for line in lines if b" DEBUG " not in line and b": committed (" not in line])
+    lines = [line for line in daemon.log.splitlines() if b" DEBUG " not in line]
+    return len([line for line in lines if b" committed (" not in line])
 
 
 def _wait_for(path: str, began: float) -> float:

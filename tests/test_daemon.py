@@ -159,6 +159,18 @@ def test_a_second_daemon_on_one_history_is_refused(host: Host) -> None:
         assert f"another daemon holds this history (pid {service.pid})" in line
 
 
+def test_removing_the_daemons_file_lets_no_second_one_in(host: Host) -> None:
+    """The directory of the history is claimed too, and the file is soon there again."""
+    with Service(host) as service:
+        (host.history.parent / "history.db.daemon").unlink()
+        result = run(host.arguments(), host.base)
+        assert result.returncode == 75
+        (host.history.parent / "history.db.daemon").unlink(missing_ok=True)
+        service.wait_committed(make(host.root))
+        service.wait(lambda: (host.history.parent / "history.db.daemon").exists())
+        assert service.state().pid == service.pid
+
+
 def test_a_reload_adds_a_root(host: Host) -> None:
     """SIGHUP reads the file anew; what is in the new root is committed, the old one is watched on."""
     other = make(host.base / "other", "org/repo/other")

@@ -128,7 +128,7 @@ def test_a_workspace_that_changes_all_day_does_not_make_the_queue_grow() -> None
     for number in range(10_000):
         pending.touch(candidate("a"), 100.0 + number / 10_000)
     assert len(pending) == 1
-    assert len(pending._heap) < 200
+    assert sum(map(len, pending._heaps.values())) < 200
     assert names(pending.take(200.0, 10)) == ["a"]
     assert pending.take(1000.0, 10) == []
 
@@ -139,3 +139,30 @@ def test_the_newest_sight_of_a_workspace_is_the_one_taken() -> None:
     pending.add(candidate("a", signature=b"old"), 100.0)
     pending.touch(candidate("a", signature=b"new"), 99.0)
     assert [one.signature for one in pending.take(200.0, 10)] == [b"new"]
+
+
+def test_what_was_told_goes_before_what_was_found_by_looking() -> None:
+    """However long the others have been waiting; among themselves the longest waiting is first."""
+    pending = Pending(0.0)
+    for number in range(100):
+        pending.touch(candidate(f"found-{number:02}"), 100.0 + number)
+    pending.touch(candidate("told-2"), 300.0, told=True)
+    pending.touch(candidate("told-1"), 200.0, told=True)
+    pending.touch(candidate("found-50"), 400.0, told=True)
+    assert pending.next_due() == 100.0
+    assert not pending.is_told(199.0)
+    assert pending.is_told(200.0)
+    assert pending.take(199.0, 1, told=True) == []
+    assert names(pending.take(500.0, 5)) == ["told-1", "told-2", "found-50", "found-00", "found-01"]
+    assert len(pending) == 97
+    assert names(pending.take(500.0, 200, told=False))[-1] == "found-99"
+
+
+def test_what_was_told_once_stays_told_until_it_is_taken() -> None:
+    """A look that comes after the event does not put it back."""
+    pending = Pending(0.0)
+    pending.touch(candidate("a"), 100.0, told=True)
+    pending.touch(candidate("a"), 101.0)
+    pending.add(candidate("a"), 50.0)
+    assert names(pending.take(101.0, 1, told=True)) == ["a"]
+    assert pending.next_due() is None

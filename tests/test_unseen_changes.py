@@ -221,3 +221,24 @@ def test_a_root_that_comes_back_read_only_is_said(host: Host) -> None:
     with Service(host, prefix=["unshare", "-Urm", "sh", "-c", script, "sh"]) as service:
         service.wait_log("is mounted read-only here, so nothing in it can be committed")
         wait_for(lambda: service.ended() is None)
+
+
+@own_limits
+def test_a_root_that_comes_late_and_is_read_only_has_the_service_start_anew(host: Host) -> None:
+    """A hardened unit opens for writing what is there when it starts; so the daemon ends itself, once."""
+    closed, late = host.base / "closed", host.base / "late"
+    closed.mkdir()
+    script = f'mount --bind {closed} {closed} && mount -o remount,bind,ro {closed} && exec "$@"'
+    prefix = ["unshare", "-Urm", "sh", "-c", script, "sh"]
+    service = Service(host, prefix=prefix, environ={"NOTIFY_SOCKET": str(host.base / "nobody")})
+    service.roots.append({"path": str(late)})
+    with service:
+        service.wait(lambda: service.watching() == ["inotify", "waiting"])
+        late.symlink_to(closed)
+        assert service.wait_end() == 1
+        assert len(service.lines("CRITICAL")) == 1
+        assert f"{late}: came after the start" in service.log()
+        service.start()
+        service.wait_log(f"{late}: is mounted read-only here, so nothing in it can be committed")
+        service.wait_ready(2)
+        service.wait_committed(make(host.root))

@@ -17,6 +17,8 @@ from agentic_watch.inventory.retries import BACKOFF_SECONDS
 from agentic_watch.workspace.layout import Candidate
 
 GROUP = 64
+_NEWS_EVERY = 4
+_AT_LEAST = 8
 _TURN_SECONDS = 1.0
 _BUSY_SECONDS = 0.5
 _LONGEST_BUSY_SECONDS = 15.0
@@ -50,22 +52,39 @@ class DueCommits:
         self._pending.add(candidate, time.monotonic() + max(0.0, wait))
 
     def commit(self, go_on: Callable[[], bool]) -> bool:
-        """Commit what is due; whether the history works again since. `go_on` is asked between two groups."""
+        """Commit what is due, what events told of first; whether the history works again since.
+
+        `go_on` takes the news, and is asked often.
+        """
         mended = False
-        if self.is_due():
-            for outcome in self._committer.commit_each(self._due(go_on)):
-                mended |= self._take(outcome)
+        for due in (self._told(go_on), self._found_by_looking(go_on)):
+            if self.is_due():
+                for outcome in self._committer.commit_each(due):
+                    mended |= self._take(outcome)
         self.outcomes.turned(time.monotonic())
         return mended
 
-    def _due(self, go_on: Callable[[], bool]) -> Iterator[Candidate]:
-        """What is due. While there is much of it, what becomes due meanwhile too, for a time that a turn may take."""
+    def _told(self, go_on: Callable[[], bool]) -> Iterator[Candidate]:
+        """While there is much of it, what becomes due meanwhile too, for a time that a turn may take."""
         end = time.monotonic() + _TURN_SECONDS
-        group = self._pending.take(time.monotonic(), GROUP)
+        group = self._pending.take(time.monotonic(), GROUP, told=True)
         yield from group
         while len(group) == GROUP and time.monotonic() < end and go_on():
-            group = self._pending.take(time.monotonic(), GROUP)
+            group = self._pending.take(time.monotonic(), GROUP, told=True)
             yield from group
+
+    def _found_by_looking(self, go_on: Callable[[], bool]) -> Iterator[Candidate]:
+        """One by one, until there is news that should not wait for a whole batch."""
+        end = time.monotonic() + _TURN_SECONDS
+        count = 0
+        while found := self._pending.take(time.monotonic(), told=False):
+            yield from found
+            count += 1
+            if count % _NEWS_EVERY == 0 and not go_on():
+                return
+            now = time.monotonic()
+            if now >= end or (count >= _AT_LEAST and self._pending.is_told(now)):
+                return
 
     def _take(self, outcome: Outcome) -> bool:
         """Take down what became of one; whether the history works again."""

@@ -174,7 +174,7 @@ class Daemon:
         if hint is None:
             return  # only to wake us
         if hint.candidate is not None:
-            self._pending.touch(hint.candidate, time.monotonic())
+            self._pending.touch(hint.candidate, time.monotonic(), told=hint.told)
         else:
             self._heed_root(hint)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from watchdog.observers.inotify_c import WatchDescriptor
 
 from agentic_watch.config import Root
+from agentic_watch.watch.hints import Announce
 from agentic_watch.watch.inbox import News
 from agentic_watch.watch.noise import Silence
 from agentic_watch.watch.revisits import Revisits
@@ -25,7 +25,7 @@ log = logging.getLogger("agentic_watch.watch")
 class Follower:
     """Keeps one tree true. Owned by its root's thread; `top` is always the root, open."""
 
-    def __init__(self, root: Root, tree: Tree, announce: Callable[[Candidate], None]) -> None:
+    def __init__(self, root: Root, tree: Tree, announce: Announce) -> None:
         self._root = root
         self._tree = tree
         self._announce = announce
@@ -119,7 +119,7 @@ class Follower:
     def _look_at_bared(self, workspace: Node, top: int) -> None:
         self._tree.look_again(workspace, top)
         if workspace.kind is not Kind.WORKSPACE:
-            self._announce(Candidate(self._root, workspace.name))  # which is how its end is told
+            self._announce(Candidate(self._root, workspace.name), False)  # which is how its end is told
 
     def _silence(self, node: Node) -> None:
         """Its watch was taken from it: look at it by the clock."""
@@ -144,7 +144,7 @@ class Follower:
             self._tree.look_again(workspace, top)
         elif found.signature != silence.signature:
             silence.signature = found.signature
-            self._announce(found)
+            self._announce(found, False)
 
     def _name(self, node: Node) -> str:
         return _workspace_of(node).name or self._root.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -13,13 +14,19 @@ from agentic_watch.workspace.layout import Candidate
 class Hint:
     """Look at one workspace (`candidate`), or at the whole root (None) because of `reason`.
 
+    `told` says that an event of the workspace itself brought the news, not a look at many.
     `read_only` tells of a root whose file system this process may not write to, whoever it is.
     """
 
     root: Root
     candidate: Candidate | None = None
     reason: str = ""
+    told: bool = False
     read_only: bool = False
+
+
+Announce = Callable[[Candidate, bool], None]
+"""Takes a workspace that appeared or changed, and whether an event of its own told so."""
 
 
 Hints = SimpleQueue[Hint | None]

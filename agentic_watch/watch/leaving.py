@@ -16,6 +16,7 @@ from agentic_watch.watch.kernel_reader import KernelReader
 
 _SLICE = 128
 _PAUSE_SECONDS = 0.002
+_BREATH_SECONDS = 0.0005
 _LONGEST_SECONDS = 5.0
 
 
@@ -38,6 +39,7 @@ class Leaving:
         """Let some go, as long as the kernel's queue is short."""
         while self._waiting and self._reader.has_room():
             self._remove_some()
+            time.sleep(_BREATH_SECONDS)  # whoever waits for the reader's lock gets it
 
     def make_room(self) -> bool:
         """Let all go, waiting for the reader; whether there was anything."""

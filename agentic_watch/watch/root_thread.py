@@ -114,7 +114,7 @@ class RootThread(EventEmitter):
         if self._missed:
             log.info("%s: is there, watching it (%s)", self.root.path, self.watching, extra=self._where)
             self._missed = False
-        self._hints.put(Hint(self.root, None, self.watching, read_only))
+        self._hints.put(Hint(self.root, None, self.watching, read_only=read_only))
         return True
 
     def _miss(self, why: str) -> None:
@@ -178,10 +178,10 @@ class RootThread(EventEmitter):
 
     # --- at work
 
-    def _announce(self, candidate: Candidate) -> None:
-        if self._reader is not None:
+    def _announce(self, candidate: Candidate, told: bool) -> None:
+        if told and self._reader is not None:
             self._reader.announced()
-        self._hints.put(Hint(self.root, candidate))
+        self._hints.put(Hint(self.root, candidate, told=told))
 
     def _poll(self) -> None:
         if self.stopped_event.wait(self._poll_seconds):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from threading import Event
 
@@ -17,6 +17,7 @@ from watchdog.observers.inotify_c import WatchDescriptor
 
 from agentic_watch.config import Root
 from agentic_watch.scan import is_marked, sight
+from agentic_watch.watch.hints import Announce
 from agentic_watch.watch.revisits import Refused
 from agentic_watch.watch.watches import Kind, Node, Watches
 from agentic_watch.workspace import files, layout
@@ -34,7 +35,7 @@ class Tree:
     `top` is always the root, open. What cannot be looked into is tried again later (revisits.py); the scan tells of it.
     """
 
-    def __init__(self, root: Root, watches: Watches, announce: Callable[[Candidate], None], stopped: Event) -> None:
+    def __init__(self, root: Root, watches: Watches, announce: Announce, stopped: Event) -> None:
         self._root = root
         self._watches = watches
         self._announce = announce
@@ -78,7 +79,7 @@ class Tree:
             return False
         workspace.heat = time.time() + (0 if marked else _UNCOMMITTED)
         if not marked:
-            self._announce(Candidate(self._root, workspace.name))
+            self._announce(Candidate(self._root, workspace.name), True)
         return True
 
     def want(self, name: str, top: int) -> None:
@@ -124,7 +125,7 @@ class Tree:
         parent = node.parent
         assert parent is not None
         if node.kind is Kind.WORKSPACE:
-            self._announce(Candidate(self._root, node.name))
+            self._announce(Candidate(self._root, node.name), False)
         self._watches.drop(node)
         self.look_again(parent, top, None if node.kind is Kind.META else {node.base})
 
@@ -237,4 +238,4 @@ class Tree:
 
     def _tell(self, found: Candidate) -> None:
         if not self._planting:
-            self._announce(found)
+            self._announce(found, False)
