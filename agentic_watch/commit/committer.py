@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from agentic_watch.commit import batch
 from agentic_watch.commit.batch import Batch
-from agentic_watch.commit.found import Found, Known, find, look_up
+from agentic_watch.commit.found import Found, Known, find, found_by, look_up, look_up_each
+from agentic_watch.commit.journal_reading import ENDLESS, JournalReading, Patience, ReadingPaused
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look
 from agentic_watch.commit.outcome import Outcome, failed
+from agentic_watch.commit.paused_commits import PausedCommits
 from agentic_watch.commit.pipeline import Pipeline
 from agentic_watch.commit.steps import Commit
 from agentic_watch.commit.writing import Writing, look_only, prepare
@@ -27,6 +29,7 @@ class Committer:
         self.config = config
         self.history = history
         self._overlap = Overlap()
+        self._paused = PausedCommits()
 
     def commit(self, candidate: Candidate, *, force: bool = False) -> Outcome:
         """Commit one workspace: a group of one."""
@@ -36,27 +39,32 @@ class Committer:
         """Commit many workspaces: `commit_each`, to its end."""
         return list(self.commit_each(candidates, force=force))
 
-    def commit_each(self, candidates: Iterable[Candidate], *, force: bool = False) -> Iterator[Outcome]:
+    def commit_each(
+        self, candidates: Iterable[Candidate], *, force: bool = False, patience: Patience = ENDLESS
+    ) -> Iterator[Outcome]:
         """Commit many workspaces together; gives what became of each when its batch is done, in no order.
 
         Safe to call twice and from several processes. However many there are, they go through in batches: the writes
         and syncs of a batch overlap, its rows share one transaction, and each of its workspaces is held locked until
         its marker is down. A failing one is in its outcome and stops no other. `force` commits an unfinished
-        status too.
+        status too. Journals that take longer than `patience` are read on when their workspace is given again.
         """
         opener = Opener()
         locked: list[OpenWorkspace] = []
         pipeline = Pipeline(self._overlap, self.history)
         try:
             for candidate in candidates:
+                if (reading := self._paused.take(candidate)) is not None:
+                    yield from self._go_on(reading, patience, pipeline)
+                    continue
                 opened = open_and_lock(candidate, opener, self.config, force=force)
                 if isinstance(opened, Outcome):
                     yield opened
                     continue
                 locked.append(opened)
                 if len(locked) >= batch.most():
-                    yield from self._write(locked, pipeline)
-            yield from self._write(locked, pipeline)
+                    yield from self._write(locked, pipeline, patience)
+            yield from self._write(locked, pipeline, patience)
             yield from pipeline.drain()
         finally:
             pipeline.close()
@@ -80,19 +88,27 @@ class Committer:
         finally:
             workspace.close()
 
+    def let_go(self) -> None:
+        """Forget what was read of long journals, and give the locks back."""
+        self._paused.close()
+
     def close(self) -> None:
         """End the writing threads. The history belongs to the caller."""
+        self.let_go()
         self._overlap.close()
 
-    def _write(self, locked: list[OpenWorkspace], pipeline: Pipeline) -> list[Outcome]:
+    def _write(self, locked: list[OpenWorkspace], pipeline: Pipeline, patience: Patience) -> list[Outcome]:
         """Decide what each of these lacks and hand them on, no more at once than may be held in memory."""
         done: list[Outcome] = []
-        known_of = look_up(locked, self.history)
         planned = Batch()
         try:
-            for known in known_of:
-                planned.add(self._plan(locked[0], known))
+            for known in look_up_each(tuple(locked), self.history):
+                outcome = self._plan(locked[0], known, patience)
                 del locked[0]  # what is planned is closed with its batch
+                if isinstance(outcome, Outcome):
+                    done.append(outcome)
+                    continue
+                planned.add(outcome)
                 if planned.is_full:
                     full, planned = planned, Batch()
                     done += pipeline.put(full)
@@ -102,13 +118,35 @@ class Committer:
             planned.close()
         return done
 
-    def _plan(self, workspace: OpenWorkspace, known: Known) -> Commit:
+    def _plan(self, workspace: OpenWorkspace, known: Known, patience: Patience) -> Commit | Outcome:
         """Decide what is missing, and make the line and the row while nothing has been written."""
         found = Found()
         try:
-            found = find(workspace, known, self.history, repair=workspace.finished)
+            found = find(workspace, known, self.history, repair=workspace.finished, patience=patience)
             return Commit(workspace, known, found, prepare(workspace, found))
+        except ReadingPaused as paused:
+            return self._paused.keep(paused.reading)
         except WorkspaceError as error:
-            commit = Commit(workspace, known, found, Writing())
-            commit.error = error
-            return commit
+            return _failed_commit(workspace, known, found, error)
+
+    def _go_on(self, reading: JournalReading, patience: Patience, pipeline: Pipeline) -> list[Outcome]:
+        """Read a long journal on; when it is at its end, write what is missing."""
+        workspace, known = reading.workspace, Known(error=reading.before.error)
+        found, batch_of_one = Found(), Batch()
+        try:
+            found = found_by(reading, patience)
+            batch_of_one.add(Commit(workspace, known, found, prepare(workspace, found)))
+        except ReadingPaused:
+            return [self._paused.keep(reading)]
+        except WorkspaceError as error:
+            batch_of_one.add(_failed_commit(workspace, known, found, error))
+        except BaseException:
+            workspace.close()
+            raise
+        return pipeline.put(batch_of_one)
+
+
+def _failed_commit(workspace: OpenWorkspace, known: Known, found: Found, error: WorkspaceError) -> Commit:
+    commit = Commit(workspace, known, found, Writing())
+    commit.error = error
+    return commit

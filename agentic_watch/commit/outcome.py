@@ -11,12 +11,13 @@ from agentic_watch.workspace.workspace_errors import InUse, Missing, WorkspaceEr
 
 
 class Verdict(StrEnum):
-    """What became of a workspace."""
+    """What became of a workspace. `reading`: its journal is longer than the caller's patience; ask again."""
 
     COMMITTED = "committed"
     SKIPPED = "skipped"
     UNFINISHED = "unfinished"
     BUSY = "busy"
+    READING = "reading"
     FAILED = "failed"
     VANISHED = "vanished"
 

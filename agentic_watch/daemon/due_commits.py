@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from agentic_watch.commit import Committer, Outcome, Verdict
+from agentic_watch.commit.journal_reading import Patience
 from agentic_watch.daemon.fresh_start import FreshStart
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.outcome_log import OutcomeLog
@@ -17,6 +18,8 @@ from agentic_watch.inventory.retries import BACKOFF_SECONDS
 from agentic_watch.workspace.layout import Candidate
 
 GROUP = 64
+_JOURNAL_SECONDS = 0.1
+"""What a turn may spend on long journals, and then on everything else before it goes on with them."""
 _NEWS_EVERY = 4
 _AT_LEAST = 8
 _TURN_SECONDS = 1.0
@@ -56,10 +59,10 @@ class DueCommits:
 
         `go_on` takes the news, and is asked often.
         """
-        mended = False
+        mended, patience = False, Patience(_JOURNAL_SECONDS)
         for due in (self._told(go_on), self._found_by_looking(go_on)):
             if self.is_due():
-                for outcome in self._committer.commit_each(due):
+                for outcome in self._committer.commit_each(due, patience=patience):
                     mended |= self._take(outcome)
         self.outcomes.turned(time.monotonic())
         return mended
@@ -97,7 +100,11 @@ class DueCommits:
         wall = time.time()
         self._health.counted.outcome(outcome, wall)
         due = self._last_seen.note(outcome, wall)
+        if outcome.verdict is Verdict.READING:
+            self._pending.add(candidate, now + _JOURNAL_SECONDS)
+            return False
         if outcome.verdict is Verdict.BUSY:
+            self.fresh.took(candidate, "")
             self._wait_for_others(outcome, now)
             return False
         if self._busy.pop(key, 0) >= _BUSY_TRIES_BEFORE_WORD:

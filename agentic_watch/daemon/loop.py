@@ -248,6 +248,7 @@ class Daemon:
         self._heed_waiting()
         self._sweeps.clear()
         self._pending.keep_roots(config.roots)
+        self._committer.let_go()
         self._use(replace(config, history=self._config.history))
         self._last_seen.keep_roots(self._awaited)
         self._start_watcher()

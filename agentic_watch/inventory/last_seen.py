@@ -58,7 +58,7 @@ class LastSeen:
         if outcome.verdict is Verdict.VANISHED:
             self.forget([key])
             return None
-        if outcome.verdict is Verdict.BUSY:
+        if outcome.verdict in (Verdict.BUSY, Verdict.READING):
             return None
         if outcome.verdict is not Verdict.FAILED:
             self.failing.pop(key, None)

@@ -34,7 +34,8 @@ def rescan(
     there, unfinished = known.signatures, known.unfinished
     may_have_ghosts = bool(unfinished)
     hidden: set[str] = set()
-    changed, failing = 0, set()
+    changed = 0
+    failed = {name for key, name in last_seen.failing if key == root.key}  # also those that have no row
     for found in scan_in_steps(root, there, two_processes=two_processes):
         if isinstance(found, int):
             counts.scanned += found
@@ -44,8 +45,7 @@ def rescan(
             counts.scanned += 1
             changed += 1
             unfinished.discard(found.name)
-            if (root.key, found.name) in last_seen.failing:
-                failing.add(found.name)
+            failed.discard(found.name)
         else:
             hidden.add(found.name)
         yield found
@@ -53,7 +53,6 @@ def rescan(
     counts.unfinished = len(unfinished)
     counts.committed = counts.scanned - changed - counts.unfinished
     if "" not in hidden:  # the root itself
-        failed = {name for key, name in last_seen.failing if key == root.key} - failing
         vanished = [(root.key, name) for name in there.keys() | failed if not _lies_below(name, hidden)]
         last_seen.forget(vanished)
     if may_have_ghosts:

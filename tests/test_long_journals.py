@@ -1,0 +1,145 @@
+"""Journals that take long to read: nobody else waits for them, and nothing of them is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+from daemon_support import Service
+from support import Host, Workspace, held_lock, make, run
+
+from agentic_watch.commit import Committer, Verdict
+from agentic_watch.commit.journal_reading import Patience
+from agentic_watch.history.store import History
+from agentic_watch.workspace import files
+
+
+def fill(workspace: Workspace, lines: int) -> None:
+    """Give a workspace so many journal lines, one a run, as core-agent writes them."""
+    with workspace.journal.open("w") as journal:
+        for number in range(1, lines + 1):
+            record = {
+                "workspace": workspace.name,
+                "updated_at": f"2026-01-01T00:00:00.{number:09}Z",
+                "runs": number,
+                "status": "completed",
+                "committed_at": "2026-01-01T00:00:01Z",
+            }
+            journal.write(json.dumps(record) + "\n")
+
+
+@contextlib.contextmanager
+def committer(host: Host) -> Iterator[Committer]:
+    """A committer of the test's own."""
+    with (
+        contextlib.closing(History(str(host.history))) as history,
+        contextlib.closing(Committer(host.config(), history)) as made,
+    ):
+        yield made
+
+
+def rows(host: Host) -> int:
+    """How many rows the history holds."""
+    return int(host.query("SELECT count(*) AS n FROM dispatch_history")[0]["n"])
+
+
+def test_a_long_journal_is_read_in_turns(host: Host) -> None:
+    """Without patience each turn reads a piece; at the end there is one line, one marker, and a row for every line."""
+    workspace = make(host.root)
+    fill(workspace, 2_000)
+    with committer(host) as made:
+        verdicts = []
+        while not verdicts or verdicts[-1] is Verdict.READING:
+            (outcome,) = made.commit_each([host.candidate()], patience=Patience(0.0))
+            verdicts.append(outcome.verdict)
+    assert verdicts == [Verdict.READING] * (len(verdicts) - 1) + [Verdict.COMMITTED]
+    assert len(verdicts) > 5
+    assert len(workspace.lines()) == 2_001
+    assert rows(host) == 2_001
+    assert host.once().counts == {"scanned": 1, "skipped": 1}
+
+
+def test_others_are_committed_while_a_long_journal_is_read(host: Host) -> None:
+    """In the same call, though the long one was first."""
+    fill(make(host.root, "org/repo/long"), 2_000)
+    make(host.root, "org/repo/short")
+    with committer(host) as made:
+        candidates = [host.candidate("org/repo/long"), host.candidate("org/repo/short")]
+        found = {o.candidate.name: o.verdict for o in made.commit_each(candidates, patience=Patience(0.0))}
+    assert found == {"org/repo/long": Verdict.READING, "org/repo/short": Verdict.COMMITTED}
+
+
+def test_few_are_kept_open_and_all_are_read_at_last(host: Host) -> None:
+    """What finds no room begins anew when it is its turn; the lock of one that is given up is free."""
+    names = [f"org/repo/long-{number}" for number in range(6)]
+    for name in names:
+        fill(make(host.root, name), 600)
+    with committer(host) as made:
+        left, turns = set(names), 0
+        while left:
+            turns += 1
+            assert turns < 200
+            for outcome in made.commit_each(map(host.candidate, sorted(left)), patience=Patience(0.0)):
+                if outcome.verdict is Verdict.COMMITTED:
+                    left.remove(outcome.candidate.name)
+                else:
+                    assert outcome.verdict is Verdict.READING
+            if turns == 1:
+                made.let_go()
+                for name in names:
+                    with held_lock(Workspace(host.root, name).meta):
+                        pass
+    assert rows(host) == 6 * 601
+
+
+def test_a_workspace_that_is_being_read_is_locked(host: Host) -> None:
+    """Another process waits; what is read and what is written then belong together."""
+    workspace = make(host.root)
+    fill(workspace, 2_000)
+    with committer(host) as made:
+        (outcome,) = made.commit_each([host.candidate()], patience=Patience(0.0))
+        assert outcome.verdict is Verdict.READING
+        meta = files.open_root(str(workspace.meta))
+        try:
+            assert not files.try_lock(meta, ".meta")
+        finally:
+            os.close(meta)
+
+
+def test_a_finish_does_not_wait_for_long_journals(host: Host) -> None:
+    """While the daemon reads them for seconds, another workspace is committed as ever; then they are, too."""
+    long = [make(host.root, f"org/repo/long-{number}") for number in range(4)]
+    for workspace in long:
+        fill(workspace, 30_000)
+    quick = make(host.root, "org/repo/quick", status="running")
+    with Service(host) as service:
+        quick.write_status()
+        service.wait_committed(quick)
+        assert not all(workspace.marker.exists() for workspace in long)
+        service.wait(lambda: all(workspace.marker.exists() for workspace in long), 60.0)
+        service.wait(lambda: rows(host) == 4 * 30_001 + 1, 60.0)
+
+
+@pytest.mark.faults
+def test_journals_at_their_limit_keep_the_memory_bounded(host: Host) -> None:
+    """Fourteen of 100,000 lines: read in turns, one or two at a time, below what the security page promises."""
+    names = [f"org/repo/long-{number}" for number in range(14)]
+    for name in names:
+        fill(make(host.root, name), 99_990)
+    quick = [make(host.root, f"org/repo/quick-{number}", status="running") for number in range(20)]
+    with Service(host, environ={"WATCHDOG_USEC": "20000000"}) as service:
+        for workspace in quick:
+            workspace.write_status()
+            service.wait_committed(workspace)
+        service.wait(lambda: all(Workspace(host.root, name).marker.exists() for name in names), 400.0)
+        assert peak(service.pid) < 200 << 20
+    assert run([*host.arguments(), "--once"], host.base).returncode == 0
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process ever held, in bytes (VmHWM)."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
