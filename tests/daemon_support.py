@@ -25,12 +25,20 @@ NEVER_SECONDS = 3600
 class Service:
     """A daemon of its own for one host. `with` starts it, waits until it is ready, and ends it."""
 
-    def __init__(self, host: Host, *, environ: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        host: Host,
+        *,
+        environ: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        patience_seconds: float = 20.0,
+    ) -> None:
         self.host = host
         self.log_file = host.base / "daemon.log"
         self._environ = environ or {}
         self._prefix = prefix
         self._process: subprocess.Popen[bytes] | None = None
+        self._patience_seconds = patience_seconds
         self.reconcile_seconds: float = NEVER_SECONDS
         self.poll_seconds: float = 5.0
         self.roots: list[dict[str, Any]] = [{"path": str(host.root)}]
@@ -61,19 +69,26 @@ class Service:
 
     def __enter__(self) -> Self:
         self.start()
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self._kill()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._kill()
+        if kind is None:
+            assert "Traceback" not in self.log(), self.log()[-2000:]
+            assert "Warning" not in self.log(), self.log()[-2000:]
+
+    def _kill(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
-        if kind is None:
-            assert "Traceback" not in self.log(), self.log()[-2000:]
-            assert "Warning" not in self.log(), self.log()[-2000:]
 
     @property
     def pid(self) -> int:
@@ -113,7 +128,7 @@ class Service:
         assert condition(), f"the daemon ended with {self.ended()}:\n{self.log()[-2000:]}"
 
     def wait_ready(self, times: int = 1) -> None:
-        self.wait(lambda: len(self.lines("ready: ")) >= times)
+        self.wait(lambda: len(self.lines("ready: ")) >= times, self._patience_seconds)
 
     def wait_log(self, text: str, seconds: float = 20.0) -> None:
         self.wait(lambda: bool(self.lines(text)), seconds)

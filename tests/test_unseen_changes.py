@@ -185,7 +185,7 @@ def test_the_end_of_many_watches_fills_no_queue(host: Host) -> None:
         )
     noisy = make(host.root, "other/repo/noisy", status="running")
     renamed = Workspace(host.root, "new-name/repo-7/task-7")
-    with Service(host) as service:
+    with Service(host, patience_seconds=120.0) as service:
         (host.root / "org").rename(host.root / "new-name")
         renamed.write_status()
         service.wait(lambda: renamed.marker.exists(), 60.0)

@@ -36,17 +36,17 @@ def filesystem_without_events(directory: int) -> str | None:
     return None
 
 
-def mounts_below(path: str) -> frozenset[str]:
-    """The mounts at and below a directory, each as one text that no other mount has; empty when that is not known."""
-    wanted = os.path.realpath(path)
+def mounts_below(path: str) -> frozenset[tuple[str, str]]:
+    """The mounts below a directory: what no other mount has, and the path below it. Empty when that is not known."""
+    above = os.path.realpath(path).rstrip("/") + "/"
     found = set()
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
             for line in mounts:
                 number, _, device, _, point = line.split(" ", 5)[:5]
                 point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), point)
-                if point == wanted or point.startswith(f"{wanted}/"):
-                    found.add(f"{number} {device} {point}")
+                if point.startswith(above):
+                    found.add((f"{number} {device}", point[len(above) :]))
     except (OSError, ValueError):
         return frozenset()
     return frozenset(found)

@@ -61,7 +61,7 @@ class RootThread(EventEmitter):
         self._follower: Follower | None = None
         self._overflow = Overflow()
         self._identity: tuple[int, int] | None = None
-        self._mounts: frozenset[str] = frozenset()
+        self._mounts: frozenset[tuple[str, str]] = frozenset()
         self._next_check = 0.0
         self._missed = False
         self._said_short = False
@@ -208,25 +208,31 @@ class RootThread(EventEmitter):
                 tree.want(name, top)
             if taken.overflowed:
                 self._overflow.lost()
+            self._look_at_mounts(tree, top)
             self._plant_anew_if_due(top)
         self._warn_of_limit(tree)
         self._rest(time.monotonic() - began)
 
     def _plant_anew_if_due(self, top: int) -> None:
-        """Events were lost, or something was mounted over what is watched, of which the kernel sends no event."""
-        now = time.monotonic()
-        lost = self._overflow.is_due(now)
-        if not lost and now >= self._next_check:
-            self._next_check = now + _CHECK_SECONDS
-            lost = mounts_below(self.root.path) != self._mounts
-        if not lost or self._reader is None or self._leaving is None:
+        """Events were lost, nobody knows which: watch all anew, then have the whole root looked at."""
+        began = time.monotonic()
+        if not self._overflow.is_due(began) or self._reader is None or self._leaving is None:
             return
         try:
             self._plant(top, self._reader, self._leaving)
         except OSError as error:
             self._fall_back(f"cannot be watched ({error.strerror})")
-        self._overflow.mended(now, time.monotonic())
-        self._hints.put(Hint(self.root, None, "planted anew"))
+        self._overflow.mended(began, time.monotonic())
+        self._hints.put(Hint(self.root, None, "overflow"))
+
+    def _look_at_mounts(self, tree: Tree, top: int) -> None:
+        """Something may be mounted over what is watched, of which the kernel sends no event."""
+        if time.monotonic() < self._next_check:
+            return
+        self._next_check = time.monotonic() + _CHECK_SECONDS
+        before, self._mounts = self._mounts, mounts_below(self.root.path)
+        for name in sorted({name for _, name in before ^ self._mounts}):
+            tree.remounted(name, top)
 
     def _rest(self, worked: float) -> None:
         """Leave the processor to others: what one root is told must not cost the host more than a third of one."""

@@ -84,18 +84,29 @@ class Tree:
 
     def want(self, name: str, top: int) -> None:
         """A scan found the workspace `name`: give it its watches when it has none, or not all."""
-        node = self._top
-        assert node is not None
-        names = None
-        for base in name.split("/"):
-            child = node.children.get(base)
-            if child is None:
-                names = {base} if node.kind is not Kind.WORKSPACE else None
-                break
-            node = child
+        node, missing = self._nearest(name)
+        names = {missing} if missing and node.kind is not Kind.WORKSPACE else None
         if node.name != name or node.kind is not Kind.WORKSPACE or node.meta is None:
             with suppress(WorkspaceError, OSError):
                 self.look_again(node, top, names)
+
+    def remounted(self, name: str, top: int) -> None:
+        """Something was mounted at, or unmounted from, the path `name`: another directory may be there now."""
+        node, missing = self._nearest(name)
+        if not missing and node.parent is not None:
+            with suppress(WorkspaceError, OSError):
+                self.leave(node, top)
+
+    def _nearest(self, name: str) -> tuple[Node, str]:
+        """The last watched directory on the way to `name`, and the component that is not; "" when it is `name`."""
+        node = self._top
+        assert node is not None
+        for base in name.split("/"):
+            child = node.meta if base == layout.META else node.children.get(base)
+            if child is None:
+                return node, base
+            node = child
+        return node, ""
 
     def get(self, wd: WatchDescriptor) -> Node | None:
         """The directory of a watch; None when it is watched no longer."""
