@@ -111,16 +111,16 @@ def test_a_workspace_that_is_being_read_is_locked(host: Host) -> None:
 
 def test_a_finish_does_not_wait_for_long_journals(host: Host) -> None:
     """While the daemon reads them for seconds, another workspace is committed as ever; then they are, too."""
-    long = [make(host.root, f"org/repo/long-{number}") for number in range(4)]
+    long = [make(host.root, f"org/repo/long-{number}") for number in range(3)]
     for workspace in long:
-        fill(workspace, 30_000)
+        fill(workspace, 12_000)
     quick = make(host.root, "org/repo/quick", status="running")
     with Service(host) as service:
         quick.write_status()
         service.wait_committed(quick)
         assert not all(workspace.marker.exists() for workspace in long)
-        service.wait(lambda: all(workspace.marker.exists() for workspace in long), 60.0)
-        service.wait(lambda: rows(host) == 4 * 30_001 + 1, 60.0)
+        service.wait(lambda: all(workspace.marker.exists() for workspace in long), 100.0)
+        service.wait(lambda: rows(host) == 3 * 12_001 + 1, 100.0)
 
 
 @pytest.mark.faults
