@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from agentic_watch.commit import batch
 from agentic_watch.commit.batch import Batch
-from agentic_watch.commit.found import Found, Known, find, found_by, look_up, look_up_each
-from agentic_watch.commit.journal_reading import ENDLESS, JournalReading, Patience, ReadingPaused
+from agentic_watch.commit.found import Found, Known, find, look_up, look_up_each
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look
 from agentic_watch.commit.outcome import Outcome, failed
-from agentic_watch.commit.paused_commits import PausedCommits
+from agentic_watch.commit.patience import ENDLESS, Patience, PatienceOver
+from agentic_watch.commit.paused_commits import Begun, PausedCommits
 from agentic_watch.commit.pipeline import Pipeline
 from agentic_watch.commit.steps import Commit
 from agentic_watch.commit.writing import Writing, look_only, prepare
@@ -54,8 +54,8 @@ class Committer:
         pipeline = Pipeline(self._overlap, self.history)
         try:
             for candidate in candidates:
-                if (reading := self._paused.take(candidate)) is not None:
-                    yield from self._go_on(reading, patience, pipeline)
+                if (begun := self._paused.take(candidate)) is not None:
+                    yield from self._go_on(begun, patience, pipeline)
                     continue
                 opened = open_and_lock(candidate, opener, self.config, force=force)
                 if isinstance(opened, Outcome):
@@ -81,7 +81,7 @@ class Committer:
             known, found = Known(), Found()
             if workspace.place.meta is not None:
                 (known,) = look_up([workspace], self.history)
-                found = find(workspace, known, self.history, repair=False)
+                found = ENDLESS.finish(find(workspace, known, self.history, repair=False))
             return Commit(workspace, known, found, look_only(workspace, found)).outcome()
         except WorkspaceError as error:
             return failed(candidate, error)
@@ -103,7 +103,8 @@ class Committer:
         planned = Batch()
         try:
             for known in look_up_each(tuple(locked), self.history):
-                outcome = self._plan(locked[0], known, patience)
+                finding = find(locked[0], known, self.history, repair=locked[0].finished)
+                outcome = self._plan(Begun(locked[0], known, finding), patience)
                 del locked[0]  # what is planned is closed with its batch
                 if isinstance(outcome, Outcome):
                     done.append(outcome)
@@ -118,35 +119,28 @@ class Committer:
             planned.close()
         return done
 
-    def _plan(self, workspace: OpenWorkspace, known: Known, patience: Patience) -> Commit | Outcome:
+    def _plan(self, begun: Begun, patience: Patience) -> Commit | Outcome:
         """Decide what is missing, and make the line and the row while nothing has been written."""
         found = Found()
         try:
-            found = find(workspace, known, self.history, repair=workspace.finished, patience=patience)
-            return Commit(workspace, known, found, prepare(workspace, found))
-        except ReadingPaused as paused:
-            return self._paused.keep(paused.reading)
+            found = patience.finish(begun.finding)
+            return Commit(begun.workspace, begun.known, found, prepare(begun.workspace, found))
+        except PatienceOver:
+            return self._paused.keep(begun)
         except WorkspaceError as error:
-            return _failed_commit(workspace, known, found, error)
+            commit = Commit(begun.workspace, begun.known, found, Writing())
+            commit.error = error
+            return commit
 
-    def _go_on(self, reading: JournalReading, patience: Patience, pipeline: Pipeline) -> list[Outcome]:
+    def _go_on(self, begun: Begun, patience: Patience, pipeline: Pipeline) -> list[Outcome]:
         """Read a long journal on; when it is at its end, write what is missing."""
-        workspace, known = reading.workspace, Known(error=reading.before.error)
-        found, batch_of_one = Found(), Batch()
         try:
-            found = found_by(reading, patience)
-            batch_of_one.add(Commit(workspace, known, found, prepare(workspace, found)))
-        except ReadingPaused:
-            return [self._paused.keep(reading)]
-        except WorkspaceError as error:
-            batch_of_one.add(_failed_commit(workspace, known, found, error))
+            planned = self._plan(begun, patience)
         except BaseException:
-            workspace.close()
+            begun.workspace.close()
             raise
-        return pipeline.put(batch_of_one)
-
-
-def _failed_commit(workspace: OpenWorkspace, known: Known, found: Found, error: WorkspaceError) -> Commit:
-    commit = Commit(workspace, known, found, Writing())
-    commit.error = error
-    return commit
+        if isinstance(planned, Outcome):
+            return [planned]
+        alone = Batch()
+        alone.add(planned)
+        return pipeline.put(alone)

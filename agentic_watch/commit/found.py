@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from agentic_watch.commit.insertion import HeldRows
-from agentic_watch.commit.journal_reading import ENDLESS, Before, JournalReading, Patience
+from agentic_watch.commit.batch import HELD_BYTES
+from agentic_watch.commit.insertion import HeldRows, insert_now
 from agentic_watch.commit.open_workspace import OpenWorkspace
+from agentic_watch.commit.patience import PACE
 from agentic_watch.history import workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History, Key
 from agentic_watch.workspace import layout, marker, signatures
-from agentic_watch.workspace.record import Identity
+from agentic_watch.workspace.record import Identity, Record
 from agentic_watch.workspace.workspace_errors import Malformed
 
 _MUCH = 20_000
@@ -84,27 +85,24 @@ def _is_much(workspaces: Sequence[OpenWorkspace], history: History) -> bool:
         return False
 
 
-def find(
-    workspace: OpenWorkspace, known: Known, history: History, *, repair: bool, patience: Patience = ENDLESS
-) -> Found:
+def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bool) -> Generator[None, None, Found]:
     """Look for marker, row and line. With `repair` an unreadable marker is moved aside; without, nothing is changed.
 
-    Raises WorkspaceError, and ReadingPaused when the journal is longer than `patience`: `found_by` then goes on.
+    Gives way now and then while a long journal is read (patience.py). Raises WorkspaceError.
     """
     name, identity = workspace.candidate.name, workspace.identity
     marked = workspace.finished and _read_marker(workspace, repair=repair) == (name, identity)
     row = known.commits.get((workspace.status.updated_at.utc(), workspace.status.runs))
     if not _must_read_journal(workspace, known, marked=marked, has_row=row is not None):
         return Found(marked, row, unread_journal=known.journal)
-    reading = JournalReading(workspace, known.commits, history, Before(marked, row, known.error, repair))
-    return found_by(reading, patience)
-
-
-def found_by(reading: JournalReading, patience: Patience) -> Found:
-    """Read a journal on. Raises WorkspaceError, and ReadingPaused when it is not at its end yet."""
-    reading.go_on(patience)
-    before = reading.before
-    return Found(before.marked, before.row, reading.line, reading.lacking, reading.recovered, reading.error)
+    reading = _JournalReading(workspace, known, history)
+    for count, record in enumerate(workspace.open_journal(append=repair).records(), 1):
+        reading.take(record)
+        if count % PACE == 0:
+            yield
+    if reading.foreign:
+        workspace.warnings.append(f"{layout.META_JOURNAL}: {reading.foreign} lines name another workspace; passed over")
+    return Found(marked, row, reading.line, reading.lacking, reading.recovered, reading.error)
 
 
 def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool, has_row: bool) -> bool:
@@ -127,3 +125,36 @@ def _read_marker(workspace: OpenWorkspace, *, repair: bool) -> tuple[str, Identi
             workspace.warnings.append(f"{error}; moved to {marker.set_aside(workspace.meta)}")
         return None
     return (found.workspace, found.identity) if found else None
+
+
+class _JournalReading:
+    """One journal, read through: which line has the status's identity, which lines does the history lack?"""
+
+    def __init__(self, workspace: OpenWorkspace, known: Known, history: History) -> None:
+        self._workspace = workspace
+        self._known = known
+        self._history = history
+        self.line: str | None = None
+        self.foreign = 0
+        self.lacking = HeldRows()
+        self.recovered = 0
+        self.error = known.error
+
+    def take(self, record: Record) -> None:
+        """Take the next record."""
+        if record.workspace != self._workspace.candidate.name:
+            self.foreign += 1
+            return
+        if record.identity == self._workspace.identity and self.line is None:
+            self.line = record.committed_at
+        key = record.updated_at.utc(), record.runs
+        if not self.error and key not in self._known.commits:
+            self._known.commits[key] = record.committed_at
+            self._hold(record)
+
+    def _hold(self, record: Record) -> None:
+        self.lacking.add(record, self._workspace.candidate.root.key)
+        self.recovered += 1
+        if self.lacking.weight > HELD_BYTES:
+            # Rather a transaction of its own than a journal's worth of rows in memory.
+            self.error = insert_now(self.lacking.take(), self._history)

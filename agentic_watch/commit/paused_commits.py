@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-from agentic_watch.commit.journal_reading import JournalReading
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from agentic_watch.commit.found import Found, Known
+from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.workspace.layout import Candidate
 
 _AT_MOST = 2
-"""Each holds what the history and the journal say of one workspace: up to 50 MiB."""
+"""Each holds what the history and the journal say of one workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A workspace in the middle of `finding` what is there of its commit."""
+
+    workspace: OpenWorkspace
+    known: Known
+    finding: Generator[None, None, Found]
 
 
 class PausedCommits:
-    """By workspace, the reading that goes on when it is asked for again."""
+    """By workspace, what goes on when it is asked for again."""
 
     def __init__(self) -> None:
-        self._readings: dict[tuple[str, str], JournalReading] = {}
+        self._begun: dict[tuple[str, str], Begun] = {}
 
-    def keep(self, reading: JournalReading) -> Outcome:
+    def keep(self, begun: Begun) -> Outcome:
         """Keep it for later; when there are too many, it has to begin anew then."""
-        candidate = reading.workspace.candidate
-        if len(self._readings) < _AT_MOST:
-            self._readings[candidate.root.key, candidate.name] = reading
+        candidate = begun.workspace.candidate
+        if len(self._begun) < _AT_MOST:
+            self._begun[candidate.root.key, candidate.name] = begun
         else:
-            reading.workspace.close()
+            begun.workspace.close()
         return Outcome(candidate, Verdict.READING, "has a long journal, which is being read")
 
-    def take(self, candidate: Candidate) -> JournalReading | None:
-        """The reading of a workspace, None when there is none."""
-        return self._readings.pop((candidate.root.key, candidate.name), None)
+    def take(self, candidate: Candidate) -> Begun | None:
+        """What was begun of a workspace, None when nothing was."""
+        return self._begun.pop((candidate.root.key, candidate.name), None)
 
     def close(self) -> None:
         """Let all go, and their locks with them."""
-        for reading in self._readings.values():
-            reading.workspace.close()
-        self._readings.clear()
+        for begun in self._begun.values():
+            begun.workspace.close()
+        self._begun.clear()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from agentic_watch.commit import Committer, Outcome, Verdict
-from agentic_watch.commit.journal_reading import Patience
+from agentic_watch.commit.patience import Patience
 from agentic_watch.daemon.fresh_start import FreshStart
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.outcome_log import OutcomeLog
