@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The main job on the example workspaces: the daemon commits what is finished, an unfinished dispatch is
-# finished while it runs, and a second pass finds nothing left to do. Touches only a temporary directory.
+# finished while it runs, a script is dispatched on a git clone of its own, and a second pass finds nothing
+# left to do. Touches only a temporary directory.
 set -euo pipefail
 
-agentic_watch=${1:?usage: demo.sh AGENTIC_WATCH_COMMAND}
+agentic_watch=$(realpath -s "${1:?usage: demo.sh AGENTIC_WATCH_COMMAND}")
 examples=$(cd "$(dirname "$0")" && pwd)
 place=$(mktemp -d)
 daemon=
@@ -42,6 +43,23 @@ sed 's/"running"/"completed"/; s/"updated_at":"[^"]*"/"updated_at":"2026-04-14T1
     "$task/status.json" > "$task/status.json.new"
 mv "$task/status.json.new" "$task/status.json"
 wait_for "$task/.meta/commit.json"
+
+say "an agent of your own: a script that edits a file in a git clone, run by dispatch"
+git init --quiet --initial-branch main "$place/website"
+cd "$place/website"
+git config user.name demo
+git config user.email demo@example.org
+echo "Welcom" > index.txt
+git add index.txt
+git commit --quiet --message "The page"
+git clone --quiet "$place/website" "$place/clone"
+cd "$place/clone"
+git config user.name demo
+git config user.email demo@example.org
+"$agentic_watch" dispatch --task "Mend the spelling" --agent script --org oss --workspace oss/website/spelling -- \
+    sh -c 'git checkout --quiet -b agent/spelling && sed -i s/Welcom$/Welcome/ index.txt && git commit --quiet -am Spelling'
+cat "$place/workspaces/oss/website/spelling/.meta/status.json" && echo
+wait_for "$place/workspaces/oss/website/spelling/.meta/commit.json"
 
 say "SIGTERM: the daemon ends with status 0"
 kill "$daemon"

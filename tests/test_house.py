@@ -132,9 +132,29 @@ OPENING = {"os.open", "open", "io.open", "os.mkdir", "os.rename", "os.replace", 
 
 def test_one_file_opens_paths_inside_a_workspace() -> None:
     """In the rooms that touch workspaces only workspace/files.py opens, makes, renames, removes and syncs."""
-    rooms = ("workspace", "commit", "scan", "inventory", "backfill")
+    rooms = ("workspace", "commit", "scan", "inventory", "backfill", "dispatch")
+    elsewhere = {"dispatch/git_facts.py", "dispatch/schema_files.py"}  # a copy of git's index, a file of the package
     openers = {name_of(m) for m in MODULES if room_of(m) in rooms and calls(m) & OPENING}
-    assert openers == {"workspace/files.py"}
+    assert openers - elsewhere == {"workspace/files.py"}
+
+
+def test_the_writing_side_knows_nothing_of_commits() -> None:
+    """Who writes a status never touches a journal, marker or history: these rooms are out of its sight."""
+    used = set().union(*(rooms_used(module) for module in MODULES if room_of(module) == "dispatch"))
+    assert used == {"workspace", "host", "config"}
+
+
+def test_a_status_is_replaced_in_one_place() -> None:
+    """Only the writing side has a status file's name in a call that replaces something."""
+    replacing = {
+        name_of(module)
+        for module in MODULES
+        for node in ast.walk(ast.parse(module.read_bytes()))
+        if isinstance(node, ast.Call)
+        and "replace" in ast.unparse(node.func)
+        and any(ast.unparse(argument) == "layout.STATUS" for argument in node.args)
+    }
+    assert replacing == {"dispatch/status_writer.py"}
 
 
 def test_no_module_is_named_like_the_standard_library() -> None:

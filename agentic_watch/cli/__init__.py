@@ -18,6 +18,7 @@ _COMMANDS = {
     "commit": ("commit_command", "Commit named workspaces now."),
     "config": ("config_commands", "Write, check or show the configuration."),
     "dashboard": ("dashboard_command", "Serve a page over the history, for this host only."),
+    "dispatch": ("dispatch_command", "Run an agent and record how it ends."),
     "history": ("history_command", "Search and list what was committed."),
     "metrics": ("metrics_command", "Print the daemon's metrics for Prometheus."),
     "mcp": ("mcp_command", "Serve the original's tools over MCP on stdio."),

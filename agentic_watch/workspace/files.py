@@ -148,12 +148,21 @@ def create(directory: int, name: str, label: str, flags: int = 0) -> int:
     return descriptor
 
 
-def make_directory(parent: int, name: str, label: str) -> int:
-    """Make the directory `name` durably (0755 less umask) and open it; one that is there already will do."""
+class Taken(WorkspaceError):
+    """The name of what was to be new is taken."""
+
+
+def make_directory(parent: int, name: str, label: str, *, new: bool = False) -> int:
+    """Make the directory `name` durably (0755 less umask) and open it; one that is there already will do.
+
+    A `new` one must not be there yet, as whatever it may be: else Taken.
+    """
     try:
         os.mkdir(name, 0o755, dir_fd=parent)
         made = True
-    except FileExistsError:
+    except FileExistsError as error:
+        if new:
+            raise Taken(label, "is there already") from error
         made = False
     except OSError as error:
         raise WorkspaceError(label, f"cannot be made: {error.strerror}", passing=True) from error

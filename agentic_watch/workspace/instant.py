@@ -72,6 +72,13 @@ def parse(text: str) -> Instant:
 ZERO = parse(ZERO_TEXT)
 
 
+def at(ns: int) -> Instant:
+    """The instant `ns` nanoseconds since the epoch, in UTC as Go's RFC3339Nano writes it: no trailing zeros."""
+    whole, _, fraction = Instant("", ns).utc().removesuffix("Z").partition(".")
+    fraction = fraction.rstrip("0")
+    return Instant(f"{whole}.{fraction}Z" if fraction else f"{whole}Z", ns)
+
+
 def now_text(seconds: float | None = None) -> str:
     """The time now, or `seconds` since the epoch, in UTC and whole seconds: `2026-04-14T11:17:08Z`."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,130 @@
+"""What `dispatch` and its commands `begin` and `finish` share: options, messages, and a commit that must come first."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from agentic_watch.cli.exit_status import Refused
+from agentic_watch.cli.global_options import State
+from agentic_watch.dispatch.lifecycle import begin
+from agentic_watch.dispatch.runs import DispatchError, Run, Uncommitted, Work
+from agentic_watch.dispatch.where import choose
+
+_TASK_AT_MOST = 200
+_TRIES = 10
+_PAUSE_SECONDS = 0.3
+T = TypeVar("T")
+
+
+def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what is dispatched, and where."""
+    options = (
+        click.option("--task", metavar="TEXT", help="What is to be done (default: the command line)."),
+        click.option("--agent", metavar="NAME[:MODEL]", help="Who does it (default: the command's name)."),
+        click.option("--org", metavar="NAME", help="The organisation (default: from git's origin)."),
+        click.option("--repo", metavar="NAME", help="The repository (default: from git)."),
+        click.option("--branch", metavar="NAME", help="The branch (default: from git)."),
+        click.option("--issue", type=click.IntRange(min=0), metavar="N", help="The issue's number."),
+        click.option("--workspace", metavar="NAME", help="Use this one, made if need be (default: a new one)."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+reports_option = click.option(
+    "--report", "reports", multiple=True, metavar="FILE", help="A JSON report, SARIF, or JUnit's XML; may be repeated."
+)
+
+
+def work_of(options: dict[str, Any], words: Sequence[str] = (), **process: Any) -> Work:
+    """What the options say is dispatched from the current directory; `words` are the command's, where there is one."""
+    texts: dict[str, Any] = {key: options[key] or "" for key in ("task", "agent", "org", "repo", "branch")}
+    if words:
+        texts["command"] = _as_typed(words)
+        texts["agent"] = texts["agent"] or os.path.basename(words[0])
+    return Work(**texts, issue=options["issue"] or 0, directory=os.getcwd(), **process)
+
+
+def _as_typed(words: Sequence[str]) -> str:
+    import shlex
+
+    return shlex.join(words)[:_TASK_AT_MOST]
+
+
+def begin_run(state: State, workspace: str | None, work: Work) -> Run:
+    """Begin in the workspace that the options name. Raises DispatchError."""
+    config = state.config()
+    root, name = choose(config.roots, workspace or "", os.getcwd())
+    return committing_first(state, lambda: begin(root, work, name, config.finished))
+
+
+def committing_first(state: State, step: Callable[[], T]) -> T:
+    """Do `step`; what is uncommitted there is committed, by a process of its own, and the step done again.
+
+    A daemon that is at it just now holds the workspace: hence the patience. Raises DispatchError when it does not help.
+    """
+    said = ""
+    for _ in range(_TRIES):
+        try:
+            return step()
+        except Uncommitted as error:
+            if said:
+                time.sleep(_PAUSE_SECONDS)
+            said = _commit(state, error.path) or "the commit said nothing"
+    try:
+        return step()
+    except Uncommitted as error:
+        raise error.because(said) from error
+
+
+def _commit(state: State, path: str) -> str:
+    """Run the command `commit`; gives its last line on stderr. What it needs in memory goes when it has ended."""
+    import subprocess
+    import sys
+
+    given = state.overrides
+    options = ["--config", given.config] if given.config else []
+    options += [text for root in given.roots for text in ("--root", root)]
+    options += ["--history", given.history] if given.history else []
+    done = subprocess.run(  # noqa: S603  (ourselves, with the options that we were given)
+        [sys.executable, "-m", "agentic_watch", *options, "commit", path],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    return done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+
+
+def refused(error: DispatchError) -> Refused:
+    """The foreseeable end for an error of the writing side."""
+    from agentic_watch.cli.output import clean
+
+    return Refused(clean(str(error)))
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    from agentic_watch.cli.output import clean
+
+    click.echo(clean(message), err=True)
+
+
+def say_without_daemon(state: State, run: Run) -> None:
+    """Say once that nobody commits this by itself; nothing where it cannot be known."""
+    if state.verbosity < 0:
+        return
+    from agentic_watch.daemon.instance import look
+
+    try:
+        running, _ = look(state.config().history)
+    except OSError:
+        return
+    if not running:
+        say(f"{run.name}: no daemon is running; agentic-watch --once commits it")

@@ -1,0 +1,145 @@
+"""`agentic-watch dispatch begin`, `finish` and `schema`: for what cannot be run by `dispatch` itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from agentic_watch.cli.dispatch_common import (
+    begin_run,
+    committing_first,
+    refused,
+    reports_option,
+    say,
+    say_without_daemon,
+    work_of,
+    work_options,
+)
+from agentic_watch.cli.global_options import State
+from agentic_watch.cli.output import clean, print_json
+from agentic_watch.dispatch import verdict
+from agentic_watch.dispatch.lifecycle import finish, newest_run
+from agentic_watch.dispatch.runs import DispatchError, End, Run
+from agentic_watch.dispatch.where import choose_existing
+from agentic_watch.dispatch.wrapper import WORKSPACE_VARIABLE
+
+_INPUT_AT_MOST = 16 << 20
+_INPUT_KEYS = ("status", "question", "pr_url", "branch", "report")
+_UNSUCCESSFUL = frozenset({"failed", "rejected", "blocked"})
+
+
+@click.command("begin")
+@work_options
+@click.option("--pid", type=click.IntRange(min=0), default=0, help="The process whose end makes it a ghost.")
+@click.option("--process-id", default="", metavar="TEXT", help="What you call the process yourself.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def _begin(state: State, /, as_json: bool, pid: int, process_id: str, **options: Any) -> None:
+    """Record that a run begins, and print its workspace's directory.
+
+    A run that goes on there is left as it is; after a finished one `runs` is one up.
+    """
+    work = work_of(options, pid=pid, process_id=process_id)
+    try:
+        run = begin_run(state, options["workspace"], work)
+    except DispatchError as error:
+        raise refused(error) from error
+    if as_json:
+        print_json({**_document(run), "started_at": run.started_at, "begun": run.begun})
+    else:
+        click.echo(clean(run.path))
+
+
+@click.command("finish")
+@click.argument("workspace", required=False, envvar=WORKSPACE_VARIABLE)
+@click.option("--status", metavar="STATUS", help="How it ended (default: completed).")
+@click.option("--question", metavar="TEXT", help="What it asks, or why it failed.")
+@click.option("--pr", "pr_url", metavar="URL", help="The pull request.")
+@click.option("--branch", metavar="NAME", help="The branch (default: what git has checked out here).")
+@reports_option
+@click.option("--stdin", "from_stdin", is_flag=True, help="Read status, question, pr_url, branch, report as JSON.")
+@click.option("--unless-finished", is_flag=True, help="Leave a run alone that has been finished already.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def _finish(
+    state: State, /, workspace: str | None, reports: tuple[str, ...], from_stdin: bool, as_json: bool, **options: Any
+) -> None:
+    """Record how the run in WORKSPACE (a path, or a name below a root; default: $AGENTIC_WATCH_WORKSPACE) ended.
+
+    Finishing again in the same way changes nothing; in another way (completed, later merged) is recorded too.
+    """
+    if not workspace:
+        raise click.UsageError(f"which workspace? Give its path or name, or set ${WORKSPACE_VARIABLE}")
+    given = {"status": "completed"} | (_input() if from_stdin else {})
+    given |= {key: options[key] for key in _INPUT_KEYS if options.get(key) is not None}
+    try:
+        run, written = _write_end(state, workspace, given, reports, options["unless_finished"])
+    except DispatchError as error:
+        raise refused(error) from error
+    if as_json:
+        print_json({**_document(run), "status": given["status"], "written": written})
+    else:
+        click.echo(clean(f"{run.path}: {given['status'] if written else 'finished already'}, run {run.runs}"))
+    if written:
+        say_without_daemon(state, run)
+
+
+def _write_end(
+    state: State, workspace: str, given: dict[str, Any], reports: Sequence[str], unless_finished: bool
+) -> tuple[Run, bool]:
+    """Put the report together and finish the newest run there; gives it, and whether anything had to be written."""
+    config = state.config()
+    root, name = choose_existing(config.roots, workspace, os.getcwd())
+    run, finished = newest_run(root, name, os.getcwd())
+    report = given.pop("report", None)
+    problems: list[str] = []
+    if reports or not finished:
+        branch, changes = ("", {}) if finished else verdict.changed(run, lambda: False, problems)
+        passed = given["status"] not in _UNSUCCESSFUL
+        whole = verdict.report_of(run, reports, passed=passed, changes=changes, problems=problems)
+        report = verdict.merged([whole, report or {}])
+        given.setdefault("branch", branch)
+    end = End(**given, report=report)
+    written = committing_first(
+        state, lambda: finish(run, end, unless_finished=unless_finished, finished=config.finished)
+    )
+    for problem in problems:
+        say(f"warning: {problem}")
+    return run, written
+
+
+def _input() -> dict[str, Any]:
+    """What stdin says. Anybody may have written it: wrong keys and types are usage."""
+    try:
+        document = json.loads(sys.stdin.buffer.read(_INPUT_AT_MOST))
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"stdin is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise click.UsageError("stdin is not a JSON object")
+    for key, value in document.items():
+        if key not in _INPUT_KEYS:
+            raise click.UsageError(f"stdin: unknown key {clean(key)!r}; known: {', '.join(_INPUT_KEYS)}")
+        if not isinstance(value, dict if key == "report" else str):
+            raise click.UsageError(f"stdin: {key} is not {'an object' if key == 'report' else 'a string'}")
+    return document
+
+
+@click.command("schema")
+@click.argument("kind", type=click.Choice(["status", "report"]))
+def _schema(kind: Any) -> None:
+    """Print the JSON Schema of a status or a report, for whoever writes one."""
+    from agentic_watch.dispatch.schema_files import text_of
+
+    click.echo(text_of(kind), nl=False)
+
+
+def _document(run: Run) -> dict[str, Any]:
+    return {"schema": 1, "root": run.root.key, "workspace": run.name, "path": run.path, "runs": run.runs}
+
+
+COMMANDS: dict[str, click.Command] = {"begin": _begin, "finish": _finish, "schema": _schema}

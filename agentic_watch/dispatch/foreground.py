@@ -1,0 +1,158 @@
+"""Runs a command in the foreground as if nobody stood between it and its terminal.
+
+The command stays in our process group, so that the terminal, its keys and job control reach it without us. Signals
+are taken one by one with sigwaitinfo(2) rather than by handlers: that tells who sent them. What the kernel sends to
+the whole group (Ctrl-C, a resized window, a hang-up) has reached the command already; what somebody sends to us alone
+is handed on.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+_SI_KERNEL = 0x80  # siginfo(2): the terminal driver sent it
+_HANDED_ON = frozenset(
+    {
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGTERM,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGALRM,
+        signal.SIGWINCH,
+        signal.SIGCONT,
+    }
+)
+_ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
+# Python ignores these two, and exec(3) would hand that down.
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class CannotRun(Exception):
+    """The command cannot be started: `code` is the exit status a shell has for that, the text is the cause."""
+
+    def __init__(self, cause: str, code: int) -> None:
+        super().__init__(cause)
+        self.code = code
+
+
+class Foreground:
+    """A command and its signals; `with` holds the signals back from its first line to its last.
+
+    In between nothing interrupts what is written down. For the main thread of a process with no other.
+    """
+
+    def __enter__(self) -> Self:
+        # A signal that our starter ignores (nohup, a job in the background) is neither ours nor the command's.
+        heard = {number for number in (*_HANDED_ON, signal.SIGTSTP) if signal.getsignal(number) != signal.SIG_IGN}
+        # Who ignores SIGCHLD is not told how a child ended (wait(2)).
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._heard = heard | {signal.SIGCHLD}
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._heard)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while signal.sigtimedwait(self._heard, 0) is not None:
+            pass  # they were for the command, which has ended
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+    def run(self, command: tuple[str, ...], environ: Mapping[str, str]) -> int:
+        """Run the command to its end; gives its exit status, or minus the signal that ended it. Raises CannotRun."""
+        try:
+            pid = os.posix_spawnp(command[0], command, environ, setsigmask=self._before, setsigdef=_IGNORED_BY_PYTHON)
+        except FileNotFoundError:
+            raise CannotRun("not found", 127) from None
+        except (OSError, ValueError) as error:
+            cause = error.strerror if isinstance(error, OSError) else str(error)
+            raise CannotRun(f"cannot be run: {cause}", 126) from None
+        return self._wait(pid)
+
+    def hurried(self) -> bool:
+        """Whether somebody wants us to end: it is asked where finishing could take long."""
+        return bool(signal.sigpending() & _ENDING & self._heard)
+
+    def _wait(self, pid: int) -> int:
+        while True:
+            info = signal.sigwaitinfo(self._heard)
+            if info.si_signo == signal.SIGCHLD:
+                if (ended := _ended(pid)) is not None:
+                    return ended
+            elif info.si_signo == signal.SIGTSTP:
+                _stop(pid, handed_on=not _reached(pid, info))
+            elif not _reached(pid, info):
+                os.kill(pid, info.si_signo)
+
+
+def _ended(pid: int) -> int | None:
+    """How the command ended, None while it runs. As process 1 of a container we inherit the orphans of others."""
+    ended = None
+    while True:
+        try:
+            found, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if not found:
+            return ended
+        if found == pid:
+            ended = os.waitstatus_to_exitcode(status)
+
+
+def _reached(pid: int, info: signal.struct_siginfo) -> bool:
+    """Whether the command has had this signal too: the kernel sends those of a terminal to the whole group."""
+    try:
+        return info.si_code == _SI_KERNEL and os.getpgid(pid) == os.getpgrp()
+    except ProcessLookupError:
+        return True
+
+
+def _stop(pid: int, *, handed_on: bool) -> None:
+    """Stop as Ctrl-Z has stopped the command, and when we are continued let it go on.
+
+    By the default action of SIGTSTP and not by SIGSTOP: where no shell is left to continue us, the kernel drops it.
+    """
+    if handed_on:
+        os.kill(pid, signal.SIGTSTP)
+    os.kill(os.getpid(), signal.SIGTSTP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
+    os.kill(pid, signal.SIGCONT)
+
+
+def end_like(code: int) -> int:
+    """End this process by the signal that ended the command (`code` is minus the signal); else give the exit status.
+
+    Who started us sees what it would have seen without us. The core is the command's alone.
+    """
+    if code >= 0:
+        return code
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    number = -code
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
+    return 128 + number  # process 1 of a container survives its own signals
+
+
+def cause_of(code: int) -> str:
+    """Why it failed, for `question`: `exit status 3`, or `killed by SIGTERM`; "" for success."""
+    if code < 0:
+        return f"killed by {_signal_name(-code)}"
+    if code > 128 and (name := _signal_name(code - 128)).startswith("SIG"):
+        return f"exit status {code} ({name} in a shell)"
+    return f"exit status {code}" if code else ""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,217 @@
+"""A run's life, written down: begun, and finished. Safe to call twice and from two processes.
+
+Decide, then act: a pure function says what the next status is, another writes it, both under the writer's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from agentic_watch.config import FINISHED, Root
+from agentic_watch.dispatch import git_facts, new_workspace, status_writer
+from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run, Uncommitted, Work
+from agentic_watch.dispatch.status_writer import Current
+from agentic_watch.host.processes import is_alive
+from agentic_watch.workspace import files, layout
+from agentic_watch.workspace.jsontext import dump
+from agentic_watch.workspace.place import Place
+from agentic_watch.workspace.workspace_errors import WorkspaceError
+
+_RUNNING = "running"
+_REPORT_LIMIT = 64 << 20
+_WAITING = frozenset({"queued", _RUNNING})
+START_COMMIT = "start_commit"
+"""A field of the status of our own: what git had checked out at the start; other readers pass over it."""
+
+
+def begin(root: str | Root, work: Work, workspace: str = "", finished: Collection[str] = FINISHED) -> Run:
+    """Write that `work` runs: into a new workspace below `root`, or into the one named `workspace`.
+
+    A run that is going on there is returned as it is (`begun` is False then); a finished one, or one whose process
+    is gone, is followed by a new run, `runs` one up. The status is on disk when this returns.
+    `finished` are the statuses that get committed. Raises Uncommitted when a finished run there has not been, and
+    DispatchError for all else that keeps the status from being written.
+    """
+    where = root if isinstance(root, Root) else Root(root)
+    facts = git_facts.look(work.directory) if work.directory else git_facts.NOTHING
+    work = replace(work, org=work.org or facts.org, repo=work.repo or facts.repo, branch=work.branch or facts.branch)
+    with _said(workspace or where.path):
+        if workspace:
+            name, place = workspace, new_workspace.open_or_make(where, workspace)
+        else:
+            name, place = new_workspace.make_new(where, work)
+        with contextlib.closing(place):
+            return _begin(where, name, place, work, facts.commit, finished)
+
+
+def _begin(root: Root, name: str, place: Place, work: Work, commit: str, finished: Collection[str]) -> Run:
+    status_writer.lock(place)
+    former = status_writer.current(place, root)
+    if former is not None and _goes_on(former):
+        return _run(root, name, former, work.directory, begun=False)
+    if former is not None:
+        _check_committed(root, name, place, former, finished)
+        # What was said of the former run is in its journal line, and must not be taken for this one's report.
+        assert place.meta is not None
+        files.remove(place.meta, layout.REPORT)
+    now = status_writer.next_instant(former).text
+    fields = _of_new_run(former, work) | {"started_at": now, "updated_at": now, START_COMMIT: commit}
+    if not commit:
+        del fields[START_COMMIT]
+    status_writer.replace(place, fields, beside=_beside(place, root, name, former))
+    return Run(root, name, fields["runs"], now, True, work.directory, commit)
+
+
+def _goes_on(former: Current) -> bool:
+    """Whether a run is going on; one without a process id is, until somebody finishes it."""
+    status = former.status
+    if status.status != _RUNNING:
+        return False
+    return not status.pid or is_alive(status.pid, status.updated_at.ns)
+
+
+def _of_new_run(former: Current | None, work: Work) -> dict[str, Any]:
+    """The fields of a new run: what is not given stays as it was, the former's question and process go."""
+    fields: dict[str, Any] = {**former.fields} if former is not None else {}
+    given = {key: getattr(work, key) for key in ("task", "agent", "org", "repo", "branch", "issue")}
+    fields = {**dict.fromkeys(given, ""), "issue": 0} | fields | {key: value for key, value in given.items() if value}
+    runs = former.status.runs + 1 if former is not None else 1
+    return fields | {
+        "status": _RUNNING,
+        "task": fields["task"] or work.command,
+        "pid": work.pid,
+        "process_id": work.process_id,
+        "question": "",
+        "runs": runs,
+    }
+
+
+def _beside(place: Place, root: Root, name: str, former: Current | None) -> bool:
+    """Whether the status belongs beside `.meta/`: where its root wants it, or where another dispatcher keeps it."""
+    if root.layout != "auto":
+        return root.layout == "root"
+    if former is None or not former.beside:
+        return False
+    return layout.status_files(place.directory, "", root, name.count("/") + 1) is not None
+
+
+def finish(run: Run, end: End, *, unless_finished: bool = False, finished: Collection[str] = FINISHED) -> bool:
+    """Write how `run` ended: its report first, then its status. Gives whether anything had to be written.
+
+    A run that ended in the same way already is left alone; one that ended otherwise gets the new status (completed,
+    later merged), or is left alone too with `unless_finished`. Raises Overtaken when another run has begun since,
+    Uncommitted when the status that would be replaced has not been committed, DispatchError else.
+    """
+    if end.status in _WAITING or not end.status:
+        raise DispatchError(f"{run.path}: {end.status or 'an empty status'} is no end; give completed, failed, …")
+    with _said(run.path), contextlib.closing(new_workspace.open_existing(run.root, run.name)) as place:
+        place.make_meta()
+        status_writer.lock(place)
+        former = status_writer.current(place, run.root)
+        if former is None:
+            raise DispatchError(f"{run.path}: holds no status; nothing was begun there")
+        if former.status.runs != run.runs:
+            raise Overtaken(
+                f"{run.path}: run {former.status.runs} has begun since; the end of {run.runs} is not written"
+            )
+        fields = _of_end(former, end)
+        if former.status.status not in _WAITING and (unless_finished or _stands(place, former, fields, end)):
+            return False
+        _check_committed(run.root, run.name, place, former, finished)
+        _write_end(place, run, former, fields, end)
+    return True
+
+
+def _of_end(former: Current, end: End) -> dict[str, Any]:
+    given = {"branch": end.branch, "pr_url": end.pr_url}
+    fields = {**former.fields, "status": end.status} | {key: value for key, value in given.items() if value}
+    if end.question or former.fields.get("question"):
+        fields["question"] = end.question
+    return fields
+
+
+def _stands(place: Place, former: Current, fields: Mapping[str, Any], end: End) -> bool:
+    """Whether status and report say already what they are to say."""
+    if fields != former.fields:
+        return False
+    if end.report is None:
+        return True
+    assert place.meta is not None
+    with contextlib.suppress(WorkspaceError):
+        return files.read(place.meta, layout.REPORT, layout.META_REPORT, _REPORT_LIMIT).data == _encoded(end.report)
+    return False
+
+
+def _encoded(report: Mapping[str, Any]) -> bytes:
+    return dump(report).encode("utf-8")
+
+
+def _write_end(place: Place, run: Run, former: Current, fields: dict[str, Any], end: End) -> None:
+    assert place.meta is not None
+    if end.report is not None:
+        status_writer.replace_durably(place.meta, layout.REPORT, layout.META_REPORT, _encoded(end.report))
+    fields["updated_at"] = status_writer.next_instant(former).text
+    status_writer.replace(place, fields, beside=_beside(place, run.root, run.name, former))
+
+
+def newest_run(root: Root, name: str, directory: str = "") -> tuple[Run, bool]:
+    """The newest run of the workspace `name`, and whether it is finished. Raises DispatchError when there is none."""
+    with _said(os.path.join(root.path, name)), contextlib.closing(new_workspace.open_existing(root, name)) as place:
+        former = status_writer.current(place, root)
+    if former is None:
+        raise DispatchError(f"{os.path.join(root.path, name)}: holds no status; nothing was begun there")
+    return _run(root, name, former, directory, begun=False), former.status.status not in _WAITING
+
+
+def _run(root: Root, name: str, former: Current, directory: str, *, begun: bool) -> Run:
+    commit: Any = former.fields.get(START_COMMIT)
+    status = former.status
+    return Run(
+        root, name, status.runs, status.started_at.text, begun, directory, commit if isinstance(commit, str) else ""
+    )
+
+
+def _check_committed(root: Root, name: str, place: Place, former: Current, finished: Collection[str]) -> None:
+    """Without a daemon nobody has read a finished status yet: writing over it would lose that dispatch."""
+    if former.status.status not in finished:
+        return
+    from agentic_watch.workspace import marker
+
+    assert place.meta is not None
+    try:
+        mark = marker.read(place.meta)
+    except WorkspaceError as error:
+        if error.passing:
+            raise
+        mark = None
+    if mark is None or mark.identity != (former.status.updated_at.ns, former.status.runs):
+        raise Uncommitted(os.path.join(root.path, name), f"run {former.status.runs} ({former.status.status})")
+
+
+@contextlib.contextmanager
+def dispatching(root: str | Root, work: Work, workspace: str = "") -> Iterator[Run]:
+    """`begin` before the block and `finish` after it: completed, or failed when it raises, with the cause."""
+    run = begin(root, work, workspace)
+    if not run.begun:
+        raise DispatchError(f"{run.path}: run {run.runs} is going on there; finish it first, or take another workspace")
+    try:
+        yield run
+    except BaseException as error:
+        finish(run, End("failed", question=f"{type(error).__name__}: {error}".rstrip(": ")), unless_finished=True)
+        raise
+    finish(run, End(), unless_finished=True)
+
+
+@contextlib.contextmanager
+def _said(path: str) -> Iterator[None]:
+    """What the file system and the workspace say becomes one line that names the workspace."""
+    try:
+        yield
+    except WorkspaceError as error:
+        raise DispatchError(f"{path}: {error}") from error
+    except OSError as error:
+        raise DispatchError(f"{error.filename or path}: {error.strerror}; is the root writable for you?") from error

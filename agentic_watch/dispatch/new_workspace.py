@@ -1,0 +1,103 @@
+"""Where a dispatch gets its workspace: `{root}/{org}/{repo}/{slug of the task}-{UTC stamp}`, or one that is named."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+
+from agentic_watch.config import Root
+from agentic_watch.dispatch.runs import DispatchError, Work
+from agentic_watch.workspace import files, instant, layout
+from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.never_entered import may_enter
+from agentic_watch.workspace.place import Place, open_place
+from agentic_watch.workspace.workspace_errors import from_os_error
+
+_SLUG_LENGTH = 40
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
+_UNFIT_IN_SLUG = re.compile(r"[^a-z0-9]+")
+
+
+def slug(text: str) -> str:
+    """The text as a piece of a directory name: lower-case ASCII letters, digits and dashes, at most 40."""
+    plain = text[:1000]
+    if not plain.isascii():
+        import unicodedata
+
+        plain = unicodedata.normalize("NFKD", plain).encode("ascii", "ignore").decode()
+    return _UNFIT_IN_SLUG.sub("-", plain.lower()).strip("-")[:_SLUG_LENGTH].strip("-")
+
+
+def above(work: Work) -> str:
+    """The directories that a new workspace lies in: `org/repo`, with stand-ins for what is not known."""
+    return f"{_component(work.org) or 'local'}/{_component(work.repo) or 'scratch'}"
+
+
+def _component(text: str) -> str:
+    # A leading dot would hide it, or be `.git`, which is never entered.
+    return _UNFIT.sub("-", text).strip("-").lstrip(".")[:100]
+
+
+def make_new(root: Root, work: Work) -> tuple[str, Place]:
+    """Make a workspace that nobody had before, durably; gives its name and the open place."""
+    base = f"{slug(work.task or work.command) or 'task'}-{instant.stamp()}"
+    for number in itertools.count(1):
+        name = f"{above(work)}/{base}" if number == 1 else f"{above(work)}/{base}-{number}"
+        try:
+            return name, _made(root, name, new=True)
+        except files.Taken:
+            continue
+    raise AssertionError
+
+
+def open_or_make(root: Root, name: str) -> Place:
+    """Open the workspace `name` below a root; it is made when it is not there."""
+    return _made(root, name, new=False)
+
+
+def open_existing(root: Root, name: str) -> Place:
+    """Open the workspace `name` below a root. Raises Missing when it is not there."""
+    _check(name)
+    return open_place(root.path, name)
+
+
+def _made(root: Root, name: str, *, new: bool) -> Place:
+    _check(name)
+    os.makedirs(root.path, exist_ok=True)
+    try:
+        current = files.open_root(root.path)
+    except OSError as error:
+        raise from_os_error(root.path, error) from error
+    components = name.split("/")
+    try:
+        for depth, base in enumerate(components, 1):
+            path = "/".join(components[:depth])
+            _check_findable(root, current, base, path, last=depth == len(components))
+            inner = files.make_directory(current, base, path, new=new and depth == len(components))
+            os.close(current)
+            current = inner
+        return Place(current, files.make_directory(current, layout.META, layout.META))
+    except BaseException:
+        os.close(current)
+        raise
+
+
+def _check(name: str) -> None:
+    cause = name_problem(name)
+    if not name or any(part in ("", ".", "..") for part in name.split("/")):
+        cause = "the name is not a path below the root"
+    if cause:
+        raise DispatchError(f"{name!r}: {cause}; name the workspace like org/repo/task")
+
+
+def _check_findable(root: Root, parent: int, base: str, path: str, *, last: bool) -> None:
+    """A workspace that no scan would find would never be committed: say so before anything runs in it."""
+    depth = path.count("/") + 1
+    if not may_enter(root, base, path, depth, beside_workspace_files=False):
+        raise DispatchError(
+            f"{path}: is a directory that is never entered below {root.path} (max_depth, ignore, or its name); "
+            "choose another with --workspace NAME"
+        )
+    if not last and layout.status_files(parent, f"{base}/", root, depth) is not None:
+        raise DispatchError(f"{path}: is a workspace itself, and nothing is looked for in one; choose another name")

@@ -1,0 +1,119 @@
+"""The status file as it stands, and its replacement: the only place of the program that writes one.
+
+Written as the original does: a temporary file, sync, rename, sync of the directory. Whoever writes holds flock(2)
+on the workspace's directory. It is not the lock of a commit, which is on `.meta`: neither waits for the other.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentic_watch.config import Root
+from agentic_watch.workspace import files, instant, layout
+from agentic_watch.workspace import status as statuses
+from agentic_watch.workspace.instant import Instant
+from agentic_watch.workspace.jsontext import dump, load_object
+from agentic_watch.workspace.place import Place
+from agentic_watch.workspace.status import Status
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+
+_LIMIT = 1 << 20
+_PATIENCE_SECONDS = 10.0
+_PAUSE_SECONDS = 0.01
+_NAMES_AT_MOST = 10_000
+
+_ORDER = (
+    *("status", "agent", "repo", "org", "task", "branch", "issue", "pid", "process_id"),
+    *("started_at", "updated_at", "question", "runs", "pr_url"),
+)
+_ALWAYS = frozenset({"status", "agent", "repo", "task", "started_at", "updated_at", "runs"})
+"""The fields in the order of the original's struct; it leaves the others out when they are empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The status that counts: what it says, all fields as they stand in the file, and whether that is the file
+    beside `.meta/`."""
+
+    status: Status
+    fields: Mapping[str, Any]
+    beside: bool
+
+
+def lock(place: Place) -> None:
+    """Become the only writer of this workspace's status until the place is closed; waits for up to 10 s."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not files.try_lock(place.directory, "the workspace"):
+        if time.monotonic() > deadline:
+            raise WorkspaceError("the workspace", f"is locked by another process for {_PATIENCE_SECONDS:.0f} s")
+        time.sleep(_PAUSE_SECONDS)
+
+
+def current(place: Place, root: Root) -> Current | None:
+    """The status as it stands, None when there is none; of two the newer one, and of two equal that in `.meta/`.
+
+    Raises WorkspaceError when one is there that cannot be read: it is not for us to write over it.
+    """
+    found = []
+    places = [(place.meta, layout.META_STATUS, False), (place.directory, layout.STATUS, True)]
+    for directory, label, beside in places:
+        if directory is None or root.layout == ("meta" if beside else "root"):
+            continue
+        try:
+            data = files.read(directory, layout.STATUS, label, _LIMIT).data
+        except Missing:
+            continue
+        found.append(Current(statuses.parse(data, label), load_object(data, label), beside))
+    return max(found, key=lambda one: one.status.updated_at.ns, default=None)
+
+
+def next_instant(former: Current | None) -> Instant:
+    """Now, or just after the former status where the clock went back: the newer of two statuses counts."""
+    now = time.time_ns()
+    if former is None or former.status.updated_at.ns < now:
+        return instant.at(now)
+    try:
+        return instant.at(former.status.updated_at.ns + 1)
+    except ValueError:
+        return instant.at(now)  # the former one is of the last nanosecond of the year 9999
+
+
+def replace(place: Place, fields: Mapping[str, Any], *, beside: bool) -> None:
+    """Replace the status atomically and durably. The writer's lock is held, and `.meta` is made."""
+    assert place.meta is not None
+    directory, label = (place.directory, layout.STATUS) if beside else (place.meta, layout.META_STATUS)
+    replace_durably(directory, layout.STATUS, label, encode(fields))
+
+
+def encode(fields: Mapping[str, Any]) -> bytes:
+    """The file's bytes: the original's fields in its order, empty ones left out as it does, then all others."""
+    known = {key: fields[key] for key in _ORDER if key in fields and (fields[key] or key in _ALWAYS)}
+    return dump(known | {key: fields[key] for key in fields if key not in _ORDER}, sort_keys=False).encode("utf-8")
+
+
+def replace_durably(directory: int, name: str, label: str, data: bytes) -> None:
+    """Replace a file: temporary file, sync, rename, sync of the directory."""
+    _remove_temporaries(directory, name)
+    temporary = files.random_name(f".{name}.")
+    descriptor = files.create(directory, temporary, label)
+    try:
+        files.write(descriptor, data, label)
+        files.sync(descriptor, label)
+        files.replace(directory, temporary, name, label)
+    except BaseException:
+        files.remove(directory, temporary)
+        raise
+    finally:
+        os.close(descriptor)
+    files.sync(directory, label)
+
+
+def _remove_temporaries(directory: int, name: str) -> None:
+    """Remove what a killed writer left: only who holds the lock makes such files."""
+    for found in files.names(directory, _NAMES_AT_MOST, name)[0]:
+        if found.startswith(f".{name}.") and found.endswith(".tmp"):
+            files.remove(directory, found)

@@ -1,0 +1,86 @@
+"""What is reported of a run: what its checks said, whether it passed, and what git counts as changed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from agentic_watch.dispatch import git_facts, new_workspace
+from agentic_watch.dispatch.runs import Run
+from agentic_watch.workspace import instant
+from agentic_watch.workspace import report as reports
+from agentic_watch.workspace.jsontext import dump
+from agentic_watch.workspace.workspace_errors import WorkspaceError
+
+VERDICTS = ("passed", "build_passed", "test_passed", "lint_passed")
+_LIMIT = 8 << 20
+
+
+def report_of(
+    run: Run, paths: Sequence[str], *, passed: bool, changes: dict[str, int], problems: list[str]
+) -> dict[str, Any]:
+    """The report of a run that has ended: what the command wrote as `.meta/report.json`, and the files `paths`.
+
+    `passed` is what the exit status says, and `changes` what git counts; a report that says otherwise itself is
+    believed. What cannot be used is left out and becomes a line in `problems`.
+    """
+    found = [*_written_by_command(run, problems), *_from_files(run, paths, problems)]
+    report = merged(found)
+    report.setdefault("passed", passed and all(report.get(key) is not False for key in VERDICTS))
+    if changes:
+        report.setdefault("changes", changes)
+    return report
+
+
+def changed(run: Run, hurried: Callable[[], bool], problems: list[str]) -> tuple[str, dict[str, int]]:
+    """The branch at the end of a run and what git counts as changed since its start; empty when nobody can tell."""
+    if run.directory and run.start_commit:
+        try:
+            return git_facts.after(run.directory, run.start_commit, hurried)
+        except git_facts.GitFailed as error:
+            problems.append(f"{run.directory}: the changes are not counted: {error}")
+    return "", {}
+
+
+def _written_by_command(run: Run, problems: list[str]) -> Iterable[dict[str, Any]]:
+    try:
+        with contextlib.closing(new_workspace.open_existing(run.root, run.name)) as place:
+            written, warning = reports.read(place.meta, _LIMIT) if place.meta is not None else ({}, None)
+    except WorkspaceError as error:
+        problems.append(f"{run.path}: {error}")
+        return
+    if warning:
+        problems.append(f"{run.path}: {warning}")
+    yield written
+
+
+def _from_files(run: Run, paths: Sequence[str], problems: list[str]) -> Iterable[dict[str, Any]]:
+    if not paths:
+        return
+    from agentic_watch.dispatch import report_sources
+
+    since = instant.parse(run.started_at).ns
+    for path in paths:
+        try:
+            yield report_sources.read(os.path.abspath(path), since)
+        except report_sources.Unreadable as error:
+            problems.append(f"{path}: {error}; recorded without it")
+
+
+def merged(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Several reports as one: findings together, a verdict is true only when all that have it say so."""
+    whole: dict[str, Any] = {}
+    for report in found:
+        for key, value in report.items():
+            before = whole.get(key)
+            if key in VERDICTS and isinstance(before, bool) and isinstance(value, bool):
+                whole[key] = before and value
+            elif isinstance(before, list) and isinstance(value, list):
+                # A report that is handed over a second time adds nothing.
+                known = {dump(item) for item in before}
+                whole[key] = before + [item for item in value if dump(item) not in known]
+            else:
+                whole[key] = value
+    return whole

@@ -1,0 +1,34 @@
+"""Which processes are there, and since when: a process id alone may have been given to another one meanwhile."""
+
+from __future__ import annotations
+
+import os
+import time
+
+_SLACK_SECONDS = 2.0
+"""How far the two clocks may be apart: the wall clock may have been stepped since."""
+
+
+def is_alive(pid: int, since_ns: int) -> bool:
+    """Whether the process that had this id at `since_ns` (since the epoch) still runs; when in doubt, it does.
+
+    A process that started later only has the same id, and a zombie runs no more (proc_pid_stat(5)).
+    """
+    if not 0 < pid < 2**31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name in parentheses may hold anything, also parentheses.
+            fields = file.read().rpartition(b")")[2].split()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return fields[0] not in (b"Z", b"X") and time.time() - age <= since_ns / 1e9 + _SLACK_SECONDS
