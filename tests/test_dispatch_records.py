@@ -48,6 +48,14 @@ def test_both_may_be_called_twice(host: Host) -> None:
     assert [tuple(row) for row in rows] == [("blocked", None), ("blocked", 1)]
 
 
+def test_global_options_go_after_the_words_too(host: Host) -> None:
+    """`--root` and `-q` are taken after begin and finish as they are before."""
+    other = host.base / "other"
+    path = dispatch(host, "begin", "--root", str(other), "--workspace", f"{other}/w").stdout.strip()
+    assert path == f"{other}/w"
+    assert dispatch(host, "finish", path, "-q", "--root", str(other)).stderr == ""
+
+
 def test_finish_reads_what_a_program_knows_from_stdin(host: Host) -> None:
     """Status, question, pull request and report come as one JSON object; wrong keys and types are usage."""
     dispatch(host, "begin", "--workspace", "w")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
 import click
 
+from agentic_watch.cli import global_options, messages
 from agentic_watch.cli.dispatch_common import (
     begin_run,
     refused,
     reports_option,
-    say,
     say_without_daemon,
     work_of,
     work_options,
@@ -55,7 +56,9 @@ class _Dispatch(click.Group):
             return None
         from agentic_watch.cli import dispatch_records
 
-        return dispatch_records.COMMANDS[cmd_name]
+        command = dispatch_records.COMMANDS[cmd_name]
+        global_options.take_everywhere(command)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -120,9 +123,9 @@ def _run(ctx: click.Context, words: tuple[str, ...]) -> None:
 
 def _tell(state: State, ended: Ended) -> None:
     if not ended.started:
-        say(f"failed: {ended.cause}")
+        messages.tell(logging.ERROR, ended.cause, "failed: ")
     for problem in ended.problems:
-        say(f"warning: {problem}")
+        messages.tell(logging.WARNING, problem, "warning: ")
     if state.verbosity > 0:
-        say(f"{ended.run.path}: {ended.status}, run {ended.run.runs}")
+        messages.tell(logging.INFO, f"{ended.run.path}: {ended.status}, run {ended.run.runs}")
     say_without_daemon(state, ended.run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.dispatch.lifecycle import begin
@@ -104,16 +106,7 @@ def _commit(state: State, path: str) -> str:
 
 def refused(error: DispatchError) -> Refused:
     """The foreseeable end for an error of the writing side."""
-    from agentic_watch.cli.output import clean
-
-    return Refused(clean(str(error)))
-
-
-def say(message: str) -> None:
-    """One line on stderr."""
-    from agentic_watch.cli.output import clean
-
-    click.echo(clean(message), err=True)
+    return Refused(str(error))
 
 
 def say_without_daemon(state: State, run: Run) -> None:
@@ -127,4 +120,4 @@ def say_without_daemon(state: State, run: Run) -> None:
     except OSError:
         return
     if not running:
-        say(f"{run.name}: no daemon is running; agentic-watch --once commits it")
+        messages.tell(logging.INFO, f"{run.name}: no daemon is running; agentic-watch --once commits it")

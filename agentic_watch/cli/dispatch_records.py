@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -10,12 +11,12 @@ from typing import Any
 
 import click
 
+from agentic_watch.cli import messages
 from agentic_watch.cli.dispatch_common import (
     begin_run,
     committing_first,
     refused,
     reports_option,
-    say,
     say_without_daemon,
     work_of,
     work_options,
@@ -109,7 +110,7 @@ def _write_end(
         state, lambda: finish(run, end, unless_finished=unless_finished, finished=config.finished)
     )
     for problem in problems:
-        say(f"warning: {problem}")
+        messages.tell(logging.WARNING, problem, "warning: ")
     return run, written
 
 
