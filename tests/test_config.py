@@ -156,7 +156,7 @@ def test_all_problems_at_once(write: Callable[[str], str], environ: Environ) -> 
     """)
     found = problems(file, environ)
     expected = [
-        "colour: unknown key; known here: answers, commit, history, limits, log, metrics, reconcile, roots",
+        "colour: unknown key; known here: answers, commit, history, hooks, limits, log, metrics, push, reconcile, ",
         "log: must be a table; write [log]",
         "roots[0].path: 'relative/dir' is relative; write the whole path, such as /",
         "roots[0].max_depth: must be a whole number, not true",
@@ -170,7 +170,7 @@ def test_all_problems_at_once(write: Callable[[str], str], environ: Environ) -> 
         "limits.report_bytes: must be from 1 KiB to 2 GiB, not 5",
         "limits.journal_bytes: must be from 1 KiB to 2 GiB, not '3 GiB'",
         "reconcile.interval_seconds: must be from 1 to 604800 seconds, not nan",
-        "push: unknown key",
+        "push: must be a list of tables; write [[push]] above each name",
     ]
     assert len(found) == len(expected)
     for start in expected:

@@ -49,7 +49,7 @@ def statuses(value: Any) -> frozenset[str]:
     """Accept a list of status names; dispatchers may have more of them than this program knows."""
     names = frozenset(texts(value))
     if not names:
-        raise BadValueError("is empty, so nothing would ever be committed; leave the key out for the default")
+        raise BadValueError("is empty, so no dispatch would ever match; leave the key out for the default")
     return names
 
 

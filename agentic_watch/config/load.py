@@ -13,12 +13,14 @@ from .model import (
     Answers,
     Config,
     ConfigError,
+    Hook,
     Limits,
     Log,
     MetricsPlaces,
     NoRootsError,
     Overrides,
     Root,
+    Target,
     effective_values,
 )
 from .places import BadValueError
@@ -107,6 +109,8 @@ class _Assembly:
             log=Log(**_below("log", values)),
             metrics=MetricsPlaces(**_below("metrics", values)),
             answers=Answers(**_below("answers", values)),
+            push=tuple(Target(**given) for given in self._entries("push")),
+            hooks=tuple(Hook(**given) for given in self._entries("hooks")),
             file=self.file,
             origins=MappingProxyType(self.origins),
             **{field: values[key] for key, field in _FIELDS.items() if key in values},
@@ -114,6 +118,11 @@ class _Assembly:
         for key in effective_values(config):
             self.origins.setdefault(key, "default")
         return config
+
+    def _entries(self, table: str) -> Iterator[dict[str, Any]]:
+        for index, given in self.reading.entries[table]:
+            self.origins.update({f"{table}[{index}].{key}": str(self.file) for key in given})
+            yield given
 
     def _file_roots(self) -> dict[str, tuple[Root, frozenset[str]]]:
         """Return the usable roots of the file by path, each with the keys that the file gave."""

@@ -9,6 +9,7 @@ Layout = Literal["auto", "meta", "root"]
 WatchMode = Literal["auto", "inotify", "poll"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "text", "json"]
+TargetKind = Literal["postgres", "http"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -74,6 +75,43 @@ class MetricsPlaces:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """One [[push]] entry: where the history goes.
+
+    `dsn_file` and `token_file` name files that hold a secret, never the secret; a name without a slash stands for a
+    file in $CREDENTIALS_DIRECTORY. `interval_seconds` lies between two pushes. Empty `statuses` mean all.
+    """
+
+    name: str
+    kind: TargetKind
+    dsn_file: str | None = None
+    url: str | None = None
+    token_file: str | None = None
+    interval_seconds: float = 60.0
+    statuses: frozenset[str] = frozenset()
+
+    @property
+    def secret_file(self) -> str | None:
+        """The file of the one secret that this kind has."""
+        return self.dsn_file if self.kind == "postgres" else self.token_file
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One [[hooks]] entry: a command for each commit that has one of the statuses `on`."""
+
+    on: frozenset[str]
+    command: tuple[str, ...]
+    name: str = ""
+    timeout_seconds: float = 30.0
+
+    @property
+    def key(self) -> str:
+        """What its outcomes are kept under: its name, else its command."""
+        return self.name or " ".join(self.command)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The effective configuration; equal when its values are, wherever they came from.
 
@@ -92,6 +130,8 @@ class Config:
     log: Log = Log()
     metrics: MetricsPlaces = MetricsPlaces()
     answers: Answers = Answers()
+    push: tuple[Target, ...] = ()
+    hooks: tuple[Hook, ...] = ()
     file: str | None = None
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
@@ -133,7 +173,7 @@ class NoRootsError(Exception):
 def to_document(config: Config) -> dict[str, Any]:
     """Return the effective values in the shape of the file, plain enough for JSON and TOML (no None)."""
     return {
-        "roots": [_root_table(root) for root in config.roots],
+        "roots": [_plain(asdict(root)) for root in config.roots],
         "commit": {"finished": sorted(config.finished), "settle_seconds": config.settle_seconds},
         "history": {"path": config.history},
         "reconcile": {"interval_seconds": config.reconcile_seconds, "poll_seconds": config.poll_seconds},
@@ -141,17 +181,24 @@ def to_document(config: Config) -> dict[str, Any]:
         "log": asdict(config.log),
         "metrics": {key: value for key, value in asdict(config.metrics).items() if value is not None},
         "answers": {name: list(statuses) for name, statuses in asdict(config.answers).items()},
+        "push": [_plain(asdict(target)) for target in config.push],
+        "hooks": [_plain(asdict(hook)) for hook in config.hooks],
     }
 
 
 def effective_values(config: Config) -> dict[str, Any]:
     """Return the values of `to_document` by key path, as `origins` names them."""
-    document = to_document(config)
-    roots = enumerate(document.pop("roots"))
-    values = {f"roots[{index}].{key}": value for index, root in roots for key, value in root.items()}
-    return values | {f"{table}.{key}": value for table, keys in document.items() for key, value in keys.items()}
+    values: dict[str, Any] = {}
+    for table, content in to_document(config).items():
+        if isinstance(content, list):
+            values |= {f"{table}[{i}].{key}": value for i, entry in enumerate(content) for key, value in entry.items()}
+        else:
+            values |= {f"{table}.{key}": value for key, value in content.items()}
+    return values
 
 
-def _root_table(root: Root) -> dict[str, Any]:
-    table = asdict(root) | {"ignore": list(root.ignore)}
-    return {key: value for key, value in table.items() if value is not None}
+def _plain(table: dict[str, Any]) -> dict[str, Any]:
+    """A table as TOML and JSON can hold it: lists for tuples and sets, and no key without a value."""
+    values = {key: sorted(value) if isinstance(value, frozenset) else value for key, value in table.items()}
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    return {key: value for key, value in values.items() if value is not None}

@@ -1,13 +1,15 @@
 """What the file may say: each table and key with its check, and the walk that finds all that is wrong.
 
-A later key is one line in `tables` (and, when it is a new table, one line more).
+A later key is one line in `tables` (and, when it is a new table, one line more); a later list of tables is one line in
+`lists`.
 """
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from . import checks
+from . import checks, outward
 from .checks import Check
 from .places import BadValueError, shown
 
@@ -49,27 +51,51 @@ def root_keys(environ: Mapping[str, str]) -> dict[str, Check]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class ListOfTables:
+    """A [[table]] that may stand there many times: the check of each key, and what to write for a key it must have."""
+
+    keys: Mapping[str, Check]
+    required: Mapping[str, str]
+
+
+def lists(environ: Mapping[str, str]) -> dict[str, ListOfTables]:
+    """Return what each [[table]] may hold."""
+    statuses = 'on = ["failed", "blocked"]'
+    return {
+        "roots": ListOfTables(root_keys(environ), {"path": 'path = "/the/directory"'}),
+        "push": ListOfTables(outward.push_keys(environ), {"name": 'name = "fleet"', "kind": 'kind = "postgres"'}),
+        "hooks": ListOfTables(outward.hook_keys(), {"on": statuses, "command": 'command = ["/path/to/program"]'}),
+    }
+
+
 class Reading:
     """One pass over a parsed file: the values that passed, and a line for each thing that did not.
 
-    `values` maps a key path such as `commit.settle_seconds` to its value; `roots` has, for each usable
-    [[roots]] entry, its index in the file and its values; `problems` are `key path: what is wrong`.
+    `values` maps a key path such as `commit.settle_seconds` to its value; `entries` has, for each [[table]], the index
+    in the file and the values of each usable entry; `problems` are `key path: what is wrong`.
     """
 
     def __init__(self, document: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         self.values: dict[str, Any] = {}
-        self.roots: list[tuple[int, dict[str, Any]]] = []
         self.problems: list[str] = []
         self._tables = tables(environ)
-        self._root_keys = root_keys(environ)
+        self._lists = lists(environ)
+        self.entries: dict[str, list[tuple[int, dict[str, Any]]]] = {name: [] for name in self._lists}
         self._read_table("", document)
+        self.problems.extend(outward.disagreements(self.entries["push"], self.entries["hooks"]))
+
+    @property
+    def roots(self) -> list[tuple[int, dict[str, Any]]]:
+        """The usable [[roots]]."""
+        return self.entries["roots"]
 
     def _read_table(self, prefix: str, table: Mapping[str, Any]) -> None:
         keys = self._tables.get(prefix, {})
         for name, value in table.items():
             path = f"{prefix}.{_key(name)}" if prefix else _key(name)
-            if path == "roots":
-                self._read_roots(value)
+            if path in self._lists:
+                self._read_list(path, value)
             elif name in keys:
                 self._read_value(path, keys[name], value, self.values)
             elif any(known == path or known.startswith(path + ".") for known in self._tables):
@@ -83,26 +109,29 @@ class Reading:
         else:
             self.problems.append(f"{path}: must be a table; write [{path}]")
 
-    def _read_roots(self, value: Any) -> None:
+    def _read_list(self, table: str, value: Any) -> None:
         if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-            self.problems.append("roots: must be a list of tables; write [[roots]] above each path")
+            least = next(iter(self._lists[table].required))
+            self.problems.append(f"{table}: must be a list of tables; write [[{table}]] above each {least}")
             return
         for index, entry in enumerate(value):
-            self._read_root(index, entry)
+            self._read_entry(table, index, entry)
 
-    def _read_root(self, index: int, entry: Mapping[str, Any]) -> None:
+    def _read_entry(self, table: str, index: int, entry: Mapping[str, Any]) -> None:
+        known = self._lists[table]
         passed: dict[str, Any] = {}
         for name, value in entry.items():
-            path = f"roots[{index}].{_key(name)}"
-            if name in self._root_keys:
-                self._read_value(path, self._root_keys[name], value, passed, name)
+            path = f"{table}[{index}].{_key(name)}"
+            if name in known.keys:
+                self._read_value(path, known.keys[name], value, passed, name)
             else:
-                near = _nearest(name, self._root_keys)
+                near = _nearest(name, known.keys)
                 self.problems.append(f"{path}: unknown key" + (f"; did you mean {near}?" if near else ""))
-        if "path" not in entry:
-            self.problems.append(f'roots[{index}].path: missing; write path = "/the/directory"')
-        if "path" in passed:
-            self.roots.append((index, passed))
+        for name, example in known.required.items():
+            if name not in entry:
+                self.problems.append(f"{table}[{index}].{name}: missing; write {example}")
+        if passed.keys() >= known.required.keys():
+            self.entries[table].append((index, passed))
 
     def _read_value(self, path: str, check: Check, value: Any, into: dict[str, Any], name: str | None = None) -> None:
         try:
@@ -111,7 +140,7 @@ class Reading:
             self.problems.append(f"{path}: {error}")
 
     def _suggestion(self, prefix: str, name: str) -> str:
-        tops = {known.split(".")[0] for known in self._tables} | {"roots"}
+        tops = {known.split(".")[0] for known in self._tables} | self._lists.keys()
         siblings = self._tables.get(prefix, {}).keys() or tops
         near = _nearest(name, siblings)
         if near is None:
