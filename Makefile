@@ -29,6 +29,10 @@ test-outside: $(VENV)/.ready-test  ## in Chromium, by Prometheus and node_export
 test-systemd: $(VENV)/.ready-test  ## under a real systemd booted in namespaces (root)
 	$(BIN)/pytest -m systemd -s
 
+.PHONY: soak
+soak: $(VENV)/.ready-test  ## a simulated host for minutes; for hours: make soak SOAK="--minutes 300"
+	cd tests && ../$(BIN)/python -m soak $(SOAK)
+
 bench: $(VENV)/.ready-bench  ## beside the alternatives, in one run; writes benchmarks/out/
 	$(BIN)/python -m benchmarks
 

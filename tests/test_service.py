@@ -322,23 +322,24 @@ def test_an_unknown_account_is_named() -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
 def test_what_root_made_is_given_to_the_service(open_directory: Path) -> None:
-    """History, log files and whatever else begins with its name; never through a link or a second name."""
+    """The history and what the program keeps beside it, not what only begins alike; never by a second name."""
     nobody = Account.of("nobody")
     history = open_directory / "history.db"
-    for name in ("history.db", "history.db-wal", "history.db-shm", "history.db.daemon", "other.db"):
+    for name in ("history.db", "history.db-wal", "history.db.daemon", "history.db-", "other.db"):
         (open_directory / name).touch(mode=0o600)
     victim = open_directory / "victim"
     victim.touch(mode=0o600)
-    (open_directory / "history.db.second").hardlink_to(victim)
+    (open_directory / "history.db-shm").hardlink_to(victim)
     found = state_owner.foreign(str(history), nobody)
-    assert sorted(Path(path).name for path in found) == [
-        "history.db", "history.db-shm", "history.db-wal", "history.db.daemon", "history.db.second",
-    ]  # fmt: skip
+    assert sorted(found) == [
+        str(open_directory),
+        *(f"{history}{suffix}" for suffix in ("", "-shm", "-wal", ".daemon")),
+    ]
     given = list(state_owner.give(found, nobody))
-    assert len(given) == 4
+    assert len(given) == 3
     assert {os.stat(path).st_uid for path in given} == {nobody.uid}
-    assert victim.stat().st_uid == (open_directory / "other.db").stat().st_uid == 0
-    assert state_owner.foreign(str(history), nobody) == [str(open_directory / "history.db.second")]
+    assert {(open_directory / name).stat().st_uid for name in ("", "victim", "other.db", "history.db-")} == {0}
+    assert state_owner.foreign(str(history), nobody) == [str(open_directory), f"{history}-shm"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")

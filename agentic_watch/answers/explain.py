@@ -12,7 +12,7 @@ from agentic_watch.answers.step import Step
 from agentic_watch.commit import decide
 from agentic_watch.config import Config, Layout, Limits, Root
 from agentic_watch.history.workspaces_table import State
-from agentic_watch.inventory.ghosts import is_ghost
+from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.workspace import instant, layout, status
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
@@ -151,7 +151,7 @@ def _is_committed(records: Records) -> bool | None:
 
 def _why_unfinished(found: Status) -> str:
     why = f"not committed: {found.status} is not finished, there is nothing to commit yet"
-    if is_ghost(found.status, found.pid):
+    if is_ghost(found.status, found.pid, named_at(found.started_at, found.updated_at)):
         why += (
             f"; its process {found.pid} is gone, so nobody may ever say how it ended (commit --force takes it as it is)"
         )

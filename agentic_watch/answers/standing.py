@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentic_watch.history.workspaces_table import State
-from agentic_watch.inventory.ghosts import is_ghost
+from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.status import Status
@@ -65,11 +65,16 @@ def from_disk(candidate: Candidate, state: State | None, found: Facts, *, commit
         candidate.name,
         *found,
         committed=committed,
-        ghost=is_ghost(found[0], found[4]),
+        ghost=is_ghost(found[0], found[4], _named_at(found)),
         fail_count=state.fail_count if state else 0,
         next_attempt_at=state.next_attempt_at if state else None,
         last_error=state.last_error if state else None,
     )
+
+
+def _named_at(found: Facts) -> int | None:
+    started_at, updated_at = (instant.parse(text or instant.ZERO_TEXT) for text in found[-2:])
+    return named_at(started_at, updated_at)
 
 
 def from_index(state: State) -> Standing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from typing import Any
@@ -17,6 +16,7 @@ from agentic_watch.cli.global_options import State
 _COMMANDS = {
     "commit": ("commit_command", "Commit named workspaces now."),
     "config": ("config_commands", "Write, check or show the configuration."),
+    "check": ("check_command", "Judge whether all is well, and say what an operator must do."),
     "dashboard": ("dashboard_command", "Serve a page over the history, for this host only."),
     "dispatch": ("dispatch_command", "Run an agent and record how it ends."),
     "history": ("history_command", "Search and list what was committed."),
@@ -47,6 +47,8 @@ class _LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that was named; for one that there is not, the nearest."""
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(args[0], _COMMANDS, 1)
             raise click.UsageError(
                 f"no such command: {args[0]}; " + (f"did you mean `{near[0]}`?" if near else "see --help"), ctx

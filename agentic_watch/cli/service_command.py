@@ -9,6 +9,10 @@ from dataclasses import asdict
 
 import click
 
+from agentic_watch.answers.check.checkup import ALL
+from agentic_watch.answers.check.finding import checked, is_well
+from agentic_watch.answers.check.subject import subject
+from agentic_watch.cli.check_command import say_findings
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
@@ -52,6 +56,7 @@ def install(state: State, for_user: bool, run_as: str | None, dry_run: bool) -> 
             _say(f"runs as {deployment.host.account[0]}, as chosen before (--run-as {units.USER} undoes it)")
         installing.start(deployment.files, manager, _say, changed=changed)
         _say(f"{units.SERVICE}: {manager.properties(units.SERVICE, 'StatusText')['StatusText'] or 'started'}")
+        _quote_check(deployment)
 
 
 @command.command()
@@ -92,6 +97,14 @@ def show(state: State, for_user: bool, run_as: str | None, as_json: bool) -> Non
         click.echo(f"status   {clean(service['StatusText'])}")
     if timer["NextElapseUSecRealtime"]:
         click.echo(f"backfill {timer['NextElapseUSecRealtime']}")
+
+
+def _quote_check(deployment: Deployment) -> None:
+    """What `agentic-watch check` says of it now: only what is not well."""
+    findings = list(checked(subject(deployment.config), ALL))
+    say_findings(findings)
+    if is_well(findings):
+        _say("check: all is well")
 
 
 def _plan(state: State, for_user: bool, run_as: str | None) -> Deployment:

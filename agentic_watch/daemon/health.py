@@ -99,7 +99,7 @@ class Health:
         if answered:
             self._notifier.alive()
             self._last_alive, self._silent = now, False
-        elif not self._silent and now - self._last_alive >= min(_SILENT_SECONDS, 2 * self.interval):
+        elif not self._silent and now - self._last_alive >= min(_SILENT_SECONDS, 1.5 * self.interval):
             self._silent = True
             log.error(
                 "inotify has not answered for %.0f s; until it does, workspaces are found by the reconcile only, "

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 
+_ENDED = (b"Z", b"X")
 _SLACK_SECONDS = 2.0
 """How far the two clocks may be apart: the wall clock may have been stepped since."""
 
 
-def is_alive(pid: int, since_ns: int) -> bool:
+def is_alive(pid: int, since_ns: int | None = None) -> bool:
     """Whether the process that had this id at `since_ns` (since the epoch) still runs; when in doubt, it does.
 
-    A process that started later only has the same id, and a zombie runs no more (proc_pid_stat(5)).
+    A process that started later only has the same id, and a zombie runs no more (proc_pid_stat(5)). Without
+    `since_ns` any process will do. One that may not be signalled, or that procfs does not show, is there.
     """
     if not 0 < pid < 2**31:
         return False
@@ -26,9 +28,9 @@ def is_alive(pid: int, since_ns: int) -> bool:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The name in parentheses may hold anything, also parentheses.
             fields = file.read().rpartition(b")")[2].split()
-    except FileNotFoundError:
-        return False
     except OSError:
         return True
+    if since_ns is None:
+        return fields[0] not in _ENDED
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return fields[0] not in (b"Z", b"X") and time.time() - age <= since_ns / 1e9 + _SLACK_SECONDS
+    return fields[0] not in _ENDED and time.time() - age <= since_ns / 1e9 + _SLACK_SECONDS

@@ -14,7 +14,7 @@ from agentic_watch.history import workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import Known, State
-from agentic_watch.inventory.ghosts import is_ghost
+from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.inventory.retries import backoff
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.names import name_problem
@@ -76,7 +76,8 @@ class LastSeen:
         """Ask anew which running dispatches have lost their process: that happens without a word in any file."""
         with suppress(HistoryError):
             for state in workspaces_table.running(self._history, root):
-                ghost = int(is_ghost(state.status, state.pid))
+                # Once a ghost, it stays one until its status changes: the number may be another process's by now.
+                ghost = state.ghost or int(is_ghost(state.status, state.pid))
                 key = state.root, state.workspace
                 if ghost != state.ghost and key not in self._changed and key not in self._gone:
                     self._keep(key, replace(state, ghost=ghost))
@@ -139,7 +140,7 @@ def _state(outcome: Outcome, now: float) -> State:
         updated_at=status.updated_at.text,
         runs=status.runs,
         committed=int(outcome.verdict is not Verdict.UNFINISHED and not outcome.history_error),
-        ghost=int(is_ghost(status.status, status.pid)),
+        ghost=int(is_ghost(status.status, status.pid, named_at(status.started_at, status.updated_at))),
         seen_at=instant.now_text(now),
         signature=outcome.signature,
         journal=outcome.journal,

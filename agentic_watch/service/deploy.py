@@ -130,7 +130,7 @@ def doubts(deployment: Deployment, account: Account) -> Iterator[str]:
     """What the service would run with, but not do its work: roots that it cannot write to. Only root may ask."""
     for root in deployment.config.roots:
         if not os.path.isdir(root.path):
-            yield f"{root.path}: is not there yet. Once it is: systemctl restart {units.SERVICE}"
+            yield f"{root.path}: is not there yet; the service waits for it, and starts itself anew once it is there"
         elif closed := service_user.not_writable(account, samples(root)):
             first, second = service_user.remedy(account, closed[0], root.path)
             yield (

@@ -1,0 +1,68 @@
+"""The history as a file: there, sound, and do its findings and its search tell what its rows tell?"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+
+from agentic_watch.answers.check.finding import Finding, Subject
+from agentic_watch.history import derived_tables, queries
+from agentic_watch.history.history_errors import HistoryError
+
+_NAME = "history"
+_RESTORE = "restore the backup (docs/operations.md); rows made since come back from the journals"
+REPAIR = "agentic-watch check --repair"
+
+
+def history(subject: Subject) -> Iterator[Finding]:
+    """SQLite's own check of the file, then that what is derived from the rows is what they say."""
+    path = subject.config.history
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        yield Finding(_NAME, False, f"{path}: is not there", "agentic-watch --once makes it from the journals")
+        return
+    except OSError as error:
+        yield Finding(_NAME, None, f"{path}: {error.strerror}")
+        return
+    try:
+        with queries.reading(path) as connection:
+            yield from _sound(connection, path)
+    except HistoryError as error:
+        yield Finding(_NAME, False, str(error), "mend what it names; journals and markers go on meanwhile")
+        return
+    yield from _search(path)
+
+
+def _sound(connection: sqlite3.Connection, path: str) -> Iterator[Finding]:
+    # A newer SQLite names a damaged search index here, too, which is no damage of the rows.
+    told = [text for (text,) in connection.execute("PRAGMA integrity_check(3)")]
+    problems = [" ".join(text.split()) for text in told if text != "ok" and "FTS5" not in text]
+    findings = [Finding(_NAME, False, f"{path}: {problem}", _RESTORE) for problem in problems]
+    if orphans := derived_tables.orphaned_findings(connection):
+        findings.append(Finding(_NAME, False, f"{path}: {orphans} findings are of no dispatch", REPAIR))
+    if count := derived_tables.miscounted(connection):
+        text = f"{path}: {count} dispatches have not the findings that they count"
+        findings.append(Finding(_NAME, False, text, _RESTORE))
+    yield from findings
+    if not findings:
+        (rows,) = connection.execute("SELECT count(*) FROM dispatch_history").fetchone()
+        yield Finding(_NAME, True, f"{path}: sound, {rows} commit{'s' if rows != 1 else ''}")
+
+
+def _search(path: str) -> Iterator[Finding]:
+    try:
+        sound = derived_tables.search_is_sound(path)
+    except HistoryError as error:
+        yield Finding("search", None, f"{error}; only who may write the history can compare its search with its rows")
+        return
+    if sound:
+        yield Finding("search", True, f"{path}: the search index tells what the rows tell")
+    else:
+        yield Finding("search", False, f"{path}: the search index tells something else than the rows", REPAIR)
+
+
+def mend(subject: Subject) -> None:
+    """Make what is derived from the rows anew. Raises HistoryError."""
+    derived_tables.rebuild(subject.config.history)

@@ -1,0 +1,145 @@
+"""The records of every workspace that is on disk: read, compared with the history, and repaired when asked."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from agentic_watch.answers.check.finding import Finding, Subject
+from agentic_watch.answers.check.parity import OnDisk, disagreements
+from agentic_watch.config import Config, Root
+from agentic_watch.history import queries
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.store import History, Key
+from agentic_watch.scan import RootUnavailable, Trouble, scan
+from agentic_watch.workspace import journal, marker, status
+from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.place import Opener, Place
+from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
+
+_NAME = "records"
+_GROUP = 500
+_STUCK_SECONDS = 3600.0
+_UNDER_WAY_SECONDS = 0.2
+REPAIR = "agentic-watch check --repair"
+
+
+def records(subject: Subject) -> Iterator[Finding]:
+    """Each workspace in which a record lacks what another has, or that cannot be committed for longer than an hour."""
+    seen = wrong = 0
+    try:
+        pruned = pruned_before(subject.config.history)
+        for root in subject.config.roots:
+            with contextlib.suppress(RootUnavailable):  # the check of the roots names it
+                found = scan(root)
+                while group := [one for one in islice(found, _GROUP) if not name_problem(one.name)]:
+                    seen += len(group)
+                    for finding in _look_twice(subject, root, group, pruned):
+                        wrong += 1
+                        yield finding
+    except HistoryError:
+        yield Finding(_NAME, None, f"{subject.config.history}: cannot be compared with what lies in the workspaces")
+        return
+    if not wrong:
+        yield Finding(_NAME, True, f"{seen} workspace{'s' if seen != 1 else ''}: all records agree")
+
+
+def _look_twice(subject: Subject, root: Root, group: Sequence[Candidate | Trouble], pruned: str) -> Iterator[Finding]:
+    """What is wrong and stays wrong: a commit may be under way between a look at the history and one at the disk."""
+    first = _look_at_all(subject, root, group, pruned)
+    if not first:
+        return
+    time.sleep(_UNDER_WAY_SECONDS)
+    again = _look_at_all(subject, root, [one for one in group if one.name in first], pruned)
+    for name, findings in again.items():
+        yield from (finding for finding in findings if finding in first[name])
+
+
+def _look_at_all(
+    subject: Subject, root: Root, group: Sequence[Candidate | Trouble], pruned: str
+) -> dict[str, list[Finding]]:
+    """By workspace, what is wrong with it."""
+    rows = _rows(subject.config.history, root, [one.name for one in group])
+    looks = {one.name: list(_look(subject, one, rows.get(one.name, frozenset()), pruned)) for one in group}
+    return {name: findings for name, findings in looks.items() if findings}
+
+
+def _look(subject: Subject, found: Candidate | Trouble, rows: frozenset[Key], pruned: str) -> Iterator[Finding]:
+    """What is wrong with one workspace."""
+    where = f"{found.root.key}/{found.name}"
+    if isinstance(found, Trouble):
+        text = f"{where}: {found.cause}; what is below it is not seen"
+        yield Finding(_NAME, False, text, "mend its permissions", found.root.key, found.name)
+        return
+    try:
+        disk = _read(subject.config, found, subject.now)
+    except Missing:
+        return
+    except WorkspaceError as error:
+        if error.passing or subject.now - found.changed_at > _STUCK_SECONDS:
+            step = "mend its permissions" if error.passing else "its dispatcher must correct it, or take it away"
+            yield Finding(_NAME, False, f"{where}: {error}", step, found.root.key, found.name)
+        return
+    for text in disagreements(disk, rows, pruned, subject.patience):
+        yield Finding(_NAME, False, f"{where}: {text}", REPAIR, found.root.key, found.name)
+
+
+def _rows(history: str, root: Root, names: Sequence[str]) -> dict[str, frozenset[Key]]:
+    """By workspace, the identities of its rows. Raises HistoryError."""
+    store = History(history, read_only=True)
+    try:
+        return {name: frozenset(commits) for name, commits in store.committed(root.key, names).items()}
+    finally:
+        store.close()
+
+
+def pruned_before(history: str) -> str:
+    """Up to when rows were pruned, as `updated_utc` is written, "" when none were. Raises HistoryError."""
+    try:
+        with queries.reading(history) as connection:
+            (found,) = connection.execute("SELECT max(pruned_before) FROM about").fetchone()
+            return found or ""
+    except HistoryError as error:
+        if isinstance(error.__cause__, sqlite3.OperationalError) and "no such table" in str(error.__cause__):
+            return ""
+        raise
+
+
+def _read(config: Config, candidate: Candidate, now: float) -> OnDisk:
+    """Raises WorkspaceError."""
+    opener = Opener()
+    try:
+        place = opener.open(candidate.root.path, candidate.name)
+        try:
+            return _read_place(config, candidate, place, now)
+        finally:
+            place.close()
+    finally:
+        opener.close()
+
+
+def _read_place(config: Config, candidate: Candidate, place: Place, now: float) -> OnDisk:
+    said = status.read(place.directory, place.meta, candidate.root, config.limits).status
+    finished = (said.updated_at.utc(), said.runs) if said.status in config.finished else None
+    waited = now - candidate.changed_at
+    if place.meta is None:
+        return OnDisk(finished, waited)
+    marked = None
+    with contextlib.suppress(Malformed):  # the next commit moves it aside
+        found = marker.read(place.meta)
+        if found is not None and found.workspace == candidate.name:
+            marked = found.updated_at.utc(), found.runs
+    return OnDisk(finished, waited, marked, _lines(config, candidate, place.meta))
+
+
+def _lines(config: Config, candidate: Candidate, meta: int) -> frozenset[Key]:
+    opened = journal.open_journal(meta, config.limits, append=False)
+    try:
+        mine = (record for record in opened.records() if record.workspace == candidate.name)
+        return frozenset((record.updated_at.utc(), record.runs) for record in mine)
+    finally:
+        opened.close()

@@ -1,0 +1,78 @@
+"""What the index knows to fail or to wait: for how long already? Reads the few files of those workspaces only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from agentic_watch.answers.check.finding import Finding, Subject
+from agentic_watch.config import Root
+from agentic_watch.history import queries
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.workspace import layout, status
+from agentic_watch.workspace.place import open_place
+from agentic_watch.workspace.workspace_errors import WorkspaceError
+
+_STUCK_SECONDS = 3600.0
+_AT_MOST = 200
+_FAILING = "SELECT workspace, last_error FROM workspaces WHERE root = ? AND fail_count LIMIT ?"
+_OPEN = "SELECT workspace FROM workspaces WHERE root = ? AND NOT committed AND NOT fail_count LIMIT ?"
+
+
+def waiting(subject: Subject) -> Iterator[Finding]:
+    """A workspace that fails for longer than an hour; a finished one that waits longer than it should."""
+    clean = True
+    for root in subject.config.roots:
+        try:
+            with queries.reading(subject.config.history) as connection:
+                failing = connection.execute(_FAILING, (root.key, _AT_MOST)).fetchall()
+                unfinished = [name for (name,) in connection.execute(_OPEN, (root.key, _AT_MOST))]
+        except HistoryError as error:
+            yield Finding("waiting", None, str(error))
+            return
+        for finding in (*_failing(subject, root, failing), *_finished(subject, root, unfinished)):
+            clean = False
+            yield finding
+    if clean:
+        yield Finding("waiting", True, "nothing fails for longer than an hour, nothing finished waits too long")
+
+
+def _failing(subject: Subject, root: Root, rows: list[tuple[str, str]]) -> Iterator[Finding]:
+    for name, error in rows:
+        changed = _changed_at(root, name)
+        if changed is not None and subject.now - changed > _STUCK_SECONDS:
+            text = f"{root.key}/{name}: fails for longer than an hour: {error}"
+            yield Finding("waiting", False, text, "agentic-watch show names the cause", root.key, name)
+
+
+def _finished(subject: Subject, root: Root, names: list[str]) -> Iterator[Finding]:
+    """Those that the index has not as committed, and whose status says that they are finished by now."""
+    for name in names:
+        changed = _changed_at(root, name)
+        if changed is None or subject.now - changed <= subject.patience or not _is_finished(subject, root, name):
+            continue
+        text = f"{root.key}/{name}: is finished for longer than {subject.patience:.0f} s and not committed"
+        yield Finding("waiting", False, text, "agentic-watch commit names the cause", root.key, name)
+
+
+def _changed_at(root: Root, name: str) -> float | None:
+    """When its status was last written (ctime, which an agent cannot set); None when it is gone."""
+    told = []
+    for file in (layout.META_STATUS, layout.STATUS):
+        try:
+            told.append(os.lstat(os.path.join(root.path, name, file)).st_ctime)
+        except OSError:
+            continue
+    return max(told, default=None)
+
+
+def _is_finished(subject: Subject, root: Root, name: str) -> bool:
+    try:
+        place = open_place(root.path, name)
+        try:
+            said = status.read(place.directory, place.meta, root, subject.config.limits).status
+        finally:
+            place.close()
+    except WorkspaceError:
+        return False
+    return said.status in subject.config.finished

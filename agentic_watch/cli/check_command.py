@@ -1,0 +1,111 @@
+"""`agentic-watch check`: is all well on this host, and what must an operator do?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from agentic_watch.answers.check.finding import Check, Finding, checked, is_well
+from agentic_watch.answers.check.subject import subject
+from agentic_watch.cli import messages
+from agentic_watch.cli.exit_status import EXIT_FAILED
+from agentic_watch.cli.global_options import State
+from agentic_watch.cli.output import clean, print_json
+
+_WORDS = {True: "well", False: "problem", None: "unknown"}
+
+
+@click.command("check")
+@click.option("--quick", is_flag=True, help="Only what a probe asks, in 0.3 s: daemon, history, roots, what is stuck.")
+@click.option("--repair", is_flag=True, help="Add what is missing from what is there, and mend ownership.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def command(state: State, quick: bool, repair: bool, as_json: bool) -> None:
+    """Judge whether all is well: 0 when it is, 1 when something needs an operator.
+
+    Each problem is one line with its cause and the next step. Nothing is changed without --repair, and no record is
+    ever deleted.
+    """
+    if quick and repair:
+        raise click.UsageError("--repair goes without --quick, which does not look far enough")
+    about = subject(state.config())
+    # Whatever a part of the program would warn of is said as a finding.
+    logging.disable(logging.WARNING)
+    checks = _checks(quick=quick)
+    if as_json or repair:
+        findings = list(checked(about, checks))
+        if repair:
+            from agentic_watch.answers.check.repair import repair as mend
+
+            findings = mend(about, checks, findings)
+        if as_json:
+            print_json(document(findings))
+        else:
+            print_findings(findings, with_well=state.verbosity >= 0)
+    else:
+        findings = []
+        for finding in checked(about, checks):
+            findings.append(finding)
+            print_findings([finding], with_well=state.verbosity >= 0)
+    if not is_well(findings):
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+def _checks(*, quick: bool) -> Sequence[Check]:
+    # The probe is not to wait for the import of what it does not ask.
+    if quick:
+        from agentic_watch.answers.check.probe import QUICK
+
+        return QUICK
+    from agentic_watch.answers.check.checkup import ALL
+
+    return ALL
+
+
+def print_findings(findings: Iterable[Finding], *, with_well: bool) -> None:
+    """One line each, on stdout: it is what was asked for."""
+    for finding in findings:
+        if finding.ok and not with_well:
+            continue
+        word = "repaired" if finding.repaired else _WORDS[finding.ok]
+        step = f"; next: {finding.next_step}" if finding.next_step and not finding.repaired else ""
+        click.echo(clean(f"{word:<8} {finding.check}: {finding.text}{step}"))
+
+
+def document(findings: list[Finding]) -> dict[str, Any]:
+    """For JSON: all is `ok`, each check by name (null: unknown), and what is not well."""
+    by_check: dict[str, bool | None] = {}
+    for finding in findings:
+        before = by_check.get(finding.check, True)
+        now = True if finding.repaired else finding.ok
+        by_check[finding.check] = False if False in (before, now) else None if None in (before, now) else True
+    return {
+        "schema": 1,
+        "ok": is_well(findings),
+        "checks": by_check,
+        "findings": [_item(finding) for finding in findings if finding.ok is not True],
+    }
+
+
+def _item(finding: Finding) -> dict[str, Any]:
+    return {
+        "check": finding.check,
+        "ok": finding.ok,
+        "root": clean(finding.root) or None,
+        "workspace": clean(finding.workspace) or None,
+        "error": clean(finding.text),
+        "next": finding.next_step or None,
+        "repaired": finding.repaired,
+    }
+
+
+def say_findings(findings: Iterable[Finding]) -> None:
+    """What is not well, on stderr: another command quotes it."""
+    for finding in findings:
+        if finding.ok is not True:
+            step = f"; next: {finding.next_step}" if finding.next_step else ""
+            level = logging.WARNING if finding.ok is False else logging.INFO
+            messages.tell(level, clean(f"check: {_WORDS[finding.ok]}: {finding.check}: {finding.text}{step}"))

@@ -1,0 +1,289 @@
+"""`check`: what is well on a host, what needs an operator, and what `--repair` adds."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from daemon_support import Service
+from support import POWERLESS, Host, Workspace, make, run, snapshot
+
+from agentic_watch.answers.check.clock_check import clock
+from agentic_watch.answers.check.finding import Check, Finding
+from agentic_watch.answers.check.parity import OnDisk, disagreements
+from agentic_watch.answers.check.records_check import records
+from agentic_watch.answers.check.subject import subject
+from agentic_watch.answers.check.waiting_check import waiting
+
+
+def check(host: Host, *options: str, code: int = 0, lacking: tuple[int, ...] = ()) -> dict[str, Any]:
+    """The document of `check --json`."""
+    result = run([*host.arguments(), "check", "--json", *options], host.base, lacking=lacking)
+    assert result.returncode == code, result.stdout + result.stderr
+    assert result.stderr == ""
+    document: dict[str, Any] = json.loads(result.stdout)
+    assert document["schema"] == 1
+    assert document["ok"] == (code == 0)
+    return document
+
+
+def problems(document: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """(check, workspace) of what is not well."""
+    return [(found["check"], found["workspace"]) for found in document["findings"] if found["ok"] is False]
+
+
+def sql(host: Host, statement: str) -> None:
+    with closing(sqlite3.connect(host.history)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute(statement)
+
+
+@pytest.fixture
+def committed(host: Host) -> Iterator[list[Workspace]]:
+    """Three committed workspaces."""
+    made = [make(host.root, f"org/repo/{name}") for name in ("a", "b", "c")]
+    host.once()
+    yield made
+
+
+def test_all_is_well_after_a_pass(host: Host, committed: list[Workspace]) -> None:
+    """0, every check by name; whether a daemon should run is not known where none ever did. Nothing is changed."""
+    before = snapshot(host.base)
+    document = check(host)
+    assert {**snapshot(host.base), "state": None} == {**before, "state": None}  # SQLite's files came and went there
+    assert document["checks"].pop("daemon") is None
+    assert set(document["checks"]) >= {"configuration", "ownership", "roots", "space", "clock", "history", "records"}
+    assert set(document["checks"].values()) == {True}
+
+
+def test_a_deleted_row_is_found_and_comes_back(host: Host, committed: list[Workspace]) -> None:
+    """--once passes over the workspace, whose files have not changed; `check` compares, and repairs from the line."""
+    before = dict(host.rows()["org/repo/b"])
+    sql(host, "DELETE FROM dispatch_history WHERE workspace = 'org/repo/b'")
+    assert host.once().counts == {"scanned": 3, "skipped": 3}
+    (found,) = [one for one in check(host, code=1)["findings"] if one["ok"] is False]
+    assert (found["check"], found["root"], found["workspace"]) == ("records", str(host.root), "org/repo/b")
+    assert "no history row" in found["error"]
+    assert found["next"] == "agentic-watch check --repair"
+    lines = committed[1].journal.read_bytes()
+    assert [one["repaired"] for one in check(host, "--repair")["findings"] if one["workspace"]] == [True]
+    assert {**dict(host.rows()["org/repo/b"]), "id": 0} == {**before, "id": 0}
+    assert committed[1].journal.read_bytes() == lines
+    check(host)
+
+
+def test_a_deleted_journal_is_found_and_comes_back(host: Host) -> None:
+    """Every row becomes a line again, byte for byte as it was, report and findings included."""
+    report = {
+        "findings": [{"tool": "ruff", "line": 3, "message": "m"}],
+        "changes": {"files_changed": 2},
+        "passed": True,
+    }
+    workspace = make(host.root, report=report, task="Täsk", agent="codex:gpt-5", started_at="2026-04-14T10:00:00Z")
+    host.once()
+    workspace.write_status(updated_at="2026-04-15T11:17:08Z", runs=1)
+    host.once()
+    before = workspace.journal.read_bytes()
+    assert before.count(b"\n") == 2
+    workspace.journal.unlink()
+    assert problems(check(host, code=1)) == [("records", workspace.name)] * 2
+    check(host, "--repair")
+    assert workspace.journal.read_bytes() == before
+    check(host)
+    assert host.once().counts == {"scanned": 1, "skipped": 1}
+
+
+def test_a_lost_line_among_others_comes_back(host: Host) -> None:
+    """Lines that are there stay as they are; the lost one goes to the end."""
+    workspace = make(host.root)
+    host.once()
+    workspace.write_status(updated_at="2026-04-15T11:17:08Z", runs=1)
+    host.once()
+    first, second = workspace.journal.read_bytes().splitlines(keepends=True)
+    workspace.journal.write_bytes(second)
+    check(host, "--repair")
+    assert workspace.journal.read_bytes() == second + first
+
+
+def test_a_journal_of_others_is_a_problem_that_repair_mends(host: Host, committed: list[Workspace]) -> None:
+    """A line that another program wrote into a committed workspace becomes a row."""
+    line = {**committed[0].line(), "updated_at": "2026-04-13T00:00:00Z"}
+    with committed[0].journal.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    check(host, code=1)
+    check(host, "--repair")
+    assert len(host.query("SELECT * FROM dispatch_history WHERE workspace = ?", committed[0].name)) == 2
+
+
+def test_repair_deletes_no_record(host: Host, committed: list[Workspace]) -> None:
+    """Rows, lines and markers that were there are there afterwards, whatever was mended beside them."""
+    sql(host, "DELETE FROM dispatch_history WHERE workspace = 'org/repo/b'")
+    committed[2].journal.unlink()
+    lines = [workspace.journal.read_bytes() for workspace in committed[:2]]
+    check(host, "--repair")
+    assert [workspace.journal.read_bytes() for workspace in committed[:2]] == lines
+    assert host.rows().keys() == {workspace.name for workspace in committed}
+    assert all(workspace.marker.exists() for workspace in committed)
+
+
+def test_a_search_index_that_lies_is_found_and_made_anew(host: Host, committed: list[Workspace]) -> None:
+    """What is derived is made anew from the rows; a query finds its words again."""
+    sql(host, "INSERT INTO dispatch_search (dispatch_search) VALUES ('delete-all')")
+    document = check(host, code=1)
+    assert document["checks"]["search"] is False
+    assert document["checks"]["history"] is True
+    assert check(host, "--repair")["checks"]["search"] is True
+    check(host)
+
+
+def test_a_missing_history_is_named(host: Host) -> None:
+    """Nothing was committed yet, or somebody removed it: the next step makes it."""
+    make(host.root)
+    document = check(host, code=1)
+    assert document["checks"]["history"] is False
+    host.once()
+    check(host)
+
+
+def test_a_missing_root_is_named(host: Host, committed: list[Workspace]) -> None:
+    """By path, cause and next step."""
+    host.root.rename(host.base / "unmounted")
+    (found,) = [one for one in check(host, code=1)["findings"] if one["ok"] is False]
+    assert (found["check"], found["root"]) == ("roots", str(host.root))
+    assert "No such file or directory" in found["error"]
+
+
+def test_what_cannot_be_written_is_named(host: Host, committed: list[Workspace]) -> None:
+    """A history and a root that the user may only read: each with the command that mends it."""
+    (committed[0].meta).chmod(0o555)
+    host.history.chmod(0o444)
+    document = check(host, code=1, lacking=POWERLESS)
+    found = {one["check"]: one for one in document["findings"] if one["ok"] is False}
+    assert str(host.history) in found["ownership"]["error"]
+    assert "chown" in found["ownership"]["next"]
+    assert str(committed[0].meta) in found["roots"]["error"]
+    assert "chmod" in found["roots"]["next"]
+
+
+def test_what_cannot_be_known_is_unknown(host: Host, committed: list[Workspace]) -> None:
+    """No daemon ever ran here: null in JSON, "unknown" in words, and not a reason for 1."""
+    result = run([*host.arguments(), "check"], host.base)
+    assert result.returncode == 0
+    assert [line[:16] for line in result.stdout.splitlines() if line.startswith("unknown")] == ["unknown  daemon:"]
+
+
+def test_a_history_that_may_not_be_looked_at_is_unknown(host: Host, committed: list[Workspace]) -> None:
+    """Not missing: a user without permission for its directory cannot know."""
+    host.history.parent.chmod(0)
+    document = check(host, code=1, lacking=POWERLESS)  # 1, for nobody can write it either
+    assert document["checks"]["history"] is None
+    assert document["checks"]["records"] is None
+
+
+def test_quietly_it_says_only_what_is_not_well(host: Host, committed: list[Workspace]) -> None:
+    """With -q the lines of what is well are left out."""
+    assert "well" not in run([*host.arguments(), "check", "-q"], host.base).stdout
+
+
+# --- the probe
+
+
+def test_the_probe_wants_a_daemon(host: Host, committed: list[Workspace]) -> None:
+    """Alive: 0. Stopped by SIGSTOP, or ended: 1."""
+    with Service(host) as service:
+        service.wait(lambda: run([*host.arguments(), "check", "--quick"], host.base).returncode == 0)
+        assert service.stop() == 0
+        result = run([*host.arguments(), "check", "--quick"], host.base)
+        assert result.returncode == 1
+        assert "no daemon runs" in result.stdout
+
+
+def test_a_lost_root_fails_the_probe(host: Host, committed: list[Workspace]) -> None:
+    """The daemon is well, and waits for a root: 1."""
+    with Service(host) as service:
+        host.root.rename(host.base / "unmounted")
+        service.wait(lambda: run([*host.arguments(), "check", "--quick"], host.base).returncode == 1)
+
+
+def test_repair_is_no_part_of_the_probe(host: Host) -> None:
+    """A usage error."""
+    assert run([*host.arguments(), "check", "--quick", "--repair"], host.base).returncode == 2
+
+
+# --- what waits, and for how long (times passed in)
+
+
+def later(host: Host, check: Check, seconds: float) -> list[Finding]:
+    """What a check would find so many seconds from now."""
+    now = replace(subject(host.config()), now=time.time() + seconds)
+    return [finding for finding in check(now) if finding.ok is False]
+
+
+def test_what_fails_for_longer_than_an_hour_needs_somebody(host: Host) -> None:
+    """A broken status is its dispatcher's for an hour, then the operator's, and in the probe as in the whole check."""
+    broken = make(host.root)
+    (broken.meta / "status.json").write_text("{")
+    host.once()
+    for check in (waiting, records):
+        assert later(host, check, 3500) == []
+        (found,) = later(host, check, 3700)
+        assert (found.workspace, found.root) == (broken.name, str(host.root))
+        assert ".meta/status.json" in found.text
+
+
+def test_what_is_finished_waits_no_longer_than_it_should(host: Host) -> None:
+    """Five settle times and a reconcile: after that a finished one that is not committed needs somebody."""
+    workspace = make(host.root, status="running")
+    host.once()
+    workspace.write_status()
+    for check in (waiting, records):
+        assert later(host, check, 200) == []
+        (found,) = later(host, check, 400)
+        assert "not committed" in found.text
+    host.once()
+    assert later(host, waiting, 10**6) == later(host, records, 10**6) == []
+
+
+def test_a_clock_that_was_set_back_is_told(host: Host, committed: list[Workspace]) -> None:
+    """The history was written at a time that the clock has yet to come to."""
+    assert later(host, clock, 0) == []
+    (found,) = later(host, clock, -3600)
+    assert "was last written" in found.text
+
+
+# --- what agrees (times passed in)
+
+A, B = ("2026-04-14T00:00:00.000000000Z", 0), ("2026-04-15T00:00:00.000000000Z", 1)
+
+
+@pytest.mark.parametrize(
+    ("disk", "rows", "said"),
+    [
+        (OnDisk(), set(), []),
+        (OnDisk(A, 1000, A, {A}), {A}, []),
+        (OnDisk(B, 1, A, {A}), {A}, []),
+        (OnDisk(None, 1000, A, {A}), {A}, []),
+        (OnDisk(B, 1000, A, {A}), {A}, ["finished and not committed"]),
+        (OnDisk(A, 1000, A, {A}), set(), ["no history row"]),
+        (OnDisk(A, 1000, A, set()), {A}, ["no journal line"]),
+        (OnDisk(A, 1000, None, {A}), {A}, ["marker is missing"]),
+        (OnDisk(B, 1000, A, {A, B}), {A, B}, ["marker names another"]),
+        (OnDisk(None, 1000, B, {A}), {A}, ["neither a row nor a journal line"]),
+    ],
+)
+def test_each_disagreement_is_told(disk: OnDisk, rows: set[tuple[str, int]], said: list[str]) -> None:
+    """One line for each thing that one record has and another lacks, none where all agree."""
+    found = list(disagreements(disk, rows, "", 300))
+    assert len(found) == len(said)
+    assert all(text in line for text, line in zip(said, found, strict=True))
+
+
+def test_what_was_pruned_lacks_nothing() -> None:
+    """Lines and markers from before `pruned_before` need no row."""
+    assert list(disagreements(OnDisk(A, 1000, A, {A}), set(), B[0], 300)) == []
