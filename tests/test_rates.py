@@ -5,7 +5,7 @@ import statistics
 import pytest
 
 from agentic_watch.answers.outcomes import Outcomes, from_config
-from agentic_watch.answers.rates import Rate, percentile
+from agentic_watch.answers.rates import Rate, median, percentile
 from agentic_watch.config import Answers
 
 
@@ -33,7 +33,8 @@ def test_percentiles() -> None:
     assert percentile([], 50) is None
     assert percentile([7], 90) == 7
     values = list(range(1, 102))
-    assert percentile(values, 50) == statistics.median(values)
+    assert median(values) == statistics.median(values)
+    assert (median([1, 3, 6, 9]), median([])) == (4, None)
     assert percentile(list(range(1, 101)), 90) == 90
 
 

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 class Dialect:
     """The words of one engine.
 
-    `commits` and `findings` are tables, `newest` says that `d` is the newest commit of its run, `of_commit` that
-    `f` was found in `d`; `key` tells commits apart, `searching` says that the words behind its one `?` occur in `d`.
+    `commits` and `findings` are tables. `newest` says that `d` is the newest commit of its run, `same_run` that `e` is
+    of the same run, `of_commit` that `f` was found in `d`; `identity` are the columns that `of_commit` asks for, `key`
+    settles the order of commits of one time, `searching` says that the words behind its one `?` occur in `d`.
     """
 
     commits: str
     findings: str
     newest: str
+    same_run: str
     of_commit: str
+    identity: str
     key: str
     searching: str
 
@@ -34,7 +37,9 @@ SQLITE = Dialect(
     newest=(
         f"NOT EXISTS (SELECT 1 FROM dispatch_history AS newer WHERE {_NEWER} AND newer.started_utc IS d.started_utc)"
     ),
+    same_run="d.root = e.root AND d.workspace = e.workspace AND d.runs = e.runs AND d.started_utc IS e.started_utc",
     of_commit="f.dispatch_id = d.id",
+    identity="d.id",
     key="d.id",
     searching="d.id IN (SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH ?)",
 )
@@ -46,7 +51,12 @@ POSTGRES = Dialect(
         "NOT EXISTS (SELECT 1 FROM dispatches AS newer "
         f"WHERE newer.host_id = d.host_id AND {_NEWER} AND newer.started_utc IS NOT DISTINCT FROM d.started_utc)"
     ),
+    same_run=(
+        "d.host_id = e.host_id AND d.root = e.root AND d.workspace = e.workspace AND d.runs = e.runs "
+        "AND d.started_utc IS NOT DISTINCT FROM e.started_utc"
+    ),
     of_commit="f.host_id = d.host_id AND f.commit_id = d.commit_id",
+    identity="d.host_id, d.commit_id",
     key="d.commit_id",
     searching="lower(d.workspace || ' ' || d.agent || ' ' || d.branch || ' ' || d.task || ' ' || d.question) LIKE ?",
 )

@@ -11,7 +11,7 @@ Texts = tuple[str, ...]
 Term = tuple[str, list[object]]
 """A condition and the values of its `?`."""
 
-NAMED = ("repo", "org", "status", "workspace", "host")
+NAMED = ("repo", "org", "model", "status", "workspace", "host")
 """The columns that a filter compares as they are."""
 
 
@@ -28,6 +28,7 @@ class Wanted:
     repo: Texts = ()
     org: Texts = ()
     agent: Texts = ()
+    model: Texts = ()
     status: Texts = ()
     workspace: Texts = ()
     host: Texts = ()

@@ -6,11 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.answers.filters import NAMED, Wanted, where
 from agentic_watch.answers.source import Source
-
-SCHEMA = 1
-"""The shape of every JSON document; a change that breaks a reader counts it up."""
 
 _FLAGS = ("passed", "build_passed", "test_passed", "lint_passed")
 _SUGGESTED = (*NAMED, "agent")

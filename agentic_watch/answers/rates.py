@@ -52,3 +52,11 @@ def percentile(ordered: Sequence[int], percent: int) -> int | None:
     if not ordered:
         return None
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
+
+
+def median(ordered: Sequence[int]) -> int | None:
+    """The middle of the ordered values, of two middle ones what lies between (rounded down); None of none."""
+    if not ordered:
+        return None
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) // 2

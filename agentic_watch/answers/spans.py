@@ -48,6 +48,11 @@ def at(seconds: float) -> str:
     return Instant("", int(seconds) * _NS).utc()
 
 
+def seconds_of(utc: str) -> int:
+    """Seconds since the epoch of a time as `updated_utc` is written, its fraction left out."""
+    return calendar.timegm(time.strptime(utc[:19], "%Y-%m-%dT%H:%M:%S"))
+
+
 def point(text: str, clock: Clock, *, end: bool = False) -> str:
     """The time that `text` means, as `updated_utc` is written; of a day or a week its beginning, or its `end`.
 

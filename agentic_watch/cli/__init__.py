@@ -18,12 +18,16 @@ _COMMANDS = {
     "config": ("config_commands", "Write, check or show the configuration."),
     "check": ("check_command", "Judge whether all is well, and say what an operator must do."),
     "dashboard": ("dashboard_command", "Serve a page over the history, for this host only."),
+    "digest": ("digest_command", "Write half a page of Markdown for a stand-up."),
     "dispatch": ("dispatch_command", "Run an agent and record how it ends."),
+    "failures": ("failures_command", "Tell why dispatches failed or wait, by class."),
+    "findings": ("findings_command", "Tell which findings recur, are new, or went away."),
     "history": ("history_command", "Search and list what was committed."),
     "metrics": ("metrics_command", "Print the daemon's metrics for Prometheus."),
     "mcp": ("mcp_command", "Serve the original's tools over MCP on stdio."),
     "service": ("service_command", "Install, remove or show the systemd service."),
     "show": ("show_command", "Show one dispatch whole, and why it is or is not committed."),
+    "stats": ("stats_command", "Tell how well dispatches end, by agent, repository or day."),
     "status": ("status_command", "Show what is on disk now, and whether the daemon is well."),
 }
 

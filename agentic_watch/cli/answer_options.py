@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import listing, source, spans
+from agentic_watch.answers import documents, listing, source, spans
 from agentic_watch.answers.filters import Wanted
 from agentic_watch.answers.outcomes import Outcomes, from_config
 from agentic_watch.answers.source import Source
@@ -25,6 +25,7 @@ _NAMED = {
     "repo": "Of this repository.",
     "org": "Of this organisation.",
     "agent": "By this agent: codex finds codex:gpt-5 too.",
+    "model": "By this model, whatever agent ran it.",
     "status": "With this status.",
     "host": "Of this host.",
 }
@@ -96,3 +97,17 @@ def say_nothing_matches(asked: Source, given: Wanted, *, utc: bool) -> None:
     click.echo(f"nothing matches; the history holds {count:,} commit{'s' * (count != 1)}{since}", err=True)
     for name, value in listing.near(asked, given):
         click.echo(f"did you mean --{name} {value}?", err=True)
+
+
+def say_what_was_read(asked: Source, given: Wanted, looked_at: str, *, utc: bool) -> None:
+    """Below an answer: how much it looked at (`12 dispatches`), of which span, and since when the history speaks."""
+    spans_given = (("from", given.since), ("until", given.until))
+    span = "".join(f", {word} {clock_times.one(bound, as_utc=utc)}" for word, bound in spans_given if bound)
+    first = clock_times.one(documents.speaks_from(asked), as_utc=utc)
+    click.echo(f"{looked_at} looked at{span}; the history speaks from {first} on")
+
+
+def counted(count: int, word: str) -> str:
+    """A number and its word: `1 finding`, `1,200 dispatches`."""
+    ending = "" if count == 1 else "es" if word.endswith("h") else "s"
+    return f"{count:,} {word}{ending}"

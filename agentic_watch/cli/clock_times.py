@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import calendar
 import sys
 import time
 from collections.abc import Sequence
 
-_DATE_AND_TIME = "%Y-%m-%dT%H:%M:%S"
-
-
-def seconds_of(utc: str) -> int:
-    """Seconds since the epoch of a time as `updated_utc` is written, its fraction left out."""
-    return calendar.timegm(time.strptime(utc[:19], _DATE_AND_TIME))
+from agentic_watch.answers.spans import seconds_of
 
 
 def column(header: str, times: Sequence[str | None], *, utc: bool) -> tuple[str, list[str]]:

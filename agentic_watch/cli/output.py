@@ -94,6 +94,16 @@ def human_duration(milliseconds: int | None) -> str:
 _SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
+def on_terminal() -> bool:
+    """Whether a person looks at stdout: there are local times, bars and colours only for them."""
+    return sys.stdout.isatty()
+
+
+def coloured(text: str, colour: str) -> str:
+    """The text in a colour on a terminal, unless $NO_COLOR is set (https://no-color.org)."""
+    return click.style(text, fg=colour) if on_terminal() and not os.environ.get("NO_COLOR") else text
+
+
 def line_width() -> int | None:
     """Columns of the terminal (or $COLUMNS); None when stdout is not one, where nothing needs to fit."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():

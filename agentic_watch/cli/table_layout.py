@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from agentic_watch.cli.output import clean, line_width
 from agentic_watch.cli.text_width import cut, cut_middle, pad, width
 
 _GAP = "  "
+_LEAST_NOTE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,7 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[Any]], limit: int
     lines = [_line(columns, widths, shown, [column.header for column in columns])]
     lines += [_line(columns, widths, shown, row) for row in cells]
     if gone := [column.header for index, column in enumerate(columns) if index not in shown]:
-        note = f"too narrow for {', '.join(gone)}"
-        lines.append(cut(f"({note}; --json has all)", limit or width(note)))
+        lines += textwrap.wrap(f"(too narrow for {', '.join(gone)}; --json has all)", max(limit or 0, _LEAST_NOTE))
     return lines
 
 

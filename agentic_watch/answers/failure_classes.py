@@ -1,0 +1,44 @@
+"""What is the same about two failures? Their words without paths, numbers, hashes and quotes."""
+
+from __future__ import annotations
+
+import re
+
+_READ = 400
+_SHOWN = 120
+
+_HASH = r"(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,}(?:-[0-9a-f]+)*"
+"""Seven hexadecimal digits or more, of both kinds: a word or a number alone is none."""
+
+_TAKEN_OUT = (
+    (re.compile(r"\b[a-z]+://\S+", re.IGNORECASE), "URL"),
+    (re.compile(r'"[^"\n]*"|“[^”\n]*”|`[^`\n]*`|(?<!\w)\'[^\'\n]*\'(?!\w)'), "…"),
+    (re.compile(r"(?<![\w/])(?:[\w.~-]*/)+[\w.@-]+(?::\d+)*"), "PATH"),
+    (re.compile(r"\b[\w-]+\.(?:go|py|ts|js|rs|java|rb|c|h|cpp|md|json|yaml|yml|toml|sql|sh)\b(?::\d+)*"), "PATH"),
+    (re.compile(rf"\b(?:0x[0-9a-f]+|{_HASH})\b", re.IGNORECASE), "HASH"),
+    (re.compile(r"\d+(?:[.,:]\d+)*"), "N"),
+    (re.compile(r"\s+"), " "),
+)
+"""What differs from one failure to the next, and what stands in its place; in this order."""
+
+
+def failure_class(question: str, verdicts: tuple[int | None, int | None, int | None, int | None]) -> str:
+    """The class of a failure: its question, else the verdicts that failed; "" when there is neither.
+
+    `verdicts` are the report's: passed, build, test and lint, in this order; 0 is false, None unknown.
+    """
+    if question.strip():
+        return normalised(question)
+    passed, build, test, lint = verdicts
+    failed = [name for name, value in (("build", build), ("tests", test), ("lint", lint)) if value == 0]
+    if failed:
+        return f"failing: {', '.join(failed)}"
+    return "failing: the report's verdict" if passed == 0 else ""
+
+
+def normalised(text: str) -> str:
+    """The words of a message that are the same each time it comes; its first line says what is the matter."""
+    words = text.strip().partition("\n")[0][:_READ]
+    for pattern, stands in _TAKEN_OUT:
+        words = pattern.sub(stands, words)
+    return words.strip()[:_SHOWN]

@@ -1,0 +1,117 @@
+"""Why do dispatches fail or block? Their classes, counted, with examples; the host's faults apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from agentic_watch.answers.failure_classes import failure_class
+from agentic_watch.answers.filters import Wanted, among, where
+from agentic_watch.answers.host_causes import host_cause
+from agentic_watch.answers.outcomes import Outcomes
+from agentic_watch.answers.source import Source
+
+EXAMPLES = 3
+_READ = 1000
+_UNKNOWN = "no reason given"
+
+_COLUMNS = (
+    f"d.status, substr(d.question, 1, {_READ}), d.passed, d.build_passed, d.test_passed, d.lint_passed, "
+    "d.updated_utc, d.org, d.repo, d.agent, d.workspace"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One dispatch of a class; `text` is its question as it was."""
+
+    updated_utc: str
+    workspace: str
+    agent: str
+    text: str
+
+
+@dataclass(slots=True)
+class FailureClass:
+    """Failures that are the same but for paths, numbers, hashes and quotes; the newest examples come first.
+
+    `fault` says whose it seems to be, `cause` what of the host; "" for an agent's.
+    """
+
+    name: str
+    fault: Literal["host", "agent"]
+    cause: str
+    count: int = 0
+    waiting: int = 0
+    repositories: set[str] = field(default_factory=set)
+    agents: set[str] = field(default_factory=set)
+    first_utc: str = ""
+    last_utc: str = ""
+    examples: list[Example] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """The class for JSON."""
+        return {
+            "class": self.name,
+            "fault": self.fault,
+            "cause": self.cause or None,
+            "count": self.count,
+            "failed": self.count - self.waiting,
+            "waiting": self.waiting,
+            "repositories": len(self.repositories),
+            "agents": sorted(self.agents),
+            "first_utc": self.first_utc,
+            "last_utc": self.last_utc,
+            "examples": [
+                {"updated_utc": one.updated_utc, "workspace": one.workspace, "agent": one.agent, "text": one.text}
+                for one in self.examples
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """All classes, the most frequent first, and how many dispatches failed or wait."""
+
+    classes: list[FailureClass]
+    failed: int
+    waiting: int
+
+
+def failures(source: Source, wanted: Wanted, outcomes: Outcomes) -> Failures:
+    """The classes of the wanted dispatches that failed or wait."""
+    waiting = set(outcomes.statuses("waiting"))
+    classes: dict[tuple[str, str], FailureClass] = {}
+    known: dict[tuple[Any, ...], FailureClass] = {}
+    for status, *reason, updated, org, repo, agent, workspace in _rows(source, wanted, outcomes):
+        key = tuple(reason)
+        if key not in known:
+            known[key] = _class_of(classes, reason[0], key[1:])
+        found = known[key]
+        found.count += 1
+        found.waiting += status in waiting
+        found.repositories.add(f"{org}/{repo}")
+        found.agents.add(agent)
+        found.last_utc = found.last_utc or updated
+        found.first_utc = updated
+        if len(found.examples) < EXAMPLES:
+            found.examples.append(Example(updated, workspace, agent, reason[0]))
+    ordered = sorted(classes.values(), key=lambda one: (-one.count, one.name))
+    waits = sum(one.waiting for one in ordered)
+    return Failures(ordered, sum(one.count for one in ordered) - waits, waits)
+
+
+def _rows(source: Source, wanted: Wanted, outcomes: Outcomes) -> Iterator[tuple[Any, ...]]:
+    """Newest first, so that the examples are the newest."""
+    condition, values = where(source, wanted, among("d.status", outcomes.statuses("failed", "waiting")))
+    sql = f"SELECT {_COLUMNS} FROM {source.dialect.commits} AS d{condition} ORDER BY d.updated_utc DESC"
+    return source.rows(sql, values)
+
+
+def _class_of(classes: dict[tuple[str, str], FailureClass], question: str, verdicts: tuple[Any, ...]) -> FailureClass:
+    passed, build, test, lint = verdicts
+    name, cause = failure_class(question, (passed, build, test, lint)) or _UNKNOWN, host_cause(question)
+    if (name, cause) not in classes:
+        classes[name, cause] = FailureClass(name, "host" if cause else "agent", cause)
+    return classes[name, cause]

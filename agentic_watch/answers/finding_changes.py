@@ -1,0 +1,94 @@
+"""Which findings stay, come and go, from run to run of a repository?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from agentic_watch.answers.filters import Wanted, where
+from agentic_watch.answers.rules import CODED, FILE, TITLE, TOOL, rule_name
+from agentic_watch.answers.source import Source
+
+Kind = Literal["persistent", "new", "gone"]
+
+_READ = 300
+_BEFORE = 2
+"""The newest run and the one before it."""
+
+_MESSAGE = f"COALESCE(substr(f.message, 1, {_READ}), '')"
+_COLUMNS = f"{TOOL}, {CODED}, {TITLE}, {FILE}, f.line, COALESCE(f.severity, ''), {_MESSAGE}"
+
+_Key = tuple[str, str, str]
+"""(tool, rule, file): what makes a finding the same in two runs; its line moves as others are mended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A finding of a repository as it was in the run `workspace` that ended at `updated_utc`."""
+
+    repo: str
+    tool: str
+    rule: str
+    file: str
+    line: int | None
+    severity: str
+    message: str
+    workspace: str
+    updated_utc: str
+
+    def document(self) -> dict[str, Any]:
+        """The finding for JSON."""
+        return asdict(self)
+
+
+def changes(source: Source, wanted: Wanted, kind: Kind, runs: int = _BEFORE) -> list[Change]:
+    """What stayed in the newest `runs` of each repository, is new in the newest one, or was in the one before.
+
+    Of the repositories that have a wanted dispatch; runs without a report say nothing of findings and are passed over.
+    Where there are too few runs to tell, nothing is told.
+    """
+    found: list[Change] = []
+    for org, repo in list(_repositories(source, wanted)):
+        newest = _runs(source, replace(Wanted(until=wanted.until), org=(org,), repo=(repo,)), runs)
+        if len(newest) == runs:
+            found += _told(newest, kind)
+    return sorted(found, key=lambda one: (one.repo, one.tool, one.rule, one.file))
+
+
+def _told(newest: list[dict[_Key, Change]], kind: Kind) -> Iterator[Change]:
+    """What is asked for, out of each run's findings, the newest run first. Pure."""
+    last, before = newest[0], newest[1] if len(newest) > 1 else {}
+    if kind == "persistent":
+        return (change for key, change in last.items() if all(key in run for run in newest))
+    here, other = (last, before) if kind == "new" else (before, last)
+    return (change for key, change in here.items() if key not in other)
+
+
+def _repositories(source: Source, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+    """The repositories of the wanted commits; whether one is the newest of its run changes nothing here."""
+    condition, values = where(source, replace(wanted, every=True), ("d.repo <> ''", []))
+    return source.rows(f"SELECT DISTINCT d.org, d.repo FROM {source.dialect.commits} AS d{condition}", values)
+
+
+def _runs(source: Source, wanted: Wanted, runs: int) -> list[dict[_Key, Change]]:
+    """The findings of a repository's newest runs that have a report, the newest first."""
+    words = source.dialect
+    condition, values = where(source, wanted, ("d.report IS NOT NULL", []))
+    inner = (
+        f"SELECT {words.identity}, d.org, d.repo, d.workspace, d.updated_utc FROM {words.commits} AS d{condition} "
+        f"ORDER BY d.updated_utc DESC, {words.key} DESC LIMIT {int(runs)}"
+    )
+    sql = (
+        f"SELECT d.org, d.repo, d.workspace, d.updated_utc, {_COLUMNS} "
+        f"FROM ({inner}) AS d LEFT JOIN {words.findings} AS f ON {words.of_commit} ORDER BY d.updated_utc DESC"
+    )
+    found: dict[tuple[str, str], dict[_Key, Change]] = {}
+    for org, repo, workspace, updated, tool, coded, title, file, line, severity, message in source.rows(sql, values):
+        run = found.setdefault((updated, workspace), {})
+        if not (tool or coded or title or file):  # a run without findings
+            continue
+        rule = rule_name(coded, title)
+        place = f"{org}/{repo}" if org else repo
+        run.setdefault((tool, rule, file), Change(place, tool, rule, file, line, severity, message, workspace, updated))
+    return list(found.values())

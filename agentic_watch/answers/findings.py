@@ -1,0 +1,85 @@
+"""What recurs over runs? Findings counted by rule, file, tool or repository, and in how many repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentic_watch.answers.filters import Wanted, where
+from agentic_watch.answers.rules import CODED, FILE, TITLE, TOOL, rule_name
+from agentic_watch.answers.source import Source
+
+BY = ("rule", "file", "tool", "repo")
+
+_NO_RULE = ("''", "''")
+_PARTS = {
+    "rule": (TOOL, CODED, TITLE, "''"),
+    "file": ("''", *_NO_RULE, FILE),
+    "tool": (TOOL, *_NO_RULE, "''"),
+    "repo": ("''", *_NO_RULE, "''"),
+}
+"""What is grouped by beside the repository: tool, code, title, file."""
+
+
+@dataclass(slots=True)
+class Recurring:
+    """Findings that are the same; `dispatches` counts those that have one, `repositories` where they are."""
+
+    tool: str
+    rule: str
+    file: str
+    repo: str = ""
+    findings: int = 0
+    dispatches: int = 0
+    repositories: set[str] = field(default_factory=set)
+    last_utc: str = ""
+
+    def document(self, by: str) -> dict[str, Any]:
+        """The group for JSON, with what it was grouped by."""
+        named = {"rule": ("tool", "rule"), "file": ("repo", "file"), "tool": ("tool",), "repo": ("repo",)}[by]
+        return {
+            **{name: getattr(self, name) for name in named},
+            "findings": self.findings,
+            "dispatches": self.dispatches,
+            "repositories": len(self.repositories),
+            "last_utc": self.last_utc,
+        }
+
+
+def recurring(source: Source, wanted: Wanted, by: str) -> list[Recurring]:
+    """The findings of the wanted dispatches, grouped, the most frequent first."""
+    groups: dict[tuple[str, ...], Recurring] = {}
+    seen: set[tuple[int, object]] = set()
+    for org, repo, tool, coded, title, file, one, findings, dispatches, last in _counted(source, wanted, by):
+        place = f"{org}/{repo}" if org else repo
+        own = place if by in ("file", "repo") else ""
+        rule = rule_name(coded, title) if by == "rule" else ""
+        group = groups.setdefault((tool, rule, file, own), Recurring(tool, rule, file, own))
+        group.findings += findings
+        if one is None or (id(group), one) not in seen:
+            group.dispatches += dispatches
+            seen.add((id(group), one))
+        group.repositories.add(place)
+        group.last_utc = max(group.last_utc, last)
+    return sorted(groups.values(), key=lambda one: (-one.findings, one.tool, one.rule, one.file, one.repo))
+
+
+def _counted(source: Source, wanted: Wanted, by: str) -> Iterator[tuple[Any, ...]]:
+    """By repository and what is asked for: findings, dispatches that have one, the newest time.
+
+    A dispatch is counted once however many findings of the group it has. Which titles are one rule is known only when
+    they are normalised: those come dispatch by dispatch.
+    """
+    words = source.dialect
+    condition, values = where(source, wanted)
+    tool, coded, title, file = _PARTS[by]
+    each = (
+        f"SELECT d.org AS org, d.repo AS repo, {tool} AS tool, {coded} AS coded, {title} AS title, {file} AS file, "
+        f"{words.key} AS dispatch, CASE WHEN {title} = '' THEN NULL ELSE {words.key} END AS titled, "
+        f"d.updated_utc AS updated_utc "
+        f"FROM {words.commits} AS d JOIN {words.findings} AS f ON {words.of_commit}{condition}"
+    )
+    group = "org, repo, tool, coded, title, file, titled"
+    counts = "count(*), count(DISTINCT dispatch), max(updated_utc)"
+    return source.rows(f"SELECT {group}, {counts} FROM ({each}) AS one GROUP BY {group}", values)

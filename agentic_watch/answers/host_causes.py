@@ -1,0 +1,23 @@
+"""Which failures are the host's fault, not the agent's: the table to read, and to add a line to."""
+
+from __future__ import annotations
+
+import re
+
+_TABLE = (
+    ("rate limit", r"rate.?limit|too many requests|\b429\b|quota|overloaded|\b529\b|usage limit"),
+    ("credentials", r"unauthori[sz]ed|\b401\b|\b403\b|forbidden|authenticat|credential|api.?key|token (has )?expired"),
+    ("disk", r"no space left|disk (is )?full|enospc|read-only file system|disk quota|input/output error"),
+    ("out of memory", r"out of memory|\boom\b|oom.?kill|cannot allocate memory|enomem|exit (status|code) 137"),
+    ("network", r"network|connection (refused|reset|timed out)|(could not|name) resol|deadline exceeded|tls hand"),
+    ("killed", r"\bkilled\b|sigkill|sigterm|terminated by signal|signal: (killed|terminated)|exit (status|code) 143"),
+    ("clock", r"certificate (is not yet valid|has expired)|clock skew"),
+)
+"""A cause and what its messages say, whatever the case; the first line that fits counts."""
+
+_CAUSES = tuple((cause, re.compile(pattern, re.IGNORECASE)) for cause, pattern in _TABLE)
+
+
+def host_cause(text: str) -> str:
+    """What of the host such a message complains about; "" when it does not."""
+    return next((cause for cause, pattern in _CAUSES if pattern.search(text)), "")

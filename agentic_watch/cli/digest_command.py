@@ -1,0 +1,100 @@
+"""`agentic-watch digest`: half a page of Markdown for a stand-up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from agentic_watch.answers import documents
+from agentic_watch.answers.digest import MOST, Digest, digest
+from agentic_watch.answers.failures import FailureClass
+from agentic_watch.answers.filters import Wanted
+from agentic_watch.answers.source import Source
+from agentic_watch.answers.stats import Group
+from agentic_watch.cli import clock_times
+from agentic_watch.cli.answer_options import asking, filtered, outcomes, wanted
+from agentic_watch.cli.global_options import State
+from agentic_watch.cli.output import clean, human_duration, print_json, shorten
+from agentic_watch.cli.rate_text import percent, told
+
+_TEXT = 100
+_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_<>[]|#"})
+
+
+@click.command("digest")
+@filtered
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def command(state: State, /, as_json: bool, **options: Any) -> None:
+    """Write half a page of Markdown: what ended since yesterday (or --since), why it failed, who waits, what is new.
+
+    \b
+    Examples:
+      agentic-watch digest
+      agentic-watch digest --since 7d --org acme
+    """
+    asked = wanted({**options, "since": options["since"] or "yesterday"})
+    with asking(state) as source:
+        found = digest(source, asked, outcomes(state), time.time())
+        if as_json:
+            print_json(found.document(source, asked))
+            return
+        for line in _lines(source, asked, found, utc=options["utc"]):
+            click.echo(line)
+
+
+def _lines(source: Source, asked: Wanted, found: Digest, *, utc: bool) -> Iterator[str]:
+    total = found.stats.total
+    until = clock_times.one(asked.until, as_utc=utc) or "now"
+    yield f"## Dispatches from {clock_times.one(asked.since, as_utc=utc)} until {until}"
+    yield ""
+    if not total.dispatches:
+        first = clock_times.one(documents.speaks_from(source), as_utc=utc)
+        yield f"None ended; the history speaks from {first} on." if first else "The history is empty."
+        return
+    counts = total.outcomes
+    yield (
+        f"**{total.dispatches:,} ended**: {counts['passed']:,} passed, {counts['failed']:,} failed, "
+        f"{counts['waiting']:,} wait, {counts['unjudged']:,} not judged. Passed of those judged: {told(total.rate)}, "
+        f"{_before(found)}. Median {human_duration(total.median_ms) or 'unknown'}, "
+        f"{total.findings:.1f} findings each."
+    )
+    yield from _section("By agent", [_agent(group) for group in found.stats.groups[:MOST]])
+    yield from _section("Why they failed or wait", [_class(one) for one in found.classes])
+    yield from _section(
+        "Waiting for an answer",
+        [_waiting(row) for row in found.waiting],
+    )
+    news = [f"{_text(it.repo)}: {_text(it.tool)} {_text(it.rule)} in {_text(it.file)}" for it in found.new_findings]
+    yield from _section(f"New findings: {found.new_count:,}" if found.new_count else "", news)
+
+
+def _before(found: Digest) -> str:
+    return f"before {percent(found.before.value)}" if found.before.judged else "none judged before"
+
+
+def _section(title: str, items: list[str]) -> Iterator[str]:
+    if items:
+        yield from ("", f"### {title}", "", *(f"- {item}" for item in items))
+
+
+def _agent(group: Group) -> str:
+    few = "" if group.rate.ranked else ", too few to rank"
+    return f"{_text(group.key) or '(none)'}: {told(group.rate)}{few}, median {human_duration(group.median_ms) or '?'}"
+
+
+def _waiting(row: dict[str, Any]) -> str:
+    return f"{_text(row['workspace'])} ({_text(row['agent'])}): {_text(row['question']) or 'no question'}"
+
+
+def _class(one: FailureClass) -> str:
+    host = f" (the host: {one.cause})" if one.fault == "host" else ""
+    return f"{one.count:,} × {_text(one.name)}{host}, such as {_text(one.examples[0].workspace)}"
+
+
+def _text(text: str) -> str:
+    """What an agent wrote as one short line in which nothing is Markdown."""
+    return clean(shorten(text, _TEXT)).translate(_SPECIAL)

@@ -1,0 +1,155 @@
+"""`agentic-watch failures`: classes of failures against plain Python, the host's faults apart."""
+
+import csv
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import generated
+import pytest
+from support import Host, run
+
+from agentic_watch.answers.failure_classes import failure_class, normalised
+from agentic_watch.answers.host_causes import host_cause
+from agentic_watch.workspace.record import Record
+
+COMMITS = generated.past()
+BAD = ("failed", "rejected", "blocked")
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A host with the generated past in its history. Not to be changed."""
+    host = Host.make(tmp_path_factory.mktemp("past"))
+    generated.fill(host.history, COMMITS)
+    return host
+
+
+def ask(host: Host, *options: str) -> Any:
+    result = run([*host.arguments(), "failures", "--json", "-n", "0", *options], host.base)
+    assert (result.returncode, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+def reason(one: Record) -> str:
+    """The class by hand: the generator has three questions and two verdicts."""
+    by_hand = {
+        "exit status 1 in ./pkg/a.go:7": "exit status N in PATH",
+        "exit status 22 in ./pkg/b/c.go:9": "exit status N in PATH",
+        "rate limit: retry in 30 s": "rate limit: retry in N s",
+        "wait 5 s": "wait N s",
+    }
+    if one.question:
+        return by_hand[one.question]
+    if one.report.get("test_passed") is False:
+        return "failing: tests"
+    return "failing: the report's verdict" if one.report.get("passed") is False else "no reason given"
+
+
+def test_classes_count_what_plain_python_counts(past: Host) -> None:
+    """Every failed or waiting dispatch is in one class, with its repositories and the newest examples."""
+    those = [one for one in generated.newest(COMMITS) if one.status in BAD]
+    answer = ask(past)
+    assert {found["class"]: found["count"] for found in answer["failures"]} == Counter(map(reason, those))
+    assert (answer["waiting"], answer["failed"]) == (
+        sum(one.status == "blocked" for one in those),
+        sum(one.status != "blocked" for one in those),
+    )
+    for found in answer["failures"]:
+        mine = [one for one in reversed(those) if reason(one) == found["class"]]
+        assert found["repositories"] == len({(one.org, one.repo) for one in mine})
+        assert found["agents"] == sorted({one.agent for one in mine})
+        assert [one["updated_utc"] for one in found["examples"]] == [one.updated_at.utc() for one in mine[:3]]
+        assert (found["last_utc"], found["first_utc"]) == (mine[0].updated_at.utc(), mine[-1].updated_at.utc())
+        rate_limited = found["class"].startswith("rate limit")
+        assert (found["fault"], found["cause"]) == (("host", "rate limit") if rate_limited else ("agent", None))
+
+
+def test_filters(past: Host) -> None:
+    """Only the dispatches that were asked for are told."""
+    asked = ["--repo", "site", "--agent", "codex", "--since", "2026-03-10", "--utc"]
+    those = [one for one in generated.newest(COMMITS) if (one.repo, one.agent) == ("site", "codex")]
+    count = sum(one.status in BAD and one.updated_at.utc() >= "2026-03-10" for one in those)
+    assert sum(found["count"] for found in ask(past, *asked)["failures"]) == count > 0
+
+
+def test_table_examples_and_csv(past: Host) -> None:
+    """The host's faults stand below the agents'; examples are word for word; CSV has a row for each class."""
+    arguments = [*past.arguments(), "failures"]
+    table = run(arguments, past.base).stdout
+    agents, _, hosts = table.partition("the host's, as it looks: ")
+    assert "exit status N in PATH" in agents
+    assert "rate limit: retry in N s" in hosts
+    assert "dispatches looked at; the history speaks from 2026-02-28T23:59:50Z on" in hosts
+    assert ": exit status 22 in ./pkg/b/c.go:9" in run([*arguments, "--examples"], past.base).stdout
+    rows = list(csv.DictReader(io.StringIO(run([*arguments, "--csv"], past.base).stdout)))
+    assert {row["class"] for row in rows} >= {"rate limit: retry in N s", "no reason given"}
+
+
+def test_what_an_agent_wrote_is_clean(host: Host) -> None:
+    """A question cannot move the cursor, and only its first line is told."""
+    question = "bad\x1b[2J thing\nsecond line"
+    commit = generated.record(workspace="a/b/c", status="failed", question=question, updated_at=generated.at(10**9))
+    generated.fill(host.history, [commit])
+    text = run([*host.arguments(), "failures", "--examples"], host.base).stdout
+    assert r"bad\x1b[N" in text
+    assert "\x1b" not in text
+    assert "second" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("exit status 1", "exit status N"),
+        ("go test ./pkg/a/b.go:12:3 failed after 3.5s", "go test PATH failed after Ns"),
+        ("cannot read /srv/x y: main.go:7", "cannot read PATH y: PATH"),
+        ("no such table \"users\" in `db` and 'it'", "no such table … in … and …"),
+        ("don't know what isn't there", "don't know what isn't there"),
+        ("commit 4f2a9bc1d0 at 0xDEADBEEF", "commit HASH at HASH"),
+        ("deadbeef defaced 1234567", "deadbeef defaced N"),
+        ("id 7d1e6f0a-1b2c-4d5e-8f90-0123456789ab gone", "id HASH gone"),
+        ("GET https://example.org/a?b=1 gave 503", "GET URL gave N"),
+        ("first line\nsecond 17", "first line"),
+        ("   ", ""),
+        ("x" * 500, "x" * 120),
+    ],
+)
+def test_what_is_taken_out(text: str, expected: str) -> None:
+    """What differs from one failure to the next makes no class of its own."""
+    assert normalised(text) == expected
+
+
+def test_verdicts_make_a_class_where_there_is_no_question() -> None:
+    """The checks that failed, else the report's own verdict, else nothing."""
+    assert failure_class("", (0, 0, 1, 0)) == "failing: build, lint"
+    assert failure_class(" ", (0, None, 1, None)) == "failing: the report's verdict"
+    assert failure_class("why?", (0, 0, 0, 0)) == "why?"
+    assert failure_class("", (1, None, None, None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("HTTP 429 Too Many Requests", "rate limit"),
+        ("usage limit reached", "rate limit"),
+        ("fatal: Authentication failed for 'x'", "credentials"),
+        ("write /tmp/x: no space left on device", "disk"),
+        ("Killed", "killed"),
+        ("the container was OOM-killed", "out of memory"),
+        ("dial tcp: connection refused", "network"),
+        ("tests fail in parser.go", ""),
+        ("skilled work", ""),
+        ("status 4290", ""),
+    ],
+)
+def test_host_causes(text: str, cause: str) -> None:
+    """Messages of the host are known by their words, and words that hold them are not taken for them."""
+    assert host_cause(text) == cause
+
+
+def test_a_normalised_message_takes_no_time_whatever_it_is(tmp_path: Path) -> None:
+    """A long message without any end to its words is cut first: no pattern meets more than a line's beginning."""
+    for piece in ("a/", "'x ", "0x", "a-", "/", "1.", "ab1"):
+        assert len(normalised(piece * 500_000)) <= 120

@@ -1,0 +1,172 @@
+"""`agentic-watch findings`: what recurs, stays, comes and goes, against plain Python over a generated past."""
+
+import csv
+import io
+import json
+from collections import Counter, defaultdict
+from typing import Any
+
+import generated
+import pytest
+from support import Host, run
+
+from agentic_watch.workspace.record import Record
+
+COMMITS = generated.past()
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A host with the generated past in its history. Not to be changed."""
+    host = Host.make(tmp_path_factory.mktemp("past"))
+    generated.fill(host.history, COMMITS)
+    return host
+
+
+def ask(host: Host, *options: str) -> Any:
+    result = run([*host.arguments(), "findings", "--json", "-n", "0", *options], host.base)
+    assert (result.returncode, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+def rule_of(finding: dict[str, Any]) -> tuple[str, str]:
+    """Tool and rule by hand: rule_id, else code, else category, else the title without its numbers."""
+    name = finding.get("rule_id") or finding.get("code") or finding.get("category")
+    title = str(finding.get("title") or finding.get("message")).replace("17", "N").replace("18", "N")
+    return finding.get("tool", ""), name or title.replace("1", "N").replace("2", "N")
+
+
+def place_of(one: Record) -> str:
+    return f"{one.org}/{one.repo}" if one.org else one.repo
+
+
+def keys(one: Record, by: str) -> list[tuple[str, ...]]:
+    """What each finding of a dispatch counts for."""
+    of = {
+        "rule": rule_of,
+        "file": lambda finding: (place_of(one), finding["file"]),
+        "tool": lambda finding: (finding.get("tool", ""),),
+        "repo": lambda _: (place_of(one),),
+    }
+    return [of[by](finding) for finding in one.findings]
+
+
+NAMED = {"rule": ("tool", "rule"), "file": ("repo", "file"), "tool": ("tool",), "repo": ("repo",)}
+
+
+@pytest.mark.parametrize("by", NAMED)
+@pytest.mark.parametrize("since", ["", "2026-03-12T05:00:00Z"])
+def test_counts_are_what_plain_python_counts(past: Host, by: str, since: str) -> None:
+    """Findings, the dispatches that have one, and repositories, over the newest commit of each run."""
+    findings: Counter[tuple[str, ...]] = Counter()
+    dispatches: Counter[tuple[str, ...]] = Counter()
+    repositories = defaultdict(set)
+    last: dict[tuple[str, ...], str] = {}
+    for one in generated.newest(COMMITS):
+        if one.updated_at.utc() >= since[:-1]:
+            of_one = keys(one, by)
+            findings.update(of_one)
+            dispatches.update(set(of_one))
+            for key in of_one:
+                repositories[key].add(place_of(one))
+                last[key] = one.updated_at.utc()
+    answer = ask(past, "--by", by, *(["--since", since] if since else []))
+    assert answer["looked_at"] == sum(findings.values()) > 0
+    assert {tuple(row[name] for name in NAMED[by]): row for row in answer["findings"]} == {
+        key: {
+            **dict(zip(NAMED[by], key, strict=True)),
+            "findings": count,
+            "dispatches": dispatches[key],
+            "repositories": len(repositories[key]),
+            "last_utc": last[key],
+        }
+        for key, count in findings.items()
+    }
+    counts = [row["findings"] for row in answer["findings"]]
+    assert counts == sorted(counts, reverse=True)
+
+
+def expected_changes(kind: str, runs: int) -> set[tuple[str, str, str, str]]:
+    found = set()
+    by_place = defaultdict(list)
+    for one in generated.newest(COMMITS):
+        if one.report:
+            by_place[place_of(one)].append({(*rule_of(finding), finding["file"]) for finding in one.findings})
+    for place, all_runs in by_place.items():
+        newest = all_runs[::-1][:runs]
+        last, before = newest[0], newest[1]
+        told = {"persistent": set.intersection(*newest), "new": last - before, "gone": before - last}[kind]
+        found |= {(place, *key) for key in told}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "runs"),
+    [(["--persistent", "2"], "persistent", 2), (["--new"], "new", 2), (["--gone"], "gone", 2)],
+)
+def test_changes_from_run_to_run(past: Host, options: list[str], kind: str, runs: int) -> None:
+    """What stays, comes and goes between a repository's newest runs that have a report."""
+    answer = ask(past, *options)
+    told = {(row["repo"], row["tool"], row["rule"], row["file"]) for row in answer["findings"]}
+    assert told == expected_changes(kind, runs)
+    assert answer["count"] == len(answer["findings"]) == len(told)
+
+
+def story(host: Host) -> None:
+    """Three runs of a repository: one finding stays and moves by lines, one goes, one comes; one run has no report."""
+    stays, goes, comes = ({"tool": "gosec", "code": code, "file": "a.go"} for code in ("G1", "G2", "G3"))
+    reports: list[dict[str, Any]] = [
+        {"findings": [{**stays, "line": 1}, goes]},
+        {"findings": [{**stays, "line": 7}, goes]},
+        {},
+        {"findings": [{**stays, "line": 9}, comes]},
+    ]
+    commits = [
+        generated.record(
+            workspace=f"acme/api/{n}",
+            org="acme",
+            repo="api",
+            status="completed",
+            report=report,
+            updated_at=generated.at(n),
+        )
+        for n, report in enumerate(reports, 10**9)
+    ]
+    generated.fill(host.history, commits)
+
+
+def test_a_story_of_three_runs(host: Host) -> None:
+    """A finding that only moved stays; a run without a report changes nothing; too few runs tell nothing."""
+    story(host)
+
+    def rules(*options: str) -> list[str]:
+        return [row["rule"] for row in ask(host, *options)["findings"]]
+
+    assert rules("--persistent", "3") == ["G1"]
+    assert rules("--persistent", "4") == []
+    assert (rules("--new"), rules("--gone")) == (["G3"], ["G2"])
+    assert ask(host, "--gone")["findings"][0]["workspace"] == f"acme/api/{10**9 + 1}"
+    assert rules("--new", "--repo", "other") == []
+
+
+def test_tables_and_csv(host: Host, past: Host) -> None:
+    """A table says what it counts and what was looked at, a list of changes what changed; CSV has the same rows."""
+    story(host)
+    arguments = [*host.arguments(), "findings"]
+    lines = run(arguments, host.base).stdout.splitlines()
+    assert lines[0].split()[:5] == ["TOOL", "RULE", "FINDINGS", "DISPATCHES", "REPOS"]
+    assert lines[1].split()[:5] == ["gosec", "G1", "3", "3", "1"]
+    assert lines[-1] == "6 findings looked at; the history speaks from 2001-09-09T01:46:40Z on"
+    text = run([*arguments, "--new"], host.base).stdout
+    assert text.startswith("1 finding in the newest run of their repository, not in the one before\n")
+    rows = list(csv.DictReader(io.StringIO(run([*arguments, "--csv", "--persistent", "2"], host.base).stdout)))
+    assert [(row["repo"], row["rule"], row["line"]) for row in rows] == [("acme/api", "G1", "9")]
+
+
+def test_usage_and_nothing(past: Host) -> None:
+    """Two questions at once are refused; where nothing is found stderr says what there is."""
+    both = run([*past.arguments(), "findings", "--new", "--gone"], past.base)
+    assert (both.returncode, both.stdout) == (2, "")
+    none = run([*past.arguments(), "findings", "--repo", "sit"], past.base)
+    assert (none.returncode, none.stdout) == (0, "")
+    assert none.stderr.endswith("did you mean --repo site?\n")

@@ -1,0 +1,272 @@
+"""`agentic-watch stats`: its numbers against plain Python over a generated past, and how they are printed."""
+
+import csv
+import io
+import json
+import os
+import shlex
+import statistics
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import generated
+import pytest
+from support import Host, run
+
+from agentic_watch.answers import source
+from agentic_watch.answers.filters import Wanted
+from agentic_watch.answers.stats import Question, stats
+from agentic_watch.cli.rate_text import bar, sparkline
+from agentic_watch.workspace.record import Record
+
+PASSED, FAILED = {"completed", "merged", "ready-for-review"}, {"failed", "rejected"}
+COMMITS = generated.past()
+FIRST_MERGED = {generated.run_of(one): one for one in reversed(COMMITS) if one.status == "merged"}
+KEYS: dict[str, Callable[[Record], str]] = {
+    "agent": lambda one: one.agent,
+    "model": lambda one: one.agent.partition(":")[2],
+    "repo": lambda one: f"{one.org}/{one.repo}" if one.org else one.repo,
+    "org": lambda one: one.org,
+    "status": lambda one: one.status,
+    "host": lambda one: "host-1",
+    "day": lambda one: one.updated_at.utc()[:10],
+    "week": lambda one: time.strftime("%G-W%V", time.gmtime(one.updated_at.ns // 10**9)),
+}
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A host with the generated past in its history. Not to be changed."""
+    host = Host.make(tmp_path_factory.mktemp("past"))
+    generated.fill(host.history, COMMITS)
+    return host
+
+
+def ask(host: Host, *options: str) -> Any:
+    result = run([*host.arguments(), "stats", "--json", *options], host.base)
+    assert (result.returncode, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+def expected(those: list[Record]) -> dict[str, Any]:
+    """What is to be told of some dispatches, rates left to their own test."""
+    durations = sorted(took for one in those if (took := generated.duration_ms(one)) is not None)
+    judged = [one.status in PASSED for one in those if one.status in PASSED | FAILED]
+    firsts = [one.status in PASSED for one in those if one.status in PASSED | FAILED and one.runs <= 1]
+    lines = [one.changes["insertions"] + one.changes["deletions"] for one in those if one.changes]
+    merged = [took for one in those if (took := merged_after(one)) is not None]
+    return {
+        "dispatches": len(those),
+        "passed": sum(judged),
+        "failed": len(judged) - sum(judged),
+        "waiting": sum(one.status == "blocked" for one in those),
+        "unjudged": sum(one.status == "odd" for one in those),
+        "pass_rate": (sum(judged), len(judged)),
+        "first_try": (sum(firsts), len(firsts)),
+        "duration_ms": {"median": middle(durations), "p90": rank(durations, 0.9)},
+        "findings_per_dispatch": pytest.approx(sum(len(one.findings) for one in those) / len(those)),
+        "lines_per_dispatch": pytest.approx(statistics.mean(lines)) if lines else None,
+        "merged": len(merged),
+        "time_to_merged_ms": middle(merged),
+    }
+
+
+def merged_after(one: Record) -> int | None:
+    """From the start of a run to the first of its commits that says merged."""
+    first = FIRST_MERGED.get(generated.run_of(one))
+    return generated.duration_ms(first) if first else None
+
+
+def middle(values: list[int]) -> int | None:
+    return int(statistics.median(values)) if values else None
+
+
+def rank(ordered: list[int], share: float) -> int | None:
+    """The smallest value that at least this share does not exceed."""
+    return next((value for n, value in enumerate(ordered, 1) if n >= share * len(ordered) - 1e-9), None)
+
+
+def told(group: dict[str, Any]) -> dict[str, Any]:
+    rates = {name: (group[name]["passed"], group[name]["judged"]) for name in ("pass_rate", "first_try")}
+    return {**{key: value for key, value in group.items() if key != "key"}, **rates}
+
+
+@pytest.mark.parametrize("by", KEYS)
+def test_every_grouping_tells_the_truth(past: Host, by: str) -> None:
+    """The groups and their sum are what plain Python counts over the newest commit of each run."""
+    answer = ask(past, "--by", by, "--utc")
+    those = generated.newest(COMMITS)
+    assert told(answer["total"]) == expected(those)
+    assert answer["looked_at"] == len(those)
+    groups = {group["key"]: told(group) for group in answer["groups"]}
+    assert groups == {key: expected([one for one in those if KEYS[by](one) == key]) for key in map(KEYS[by], those)}
+
+
+def test_spans_and_filters(past: Host) -> None:
+    """Only the dispatches that were asked for are counted."""
+    since, until = "2026-03-05T00:00:00Z", "2026-03-09T12:00:00Z"
+    options = ["--since", since, "--until", until, "--repo", "api", "--org", "acme,other", "--agent", "claude"]
+    those = [
+        one
+        for one in generated.newest(COMMITS)
+        if since[:-1] <= one.updated_at.utc() < until[:-1] and one.repo == "api" and one.agent.startswith("claude:")
+    ]
+    answer = ask(past, *options)
+    assert told(answer["total"]) == expected(those)
+    assert (answer["since"], answer["until"]) == ("2026-03-05T00:00:00.000000000Z", "2026-03-09T12:00:00.000000000Z")
+    assert answer["history_since"] == COMMITS[0].updated_at.utc()
+
+
+def test_groups_are_ranked_when_there_are_enough(past: Host) -> None:
+    """The best rate comes first among those with twenty judged; days come in their order, and are not ranked below."""
+    rates = [group["pass_rate"] for group in ask(past, "--by", "agent")["groups"]]
+    assert all(rate["ranked"] for rate in rates)
+    assert [rate["rate"] for rate in rates] == sorted((rate["rate"] for rate in rates), reverse=True)
+    days = ask(past, "--by", "day")["groups"]
+    assert [day["key"] for day in days] == sorted(day["key"] for day in days)
+    assert {day["pass_rate"]["ranked"] for day in days} == {day["pass_rate"]["judged"] >= 20 for day in days}
+
+
+def test_days_are_local_where_nothing_else_is_asked_for(past: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day of a host east of UTC begins before UTC's."""
+    monkeypatch.setenv("TZ", "CET-1")
+    time.tzset()
+    try:
+        with source.history(str(past.history)) as asked:
+            found = stats(asked, Question(Wanted(until="2026-03-02T23"), "day", utc=False))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    # An hour's dispatch each from midnight UTC on: the first local day lacks one hour.
+    assert [(group.key, group.dispatches) for group in found.groups] == [("2026-03-01", 23), ("2026-03-02", 24)]
+
+
+def test_csv_and_table(past: Host) -> None:
+    """CSV has a row for each group, a table also all of them as one, and says what was looked at."""
+    arguments = [*past.arguments(), "stats", "--by", "org"]
+    rows = list(csv.DictReader(io.StringIO(run([*arguments, "--csv"], past.base).stdout)))
+    assert {row["key"] for row in rows} == {"acme", "other", ""}
+    assert sum(int(row["dispatches"]) for row in rows) == 600
+    lines = run(arguments, past.base).stdout.splitlines()
+    assert lines[0].split()[:4] == ["ORG", "DISPATCHES", "PASSED/JUDGED", "RATE"]
+    assert {line.split()[0] for line in lines[1:4]} == {"acme", "other", "(none)"}
+    assert lines[4].split()[:2] == ["all", "600"]
+    first = COMMITS[0].updated_at.utc()[:19]
+    assert lines[5] == f"600 dispatches looked at; the history speaks from {first}Z on"
+
+
+def test_other_statuses_count_as_the_configuration_says(past: Host, tmp_path: Path) -> None:
+    """What [answers] names is judged."""
+    file = tmp_path / "config.toml"
+    file.write_text(f'[[roots]]\npath = "{past.root}"\n[answers]\nfailed = ["odd"]\n')
+    arguments = ["--config", str(file), "--history", str(past.history), "stats", "--json"]
+    total = json.loads(run(arguments, past.base).stdout)["total"]
+    odd = [one for one in generated.newest(COMMITS) if one.status in FAILED | {"odd"}]
+    assert (total["failed"], total["unjudged"]) == (len(odd), 0)
+
+
+def changed(host: Host, *options: str) -> Any:
+    return ask(host, "--compare", "7d", *options)
+
+
+def test_compare(host: Host) -> None:
+    """An agent that became worse is told with both rates and the commands that list what is behind them."""
+    now = int(time.time())
+    ended = [now - 3600 - 60 * number for number in range(40)]
+    earlier = [at - 7 * 86_400 for at in ended]
+    commits = [
+        generated.record(
+            workspace=f"w/{agent}/{at}",
+            agent=agent,
+            org="acme",
+            repo="api",
+            status="failed" if agent == "bad one" and at in ended and at // 60 % 3 else "completed",
+            updated_at=generated.at(at),
+        )
+        for agent in ("good", "bad one")
+        for at in (*earlier, *ended)
+    ]
+    generated.fill(host.history, commits)
+    found = {change["by"]: change for change in changed(host)["changes"]}
+    worse = found["agent"]
+    assert (worse["key"], worse["better"], worse["before"]["pass_rate"]["rate"]) == ("bad one", False, 1.0)
+    assert sorted(found) == ["agent", "repo"]
+    listed = [run([*host.arguments(), *shlex.split(command)[1:]], host.base) for command in worse["commands"]]
+    assert [len(result.stdout.splitlines()) for result in listed] == [worse["after"]["failed"] + 1, 0]
+    assert changed(host, "--by", "model")["changes"] == []
+    text = run([*host.arguments(), "stats", "--compare", "7d"], host.base).stdout
+    assert "agent bad one: worse, " in text
+    assert "--org acme --repo api" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--compare", "soon"], "no span such as 24h"),
+        (["--compare", "99999w", "--agent", "x"], "no span such as 24h"),
+        (["--compare", "7d", "--since", "today"], "leave --since and --until"),
+        (["--by", "colour"], "is not one of"),
+    ],
+)
+def test_usage_errors(past: Host, options: list[str], message: str) -> None:
+    """What cannot be meant is a usage error that says what can."""
+    result = run([*past.arguments(), "stats", *options], past.base)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_an_empty_span_says_so(past: Host) -> None:
+    """Nothing to count is said on stderr, with what the history holds."""
+    result = run([*past.arguments(), "stats", "--since", "2999-01-01"], past.base)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr.startswith(f"nothing matches; the history holds {len(COMMITS)} commits, from 2026-02-28T")
+
+
+class _Page(HTMLParser):
+    """Collects the tags of a page and whatever would be loaded from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loaded: list[tuple[str, str | None]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loaded += [(name, value) for name, value in attrs if name in ("src", "href", "data")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_html_page(past: Host, tmp_path: Path) -> None:
+    """The page stands by itself: pictures in it, nothing loaded, the numbers of the table, an agent's name escaped."""
+    evil = generated.record(
+        workspace="x", agent="<script>x</script>", status="failed", updated_at=generated.at(2 * 10**9)
+    )
+    host = Host.make(tmp_path / "own")
+    generated.fill(host.history, [*COMMITS, evil])
+    file = tmp_path / "page.html"
+    result = run([*host.arguments(), "stats", "--html", str(file)], host.base)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", f"wrote {file}\n")
+    page = _Page()
+    page.feed(file.read_text("utf-8"))
+    assert page.tags.count("svg") == 2
+    assert "script" not in page.tags
+    assert page.loaded == []
+    assert "601" in page.text
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["page.html"]
+    refused = run([*host.arguments(), "stats", "--html", str(tmp_path / "no" / "p.html")], host.base)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert os.fspath(tmp_path / "no" / "p.html") in refused.stderr
+
+
+def test_pictures() -> None:
+    """A bar is as long as its share, a sparkline as high as its values, nothing where there is nothing."""
+    assert [bar(share, 4) for share in (None, 0.0, 0.5, 0.53, 1.0)] == ["", "", "██", "██▏", "████"]
+    assert sparkline([0, 1, 4, 8], 4) == " ▁▄█"
+    assert sparkline([9, 1, 1], 2) == "▅▅"
