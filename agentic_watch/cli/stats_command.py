@@ -128,7 +128,7 @@ def _print(source: Source, question: Question, found: Stats, form: _Form) -> Non
 
 def _columns(by: str) -> list[Column]:
     return [
-        Column(by.upper(), least=10, path=by == "repo"),
+        Column(by.upper(), least=14, path=by == "repo"),
         Column("DISPATCHES", number=True, goes=3),
         Column("PASSED/JUDGED", number=True),
         Column("RATE", number=True),
