@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from agentic_watch.answers.listing import SCHEMA
+from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.answers.standing import Standing
 from agentic_watch.answers.workspaces_now import workspaces_now
 from agentic_watch.config import Config

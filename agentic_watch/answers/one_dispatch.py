@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentic_watch.answers import explain, listing, source
+from agentic_watch.answers import documents, explain, listing, source
 from agentic_watch.answers.explain import Explanation, Past
 from agentic_watch.answers.source import Source
 from agentic_watch.config import Config
@@ -186,7 +186,7 @@ def _without_history(candidate: Candidate, config: Config, error: HistoryError) 
 def document(shown: Shown) -> dict[str, Any]:
     """The JSON document of `show`."""
     return {
-        "schema": listing.SCHEMA,
+        "schema": documents.SCHEMA,
         "root": shown.root,
         "workspace": shown.workspace,
         "dispatch": shown.dispatch,
