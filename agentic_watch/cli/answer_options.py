@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from agentic_watch.answers.spans import Clock
 from agentic_watch.cli import clock_times
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
+from agentic_watch.cli.output import line_width
 from agentic_watch.history.history_errors import HistoryError
 
 Function = Callable[..., Any]
@@ -104,7 +106,8 @@ def say_what_was_read(asked: Source, given: Wanted, looked_at: str, *, utc: bool
     spans_given = (("from", given.since), ("until", given.until))
     span = "".join(f", {word} {clock_times.one(bound, as_utc=utc)}" for word, bound in spans_given if bound)
     first = clock_times.one(documents.speaks_from(asked), as_utc=utc)
-    click.echo(f"{looked_at} looked at{span}; the history speaks from {first} on")
+    text = f"{looked_at} looked at{span}; the history speaks from {first} on"
+    click.echo("\n".join(textwrap.wrap(text, line_width() or len(text))))
 
 
 def counted(count: int, word: str) -> str:
