@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 _READ = 400
 _SHOWN = 120
+_DIGITS = str.maketrans("23456789", "11111111")
 
 _HASH = r"(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,}(?:-[0-9a-f]+)*"
 """Seven hexadecimal digits or more, of both kinds: a word or a number alone is none."""
@@ -38,7 +40,16 @@ def failure_class(question: str, verdicts: tuple[int | None, int | None, int | N
 
 def normalised(text: str) -> str:
     """The words of a message that are the same each time it comes; its first line says what is the matter."""
-    words = text.strip().partition("\n")[0][:_READ]
+    return _normalised(digits_alike(text.strip().partition("\n")[0][:_READ]))
+
+
+def digits_alike(text: str) -> str:
+    """The text with all digits but 0 as one: a hundred thousand messages are a few then, and 0x is still 0x."""
+    return text.translate(_DIGITS)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _normalised(words: str) -> str:
     for pattern, stands in _TAKEN_OUT:
         words = pattern.sub(stands, words)
     return words.strip()[:_SHOWN]

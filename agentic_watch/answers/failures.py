@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from agentic_watch.answers.failure_classes import failure_class
-from agentic_watch.answers.filters import Wanted, among, where
+from agentic_watch.answers.filters import Wanted, where
 from agentic_watch.answers.host_causes import host_cause
 from agentic_watch.answers.outcomes import Outcomes
 from agentic_watch.answers.source import Source
@@ -17,7 +18,7 @@ _READ = 1000
 _UNKNOWN = "no reason given"
 
 _COLUMNS = (
-    f"d.status, substr(d.question, 1, {_READ}), d.passed, d.build_passed, d.test_passed, d.lint_passed, "
+    f"substr(d.question, 1, {_READ}), d.passed, d.build_passed, d.test_passed, d.lint_passed, "
     "d.updated_utc, d.org, d.repo, d.agent, d.workspace"
 )
 
@@ -44,7 +45,7 @@ class FailureClass:
     cause: str
     count: int = 0
     waiting: int = 0
-    repositories: set[str] = field(default_factory=set)
+    repositories: set[tuple[str, str]] = field(default_factory=set)
     agents: set[str] = field(default_factory=set)
     first_utc: str = ""
     last_utc: str = ""
@@ -81,32 +82,49 @@ class Failures:
 
 def failures(source: Source, wanted: Wanted, outcomes: Outcomes) -> Failures:
     """The classes of the wanted dispatches that failed or wait."""
-    waiting = set(outcomes.statuses("waiting"))
+    waiting = outcomes.statuses("waiting")
     classes: dict[tuple[str, str], FailureClass] = {}
     known: dict[tuple[Any, ...], FailureClass] = {}
-    for status, *reason, updated, org, repo, agent, workspace in _rows(source, wanted, outcomes):
-        key = tuple(reason)
-        if key not in known:
-            known[key] = _class_of(classes, reason[0], key[1:])
-        found = known[key]
-        found.count += 1
-        found.waiting += status in waiting
-        found.repositories.add(f"{org}/{repo}")
-        found.agents.add(agent)
-        found.last_utc = found.last_utc or updated
-        found.first_utc = updated
-        if len(found.examples) < EXAMPLES:
-            found.examples.append(Example(updated, workspace, agent, reason[0]))
+    for status in outcomes.statuses("failed", "waiting"):
+        if not wanted.status or status in wanted.status:
+            _add(classes, known, _rows(source, replace(wanted, status=(status,))), waits=status in waiting)
+    for one in classes.values():
+        one.examples = sorted(one.examples, key=lambda example: example.updated_utc, reverse=True)[:EXAMPLES]
     ordered = sorted(classes.values(), key=lambda one: (-one.count, one.name))
     waits = sum(one.waiting for one in ordered)
     return Failures(ordered, sum(one.count for one in ordered) - waits, waits)
 
 
-def _rows(source: Source, wanted: Wanted, outcomes: Outcomes) -> Iterator[tuple[Any, ...]]:
-    """Newest first, so that the examples are the newest."""
-    condition, values = where(source, wanted, among("d.status", outcomes.statuses("failed", "waiting")))
+def _rows(source: Source, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+    """Those of one status, the newest first, as an index has them: to sort them all would take longest of all."""
+    condition, values = where(source, wanted)
     sql = f"SELECT {_COLUMNS} FROM {source.dialect.commits} AS d{condition} ORDER BY d.updated_utc DESC"
     return source.rows(sql, values)
+
+
+def _add(
+    classes: dict[tuple[str, str], FailureClass],
+    known: dict[tuple[Any, ...], FailureClass],
+    rows: Iterator[tuple[Any, ...]],
+    *,
+    waits: bool,
+) -> None:
+    """Count the rows of one status; `known` has the class of each reason that came before."""
+    shown: Counter[int] = Counter()
+    for question, passed, build, test, lint, updated, org, repo, agent, workspace in rows:
+        key = (question, passed, build, test, lint)
+        found = known.get(key)
+        if found is None:
+            found = known[key] = _class_of(classes, question, key[1:])
+        found.count += 1
+        found.waiting += waits
+        found.repositories.add((org, repo))
+        found.agents.add(agent)
+        found.last_utc = max(found.last_utc, updated)
+        found.first_utc = min(found.first_utc or updated, updated)
+        if shown[id(found)] < EXAMPLES:
+            shown[id(found)] += 1
+            found.examples.append(Example(updated, workspace, agent, question))
 
 
 def _class_of(classes: dict[tuple[str, str], FailureClass], question: str, verdicts: tuple[Any, ...]) -> FailureClass:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
+
+from agentic_watch.answers.failure_classes import digits_alike
 
 _TABLE = (
     ("rate limit", r"rate.?limit|too many requests|\b429\b|quota|overloaded|\b529\b|usage limit"),
@@ -18,6 +21,15 @@ _TABLE = (
 _CAUSES = tuple((cause, re.compile(pattern, re.IGNORECASE)) for cause, pattern in _TABLE)
 
 
+_NUMBERS = re.compile(r"\b(?:" + "|".join(sorted(set(re.findall(r"\d{3}", str(_TABLE))))) + r")\b")
+"""The numbers that the table knows: in a message without one of them digits say nothing."""
+
+
 def host_cause(text: str) -> str:
     """What of the host such a message complains about; "" when it does not."""
+    return _cause(text if _NUMBERS.search(text) else digits_alike(text))
+
+
+@functools.lru_cache(maxsize=10_000)
+def _cause(text: str) -> str:
     return next((cause for cause, pattern in _CAUSES if pattern.search(text)), "")
