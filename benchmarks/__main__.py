@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cold, growth, hardship, latency, plots, report, startup, trees, warm, watching
+from benchmarks import answers, cold, growth, hardship, latency, plots, report, startup, trees, warm, watching
 from benchmarks.bench import FULL, QUICK, Bench, say
 from benchmarks.processes import REPOSITORY
 
@@ -32,6 +32,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "storm": hardship.storm,
     "journals": growth.journals,
     "history": growth.history,
+    "answers": answers.answers,
 }
 
 

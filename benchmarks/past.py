@@ -115,19 +115,20 @@ def _record(**fields: Any) -> Record:
 
 
 def fill(path: str, dispatches: int) -> dict[str, Any]:
-    """Insert the commits of so many dispatches; says how many rows and seconds it took."""
+    """Insert the commits of so many dispatches; says how many rows, findings and seconds it took."""
     history = History(path)
     history.open()
     made, timed = commits(dispatches), 0.0
-    count = 0
+    count = findings = 0
     try:
         while group := [rows.from_record(one, "/srv/root", "host-1") for one in itertools.islice(made, _GROUP)]:
+            findings += sum(len(row.findings) for row in group)
             started = time.perf_counter()
             count += history.insert(group)
             timed += time.perf_counter() - started
     finally:
         history.close()
-    return {"rows": count, "seconds": timed}
+    return {"rows": count, "findings": findings, "seconds": timed}
 
 
 if __name__ == "__main__":
