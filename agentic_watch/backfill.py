@@ -83,7 +83,7 @@ class Backfill:
         self._stopping = True
 
     def run(self, *, dry_run: bool = False) -> Summary:
-        """Commit all that is finished, or with `dry_run` say what would be. Raises HistoryTooNew."""
+        """Commit all that is finished, or with `dry_run` say what would be. Raises HistoryRefused."""
         started = time.monotonic()
         self._open_history(dry_run)
         try:

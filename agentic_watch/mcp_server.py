@@ -27,7 +27,7 @@ from agentic_watch.answers.standing import Standing
 from agentic_watch.answers.workspaces_now import workspaces_now
 from agentic_watch.commit import Committer
 from agentic_watch.config import Config, Root
-from agentic_watch.history.history_errors import HistoryError, HistoryTooNew
+from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.workspace.find import UnknownWorkspace, find
 from agentic_watch.workspace.layout import Candidate
@@ -63,7 +63,7 @@ class StatusAnswer(BaseModel):
 
 
 def serve(config: Config) -> None:
-    """Serve until stdin ends. Raises HistoryTooNew."""
+    """Serve until stdin ends. Raises HistoryRefused."""
     worker = Worker(config)
     try:
         worker.open()
@@ -111,13 +111,13 @@ class Worker:
         def guarded() -> T:
             try:
                 return work(*args, **kwargs)
-            except HistoryTooNew as error:
+            except HistoryRefused as error:
                 raise ToolError(str(error)) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
 
     def open(self) -> None:
-        """Open the history; one that cannot be used now is logged. Raises HistoryTooNew."""
+        """Open the history; one that cannot be used now is logged. Raises HistoryRefused."""
         self._thread.submit(self._open).result()
 
     def close(self) -> None:

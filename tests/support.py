@@ -277,6 +277,13 @@ def query(history: Path, sql: str, *values: Any) -> list[Any]:
         return connection.execute(sql, values).fetchall()
 
 
+def spoil(history: Path) -> None:
+    """Overwrite a history with nonsense, but for the header, which says that it is one."""
+    with history.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xa5" * (history.stat().st_size - 100))
+
+
 def snapshot(tree: Path) -> dict[str, tuple[Any, ...]]:
     """Every path of a tree with its type, mode, mtime (ns) and the hash of its content: equal means untouched."""
     found: dict[str, tuple[Any, ...]] = {}

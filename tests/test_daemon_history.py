@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 
 import pytest
 from daemon_support import Service
-from support import Host, Workspace, make, run, write_locked
+from support import Host, Workspace, make, run, spoil, write_locked
 
 POWERLESS = () if os.getuid() else ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 """A prefix without the powers by which root passes over permissions."""
@@ -110,11 +109,11 @@ def test_a_spoiled_history_is_set_aside_and_rebuilt(host: Host, service: Service
 
 
 def test_a_daemon_that_starts_on_a_spoiled_history_rebuilds_it(host: Host, service: Service) -> None:
-    """It does not need a commit to find out."""
+    """It does not need a commit to find out; the file's header, which is whole, says that it was one of ours."""
     with service:
         wait_for_all(service)
         assert service.stop() == 0
-    shutil.copy(__file__, host.history)
+    spoil(host.history)
     with service:
         service.wait_ready(2)
         wait_for_all(service)

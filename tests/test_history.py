@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 import sqlite3
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Host, make, query, write_locked
+from older_history import as_schema
+from support import Host, make, query, run, write_locked
 
 from agentic_watch.history import rows, schema
 from agentic_watch.history.history_errors import HistoryError, HistoryTooNew
+from agentic_watch.history.ownership import APPLICATION_ID
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
 from agentic_watch.workspace import record, status
@@ -54,9 +58,9 @@ def test_the_tables_are_the_contracts(history: History) -> None:
     wanted = {
         "dispatch_history": "id root workspace repo org task agent model branch status question issue runs process_id "
         "pr_url started_at updated_at committed_at started_utc updated_utc duration_ms passed build_passed "
-        "test_passed lint_passed files_changed insertions deletions findings_count report host",
+        "test_passed lint_passed files_changed insertions deletions findings_count report host commit_id moved_to",
         "findings": "id dispatch_id tool severity category file line column code rule_id title message",
-        "deliveries": "target dispatch_id attempts next_attempt_at last_error delivered_at",
+        "about": "history_id pruned_before created_at",
         "workspaces": "root workspace status agent pid updated_at runs committed fail_count next_attempt_at last_error "
         "ghost seen_at",
     }
@@ -91,7 +95,7 @@ def test_an_identity_is_one_row(history: History) -> None:
             "INSERT INTO dispatch_history SELECT NULL, root, workspace, repo, org, task, agent, model,"
             "branch, status, question, issue, runs, process_id, pr_url, started_at, updated_at,"
             "committed_at, started_utc, updated_utc, duration_ms, passed, build_passed, test_passed,"
-            "lint_passed, files_changed, insertions, deletions, findings_count, report, host "
+            "lint_passed, files_changed, insertions, deletions, findings_count, report, host, NULL, NULL "
             "FROM dispatch_history LIMIT 1"
         )
 
@@ -126,8 +130,8 @@ def test_the_search_finds_task_question_and_finding(host: Host) -> None:
     make(host.root, "a/b/3", report={"findings": [FINDING, {"message": "Übersetzung fehlt"}]})
     host.once()
     sql = (
-        "SELECT workspace FROM dispatch_search JOIN dispatch_history ON dispatch_history.id = dispatch_search.rowid "
-        "WHERE dispatch_search MATCH ?"
+        "SELECT dispatch_history.workspace FROM dispatch_search "
+        "JOIN dispatch_history ON dispatch_history.id = dispatch_search.rowid WHERE dispatch_search MATCH ?"
     )
     words = {
         "walrus": "a/b/1",
@@ -179,7 +183,7 @@ def test_dispatches_shows_the_newest_commit_of_each_dispatch(history: History) -
 
 def test_a_failing_transaction_leaves_nothing(history: History) -> None:
     """Rows of a group come together or not at all, and the history works on afterwards."""
-    broken = Row((*row("b").values[:-1], None), ())
+    broken = Row((*row("b").values[:-2], None, "an id"), ())
     with pytest.raises(HistoryError, match="NOT NULL"):
         history.insert([row("a"), broken, row("c")])
     assert query(Path(history.path), "SELECT count(*) FROM dispatch_history")[0][0] == 0
@@ -213,6 +217,7 @@ def test_a_newer_schema_is_refused_everywhere(tmp_path: Path) -> None:
     """Writing and read-only alike refuse a newer file, and leave each of its bytes."""
     path = tmp_path / "history.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     before = path.read_bytes()
@@ -232,6 +237,7 @@ def test_a_newer_history_that_was_not_closed_is_not_touched(tmp_path: Path) -> N
     """A newer file with a log that was never copied into it keeps file and log as they are."""
     live, left = tmp_path / "live.db", tmp_path / "history.db"
     with contextlib.closing(sqlite3.connect(live)) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
         for suffix in ("", "-wal"):
@@ -273,43 +279,31 @@ def test_texts_go_through_whole(host: Host) -> None:
     assert {key: found[key] for key in texts} == texts
 
 
-def _as_version_1(path: Path) -> None:
-    """Turn a history of today into one that the first version made: signatures as text, and the migrator's record."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        for statement in (
-            "DROP INDEX workspaces_open",
-            "DROP INDEX dispatch_history_repo",
-            "CREATE INDEX dispatch_history_repo ON dispatch_history (repo, updated_utc)",
-            *(f"ALTER TABLE workspaces DROP COLUMN {name}" for name in ("signature", "journal")),
-            *(f"ALTER TABLE workspaces ADD COLUMN {name} TEXT" for name in ("signature", "journal")),
-            "CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)",
-            "INSERT INTO _sqlite_migrations VALUES (1, 'agentic_watch', 'create_history', '2026-11-23 10:00:00')",
-            "UPDATE workspaces SET signature = '3.4.5.6||', journal = '3.4.5.6'",
-            "PRAGMA user_version = 1",
-        ):
-            connection.execute(statement)
-        connection.commit()
-
-
-def test_an_older_history_is_upgraded_and_kept_as_a_backup(host: Host) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_history_is_upgraded_and_kept_as_a_backup(host: Host, version: int) -> None:
     """Rows and failure counts stay, workspaces are read once more, and the file as it was lies beside it."""
-    made = [make(host.root, f"org/repo/{name}") for name in ("a", "b")]
+    made = [make(host.root, f"org/repo/{name}", report={"findings": [FINDING]}) for name in ("a", "b")]
     (host.root / "org/repo/c/.meta").mkdir(parents=True)
     (host.root / "org/repo/c/.meta/status.json").write_text("{")
     assert host.once().code == 3
-    _as_version_1(host.history)
+    rows = [tuple(r) for r in host.query("SELECT * FROM dispatch_history ORDER BY id")]
+    as_schema(host.history, version)
     before = [workspace.journal.read_bytes() for workspace in made]
     again = host.once()
     assert (again.counts["skipped"], again.counts["failed"], again.counts.get("committed", 0)) == (2, 1, 0)
     assert [workspace.journal.read_bytes() for workspace in made] == before
     assert [r["fail_count"] for r in host.query("SELECT fail_count FROM workspaces ORDER BY workspace")] == [0, 0, 2]
-    assert query(host.history, "PRAGMA user_version")[0][0] == schema.VERSION
-    (backup,) = host.history.parent.glob("history.db.backup-v1-*")
-    assert query(backup, "PRAGMA user_version")[0][0] == 1
-    assert [r["name"] for r in host.query("SELECT name FROM _sqlite_migrations ORDER BY id")] == [
-        "create_history",
-        "binary_signatures",
-    ]
+    assert [tuple(r) for r in host.query("SELECT * FROM dispatch_history ORDER BY id")] == rows
+    assert len(host.query("SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH 'G304'")) == 2
+    pragmas = {name: query(host.history, f"PRAGMA {name}")[0][0] for name in ("user_version", "application_id")}
+    assert pragmas == {"user_version": schema.VERSION, "application_id": APPLICATION_ID}
+    (backup,) = host.history.parent.glob("*.backup-*")
+    assert backup.name.startswith(f"history.db.backup-v{version}-")
+    assert query(backup, "PRAGMA user_version")[0][0] == version
+    assert f"was upgraded from schema {version} to {schema.VERSION}" in again.stderr
+    assert str(backup) in again.stderr
+    applied = [r["name"] for r in host.query("SELECT name FROM _sqlite_migrations ORDER BY id")]
+    assert applied == (["create_history", "binary_signatures"] if version == 1 else []) + ["ids_for_good"]
     fresh = Path(f"{host.history}-fresh")
     with contextlib.closing(History(str(fresh))) as history:
         history.open()
@@ -318,20 +312,167 @@ def test_an_older_history_is_upgraded_and_kept_as_a_backup(host: Host) -> None:
 
 def _columns(path: Path) -> set[tuple[str, ...]]:
     """Every index, and every column of the tables of ours with its type and whether it may be NULL."""
-    indexes = {("index", r["name"], r["sql"] or "") for r in query(path, "SELECT name, sql FROM sqlite_master")}
-    return {one for one in indexes if "CREATE INDEX" in one[2]} | {
+    made = {("made", r["name"], r["sql"] or "") for r in query(path, "SELECT name, sql FROM sqlite_master")}
+    return {one for one in made if not one[2].startswith("CREATE TABLE") and one[2] and "_sqlite_" not in one[2]} | {
         (table, r["name"], r["type"], str(r["notnull"]))
-        for table in ("dispatch_history", "findings", "workspaces", "deliveries")
+        for table in ("dispatch_history", "findings", "workspaces", "about", "upkeep")
         for r in query(path, f"PRAGMA table_info({table})")
     }
 
 
-def test_an_older_history_is_read_only_after_its_upgrade(host: Host) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_history_is_read_only_after_its_upgrade(host: Host, version: int) -> None:
     """A query does not upgrade; it says who does."""
     make(host.root)
     host.once()
-    _as_version_1(host.history)
+    as_schema(host.history, version)
     history = History(str(host.history), read_only=True)
-    said = "has schema version 1; the daemon or --once brings it to 2"
+    said = f"has schema version {version}; the daemon or --once brings it to {schema.VERSION}"
     with contextlib.closing(history), pytest.raises(HistoryError, match=said):
         history.open()
+
+
+def test_an_upgrade_that_is_held_up_leaves_no_copies(host: Host) -> None:
+    """While somebody holds the lock, each attempt fails without copying; the one that succeeds leaves one copy."""
+    make(host.root)
+    host.once()
+    as_schema(host.history, 2)
+    with write_locked(host.history):
+        for _ in range(2):
+            with contextlib.closing(History(str(host.history))) as history, pytest.raises(HistoryError, match="locked"):
+                history.open()
+    assert list(host.history.parent.glob("*.backup-*")) == []
+    assert host.once().code == 0
+    assert len(list(host.history.parent.glob("*.backup-*"))) == 1
+
+
+def test_an_upgrade_that_fails_is_undone_and_its_copy_removed(host: Host) -> None:
+    """A history whose tables are not what its version says stays as it was."""
+    make(host.root)
+    host.once()
+    as_schema(host.history, 2)
+    with contextlib.closing(sqlite3.connect(host.history)) as connection:
+        connection.execute("ALTER TABLE dispatch_history DROP COLUMN pr_url")
+    with contextlib.closing(History(str(host.history))) as history, pytest.raises(HistoryError, match="pr_url"):
+        history.open()
+    assert list(host.history.parent.glob("*.backup-*")) == []
+    assert query(host.history, "PRAGMA user_version")[0][0] == 2
+    assert len(query(host.history, "SELECT * FROM deliveries")) == 0
+
+
+def test_a_long_upgrade_tells_that_it_lives(host: Host) -> None:
+    """Who waits for an upgrade hears of it while it goes on."""
+    make(host.root)
+    host.once()
+    with contextlib.closing(History(str(host.history))) as history:
+        history.insert([row(f"w{number}") for number in range(2_000)])
+    as_schema(host.history, 2)
+    heard: list[str] = []
+    with contextlib.closing(History(str(host.history), on_progress=heard.append)) as history:
+        history.open()
+    assert any(said.startswith("copying the history to ") for said in heard)
+    assert f"upgrading the history from schema 2 to {schema.VERSION}" in heard
+
+
+def test_what_a_killed_upgrade_left_is_removed(host: Host) -> None:
+    """The unfinished copy of a run that was killed goes with the next upgrade; finished ones stay."""
+    make(host.root)
+    host.once()
+    as_schema(host.history, 2)
+    unfinished, finished = (Path(f"{host.history}.backup-v2-20260101T000000Z{end}") for end in (".part", ""))
+    unfinished.write_bytes(b"half")
+    finished.write_bytes(b"whole")
+    host.once()
+    assert not unfinished.exists()
+    assert finished.read_bytes() == b"whole"
+
+
+def test_a_copy_without_a_log_is_brought_to_wal(history: History) -> None:
+    """What VACUUM INTO made is in no WAL mode; put in place it is, from its first opening on."""
+    history.insert([row()])
+    history.close()
+    copy = Path(f"{history.path}-copy")
+    with contextlib.closing(sqlite3.connect(history.path)) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+    with contextlib.closing(History(str(copy))) as restored, restored.reading() as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+
+def test_a_history_tells_which_it_is(history: History) -> None:
+    """Each history has an id of its own, for good, and knows since when it is there."""
+    (about,) = query(Path(history.path), "SELECT * FROM about")
+    assert str(uuid.UUID(about["history_id"])) == about["history_id"]
+    assert about["pruned_before"] is None
+    assert about["created_at"].endswith("Z")
+    with contextlib.closing(History(f"{history.path}-other")) as other:
+        other.open()
+        assert query(Path(other.path), "SELECT history_id FROM about")[0][0] != about["history_id"]
+
+
+def test_a_commit_has_an_id_made_of_its_identity(history: History) -> None:
+    """Every program that knows root, workspace, instant and run makes the same id."""
+    history.insert([row("org/repo/wörk", "2026-04-14T13:17:08.5+02:00", runs=3)])
+    identity = b"/root\0" + "org/repo/wörk".encode() + b"\x002026-04-14T11:17:08.500000000Z\x003"
+    wanted = str(uuid.UUID(bytes=hashlib.sha256(identity).digest()[:16]))
+    assert query(Path(history.path), "SELECT commit_id FROM dispatch_history")[0][0] == wanted
+
+
+def test_an_id_is_never_used_twice(history: History) -> None:
+    """The next dispatch inherits nothing of a row that was deleted by SQL, not its number either."""
+    finding = {"findings": [FINDING]}
+    history.insert([row("a"), row("b", report=finding)])
+    with contextlib.closing(sqlite3.connect(history.path)) as shell:
+        shell.execute("DELETE FROM dispatch_history WHERE workspace = 'b'")
+        shell.commit()
+    history.insert([row("c")])
+    with contextlib.closing(sqlite3.connect(history.path)) as shell:
+        shell.execute("DELETE FROM dispatch_history")
+        shell.commit()
+    history.insert([row("d")])
+    assert [tuple(r) for r in query(Path(history.path), "SELECT id, workspace FROM dispatch_history")] == [(4, "d")]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM dispatch_history",
+        "DELETE FROM dispatch_history WHERE id = 2",
+        "DELETE FROM findings WHERE tool = 'gosec'",
+        "DELETE FROM findings",
+        "UPDATE dispatch_history SET task = 'walrus', question = 'which?' WHERE id < 3",
+        "UPDATE findings SET message = 'giraffe', dispatch_id = 1",
+    ],
+)
+@pytest.mark.parametrize("foreign_keys", [0, 1])
+def test_what_somebody_does_by_sql_leaves_findings_and_search_whole(
+    host: Host, statement: str, foreign_keys: int
+) -> None:
+    """No orphaned finding, and a search that agrees with the tables, whatever a shell deleted or changed."""
+    for number in range(3):
+        make(host.root, f"a/b/{number}", task=f"t{number}", report={"findings": [FINDING, {"tool": "vet"}] * number})
+    host.once()
+    with contextlib.closing(sqlite3.connect(host.history)) as shell:
+        shell.execute(f"PRAGMA foreign_keys = {foreign_keys}")
+        shell.execute(statement)
+        shell.commit()
+        shell.execute("INSERT INTO dispatch_search (dispatch_search, rank) VALUES ('integrity-check', 1)")
+        assert shell.execute("PRAGMA foreign_key_check").fetchall() == []
+        count = shell.execute("SELECT count(*) FROM dispatch_history").fetchone()[0]
+        assert shell.execute("SELECT rows FROM upkeep").fetchone()[0] == count
+        for word, column in (("walrus", "task"), ("giraffe", "findings")):
+            found = shell.execute("SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH ?", (word,)).fetchall()
+            sql = f"SELECT id FROM dispatch_text WHERE {column} LIKE ?"
+            assert found == shell.execute(sql, (f"%{word}%",)).fetchall()
+
+
+def test_the_search_finds_what_people_look_for(host: Host) -> None:
+    """Codes, tools, files, rules and titles of findings, workspaces, repositories, agents and branches."""
+    make(host.root, "acme/billing/task-101", agent="claude:opus", branch="agent/fix-rounding", repo="billing")
+    make(host.root, "acme/gateway/task-7", agent="codex", repo="gateway", report={"findings": [FINDING]})
+    host.once()
+    billing = ("task-101", "billing", "acme/billing", "claude:opus", "opus", "fix-rounding", "BILLING")
+    gateway = ("G304", "g304", "gosec", "service.go", "r1", "inclusion", "zebra", "codex", "task-7")
+    for words, wanted in ((billing, "acme/billing/task-101"), (gateway, "acme/gateway/task-7")):
+        for word in words:
+            found = run([*host.arguments(), "history", word, "--json"], host.base)
+            assert [json.loads(line)["workspace"] for line in found.stdout.splitlines()] == [wanted], word

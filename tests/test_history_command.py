@@ -20,7 +20,7 @@ from agentic_watch.answers.filters import Wanted
 from agentic_watch.answers.listing import dispatches, statement
 from agentic_watch.answers.source import SqliteSource
 from agentic_watch.cli.output import human_duration
-from agentic_watch.history import schema
+from agentic_watch.history import read_only
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.queries import match_expression, reading, words
 
@@ -248,12 +248,12 @@ def test_no_history_yet(host: Host) -> None:
 
 
 def test_other_files_are_refused(host: Host) -> None:
-    """A file that is no history, and an empty one, are named with the cause."""
+    """A file that is no history is a matter of configuration, an empty one is none yet; the cause is named."""
     host.history.parent.mkdir()
-    for content, cause in ((b"no database at all" * 100, "not a database"), (b"", "not a history")):
+    for content, code, cause in ((b"no database at all" * 100, 78, "no SQLite database"), (b"", 1, "not a history")):
         host.history.write_bytes(content)
         result = run([*host.arguments(), "history"], host.base)
-        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (code, "", 1)
         assert str(host.history) in result.stderr
         assert cause in result.stderr
         assert host.history.read_bytes() == content
@@ -421,7 +421,7 @@ def test_writer_that_comes_while_a_resting_history_is_read(host: Host) -> None:
     make(host.root)
     host.once()
     with pytest.raises(HistoryError, match="written to while it was read"), reading(str(host.history)) as connection:
-        assert schema.at_rest(str(host.history)) is not None
+        assert read_only.at_rest(str(host.history)) is not None
         assert len(list(dispatches(SqliteSource(connection), Wanted()))) == 1
         make(host.root, "org/repo/second")
         host.once()

@@ -23,6 +23,7 @@ from support import (
     make,
     run,
     snapshot,
+    spoil,
     write_locked,
 )
 
@@ -295,12 +296,11 @@ def test_an_unwritable_history_stops_no_commit(tmp_path: Path, existing: bool) -
 
 
 def test_a_corrupt_history_is_moved_aside_and_rebuilt(tmp_path: Path) -> None:
-    """A history that is no database is kept under another name, said so, and rebuilt from the journals."""
+    """A history of ours that cannot be read is kept under another name, said so, and rebuilt from the journals."""
     host = Host.make(tmp_path, "meta")
     host.once()
     rows = host.rows()
-    host.forget_history()
-    host.history.write_bytes(b"this is no database, however long one looks at it" * 100)
+    spoil(host.history)
     content = host.history.read_bytes()
     result = host.once()
     (aside,) = host.history.parent.glob("history.db.corrupt-*")
@@ -329,8 +329,9 @@ def test_a_corrupt_history_that_cannot_be_moved_stops_no_commit(tmp_path: Path) 
     """A corrupt history in a directory that may not be written is named; lines and markers are written."""
     host = Host.make(tmp_path)
     workspace = make(host.root)
-    host.history.parent.mkdir()
-    host.history.write_bytes(b"no database" * 1000)
+    with contextlib.closing(History(str(host.history))) as history:
+        history.open()
+    spoil(host.history)
     host.history.parent.chmod(0o555)
     assert_without_rows(host.once(lacking=POWERLESS), workspace, host.history)
 

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from support import Host, Workspace, held_lock, make, run, snapshot, write_marker
+from support import Host, Workspace, held_lock, make, run, snapshot, spoil, write_marker
 
 from agentic_watch.daemon.instance import Instance
 
@@ -275,11 +275,11 @@ def test_hostile_words_stay_on_their_lines(host: Host) -> None:
 def test_an_unreadable_history_is_named_and_the_disk_is_told(host: Host) -> None:
     """Who has no history to read is told so, sees the workspace nevertheless, and gets exit status 1."""
     make(host.root)
-    host.history.parent.mkdir()
-    host.history.write_bytes(b"no database " * 1000)
+    host.once()
+    spoil(host.history)
     result = show(host, "org/repo/task", "--json", code=1)
     found = json.loads(result.stdout)
-    assert "file is not a database" in result.stderr
+    assert "malformed" in result.stderr
     assert len(found["failures"]) == 1
     row = next(step for step in found["on_disk"]["steps"] if step["step"] == "row")
     assert row["holds"] is None

@@ -157,12 +157,11 @@ def test_a_corrupt_history_is_said_once_and_left_where_it_is(host: Host, caplog:
     for name in ("one", "two", "three"):
         support.make(host.root, f"org/repo/{name}")
     host.once()
-    for path in host.history.parent.iterdir():
-        path.write_bytes(b"no database " * 100)
+    support.spoil(host.history)
     before = support.snapshot(host.history.parent)
     with caplog.at_level(logging.WARNING):
         found = look(host)
     assert [(s.status, s.committed) for s in found.values()] == [("completed", None)] * 3
     (message,) = caplog.messages
-    assert "file is not a database" in message
+    assert "malformed" in message
     assert support.snapshot(host.history.parent) == before

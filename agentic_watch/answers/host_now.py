@@ -69,7 +69,7 @@ def _ranked(words: Iterable[str]) -> dict[str, int]:
 
 
 def host_now(config: Config) -> HostNow:
-    """Look at everything, and change nothing. Raises HistoryTooNew."""
+    """Look at everything, and change nothing. Raises HistoryRefused."""
     beat, daemon = pulse(config.history)
     failures = []
     if beat is Pulse.UNKNOWN:

@@ -61,7 +61,7 @@ def one_dispatch(config: Config, given: str, directory: str) -> Shown:
     """What is known of `given`: a workspace (its path or name), or a commit (its row's id or commit_id).
 
     A workspace goes before an id. `directory` is where a relative path begins. Reads only. Raises NoSuchDispatch,
-    HistoryError when only the history could tell and cannot, HistoryTooNew.
+    HistoryError when only the history could tell and cannot, HistoryRefused.
     """
     candidate, reason = _on_disk(config, given, directory)
     try:

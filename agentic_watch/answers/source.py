@@ -59,6 +59,6 @@ class SqliteSource:
 
 @contextlib.contextmanager
 def history(path: str) -> Iterator[Source]:
-    """This host's history for one answer. Raises HistoryError and HistoryTooNew as `queries.reading` does."""
+    """This host's history for one answer. Raises HistoryError and HistoryRefused as `queries.reading` does."""
     with queries.reading(path) as connection:
         yield SqliteSource(connection)

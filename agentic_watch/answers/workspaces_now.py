@@ -37,7 +37,7 @@ def _log(error: HistoryError) -> None:
 def workspaces_now(
     config: Config, history: History, on_lost: Callable[[HistoryError], None] = _log
 ) -> Iterator[Standing]:
-    """Every workspace of all roots, in the order of the directories. Raises HistoryTooNew.
+    """Every workspace of all roots, in the order of the directories. Raises HistoryRefused.
 
     A committed one whose signature the index knows is not read again, any other once. Without a history all are
     read. When the history cannot tell what is committed, `on_lost` hears of it, once. `history` is opened when asked,

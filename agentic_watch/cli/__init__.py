@@ -62,11 +62,11 @@ class _LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what foreseeably ends it becomes one line and an exit status."""
         from agentic_watch.config import ConfigError, NoRootsError
-        from agentic_watch.history.history_errors import HistoryTooNew
+        from agentic_watch.history.history_errors import HistoryRefused
 
         try:
             return super().invoke(ctx)
-        except (ConfigError, HistoryTooNew) as error:
+        except (ConfigError, HistoryRefused) as error:
             raise Misconfigured(str(error)) from error
         except NoRootsError as error:
             raise click.UsageError(str(error)) from error

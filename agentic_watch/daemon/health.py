@@ -51,6 +51,7 @@ class Health:
         self._silent = False
         self._reloading = False
         self._untold = False
+        self._at_work = ""
         self.pending = 0
         self.failing = 0
         self.committed = 0
@@ -163,8 +164,23 @@ class Health:
         self._state = replace(self._state, history_error=error)
         return bool(before) and not error
 
+<<<<<<< HEAD
     def scanned(self, seconds: float) -> None:
         """A root was looked at from end to end, in so many seconds."""
+=======
+    def at_work(self, what: str) -> None:
+        """Something takes long, which is said often meanwhile: whoever waits for us hears that we live."""
+        if what != self._at_work:
+            self._at_work = what
+            log.info("%s", what)
+        if (now := time.monotonic()) - self._last_publish >= _PUBLISH_SECONDS:
+            self._last_publish = now
+            self._notifier.starting(what, _EXTEND_SECONDS)
+            self._notifier.alive()
+
+    def scanned(self, seconds: float) -> None:
+        """A root was looked at from end to end, in so many seconds."""
+>>>>>>> b10864d (Give the history schema 3: ids for good, a search that finds findings, a file that says whose it is)
         self._state = replace(self._state, last_scan_at=now_text())
         self.counted.scanned(seconds, time.time())
 

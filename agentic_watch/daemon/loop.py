@@ -56,7 +56,7 @@ class Daemon:
         self._health = health
         self._metrics = metrics
         self._hints: Hints = SimpleQueue()
-        self._history = History(config.history)
+        self._history = History(config.history, on_progress=health.at_work)
         self._last_seen = LastSeen(self._history)
         self._probe = HistoryProbe(self._history, self._last_seen, health)
         self._committer = Committer(config, self._history)
@@ -82,7 +82,7 @@ class Daemon:
         self._watcher = Watcher(config.roots, self._hints, f"{config.history}.cookie", poll_seconds=config.poll_seconds)
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT. Raises HistoryTooNew, StartAnew, and Held when another daemon took over."""
+        """Work until SIGTERM or SIGINT. Raises HistoryRefused, StartAnew, and Held when another daemon took over."""
         self._signals.take()
         try:
             self._probe.turned(time.monotonic())

@@ -5,5 +5,13 @@ class HistoryError(Exception):
     """The history cannot be used now (locked, full, unreadable): commits go on, rows come later."""
 
 
-class HistoryTooNew(Exception):
-    """A newer program made this history: refused, never touched."""
+class HistoryRefused(Exception):
+    """The file is not one to work with, and waiting will not help: refused, never touched."""
+
+
+class HistoryTooNew(HistoryRefused):
+    """A newer program made this history."""
+
+
+class HistoryNotOurs(HistoryRefused):
+    """The file is something else than a history of this program: somebody may have named the wrong one."""

@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 
-from agentic_watch.history import schema
+from agentic_watch.history import read_only, schema
 from agentic_watch.history.history_errors import HistoryError
 
 # What FTS5's unicode61 tokenizer keeps of a word; one without it would match nothing. https://sqlite.org/fts5.html
@@ -20,10 +20,10 @@ def reading(path: str) -> Iterator[sqlite3.Connection]:
     """A read-only connection for one question; changes nothing, waits for nobody, needs only read permission.
 
     Raises HistoryError when the history is not there or cannot be read, or when a writer came while a
-    history without one was read: what was read may be wrong then. HistoryTooNew passes.
+    history without one was read: what was read may be wrong then. HistoryRefused passes.
     """
     try:
-        before = schema.at_rest(path)
+        before = read_only.at_rest(path)
         connection = schema.open_read_only(path)
     except FileNotFoundError as error:
         raise HistoryError(f"no history at {path} yet; run agentic-watch --once to make it") from error
@@ -50,9 +50,9 @@ def _failed(path: str, error: sqlite3.Error) -> HistoryError:
     return HistoryError(f"{path}: {error}")
 
 
-def _has_changed(path: str, before: schema.AtRest) -> bool:
+def _has_changed(path: str, before: read_only.AtRest) -> bool:
     try:
-        return schema.at_rest(path) != before
+        return read_only.at_rest(path) != before
     except OSError:
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import dataclass
@@ -41,9 +42,11 @@ HISTORY_COLUMNS = [
     "findings_count",
     "report",
     "host",
+    "commit_id",
 ]
 FINDING_COLUMNS = ["tool", "severity", "category", "file", "line", "column", "code", "rule_id", "title", "message"]
 
+_REPORT = HISTORY_COLUMNS.index("report")
 _ROW_BYTES = 1000
 _FINDING_BYTES = 150
 _INT64 = range(-(2**63), 2**63)
@@ -60,7 +63,7 @@ class Row:
     @property
     def report(self) -> str | None:
         """The report's JSON text."""
-        text: str | None = self.values[-2]
+        text: str | None = self.values[_REPORT]
         return text
 
     @property
@@ -69,10 +72,18 @@ class Row:
         return _ROW_BYTES + 2 * sys.getsizeof(self.report) + _FINDING_BYTES * len(self.findings)
 
 
+def commit_id(root: str, workspace: str, updated_utc: str, runs: int) -> str:
+    """What names one commit everywhere: made of its identity, so that each host and each try gives the same."""
+    identity = "\0".join((root, workspace, updated_utc, str(runs))).encode(errors="surrogateescape")
+    digits = hashlib.sha256(identity).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
+
+
 def from_record(record: Record, root: str, host: str) -> Row:
     """Make the row of one commit; `root` is the root's key (its name, else its path)."""
     report = record.report
     changes = record.changes
+    updated_utc = record.updated_at.utc()
     values = (
         root,
         record.workspace,
@@ -92,13 +103,14 @@ def from_record(record: Record, root: str, host: str) -> Row:
         record.updated_at.text,
         record.committed_at,
         None if record.started_at.is_zero else record.started_at.utc(),
-        record.updated_at.utc(),
+        updated_utc,
         _duration_ms(record),
         *(_flag(report.get(key)) for key in ("passed", "build_passed", "test_passed", "lint_passed")),
         *(_whole(changes.get(key)) for key in ("files_changed", "insertions", "deletions")),
         len(record.findings),
         dump(report) if report else None,
         host,
+        commit_id(root, record.workspace, updated_utc, record.runs),
     )
     return Row(values, tuple(_finding(item) for item in record.findings))
 

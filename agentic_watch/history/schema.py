@@ -1,165 +1,27 @@
-"""The history's tables and their migrations. The only import of sqlite_utils, made late: it costs 0.1 s."""
+"""The history's schema: which version a file has, how a new one is made and an older one brought up to date."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Iterator
 
+from agentic_watch.history import migrations, ownership
+from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.history_errors import HistoryTooNew
+from agentic_watch.history.read_only import connect_read_only
 
-if TYPE_CHECKING:
-    from sqlite_utils import Database
-
-VERSION = 2
+VERSION = 3
 """`PRAGMA user_version` of a history that this program writes."""
 
-_DISPATCH_HISTORY = """
-CREATE TABLE dispatch_history (
-    id INTEGER PRIMARY KEY,
-    root TEXT NOT NULL,
-    workspace TEXT NOT NULL,
-    repo TEXT NOT NULL,
-    org TEXT NOT NULL,
-    task TEXT NOT NULL,
-    agent TEXT NOT NULL,
-    model TEXT NOT NULL,
-    branch TEXT NOT NULL,
-    status TEXT NOT NULL,
-    question TEXT NOT NULL,
-    issue INTEGER NOT NULL,
-    runs INTEGER NOT NULL,
-    process_id TEXT NOT NULL,
-    pr_url TEXT NOT NULL,
-    started_at TEXT NOT NULL,
-    updated_at TEXT NOT NULL,
-    committed_at TEXT NOT NULL,
-    started_utc TEXT,
-    updated_utc TEXT NOT NULL,
-    duration_ms INTEGER,
-    passed INTEGER,
-    build_passed INTEGER,
-    test_passed INTEGER,
-    lint_passed INTEGER,
-    files_changed INTEGER,
-    insertions INTEGER,
-    deletions INTEGER,
-    findings_count INTEGER NOT NULL,
-    report TEXT,
-    host TEXT NOT NULL,
-    UNIQUE (root, workspace, updated_utc, runs)
-) STRICT"""
+_COPIED_PAGES = 2_000
+_STEPS_BETWEEN_WORDS = 100_000
+"""Of SQLite's machine: some milliseconds."""
 
-_FINDINGS = """
-CREATE TABLE findings (
-    id INTEGER PRIMARY KEY,
-    dispatch_id INTEGER NOT NULL REFERENCES dispatch_history (id) ON DELETE CASCADE,
-    tool TEXT,
-    severity TEXT,
-    category TEXT,
-    file TEXT,
-    line INTEGER,
-    "column" INTEGER,
-    code TEXT,
-    rule_id TEXT,
-    title TEXT,
-    message TEXT
-) STRICT"""
-
-# What is on disk now. `signature` (status files and marker) spares a rescan the reading of what has not
-# changed; `journal` is the journal's signature when every line of it was in the history.
-_WORKSPACES = """
-CREATE TABLE workspaces (
-    root TEXT NOT NULL,
-    workspace TEXT NOT NULL,
-    status TEXT,
-    agent TEXT,
-    pid INTEGER,
-    updated_at TEXT,
-    runs INTEGER,
-    committed INTEGER NOT NULL DEFAULT 0,
-    fail_count INTEGER NOT NULL DEFAULT 0,
-    next_attempt_at REAL,
-    last_error TEXT,
-    ghost INTEGER NOT NULL DEFAULT 0,
-    seen_at TEXT,
-    question TEXT,
-    repo TEXT,
-    signature BLOB NOT NULL DEFAULT x'',
-    journal BLOB NOT NULL DEFAULT x'',
-    PRIMARY KEY (root, workspace)
-) STRICT, WITHOUT ROWID"""
-
-_OPEN_WORKSPACES = "CREATE INDEX workspaces_open ON workspaces (root) WHERE (fail_count OR NOT committed)"
-
-_DELIVERIES = """
-CREATE TABLE deliveries (
-    target TEXT NOT NULL,
-    dispatch_id INTEGER NOT NULL REFERENCES dispatch_history (id) ON DELETE CASCADE,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    next_attempt_at REAL,
-    last_error TEXT,
-    delivered_at TEXT,
-    PRIMARY KEY (target, dispatch_id)
-) STRICT, WITHOUT ROWID"""
-
-_DISPATCHES = """
-CREATE VIEW dispatches AS
-SELECT * FROM dispatch_history AS this
-WHERE NOT EXISTS (
-    SELECT 1 FROM dispatch_history AS newer
-    WHERE newer.root = this.root AND newer.workspace = this.workspace AND newer.runs = this.runs
-      AND newer.started_utc IS this.started_utc AND newer.updated_utc > this.updated_utc
-)"""
-
-# The text lives in the tables; the index asks this view for it (FTS5 "external content").
-_SEARCH_TEXT = """
-CREATE VIEW dispatch_text AS
-SELECT id, task, question,
-       (SELECT group_concat(message, char(10)) FROM findings WHERE dispatch_id = dispatch_history.id) AS findings
-FROM dispatch_history"""
-
-_SEARCH = """
-CREATE VIRTUAL TABLE dispatch_search USING fts5 (
-    task, question, findings, content = 'dispatch_text', content_rowid = 'id'
-)"""
-
-# The organisation comes last, so that a repository's rows are in the order of time, and those of others that have the
-# same name are passed over within the index.
-_BY_REPO = "CREATE INDEX dispatch_history_repo ON dispatch_history (repo, updated_utc, org)"
-
-_INDEXES = (
-    "CREATE INDEX dispatch_history_updated ON dispatch_history (updated_utc)",
-    _BY_REPO,
-    "CREATE INDEX dispatch_history_status ON dispatch_history (status, updated_utc)",
-    "CREATE INDEX dispatch_history_workspace ON dispatch_history (workspace, updated_utc)",
-    "CREATE INDEX findings_dispatch ON findings (dispatch_id)",
-    _OPEN_WORKSPACES,
-)
-
-
-_CREATE = (
-    *(_DISPATCH_HISTORY, _FINDINGS, _WORKSPACES, _DELIVERIES),
-    *(_DISPATCHES, _SEARCH_TEXT, _SEARCH, *_INDEXES),
-)
-
-_MIGRATIONS = {
-    2: (
-        "binary_signatures",  # a rescan compares them as they are; every workspace is read once more to get its own
-        (
-            "ALTER TABLE workspaces DROP COLUMN signature",
-            "ALTER TABLE workspaces DROP COLUMN journal",
-            "ALTER TABLE workspaces ADD COLUMN signature BLOB NOT NULL DEFAULT x''",
-            "ALTER TABLE workspaces ADD COLUMN journal BLOB NOT NULL DEFAULT x''",
-            _OPEN_WORKSPACES,
-            "DROP INDEX dispatch_history_repo",
-            _BY_REPO,
-        ),
-    ),
-}
-"""By the version that they lead to: a name, and what is to be done to a history of the version before."""
+OnProgress = Callable[[str], None]
+"""Called often during a long upgrade, with what is being done: whoever waits for us hears that we live."""
 
 
 def version(connection: sqlite3.Connection) -> int:
@@ -179,74 +41,109 @@ def refuse_newer(connection: sqlite3.Connection, path: str) -> int:
     return found
 
 
-def upgrade(connection: sqlite3.Connection, path: str, backup_name: str) -> None:
-    """Bring an open history to this program's schema; an older one is first copied to `backup_name`."""
-    found = refuse_newer(connection, path)
-    if found == VERSION:
-        return
-    if not found:
-        _create(connection)
-        return
-    with contextlib.closing(sqlite3.connect(backup_name)) as copy:
-        connection.backup(copy)
-    _migrate(connection, found)
+def refuse_newer_file(path: str) -> None:
+    """Raise HistoryTooNew for a newer program's history while nothing has touched it.
+
+    A writer's connection, even one that only looked, checkpoints a log that it finds when it is closed.
+    """
+    with contextlib.closing(connect_read_only(path)) as connection:
+        refuse_newer(connection, path)
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def create(connection: sqlite3.Connection) -> None:
     """Make the tables of a new history, which needs no migrator and not its import."""
+    # Before the log is there: the file's own header says whose it is, whatever becomes of the log.
+    connection.execute(f"PRAGMA application_id = {ownership.APPLICATION_ID}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
-    for statement in (*_CREATE, f"PRAGMA user_version = {VERSION}"):
+    for statement in tables.CREATE:
         connection.execute(statement)
+    _write_about(connection)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
 
 
-def _migrate(connection: sqlite3.Connection, found: int) -> None:
-    from sqlite_utils import Database, Migrations
+def upgrade(connection: sqlite3.Connection, path: str, on_progress: OnProgress) -> str:
+    """Bring an older history to this program's schema; gives the name of the copy made of it before.
 
-    migrations = Migrations("agentic_watch")
-    for number, (name, statements) in _MIGRATIONS.items():
-        if number > found:
-            migrations(name=name)(_step((*statements, f"PRAGMA user_version = {number}")))
-    migrations.apply(Database(connection, execute_plugins=False))  # the user's plugins have no business in a daemon
-
-
-def _step(statements: Sequence[str]) -> Callable[[Database], None]:
-    """One migration; the library records it in the same transaction."""
-
-    def apply(db: Database) -> None:
-        for statement in statements:
-            db.execute(statement)
-
-    return apply
-
-
-AtRest = tuple[int, int, int]
-"""Inode, mtime (ns) and size of a history that nobody writes: equal means that nobody wrote in between."""
-
-
-def at_rest(path: str) -> AtRest | None:
-    """What a history without a -wal file looks like; None beside a writer, or after one that was killed.
-
-    Whoever writes makes the -wal file first, and its end leaves the database changed. Raises OSError.
+    The lock comes first, so that an upgrade that cannot be done now costs no copy; a copy that was made for nothing is
+    removed. Raises sqlite3.Error, OSError.
     """
-    info = os.stat(path)
-    # SQLite resolves symlinks: its files stand beside the file itself.
-    if os.path.lexists(f"{os.path.realpath(path)}-wal"):
-        return None
-    return info.st_ino, info.st_mtime_ns, info.st_size
+    connection.execute("PRAGMA foreign_keys = OFF")  # else a table that is made anew takes its findings along
+    connection.execute("BEGIN IMMEDIATE")
+    found = version(connection)
+    backup = f"{path}.backup-v{found}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    try:
+        _remove_unfinished_copies(path)
+        _copy(path, f"{backup}.part", lambda: on_progress(f"copying the history to {backup}"))
+        said = f"upgrading the history from schema {found} to {VERSION}"
+        with _telling(connection, lambda: on_progress(said)):
+            migrations.migrate(connection, found)
+            _write_about(connection)
+            connection.execute(f"PRAGMA application_id = {ownership.APPLICATION_ID}")
+            os.rename(f"{backup}.part", backup)
+            connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        for unused in (backup, f"{backup}.part"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(unused)
+        raise
+    with contextlib.suppress(sqlite3.OperationalError):  # a reader holds it up; the header says later whose it is
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return backup
+
+
+def _remove_unfinished_copies(path: str) -> None:
+    """What a killed upgrade left; another one cannot be under way while its lock is ours."""
+    directory, base = os.path.split(path)
+    for name in os.listdir(directory):
+        if name.startswith(f"{base}.backup-v") and name.endswith(".part"):
+            os.unlink(os.path.join(directory, name))
+
+
+def _copy(path: str, target: str, on_progress: Callable[[], None]) -> None:
+    """Copy the history while its writer's lock is held, durably."""
+    with (
+        contextlib.closing(connect_read_only(path)) as source,
+        contextlib.closing(sqlite3.connect(target)) as copy,
+    ):
+        source.backup(copy, pages=_COPIED_PAGES, progress=lambda *_: on_progress())
+    descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _telling(connection: sqlite3.Connection, on_progress: Callable[[], None]) -> Iterator[None]:
+    connection.set_progress_handler(on_progress, _STEPS_BETWEEN_WORDS)
+    try:
+        yield
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
+def _write_about(connection: sqlite3.Connection) -> None:
+    import uuid  # rarely needed
+
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    connection.execute("INSERT INTO about (history_id, created_at) VALUES (?, ?)", (str(uuid.uuid4()), now))
 
 
 def open_read_only(path: str) -> sqlite3.Connection:
     """Open a history for a short look, beside a writer or without one; one that is not there yet is empty.
 
-    Nothing is made or changed. Raises sqlite3.Error, OSError or HistoryTooNew.
+    Nothing is made or changed. Raises sqlite3.Error, OSError, HistoryTooNew or HistoryNotOurs.
     """
+    ownership.refuse_foreign(path)
     try:
-        connection = _connect_read_only(path)
+        connection = connect_read_only(path)
     except FileNotFoundError:
         connection = sqlite3.connect(":memory:", isolation_level=None)
-        upgrade(connection, path, "")
+        create(connection)
         return connection
     try:
         if not (found := refuse_newer(connection, path)):
@@ -257,27 +154,3 @@ def open_read_only(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def refuse_newer_file(path: str) -> None:
-    """Raise HistoryTooNew for a newer program's file while nothing has touched it.
-
-    A writer's connection, even one that only looked, checkpoints a log that it finds when it is closed.
-    """
-    try:
-        with contextlib.closing(_connect_read_only(path)) as connection:
-            refuse_newer(connection, path)
-    except FileNotFoundError:
-        return
-
-
-def _connect_read_only(path: str) -> sqlite3.Connection:
-    # Without a -wal file mode=ro would make one, which fails for who may only read the directory, and
-    # for who may write it leaves a file that is not the daemon's own. https://sqlite.org/wal.html#readonly
-    how = "mode=ro" if at_rest(path) is None else "mode=ro&immutable=1"
-    return sqlite3.connect(f"file:{_escaped(path)}?{how}", uri=True, isolation_level=None)
-
-
-def _escaped(path: str) -> str:
-    """A path for a SQLite URI: the three characters that mean something there (https://sqlite.org/uri.html)."""
-    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

@@ -15,7 +15,7 @@ _USED = "SELECT 1 FROM dispatch_history WHERE root = ? LIMIT 1"
 def refuse_renamed(config: Config) -> None:
     """Raise ConfigError when a root was given a name after it had been committed under its path.
 
-    A history that cannot be read now renames nothing; HistoryTooNew passes.
+    A history that cannot be read now renames nothing; HistoryRefused passes.
     """
     named = [root for root in config.roots if root.key != root.path]
     if named and (problems := list(_problems(config, named))):

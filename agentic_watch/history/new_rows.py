@@ -1,0 +1,39 @@
+"""A group's rows on their way into the tables: dispatches first, then what is made of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from agentic_watch.history import table_definitions as tables
+from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS, Row
+
+_INSERT = (
+    f"INSERT INTO dispatch_history (id, {', '.join(HISTORY_COLUMNS)}) "
+    f"VALUES ({', '.join('?' * (len(HISTORY_COLUMNS) + 1))}) "
+    "ON CONFLICT DO NOTHING"
+)
+_INSERT_FINDING = (
+    "INSERT INTO findings (dispatch_id, " + ", ".join(f'"{name}"' for name in FINDING_COLUMNS) + ") "
+    f"VALUES ({', '.join('?' * (len(FINDING_COLUMNS) + 1))})"
+)
+_NEXT = "SELECT ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'dispatch_history'), 0) + 1"
+
+
+def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
+    """Insert rows in the transaction that the caller holds; gives how many were new.
+
+    A few statements for all: the write lock is held, so the next free numbers are ours. A number is never used twice,
+    so that nobody inherits what belongs to a row that was deleted.
+    """
+    (first,) = connection.execute(_NEXT).fetchone()
+    numbered = list(enumerate(rows, first))
+    inserted = connection.executemany(_INSERT, ((number, *row.values) for number, row in numbered)).rowcount
+    if inserted < len(rows):  # the others were there already
+        new = {number for (number,) in connection.execute("SELECT id FROM dispatch_history WHERE id >= ?", (first,))}
+        numbered = [(number, row) for number, row in numbered if number in new]
+    if findings := [(number, *finding) for number, row in numbered for finding in row.findings]:
+        connection.executemany(_INSERT_FINDING, findings)
+    connection.execute(f"{tables.ADD_TO_SEARCH} WHERE id >= ?", (first,))
+    connection.execute("UPDATE upkeep SET rows = rows + ?", (inserted,))
+    return inserted

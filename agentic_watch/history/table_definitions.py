@@ -1,0 +1,219 @@
+"""The history's tables, views, indexes and triggers, as a new file gets them."""
+
+from __future__ import annotations
+
+_DISPATCH_HISTORY = """
+CREATE TABLE {name} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    root TEXT NOT NULL,
+    workspace TEXT NOT NULL,
+    repo TEXT NOT NULL,
+    org TEXT NOT NULL,
+    task TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    model TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    status TEXT NOT NULL,
+    question TEXT NOT NULL,
+    issue INTEGER NOT NULL,
+    runs INTEGER NOT NULL,
+    process_id TEXT NOT NULL,
+    pr_url TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    committed_at TEXT NOT NULL,
+    started_utc TEXT,
+    updated_utc TEXT NOT NULL,
+    duration_ms INTEGER,
+    passed INTEGER,
+    build_passed INTEGER,
+    test_passed INTEGER,
+    lint_passed INTEGER,
+    files_changed INTEGER,
+    insertions INTEGER,
+    deletions INTEGER,
+    findings_count INTEGER NOT NULL,
+    report TEXT,
+    host TEXT NOT NULL,
+    commit_id TEXT UNIQUE,
+    moved_to TEXT,
+    UNIQUE (root, workspace, updated_utc, runs)
+) STRICT"""
+
+FINDINGS = """
+CREATE TABLE findings (
+    id INTEGER PRIMARY KEY,
+    dispatch_id INTEGER NOT NULL REFERENCES dispatch_history (id) ON DELETE CASCADE,
+    tool TEXT,
+    severity TEXT,
+    category TEXT,
+    file TEXT,
+    line INTEGER,
+    "column" INTEGER,
+    code TEXT,
+    rule_id TEXT,
+    title TEXT,
+    message TEXT
+) STRICT"""
+
+# What is on disk now. `signature` (status files and marker) spares a rescan the reading of what has not
+# changed; `journal` is the journal's signature when every line of it was in the history.
+_WORKSPACES = """
+CREATE TABLE workspaces (
+    root TEXT NOT NULL,
+    workspace TEXT NOT NULL,
+    status TEXT,
+    agent TEXT,
+    pid INTEGER,
+    updated_at TEXT,
+    runs INTEGER,
+    committed INTEGER NOT NULL DEFAULT 0,
+    fail_count INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at REAL,
+    last_error TEXT,
+    ghost INTEGER NOT NULL DEFAULT 0,
+    seen_at TEXT,
+    question TEXT,
+    repo TEXT,
+    signature BLOB NOT NULL DEFAULT x'',
+    journal BLOB NOT NULL DEFAULT x'',
+    PRIMARY KEY (root, workspace)
+) STRICT, WITHOUT ROWID"""
+
+OPEN_WORKSPACES = "CREATE INDEX workspaces_open ON workspaces (root) WHERE (fail_count OR NOT committed)"
+
+# `pruned_before` is written as `updated_utc` is: older lines and markers are taken for done.
+_ABOUT = (
+    "CREATE TABLE about (history_id TEXT NOT NULL, pruned_before TEXT, created_at TEXT NOT NULL) STRICT",
+    "CREATE UNIQUE INDEX about_one ON about ((1))",
+)
+
+# `rows` is how many dispatches there should be: a file that was salvaged has fewer. Dispatches below the number
+# `search_from` may be missing in the search.
+_UPKEEP = (
+    "CREATE TABLE upkeep (rows INTEGER NOT NULL, search_from INTEGER NOT NULL) STRICT",
+    "INSERT INTO upkeep VALUES (0, 0)",
+)
+
+_DISPATCHES = """
+CREATE VIEW dispatches AS
+SELECT * FROM dispatch_history AS this
+WHERE NOT EXISTS (
+    SELECT 1 FROM dispatch_history AS newer
+    WHERE newer.root = this.root AND newer.workspace = this.workspace AND newer.runs = this.runs
+      AND newer.started_utc IS this.started_utc AND newer.updated_utc > this.updated_utc
+)"""
+
+_OF_DISPATCH = "workspace, repo, agent, branch, task, question"
+SEARCH_COLUMNS = f"{_OF_DISPATCH}, findings"
+"""What is searched; in `findings` are the texts of all of a dispatch's findings."""
+_OF_FINDING = ("tool", "file", "code", "rule_id", "title", "message")
+
+# The text lives in the tables; the index asks this view for it (FTS5 "external content").
+_SEARCH_TEXT = f"""
+CREATE VIEW dispatch_text AS
+SELECT id, {_OF_DISPATCH},
+       (SELECT group_concat({" || ' ' || ".join(f"ifnull({name}, '')" for name in _OF_FINDING)}, char(10))
+        FROM findings WHERE dispatch_id = dispatch_history.id) AS findings
+FROM dispatch_history"""
+
+# Punctuation parts words, here and in what is looked for: "task-101" and "acme/billing" are phrases, "G304" a word.
+SEARCH = f"""
+CREATE VIRTUAL TABLE dispatch_search USING fts5 (
+    {SEARCH_COLUMNS}, content = 'dispatch_text', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2'
+)"""
+
+ADD_TO_SEARCH = f"INSERT INTO dispatch_search (rowid, {SEARCH_COLUMNS}) SELECT id, {SEARCH_COLUMNS} FROM dispatch_text"
+"""A WHERE clause on `id` follows. Each dispatch may be added once."""
+
+# FTS5 forgets by being told what it was given. https://sqlite.org/fts5.html#the_delete_command
+_TAKE_FROM_SEARCH = (
+    f"INSERT INTO dispatch_search (dispatch_search, rowid, {SEARCH_COLUMNS}) "
+    f"SELECT 'delete', id, {SEARCH_COLUMNS} FROM dispatch_text"
+)
+
+# The organisation comes last, so that a repository's rows are in the order of time, and those of others that have the
+# same name are passed over within the index.
+BY_REPO = "CREATE INDEX dispatch_history_repo ON dispatch_history (repo, updated_utc, org)"
+
+_INDEXES = (
+    "CREATE INDEX dispatch_history_updated ON dispatch_history (updated_utc)",
+    BY_REPO,
+    "CREATE INDEX dispatch_history_status ON dispatch_history (status, updated_utc)",
+    "CREATE INDEX dispatch_history_workspace ON dispatch_history (workspace, updated_utc)",
+    "CREATE INDEX dispatch_history_moved ON dispatch_history (root, moved_to) WHERE moved_to IS NOT NULL",
+)
+FINDINGS_INDEX = "CREATE INDEX findings_dispatch ON findings (dispatch_id)"
+
+
+_DISTRUST = (
+    "UPDATE workspaces SET signature = x'', journal = x'' WHERE root = {row}.root AND workspace = {row}.workspace"
+)
+
+
+def _is_searched(number: str) -> str:
+    """Whether a dispatch is in the search: FTS5 keeps a row of each there. https://sqlite.org/fts5.html#fts5_data_structures"""
+    return f"EXISTS (SELECT 1 FROM dispatch_search_docsize WHERE id = {number})"
+
+
+def _trigger(name: str, when: str, *actions: str) -> str:
+    return f"CREATE TRIGGER {name} {when} BEGIN {'; '.join(actions)}; END"
+
+
+def _take_before(name: str, event: str, number: str) -> str:
+    return _trigger(name, f"BEFORE {event} WHEN {_is_searched(number)}", f"{_TAKE_FROM_SEARCH} WHERE id = {number}")
+
+
+def _add_after(name: str, event: str, number: str) -> str:
+    return _trigger(name, f"AFTER {event} WHEN NOT {_is_searched(number)}", f"{ADD_TO_SEARCH} WHERE id = {number}")
+
+
+_TEXT_CHANGES = f"UPDATE OF id, {_OF_DISPATCH} ON dispatch_history"
+
+# Somebody may delete or change rows by SQL: findings, search and the count stay whole, and what was seen of a
+# workspace is not trusted any more, so that the next look finds what its journal has and the history lacks.
+# There is no trigger for what somebody inserts: it would double the time of our own inserts (SQLite journals each
+# statement that a trigger may abort). The count tells that it happened.
+_TRIGGERS = (
+    _take_before("dispatch_history_deleting", "DELETE ON dispatch_history", "old.id"),
+    _trigger(
+        "dispatch_history_deleted",
+        "AFTER DELETE ON dispatch_history",
+        "DELETE FROM findings WHERE dispatch_id = old.id",
+        "UPDATE upkeep SET rows = rows - 1",
+        _DISTRUST.format(row="old"),
+    ),
+    _take_before("dispatch_history_changing", _TEXT_CHANGES, "old.id"),
+    _add_after("dispatch_history_changed", _TEXT_CHANGES, "new.id"),
+    _trigger(
+        "dispatch_history_renamed",
+        "AFTER UPDATE OF root, workspace, updated_utc, runs ON dispatch_history",
+        _DISTRUST.format(row="old"),
+        _DISTRUST.format(row="new"),
+    ),
+    _take_before("findings_deleting", "DELETE ON findings", "old.dispatch_id"),
+    _add_after("findings_deleted", "DELETE ON findings", "old.dispatch_id"),
+    _take_before("findings_leaving", "UPDATE ON findings", "old.dispatch_id"),
+    _take_before("findings_coming", "UPDATE OF dispatch_id ON findings", "new.dispatch_id"),
+    _add_after("findings_left", "UPDATE ON findings", "old.dispatch_id"),
+    _add_after("findings_came", "UPDATE OF dispatch_id ON findings", "new.dispatch_id"),
+)
+
+
+def dispatch_history(name: str = "dispatch_history") -> str:
+    """The statement that makes the table of dispatches, under another name while it is being copied."""
+    return _DISPATCH_HISTORY.format(name=name)
+
+
+AROUND = (*_ABOUT, *_UPKEEP)
+"""What a history of schema 2 lacks beside its dispatches."""
+
+OVER_DISPATCHES = (
+    *_INDEXES,
+    *(_DISPATCHES, _SEARCH_TEXT, SEARCH),
+    *_TRIGGERS,
+)
+"""What stands on the table of dispatches, and goes when that is made anew."""
+
+CREATE = (dispatch_history(), FINDINGS, FINDINGS_INDEX, _WORKSPACES, OPEN_WORKSPACES, *AROUND, *OVER_DISPATCHES)
+"""All statements for an empty file, in order."""
