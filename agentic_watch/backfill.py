@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agentic_watch.commit import Committer, Outcome, Verdict
@@ -93,6 +95,7 @@ class Backfill:
             self._retry_busy()
             if not dry_run:
                 self._last_seen.flush()
+                self._mend_history()
         finally:
             self._committer.close()
         if self._history_error:
@@ -106,6 +109,11 @@ class Backfill:
             self._history.open()
         except HistoryError as error:
             self._history_error = "" if dry_run else str(error)
+
+    def _mend_history(self) -> None:
+        """To its end: nobody waits for the next workspace here."""
+        with suppress(HistoryError):  # it is said where the rows could not be written
+            self._history.mend(math.inf)
 
     def _root(self, root: Root, dry_run: bool) -> None:
         counts = Counts()

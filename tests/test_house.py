@@ -102,7 +102,6 @@ def test_a_record_becomes_rows_in_one_place() -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-<<<<<<< HEAD
     [
         ("sqlite_utils", "history/migrations.py"),
         ("watchdog", "watch"),
@@ -111,9 +110,6 @@ def test_a_record_becomes_rows_in_one_place() -> None:
         ("datasette", "dashboard"),
         ("prometheus_client", "daemon/exposition.py"),
     ],
-=======
-    [("sqlite_utils", "history/migrations.py"), ("watchdog", "watch"), ("mcp", "mcp_server.py"), ("click", "cli")],
->>>>>>> b10864d (Give the history schema 3: ids for good, a search that finds findings, a file that says whose it is)
 )
 def test_a_library_is_imported_in_one_room(library: str, home: str) -> None:
     """Each library has one home; elsewhere nobody needs to know that it exists."""

@@ -144,9 +144,15 @@ class _Assembly:
         paths = (self._checked_path("--root", text) for text in self.overrides.roots)
         # The same directory given twice is a slip of the shell that costs nothing.
         wanted = dict.fromkeys(path for path in paths if path is not None)
-        roots = []
-        for index, path in enumerate(wanted):
-            root, given = from_file.get(path, (Root(path), frozenset[str]()))
+        # A directory under another spelling is the root that the file names: a second key would record all of it twice.
+        spelled = {os.path.realpath(path): path for path in from_file}
+        roots: list[Root] = []
+        for path in wanted:
+            known = path if path in from_file else spelled.get(os.path.realpath(path), path)
+            root, given = from_file.get(known, (Root(path), frozenset[str]()))
+            if root in roots:
+                continue
+            index = len(roots)
             self._note_root(index, given, str(self.file))
             self.origins[f"roots[{index}].path"] = "--root"
             roots.append(root)

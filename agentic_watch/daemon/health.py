@@ -164,10 +164,6 @@ class Health:
         self._state = replace(self._state, history_error=error)
         return bool(before) and not error
 
-<<<<<<< HEAD
-    def scanned(self, seconds: float) -> None:
-        """A root was looked at from end to end, in so many seconds."""
-=======
     def at_work(self, what: str) -> None:
         """Something takes long, which is said often meanwhile: whoever waits for us hears that we live."""
         if what != self._at_work:
@@ -180,7 +176,6 @@ class Health:
 
     def scanned(self, seconds: float) -> None:
         """A root was looked at from end to end, in so many seconds."""
->>>>>>> b10864d (Give the history schema 3: ids for good, a search that finds findings, a file that says whose it is)
         self._state = replace(self._state, last_scan_at=now_text())
         self.counted.scanned(seconds, time.time())
 

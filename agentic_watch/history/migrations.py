@@ -49,6 +49,7 @@ _STEPS = {
             "UPDATE upkeep SET rows = (SELECT count(*) FROM dispatch_history)",
             # Until now they could vouch for rows that are not there any more.
             "UPDATE workspaces SET signature = x'', journal = x''",
+            "ALTER TABLE workspaces ADD COLUMN updated_utc TEXT NOT NULL DEFAULT ''",
         ),
     ),
 }

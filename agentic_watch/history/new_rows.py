@@ -5,17 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from agentic_watch.history import mending
 from agentic_watch.history import table_definitions as tables
-from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS, Row
+from agentic_watch.history.mending import Damaged
+from agentic_watch.history.rows import HISTORY_COLUMNS, Row
 
 _INSERT = (
     f"INSERT INTO dispatch_history (id, {', '.join(HISTORY_COLUMNS)}) "
     f"VALUES ({', '.join('?' * (len(HISTORY_COLUMNS) + 1))}) "
     "ON CONFLICT DO NOTHING"
-)
-_INSERT_FINDING = (
-    "INSERT INTO findings (dispatch_id, " + ", ".join(f'"{name}"' for name in FINDING_COLUMNS) + ") "
-    f"VALUES ({', '.join('?' * (len(FINDING_COLUMNS) + 1))})"
 )
 _NEXT = "SELECT ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'dispatch_history'), 0) + 1"
 
@@ -24,7 +22,7 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
     """Insert rows in the transaction that the caller holds; gives how many were new.
 
     A few statements for all: the write lock is held, so the next free numbers are ours. A number is never used twice,
-    so that nobody inherits what belongs to a row that was deleted.
+    so that nobody inherits what belongs to a row that was deleted. Raises Damaged when findings or search are.
     """
     (first,) = connection.execute(_NEXT).fetchone()
     numbered = list(enumerate(rows, first))
@@ -32,8 +30,19 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
     if inserted < len(rows):  # the others were there already
         new = {number for (number,) in connection.execute("SELECT id FROM dispatch_history WHERE id >= ?", (first,))}
         numbered = [(number, row) for number, row in numbered if number in new]
-    if findings := [(number, *finding) for number, row in numbered for finding in row.findings]:
-        connection.executemany(_INSERT_FINDING, findings)
-    connection.execute(f"{tables.ADD_TO_SEARCH} WHERE id >= ?", (first,))
     connection.execute("UPDATE upkeep SET rows = rows + ?", (inserted,))
+    if numbered and not mending.is_lost(connection):
+        try:
+            _derive(connection, numbered)
+        except sqlite3.DatabaseError as error:
+            if mending.is_damage(error):
+                raise Damaged(error) from error
+            raise
     return inserted
+
+
+def _derive(connection: sqlite3.Connection, numbered: Sequence[tuple[int, Row]]) -> None:
+    """Findings and search of new dispatches."""
+    if findings := [(number, *finding) for number, row in numbered for finding in row.findings]:
+        connection.executemany(tables.INSERT_FINDING, findings)
+    connection.execute(f"{tables.ADD_TO_SEARCH} WHERE id >= ?", (numbered[0][0],))

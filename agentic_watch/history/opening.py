@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 
-from agentic_watch.history import ownership, schema
+from agentic_watch.history import mending, ownership, schema
 from agentic_watch.history.schema import OnProgress
 from agentic_watch.history.state_directory import directory_lock, make_directories
 
@@ -32,6 +34,7 @@ def open_to_write(path: str, patience_ms: int, notices: list[str], on_progress: 
             elif (found := schema.refuse_newer(connection, path)) != schema.VERSION:
                 _upgrade(connection, path, found, notices, on_progress)
             _set_up(connection)
+            _take_stock(connection, path, notices)
         except BaseException:
             connection.close()
             raise
@@ -58,3 +61,30 @@ def _set_up(connection: sqlite3.Connection) -> None:
     # A group of 256 rows changes more than SQLite's 1,000 pages in a large history: it would copy its log
     # into the file at each commit.
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
+
+
+def _take_stock(connection: sqlite3.Connection, path: str, notices: list[str]) -> None:
+    if mending.is_in_order(connection):
+        return
+    with transaction(connection):
+        notices.append(f"{path}: {mending.take_stock(connection)}")
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """BEGIN IMMEDIATE … COMMIT: the write lock is taken, or waited for, before anything is read."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def begin_anew(connection: sqlite3.Connection) -> None:
+    """Undo all that was done in a transaction, and begin again."""
+    if connection.in_transaction:  # some errors end it
+        connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")

@@ -112,7 +112,7 @@ def from_record(record: Record, root: str, host: str) -> Row:
         host,
         commit_id(root, record.workspace, updated_utc, record.runs),
     )
-    return Row(values, tuple(_finding(item) for item in record.findings))
+    return Row(values, tuple(finding_values(item) for item in record.findings))
 
 
 def _duration_ms(record: Record) -> int | None:
@@ -140,5 +140,6 @@ def _text(value: Any) -> str | None:
     return json.dumps(value) if isinstance(value, (bool, int, float)) else None
 
 
-def _finding(item: dict[str, Any]) -> tuple[Any, ...]:
+def finding_values(item: dict[str, Any]) -> tuple[Any, ...]:
+    """The values of one finding, in FINDING_COLUMNS' order; what does not fit a column is None."""
     return tuple(_whole(item.get(key)) if key in _NUMBERS else _text(item.get(key)) for key in FINDING_COLUMNS)

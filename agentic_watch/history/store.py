@@ -8,21 +8,36 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from agentic_watch.history import damage, new_rows, ownership, schema
+from agentic_watch.history import damage, mending, new_rows, ownership, schema
+from agentic_watch.history.damage import LogInodes
 from agentic_watch.history.history_errors import HistoryError, HistoryNotOurs
-from agentic_watch.history.opening import open_to_write
+from agentic_watch.history.opening import begin_anew, open_to_write, transaction
 from agentic_watch.history.ownership import Inode
 from agentic_watch.history.rows import Row
 from agentic_watch.history.schema import OnProgress
 
 _PATIENCE_MS = 5_000
 _PATIENCE_WHEN_FAILING_MS = 200
+_PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""How long a history that cannot be opened is left alone, by how often that was tried in a row."""
+
+_NEWEST = "SELECT id, commit_id FROM dispatch_history ORDER BY id DESC LIMIT 1"
 
 Key = tuple[str, int]
 """(`updated_utc`, `runs`): a row's identity within its workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A connection, and which files it uses."""
+
+    connection: sqlite3.Connection
+    inode: Inode | None
+    logs: LogInodes
 
 
 @dataclass(slots=True)
@@ -37,9 +52,14 @@ class History:
     read_only: bool = False
     notices: list[str] = field(default_factory=list)
     on_progress: OnProgress = lambda _: None
-    _connection: sqlite3.Connection | None = None
-    _inode: Inode | None = None
+    _current: _Open | None = None
+    _last_inode: Inode | None = None
+    _failures: int = 0
+    _next_try: float = 0.0
+    _last_cause: str = ""
     _failing: bool = False
+    _newest: tuple[int, str] | None = None
+    _to_mend: bool = False
 
     def open(self) -> None:
         """Open and upgrade the file; in place of a corrupt one that could be set aside, a new one.
@@ -83,7 +103,66 @@ class History:
     def inserting(self, rows: Sequence[Row]) -> Iterator[int]:
         """Rows that are inserted, and committed at the end: nothing of them is in the file before that."""
         with self.transaction() as connection:
-            yield new_rows.insert(connection, rows)
+            try:
+                inserted = new_rows.insert(connection, rows)
+            except mending.Damaged as damaged:
+                begin_anew(connection)
+                mending.give_up(connection, damaged.error)
+                self._mend_later(damaged.error)
+                inserted = new_rows.insert(connection, rows)
+            newest = connection.execute(_NEWEST).fetchone()
+            yield inserted
+        self._newest = newest
+
+    def mend(self, seconds: float) -> None:
+        """Make anew, for about so long, what is derived and was damaged. Raises HistoryError."""
+        end = time.monotonic() + seconds
+        while self._to_mend and not self.read_only:
+            with self.transaction(durable=False) as connection:
+                self._to_mend = not mending.mend_some(connection)
+            if time.monotonic() >= end:
+                return
+
+    def is_the_same(self, connection: sqlite3.Connection) -> bool:
+        """Whether all that was inserted here is in it: nobody put an older copy of it in its place meanwhile."""
+        if self._newest is None:
+            return True
+        number, wanted = self._newest
+        found = connection.execute("SELECT commit_id FROM dispatch_history WHERE id = ?", (number,)).fetchone()
+        if found == (wanted,):
+            return True
+        self._newest = None
+        return False
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A connection inside BEGIN IMMEDIATE … COMMIT.
+
+        One that is not `durable` may be gone after a power cut, but not after a kill; the next durable one makes it so.
+        """
+        with self._guarded() as connection:
+            if not durable:
+                connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with transaction(connection):
+                    schema.refuse_newer(connection, self.path)  # one that was upgraded under us
+                    yield connection
+            finally:
+                if not durable:
+                    connection.execute("PRAGMA synchronous = FULL")
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection to read from."""
+        with self._guarded() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        if self._current is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._current.connection.close()
+            self._forget()
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[sqlite3.Connection]:
@@ -91,10 +170,12 @@ class History:
         try:
             yield self._ready()
         except sqlite3.DatabaseError as error:
-            self._fail()
-            if not self.read_only and damage.looks_corrupt(error):
+            if mending.is_of_search(error):
+                self._give_up_derived(error)
+            elif damage.looks_corrupt(error) and not self.read_only:
                 with contextlib.suppress(OSError):  # whoever meets it next tries again
                     self._set_aside(str(error))
+            self._fail()
             raise HistoryError(f"{self.path}: {error}") from error
         except OSError as error:
             self._fail()
@@ -106,82 +187,76 @@ class History:
         self._failing = True
 
     def _ready(self) -> sqlite3.Connection:
-        if self._connection is not None and (self.read_only or self._inode == ownership.inode_of(self.path)):
-            return self._connection
-        if not self.read_only and self._inode not in (None, ownership.inode_of(self.path)):
+        if self._current is not None and (self.read_only or self._current.inode == ownership.inode_of(self.path)):
+            return self._current.connection
+        if time.monotonic() < self._next_try:
+            raise HistoryError(self._last_cause)
+        replaced = not self.read_only and self._last_inode not in (None, ownership.inode_of(self.path))
+        try:
+            if replaced and self._current is not None:
+                damage.leave_behind(self._current.connection, self.path, self._current.logs, self._patience_ms)
+                self._forget()
+            self.close()
+            connection = schema.open_read_only(self.path) if self.read_only else self._open_to_write()
+        except (sqlite3.Error, OSError, HistoryError) as error:
+            self._leave_alone(error)
+            raise
+        self._take(connection)
+        if replaced:
             self.notices.append(f"{self.path}: was replaced or removed; opened anew")
-        self.close()
-        connection = schema.open_read_only(self.path) if self.read_only else self._open_to_write()
-        self._connection, self._inode = connection, ownership.inode_of(self.path)
-        if self._inode is not None:
-            ownership.took(self._inode)
         return connection
 
     def _open_to_write(self) -> sqlite3.Connection:
         try:
             return open_to_write(self.path, self._patience_ms, self.notices, self.on_progress)
         except HistoryNotOurs as error:
-            if self._inode is None:
+            if self._last_inode is None:
                 raise
             # It worked once: the commits go on, and whoever put this file there may take it away again.
-            self._fail()
             raise HistoryError(str(error)) from error
+
+    def _take(self, connection: sqlite3.Connection) -> None:
+        inode = ownership.inode_of(self.path)
+        self._current, self._last_inode = _Open(connection, inode, damage.log_inodes(self.path)), inode
+        self._failures, self._next_try = 0, 0.0
+        if inode is not None:
+            ownership.took(inode)
+        self._to_mend = not self.read_only and not mending.is_whole(connection)
+
+    def _forget(self) -> None:
+        if self._current is not None and self._current.inode is not None:
+            ownership.gave_back(self._current.inode)
+        self._current = None
+
+    def _leave_alone(self, error: Exception) -> None:
+        """Do not try again at once: who asks at every turn would do nothing else."""
+        cause = (isinstance(error, OSError) and error.strerror) or str(error)
+        self._last_cause = cause if isinstance(error, HistoryError) else f"{self.path}: {cause}"
+        self._next_try = time.monotonic() + _PAUSES_SECONDS[min(self._failures, len(_PAUSES_SECONDS) - 1)]
+        self._failures += 1
 
     @property
     def _patience_ms(self) -> int:
         return _PATIENCE_WHEN_FAILING_MS if self._failing else _PATIENCE_MS
 
+    def _mend_later(self, cause: sqlite3.Error) -> None:
+        self._to_mend = True
+        self.notices.append(f"{self.path}: what is derived of its dispatches is damaged ({cause}); it is made anew")
+
+    def _give_up_derived(self, error: sqlite3.Error) -> None:
+        """Damage that shows at the end of a transaction: go on without, from the next one on."""
+        if self._current is None or self.read_only:
+            return
+        with contextlib.suppress(sqlite3.Error):
+            with transaction(self._current.connection):
+                mending.give_up(self._current.connection, error)
+            self._mend_later(error)
+
     def _set_aside(self, cause: str) -> None:
-        notice = damage.set_aside(self.path, cause, self._patience_ms, known=self._inode)
+        notice = damage.set_aside(self.path, cause, self._patience_ms, known=self._last_inode, close=self.close)
         if notice is not None:
-            self._inode = None
+            self._last_inode = None
             self.notices.append(notice)
-
-    @contextlib.contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """A connection inside BEGIN IMMEDIATE … COMMIT.
-
-        One that is not `durable` may be gone after a power cut, but not after a kill; the next durable one makes it so.
-        """
-        with self._guarded() as connection:
-            if durable:
-                with _transaction(connection):
-                    yield connection
-                return
-            connection.execute("PRAGMA synchronous = NORMAL")
-            try:
-                with _transaction(connection):
-                    yield connection
-            finally:
-                connection.execute("PRAGMA synchronous = FULL")
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection to read from."""
-        with self._guarded() as connection:
-            yield connection
-
-    def close(self) -> None:
-        """Close the connection; the next call opens it again."""
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
-            if self._inode is not None:
-                ownership.gave_back(self._inode)
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    # IMMEDIATE: the write lock is taken, or waited for, before anything is read.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def marks(values: Sequence[object]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agentic_watch.history.rows import FINDING_COLUMNS
+
 _DISPATCH_HISTORY = """
 CREATE TABLE {name} (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -77,6 +79,7 @@ CREATE TABLE workspaces (
     repo TEXT,
     signature BLOB NOT NULL DEFAULT x'',
     journal BLOB NOT NULL DEFAULT x'',
+    updated_utc TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (root, workspace)
 ) STRICT, WITHOUT ROWID"""
 
@@ -122,6 +125,14 @@ SEARCH = f"""
 CREATE VIRTUAL TABLE dispatch_search USING fts5 (
     {SEARCH_COLUMNS}, content = 'dispatch_text', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2'
 )"""
+
+SEARCH_PARTS = tuple(f"dispatch_search_{part}" for part in ("data", "idx", "docsize", "config"))
+"""The tables in which FTS5 keeps the search. https://sqlite.org/fts5.html#fts5_data_structures"""
+
+INSERT_FINDING = (
+    "INSERT INTO findings (dispatch_id, " + ", ".join(f'"{name}"' for name in FINDING_COLUMNS) + ") "
+    f"VALUES ({', '.join('?' * (len(FINDING_COLUMNS) + 1))})"
+)
 
 ADD_TO_SEARCH = f"INSERT INTO dispatch_search (rowid, {SEARCH_COLUMNS}) SELECT id, {SEARCH_COLUMNS} FROM dispatch_text"
 """A WHERE clause on `id` follows. Each dispatch may be added once."""
@@ -174,7 +185,7 @@ _TEXT_CHANGES = f"UPDATE OF id, {_OF_DISPATCH} ON dispatch_history"
 # workspace is not trusted any more, so that the next look finds what its journal has and the history lacks.
 # There is no trigger for what somebody inserts: it would double the time of our own inserts (SQLite journals each
 # statement that a trigger may abort). The count tells that it happened.
-_TRIGGERS = (
+TRIGGERS = (
     _take_before("dispatch_history_deleting", "DELETE ON dispatch_history", "old.id"),
     _trigger(
         "dispatch_history_deleted",
@@ -190,6 +201,8 @@ _TRIGGERS = (
         "AFTER UPDATE OF root, workspace, updated_utc, runs ON dispatch_history",
         _DISTRUST.format(row="old"),
         _DISTRUST.format(row="new"),
+        # It is another commit now; its id is made when the history is opened next.
+        "UPDATE dispatch_history SET commit_id = NULL WHERE id = new.id AND new.commit_id IS old.commit_id",
     ),
     _take_before("findings_deleting", "DELETE ON findings", "old.dispatch_id"),
     _add_after("findings_deleted", "DELETE ON findings", "old.dispatch_id"),
@@ -198,6 +211,9 @@ _TRIGGERS = (
     _add_after("findings_left", "UPDATE ON findings", "old.dispatch_id"),
     _add_after("findings_came", "UPDATE OF dispatch_id ON findings", "new.dispatch_id"),
 )
+
+
+TRIGGER_NAMES = tuple(trigger.split()[2] for trigger in TRIGGERS)
 
 
 def dispatch_history(name: str = "dispatch_history") -> str:
@@ -211,7 +227,7 @@ AROUND = (*_ABOUT, *_UPKEEP)
 OVER_DISPATCHES = (
     *_INDEXES,
     *(_DISPATCHES, _SEARCH_TEXT, SEARCH),
-    *_TRIGGERS,
+    *TRIGGERS,
 )
 """What stands on the table of dispatches, and goes when that is made anew."""
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from agentic_watch.history import mending
 from agentic_watch.history.store import History, marks
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """A row of `workspaces`. `next_attempt_at` is in seconds since the epoch; `signature` and `journal` are
-    those of workspace.signatures, b"" when they must not be trusted."""
+    those of workspace.signatures, b"" when they must not be trusted; `updated_utc` is as in dispatch_history."""
 
     root: str
     workspace: str
@@ -31,10 +32,26 @@ class State:
     seen_at: str = ""
     signature: bytes = b""
     journal: bytes = b""
+    updated_utc: str = ""
 
 
 _COLUMNS = tuple(f.name for f in fields(State))
-_UPSERT = f"INSERT OR REPLACE INTO workspaces ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+
+# This table may spare a reading, and never stand for the record: what says that it is committed is believed only
+# beside its row, or when such rows were pruned.
+_PROVEN = (
+    "(EXISTS (SELECT 1 FROM dispatch_history WHERE root = :root AND workspace = :workspace "
+    "AND updated_utc = :updated_utc AND runs = :runs) OR :updated_utc < (SELECT pruned_before FROM about))"
+)
+_BELIEVED = {
+    "committed": f":committed AND {_PROVEN}",
+    "signature": f"iif(NOT :committed OR {_PROVEN}, :signature, x'')",
+    "journal": f"iif(NOT :committed OR {_PROVEN}, :journal, x'')",
+}
+_UPSERT = (
+    f"INSERT OR REPLACE INTO workspaces ({', '.join(_COLUMNS)}) "
+    f"VALUES ({', '.join(_BELIEVED.get(name, f':{name}') for name in _COLUMNS)})"
+)
 
 
 # Few rows of many: SQLite would rather look through all.
@@ -56,8 +73,10 @@ class Known:
 def known(history: History, root: str, finished: frozenset[str]) -> Known:
     """Load the index of one root. Raises HistoryError.
 
-    A workspace that was unfinished under another list of finished statuses has its signature forgotten.
+    A workspace that was unfinished under another list of finished statuses has its signature forgotten, and every one
+    when rows came or went without us.
     """
+    is_in_order = _take_stock(history)
     quiet = "SELECT workspace, signature FROM workspaces WHERE root = ? AND committed AND NOT fail_count"
     other = f"SELECT workspace, signature, status, fail_count, next_attempt_at FROM workspaces {_OPEN}"
     with history.reading() as connection:
@@ -68,7 +87,20 @@ def known(history: History, root: str, finished: frozenset[str]) -> Known:
             else:
                 found.unfinished.add(name)
             found.signatures[name] = b"" if fail_count or status in finished else signature
+    if not is_in_order:
+        found.signatures.update(dict.fromkeys(found.signatures, b""))
     return found
+
+
+def _take_stock(history: History) -> bool:
+    """Whether what was seen of workspaces can be believed; when not, it is forgotten."""
+    with history.reading() as connection:
+        if mending.is_in_order(connection):
+            return True
+    if not history.read_only:
+        with history.transaction() as connection:
+            history.notices.append(f"{history.path}: {mending.take_stock(connection)}")
+    return False
 
 
 def states(history: History) -> list[State]:
@@ -117,6 +149,8 @@ def journal_signatures(history: History, root: str, workspaces: Sequence[str]) -
         f"WHERE root = ? AND journal <> x'' AND workspace IN ({marks(workspaces)})"
     )
     with history.reading() as connection:
+        if history.read_only and not mending.is_in_order(connection):
+            return {}
         return dict(connection.execute(sql, (root, *workspaces)))
 
 
@@ -126,9 +160,11 @@ def remember(history: History, changed: Iterable[State], gone: Iterable[tuple[st
     Not durable by itself: a row that is lost costs a second look at its workspace.
     """
     with history.transaction(durable=False) as connection:
+        if not history.is_the_same(connection):
+            changed = (replace(state, signature=b"", journal=b"") for state in changed)
         connection.executemany(_UPSERT, (_values(state) for state in changed))
         connection.executemany("DELETE FROM workspaces WHERE root = ? AND workspace = ?", gone)
 
 
-def _values(state: State) -> tuple[Any, ...]:
-    return tuple(getattr(state, name) for name in _COLUMNS)
+def _values(state: State) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in _COLUMNS}

@@ -20,6 +20,7 @@ from agentic_watch.workspace import instant
 from agentic_watch.workspace.names import name_problem
 
 _FLUSH_AT = 512
+_MEND_SECONDS = 0.1
 _LONGEST_ERROR = 500
 _LONGEST_WORD = 200
 _LONGEST_QUESTION = 4000
@@ -111,7 +112,11 @@ class LastSeen:
 
     def flush(self) -> None:
         """Write what was collected. When the history cannot take it, it is kept, up to a bound, for later."""
-        if self._history.read_only or not self.dirty:
+        if self._history.read_only:
+            return
+        with suppress(HistoryError):
+            self._history.mend(_MEND_SECONDS)
+        if not self.dirty:
             return
         try:
             self._history.open()
@@ -138,6 +143,7 @@ def _state(outcome: Outcome, now: float) -> State:
         question=status.question[:_LONGEST_QUESTION],
         pid=status.pid,
         updated_at=status.updated_at.text,
+        updated_utc=status.updated_at.utc(),
         runs=status.runs,
         committed=int(outcome.verdict is not Verdict.UNFINISHED and not outcome.history_error),
         ghost=int(is_ghost(status.status, status.pid, named_at(status.started_at, status.updated_at))),

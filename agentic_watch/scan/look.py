@@ -35,6 +35,8 @@ def is_marked(candidate: Candidate) -> bool:
 def is_unchanged(root: Root, parent: int, base: str, before: bytes) -> bool:
     """Whether the files of the workspace `base` still have this signature; a no may only be a doubt."""
     in_meta = not before.startswith(signatures.ABSENT)
+    if root.layout not in ("auto", "meta" if in_meta else "root"):
+        return False  # it was judged by a file that this layout does not read
     here, there = (_IN_META, _BESIDE) if in_meta else (_BESIDE, _IN_META)
     try:
         status = signatures.of(os.stat(base + here, dir_fd=parent, follow_symlinks=False))

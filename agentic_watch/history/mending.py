@@ -1,0 +1,174 @@
+"""What is derived from the record, kept whole or made anew: the count, the findings, the search. The record comes
+first: while these are damaged, dispatches are inserted without them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from agentic_watch.history import table_definitions as tables
+from agentic_watch.history.rows import commit_id, finding_values
+
+SEARCH_LOST = 2**63 - 1
+"""As `upkeep.search_from`: the search is damaged, and nothing is added to it until it is made anew."""
+FINDINGS_LOST = 2**63 - 2
+"""The same of the findings, from which the search is made."""
+
+_DISPATCHES_AT_ONCE = 500
+_WITHOUT_FINDINGS = (
+    "SELECT id, report FROM dispatch_history WHERE id >= ? AND id < ? AND findings_count > 0 "
+    "AND NOT EXISTS (SELECT 1 FROM findings WHERE dispatch_id = dispatch_history.id)"
+)
+_ADD_LACKING = (
+    f"{tables.ADD_TO_SEARCH} WHERE id >= ? AND id < ? "
+    "AND NOT EXISTS (SELECT 1 FROM dispatch_search_docsize AS there WHERE there.id = dispatch_text.id)"
+)
+
+
+_PASSING = ("BUSY", "LOCKED", "FULL", "IOERR", "NOMEM", "INTERRUPT", "READONLY", "CANTOPEN", "PERM", "AUTH", "PROTOCOL")
+
+
+class Damaged(Exception):
+    """What is derived cannot be written: the transaction is to be begun anew, and done without it."""
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def is_of_search(error: sqlite3.Error) -> bool:
+    """Whether an error is damage of the search, for which FTS5 has a code of its own."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_CORRUPT_VTAB"
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error met while findings and search are written is damage in them, and not one that passes."""
+    name = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_")
+    return not name.startswith(_PASSING)
+
+
+def is_in_order(connection: sqlite3.Connection) -> bool:
+    """Whether there are as many dispatches as there should be, each with its commit id."""
+    counted, wanted, nameless = _count(connection)
+    return counted == wanted and not nameless
+
+
+def take_stock(connection: sqlite3.Connection) -> str:
+    """Have no workspace's state trusted, and what the rows lack made, within the caller's transaction; gives a notice.
+
+    With fewer dispatches than were counted the file was salvaged, with more somebody inserted them by SQL.
+    """
+    counted, wanted, nameless = _count(connection)
+    connection.create_function("commit_id", 4, commit_id, deterministic=True)
+    connection.execute(
+        "UPDATE OR IGNORE dispatch_history SET commit_id = commit_id(root, workspace, updated_utc, runs) "
+        "WHERE commit_id IS NULL"
+    )
+    connection.execute("UPDATE workspaces SET signature = x'', journal = x''")
+    (end,) = connection.execute("SELECT ifnull(max(id), 0) + 1 FROM dispatch_history").fetchone()
+    connection.execute("UPDATE upkeep SET rows = ?, search_from = max(search_from, ?)", (counted, end))
+    return (
+        f"holds {counted} dispatches where {wanted} were counted, {nameless} of them inserted or renamed by SQL; "
+        "every workspace is read once more"
+    )
+
+
+def _count(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    sql = (
+        "SELECT (SELECT count(*) FROM dispatch_history), (SELECT rows FROM upkeep), "
+        "(SELECT count(*) FROM dispatch_history WHERE commit_id IS NULL)"
+    )
+    counted, wanted, nameless = connection.execute(sql).fetchone()
+    return counted, wanted, nameless
+
+
+def is_lost(connection: sqlite3.Connection) -> bool:
+    """Whether findings and search are to be left alone until they are made anew."""
+    lost: bool = _state(connection) >= FINDINGS_LOST
+    return lost
+
+
+def is_whole(connection: sqlite3.Connection) -> bool:
+    """Whether there is nothing to mend."""
+    return _state(connection) == 0
+
+
+def give_up(connection: sqlite3.Connection, error: sqlite3.Error) -> None:
+    """Go on without findings and search from here on."""
+    in_a_table = getattr(error, "sqlite_errorname", "") == "SQLITE_CORRUPT"
+    lost = FINDINGS_LOST if in_a_table else SEARCH_LOST
+    connection.execute("UPDATE upkeep SET search_from = ?", (lost,))
+
+
+def mend_some(connection: sqlite3.Connection) -> bool:
+    """Add to findings and search what some dispatches lack, newest first; whether that was all.
+
+    Within the transaction that the caller holds. Raises sqlite3.Error when they cannot even be made anew.
+    """
+    end = _state(connection)
+    if end == 0:
+        return True
+    if end >= FINDINGS_LOST:
+        _make_anew(connection, findings=end == FINDINGS_LOST)
+        end = connection.execute("SELECT ifnull(max(id), 0) + 1 FROM dispatch_history").fetchone()[0]
+    first = max(0, end - _DISPATCHES_AT_ONCE)
+    for number, report in connection.execute(_WITHOUT_FINDINGS, (first, end)).fetchall():
+        items = json.loads(report).get("findings", []) if report else []
+        connection.executemany(
+            tables.INSERT_FINDING, ((number, *finding_values(item)) for item in items if isinstance(item, dict))
+        )
+    connection.execute(_ADD_LACKING, (first, end))
+    connection.execute("UPDATE upkeep SET search_from = ?", (first,))
+    return first == 0
+
+
+def _state(connection: sqlite3.Connection) -> int:
+    number: int = connection.execute("SELECT search_from FROM upkeep").fetchone()[0]
+    return number
+
+
+def _make_anew(connection: sqlite3.Connection, *, findings: bool) -> None:
+    for name in tables.TRIGGER_NAMES:
+        connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+    if findings:
+        # To drop them SQLite would walk through their pages, which are damaged: they stay in the file, unused.
+        _strike_out(connection, ["findings", "findings_dispatch"])
+        connection.execute(tables.FINDINGS)
+        connection.execute(tables.FINDINGS_INDEX)
+    _drop_search(connection)
+    connection.execute(tables.SEARCH)
+    for trigger in tables.TRIGGERS:
+        connection.execute(trigger)
+
+
+def _drop_search(connection: sqlite3.Connection) -> None:
+    """FTS5 does not drop what it cannot open: then its own tables go, and its name is struck out."""
+    with contextlib.suppress(sqlite3.Error), _savepoint(connection):
+        connection.execute("DROP TABLE dispatch_search")
+        return
+    for part in tables.SEARCH_PARTS:
+        connection.execute(f"DROP TABLE IF EXISTS {part}")
+    _strike_out(connection, ["dispatch_search"])
+
+
+def _strike_out(connection: sqlite3.Connection, names: Sequence[str]) -> None:
+    connection.execute("PRAGMA writable_schema = ON")
+    try:
+        connection.executemany("DELETE FROM sqlite_master WHERE name = ?", ((name,) for name in names))
+    finally:
+        connection.execute("PRAGMA writable_schema = RESET")
+
+
+@contextlib.contextmanager
+def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is done in it is done whole or not at all, within the transaction that the caller holds."""
+    connection.execute("SAVEPOINT mending")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK TO mending")
+        raise
+    finally:
+        connection.execute("RELEASE mending")

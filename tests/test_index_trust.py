@@ -1,0 +1,209 @@
+"""What is derived never outranks the record: the index of workspaces, the search and the findings spare work, and
+stand for no row."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support import Host, make, query, run
+
+from agentic_watch.commit import Committer
+from agentic_watch.history.store import History
+from agentic_watch.inventory.last_seen import LastSeen
+
+REPORT = {"findings": [{"tool": "gosec", "code": "G304"}, {"tool": "vet"}]}
+
+
+def by_sql(history: Path, *statements: str) -> None:
+    """What somebody does in a shell."""
+    with contextlib.closing(sqlite3.connect(history)) as shell:
+        for statement in statements:
+            shell.execute(statement)
+        shell.commit()
+
+
+def restore(source: Path, target: Path) -> None:
+    """What sqlite3's .backup and .restore do: the content goes over, whoever has the target open."""
+    with contextlib.closing(sqlite3.connect(source)) as one, contextlib.closing(sqlite3.connect(target)) as other:
+        one.backup(other)
+
+
+def _delete(history: Path) -> None:
+    by_sql(history, "DELETE FROM dispatch_history WHERE workspace = 'org/repo/a'")
+
+
+def _salvage(history: Path) -> None:
+    """Rows are lost without a trigger, as when a tool copies what it can read."""
+    (trigger,) = query(history, "SELECT sql FROM sqlite_master WHERE name = 'dispatch_history_deleted'")
+    by_sql(
+        history,
+        "DROP TRIGGER dispatch_history_deleted",
+        "DELETE FROM dispatch_history WHERE workspace = 'org/repo/a'",
+        "DELETE FROM findings WHERE dispatch_id NOT IN (SELECT id FROM dispatch_history)",
+        trigger["sql"],
+    )
+
+
+def _rename(history: Path) -> None:
+    by_sql(history, "UPDATE dispatch_history SET workspace = 'org/repo/c' WHERE workspace = 'org/repo/a'")
+
+
+@pytest.mark.parametrize("lose", [_delete, _salvage, _rename])
+@pytest.mark.parametrize("touched", [False, True])
+def test_a_missing_row_is_found_whatever_the_index_says(
+    host: Host, lose: Callable[[Path], None], touched: bool
+) -> None:
+    """The next pass puts it back from the journal's line, as it was, and appends nothing."""
+    made = make(host.root, "org/repo/a", report=REPORT)
+    make(host.root, "org/repo/b")
+    host.once()
+    before = dict(host.rows()["org/repo/a"])
+    line = made.journal.read_bytes()
+    lose(host.history)
+    if touched:
+        made.write_status(question="changed")
+    assert host.once("--dry-run").counts["recovered_rows"] == 1
+    again = host.once()
+    assert (again.code, again.counts["recovered_rows"], again.counts.get("committed", 0)) == (0, 1, 0)
+    after = dict(host.rows()["org/repo/a"])
+    assert {**after, "id": 0} == {**before, "id": 0}
+    assert made.journal.read_bytes() == line
+    assert host.once().counts == {"scanned": 2, "skipped": 2}
+
+
+def test_an_older_copy_put_in_place_before_the_index_is_written(host: Host, tmp_path: Path) -> None:
+    """What was seen of a workspace is not believed when the row that it was seen beside is not there."""
+    made = make(host.root, "org/repo/a")
+    host.once()
+    older = tmp_path / "older.db"
+    restore(host.history, older)
+    running = make(host.root, "org/repo/c", status="running")
+    new = make(host.root, "org/repo/b")
+    with contextlib.closing(History(str(host.history))) as history:
+        last_seen = LastSeen(history)
+        with contextlib.closing(Committer(host.config(), history)) as committer:
+            for name in (new.name, running.name):
+                last_seen.note(committer.commit(host.candidate(name)), time.time())
+        with (
+            contextlib.closing(sqlite3.connect(older)) as copy,
+            contextlib.closing(sqlite3.connect(host.history)) as to,
+        ):
+            copy.backup(to)
+        last_seen.flush()
+    assert list(host.rows()) == [made.name]
+    assert host.once().counts["recovered_rows"] == 1
+    assert sorted(host.rows()) == [made.name, new.name]
+    assert len(new.lines()) == 1
+
+
+def test_a_row_that_disagrees_gives_way_to_the_line(host: Host) -> None:
+    """The marker, when it is written again, has the line's time of commit."""
+    made = make(host.root)
+    host.once()
+    said = made.line()["committed_at"]
+    by_sql(host.history, "UPDATE dispatch_history SET committed_at = '2001-01-01T00:00:00Z'")
+    made.marker.unlink()
+    host.once()
+    assert made.mark()["committed_at"] == made.line()["committed_at"] == said
+
+
+def _search_blocks(history: Path) -> None:
+    by_sql(history, "UPDATE dispatch_search_data SET block = x'0102030405' WHERE id > 1")
+
+
+def _search_structure(history: Path) -> None:
+    by_sql(history, "UPDATE dispatch_search_data SET block = x'ffffffffffffff'")
+
+
+def _search_empty(history: Path) -> None:
+    by_sql(history, "DELETE FROM dispatch_search_data")
+
+
+def _search_config(history: Path) -> None:
+    by_sql(history, "DELETE FROM dispatch_search_config")
+
+
+def _search_part(history: Path) -> None:
+    by_sql(history, "DROP TABLE dispatch_search_data")
+
+
+def _search_docsize(history: Path) -> None:
+    by_sql(history, "DROP TABLE dispatch_search_docsize")
+
+
+def _findings_page(history: Path) -> None:
+    """The first page of the findings' table is overwritten."""
+    (root,) = query(history, "SELECT rootpage FROM sqlite_master WHERE name = 'findings'")
+    size = query(history, "PRAGMA page_size")[0][0]
+    by_sql(history, "SELECT 1")
+    with history.open("r+b") as file:
+        file.seek((root[0] - 1) * size)
+        file.write(b"\x0d" + b"\xa5" * 200)
+
+
+DAMAGES = (_search_blocks, _search_structure, _search_empty, _search_config, _search_part, _search_docsize)
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, _findings_page])
+def test_damage_in_what_is_derived_stops_no_commit(host: Host, damage: Callable[[Path], None]) -> None:
+    """Rows come as ever; search and findings are made anew, and nothing is moved aside."""
+    make(host.root, "org/repo/a", report=REPORT, task="find the walrus")
+    host.once()
+    damage(host.history)
+    new = make(host.root, "org/repo/b", report=REPORT, task="find the giraffe")
+    assert host.once().code in (0, 1)
+    assert host.once().code == 0
+    assert sorted(host.rows()) == ["org/repo/a", "org/repo/b"]
+    assert len(new.lines()) == 1
+    assert list(host.history.parent.glob("*.corrupt-*")) == []
+    with contextlib.closing(sqlite3.connect(host.history)) as shell:
+        shell.execute("INSERT INTO dispatch_search (dispatch_search, rank) VALUES ('integrity-check', 1)")
+        errors = [line for (line,) in shell.execute("PRAGMA integrity_check")]
+        assert errors == ["ok"] or all(error.endswith("is never used") for error in errors)
+        assert shell.execute("SELECT count(*) FROM findings").fetchone()[0] == 4
+    for word in ("walrus", "giraffe"):
+        assert run([*host.arguments(), "history", word, "--json"], host.base).stdout.count("\n") == 1
+    by_sql(host.history, "DELETE FROM dispatch_history WHERE workspace = 'org/repo/a'")
+
+
+def test_a_large_history_is_searched_again_while_work_goes_on(tmp_path: Path) -> None:
+    """The newest come first, a slice at a time, and inserts between them are searched at once."""
+    from test_history import row
+
+    with contextlib.closing(History(str(tmp_path / "history.db"))) as history:
+        history.insert([row(f"w{number}", task=f"task{number}") for number in range(2_000)])
+        _search_blocks(Path(history.path))
+        history.insert([row("new", task="tasknew")])
+        assert len([notice for notice in history.notices if "made anew" in notice]) == 1
+        found = "SELECT count(*) FROM dispatch_search WHERE dispatch_search MATCH ?"
+        history.mend(1e-9)
+        assert query(Path(history.path), found, "tasknew")[0][0] == 1
+        assert query(Path(history.path), found, "task1")[0][0] == 0
+        history.insert([row("newer", task="tasknewer")])
+        assert query(Path(history.path), found, "tasknewer")[0][0] == 1
+        history.mend(60)
+        assert query(Path(history.path), found, "task1")[0][0] == 1
+
+
+def test_rows_that_somebody_inserted_by_sql_get_what_they_lack(host: Host) -> None:
+    """A commit id, and a place in the search; deleting them again is no error."""
+    make(host.root)
+    host.once()
+    names = [r["name"] for r in host.query("PRAGMA table_info(dispatch_history)")]
+    columns = ", ".join(name for name in names if name not in ("id", "workspace", "commit_id", "task"))
+    by_sql(
+        host.history,
+        f"INSERT INTO dispatch_history (workspace, task, {columns}) "
+        f"SELECT 'by/hand/' || workspace, 'walrus', {columns} FROM dispatch_history",
+    )
+    host.once()
+    host.once()
+    (found,) = host.query("SELECT * FROM dispatch_history WHERE task = 'walrus'")
+    assert len(found["commit_id"]) == 36
+    assert len(host.query("SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH 'walrus'")) == 1
+    by_sql(host.history, "DELETE FROM dispatch_history")
