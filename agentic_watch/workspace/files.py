@@ -23,8 +23,6 @@ from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError, 
 _GUARDED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _GUARDED
 _CHUNK = 1 << 20
-_TICK_NS = 20_000_000
-_COARSE_TICK_NS = 2_100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +88,6 @@ def _open_regular(directory: int, name: str, label: str, flags: int) -> tuple[in
     return descriptor, info
 
 
-def _tick_ns(info: os.stat_result) -> int:
-    """How long a second change may yet get the same time: what keeps whole seconds only says so itself (ext4 with
-    inodes of 128 bytes, some network file systems; FAT keeps every other one)."""
-    return _COARSE_TICK_NS if info.st_ctime_ns % 1_000_000_000 == 0 else _TICK_NS
-
-
 def read(directory: int, name: str, label: str, limit: int) -> Content:
     """Read a whole regular file of at most `limit` bytes.
 
@@ -113,8 +105,7 @@ def read(directory: int, name: str, label: str, limit: int) -> Content:
                 break
         if len(data) > limit:
             raise Malformed(label, f"grew over the limit of {limit} bytes while it was read")
-        settled = time.time_ns() - info.st_ctime_ns > _tick_ns(info)
-        return Content(data, signatures.of(info) if settled else b"")
+        return Content(data, signatures.of(info) if signatures.is_settled(info, time.time_ns()) else b"")
     except OSError as error:
         raise from_os_error(label, error) from error
     finally:

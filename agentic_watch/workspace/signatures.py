@@ -10,6 +10,9 @@ _pack = _SIGNATURE.pack
 ABSENT = bytes(_SIGNATURE.size)
 """Stands for the signature of a file that is not there."""
 
+_TICK_NS = 20_000_000
+_COARSE_TICK_NS = 2_100_000_000
+
 _CAN_ASK = os.access("/", os.F_OK, follow_symlinks=False)
 """Not where a seccomp filter denies faccessat2(2), which it may not know: every answer would be no."""
 
@@ -24,6 +27,16 @@ def of(info: os.stat_result) -> bytes:
     except struct.error:
         # An agent can set mtime beyond the year 2262.
         return _pack(info.st_ino, info.st_mtime_ns % 2**63, info.st_ctime_ns % 2**63, info.st_size)
+
+
+def is_settled(info: os.stat_result, now_ns: int) -> bool:
+    """Whether a file was last changed so long ago that a further change would have another time.
+
+    The kernel's file clock ticks every 1 to 10 ms. What keeps whole seconds only says so itself (ext4 with inodes of
+    128 bytes, some network file systems; FAT keeps every other one).
+    """
+    tick = _COARSE_TICK_NS if info.st_ctime_ns % 1_000_000_000 == 0 else _TICK_NS
+    return now_ns - info.st_ctime_ns > tick
 
 
 def at(directory: int, path: str) -> bytes:
