@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -290,6 +291,26 @@ def test_a_workspace_that_vanishes_is_forgotten(host: Host) -> None:
         service.wait(lambda: host.query("SELECT * FROM workspaces") == [])
         assert service.names() == [workspace.name]
         assert not service.lines("WARNING")
+
+
+def test_a_workspace_that_is_removed_while_it_is_committed_is_no_failure(host: Host) -> None:
+    """A dispatcher that removes each as soon as it is finished meets no warning, and its rmtree comes to an end."""
+    with Service(host) as service:
+        for number in range(30):
+            workspace = make(host.root, f"org/repo/task-{number}", status="running")
+            workspace.write_status()
+            wait_for(lambda workspace=workspace: workspace.journal.exists() or workspace.marker.exists())
+            wait_for(lambda workspace=workspace: removed(workspace.path))
+        service.wait(lambda: len(service.names()) == 30)
+        service.wait_committed(make(host.root, "org/repo/last"))
+        assert not service.lines("WARNING")
+        assert not service.lines("ERROR")
+
+
+def removed(path: Path) -> bool:
+    """Remove a tree; False when something was made in it meanwhile, and it has to be done again."""
+    shutil.rmtree(path, ignore_errors=True)
+    return not path.exists()
 
 
 def test_the_log_holds_no_control_characters(host: Host) -> None:

@@ -267,3 +267,20 @@ def test_json_at_the_bounds_is_read() -> None:
     deep = b'{"a":' + b"[" * 99 + b"]" * 99 + b"}"
     assert jsontext.load_object(deep, "f")
     assert jsontext.load_object(rb'{"a":"\ud83d\ude00","b":1e308}', "f") == {"a": "\U0001f600", "b": 1e308}
+
+
+def test_a_directory_that_is_removed_meanwhile_is_missing(tmp_path: Path) -> None:
+    """Neither a new file nor a rename in it is a failure: whoever removed the workspace is done with it."""
+    (tmp_path / "meta").mkdir()
+    meta = os.open(tmp_path / "meta", os.O_RDONLY)
+    try:
+        with pytest.raises(WorkspaceError, match="cannot be replaced: No such file") as caught:
+            files.replace(meta, "gone", "new", "new")
+        assert not isinstance(caught.value, Missing)
+        (tmp_path / "meta").rmdir()
+        with pytest.raises(Missing):
+            files.create(meta, "new", "new")
+        with pytest.raises(Missing):
+            files.replace(meta, "gone", "new", "new")
+    finally:
+        os.close(meta)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +22,8 @@ from agentic_watch.workspace.layout import Candidate
 GROUP = 64
 _JOURNAL_SECONDS = 0.1
 """What a turn may spend on long journals, and then on everything else before it goes on with them."""
+_IS_BEING_REMOVED = os.strerror(errno.ENOENT)
+"""A failure for this cause is not worth a word before the next attempt: by then the workspace is gone."""
 _NEWS_EVERY = 4
 _AT_LEAST = 8
 _TURN_SECONDS = 1.0
@@ -126,7 +130,8 @@ class DueCommits:
         """It failed: said the first time, and tried again after a while."""
         candidate, now = outcome.candidate, time.monotonic()
         count = self._last_seen.failing[candidate.root.key, candidate.name][0]
-        level = logging.WARNING if count == 1 and not summed_up else logging.DEBUG
+        said_at = 2 if outcome.cause.endswith(_IS_BEING_REMOVED) else 1
+        level = logging.WARNING if count == said_at and not summed_up else logging.DEBUG
         self.outcomes.failed(outcome, wait, level, now)
         self._pending.add(candidate, now + wait)
 
