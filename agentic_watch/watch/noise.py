@@ -10,6 +10,9 @@ from watchdog.observers.inotify_c import InotifyConstants, WatchDescriptor
 _SECONDS = 1.0
 _LIMIT = 2_000.0
 """Per second and directory. The kernel merges equal events that follow each other; a commit makes about ten."""
+_ALL = 20_000.0
+_LIMIT_THEN = 200.0
+"""When all directories together have more than that, the limit of each is this: one agent may storm in many."""
 _OF_A_STATUS = 8.0
 """News that the loop is told costs more: 250 of them a second are too many."""
 _OF_A_DIRECTORY = 0.25
@@ -27,25 +30,29 @@ class Noise:
     def __init__(self, telling: frozenset[bytes]) -> None:
         self._telling = telling
         self._counted: dict[WatchDescriptor, float] = {}
+        self._loud: set[WatchDescriptor] = set()
+        self._all = 0.0
         self._until = 0.0
 
     def count(self, events: Iterable[tuple[WatchDescriptor, int, int, bytes]], now: float) -> list[WatchDescriptor]:
         """Take down events as (watch, mask, cookie, name); gives the watches that have become too loud by them."""
-        counted = self._counted
+        counted, loud = self._counted, self._loud
         if now >= self._until:
             counted.clear()
-            self._until = now + _SECONDS
-        loud: list[WatchDescriptor] = []
+            loud.clear()
+            self._all, self._until = 0.0, now + _SECONDS
+        found: list[WatchDescriptor] = []
         for wd, mask, _, name in events:
-            before = counted.get(wd, 0.0)
             if mask & InotifyConstants.IN_ISDIR:
-                after = before + _OF_A_DIRECTORY
+                weight = _OF_A_DIRECTORY
             else:
-                after = before + (_OF_A_STATUS if name in self._telling else 1.0)
-            counted[wd] = after
-            if before < _LIMIT <= after and wd >= 0 and not mask & InotifyConstants.IN_IGNORED:
-                loud.append(wd)
-        return loud
+                weight = _OF_A_STATUS if name in self._telling else 1.0
+            counted[wd] = after = counted.get(wd, 0.0) + weight
+            self._all += weight
+            if after >= _LIMIT_THEN and (after >= _LIMIT or self._all >= _ALL) and wd >= 0 and wd not in loud:
+                loud.add(wd)
+                found.append(wd)
+        return found
 
 
 @dataclass(slots=True)
