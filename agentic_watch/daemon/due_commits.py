@@ -26,6 +26,9 @@ _IS_BEING_REMOVED = os.strerror(errno.ENOENT)
 """A failure for this cause is not worth a word before the next attempt: by then the workspace is gone."""
 _NEWS_EVERY = 4
 _AT_LEAST = 8
+_AT_MOST = 16
+_LATELY_SECONDS = 1.0
+"""While events tell of something now and then, what was found by looking is done so few at a time."""
 _TURN_SECONDS = 1.0
 _BUSY_SECONDS = 0.5
 _LONGEST_BUSY_SECONDS = 15.0
@@ -41,6 +44,7 @@ class DueCommits:
         self._last_seen = last_seen
         self._health = health
         self._busy: dict[tuple[str, str], int] = {}
+        self._told_at = float("-inf")
         self.outcomes = OutcomeLog()
         self.fresh = FreshStart(())
 
@@ -75,6 +79,8 @@ class DueCommits:
         """While there is much of it, what becomes due meanwhile too, for a time that a turn may take."""
         end = time.monotonic() + _TURN_SECONDS
         group = self._pending.take(time.monotonic(), GROUP, told=True)
+        if group:
+            self._told_at = time.monotonic()
         yield from group
         while len(group) == GROUP and time.monotonic() < end and go_on():
             group = self._pending.take(time.monotonic(), GROUP, told=True)
@@ -91,6 +97,8 @@ class DueCommits:
                 return
             now = time.monotonic()
             if now >= end or (count >= _AT_LEAST and self._pending.is_told(now)):
+                return
+            if count >= _AT_MOST and now - self._told_at < _LATELY_SECONDS:
                 return
 
     def _take(self, outcome: Outcome) -> bool:

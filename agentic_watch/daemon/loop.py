@@ -142,7 +142,8 @@ class Daemon:
 
     def _take_hints(self) -> None:
         """Wait for the next hint, until something is due; then take all that came."""
-        if patience := self._patience():
+        patience = self._patience()
+        if patience or not self._pending.is_told(time.monotonic()):
             self._watcher.read_on()
         with suppress(Empty):
             self._heed(self._hints.get(timeout=patience))

@@ -8,7 +8,6 @@ read can block, and what was opened is judged by its descriptor, never by its na
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import stat
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agentic_watch.workspace import signatures
-from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError, from_os_error
+from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError, cannot, from_os_error
 
 # O_NONBLOCK: a FIFO opens at once, and a file lease held by an agent gives EWOULDBLOCK instead of
 # blocking the open for /proc/sys/fs/lease-break-time (45 s). See open(2), fcntl(2) "Leases".
@@ -137,7 +136,7 @@ def create(directory: int, name: str, label: str, flags: int = 0) -> int:
     try:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _GUARDED | flags, 0o644, dir_fd=directory)
     except OSError as error:
-        raise _cannot(directory, label, "be created", error) from error
+        raise cannot(directory, label, "be created", error) from error
     try:
         _own_as(descriptor, directory, label, made=True)
     except WorkspaceError:
@@ -145,13 +144,6 @@ def create(directory: int, name: str, label: str, flags: int = 0) -> int:
         remove(directory, name)
         raise
     return descriptor
-
-
-def _cannot(directory: int, label: str, doing: str, error: OSError) -> WorkspaceError:
-    """Why a file could not be made in an open directory: Missing when somebody removed that one meanwhile."""
-    if error.errno == errno.ENOENT and os.fstat(directory).st_nlink == 0:
-        return Missing(label, "is not there any more")
-    return WorkspaceError(label, f"cannot {doing}: {error.strerror}", passing=True)
 
 
 class Taken(WorkspaceError):
@@ -243,7 +235,7 @@ def replace(directory: int, temporary: str, name: str, label: str) -> None:
     try:
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError as error:
-        raise _cannot(directory, label, "be replaced", error) from error
+        raise cannot(directory, label, "be replaced", error) from error
 
 
 def remove(directory: int, name: str) -> None:

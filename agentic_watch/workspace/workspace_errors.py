@@ -70,3 +70,10 @@ def from_os_error(file: str, error: OSError) -> WorkspaceError:
     if number == errno.ENOTDIR:
         return Malformed(file, "is not a directory")
     return WorkspaceError(file, _PASSING.get(number, os.strerror(number)), passing=True)
+
+
+def cannot(directory: int, file: str, doing: str, error: OSError) -> WorkspaceError:
+    """Why something could not be done in an open directory: Missing when somebody removed that one meanwhile."""
+    if error.errno == errno.ENOENT and os.fstat(directory).st_nlink == 0:
+        return Missing(file, "is not there any more")
+    return WorkspaceError(file, f"cannot {doing}: {error.strerror}", passing=True)
