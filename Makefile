@@ -33,6 +33,10 @@ test-systemd: $(VENV)/.ready-test  ## under a real systemd booted in namespaces 
 soak: $(VENV)/.ready-test  ## a simulated host for minutes; for hours: make soak SOAK="--minutes 300"
 	cd tests && ../$(BIN)/python -m soak $(SOAK)
 
+.PHONY: test-fleet
+test-fleet: $(VENV)/.ready-test  ## all of the fleet, against Debian's PostgreSQL and pgbouncer
+	AGENTIC_WATCH_TEST_POSTGRES=debian $(BIN)/pytest -n 2 tests/fleet
+
 bench: $(VENV)/.ready-bench  ## beside the alternatives, in one run; writes benchmarks/out/
 	$(BIN)/python -m benchmarks
 

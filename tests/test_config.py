@@ -79,12 +79,12 @@ def test_example_mentions_every_key(environ: Environ) -> None:
     """Every key that the program accepts stands in the example, under its table, active or commented."""
     table, seen = "", set()
     for line in EXAMPLE.read_text().splitlines():
-        if header := re.fullmatch(r"\[\[?([\w.]+)\]\]?", line):
+        if header := re.fullmatch(r"(?:# )?\[\[?([\w.]+)\]\]?", line):
             table = header[1]
         elif key := re.match(r"(?:# )?(\w+) = ", line):
             seen.add(f"{table}.{key[1]}")
     known = {f"{name}.{key}" for name, keys in tables.tables(environ).items() for key in keys}
-    assert seen == known | {f"roots.{key}" for key in tables.root_keys(environ)}
+    assert seen == known | {f"{name}.{key}" for name, one in tables.lists(environ).items() for key in one.keys}
 
 
 def test_all_keys_take_effect(write: Callable[[str], str], environ: Environ) -> None:

@@ -109,6 +109,8 @@ def test_a_record_becomes_rows_in_one_place() -> None:
         ("click", "cli"),
         ("datasette", "dashboard"),
         ("prometheus_client", "daemon/exposition.py"),
+        ("psycopg", "fleet/postgres_connection.py"),
+        ("httpx", "fleet/http_target.py"),
     ],
 )
 def test_a_library_is_imported_in_one_room(library: str, home: str) -> None:

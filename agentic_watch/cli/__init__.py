@@ -25,6 +25,7 @@ _COMMANDS = {
     "history": ("history_command", "Search and list what was committed."),
     "metrics": ("metrics_command", "Print the daemon's metrics for Prometheus."),
     "mcp": ("mcp_command", "Serve the original's tools over MCP on stdio."),
+    "push": ("push_command", "Send the history to where a fleet is looked at."),
     "service": ("service_command", "Install, remove or show the systemd service."),
     "show": ("show_command", "Show one dispatch whole, and why it is or is not committed."),
     "stats": ("stats_command", "Tell how well dispatches end, by agent, repository or day."),

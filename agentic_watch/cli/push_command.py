@@ -1,0 +1,200 @@
+"""`agentic-watch push`: send the history to the targets of the configuration."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from agentic_watch.cli import logs
+from agentic_watch.cli.exit_status import EXIT_FAILED, Misconfigured, Refused
+from agentic_watch.cli.global_options import State
+from agentic_watch.cli.output import clean, print_json
+from agentic_watch.config import Config, Hook, Target
+from agentic_watch.fleet import credentials, hook_runs, office, pushing
+from agentic_watch.fleet.fleet_errors import Unavailable, Unusable
+from agentic_watch.fleet.follow import follow
+from agentic_watch.fleet.hook_runs import Outcome
+from agentic_watch.fleet.host_identity import NoHostId
+from agentic_watch.fleet.office import Office
+from agentic_watch.fleet.push_state import StateError
+from agentic_watch.fleet.pushing import Pushed
+from agentic_watch.history.history_errors import HistoryError
+
+log = logging.getLogger("agentic_watch.push")
+
+EXIT_SET_ASIDE = 3
+"""Everything is sent but what a target refused, for what lies in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    following: bool
+    initialise: bool
+    by_month: int | None
+    retry_failed: bool
+    dry_run: bool
+    as_json: bool
+
+
+@click.command("push")
+@click.option("--to", "name", metavar="NAME", help="Only to this target, and no hooks.")
+@click.option("--follow", "following", is_flag=True, help="Go on, whenever the history has news.")
+@click.option("--init", "initialise", is_flag=True, help="Make or migrate the tables (PostgreSQL); sends nothing.")
+@click.option("--by-month", type=click.IntRange(1, 240), metavar="N", help="With --init: N months as partitions.")
+@click.option("--retry-failed", is_flag=True, help="Send what a target refused once more, too.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent; ask no target, change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def command(state: State, /, name: str | None, **options: Any) -> None:
+    """Send what the history has and the [[push]] targets lack; run the [[hooks]] that are due.
+
+    What was sent stands there once, however often it had to be sent.
+    """
+    how = _How(**options)
+    _agree(how)
+    config = state.config()
+    logs.set_up(config, state.verbosity, quieter=not how.following)
+    targets = _chosen(config, name)
+    hooks = () if name else config.hooks
+    try:
+        code = _act(config, targets, hooks, how)
+    except (StateError, HistoryError, NoHostId) as error:
+        raise Refused(str(error)) from error
+    click.get_current_context().exit(code)
+
+
+def _agree(how: _How) -> None:
+    if sum((how.following, how.initialise, how.dry_run, how.retry_failed)) > 1:
+        raise click.UsageError("--follow, --init, --retry-failed and --dry-run go one at a time")
+    if how.by_month and not how.initialise:
+        raise click.UsageError("--by-month goes with --init")
+    if how.as_json and (how.following or how.initialise):
+        raise click.UsageError("--json goes without --follow and --init (--log-format json is for the former)")
+
+
+def _chosen(config: Config, name: str | None) -> tuple[Target, ...]:
+    if not config.push and not config.hooks:
+        where = config.file or "no configuration file"
+        raise Misconfigured(f"{where}: there is no [[push]] target; config.example.toml shows one")
+    if name is None:
+        return config.push
+    found = tuple(target for target in config.push if target.name == name)
+    if not found:
+        known = [target.name for target in config.push]
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known) or 'none'}"
+        raise click.BadParameter(f"no [[push]] has the name {name!r}; {hint}", param_hint="--to")
+    return found
+
+
+def _act(config: Config, targets: Sequence[Target], hooks: Sequence[Hook], how: _How) -> int:
+    if how.initialise:
+        return _initialise(targets, how.by_month)
+    for target in targets:
+        if credentials.is_public(target):
+            log.warning("%s: everybody may read this secret; chmod 600 %s", target.secret_file, target.secret_file)
+    if how.following:
+        follow(config.history, targets, hooks)
+        return 0
+    outcomes: list[Outcome] = []
+    with office.opened(config.history, only_look=how.dry_run) as opened:
+        if how.dry_run:
+            pushed = [_would_push(target, opened) for target in targets]
+        else:
+            pushed = [pushing.push(target, opened, retry_failed=how.retry_failed) for target in targets]
+            outcomes = [outcome for hook in hooks for outcome in hook_runs.run_due(hook, opened)]
+    _report(pushed, outcomes, how)
+    if any(one.error for one in pushed) or not all(outcome.succeeded for outcome in outcomes):
+        return EXIT_FAILED
+    return EXIT_SET_ASIDE if any(one.refused for one in pushed) else 0
+
+
+def _initialise(targets: Sequence[Target], months: int | None) -> int:
+    from agentic_watch.fleet import fleet_tables
+
+    wanted = [target for target in targets if target.kind == "postgres"]
+    if not wanted:
+        raise Misconfigured("--init is for targets of kind postgres, and there is none")
+    failed = False
+    for target in wanted:
+        try:
+            fleet_tables.make(target, months, time.gmtime())
+            click.echo(f"{target.name}: the tables are there", err=True)
+        except (Unavailable, Unusable) as error:
+            click.echo(clean(f"failed: {target.name}: {error}"), err=True)
+            failed = True
+    return EXIT_FAILED if failed else 0
+
+
+def _would_push(target: Target, opened: Office) -> Pushed:
+    pending = pushing.waiting(target, opened)
+    error = f"{opened.history}: cannot be read" if pending is None else None
+    return Pushed(target.name, target.kind, 0, (), pending, opened.state.dead_count(target.name), error)
+
+
+def _report(pushed: Sequence[Pushed], outcomes: Sequence[Outcome], how: _How) -> None:
+    if how.as_json:
+        print_json(_document(pushed, outcomes, dry_run=how.dry_run))
+    for one in pushed:
+        for refusal in one.refused:
+            click.echo(clean(f"refused: {one.target}: {_name(refusal)}: {refusal.cause}"), err=True)
+        if one.warning:
+            click.echo(clean(f"warning: {one.target}: {one.warning}"), err=True)
+        if one.error:
+            click.echo(clean(f"failed: {one.target}: {one.error}"), err=True)
+        if not how.as_json:
+            click.echo(_line(one, dry_run=how.dry_run))
+    for outcome in outcomes:
+        if not outcome.succeeded:
+            click.echo(clean(f"hook {outcome.hook}: {outcome.workspace}: {outcome.outcome}"), err=True)
+
+
+def _line(one: Pushed, *, dry_run: bool) -> str:
+    waiting = "unknown" if one.pending is None else one.pending
+    if dry_run:
+        return f"{one.target}: {waiting} would be sent, {one.dead_letters} set aside"
+    return f"{one.target}: {one.sent} sent, {waiting} wait, {one.dead_letters} set aside; {one.seconds:.1f} s"
+
+
+def _name(refusal: Any) -> str:
+    return f"{refusal.commit.columns['workspace']} ({refusal.commit.commit_id})"
+
+
+def _document(pushed: Sequence[Pushed], outcomes: Sequence[Outcome], *, dry_run: bool) -> dict[str, Any]:
+    targets = [
+        {
+            "name": one.target,
+            "kind": one.kind,
+            "sent": one.sent,
+            "pending": one.pending,
+            "dead_letters": one.dead_letters,
+            "refused": [
+                {
+                    "commit_id": refusal.commit.commit_id,
+                    "workspace": clean(refusal.commit.columns["workspace"]),
+                    "error": refusal.cause,
+                }
+                for refusal in one.refused
+            ],
+            "error": one.error,
+            "seconds": round(one.seconds, 3),
+        }
+        for one in pushed
+    ]
+    hooks = [
+        {
+            "hook": outcome.hook,
+            "commit_id": outcome.commit_id,
+            "workspace": clean(outcome.workspace),
+            "outcome": outcome.outcome,
+            "succeeded": outcome.succeeded,
+        }
+        for outcome in outcomes
+    ]
+    return {"schema": 1, "dry_run": dry_run, "targets": targets, "hooks": hooks}

@@ -1,0 +1,154 @@
+"""`push --follow`: a thread a target and one for the hooks, each woken by the history, none held up by another."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from agentic_watch.config import Hook, Target
+from agentic_watch.fleet import hook_runs, office
+from agentic_watch.fleet.office import Office
+from agentic_watch.fleet.pushing import Pushed, push
+from agentic_watch.fleet.waking import HistoryWatch
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.host.threads import left_to_main_thread
+
+log = logging.getLogger("agentic_watch.push")
+
+HEARTBEAT_SECONDS = 300.0
+"""How often a host with nothing to send says that it is there."""
+LONGEST_BACK_OFF_SECONDS = 300.0
+
+_LOOK_SECONDS = 1.0
+
+Loop = Callable[[Office, threading.Event], None]
+
+
+def follow(history: str, targets: Sequence[Target], hooks: Sequence[Hook]) -> None:
+    """Push until SIGTERM or SIGINT, which lets the transactions under way end. Raises what ended a thread."""
+    loops: list[Loop] = [partial(_follow_target, target) for target in targets]
+    if hooks:
+        loops.append(partial(_follow_hooks, hooks))
+    stop = threading.Event()
+    crashes: list[BaseException] = []
+    with _wake_up_call() as (wake, wait):
+        threads = [threading.Thread(target=_run, args=(loop, history, stop, crashes, wake)) for loop in loops]
+        with left_to_main_thread():
+            for thread in threads:
+                thread.start()
+        wait()
+        stop.set()
+        for thread in threads:
+            thread.join()
+    if crashes:
+        raise crashes[0]
+
+
+def pause_after(pushed: Pushed, failures: int, interval: float, chance: Callable[[], float] = random.random) -> float:
+    """Seconds until the next push. `chance` gives 0 to 1: without it all hosts would come back at one time."""
+    if not pushed.error:
+        return interval * (0.75 + chance() / 2)
+    longest = min(LONGEST_BACK_OFF_SECONDS, 2.0 ** min(failures, 16))
+    asked = (pushed.retry_after or 0.0) * (1 + chance() / 4)
+    return max(asked, longest * (0.25 + 0.75 * chance()))
+
+
+def _run(
+    loop: Loop, history: str, stop: threading.Event, crashes: list[BaseException], wake: Callable[[], None]
+) -> None:
+    try:
+        with office.opened(history, stop.wait) as opened:
+            loop(opened, stop)
+    except BaseException as error:  # noqa: BLE001  raised again by the main thread, which ends the process
+        crashes.append(error)
+    finally:
+        wake()
+
+
+def _follow_target(target: Target, opened: Office, stop: threading.Event) -> None:
+    mood = _Mood()
+    beat = 0.0
+    with contextlib.closing(HistoryWatch(opened.history)) as watch:
+        stop.wait(random.uniform(0.0, min(2.0, target.interval_seconds)))  # noqa: S311  all hosts may start at once
+        while not stop.is_set():
+            wait = _LOOK_SECONDS
+            if watch.changed() or mood.failures or time.monotonic() >= beat:
+                pushed = push(target, opened)
+                mood.note(pushed)
+                wait = pause_after(pushed, mood.failures, target.interval_seconds)
+                beat = time.monotonic() + HEARTBEAT_SECONDS
+            stop.wait(wait)
+
+
+def _follow_hooks(hooks: Sequence[Hook], opened: Office, stop: threading.Event) -> None:
+    said = None
+    while not stop.wait(_LOOK_SECONDS):
+        for hook in hooks:
+            try:
+                hook_runs.run_due(hook, opened, stop.is_set)
+                said = None
+            except HistoryError as error:
+                if str(error) != said:
+                    log.warning("hook %s: %s", hook.key, error)
+                    said = str(error)
+
+
+@dataclass(slots=True)
+class _Mood:
+    """How a target was last: what was said is not said again."""
+
+    failures: int = 0
+    said: str | None = None
+    warned: str | None = None
+
+    def note(self, pushed: Pushed) -> None:
+        """Say what is new: an outage once, its end once, each refused commit once."""
+        name = pushed.target
+        for refusal in pushed.refused:
+            workspace = refusal.commit.columns["workspace"]
+            log.warning("%s: refuses %s: %s; set aside until push --retry-failed", name, workspace, refusal.cause)
+        if pushed.warning and pushed.warning != self.warned:
+            log.warning("%s: %s", name, pushed.warning)
+            self.warned = pushed.warning
+        if pushed.error:
+            self.failures += 1
+            if pushed.error != self.said:
+                log.warning("%s: %s; tried again, %s commits wait", name, pushed.error, pushed.pending)
+                self.said = pushed.error
+            return
+        if self.failures:
+            log.info("%s: answers again after %d failed pushes", name, self.failures)
+        self.failures, self.said = 0, None
+        if pushed.sent:
+            log.info("%s: sent %d in %.1f s", name, pushed.sent, pushed.seconds)
+
+
+@contextlib.contextmanager
+def _wake_up_call() -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+    """(wake, wait until woken or told to end). A pipe: a handler that takes a lock could find it held by itself."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def wake(*_: object) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(writing, b".")
+
+    def wait() -> None:
+        os.read(reading, 1)
+
+    before = {number: signal.signal(number, wake) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield wake, wait
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(reading)
+        os.close(writing)

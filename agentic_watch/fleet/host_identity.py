@@ -1,0 +1,63 @@
+"""Which host is this? A random UUID in the state directory, since hostnames are given twice and change."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+
+_FILE = "host_id"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+class NoHostId(Exception):
+    """There is no host id and none can be made here, or the file holds something else; the text says which."""
+
+
+def host_id(history: str) -> str:
+    """The id of the host whose history this is; made at the first call, beside the history. Raises NoHostId."""
+    path = os.path.join(os.path.dirname(history), _FILE)
+    try:
+        return _read(path) or _make(path)
+    except OSError as error:
+        raise NoHostId(f"{path}: {error.strerror}; run agentic-watch once as the history's owner") from error
+
+
+def boot_id() -> str:
+    """The id of this boot (random(4)): two at a time under one host id are a cloned image. "" where there is none."""
+    with contextlib.suppress(OSError, ValueError), open(_BOOT_ID, encoding="ascii") as file:
+        return str(uuid.UUID(file.read().strip()))
+    return ""
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            text = file.read(100).strip()
+    except FileNotFoundError:
+        return ""
+    try:
+        return str(uuid.UUID(text.decode("ascii")))
+    except ValueError as error:
+        raise NoHostId(f"{path}: is not a UUID; restore it, or remove it to be a new host") from error
+
+
+def _make(path: str) -> str:
+    """Write a new id whole, and only if no other process was first: a link never replaces."""
+    temporary = f"{path}.{uuid.uuid4().hex}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{uuid.uuid4()}\n")
+            file.flush()
+            os.fsync(descriptor)
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return _read(path)

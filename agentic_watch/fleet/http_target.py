@@ -1,0 +1,172 @@
+"""A target of kind `http`: the dispatcher's own sync address, `POST {url}/v1/agent/sync`.
+
+{"agent_id", "dispatches": [journal record without committed_at, and id, synced: false, commit_id]}; delivered is what
+got a 2xx. The only import of httpx, made late: it costs 0.1 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import email.utils
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from agentic_watch import __version__
+from agentic_watch.fleet import interchange
+from agentic_watch.fleet.deadlines import cut_after
+from agentic_watch.fleet.delivery import Refusal, Sender, send_halving
+from agentic_watch.fleet.fleet_errors import Poisonous, Unavailable, Unusable, one_line
+from agentic_watch.fleet.interchange import Commit
+from agentic_watch.fleet.outbox import Largest
+from agentic_watch.workspace.jsontext import dump
+
+if TYPE_CHECKING:
+    import httpx
+
+PATH = "/v1/agent/sync"
+REQUEST_SECONDS = 60.0
+"""The longest that one request may take, its answer included."""
+
+_STEP_SECONDS = 20.0
+_ANSWER_BYTES = 64 * 1024
+_LONGEST_RETRY_AFTER = 3600.0
+_PASSING = frozenset({408, 425, 429})
+# Not about an item: the token, the address or the method is wrong.
+_OPERATORS = frozenset({401, 403, 404, 405, 407, 410})
+_OWN = ("committed_at", "host_id", "host", "root", "schema")
+
+
+class HttpTarget:
+    """One client, opened when first needed."""
+
+    # An item repeats the findings and changes of its report: a request has up to twice these bytes.
+    largest = Largest(100, 2 * 1024 * 1024)
+
+    def __init__(self, url: str, token: str | None, sender: Sender) -> None:
+        self._url = url + PATH
+        self._token = token
+        self._sender = sender
+        self._client: httpx.Client | None = None
+        self._wire = _Wire()
+
+    def deliver(self, commits: Sequence[Commit]) -> list[Refusal]:
+        """Send commits in order, in one request unless some are refused; see Delivery."""
+        return send_halving(commits, self._post)
+
+    def report(self, pending: int, dead_letters: int) -> str | None:  # noqa: ARG002
+        """This kind has no place for it."""
+        return None
+
+    def close(self) -> None:
+        """Close the client's connections."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _post(self, commits: Sequence[Commit]) -> None:
+        host_id = self._sender.host_id
+        items = ",".join(item_text(commit, host_id) for commit in commits)
+        body = f'{{"agent_id":{dump(host_id)},"dispatches":[{items}]}}'.encode()
+        status, headers, answer = self._answer(body)
+        if 200 <= status < 300:
+            return
+        said = f"answers {status}" + (f": {one_line(answer)}" if answer.strip() else "")
+        if 300 <= status < 400:
+            raise Unusable(f"{said[:11]}, which leads to {_without_query(headers.get('location', ''))}; write that url")
+        if status in _OPERATORS:
+            raise Unusable(f"{said}; check url and token_file")
+        if 400 <= status < 500 and status not in _PASSING:
+            raise Poisonous(said)
+        raise Unavailable(said, retry_after(headers.get("retry-after", "")))
+
+    def _answer(self, body: bytes) -> tuple[int, httpx.Headers, str]:
+        """(status, headers, the beginning of the text). Raises Unavailable."""
+        httpx = _httpx()
+        client = self._ready()
+        try:
+            with cut_after(REQUEST_SECONDS, self._wire.cut) as was_cut:
+                try:
+                    with client.stream("POST", self._url, content=body, extensions={"trace": self._wire.seen}) as got:
+                        return got.status_code, got.headers, _beginning(got)
+                except httpx.HTTPError as error:
+                    if was_cut():
+                        raise Unavailable(f"gave no whole answer within {REQUEST_SECONDS:g} s") from error
+                    raise
+        except httpx.HTTPError as error:
+            self.close()
+            raise Unavailable(one_line(error) or type(error).__name__) from error
+
+    def _ready(self) -> httpx.Client:
+        if self._client is None:
+            headers = {"Content-Type": "application/json", "User-Agent": f"agentic-watch/{__version__}"}
+            if self._token is not None:
+                headers["Authorization"] = f"Bearer {self._token}"
+            # Redirects are not followed: the token would go where nobody sent it.
+            self._client = _httpx().Client(
+                headers=headers, timeout=_STEP_SECONDS, follow_redirects=False, verify=True, trust_env=True
+            )
+        return self._client
+
+
+def item_text(commit: Commit, host_id: str) -> str:
+    """One item of a request, as JSON."""
+    item = interchange.document(commit, host_id)
+    for key in _OWN:
+        del item[key]
+    return dump({**item, "id": commit.commit_id, "synced": False})
+
+
+def retry_after(text: str) -> float | None:
+    """`Retry-After` in seconds from now, at most an hour; None when it says nothing (RFC 9110, 10.2.3)."""
+    if text.strip().isdecimal():
+        return min(float(text), _LONGEST_RETRY_AFTER)
+    try:
+        when = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    now = datetime.datetime.now(when.tzinfo)
+    return min(max(0.0, (when - now).total_seconds()), _LONGEST_RETRY_AFTER)
+
+
+def _beginning(response: httpx.Response) -> str:
+    """The beginning of an answer; what comes after it is not read."""
+    data = b""
+    for chunk in response.iter_bytes():
+        data += chunk
+        if len(data) > _ANSWER_BYTES:
+            break
+    return data[:200].decode("utf-8", "replace")
+
+
+def _without_query(location: str) -> str:
+    parts = urlsplit(location)
+    return f"{parts.scheme}://{parts.hostname}{parts.path}" if parts.hostname else parts.path
+
+
+class _Wire:
+    """The socket of the request that is under way, as httpx's trace tells it."""
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    def seen(self, event: str, info: dict[str, Any]) -> None:
+        """An event of httpcore: remember the newest stream."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._stream = info["return_value"]
+
+    def cut(self) -> None:
+        """Shut it down."""
+        import socket
+
+        if self._stream is not None and (found := self._stream.get_extra_info("socket")) is not None:
+            found.shutdown(socket.SHUT_RDWR)
+
+
+def _httpx() -> Any:
+    with contextlib.suppress(ImportError):
+        import httpx
+
+        return httpx
+    raise Unusable("needs httpx: install agentic-watch with the extra `fleet`")

@@ -1,0 +1,139 @@
+"""What is still to be sent: the history's commits in the order of their numbers. Reads the history, nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from agentic_watch.fleet.interchange import Commit
+from agentic_watch.history import queries
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS
+from agentic_watch.history.store import marks
+
+_COLUMNS = ("id", *HISTORY_COLUMNS)
+_FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
+_BYTES_OF = ("report", "task", "question")
+_FINDING_BYTES = 200
+_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Largest:
+    """What a batch may hold: a report may have megabytes, so it ends where either is reached."""
+
+    commits: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Commits to send, the number up to which all is looked at once they are delivered, and whether that is all."""
+
+    history_id: str
+    commits: tuple[Commit, ...]
+    last_id: int
+    is_last: bool
+
+
+def history_id(connection: sqlite3.Connection) -> str:
+    """Which history this is: another one numbers its commits anew."""
+    text: str = connection.execute("SELECT history_id FROM about").fetchone()[0]
+    return text
+
+
+def identity(history: str) -> str:
+    """Which history lies there now. Raises HistoryError and HistoryRefused."""
+
+    def read() -> str:
+        with queries.reading(history) as connection:
+            return history_id(connection)
+
+    return _patiently(read)
+
+
+def next_batch(history: str, after: int, largest: Largest, statuses: Collection[str] = ()) -> Batch:
+    """The commits after a number, those with one of some statuses. Raises HistoryError and HistoryRefused."""
+    return _patiently(lambda: _next_batch(history, after, largest, statuses))
+
+
+def _next_batch(history: str, after: int, largest: Largest, statuses: Collection[str]) -> Batch:
+    with queries.reading(history) as connection:
+        # One snapshot: what is committed meanwhile has a higher number than all that is seen here.
+        connection.execute("BEGIN")
+        whose = history_id(connection)
+        commits, is_last = _take(connection, after, largest, statuses)
+        last = _newest(connection) if is_last else commits[-1].id
+        connection.execute("COMMIT")
+    return Batch(whose, commits, max(last, after), is_last)
+
+
+def pending(history: str, after: int, statuses: Collection[str] = ()) -> int:
+    """How many commits come after a number. Raises HistoryError and HistoryRefused."""
+    condition, values = _condition(statuses)
+    with queries.reading(history) as connection:
+        sql = f"SELECT count(*) FROM dispatch_history WHERE id > ?{condition}"
+        return int(connection.execute(sql, (after, *values)).fetchone()[0])
+
+
+def of_days(history: str, days: Sequence[str]) -> Iterator[Commit]:
+    """All commits of these days (`2026-04-14`, by updated_utc). Raises HistoryError and HistoryRefused."""
+    with queries.reading(history) as connection:
+        for day in days:
+            where = "updated_utc >= ? AND updated_utc < ? ORDER BY id"
+            yield from _commits(connection, where, (day, day + "U"))  # U comes after the T that follows a day
+
+
+def _patiently(read: Callable[[], T]) -> T:
+    """Read, and again while somebody writes to a history that was at rest: `--once` opens and closes it."""
+    for pause in _PAUSES:
+        try:
+            return read()
+        except HistoryError:
+            time.sleep(pause)
+    return read()
+
+
+def _take(
+    connection: sqlite3.Connection, after: int, largest: Largest, statuses: Collection[str]
+) -> tuple[tuple[Commit, ...], bool]:
+    """(commits, whether there are no more of them)."""
+    condition, values = _condition(statuses)
+    taken: list[Commit] = []
+    size = 0
+    where = f"id > ?{condition} ORDER BY id LIMIT ?"
+    for commit in _commits(connection, where, (after, *values, largest.commits + 1)):
+        if taken and (size > largest.bytes or len(taken) == largest.commits):
+            return tuple(taken), False
+        taken.append(commit)
+        size += weight(commit)
+    return tuple(taken), True
+
+
+def weight(commit: Commit) -> int:
+    """About how many bytes it has."""
+    return sum(len(commit.columns[name] or "") for name in _BYTES_OF) + _FINDING_BYTES * len(commit.findings)
+
+
+def _condition(statuses: Collection[str]) -> tuple[str, list[str]]:
+    names = sorted(statuses)
+    return (f" AND status IN ({marks(names)})" if names else ""), names
+
+
+def _commits(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> Iterator[Commit]:
+    sql = f"SELECT {', '.join(_COLUMNS)} FROM dispatch_history WHERE {where}"
+    findings = f"SELECT {_FINDINGS} FROM findings WHERE dispatch_id = ? ORDER BY id"
+    for row in connection.execute(sql, values):
+        columns = dict(zip(_COLUMNS, row, strict=True))
+        found = connection.execute(findings, (columns["id"],)).fetchall() if columns["findings_count"] else []
+        yield Commit(columns, tuple(found))
+
+
+def _newest(connection: sqlite3.Connection) -> int:
+    number: int = connection.execute("SELECT ifnull(max(id), 0) FROM dispatch_history").fetchone()[0]
+    return number

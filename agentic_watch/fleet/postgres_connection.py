@@ -1,0 +1,98 @@
+"""A connection to PostgreSQL or its kin, through pgbouncer or not, and what its errors mean.
+
+The only import of psycopg, made late: it costs 0.1 s. Nothing of a session is used that pgbouncer in transaction mode
+does not keep: no prepared statements, no SET but SET LOCAL, no `options=`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from agentic_watch.fleet.deadlines import cut_after, shut
+from agentic_watch.fleet.fleet_errors import Poisonous, Unavailable, Unusable, one_line
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+TRANSACTION_SECONDS = 60.0
+"""The longest that one transaction may take, from outside; the server is told half of it per statement."""
+
+_CONNECT_SECONDS = 10
+_USER_TIMEOUT_MS = 30_000
+STATEMENT_TIMEOUT = f"SET LOCAL statement_timeout = {int(TRANSACTION_SECONDS * 500)}"
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_DATA = ("21", "22", "23", "54")
+_OPERATORS = ("28", "3D", "3F", "42", "0A", "0L", "0P")
+_REMEDIES = {
+    "42P01": "; make the tables with agentic-watch push --init",
+    "42703": "; bring the tables up to date with agentic-watch push --init",
+    "42501": "; grant it (docs/fleet.md)",
+}
+
+
+def connect(dsn: str) -> Connection:
+    """Connect. Raises Unusable for a string that is none (and does not repeat it), else Unavailable."""
+    psycopg = _psycopg()
+    try:
+        return psycopg.connect(  # type: ignore[no-any-return]
+            dsn,
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=_CONNECT_SECONDS,
+            tcp_user_timeout=_USER_TIMEOUT_MS,
+            client_encoding="UTF8",
+            application_name="agentic-watch",
+        )
+    except psycopg.OperationalError as error:
+        raise Unavailable(one_line(error)) from error
+    except (psycopg.Error, ValueError):
+        # libpq quotes what it cannot read, and that may be the password.
+        raise Unusable(
+            'its secret is no connection string; write "host=… dbname=… user=… password=…" or "postgresql://…"'
+        ) from None
+
+
+@contextlib.contextmanager
+def transaction(connection: Connection) -> Iterator[Connection]:
+    """One transaction that ends in time, however silent the server is. Raises what `translated` raises."""
+    descriptor = connection.fileno()
+    with translated(), cut_after(TRANSACTION_SECONDS, lambda: shut(descriptor)), connection.transaction():
+        connection.execute(STATEMENT_TIMEOUT)
+        yield connection
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """What psycopg raises as Poisonous (the data), Unusable (an operator's work) or Unavailable (later)."""
+    psycopg = _psycopg()
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _translated(error) from error
+    except UnicodeEncodeError as error:
+        raise Poisonous(f"holds text that is not Unicode ({error.reason})") from error
+
+
+def _translated(error: psycopg.Error) -> Exception:
+    psycopg = _psycopg()
+    state = error.sqlstate or ""
+    cause = one_line(error.diag.message_primary or error)
+    # Before they are sent, values are refused by psycopg itself, without a state: a NUL in a text.
+    if state.startswith(_DATA) or (not state and isinstance(error, psycopg.DataError)):
+        return Poisonous(cause)
+    if state.startswith(_OPERATORS):
+        return Unusable(f"{cause}{_REMEDIES.get(state, '')}")
+    return Unavailable(cause)
+
+
+def _psycopg() -> Any:
+    try:
+        import psycopg
+    except ImportError as error:
+        raise Unusable("needs psycopg: install agentic-watch with the extra `fleet`") from error
+    return psycopg

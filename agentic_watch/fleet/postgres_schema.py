@@ -1,0 +1,189 @@
+"""The tables of a fleet in PostgreSQL, CockroachDB, YugabyteDB and Citus, and how `push --init` makes them.
+
+The only DDL; everything is TEXT, BIGINT, UUID or TIMESTAMPTZ, which all four have and keep as they are. An agent wrote
+the report: as TEXT it can be anything, as JSONB it could be refused. Every index column says ASC or DESC, since
+YugabyteDB hashes the first one otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentic_watch.fleet.postgres_connection import Connection
+
+VERSION = 1
+"""The newest number in `fleet_schema` that this program knows."""
+
+DISPATCHES = {
+    "host_id": "UUID NOT NULL",
+    "commit_id": "UUID NOT NULL",
+    "id": "BIGINT NOT NULL",  # of that host's history: the order of what has one updated_utc
+    "host": "TEXT NOT NULL",
+    "root": "TEXT NOT NULL",
+    "workspace": "TEXT NOT NULL",
+    "repo": "TEXT NOT NULL",
+    "org": "TEXT NOT NULL",
+    "task": "TEXT NOT NULL",
+    "agent": "TEXT NOT NULL",
+    "model": "TEXT NOT NULL",
+    "branch": "TEXT NOT NULL",
+    "status": "TEXT NOT NULL",
+    "question": "TEXT NOT NULL",
+    "issue": "BIGINT NOT NULL",
+    "runs": "BIGINT NOT NULL",
+    "process_id": "TEXT NOT NULL",
+    "pr_url": "TEXT NOT NULL",
+    "started_at": "TEXT NOT NULL",
+    "updated_text": "TEXT NOT NULL",  # `updated_at` of status.json, unchanged
+    "committed_at": "TEXT NOT NULL",
+    "started_utc": "TEXT",
+    "updated_utc": "TEXT NOT NULL",  # nine digits: the order of text is the order of time
+    "updated_at": "TIMESTAMPTZ",  # for clients that want a time; NULL for Go's zero time
+    "duration_ms": "BIGINT",
+    "passed": "BIGINT",
+    "build_passed": "BIGINT",
+    "test_passed": "BIGINT",
+    "lint_passed": "BIGINT",
+    "files_changed": "BIGINT",
+    "insertions": "BIGINT",
+    "deletions": "BIGINT",
+    "findings_count": "BIGINT NOT NULL",
+    "report": "TEXT",
+}
+"""What a push sends of each commit: column → type. `received_at` and `role` are the server's own."""
+
+FINDINGS = {
+    "host_id": "UUID NOT NULL",
+    "commit_id": "UUID NOT NULL",
+    "n": "BIGINT NOT NULL",
+    "tool": "TEXT",
+    "severity": "TEXT",
+    "category": "TEXT",
+    "file": "TEXT",
+    "line": "BIGINT",
+    "column": "BIGINT",
+    "code": "TEXT",
+    "rule_id": "TEXT",
+    "title": "TEXT",
+    "message": "TEXT",
+}
+
+_STAMPS = ("received_at TIMESTAMPTZ NOT NULL DEFAULT now()", "role TEXT NOT NULL DEFAULT current_user")
+_HOSTS = (
+    "host_id UUID NOT NULL",
+    "host TEXT NOT NULL",
+    "version TEXT NOT NULL",
+    "boot_id TEXT NOT NULL",
+    "pending BIGINT NOT NULL",
+    "dead_letters BIGINT NOT NULL",
+    "first_push TIMESTAMPTZ NOT NULL DEFAULT now()",
+    "last_push TIMESTAMPTZ NOT NULL DEFAULT now()",
+)
+# One row a boot: two boots whose times overlap are two machines with one host_id.
+_BOOTS = (
+    "host_id UUID NOT NULL",
+    "boot_id TEXT NOT NULL",
+    "host TEXT NOT NULL",
+    "first_push TIMESTAMPTZ NOT NULL DEFAULT now()",
+    "last_push TIMESTAMPTZ NOT NULL DEFAULT now()",
+)
+
+INDEXES = (
+    "CREATE INDEX IF NOT EXISTS dispatches_updated ON dispatches (updated_utc DESC)",
+    "CREATE INDEX IF NOT EXISTS dispatches_repo ON dispatches (repo ASC, updated_utc DESC, org ASC)",
+    "CREATE INDEX IF NOT EXISTS dispatches_status ON dispatches (status ASC, updated_utc DESC)",
+    "CREATE INDEX IF NOT EXISTS dispatches_workspace ON dispatches (workspace ASC, updated_utc DESC)",
+    "CREATE INDEX IF NOT EXISTS dispatches_host ON dispatches (host_id ASC, updated_utc DESC)",
+)
+
+_DISTRIBUTED = ("dispatches", "findings", "hosts", "host_boots")
+
+
+def quoted(column: str) -> str:
+    """A column's name in SQL."""
+    return f'"{column}"' if column == "column" else column
+
+
+def tables(*, by_month: bool = False) -> list[str]:
+    """The statements that make the tables; each does nothing where its table is there."""
+    dispatches = [f"{quoted(name)} {kind}" for name, kind in DISPATCHES.items()]
+    # A partition's key is a part of every unique key. It says no more than commit_id, which is made from it.
+    key = "host_id, commit_id, updated_utc" if by_month else "host_id, commit_id"
+    findings = [f"{quoted(name)} {kind}" for name, kind in FINDINGS.items()]
+    return [
+        _table("fleet_schema", ("version BIGINT NOT NULL", "made_at TIMESTAMPTZ NOT NULL DEFAULT now()"), "version"),
+        _table("dispatches", (*dispatches, *_STAMPS), key) + (" PARTITION BY RANGE (updated_utc)" if by_month else ""),
+        _table("findings", findings, "host_id, commit_id, n"),
+        _table("hosts", _HOSTS, "host_id"),
+        _table("host_boots", _BOOTS, "host_id, boot_id"),
+    ]
+
+
+def _table(name: str, columns: tuple[str, ...] | list[str], key: str) -> str:
+    body = ",\n    ".join([*columns, f"PRIMARY KEY ({key})"])
+    return f"CREATE TABLE IF NOT EXISTS {name} (\n    {body}\n)"
+
+
+def partitions(first: tuple[int, int], months: int) -> list[str]:
+    """The statements that make one partition a month from (year, month) on, and one for all other times."""
+    made = ["CREATE TABLE IF NOT EXISTS dispatches_other PARTITION OF dispatches DEFAULT"]
+    year, month = first
+    for _ in range(months):
+        after = (year + month // 12, month % 12 + 1)
+        bounds = f"FROM ('{year:04}-{month:02}') TO ('{after[0]:04}-{after[1]:02}')"
+        made.append(
+            f"CREATE TABLE IF NOT EXISTS dispatches_{year:04}_{month:02} PARTITION OF dispatches FOR VALUES {bounds}"
+        )
+        year, month = after
+    return made
+
+
+RECORD_VERSION = "INSERT INTO fleet_schema (version) VALUES (%s) ON CONFLICT DO NOTHING"
+FOUND_VERSION = "SELECT coalesce(max(version), 0) FROM fleet_schema"
+HAS_CITUS = "SELECT count(*) FROM pg_catalog.pg_extension WHERE extname = 'citus'"
+DISTRIBUTED = "SELECT count(*) FROM pg_catalog.pg_dist_partition WHERE logicalrelid = %s::regclass"
+DISTRIBUTE = "SELECT create_distributed_table(%s, 'host_id')"
+
+
+class SchemaTooNew(Exception):
+    """A newer program made these tables: refused, never touched."""
+
+
+def make(connection: Connection, months: tuple[tuple[int, int], int] | None = None) -> None:
+    """Make or migrate the tables. Raises psycopg.Error and SchemaTooNew. Each statement can be done twice.
+
+    `months`: (the first month, how many) to cut `dispatches` into; only when it is made. Not one transaction:
+    CockroachDB does not put DDL into one with what follows from it.
+    """
+    for statement in _statements(months):
+        connection.execute(statement)
+        if statement.startswith("CREATE TABLE IF NOT EXISTS fleet_schema"):
+            _refuse_newer(connection)
+    _distribute(connection)
+    connection.execute(RECORD_VERSION, (VERSION,))
+
+
+def _statements(months: tuple[tuple[int, int], int] | None) -> Iterator[str]:
+    yield from tables(by_month=months is not None)
+    if months is not None:
+        yield from partitions(*months)
+    yield from INDEXES
+
+
+def _refuse_newer(connection: Connection) -> None:
+    row = connection.execute(FOUND_VERSION).fetchone()
+    if row is not None and int(str(row[0])) > VERSION:
+        raise SchemaTooNew(f"the tables have version {row[0]}, this program knows {VERSION}; use the newer program")
+
+
+def _distribute(connection: Connection) -> None:
+    """Spread the tables over a Citus cluster by host; nothing to do elsewhere."""
+    row = connection.execute(HAS_CITUS).fetchone()
+    if row is None or not row[0]:
+        return
+    for table in _DISTRIBUTED:
+        found = connection.execute(DISTRIBUTED, (table,)).fetchone()
+        if found is not None and not found[0]:
+            connection.execute(DISTRIBUTE, (table,))

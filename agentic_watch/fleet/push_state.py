@@ -1,0 +1,226 @@
+"""What was delivered: `push.db` beside the history, written only after a target has answered.
+
+What is lost here costs a second sending, which changes nothing there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from agentic_watch.workspace.instant import now_text, stamp
+
+APPLICATION_ID = 1095193936
+"""`PRAGMA application_id` of a push.db ("AGWP")."""
+VERSION = 1
+
+_FILE = "push.db"
+_PATIENCE_SECONDS = 20.0
+_CREATE = (
+    """CREATE TABLE targets (
+        target TEXT PRIMARY KEY, history_id TEXT NOT NULL, last_id INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE dead_letters (
+        target TEXT NOT NULL, commit_id TEXT NOT NULL, id INTEGER NOT NULL, cause TEXT NOT NULL,
+        attempts INTEGER NOT NULL, first_at TEXT NOT NULL, last_at TEXT NOT NULL, document TEXT NOT NULL,
+        PRIMARY KEY (target, commit_id)
+    ) STRICT""",
+    # `since` (UTC): a hook is not run for what was committed before it was there.
+    """CREATE TABLE hooks (
+        hook TEXT PRIMARY KEY, history_id TEXT NOT NULL, last_id INTEGER NOT NULL, since TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE hook_runs (
+        hook TEXT NOT NULL, commit_id TEXT NOT NULL, workspace TEXT NOT NULL, started_at TEXT NOT NULL,
+        ended_at TEXT, outcome TEXT NOT NULL, PRIMARY KEY (hook, commit_id)
+    ) STRICT""",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {VERSION}",
+)
+
+
+class StateError(Exception):
+    """push.db cannot be used; the text names it, the cause and the next step."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A commit that a target refused: the interchange object as text, and why. `id` is its number in the history."""
+
+    commit_id: str
+    id: int
+    cause: str
+    document: str
+    attempts: int = 0
+    first_at: str = ""
+
+
+def path_of(history: str) -> str:
+    """Where the state lies: beside the history, or in `push/` there (the service's pusher may write nowhere else)."""
+    directory = os.path.dirname(history)
+    own = os.path.join(directory, "push")
+    return os.path.join(own if os.path.isdir(own) else directory, _FILE)
+
+
+class PushState:
+    """The open state. Each method is one transaction; two pushers may use one file. Raises StateError."""
+
+    def __init__(self, path: str, notices: list[str] | None = None) -> None:
+        self.path = path
+        self.notices: list[str] = [] if notices is None else notices
+        try:
+            self._connection = self._open()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise self._failed(error) from error
+            self._set_aside(error)
+            self._connection = self._open()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def last_id(self, target: str, history_id: str) -> int:
+        """The highest number of this history up to which the target has everything; 0 for another history."""
+        with self._transaction() as connection:
+            sql = "SELECT last_id FROM targets WHERE target = ? AND history_id = ?"
+            row = connection.execute(sql, (target, history_id)).fetchone()
+        return row[0] if row else 0
+
+    def delivered(self, target: str, history_id: str, last_id: int, refused: Sequence[DeadLetter] = ()) -> None:
+        """Note that the target has everything up to `last_id` but what it refused. It never goes back."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO targets VALUES (?, ?, ?) ON CONFLICT (target) DO UPDATE SET last_id = "
+                "CASE history_id WHEN excluded.history_id THEN max(last_id, excluded.last_id) ELSE excluded.last_id "
+                "END, history_id = excluded.history_id",
+                (target, history_id, last_id),
+            )
+            _bury(connection, target, refused)
+
+    def dead_letters(self, target: str) -> list[DeadLetter]:
+        """What the target refused, in the order of the history."""
+        sql = (
+            "SELECT commit_id, id, cause, document, attempts, first_at FROM dead_letters "
+            "WHERE target = ? ORDER BY id, commit_id"
+        )
+        with self._transaction() as connection:
+            return [DeadLetter(*row) for row in connection.execute(sql, (target,))]
+
+    def dead_count(self, target: str) -> int:
+        """How many the target refused."""
+        with self._transaction() as connection:
+            row = connection.execute("SELECT count(*) FROM dead_letters WHERE target = ?", (target,)).fetchone()
+        return int(row[0])
+
+    def retried(self, target: str, delivered: Sequence[str], refused: Sequence[DeadLetter]) -> None:
+        """Note what became of dead letters: the delivered ones go, the others count one attempt more."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "DELETE FROM dead_letters WHERE target = ? AND commit_id = ?", [(target, one) for one in delivered]
+            )
+            _bury(connection, target, refused)
+
+    def hook_position(self, hook: str, history_id: str) -> tuple[int, str]:
+        """(the number up to which it was run, since when it is there). A new hook begins now."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO hooks VALUES (?, ?, 0, ?)", (hook, history_id, now_text()))
+            # Another history numbers anew: what was run already is known by its commit_id.
+            connection.execute(
+                "UPDATE hooks SET last_id = 0, history_id = ? WHERE hook = ? AND history_id <> ?",
+                (history_id, hook, history_id),
+            )
+            row = connection.execute("SELECT last_id, since FROM hooks WHERE hook = ?", (hook,)).fetchone()
+        return int(row[0]), str(row[1])
+
+    def hook_reached(self, hook: str, last_id: int) -> None:
+        """Note that everything up to `last_id` was looked at."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE hooks SET last_id = max(last_id, ?) WHERE hook = ?", (last_id, hook))
+
+    def hook_begins(self, hook: str, commit_id: str, workspace: str) -> bool:
+        """Note that a hook is about to run; False when it was begun before, by whomever: it runs once, then never."""
+        with self._transaction() as connection:
+            cursor = connection.execute(
+                "INSERT OR IGNORE INTO hook_runs VALUES (?, ?, ?, ?, NULL, 'begun, end unknown')",
+                (hook, commit_id, workspace, now_text()),
+            )
+            return cursor.rowcount == 1
+
+    def hook_ended(self, hook: str, commit_id: str, outcome: str) -> None:
+        """Keep how it ended."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE hook_runs SET ended_at = ?, outcome = ? WHERE hook = ? AND commit_id = ?",
+                (now_text(), outcome, hook, commit_id),
+            )
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(self.path, isolation_level=None, timeout=_PATIENCE_SECONDS)
+        except sqlite3.OperationalError as error:
+            raise self._failed(error) from error
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            found = self._version(connection)
+            if found > VERSION:
+                raise StateError(f"{self.path}: was made by a newer agentic-watch; use that one, or move the file away")
+            if not found:
+                _create(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        (owner,) = connection.execute("PRAGMA application_id").fetchone()
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if tables and owner != APPLICATION_ID:
+            raise StateError(f"{self.path}: is another program's file; move it away")
+        return int(found)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        except sqlite3.DatabaseError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.Error) -> StateError:
+        return StateError(f"{self.path}: {error}; push as the user who owns it, with room on its disk")
+
+    def _set_aside(self, error: sqlite3.Error) -> None:
+        aside = f"{self.path}.corrupt-{stamp()}"
+        try:
+            os.rename(self.path, aside)
+        except OSError as problem:
+            raise StateError(f"{self.path}: {error}; cannot be moved aside: {problem.strerror}") from problem
+        self.notices.append(f"{self.path}: {error}; moved to {aside}. Everything is sent once more, which is harmless")
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        for statement in _CREATE:
+            connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def _bury(connection: sqlite3.Connection, target: str, refused: Sequence[DeadLetter]) -> None:
+    now = now_text(time.time())
+    connection.executemany(
+        "INSERT INTO dead_letters VALUES (?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT (target, commit_id) DO UPDATE SET "
+        "cause = excluded.cause, attempts = attempts + 1, last_at = excluded.last_at, document = excluded.document",
+        [(target, one.commit_id, one.id, one.cause, now, now, one.document) for one in refused],
+    )

@@ -1,0 +1,150 @@
+"""One push: everything that a target lacks, in order, and what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from agentic_watch.config import Target
+from agentic_watch.fleet import credentials, interchange, outbox
+from agentic_watch.fleet.delivery import Delivery, Refusal
+from agentic_watch.fleet.fleet_errors import Unavailable, Unusable
+from agentic_watch.fleet.interchange import Commit
+from agentic_watch.fleet.office import Office
+from agentic_watch.fleet.push_state import DeadLetter
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.workspace.workspace_errors import Malformed
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What one push did. `error` is why it stopped before the end, `retry_after` the seconds that the target asked for.
+
+    `refused` are the commits that were set aside now; `dead_letters` counts all that are; `warning` is said once.
+    """
+
+    target: str
+    kind: str
+    sent: int = 0
+    refused: tuple[Refusal, ...] = ()
+    pending: int | None = None
+    dead_letters: int = 0
+    error: str | None = None
+    warning: str | None = None
+    retry_after: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Progress:
+    sent: int = 0
+    refused: list[Refusal] = field(default_factory=list)
+
+    def count(self, commits: Sequence[Commit], refusals: Sequence[Refusal]) -> None:
+        self.sent += len(commits) - len(refusals)
+        self.refused += refusals
+
+
+def push(target: Target, office: Office, *, retry_failed: bool = False) -> Pushed:
+    """Send all that the target lacks; with `retry_failed` its dead letters once more, too. Raises StateError."""
+    began = time.monotonic()
+    progress = _Progress()
+    error = warning = retry_after = None
+    try:
+        with _open(target, office) as delivery:
+            if retry_failed:
+                _retry(target, office, delivery, progress)
+            _drain(target, office, delivery, progress)
+            warning = delivery.report(0, office.state.dead_count(target.name))
+    except (Unavailable, Unusable, HistoryError) as problem:
+        error = str(problem)
+        retry_after = getattr(problem, "retry_after", None)
+    return Pushed(
+        target=target.name,
+        kind=target.kind,
+        sent=progress.sent,
+        refused=tuple(progress.refused),
+        pending=waiting(target, office) if error else 0,
+        dead_letters=office.state.dead_count(target.name),
+        error=error,
+        warning=warning,
+        retry_after=retry_after,
+        seconds=time.monotonic() - began,
+    )
+
+
+def waiting(target: Target, office: Office) -> int | None:
+    """How many commits the target lacks; None when the history cannot tell. Asks nobody but this host."""
+    try:
+        last = office.state.last_id(target.name, outbox.identity(office.history))
+        return outbox.pending(office.history, last, target.statuses)
+    except HistoryError:
+        return None
+
+
+@contextlib.contextmanager
+def _open(target: Target, office: Office) -> Iterator[Delivery]:
+    delivery = _delivery(target, office)
+    try:
+        yield delivery
+    finally:
+        delivery.close()
+
+
+def _delivery(target: Target, office: Office) -> Delivery:
+    secret = credentials.secret(target, office.environ)
+    if target.kind == "postgres":
+        from agentic_watch.fleet.postgres_target import PostgresTarget
+
+        if secret is None:
+            raise Unusable(f"has no connection string; set dsn_file or ${credentials.variable(target)}")
+        return PostgresTarget(secret, office.sender, office.pause)
+    from agentic_watch.fleet.http_target import HttpTarget
+
+    return HttpTarget(target.url or "", secret, office.sender)
+
+
+def _drain(target: Target, office: Office, delivery: Delivery, progress: _Progress) -> None:
+    """Batch by batch: deliver, then note it. What is killed in between is sent again, which changes nothing there."""
+    whose = outbox.identity(office.history)
+    last = office.state.last_id(target.name, whose)
+    is_last = False
+    while not is_last:
+        batch = outbox.next_batch(office.history, last, delivery.largest, target.statuses)
+        if batch.history_id != whose:
+            raise HistoryError(f"{office.history}: was replaced by another history; the next push begins with that")
+        refusals = delivery.deliver(batch.commits)
+        if batch.last_id > last:
+            letters = [_letter(refusal, office.sender.host_id) for refusal in refusals]
+            office.state.delivered(target.name, whose, batch.last_id, letters)
+        progress.count(batch.commits, refusals)
+        last, is_last = batch.last_id, batch.is_last
+
+
+def _retry(target: Target, office: Office, delivery: Delivery, progress: _Progress) -> None:
+    letters = office.state.dead_letters(target.name)
+    whole = [(letter, commit) for letter in letters if (commit := _reread(letter)) is not None]
+    size = delivery.largest.commits
+    for start in range(0, len(whole), size):
+        commits = [commit for _, commit in whole[start : start + size]]
+        refusals = delivery.deliver(commits)
+        gone = {commit.commit_id for commit in commits} - {refusal.commit.commit_id for refusal in refusals}
+        again = [_letter(refusal, office.sender.host_id) for refusal in refusals]
+        office.state.retried(target.name, sorted(gone), again)
+        progress.count(commits, refusals)
+
+
+def _letter(refusal: Refusal, host_id: str) -> DeadLetter:
+    text = interchange.line(interchange.document(refusal.commit, host_id))
+    return DeadLetter(refusal.commit.commit_id, refusal.commit.id, refusal.cause, text)
+
+
+def _reread(letter: DeadLetter) -> Commit | None:
+    """The commit of a dead letter; None when it cannot be read, which leaves it where it is."""
+    try:
+        return interchange.commit(json.loads(letter.document), letter.id)
+    except (Malformed, KeyError, ValueError):
+        return None

@@ -1,0 +1,71 @@
+"""One PostgreSQL for each test process, a database of its own for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agentic_watch.fleet import postgres_connection, postgres_schema
+from fleet.servers import Postgres
+
+_NUMBERS = itertools.count(1)
+_GRANTS = (
+    "GRANT INSERT ON dispatches, findings, hosts, host_boots TO pusher",
+    "GRANT SELECT, UPDATE ON hosts, host_boots TO pusher",
+    "GRANT INSERT ON dispatches, findings, hosts, host_boots TO poor",
+    "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An empty database with the fleet's tables; `pusher` may push, `poor` only insert, `reader` only read."""
+
+    server: Postgres
+    name: str
+
+    def dsn(self, user: str = "pusher", port: int | None = None) -> str:
+        return self.server.dsn(self.name, user, port)
+
+    def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+        return self.server.execute(sql, self.name, values)
+
+    def commits(self) -> list[str]:
+        """The commit_ids that are there, one a row."""
+        return [str(one) for (one,) in self.query("SELECT commit_id FROM dispatches ORDER BY commit_id")]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Postgres]:
+    """A PostgreSQL, and in it the database `template` from which each test gets a copy."""
+    base = Path(tempfile.mkdtemp(prefix="agentic-watch-postgres-"))
+    os.chmod(base, 0o755)
+    running = Postgres(base)
+    try:
+        running.start()
+        for user in ("pusher", "poor", "reader"):
+            running.execute(f"CREATE ROLE {user} LOGIN")
+        running.execute("CREATE DATABASE fleet_template")
+        with postgres_connection.connect(running.dsn("fleet_template")) as connection:
+            postgres_schema.make(connection)
+        for grant in _GRANTS:
+            running.execute(grant, "fleet_template")
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(base)
+
+
+@pytest.fixture
+def database(server: Postgres) -> Database:
+    """A database of this test's own."""
+    name = f"fleet_{next(_NUMBERS)}"
+    server.execute(f"CREATE DATABASE {name} TEMPLATE fleet_template")
+    return Database(server, name)
