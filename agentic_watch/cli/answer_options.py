@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from agentic_watch.answers.filters import Wanted
 from agentic_watch.answers.outcomes import Outcomes, from_config
 from agentic_watch.answers.source import Source
 from agentic_watch.answers.spans import Clock
-from agentic_watch.cli import clock_times
+from agentic_watch.cli import clock_times, messages, push_targets
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import line_width
@@ -42,7 +43,18 @@ def filtered(function: Function) -> Function:
     function = click.option("--since", default="", metavar="T", help="Updated at T or later.")(function)
     for name, text in reversed(_NAMED.items()):
         function = click.option(f"--{name}", multiple=True, metavar=name.upper(), help=text)(function)
-    return function
+    return of_fleet(function)
+
+
+def of_fleet(function: Function) -> Function:
+    """Give a command --fleet, which `asking` then honours."""
+    text = "Ask this [[push]] target (PostgreSQL) of all its hosts, not this host's history."
+    return click.option("--fleet", metavar="NAME", expose_value=False, callback=_choose_fleet, help=text)(function)
+
+
+def _choose_fleet(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.ensure_object(State).fleet = value
 
 
 def wanted(options: dict[str, Any]) -> Wanted:
@@ -81,10 +93,24 @@ def usable(value: Any) -> Any:
 def asking(state: State) -> Iterator[Source]:
     """Where the rows come from, for one answer; what foreseeably fails becomes one line and exit status 1."""
     try:
+        if state.fleet:
+            with _asking_fleet(state) as asked:
+                yield asked
+            return
         with source.history(state.config_to_read().history) as found:
             yield found
     except HistoryError as error:
         raise Refused(str(error)) from error
+
+
+@contextlib.contextmanager
+def _asking_fleet(state: State) -> Iterator[Source]:
+    from agentic_watch.answers import fleet_source
+
+    with fleet_source.fleet(push_targets.readable(state.config_to_read(), state.fleet)) as found:
+        yield found
+        for remark in fleet_source.remarks(found):
+            messages.tell(logging.INFO, remark)
 
 
 def outcomes(state: State) -> Outcomes:

@@ -18,11 +18,12 @@ from agentic_watch.inventory.renamed_roots import refuse_renamed
 class State:
     """What the global options say; the configuration is read when a command first asks for it.
 
-    `verbosity` counts each -v as 1 and each -q as -1.
+    `verbosity` counts each -v as 1 and each -q as -1. `fleet` names the target that is asked in place of this host.
     """
 
     overrides: Overrides = field(default_factory=Overrides)
     verbosity: int = 0
+    fleet: str = ""
     _config: Config | None = field(default=None, init=False, repr=False)
 
     def config(self) -> Config:

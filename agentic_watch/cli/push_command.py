@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import time
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.cli import logs
+from agentic_watch.cli import logs, push_targets
 from agentic_watch.cli.exit_status import EXIT_FAILED, Misconfigured, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
@@ -79,18 +78,10 @@ def _agree(how: _How) -> None:
 
 
 def _chosen(config: Config, name: str | None) -> tuple[Target, ...]:
-    if not config.push and not config.hooks:
-        where = config.file or "no configuration file"
-        raise Misconfigured(f"{where}: there is no [[push]] target; config.example.toml shows one")
-    if name is None:
-        return config.push
-    found = tuple(target for target in config.push if target.name == name)
-    if not found:
-        known = [target.name for target in config.push]
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known) or 'none'}"
-        raise click.BadParameter(f"no [[push]] has the name {name!r}; {hint}", param_hint="--to")
-    return found
+    if name is not None:
+        return (push_targets.named(config, name, "--to"),)
+    push_targets.require_some(config)
+    return config.push
 
 
 def _act(config: Config, targets: Sequence[Target], hooks: Sequence[Hook], how: _How) -> int:

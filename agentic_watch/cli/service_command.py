@@ -16,7 +16,9 @@ from agentic_watch.cli.check_command import say_findings
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.service import deploy, service_user, state_owner, units
+from agentic_watch.fleet import host_identity
+from agentic_watch.fleet.host_identity import NoHostId
+from agentic_watch.service import deploy, push_unit, service_user, state_owner, units
 from agentic_watch.service import install as installing
 from agentic_watch.service.deploy import Deployment
 from agentic_watch.service.manager import Manager, ManagerError, NoSystemd
@@ -51,6 +53,7 @@ def install(state: State, for_user: bool, run_as: str | None, dry_run: bool) -> 
             raise Refused(obstacle)
         manager = _manager(for_user)
         changed = installing.install(deployment.files, manager, _say)
+        _mind_pusher(deployment, manager)
         _check_account(deployment)
         if deployment.host.account not in (None, (units.USER, units.USER)) and run_as is None:
             _say(f"runs as {deployment.host.account[0]}, as chosen before (--run-as {units.USER} undoes it)")
@@ -65,7 +68,9 @@ def uninstall(for_user: bool) -> None:
     """Stop the service and remove its units. The history, the configuration and the user stay."""
     with _refusing():
         account = None if for_user else (units.USER, units.USER)
-        installing.uninstall(units.paths(account, deploy.unit_directory(for_user)), _manager(for_user), _say)
+        directory = deploy.unit_directory(for_user)
+        paths = [*push_unit.paths(directory), *units.paths(account, directory)]
+        installing.uninstall(paths, _manager(for_user), _say)
         if not for_user:
             _say(f"kept: {units.STATE} (the history), /etc/agentic-watch (the configuration), the user {units.USER}")
 
@@ -140,6 +145,15 @@ def _check_account(deployment: Deployment) -> None:
         _say(f"warning: {doubt}")
 
 
+def _mind_pusher(deployment: Deployment, manager: Manager) -> None:
+    """Give the host its id, which the pusher may not write; take the unit away when there is nothing to push."""
+    paths = push_unit.paths(deployment.host.unit_directory)
+    if paths[0] in deployment.files:
+        host_identity.host_id(deployment.config.history)
+    else:
+        installing.uninstall(paths, manager, _say)
+
+
 def _say(line: str) -> None:
     click.echo("\n".join(map(clean, line.split("\n"))), err=True)
 
@@ -148,7 +162,7 @@ def _say(line: str) -> None:
 def _refusing() -> Iterator[None]:
     try:
         yield
-    except (NoSystemd, ManagerError, installing.Masked, service_user.NoSuchAccount) as error:
+    except (NoSystemd, ManagerError, NoHostId, installing.Masked, service_user.NoSuchAccount) as error:
         raise Refused(str(error)) from error
     except OSError as error:
         raise Refused(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error

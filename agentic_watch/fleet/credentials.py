@@ -34,6 +34,14 @@ def secret(target: Target, environ: Mapping[str, str]) -> str | None:
     return environ.get(variable(target)) or None
 
 
+def connection_string(target: Target, environ: Mapping[str, str]) -> str:
+    """The secret of a PostgreSQL target. Raises Unusable, also when none is set."""
+    dsn = secret(target, environ)
+    if dsn is None:
+        raise Unusable(f"has no connection string; set dsn_file or ${variable(target)}")
+    return dsn
+
+
 def is_public(target: Target) -> bool:
     """Whether everybody on this host may read the secret's file."""
     path = target.secret_file

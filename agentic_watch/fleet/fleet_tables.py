@@ -19,9 +19,7 @@ def make(target: Target, months: int | None, now: time.struct_time) -> None:
 
     Raises Unavailable and Unusable.
     """
-    dsn = credentials.secret(target, os.environ)
-    if dsn is None:
-        raise Unusable(f"has no connection string; set dsn_file or ${credentials.variable(target)}")
+    dsn = credentials.connection_string(target, os.environ)
     partitions = None
     if months is not None:
         month = now.tm_year * 12 + now.tm_mon - 1 - _MONTHS_BACK

@@ -6,6 +6,8 @@ import contextlib
 import os
 import uuid
 
+from agentic_watch.history.state_directory import make_directories
+
 _FILE = "host_id"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -20,7 +22,7 @@ def host_id(history: str) -> str:
     try:
         return _read(path) or _make(path)
     except OSError as error:
-        raise NoHostId(f"{path}: {error.strerror}; run agentic-watch once as the history's owner") from error
+        raise NoHostId(f"{path}: {error.strerror}; run agentic-watch push once as the history's owner") from error
 
 
 def boot_id() -> str:
@@ -44,6 +46,7 @@ def _read(path: str) -> str:
 
 def _make(path: str) -> str:
     """Write a new id whole, and only if no other process was first: a link never replaces."""
+    make_directories(os.path.dirname(path))
     temporary = f"{path}.{uuid.uuid4().hex}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:

@@ -115,7 +115,8 @@ def item_text(commit: Commit, host_id: str) -> str:
     item = interchange.document(commit, host_id)
     for key in _OWN:
         del item[key]
-    return dump({**item, "id": commit.commit_id, "synced": False})
+    # `id` is the workspace, as the dispatcher has it; commit_id tells the runs of one workspace apart.
+    return dump({**item, "id": item["workspace"], "synced": False})
 
 
 def retry_after(text: str) -> float | None:

@@ -18,6 +18,7 @@ _COLUMNS = ("id", *HISTORY_COLUMNS)
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 _BYTES_OF = ("report", "task", "question")
 _FINDING_BYTES = 200
+_AT_A_TIME = 500
 _PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 T = TypeVar("T")
@@ -81,12 +82,27 @@ def pending(history: str, after: int, statuses: Collection[str] = ()) -> int:
         return int(connection.execute(sql, (after, *values)).fetchone()[0])
 
 
-def of_days(history: str, days: Sequence[str]) -> Iterator[Commit]:
-    """All commits of these days (`2026-04-14`, by updated_utc). Raises HistoryError and HistoryRefused."""
+def delivered_ids(history: str, last_id: int, statuses: Collection[str] = ()) -> list[tuple[str, str]]:
+    """(day, commit_id) of each commit up to a number. Raises HistoryError and HistoryRefused."""
+    condition, values = _condition(statuses)
+    sql = f"SELECT substr(updated_utc, 1, 10), commit_id FROM dispatch_history WHERE id <= ?{condition}"
+
+    def read() -> list[tuple[str, str]]:
+        with queries.reading(history) as connection:
+            return connection.execute(sql, (last_id, *values)).fetchall()
+
+    return _patiently(read)
+
+
+def of_days(history: str, days: Sequence[str], wanted: Collection[str]) -> Iterator[Commit]:
+    """The commits of these days (`2026-04-14`, by updated_utc) that are wanted. Raises HistoryError, HistoryRefused."""
     with queries.reading(history) as connection:
         for day in days:
             where = "updated_utc >= ? AND updated_utc < ? ORDER BY id"
-            yield from _commits(connection, where, (day, day + "U"))  # U comes after the T that follows a day
+            # U comes after the T that follows a day.
+            rows = [row for row in _rows(connection, where, (day, day + "U")) if row["commit_id"] in wanted]
+            for start in range(0, len(rows), _AT_A_TIME):
+                yield from _with_findings(connection, rows[start : start + _AT_A_TIME])
 
 
 def _patiently(read: Callable[[], T]) -> T:
@@ -104,20 +120,21 @@ def _take(
 ) -> tuple[tuple[Commit, ...], bool]:
     """(commits, whether there are no more of them)."""
     condition, values = _condition(statuses)
-    taken: list[Commit] = []
+    taken: list[dict[str, Any]] = []
     size = 0
     where = f"id > ?{condition} ORDER BY id LIMIT ?"
-    for commit in _commits(connection, where, (after, *values, largest.commits + 1)):
+    for columns in _rows(connection, where, (after, *values, largest.commits + 1)):
         if taken and (size > largest.bytes or len(taken) == largest.commits):
-            return tuple(taken), False
-        taken.append(commit)
-        size += weight(commit)
-    return tuple(taken), True
+            return _with_findings(connection, taken), False
+        taken.append(columns)
+        size += _weight(columns)
+    return _with_findings(connection, taken), True
 
 
-def weight(commit: Commit) -> int:
-    """About how many bytes it has."""
-    return sum(len(commit.columns[name] or "") for name in _BYTES_OF) + _FINDING_BYTES * len(commit.findings)
+def _weight(columns: dict[str, Any]) -> int:
+    """About how many bytes a commit has."""
+    texts = sum(len(columns[name] or "") for name in _BYTES_OF)
+    return texts + _FINDING_BYTES * int(columns["findings_count"])
 
 
 def _condition(statuses: Collection[str]) -> tuple[str, list[str]]:
@@ -125,13 +142,19 @@ def _condition(statuses: Collection[str]) -> tuple[str, list[str]]:
     return (f" AND status IN ({marks(names)})" if names else ""), names
 
 
-def _commits(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> Iterator[Commit]:
-    sql = f"SELECT {', '.join(_COLUMNS)} FROM dispatch_history WHERE {where}"
-    findings = f"SELECT {_FINDINGS} FROM findings WHERE dispatch_id = ? ORDER BY id"
-    for row in connection.execute(sql, values):
-        columns = dict(zip(_COLUMNS, row, strict=True))
-        found = connection.execute(findings, (columns["id"],)).fetchall() if columns["findings_count"] else []
-        yield Commit(columns, tuple(found))
+def _rows(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    for row in connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM dispatch_history WHERE {where}", values):
+        yield dict(zip(_COLUMNS, row, strict=True))
+
+
+def _with_findings(connection: sqlite3.Connection, rows: Sequence[dict[str, Any]]) -> tuple[Commit, ...]:
+    """The commits of rows that are in the order of their numbers; one question for the findings of all."""
+    found: dict[int, list[tuple[Any, ...]]] = {row["id"]: [] for row in rows if row["findings_count"]}
+    if found:
+        sql = f"SELECT dispatch_id, {_FINDINGS} FROM findings WHERE dispatch_id IN ({marks(list(found))}) ORDER BY id"
+        for number, *finding in connection.execute(sql, list(found)):
+            found[number].append(tuple(finding))
+    return tuple(Commit(row, tuple(found.get(row["id"], ()))) for row in rows)
 
 
 def _newest(connection: sqlite3.Connection) -> int:

@@ -1,7 +1,8 @@
 """What a push says to PostgreSQL and its kin: three statements, whose values are arrays, one a column.
 
 `unnest` makes 500 rows of one statement that pgbouncer and the server need not prepare. `ON CONFLICT DO NOTHING`
-without a target needs no SELECT: whoever may only insert can push, and what is there already is no error.
+without a target needs no SELECT: whoever may only insert can push, and what is there already is no error. `%b`: arrays
+go in binary, since to write and to parse them as text takes ten times what the insertion itself takes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _ZERO = "0001-01-01T00:00:00.000000000Z"
 
 def _insert(table: str, columns: dict[str, str]) -> str:
     names = ", ".join(map(quoted, columns))
-    arrays = ", ".join(f"%s::{kind.split()[0].lower()}[]" for kind in columns.values())
+    arrays = ", ".join(f"%b::{kind.split()[0].lower()}[]" for kind in columns.values())
     return f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
 
 
@@ -53,8 +54,9 @@ def finding_arrays(commits: Sequence[Commit], host_id: str) -> list[list[Any]]:
     """The values of INSERT_FINDINGS; empty columns when there are none."""
     host = uuid.UUID(host_id)
     rows = [
-        (host, uuid.UUID(commit.commit_id), n, *finding)
+        (host, commit_id, n, *finding)
         for commit in sorted(commits, key=lambda one: one.commit_id)
+        for commit_id in [uuid.UUID(commit.commit_id)]
         for n, finding in enumerate(commit.findings, 1)
     ]
     return [list(column) for column in zip(*rows, strict=True)]

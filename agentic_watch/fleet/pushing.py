@@ -95,16 +95,13 @@ def _open(target: Target, office: Office) -> Iterator[Delivery]:
 
 
 def _delivery(target: Target, office: Office) -> Delivery:
-    secret = credentials.secret(target, office.environ)
     if target.kind == "postgres":
         from agentic_watch.fleet.postgres_target import PostgresTarget
 
-        if secret is None:
-            raise Unusable(f"has no connection string; set dsn_file or ${credentials.variable(target)}")
-        return PostgresTarget(secret, office.sender, office.pause)
+        return PostgresTarget(credentials.connection_string(target, office.environ), office.sender, office.pause)
     from agentic_watch.fleet.http_target import HttpTarget
 
-    return HttpTarget(target.url or "", secret, office.sender)
+    return HttpTarget(target.url or "", credentials.secret(target, office.environ), office.sender)
 
 
 def _drain(target: Target, office: Office, delivery: Delivery, progress: _Progress) -> None:

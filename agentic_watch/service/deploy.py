@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agentic_watch.config import Config, Overrides, Root, find_file, load
 from agentic_watch.scan import RootUnavailable, scan
-from agentic_watch.service import service_user, units
+from agentic_watch.service import push_unit, service_user, units
 from agentic_watch.service.remembered import chosen
 from agentic_watch.service.service_user import Account
 from agentic_watch.service.units import Host
@@ -50,7 +50,7 @@ def plan(overrides: Overrides, *, for_user: bool, run_as: str | None) -> Deploym
         unit_directory=unit_directory(for_user),
         metrics=config.metrics,
     )
-    return Deployment(config, host, units.render(host))
+    return Deployment(config, host, {**units.render(host), **push_unit.files(host, config)})
 
 
 def unit_directory(for_user: bool) -> str:

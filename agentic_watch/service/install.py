@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agentic_watch.service import units
+from agentic_watch.service import push_unit, units
 from agentic_watch.service.manager import Manager, make_account
 
 Say = Callable[[str], None]
@@ -52,7 +52,8 @@ def install(files: Mapping[str, str], manager: Manager, say: Say) -> bool:
 def start(files: Mapping[str, str], manager: Manager, say: Say, *, changed: bool) -> None:
     """Enable and start what is not yet, start anew what changed; wait for READY=1. Raises ManagerError."""
     timers = [name for path in files if (name := os.path.basename(path)).endswith(".timer")]
-    wanted = [units.SERVICE, *timers]
+    pushers = [name for path in files if (name := os.path.basename(path)) == push_unit.PUSHER]
+    wanted = [units.SERVICE, *timers, *pushers]
     if any(manager.properties(unit, "UnitFileState")["UnitFileState"] != "enabled" for unit in wanted):
         manager.do("enable", *wanted)
         say(f"enabled {', '.join(wanted)}")
@@ -61,8 +62,8 @@ def start(files: Mapping[str, str], manager: Manager, say: Say, *, changed: bool
         doing = "restarting" if active else "starting"
         say(f"{doing} {units.SERVICE}; it is ready when it watches its roots and what was due is committed")
         manager.start("restart")
-    for timer in timers:
-        manager.do("restart" if changed else "start", timer)
+    for unit in (*timers, *pushers):
+        manager.do("restart" if changed else "start", unit)
 
 
 def uninstall(paths: Sequence[str], manager: Manager, say: Say) -> None:

@@ -88,9 +88,9 @@ def drop_in_path(unit_directory: str, unit: str) -> str:
 
 def hidden_by(path: str) -> str | None:
     """Which setting of the system unit hides a path from the service, None when none does."""
-    if _is_below(path, _HIDDEN_HOMES):
+    if is_below(path, _HIDDEN_HOMES):
         return "ProtectHome="
-    return "PrivateTmp=" if _is_below(path, _HIDDEN_TEMPORARY) else None
+    return "PrivateTmp=" if is_below(path, _HIDDEN_TEMPORARY) else None
 
 
 def quoted(value: str) -> str:
@@ -118,13 +118,18 @@ def _drop_in(host: Host, unit: str) -> str:
         settings += ["ExecReload=", f"ExecReload={command_line((*program, 'config', 'check'))}"]
         settings += ["ExecReload=kill -HUP $MAINPID"]
     if host.account is not None:
-        settings += [*_account(host.account), *_paths(host)]
+        settings += [*account_settings(host.account), *_paths(host)]
         settings += _metrics(host.metrics) if unit == SERVICE else []
-    header = _HEADER.format(unit=unit, user="--user " if host.account is None else "")
-    return header + "\n".join(settings) + "\n"
+    return header(unit, host) + "\n".join(settings) + "\n"
 
 
-def _account(account: tuple[str, str]) -> list[str]:
+def header(unit: str, host: Host) -> str:
+    """How a drop-in begins: whose it is, and where changes belong."""
+    return _HEADER.format(unit=unit, user="--user " if host.account is None else "")
+
+
+def account_settings(account: tuple[str, str]) -> list[str]:
+    """Who the service runs as, when that is not its own user."""
     return [] if account == (USER, USER) else [f"User={account[0]}", f"Group={account[1]}"]
 
 
@@ -136,7 +141,7 @@ def _paths(host: Host) -> list[str]:
         settings.append("ProtectHome=tmpfs")
     settings += [f"BindPaths={quoted('-' + root)}" for root in hidden]
     directory = os.path.dirname(host.history)
-    outside = () if _is_below(directory, (STATE,)) else (directory,)
+    outside = () if is_below(directory, (STATE,)) else (directory,)
     settings += [f"ReadWritePaths={quoted('-' + path)}" for path in (*host.roots, *outside)]
     return settings + [f"NoExecPaths={quoted('-' + root)}" for root in host.roots]
 
@@ -152,5 +157,6 @@ def _metrics(places: MetricsPlaces) -> list[str]:
     return [*settings, "IPAddressAllow=localhost" if known else "IPAddressDeny="]
 
 
-def _is_below(path: str, tops: Iterable[str]) -> bool:
+def is_below(path: str, tops: Iterable[str]) -> bool:
+    """Whether a path is one of `tops` or lies in one."""
     return any(path == top or path.startswith(f"{top}/") for top in tops)

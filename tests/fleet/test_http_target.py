@@ -43,8 +43,9 @@ def test_what_is_sent(server: Received, target: HttpTarget) -> None:
     assert request["agent_id"] == samples.HOST_ID
     assert [item["issue"] for item in request["dispatches"]] == [0, 1, 2]
     item = request["dispatches"][1]
+    assert item["commit_id"] == commits[1].commit_id
     assert (item["id"], item["synced"], item["updated_at"]) == (
-        commits[1].commit_id,
+        commits[1].columns["workspace"],
         False,
         commits[1].columns["updated_at"],
     )

@@ -10,9 +10,15 @@ import pglast
 import pytest
 from pglast import ast, enums
 
-from agentic_watch.fleet import postgres_connection, postgres_schema, postgres_statements
+from agentic_watch.answers import fleet_source, listing
+from agentic_watch.answers.filters import Wanted
+from agentic_watch.fleet import day_sums, postgres_connection, postgres_schema, postgres_statements
 
-FUNCTIONS = {"unnest", "now", "count", "coalesce", "max", "min", "sum", "substr", "lower", "create_distributed_table"}
+FUNCTIONS = {
+    *("unnest", "now", "count", "coalesce", "max", "min", "sum", "avg", "substr", "lower", "lpad", "btrim", "rtrim"),
+    *("regexp_replace", "extract", "replace", "nullif", "length", "round", "abs"),
+    "create_distributed_table",
+}
 """What all four have; create_distributed_table is asked of Citus only."""
 TYPES = {"uuid", "text", "int8", "bigint", "timestamptz", "regclass"}
 REFUSED = {
@@ -85,10 +91,43 @@ def walk(node: Any) -> Iterator[Any]:
 def numbered(sql: str) -> str:
     """The statement with its places for values as the server gets them."""
     count = iter(range(1, 1000))
-    return re.sub(r"%s|\?", lambda _: f"${next(count)}", sql)
+    return re.sub(r"%[sb]|\?", lambda _: f"${next(count)}", sql)
+
+
+class Spoken:
+    """A source of the fleet's dialect that answers nothing, and keeps what it was asked."""
+
+    dialect = fleet_source.FLEET
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def rows(self, sql: str, values: object = ()) -> Iterator[tuple[Any, ...]]:
+        self.asked.append(sql)
+        return iter([("",)] if "DISTINCT" in sql else [(0, "")])
+
+    def named(self, sql: str, values: object = ()) -> Iterator[dict[str, Any]]:
+        self.asked.append(sql)
+        return iter(())
+
+    def search_value(self, text: str) -> Any:
+        return [text]
+
+
+def questions() -> list[str]:
+    """What a listing asks of a fleet, every filter given."""
+    source = Spoken()
+    every = Wanted("words", ("r",), ("o",), ("a", "b"), ("s",), ("w",), ("h",), "1", "2", committed_since="3")
+    for wanted in (every, Wanted(every=True), Wanted()):
+        list(listing.dispatches(source, wanted, limit=5))
+    list(listing.near(source, every))
+    listing.total(source)
+    return source.asked
 
 
 STATEMENTS = [
+    *questions(),
+    *(fleet_source.HOSTS, fleet_source.CLONES, fleet_source.BEGINS, day_sums.IDS, day_sums.IDS_OF_DAYS),
     *postgres_schema.tables(),
     *postgres_schema.INDEXES,
     postgres_schema.RECORD_VERSION,

@@ -75,7 +75,7 @@ def test_poisonous_commits_are_found_and_hold_up_no_other(database: Database) ->
     with target(database.dsn("poor")) as pushing:
         refused = pushing.deliver(commits)
     assert [(one.commit.id, one.cause) for one in refused] == [
-        (7, "PostgreSQL text fields cannot contain NUL (0x00) bytes"),
+        (7, 'invalid byte sequence for encoding "UTF8": 0x00'),
         (8, "holds text that is not Unicode (surrogates not allowed)"),
         (60, "bigint out of range"),
     ]

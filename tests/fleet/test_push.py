@@ -77,7 +77,7 @@ def test_a_refused_commit_becomes_a_dead_letter(database: Database, pusher: Push
     ((letter, cause, attempts),) = pusher.query("SELECT document, cause, attempts FROM dead_letters")
     kept = json.loads(letter)
     assert (kept["commit_id"], kept["question"], kept["schema"], kept["root"]) == (poisoned, "a\0b", 1, "/srv/agents")
-    assert ("NUL" in cause, attempts) == (True, 1)
+    assert ("0x00" in cause, attempts) == (True, 1)
     assert pusher.push()[0] == 0
     assert pusher.push("--retry-failed")[0] == 3
     assert pusher.query("SELECT attempts FROM dead_letters") == [(2,)]

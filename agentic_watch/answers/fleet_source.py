@@ -1,0 +1,149 @@
+"""A fleet's PostgreSQL as the source of an answer: the same questions, asked of every host's commits at once."""
+
+from __future__ import annotations
+
+import contextlib
+import decimal
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from agentic_watch.answers import dialect
+from agentic_watch.answers.dialect import Dialect
+from agentic_watch.config import Target
+from agentic_watch.fleet import credentials, postgres_connection
+from agentic_watch.fleet.deadlines import cut_after, shut
+from agentic_watch.fleet.fleet_errors import Poisonous, Unavailable, Unusable
+from agentic_watch.fleet.follow import HEARTBEAT_SECONDS
+from agentic_watch.history import queries
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.rows import HISTORY_COLUMNS
+from agentic_watch.workspace.instant import now_text
+
+if TYPE_CHECKING:
+    from agentic_watch.fleet.postgres_connection import Connection
+
+ANSWER_SECONDS = 300.0
+"""The longest that one question may take."""
+SILENT_SECONDS = 3 * HEARTBEAT_SECONDS
+"""A host that said nothing for so long is silent."""
+
+_OF_COMMIT = [f"d.{name}" for name in ("workspace", "repo", "agent", "branch", "task", "question")]
+_OF_FINDING = [f"coalesce(g.{name}, '')" for name in ("tool", "file", "code", "rule_id", "title", "message")]
+
+
+def _words_of(text: str) -> str:
+    """Text as its words in lower case, a space around each; what is looked for is made alike by the same engine."""
+    return f"' ' || btrim(regexp_replace(lower({text}), '[^[:alnum:]]+', ' ', 'g')) || ' '"
+
+
+_COMMIT_WORDS = _words_of(" || ' ' || ".join(_OF_COMMIT))
+_FINDING_WORDS = _words_of(" || ' ' || ".join(_OF_FINDING))
+# No word is in neither the commit nor one of its findings. The last one is perhaps only begun: it comes with a tilde.
+_PATTERN = (
+    "CASE WHEN w.word LIKE '~%' THEN '%' || rtrim(" + _words_of("w.word") + ") || '%' "
+    "ELSE '%' || " + _words_of("w.word") + " || '%' END"
+)
+_LACKING = (
+    f"SELECT 1 FROM unnest(?::text[]) AS w (word) WHERE NOT ({_COMMIT_WORDS} LIKE {_PATTERN} OR EXISTS ("
+    f"SELECT 1 FROM findings AS g WHERE g.host_id = d.host_id AND g.commit_id = d.commit_id "
+    f"AND {_FINDING_WORDS} LIKE {_PATTERN}))"
+)
+
+# The table's columns under the names that they have in a host's history.
+_AS_LOCAL = ", ".join(
+    [
+        "host_id",
+        "id",
+        *("updated_text AS updated_at" if name == "updated_at" else name for name in HISTORY_COLUMNS),
+        "CAST(NULL AS TEXT) AS moved_to",
+    ]
+)
+FLEET = replace(
+    dialect.POSTGRES,
+    commits=f"(SELECT {_AS_LOCAL} FROM dispatches)",
+    # The order of a host's own numbers settles what has one time, as it does there.
+    key="(lpad(CAST(d.id AS TEXT), 19, '0') || ' ' || CAST(d.commit_id AS TEXT))",
+    searching=f"NOT EXISTS ({_LACKING})",
+)
+
+HOSTS = (
+    "SELECT host, CAST(extract(epoch FROM last_push) AS BIGINT), "
+    "CAST(extract(epoch FROM now() - last_push) AS BIGINT) FROM hosts ORDER BY last_push ASC"
+)
+CLONES = (
+    "SELECT DISTINCT a.host_id, a.host, b.host FROM host_boots AS a JOIN host_boots AS b ON a.host_id = b.host_id "
+    "WHERE a.boot_id < b.boot_id AND a.first_push < b.last_push AND b.first_push < a.last_push"
+)
+BEGINS = "SELECT min(updated_utc) FROM dispatches"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresSource:
+    """An open connection. Raises HistoryError, as a history that cannot be read does."""
+
+    connection: Connection
+    name: str
+    dialect: Dialect = FLEET
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows, as they come."""
+        return (tuple(map(_plain, row)) for row in self._ask(sql, values)[1])
+
+    def named(self, sql: str, values: Sequence[object] = ()) -> Iterator[dict[str, Any]]:
+        """The rows with their columns' names."""
+        names, rows = self._ask(sql, values)
+        for row in rows:
+            yield dict(zip(names, map(_plain, row), strict=True))
+
+    def search_value(self, text: str) -> Any:
+        """The words that all must occur, the last one marked."""
+        *others, last = queries.words(text)
+        return [*others, f"~{last}"]
+
+    def _ask(self, sql: str, values: Sequence[object]) -> tuple[list[str], list[tuple[Any, ...]]]:
+        text = sql.replace("%", "%%").replace("?", "%s")
+        descriptor = self.connection.fileno()
+        with _told(self.name), postgres_connection.translated(), cut_after(ANSWER_SECONDS, lambda: shut(descriptor)):
+            cursor = self.connection.execute(text, list(values))
+            return [column.name for column in cursor.description or ()], cursor.fetchall()
+
+
+@contextlib.contextmanager
+def fleet(target: Target) -> Iterator[PostgresSource]:
+    """A fleet for one answer. Raises HistoryError."""
+    with _told(target.name):
+        connection = postgres_connection.connect(credentials.connection_string(target, os.environ))
+    with contextlib.closing(connection):
+        yield PostgresSource(connection, target.name)
+
+
+def remarks(source: PostgresSource) -> Iterator[str]:
+    """What belongs to every answer of a fleet: since when it knows, who is silent, who is two."""
+    ((begins,),) = source.rows(BEGINS)
+    hosts = list(source.rows(HOSTS))
+    silent = [(host, last) for host, last, ago in hosts if ago > SILENT_SECONDS]
+    text = f"{source.name}: history begins {begins or 'nowhere yet'}, {len(silent)} of {len(hosts)} hosts silent"
+    if silent:
+        names = ", ".join(host for host, _ in silent[:3]) + (", …" if len(silent) > 3 else "")
+        text += f" since {now_text(silent[0][1])} ({names})"
+    yield text
+    for host_id, one, other in source.rows(CLONES):
+        yield f"{source.name}: two machines share the host id {host_id} ({one}, {other}): remove host_id on the clone"
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (Unavailable, Unusable, Poisonous) as error:
+        raise HistoryError(f"{name}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """A value as SQLite would give it: sums are whole numbers, ids are text."""
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value) if isinstance(value, uuid.UUID) else value

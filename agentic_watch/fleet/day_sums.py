@@ -1,0 +1,96 @@
+"""Does a target have what this host sent? Per day the count and the XOR of the commit_ids, on both sides.
+
+The XOR is made here: not every engine can. Only a day whose sums differ is looked at commit by commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from agentic_watch.config import Target
+from agentic_watch.fleet import credentials, outbox, postgres_connection
+from agentic_watch.fleet.office import Office
+from agentic_watch.fleet.postgres_target import PostgresTarget
+
+IDS = "SELECT substr(updated_utc, 1, 10), commit_id FROM dispatches WHERE host_id = %s"
+IDS_OF_DAYS = f"{IDS} AND substr(updated_utc, 1, 10) = ANY (%s)"
+
+Sums = Mapping[str, tuple[int, int]]
+"""Day (`2026-04-14`, by updated_utc) → (how many commits, XOR of their commit_ids)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A day that differs. `missing` are the commits that the target lacks; `surplus` counts those only it has."""
+
+    day: str
+    here: int
+    there: int
+    missing: frozenset[str]
+    surplus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was compared: how many commits of this host, and the days that differ. Pruned days are not missing here."""
+
+    commits: int
+    differences: tuple[Difference, ...]
+
+
+def compare(target: Target, office: Office) -> Comparison:
+    """Compare what was delivered with what is there. Raises Unavailable, Unusable, Poisonous and HistoryError."""
+    last = office.state.last_id(target.name, outbox.identity(office.history))
+    dead = {letter.commit_id for letter in office.state.dead_letters(target.name)}
+    delivered = [
+        (day, one) for day, one in outbox.delivered_ids(office.history, last, target.statuses) if one not in dead
+    ]
+    here = sums(delivered)
+    with contextlib.closing(
+        postgres_connection.connect(credentials.connection_string(target, office.environ))
+    ) as connection:
+        host = uuid.UUID(office.sender.host_id)
+        with postgres_connection.translated():
+            there = sums(connection.cursor().stream(IDS, (host,)))
+        days = sorted(day for day in here.keys() | there.keys() if here.get(day) != there.get(day))
+        with postgres_connection.translated():
+            found = {(day, str(one)) for day, one in connection.execute(IDS_OF_DAYS, (host, days)) if days}
+    return Comparison(len(delivered), tuple(_differences(days, delivered, found)))
+
+
+def send_again(target: Target, office: Office, differences: Iterable[Difference]) -> int:
+    """Send what the target lacks; gives how many it took. Raises as `compare`."""
+    wanted = list(differences)
+    missing = {one for difference in wanted for one in difference.missing}
+    commits = list(outbox.of_days(office.history, [difference.day for difference in wanted], missing))
+    sent = 0
+    with contextlib.closing(
+        PostgresTarget(credentials.connection_string(target, office.environ), office.sender)
+    ) as delivery:
+        size = delivery.largest.commits
+        for start in range(0, len(commits), size):
+            part = commits[start : start + size]
+            sent += len(part) - len(delivery.deliver(part))
+    return sent
+
+
+def sums(ids: Iterable[tuple[str, object]]) -> Sums:
+    """Per day the count and the XOR. Pure."""
+    found: dict[str, tuple[int, int]] = {}
+    for day, one in ids:
+        count, xor = found.get(day, (0, 0))
+        number = one.int if isinstance(one, uuid.UUID) else uuid.UUID(str(one)).int
+        found[day] = (count + 1, xor ^ number)
+    return found
+
+
+def _differences(
+    days: list[str], delivered: list[tuple[str, str]], found: set[tuple[str, str]]
+) -> Iterator[Difference]:
+    for day in days:
+        here = {one for other, one in delivered if other == day}
+        there = {one for other, one in found if other == day}
+        yield Difference(day, len(here), len(there), frozenset(here - there), len(there - here))

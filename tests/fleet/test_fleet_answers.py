@@ -1,0 +1,111 @@
+"""What a fleet answers is what a host answers on the same data, and the state of its hosts comes with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import support
+
+from fleet import samples
+from fleet.conftest import Database
+from fleet.pusher import Pusher
+
+QUESTIONS = [
+    ["history", "--json", "-n", "0"],
+    ["history", "--json", "-n", "0", "--all"],
+    ["history", "--json", "--failed", "-n", "7"],
+    ["history", "--json", "--repo", "repo3,repo4", "--agent", "codex"],
+    ["history", "--json", "--since", "2026-04-05", "--until", "2026-04-20"],
+    ["history", "--json", "ünïcode", "task", "12"],
+    ["history", "--json", "gosec"],
+    ["history", "--json", "task-1"],
+    ["history", "--json", "nothing-of-this-kind"],
+    ["history", "--csv", "--columns", "workspace,updated_utc,runs"],
+]
+
+
+@pytest.fixture
+def pusher(database: Database, tmp_path: Path) -> Pusher:
+    """A host with dispatches that were retried, merged later and found faulty, all of them pushed."""
+    made = Pusher(tmp_path)
+    made.postgres(database.dsn("postgres"))
+    made.fill(range(120))
+    later = range(0, 40, 3)
+    samples.fill(made.history, later, status="merged", updated_at="2026-05-01T00:00:00Z")
+    samples.fill(made.history, range(0, 40, 7), runs=2, status="failed", question="timeout after 30 s at /srv/x")
+    assert made.push()[0] == 0
+    return made
+
+
+def ask(pusher: Pusher, question: list[str], *more: str) -> Any:
+    pusher.arguments()
+    return support.run(["--config", str(pusher.base / "config.toml"), *question, *more], pusher.base)
+
+
+def parsed(text: str) -> Any:
+    """Standard output as data, without what only a fleet's answer has."""
+    try:
+        documents = [json.loads(line) for line in text.splitlines()]
+    except json.JSONDecodeError:
+        try:
+            documents = [json.loads(text)]
+        except json.JSONDecodeError:
+            return text
+    for document in documents:
+        document.pop("host_id", None)
+    return documents
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=" ".join)
+def test_a_fleet_of_one_answers_as_its_host(pusher: Pusher, question: list[str]) -> None:
+    """The same question gives the same data, in the same order, asked of the history or of the fleet."""
+    local, fleet = ask(pusher, question), ask(pusher, question, "--fleet", "fleet")
+    assert (fleet.returncode, fleet.stderr.count("0 of 1 hosts silent")) == (local.returncode, 1), fleet.stderr
+    assert parsed(fleet.stdout) == parsed(local.stdout)
+
+
+def test_two_hosts_and_who_is_silent(database: Database, tmp_path: Path) -> None:
+    """A fleet's answer has every host's commits, says since when it knows and which hosts are silent."""
+    for number in range(2):
+        pusher = Pusher(tmp_path / f"host-{number}")
+        pusher.postgres(database.dsn())
+        pusher.fill(range(3), root=f"/srv/{number}")
+        pusher.push()
+    database.query("UPDATE hosts SET last_push = '2026-01-02T03:04:05Z', host = 'lost' WHERE host_id = %s", _id(pusher))
+    reader = Pusher(tmp_path / "lead")
+    reader.postgres(database.dsn("reader"))
+    result = ask(reader, ["history", "--json"], "--fleet", "fleet")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len({row["host_id"] for row in rows}) == 2
+    assert len(rows) == 6
+    assert "1 of 2 hosts silent since 2026-01-02T03:04:05Z (lost)" in result.stderr
+    assert "history begins 2026-04-01T" in result.stderr
+
+
+def _id(pusher: Pusher) -> str:
+    return (pusher.history.parent / "host_id").read_text("ascii").strip()
+
+
+def test_a_cloned_image_is_said(database: Database, pusher: Pusher) -> None:
+    """Two machines that push under one host id at one time are named; a host that was started anew is not."""
+    (pusher.history.parent / "x").write_text("", "utf-8")
+    boot = "INSERT INTO host_boots VALUES (%s, %s, 'clone', now() + interval '%s hours', now() + interval '%s hours')"
+    database.query(boot, _id(pusher), "11111111-0000-0000-0000-000000000000", 2, 3)
+    assert "share the host id" not in ask(pusher, ["history"], "--fleet", "fleet").stderr
+    database.query(boot, _id(pusher), "22222222-0000-0000-0000-000000000000", 1, 4)
+    assert f"two machines share the host id {_id(pusher)}" in ask(pusher, ["history"], "--fleet", "fleet").stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [("flete", 2, "did you mean fleet?"), ("lead", 2, "only postgres can be asked"), ("gone", 1, "gone: connection")],
+)
+def test_a_fleet_that_cannot_be_asked(pusher: Pusher, name: str, code: int, words: str) -> None:
+    """A name that is none, a target that has no answers and a server that is away are one line each."""
+    pusher.http("https://lead.example.org")
+    pusher.postgres("host=127.0.0.1 port=1", "gone")
+    result = ask(pusher, ["history"], "--fleet", name)
+    assert (result.returncode, words in result.stderr) == (code, True), result.stderr
