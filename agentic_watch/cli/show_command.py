@@ -12,7 +12,7 @@ from agentic_watch.answers import one_dispatch
 from agentic_watch.answers.explain import Explanation
 from agentic_watch.answers.one_dispatch import NoSuchDispatch, Shown
 from agentic_watch.cli import clock_times
-from agentic_watch.cli.answer_options import usable
+from agentic_watch.cli.answer_options import asking, of_fleet, usable
 from agentic_watch.cli.exit_status import EXIT_FAILED, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, human_duration, line_width, print_json
@@ -45,6 +45,7 @@ _FINDINGS = (
 
 @click.command("show")
 @click.argument("given", metavar="WORKSPACE|ID")
+@of_fleet
 @click.option("--utc", is_flag=True, help="Times are UTC's.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
@@ -59,9 +60,8 @@ def command(state: State, /, given: str, utc: bool, as_json: bool) -> None:
       agentic-watch show acme/billing/task-101
       agentic-watch show 4711 --json
     """
-    config = state.config_to_read()
     try:
-        shown = one_dispatch.one_dispatch(config, usable(given), os.getcwd())
+        shown = _ask(state, usable(given))
     except (NoSuchDispatch, HistoryError) as error:
         raise Refused(str(error)) from error
     if as_json:
@@ -71,6 +71,15 @@ def command(state: State, /, given: str, utc: bool, as_json: bool) -> None:
     if shown.failure:
         click.echo(clean(f"failed: {shown.failure}"), err=True)
         click.get_current_context().exit(EXIT_FAILED)
+
+
+def _ask(state: State, given: str) -> Shown:
+    if not state.fleet:
+        return one_dispatch.one_dispatch(state.config_to_read(), given, os.getcwd())
+    from agentic_watch.answers.fleet_dispatch import fleet_dispatch
+
+    with asking(state) as fleet:
+        return fleet_dispatch(fleet, given)
 
 
 def _print(shown: Shown, utc: bool) -> None:

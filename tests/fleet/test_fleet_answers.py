@@ -85,6 +85,31 @@ def test_two_hosts_and_who_is_silent(database: Database, tmp_path: Path) -> None
     assert "history begins 2026-04-01T" in result.stderr
 
 
+@pytest.mark.parametrize("what", ["acme/repo0/task-21", "commit"])
+def test_one_dispatch_is_shown_as_its_host_shows_it(pusher: Pusher, what: str) -> None:
+    """`show --fleet` gives the same dispatch, commits and findings, by the workspace's name and by a commit's id."""
+    if what == "commit":
+        what = support.query(pusher.history, "SELECT commit_id FROM dispatch_history WHERE issue = 21")[0][0]
+    local = json.loads(ask(pusher, ["show", what, "--json"]).stdout)
+    fleet = json.loads(ask(pusher, ["show", what, "--json"], "--fleet", "fleet").stdout)
+    for shown in (fleet["dispatch"], *fleet["commits"]):
+        assert shown.pop("host_id") == _id(pusher)
+    assert fleet == local
+    assert len(fleet["commits"]) == 3
+
+
+def test_a_workspace_of_two_hosts_is_asked_back(database: Database, pusher: Pusher, tmp_path: Path) -> None:
+    """A name that two hosts have is refused with both places; a name that none has is said."""
+    other = Pusher(tmp_path / "other")
+    other.postgres(database.dsn())
+    other.fill(range(3))
+    other.push()
+    result = ask(pusher, ["show", "acme/repo1/task-1"], "--fleet", "fleet")
+    assert result.returncode == 1
+    assert "is in several places (host-a:/srv/agents, host-a:/srv/agents)" in result.stderr
+    assert "no host of the fleet has" in ask(pusher, ["show", "none"], "--fleet", "fleet").stderr
+
+
 def _id(pusher: Pusher) -> str:
     return (pusher.history.parent / "host_id").read_text("ascii").strip()
 
