@@ -20,21 +20,22 @@ _WORDS = {True: "well", False: "problem", None: "unknown"}
 
 @click.command("check")
 @click.option("--quick", is_flag=True, help="Only what a probe asks, in 0.3 s: daemon, history, roots, what is stuck.")
+@click.option("--fleet", is_flag=True, help="Only whether each [[push]] target has what was sent to it, day by day.")
 @click.option("--repair", is_flag=True, help="Add what is missing from what is there, and mend ownership.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def command(state: State, quick: bool, repair: bool, as_json: bool) -> None:
+def command(state: State, quick: bool, fleet: bool, repair: bool, as_json: bool) -> None:
     """Judge whether all is well: 0 when it is, 1 when something needs an operator.
 
     Each problem is one line with its cause and the next step. Nothing is changed without --repair, and no record is
     ever deleted.
     """
-    if quick and repair:
-        raise click.UsageError("--repair goes without --quick, which does not look far enough")
+    if quick and (repair or fleet):
+        raise click.UsageError("--repair and --fleet go without --quick, which does not look far enough")
     about = subject(state.config())
     # Whatever a part of the program would warn of is said as a finding.
     logging.disable(logging.WARNING)
-    checks = _checks(quick=quick)
+    checks = _checks(quick=quick, fleet=fleet)
     if as_json or repair:
         findings = list(checked(about, checks))
         if repair:
@@ -54,7 +55,11 @@ def command(state: State, quick: bool, repair: bool, as_json: bool) -> None:
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def _checks(*, quick: bool) -> Sequence[Check]:
+def _checks(*, quick: bool, fleet: bool) -> Sequence[Check]:
+    if fleet:
+        from agentic_watch.answers.check import fleet_check
+
+        return (fleet_check.fleet,)
     # The probe is not to wait for the import of what it does not ask.
     if quick:
         from agentic_watch.answers.check.probe import QUICK

@@ -18,11 +18,23 @@ class NoHostId(Exception):
 
 def host_id(history: str) -> str:
     """The id of the host whose history this is; made at the first call, beside the history. Raises NoHostId."""
-    path = os.path.join(os.path.dirname(history), _FILE)
+    path = _path(history)
     try:
         return _read(path) or _make(path)
     except OSError as error:
         raise NoHostId(f"{path}: {error.strerror}; run agentic-watch push once as the history's owner") from error
+
+
+def known_host_id(history: str) -> str:
+    """The same, but nothing is made: "" when there is none. Raises NoHostId."""
+    try:
+        return _read(_path(history))
+    except OSError as error:
+        raise NoHostId(f"{_path(history)}: {error.strerror}") from error
+
+
+def _path(history: str) -> str:
+    return os.path.join(os.path.dirname(history), _FILE)
 
 
 def boot_id() -> str:

@@ -37,7 +37,7 @@ def opened(history: str, pause: Callable[[float], object] = time.sleep, *, only_
     try:
         for notice in state.notices:
             log.warning(notice)
-        whose = "" if only_look else host_identity.host_id(history)
+        whose = host_identity.known_host_id(history) if only_look else host_identity.host_id(history)
         sender = Sender(whose, host_identity.boot_id(), socket.gethostname(), __version__)
         yield Office(history, state, sender, os.environ, pause)
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agentic_watch.answers.check import history_check, lost_lines, ownership_check
+from agentic_watch.answers.check import fleet_check, history_check, lost_lines, ownership_check
 from agentic_watch.answers.check.finding import Check, Finding, Subject, checked
 from agentic_watch.commit import Committer
 from agentic_watch.config import Config
@@ -20,6 +20,7 @@ def repair(subject: Subject, checks: Sequence[Check], findings: Sequence[Finding
     """Mend what can be, look again, and give the findings with what became of them."""
     wrong = [finding for finding in findings if finding.ok is False]
     refused = [*_mend_ownership(subject, wrong), *_mend_history(subject, wrong), *_mend_records(subject, wrong)]
+    refused += _mend_fleet(subject, wrong)
     if not wrong:
         return list(findings)
     still = {_about(finding) for finding in checked(subject, checks) if finding.ok is not True}
@@ -40,6 +41,12 @@ def _mend_ownership(subject: Subject, wrong: Sequence[Finding]) -> list[Finding]
             ownership_check.mend(subject)
         except OSError as error:
             return [Finding("ownership", False, f"{error.filename}: cannot be given away: {error.strerror}")]
+    return []
+
+
+def _mend_fleet(subject: Subject, wrong: Sequence[Finding]) -> list[Finding]:
+    if any(finding.check == fleet_check.NAME for finding in wrong):
+        return fleet_check.mend(subject)
     return []
 
 

@@ -1,0 +1,69 @@
+"""Does each target have what was sent to it? Per day the count and the XOR of the commit_ids, on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agentic_watch.answers.check.finding import Finding, Subject
+from agentic_watch.config import Target
+from agentic_watch.fleet import day_sums, office
+from agentic_watch.fleet.day_sums import Comparison
+from agentic_watch.fleet.fleet_errors import Poisonous, Unavailable, Unusable
+from agentic_watch.fleet.host_identity import NoHostId
+from agentic_watch.fleet.office import Office
+from agentic_watch.fleet.push_state import StateError
+from agentic_watch.history.history_errors import HistoryError
+
+NAME = "fleet"
+
+_REPAIR = "agentic-watch check --fleet --repair"
+_FAILURES = (Unavailable, Unusable, Poisonous, HistoryError, StateError, NoHostId)
+
+
+def fleet(subject: Subject) -> Iterator[Finding]:
+    """One finding a target that has all, else one for each day that differs."""
+    if not subject.config.push:
+        yield Finding(NAME, None, "there is no [[push]] target")
+    for target in subject.config.push:
+        try:
+            with office.opened(subject.config.history, only_look=True) as opened:
+                yield from _target(target, opened)
+        except _FAILURES as error:
+            yield Finding(NAME, False, f"{target.name}: {error}", "mend what it names; it needs SELECT on dispatches")
+
+
+def mend(subject: Subject) -> list[Finding]:
+    """Send what targets lack once more; gives what could not be done."""
+    failed = []
+    for target in subject.config.push:
+        if target.kind != "postgres":
+            continue
+        try:
+            with office.opened(subject.config.history, only_look=True) as opened:
+                day_sums.send_again(target, opened, day_sums.compare(target, opened).differences)
+        except _FAILURES as error:
+            failed.append(Finding(NAME, False, f"{target.name}: {error}"))
+    return failed
+
+
+def _target(target: Target, opened: Office) -> Iterator[Finding]:
+    if target.kind != "postgres":
+        yield Finding(NAME, None, f"{target.name}: is of kind {target.kind}, which cannot be asked what it has")
+    elif not opened.sender.host_id:
+        yield Finding(NAME, None, f"{target.name}: nothing was pushed from here yet")
+    else:
+        yield from _told(target.name, day_sums.compare(target, opened))
+
+
+def _told(name: str, found: Comparison) -> Iterator[Finding]:
+    for day in found.differences:
+        if day.missing:
+            text = f"{name}: {day.day}: {day.here} sent, {day.there} there, {len(day.missing)} missing"
+            yield Finding(NAME, False, text, _REPAIR)
+    surplus = [day for day in found.differences if day.surplus]
+    if surplus:
+        count = sum(day.surplus for day in surplus)
+        text = f"{name}: {count} more there, on {len(surplus)} days from {surplus[0].day} on"
+        yield Finding(NAME, None, f"{text}: pruned here, of a root renamed since, or of another history")
+    if not any(day.missing for day in found.differences):
+        yield Finding(NAME, True, f"{name}: has all {found.commits} commits that were sent")
