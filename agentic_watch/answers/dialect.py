@@ -6,7 +6,7 @@ since one of the engines has not: JSON functions, integer division, `ORDER BY` o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,8 @@ class Dialect:
     `commits` and `findings` are tables. `newest` says that `d` is the newest commit of its run, `same_run` that `e` is
     of the same run, `of_commit` that `f` was found in `d`; `identity` are the columns that `of_commit` asks for, `key`
     settles the order of commits of one time, `searching` says that the words behind its one `?` occur in `d`.
+    `earlier` is true of every `e` that is not the newest of its run, and spares a look at others; `totals` is a table
+    of findings by month, repository and rule, "" where there is none.
     """
 
     commits: str
@@ -26,6 +28,8 @@ class Dialect:
     identity: str
     key: str
     searching: str
+    earlier: str = "1 = 1"
+    totals: str = ""
 
 
 _SAME_RUN = "newer.root = d.root AND newer.workspace = d.workspace AND newer.runs = d.runs"
@@ -43,6 +47,14 @@ SQLITE = Dialect(
     key="d.id",
     searching="d.id IN (SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH ?)",
 )
+
+SQLITE_JUDGED = replace(
+    SQLITE,
+    newest="d.id NOT IN (SELECT id FROM superseded)",
+    earlier="e.id IN (SELECT id FROM superseded)",
+    totals="finding_totals",
+)
+"""The same where all rows are judged already (history/newest_commits.py)."""
 
 POSTGRES = Dialect(
     commits="dispatches",

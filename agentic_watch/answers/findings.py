@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from agentic_watch.answers import whole_months
 from agentic_watch.answers.filters import Wanted, where
 from agentic_watch.answers.rules import CODED, FILE, TITLE, TOOL, rule_name
 from agentic_watch.answers.source import Source
@@ -51,7 +52,7 @@ def recurring(source: Source, wanted: Wanted, by: str) -> list[Recurring]:
     """The findings of the wanted dispatches, grouped, the most frequent first."""
     groups: dict[tuple[str, ...], Recurring] = {}
     seen: set[tuple[int, object]] = set()
-    for org, repo, tool, coded, title, file, one, findings, dispatches, last in _counted(source, wanted, by):
+    for org, repo, tool, coded, title, file, one, findings, dispatches, last in _rows(source, wanted, by):
         place = f"{org}/{repo}" if org else repo
         own = place if by in ("file", "repo") else ""
         rule = rule_name(coded, title) if by == "rule" else ""
@@ -63,6 +64,12 @@ def recurring(source: Source, wanted: Wanted, by: str) -> list[Recurring]:
         group.repositories.add(place)
         group.last_utc = max(group.last_utc, last)
     return sorted(groups.values(), key=lambda one: (-one.findings, one.tool, one.rule, one.file, one.repo))
+
+
+def _rows(source: Source, wanted: Wanted, by: str) -> Iterator[tuple[Any, ...]]:
+    if by == "rule" and whole_months.can_tell(source, wanted):
+        return whole_months.counted(source, wanted)
+    return _counted(source, wanted, by)
 
 
 def _counted(source: Source, wanted: Wanted, by: str) -> Iterator[tuple[Any, ...]]:

@@ -10,6 +10,9 @@ from agentic_watch.config import Answers
 
 Outcome = Literal["passed", "failed", "waiting", "unjudged"]
 
+ORDER: tuple[Outcome, ...] = ("passed", "failed", "waiting", "unjudged")
+"""As they are told."""
+
 STANDARD: Mapping[str, Outcome] = {
     "completed": "passed",
     "merged": "passed",

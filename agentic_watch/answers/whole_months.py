@@ -1,0 +1,75 @@
+"""Findings by rule where whole months are counted already: only the days before the first are looked at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from agentic_watch.answers.filters import Term, Wanted, among, where
+from agentic_watch.answers.rules import CODED, TITLE, TOOL
+from agentic_watch.answers.source import Source
+
+Counted = tuple[str, str, str, str, str, str, object, int, int, str]
+"""org, repo, tool, code, title, file, the dispatch when a title alone tells the rule, findings, dispatches, newest."""
+
+_DECEMBER = 12
+
+
+def can_tell(source: Source, wanted: Wanted) -> bool:
+    """Whether the totals have what is wanted: all of some repositories, until now."""
+    return bool(source.dialect.totals) and wanted == Wanted(since=wanted.since, repo=wanted.repo, org=wanted.org)
+
+
+def counted(source: Source, wanted: Wanted) -> Iterator[Counted]:
+    """The findings by repository and rule; each whole month of a repository comes by itself."""
+    month = _first_whole_month(wanted.since)
+    yield from _totals(source, wanted, month)
+    yield from _looked_at(source, replace(wanted, since=f"{month}-01" if month else ""), f"{CODED} = ''")
+    if wanted.since:
+        yield from _looked_at(source, replace(wanted, until=f"{month}-01"), "1 = 1")
+
+
+def _first_whole_month(since: str) -> str:
+    """The first month that lies in the span as a whole: `2026-05` since some time in April; "" for all time."""
+    if not since:
+        return ""
+    year, month = int(since[:4]), int(since[5:7])
+    return f"{year + month // _DECEMBER:04}-{month % _DECEMBER + 1:02}"
+
+
+def _totals(source: Source, wanted: Wanted, month: str) -> Iterator[Counted]:
+    terms: list[Term] = [("d.month >= ?", [month]), ("d.findings > 0", [])]
+    terms += [among(f"d.{name}", values) for name in ("repo", "org") if (values := getattr(wanted, name))]
+    sql = (
+        "SELECT d.org, d.repo, d.tool, d.rule, '', '', NULL, d.findings, d.dispatches, d.last_utc "
+        f"FROM {source.dialect.totals} AS d WHERE {' AND '.join(term for term, _ in terms)}"
+    )
+    yield from source.rows(sql, [value for _, values in terms for value in values])
+
+
+def _looked_at(source: Source, wanted: Wanted, which: str) -> Iterator[Counted]:
+    """Findings of rows, counted here: to sort them in the engine takes several times as long."""
+    words = source.dialect
+    condition, values = where(source, wanted, (which, []))
+    sql = (
+        f"SELECT {words.key}, d.updated_utc, d.org, d.repo, {TOOL}, {CODED}, {TITLE} "
+        f"FROM {words.commits} AS d JOIN {words.findings} AS f ON {words.of_commit}{condition}"
+    )
+    each: Counter[tuple[Any, ...]] = Counter(source.rows(sql, values))
+    titled = {row: count for row, count in each.items() if row[6]}
+    for (key, updated, org, repo, tool, coded, title), count in titled.items():
+        yield org, repo, tool, coded, title, "", key, count, 1, updated
+    dispatches = Counter(row[2:] for row in each if not row[6])
+    newest: dict[tuple[Any, ...], str] = {}
+    more: Counter[tuple[Any, ...]] = Counter()
+    for row, count in each.items():
+        kind = row[2:]
+        if newest.get(kind, "") < row[1]:
+            newest[kind] = row[1]
+        if count > 1:
+            more[kind] += count - 1
+    for kind, count in dispatches.items():
+        org, repo, tool, coded, title = kind
+        yield org, repo, tool, coded, title, "", None, count + more[kind], count, newest[kind]
