@@ -12,7 +12,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import answers, cold, growth, hardship, latency, plots, report, startup, trees, warm, watching
+from benchmarks import (
+    answers,
+    cold,
+    dispatching,
+    growth,
+    hardship,
+    latency,
+    plots,
+    report,
+    startup,
+    trees,
+    warm,
+    watching,
+)
 from benchmarks.bench import FULL, QUICK, Bench, say
 from benchmarks.processes import REPOSITORY
 
@@ -21,6 +34,7 @@ PAGE = REPOSITORY / "docs" / "performance.md"
 CASES: dict[str, Callable[[Bench], None]] = {
     "startup": startup.startup,
     "latency": latency.latency,
+    "dispatching": dispatching.dispatching,
     "burst": cold.burst,
     "cold-small": cold.cold_small,
     "cold-medium": cold.cold_medium,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Any
 
@@ -118,14 +117,14 @@ def _run(ctx: click.Context, words: tuple[str, ...]) -> None:
     except DispatchError as error:
         raise refused(error) from error
     _tell(state, ended)
-    ctx.exit(end_like(ended.code))
+    end_like(ended.code)
 
 
 def _tell(state: State, ended: Ended) -> None:
     if not ended.started:
-        messages.tell(logging.ERROR, ended.cause, "failed: ")
+        messages.tell(messages.ERROR, ended.cause, "failed: ")
     for problem in ended.problems:
-        messages.tell(logging.WARNING, problem, "warning: ")
+        messages.tell(messages.WARNING, problem, "warning: ")
     if state.verbosity > 0:
-        messages.tell(logging.INFO, f"{ended.run.path}: {ended.status}, run {ended.run.runs}")
+        messages.tell(messages.INFO, f"{ended.run.path}: {ended.status}, run {ended.run.runs}")
     say_without_daemon(state, ended.run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -120,4 +119,4 @@ def say_without_daemon(state: State, run: Run) -> None:
     except OSError:
         return
     if not running:
-        messages.tell(logging.INFO, f"{run.name}: no daemon is running; agentic-watch --once commits it")
+        messages.tell(messages.INFO, f"{run.name}: no daemon is running; agentic-watch --once commits it")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -110,7 +109,7 @@ def _write_end(
         state, lambda: finish(run, end, unless_finished=unless_finished, finished=config.finished)
     )
     for problem in problems:
-        messages.tell(logging.WARNING, problem, "warning: ")
+        messages.tell(messages.WARNING, problem, "warning: ")
     return run, written
 
 

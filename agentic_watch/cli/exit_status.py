@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import IO, Any
 
@@ -26,7 +25,7 @@ class Refused(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:  # noqa: ARG002  messages have one way out
         """Say it."""
-        messages.tell(logging.ERROR, self.format_message(), "Error: ")
+        messages.tell(messages.ERROR, self.format_message(), "Error: ")
 
 
 class Held(Refused):
@@ -57,18 +56,18 @@ def run(command: click.Command) -> int:
         _show(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        messages.tell(logging.ERROR, "interrupted")
+        messages.tell(messages.ERROR, "interrupted")
         return EXIT_INTERRUPTED
     except OutputLost as error:
         if error.reader_left:
             return 0
-        messages.tell(logging.ERROR, f"{error}; what was to be printed is lost", "Error: ")
+        messages.tell(messages.ERROR, f"{error}; what was to be printed is lost", "Error: ")
         return EXIT_FAILED
     return status if isinstance(status, int) else 0
 
 
 def _show(error: click.ClickException) -> None:
     if messages.for_machines():
-        messages.tell(logging.ERROR, error.format_message())  # a usage's help is for people
+        messages.tell(messages.ERROR, error.format_message())  # a usage's help is for people
     else:
         error.show()

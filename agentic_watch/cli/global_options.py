@@ -11,7 +11,6 @@ import click
 
 from agentic_watch.cli import messages
 from agentic_watch.config import Config, Overrides, load
-from agentic_watch.inventory.renamed_roots import refuse_renamed
 
 
 @dataclass(slots=True)
@@ -45,6 +44,8 @@ class State:
 
     def committing(self) -> Config:
         """The configuration as what commits may use it. Raises ConfigError also where it would double rows."""
+        from agentic_watch.inventory.renamed_roots import refuse_renamed  # sqlite3 is not for every command
+
         config = self.config()
         refuse_renamed(config)
         return config

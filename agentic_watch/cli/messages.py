@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import click
 
-from agentic_watch.cli.logs import machine_formatter
-from agentic_watch.cli.output import clean
+ERROR, WARNING, INFO = 40, 30, 20
+"""The priorities of `logging`: it and what needs it are imported when there is something to say, not at every start."""
 
 
 class _Form:
@@ -22,10 +20,15 @@ def choose(form: str) -> None:
 
 
 def tell(level: int, text: str, prefix: str = "", **where: str) -> None:
-    """Say `text`, line by line, with a priority from `logging`; people see `prefix` before it instead.
+    """Say `text`, line by line, with a priority; people see `prefix` before it instead.
 
     `where` is root and workspace, for a reader of JSON.
     """
+    import logging
+
+    from agentic_watch.cli.logs import machine_formatter
+    from agentic_watch.cli.output import clean
+
     formatter = machine_formatter(_Form.name)
     lines = text.split("\n")
     if formatter is None:
@@ -40,4 +43,6 @@ def tell(level: int, text: str, prefix: str = "", **where: str) -> None:
 
 def for_machines() -> bool:
     """Whether messages go to the journal or to a reader of JSON lines, not to people."""
+    from agentic_watch.cli.logs import machine_formatter
+
     return machine_formatter(_Form.name) is not None

@@ -8,12 +8,13 @@ is handed on.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import resource
 import signal
+import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 _SI_KERNEL = 0x80  # siginfo(2): the terminal driver sent it
 _HANDED_ON = frozenset(
@@ -126,20 +127,26 @@ def _stop(pid: int, *, handed_on: bool) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
-def end_like(code: int) -> int:
-    """End this process by the signal that ended the command (`code` is minus the signal); else give the exit status.
+def end_like(code: int) -> NoReturn:
+    """End this process as the command ended: by its exit status, or by the signal that `code` is minus of.
 
-    Who started us sees what it would have seen without us. The core is the command's alone.
+    At once, without taking the interpreter apart, which costs 7 ms and changes nothing. Who started us sees what it
+    would have seen without us; the core is the command's alone.
     """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, full, or not there
+            stream.flush()
     if code >= 0:
-        return code
+        os._exit(code)
+    import resource
+
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     number = -code
     if number not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)
-    return 128 + number  # process 1 of a container survives its own signals
+    os._exit(128 + number)  # process 1 of a container survives its own signals
 
 
 def cause_of(code: int) -> str:
