@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit test-faults test-outside test-systemd bench build clean
+.PHONY: demo test lint types unit test-faults test-outside test-systemd bench build release clean
 
 demo: $(VENV)/.ready  ## the main job on the example workspaces
 	@examples/demo.sh $(BIN)/agentic-watch
@@ -41,8 +41,14 @@ bench: $(VENV)/.ready-bench  ## beside the alternatives, in one run; writes benc
 	$(BIN)/python -m benchmarks
 
 build: $(VENV)/.ready-test  ## wheel and sdist in dist/
+	rm -rf dist
 	$(BIN)/pip install -q build
 	$(BIN)/python -m build
+
+release: build  ## … and a Debian package, a lock file with hashes, a bill of materials, checksums
+	release/deb.sh dist/agentic_watch-*.whl dist
+	$(BIN)/python release/lock.py dist/agentic_watch-*.whl dist
+	cd dist && sha256sum *.whl *.tar.gz *.deb requirements.lock sbom.cdx.json > SHA256SUMS
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,13 +99,20 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def booted(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A bare host with systemd, and the wheels in /lab. Skips, and says why, where none can be booted."""
+    """A bare host with systemd, and the wheels in /lab."""
+    with boot(tmp_path_factory.mktemp("lab"), [*wheels.iterdir(), _SCRIPT.with_name("freeze.py")]) as lab:
+        yield lab
+
+
+@contextlib.contextmanager
+def boot(directory: Path, files: Iterable[Path]) -> Iterator[Lab]:
+    """A bare host with systemd, and these files in /lab. Skips, and says why, where none can be booted."""
     possible = subprocess.run([_SCRIPT, "check"], capture_output=True, text=True, check=False)
     if possible.returncode:
         pytest.skip(possible.stdout.strip())
-    lab = Lab(tmp_path_factory.mktemp("lab"))
+    lab = Lab(directory)
     (lab.directory / "share").mkdir()
-    for file in (*wheels.iterdir(), _SCRIPT.with_name("freeze.py")):
+    for file in files:
         (lab.directory / "share" / file.name).write_bytes(file.read_bytes())
     try:
         state = subprocess.run(
