@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import select
 
 _OCTAL = re.compile(r"\\(\d{3})")
 _SILENT = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "beegfs"})
@@ -34,6 +36,28 @@ def filesystem_without_events(directory: int) -> str | None:
     if kind is not None and (kind in _SILENT or kind == "fuse" or kind.startswith("fuse.")):
         return kind
     return None
+
+
+class MountTable:
+    """Whether anything was mounted or unmounted since it was last asked: the kernel tells without the table being read
+    (proc_pid_mountinfo(5): POLLPRI). `close` it."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._descriptor = -1
+        with contextlib.suppress(OSError):
+            self._descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+            self._poll.register(self._descriptor, select.POLLPRI | select.POLLERR)
+
+    def has_changed(self) -> bool:
+        """True once after each change; where there is no such file never."""
+        return bool(self._descriptor >= 0 and self._poll.poll(0))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def mounts_below(path: str) -> frozenset[tuple[str, str]]:

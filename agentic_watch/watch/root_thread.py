@@ -12,7 +12,7 @@ from typing import Any, cast
 from watchdog.observers.api import EventEmitter, ObservedWatch
 
 from agentic_watch.config import Root
-from agentic_watch.host.file_systems import filesystem_without_events, mounts_below
+from agentic_watch.host.file_systems import MountTable, filesystem_without_events, mounts_below
 from agentic_watch.watch.follower import Follower
 from agentic_watch.watch.hints import Hint, Hints
 from agentic_watch.watch.inbox import Inbox
@@ -61,6 +61,7 @@ class RootThread(EventEmitter):
         self._follower: Follower | None = None
         self._overflow = Overflow()
         self._identity: tuple[int, int] | None = None
+        self._mount_table = MountTable()
         self._mounts: frozenset[tuple[str, str]] = frozenset()
         self._next_check = 0.0
         self._missed = False
@@ -88,6 +89,13 @@ class RootThread(EventEmitter):
             self._poll()
         else:
             self._listen(self._tree, self._follower, timeout)
+
+    def run(self) -> None:
+        """Turn until stopped. The watches go with the inotify instance, which ends with all its roots."""
+        try:
+            super().run()
+        finally:
+            self._mount_table.close()
 
     def on_thread_stop(self) -> None:
         """Wake the thread so that it sees the stop."""
@@ -230,6 +238,8 @@ class RootThread(EventEmitter):
         if time.monotonic() < self._next_check:
             return
         self._next_check = time.monotonic() + _CHECK_SECONDS
+        if not self._mount_table.has_changed():
+            return
         before, self._mounts = self._mounts, mounts_below(self.root.path)
         for name in sorted({name for _, name in before ^ self._mounts}):
             tree.remounted(name, top)
