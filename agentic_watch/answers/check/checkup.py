@@ -14,10 +14,10 @@ from agentic_watch.answers.check.records_check import records
 from agentic_watch.answers.check.roots_check import roots_writable, watch_limit
 from agentic_watch.answers.check.roots_there import roots_there
 from agentic_watch.answers.check.space_check import space
-from agentic_watch.answers.check.units_check import unit_files, units_in_force
+from agentic_watch.answers.check.units_check import unit_files, units_in_force, users
 from agentic_watch.answers.check.waiting_check import waiting
 
 ALL: Sequence[Check] = (
-    *(configuration, unit_files, units_in_force, ownership, roots_there, roots_writable, watch_limit),
+    *(configuration, unit_files, units_in_force, users, ownership, roots_there, roots_writable, watch_limit),
     *(space, clock, daemon, history, waiting, records),
 )

@@ -18,9 +18,10 @@ def subject(config: Config) -> Subject:
     deployment = installed()
     if deployment is not None and deployment.config.history == config.history and deployment.host.account is not None:
         try:
-            return Subject(config, Account.of(deployment.host.account[0]), installed=True, now=time.time())
+            account = Account.of(deployment.host.account[0])
         except NoSuchAccount:
-            pass  # the check of the units names it
+            account = _own_account()  # the check of the users names it
+        return Subject(config, account, installed=True, now=time.time())
     return Subject(config, _own_account(), installed=False, now=time.time())
 
 

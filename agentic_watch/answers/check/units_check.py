@@ -8,6 +8,7 @@ from agentic_watch.answers.check.finding import Finding, Subject
 from agentic_watch.answers.check.subject import installed
 from agentic_watch.service import install, units
 from agentic_watch.service.manager import Manager, NoSystemd
+from agentic_watch.service.service_user import Account, NoSuchAccount, group_name
 
 _NAME = "units"
 _INSTALL = "agentic-watch service install"
@@ -22,6 +23,20 @@ def unit_files(subject: Subject) -> Iterator[Finding]:
         yield Finding(_NAME, False, f"{standing.path}: {standing.state}", f"{_INSTALL} writes it anew")
     if not wrong:
         yield Finding(_NAME, True, f"{deployment.host.unit_directory}: {len(deployment.files)} files as they should be")
+
+
+def users(subject: Subject) -> Iterator[Finding]:
+    """The user that the units name."""
+    deployment = installed() if subject.installed else None
+    if deployment is None or deployment.host.account is None:
+        return
+    try:
+        account = Account.of(deployment.host.account[0])
+    except NoSuchAccount as error:
+        yield Finding("users", False, f"the units name {error}", _INSTALL)
+        return
+    groups = ", ".join(group_name(gid) for gid in account.groups)
+    yield Finding("users", True, f"{account.name}: in {groups}")
 
 
 def units_in_force(subject: Subject) -> Iterator[Finding]:
