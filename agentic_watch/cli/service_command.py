@@ -91,7 +91,7 @@ def show(state: State, for_user: bool, run_as: str | None, as_json: bool) -> Non
         service = manager.properties(units.SERVICE, *names)
         timer = manager.properties(units.TIMER, "ActiveState", "NextElapseUSecRealtime")
     if as_json:
-        print_json({"files": [asdict(file) for file in files], "service": service, "timer": timer})
+        print_json({"schema": 1, "files": [asdict(file) for file in files], "service": service, "timer": timer})
         return
     for file in files:
         click.echo(f"{file.state:<8} {clean(file.path)}")
