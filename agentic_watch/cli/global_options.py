@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -43,10 +44,17 @@ class State:
         return load(self.overrides, os.environ)
 
     def committing(self) -> Config:
-        """The configuration as what commits may use it. Raises ConfigError also where it would double rows."""
-        from agentic_watch.inventory.renamed_roots import refuse_renamed  # sqlite3 is not for every command
+        """The configuration as what commits may use it.
+
+        Raises ConfigError also where it would double rows, HistoryRefused for a history that is not ours to touch.
+        """
+        # sqlite3 is not for every command
+        from agentic_watch.history.ownership import refuse_foreign
+        from agentic_watch.inventory.renamed_roots import refuse_renamed
 
         config = self.config()
+        with contextlib.suppress(OSError):  # one that cannot be looked at is told by whoever uses it
+            refuse_foreign(config.history)
         refuse_renamed(config)
         return config
 

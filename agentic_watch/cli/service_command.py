@@ -18,6 +18,7 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.fleet import host_identity
 from agentic_watch.fleet.host_identity import NoHostId
+from agentic_watch.history.ownership import refuse_foreign
 from agentic_watch.service import deploy, push_unit, service_user, state_owner, units
 from agentic_watch.service import install as installing
 from agentic_watch.service.deploy import Deployment
@@ -115,7 +116,10 @@ def _quote_check(deployment: Deployment) -> None:
 def _plan(state: State, for_user: bool, run_as: str | None) -> Deployment:
     if for_user and run_as is not None:
         raise click.UsageError("--run-as goes without --user: a user's service runs as that user")
-    return deploy.plan(state.overrides, for_user=for_user, run_as=run_as)
+    deployment = deploy.plan(state.overrides, for_user=for_user, run_as=run_as)
+    with contextlib.suppress(OSError):  # who may not look at it is told so by the service
+        refuse_foreign(deployment.config.history)
+    return deployment
 
 
 def _print(deployment: Deployment, obstacle: str | None) -> None:

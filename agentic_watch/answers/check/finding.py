@@ -45,7 +45,7 @@ class Subject:
 
 
 Check = Callable[[Subject], Iterable[Finding]]
-"""One thing that is checked. It changes nothing; a history that this program may not touch ends it (HistoryTooNew)."""
+"""One thing that is checked. It changes nothing; a history that this program may not touch ends it (HistoryRefused)."""
 
 
 def checked(subject: Subject, checks: Iterable[Check]) -> Iterator[Finding]:
