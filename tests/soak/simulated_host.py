@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 from daemon_support import Service
+from older_history import as_schema
 from support import Host, command, environment, query
 
 from soak.dispatches import FINISHED, Clock, Dispatch, Identity, Root
@@ -80,7 +81,7 @@ class SimulatedHost:
             (self._disk_fills_or_empties, 2),
             (self._history_is_held, 1),
         ]
-        return quiet + ([(self._kill, 2), (self._restart, 1)] if self.lively else [])
+        return quiet + ([(self._kill, 2), (self._restart, 1), (self._upgrade, 1)] if self.lively else [])
 
     def _begin(self) -> None:
         root = self.rng.choice(self.roots)
@@ -156,6 +157,15 @@ class SimulatedHost:
         self.service.wait_ready(self.starts)
         code = self.service.stop()
         assert code == 0, code
+        self._start()
+
+    def _upgrade(self) -> None:
+        """The history is one of an earlier version of the program, which this one brings up to date at its start."""
+        self.service.wait_ready(self.starts)
+        code = self.service.stop()
+        assert code == 0, code
+        if self.host.history.exists():
+            as_schema(self.host.history, self.rng.choice((1, 2)))
         self._start()
 
     def _pass_beside_the_daemon(self) -> None:
