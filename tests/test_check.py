@@ -234,6 +234,7 @@ def test_what_fails_for_longer_than_an_hour_needs_somebody(host: Host) -> None:
         (found,) = later(host, check, 3700)
         assert (found.workspace, found.root) == (broken.name, str(host.root))
         assert ".meta/status.json" in found.text
+    assert "agentic-watch dispatch schema status" in found.next_step
 
 
 def test_what_is_finished_waits_no_longer_than_it_should(host: Host) -> None:

@@ -25,6 +25,7 @@ _NAME = "records"
 _GROUP = 500
 _STUCK_SECONDS = 3600.0
 _UNDER_WAY_SECONDS = 0.2
+_CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema status` is the format), or take it away"
 REPAIR = "agentic-watch check --repair"
 
 
@@ -81,7 +82,7 @@ def _look(subject: Subject, found: Candidate | Trouble, rows: frozenset[Key], pr
         return
     except WorkspaceError as error:
         if error.passing or subject.now - found.changed_at > _STUCK_SECONDS:
-            step = "mend its permissions" if error.passing else "its dispatcher must correct it, or take it away"
+            step = "mend its permissions" if error.passing else _CORRECT
             yield Finding(_NAME, False, f"{where}: {error}", step, found.root.key, found.name)
         return
     for text in disagreements(disk, rows, pruned, subject.patience):
