@@ -29,6 +29,10 @@ test-outside: $(VENV)/.ready-test  ## in Chromium, by Prometheus and node_export
 test-systemd: $(VENV)/.ready-test  ## under a real systemd booted in namespaces (root)
 	$(BIN)/pytest -m systemd -s
 
+.PHONY: fuzz
+fuzz: $(VENV)/.ready-test  ## random moves against a model, 10,000 passes; one seed again: make fuzz FUZZ="--seed 7 --only"
+	cd tests && ../$(BIN)/python -m fuzz $(FUZZ)
+
 .PHONY: soak
 soak: $(VENV)/.ready-test  ## a simulated host for minutes; for hours: make soak SOAK="--minutes 300"
 	cd tests && ../$(BIN)/python -m soak $(SOAK)

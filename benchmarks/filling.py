@@ -57,10 +57,11 @@ def fill(path: str, size: int) -> dict[str, Any]:
 
 def _groups(first: int, size: int) -> Iterator[list[Row]]:
     for start in range(first, size, _GROUP):
-        yield [_row(number) for number in range(start, min(start + _GROUP, size))]
+        yield [row(number) for number in range(start, min(start + _GROUP, size))]
 
 
-def _row(number: int) -> Row:
+def row(number: int) -> Row:
+    """The row of one commit; every fourth has two findings."""
     run, workspace = divmod(number, _WORKSPACES)
     return rows.from_record(record.from_line(trees.journal_line(workspace, run + 1)), "/srv/root", "host")
 

@@ -476,3 +476,14 @@ def test_the_search_finds_what_people_look_for(host: Host) -> None:
         for word in words:
             found = run([*host.arguments(), "history", word, "--json"], host.base)
             assert [json.loads(line)["workspace"] for line in found.stdout.splitlines()] == [wanted], word
+
+
+def test_a_history_whose_making_was_killed_is_made(tmp_path: Path) -> None:
+    """The file says whose it is before it has a table; the next opening goes on from there."""
+    path = tmp_path / "history.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA journal_mode = WAL")
+    with contextlib.closing(History(str(path))) as history:
+        assert history.insert([row()]) == 1
+        assert history.notices == []

@@ -50,6 +50,17 @@ def test_a_history_that_was_moved_into_place_is_read_as_it_is(tmp_path: Path, re
     assert query(path, "PRAGMA integrity_check")[0][0] == "ok"
 
 
+def test_a_daemon_that_ends_after_its_history_was_replaced_leaves_no_log(tmp_path: Path) -> None:
+    """Who opens the new file next does not read it with the old one's log."""
+    path, new = tmp_path / "history.db", tmp_path / "new.db"
+    filled(new, "new")
+    with contextlib.closing(History(str(path))) as history:
+        history.insert([row("old")])
+        new.rename(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["history.db"]
+    assert names(path) == ["new"]
+
+
 def test_a_history_that_comes_with_a_log_of_its_own_keeps_it(tmp_path: Path) -> None:
     """What somebody put in place together with its -wal is whole, also what only the -wal holds."""
     path, new = tmp_path / "history.db", tmp_path / "new.db"

@@ -38,14 +38,14 @@ def leave_behind(connection: sqlite3.Connection, path: str, logs: LogInodes, pat
     SQLite leaves the log of a file that was moved, and would take it for that of the file which stands there now.
     What the log holds goes into the old file first, wherever that is. Raises OSError.
     """
-    with contextlib.suppress(sqlite3.Error):
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with directory_lock(os.path.dirname(path), patience_ms):
-        # While the connection is open their numbers cannot be those of other files.
-        for suffix, inode, there in zip(_LOG, logs, log_inodes(path), strict=True):
-            if inode is not None and inode == there:
-                os.unlink(os.path.realpath(path) + suffix)
-    connection.close()
+    with contextlib.closing(connection):
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with directory_lock(os.path.dirname(path), patience_ms):
+            # While the connection is open their numbers cannot be those of other files.
+            for suffix, inode, there in zip(_LOG, logs, log_inodes(path), strict=True):
+                if inode is not None and inode == there:
+                    os.unlink(os.path.realpath(path) + suffix)
 
 
 def set_aside(path: str, cause: str, patience_ms: int, *, known: Inode | None, close: Callable[[], None]) -> str | None:

@@ -29,9 +29,10 @@ def open_to_write(path: str, patience_ms: int, notices: list[str], on_progress: 
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
-            if not is_there:
+            found = schema.refuse_newer(connection, path) if is_there else 0
+            if not found:  # also one whose making was ended by a kill
                 schema.create(connection)
-            elif (found := schema.refuse_newer(connection, path)) != schema.VERSION:
+            elif found != schema.VERSION:
                 _upgrade(connection, path, found, notices, on_progress)
             _set_up(connection)
             _take_stock(connection, path, notices)

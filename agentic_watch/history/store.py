@@ -59,7 +59,6 @@ class History:
     _last_cause: str = ""
     _failing: bool = False
     _newest: tuple[int, str] | None = None
-    _to_mend: bool = False
 
     def open(self) -> None:
         """Open and upgrade the file; in place of a corrupt one that could be set aside, a new one.
@@ -116,10 +115,14 @@ class History:
 
     def mend(self, seconds: float) -> None:
         """Make anew, for about so long, what is derived and was damaged. Raises HistoryError."""
+        if self.read_only:
+            return
         end = time.monotonic() + seconds
-        while self._to_mend and not self.read_only:
+        with self._guarded() as connection:
+            is_whole = mending.is_whole(connection)
+        while not is_whole:
             with self.transaction(durable=False) as connection:
-                self._to_mend = not mending.mend_some(connection)
+                is_whole = mending.mend_some(connection)
             if time.monotonic() >= end:
                 return
 
@@ -159,10 +162,20 @@ class History:
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
-        if self._current is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._current.connection.close()
-            self._forget()
+        if self._current is not None and not self.read_only and self._current.inode != ownership.inode_of(self.path):
+            with contextlib.suppress(sqlite3.Error, OSError):  # whoever opens it next sees what is left
+                damage.leave_behind(self._current.connection, self.path, self._current.logs, self._patience_ms)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the connection as it is."""
+        if (current := self._current) is None:
+            return
+        self._current = None
+        with contextlib.suppress(sqlite3.Error):
+            current.connection.close()
+        if current.inode is not None:
+            ownership.gave_back(current.inode)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[sqlite3.Connection]:
@@ -193,9 +206,6 @@ class History:
             raise HistoryError(self._last_cause)
         replaced = not self.read_only and self._last_inode not in (None, ownership.inode_of(self.path))
         try:
-            if replaced and self._current is not None:
-                damage.leave_behind(self._current.connection, self.path, self._current.logs, self._patience_ms)
-                self._forget()
             self.close()
             connection = schema.open_read_only(self.path) if self.read_only else self._open_to_write()
         except (sqlite3.Error, OSError, HistoryError) as error:
@@ -221,12 +231,6 @@ class History:
         self._failures, self._next_try = 0, 0.0
         if inode is not None:
             ownership.took(inode)
-        self._to_mend = not self.read_only and not mending.is_whole(connection)
-
-    def _forget(self) -> None:
-        if self._current is not None and self._current.inode is not None:
-            ownership.gave_back(self._current.inode)
-        self._current = None
 
     def _leave_alone(self, error: Exception) -> None:
         """Do not try again at once: who asks at every turn would do nothing else."""
@@ -240,7 +244,6 @@ class History:
         return _PATIENCE_WHEN_FAILING_MS if self._failing else _PATIENCE_MS
 
     def _mend_later(self, cause: sqlite3.Error) -> None:
-        self._to_mend = True
         self.notices.append(f"{self.path}: what is derived of its dispatches is damaged ({cause}); it is made anew")
 
     def _give_up_derived(self, error: sqlite3.Error) -> None:
@@ -253,7 +256,7 @@ class History:
             self._mend_later(error)
 
     def _set_aside(self, cause: str) -> None:
-        notice = damage.set_aside(self.path, cause, self._patience_ms, known=self._last_inode, close=self.close)
+        notice = damage.set_aside(self.path, cause, self._patience_ms, known=self._last_inode, close=self._let_go)
         if notice is not None:
             self._last_inode = None
             self.notices.append(notice)
