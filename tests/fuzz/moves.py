@@ -50,6 +50,24 @@ def rewrite(world: World, name: str = "") -> None:
     world.write_status(name, document, in_meta=world.rng.random() < 0.7)
 
 
+def same_size(world: World) -> None:
+    """A status changes in place, within a second of the last pass, and keeps its size."""
+    if not (name := _some(world)) or (before := world.status(name)) is None:
+        return
+    word = {"running": "blocked", "queued": "merged", "blocked": "running", "merged": "queued"}.get(before["status"])
+    path = next((p for p in (world.meta(name), world.root / name) if (p / "status.json").exists()), None)
+    if word is None or path is None:
+        return
+    said = before["updated_at"]
+    document = {**before, "status": word, "updated_at": f"{said[:18]}{world.rng.randrange(10)}{said[19:]}"}
+    if identity_of(document) not in {identity for _, identity in world.ever}:
+        world.pass_now()
+        with (path / "status.json").open("r+") as file:
+            file.write(json.dumps(document))
+            file.truncate()
+        world.saw(name, document)
+
+
 def touch(world: World) -> None:
     """A status is written again as it was."""
     if (name := _some(world)) and (document := world.status(name)) is not None:
@@ -235,6 +253,7 @@ MOVES: tuple[tuple[Callable[[World], None], int], ...] = (
     (dispatch, 10),
     (rewrite, 14),
     (touch, 4),
+    (same_size, 3),
     (remake, 3),
     (delete, 2),
     (rename, 3),

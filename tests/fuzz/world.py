@@ -151,6 +151,10 @@ class World:
             os.rename(place / ".status.new", place / "status.json")
         else:
             (place / "status.json").write_text(data)
+        self.saw(name, document)
+
+    def saw(self, name: str, document: dict[str, Any]) -> None:
+        """Take down an identity that a status has now."""
         if document["status"] in FINISHED:
             self.ever.add((name, identity_of(document)))
 
@@ -175,6 +179,11 @@ class World:
             return Backfill(self.config(), self.history, lambda _: None, lambda _: None).run()
         with contextlib.closing(History(str(self.history_path))) as history:
             return Backfill(self.config(), history, lambda _: None, lambda _: None).run()
+
+    def pass_now(self) -> None:
+        """A pass in the middle of a move."""
+        self.one_pass()
+        self.passes += 1
 
     def events(self, names: list[str], *, flush: bool) -> None:
         """What the daemon does when it hears of these."""
