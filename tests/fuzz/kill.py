@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,9 @@ _KILLED = 137
 
 def run_and_kill(world: World, at: int) -> bool:
     """Run one pass and end it at its `at`-th call; whether it got so far. The world must have no history open."""
-    pid = os.fork()
+    with warnings.catch_warnings():  # pytest's helpers have threads, which the child does not touch
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         try:
             _end_at(at)
