@@ -118,6 +118,21 @@ def test_the_textfile_is_for_everybody_and_goes_with_a_clean_stop(service: Servi
     assert list(file.parent.glob("*.prom*")) == []
 
 
+def test_what_a_target_lacks_is_told(host: Host) -> None:
+    """A push target that nobody serves has all commits waiting, under the name that the operator gave it."""
+    service = Service(host)
+    service.configure()
+    with service.config_file.open("a") as file:
+        file.write('[[push]]\nname = "lead"\nkind = "http"\nurl = "http://127.0.0.1:9"\ntoken_file = "/dev/null"\n')
+    with service:
+        service.wait_committed(make(host.root))
+        text = run(["--config", str(service.config_file), "metrics"], host.base).stdout
+    assert _of(text, "push_pending", target="lead") == 1
+    oldest = _of(text, "push_oldest_seconds", target="lead")
+    assert oldest is not None
+    assert oldest >= 0
+
+
 def test_without_places_nothing_is_told(host: Host) -> None:
     """No file is written, and the command still prints what the daemon last said."""
     service = Service(host)

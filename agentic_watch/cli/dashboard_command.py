@@ -25,7 +25,7 @@ def command(state: State, port: int, *, open_page: bool) -> None:
     """
     from agentic_watch.dashboard import server
 
-    history = state.config().history
+    history = state.config_to_read().history
     try:
         with queries.reading(history):
             pass  # what is wrong with it is said in one line, before a server stands

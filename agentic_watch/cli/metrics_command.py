@@ -10,6 +10,7 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.daemon import exposition
 from agentic_watch.daemon.instance import pulse
 from agentic_watch.daemon.metrics import snapshot
+from agentic_watch.fleet.backlog import backlogs
 from agentic_watch.history import workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
@@ -22,7 +23,7 @@ def command(state: State) -> None:
 
     `[metrics] textfile` has the daemon write them for node_exporter, `[metrics] listen` serves them.
     """
-    config = state.config()
+    config = state.config_to_read()
     beat, said = pulse(config.history)
     if said is None:
         raise Refused(f"{config.history}: the daemon has said nothing ({beat}); start it, or look as a user who may")
@@ -34,6 +35,6 @@ def command(state: State) -> None:
     finally:
         history.close()
     try:
-        click.echo(exposition.text(snapshot(said, workspaces)), nl=False)
+        click.echo(exposition.text(snapshot(said, workspaces, backlogs(config.history, config.push))), nl=False)
     except ModuleNotFoundError as error:
         raise Refused(missing_extra(error.name, "metrics")) from error

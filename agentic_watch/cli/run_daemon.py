@@ -28,7 +28,7 @@ def run_daemon(state: State) -> int:
         raise Held(str(error)) from error
     except OSError as error:
         raise Refused(f"{config.history}: {error.strerror}; make its directory writable, or name another") from error
-    metrics = Metrics(config.metrics)
+    metrics = Metrics(config)
     ended_well = False
     try:
         _open_metrics(metrics)

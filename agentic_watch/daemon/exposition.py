@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agentic_watch.daemon.counted import LATENCY_BOUNDS, Counted
+from agentic_watch.fleet.backlog import Backlog
 
 if TYPE_CHECKING:
     from threading import Thread
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
 
 PREFIX = "agentic_watch_"
 _WATCH_LIMIT = "/proc/sys/fs/inotify/max_user_watches"
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """How far a push target is behind: commits that wait, and the age of the oldest of them in seconds."""
-
-    pending: int
-    oldest_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +41,7 @@ class Snapshot:
     watches: int = 0
     history_usable: bool | None = None
     schema: int | None = None
-    deliveries: Mapping[str, Delivery] = field(default_factory=dict)
+    backlogs: Mapping[str, Backlog] = field(default_factory=dict)
 
 
 class Snapshots:
@@ -133,17 +126,17 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
     for state, count in (snapshot.workspaces or {}).items():
         states.add_metric([state], count)
     yield states
-    yield from _deliveries(snapshot.deliveries)
+    yield from _push(snapshot.backlogs)
 
 
-def _deliveries(deliveries: Mapping[str, Delivery]) -> Iterator[Metric]:
+def _push(backlogs: Mapping[str, Backlog]) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily
 
     pending = GaugeMetricFamily(f"{PREFIX}push_pending", "Commits that a target has not got yet.", labels=["target"])
     oldest = GaugeMetricFamily(f"{PREFIX}push_oldest_seconds", "The age of the oldest of them.", labels=["target"])
-    for target, delivery in deliveries.items():
-        pending.add_metric([target], delivery.pending)
-        oldest.add_metric([target], delivery.oldest_seconds)
+    for target, backlog in backlogs.items():
+        pending.add_metric([target], backlog.pending)
+        oldest.add_metric([target], backlog.oldest_seconds)
     yield pending
     yield oldest
 

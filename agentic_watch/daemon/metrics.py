@@ -9,12 +9,13 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from agentic_watch.config import MetricsPlaces
+from agentic_watch.config import Config
 from agentic_watch.daemon import exposition
 from agentic_watch.daemon.counted import Counted
 from agentic_watch.daemon.exposition import Snapshot, Snapshots
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.state_file import DaemonState
+from agentic_watch.fleet.backlog import Backlog, backlogs
 from agentic_watch.history import schema, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
@@ -34,9 +35,11 @@ _COUNT_SECONDS = 10.0
 class Metrics:
     """Tells the metrics while the daemon runs; does nothing when the configuration names no place. One thread."""
 
-    def __init__(self, places: MetricsPlaces) -> None:
-        self._file = places.textfile
-        self._listen = places.listen
+    def __init__(self, config: Config) -> None:
+        self._file = config.metrics.textfile
+        self._listen = config.metrics.listen
+        self._config = config
+        self._backlogs: Mapping[str, Backlog] = {}
         self._snapshots: Snapshots | None = None
         self._server: tuple[WSGIServer, Thread] | None = None
         self._workspaces: Mapping[str, int] | None = None
@@ -62,7 +65,8 @@ class Metrics:
             self._next_count = now + _COUNT_SECONDS
             with contextlib.suppress(HistoryError):
                 self._workspaces = workspaces_table.counts(history)
-        told = snapshot(health.state, self._workspaces)
+            self._backlogs = backlogs(self._config.history, self._config.push)
+        told = snapshot(health.state, self._workspaces, self._backlogs)
         if self._snapshots is not None:
             self._snapshots.newest = told
         if self._file is not None:
@@ -90,8 +94,9 @@ class Metrics:
                 os.unlink(self._file)
 
 
-def snapshot(state: DaemonState, workspaces: Mapping[str, int] | None) -> Snapshot:
-    """What a daemon's state says, as metrics; `workspaces` counts those on disk by state, None when unknown."""
+def snapshot(state: DaemonState, workspaces: Mapping[str, int] | None, waiting: Mapping[str, Backlog]) -> Snapshot:
+    """What a daemon's state says, as metrics; `workspaces` counts those on disk by state, None when unknown;
+    `waiting` is what the push targets lack."""
     return Snapshot(
         version=state.version,
         counted=state.counted,
@@ -104,4 +109,5 @@ def snapshot(state: DaemonState, workspaces: Mapping[str, int] | None) -> Snapsh
         watches=sum(root.watches for root in state.roots),
         history_usable=not state.history_error,
         schema=schema.VERSION,
+        backlogs=waiting,
     )

@@ -66,4 +66,4 @@ GROUP BY org, repo ORDER BY dispatches DESC LIMIT 200""",
 
 
 def _query(title: str, about: str, sql: str) -> dict[str, Any]:
-    return {"title": title, "description": about, "sql": sql}
+    return {"title": title, "description": about, "sql": sql, "hide_sql": True}

@@ -1,0 +1,56 @@
+"""What each target has not got yet, for whoever only looks: nothing is made, written or waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agentic_watch.config import Target
+from agentic_watch.fleet import outbox, push_state
+from agentic_watch.history import queries
+from agentic_watch.history.history_errors import HistoryError, HistoryRefused
+from agentic_watch.history.read_only import connect_read_only
+from agentic_watch.history.store import marks
+from agentic_watch.workspace import instant
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Commits that a target lacks, and for how many seconds the oldest of them has been committed."""
+
+    pending: int
+    oldest_seconds: float
+
+
+def backlogs(history: str, targets: Sequence[Target]) -> dict[str, Backlog]:
+    """The backlog of each target by its name; those that cannot be told now are left out."""
+    if not targets:
+        return {}
+    try:
+        with queries.reading(history) as connection:
+            reached = _reached(history, outbox.history_id(connection))
+            return {target.name: _of(connection, target, reached.get(target.name, 0)) for target in targets}
+    except (HistoryError, HistoryRefused, sqlite3.Error, OSError):
+        return {}
+
+
+def _reached(history: str, history_id: str) -> dict[str, int]:
+    """The number up to which each target has this history."""
+    path = push_state.path_of(history)
+    if not os.path.exists(path):
+        return {}
+    with contextlib.closing(connect_read_only(path)) as connection:
+        return dict(connection.execute("SELECT target, last_id FROM targets WHERE history_id = ?", (history_id,)))
+
+
+def _of(connection: sqlite3.Connection, target: Target, after: int) -> Backlog:
+    names = sorted(target.statuses)
+    condition = f" AND status IN ({marks(names)})" if names else ""
+    sql = f"SELECT count(*), min(committed_at) FROM dispatch_history WHERE id > ?{condition}"
+    pending, oldest = connection.execute(sql, (after, *names)).fetchone()
+    waited = time.time() - instant.parse(oldest).ns / 1e9 if oldest else 0.0
+    return Backlog(pending, max(0.0, round(waited, 1)))
