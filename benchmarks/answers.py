@@ -30,8 +30,7 @@ class _Asked:
     seconds: float
 
 
-def _questions() -> list[_Asked]:
-    of = "acme/service-000/task-0"
+def _questions(of: str) -> list[_Asked]:
     lists = [
         _Asked("newest 20", ("history",), "SELECT * FROM dispatches ORDER BY updated_utc DESC LIMIT 20", _AT_ONCE),
         _Asked(
@@ -86,7 +85,8 @@ def answers(bench: Bench) -> None:
 
 def ask(bench: Bench, history: str, size: str) -> None:
     """Ask every question of a history that is there already."""
-    for asked in _questions():
+    newest = ("history", "-n", "1", "--json", "--columns", "workspace")
+    for asked in _questions(run(ours("--history", history, *newest)).said()["workspace"]):
         contestants = {"ours": ours("--history", history, *asked.command)}
         if shutil.which(_SQLITE):
             contestants[_SQLITE] = [_SQLITE, "-readonly", history, asked.sql]

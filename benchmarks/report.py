@@ -79,6 +79,7 @@ def block(bench: Bench, about: dict[str, Any], partial: str) -> str:
 
 def write(out: Path, bench: Bench, about: dict[str, Any], partial: str) -> None:
     """`table.md` and `results.json`."""
+    out.mkdir(parents=True, exist_ok=True)
     (out / "table.md").write_text(block(bench, about, partial), "utf-8")
     lines = [{name: getattr(line, name) for name in Line.__slots__} for line in bench.lines]
     document = {"machine": about, "partial": partial.strip(), "table": lines, "raw": bench.raw}

@@ -25,8 +25,14 @@ def can_tell(source: Source, wanted: Wanted) -> bool:
 def counted(source: Source, wanted: Wanted) -> Iterator[Counted]:
     """The findings by repository and rule; each whole month of a repository comes by itself."""
     month = _first_whole_month(wanted.since)
-    yield from _totals(source, wanted, month)
-    yield from _looked_at(source, replace(wanted, since=f"{month}-01" if month else ""), f"{CODED} = ''")
+    without_code = 0
+    for row in _totals(source, wanted, month):
+        if row[3]:
+            yield row
+        else:
+            without_code += row[7]
+    if without_code:  # only their titles can tell which rules they are of
+        yield from _looked_at(source, replace(wanted, since=f"{month}-01" if month else ""), f"{CODED} = ''")
     if wanted.since:
         yield from _looked_at(source, replace(wanted, until=f"{month}-01"), "1 = 1")
 

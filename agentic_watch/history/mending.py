@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+from agentic_watch.history import newest_commits
 from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.rows import commit_id, finding_values
 
@@ -114,7 +115,10 @@ def mend_some(connection: sqlite3.Connection) -> bool:
         _make_anew(connection, findings=end == FINDINGS_LOST)
         end = connection.execute("SELECT ifnull(max(id), 0) + 1 FROM dispatch_history").fetchone()[0]
     first = max(0, end - _DISPATCHES_AT_ONCE)
-    for number, report in connection.execute(_WITHOUT_FINDINGS, (first, end)).fetchall():
+    lacking = connection.execute(_WITHOUT_FINDINGS, (first, end)).fetchall()
+    if lacking:
+        newest_commits.forget(connection)
+    for number, report in lacking:
         items = json.loads(report).get("findings", []) if report else []
         connection.executemany(
             tables.INSERT_FINDING, ((number, *finding_values(item)) for item in items if isinstance(item, dict))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from agentic_watch.history import newest_commits
 from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.rows import commit_id
 
@@ -47,6 +49,7 @@ _STEPS = {
             *tables.OVER_DISPATCHES,
             tables.ADD_TO_SEARCH,
             "UPDATE upkeep SET rows = (SELECT count(*) FROM dispatch_history)",
+            *("DROP INDEX IF EXISTS findings_dispatch", tables.FINDINGS_INDEX),
             # Until now they could vouch for rows that are not there any more.
             "UPDATE workspaces SET signature = x'', journal = x''",
             "ALTER TABLE workspaces ADD COLUMN updated_utc TEXT NOT NULL DEFAULT ''",
@@ -66,6 +69,7 @@ def migrate(connection: sqlite3.Connection, found: int) -> None:
         if number > found:
             migrations(name=name)(_step((*statements, f"PRAGMA user_version = {number}")))
     migrations.apply(Database(connection, execute_plugins=False))  # the user's plugins have no business in a daemon
+    newest_commits.judge(connection, sys.maxsize)
 
 
 def _step(statements: Sequence[str]) -> Callable[[Database], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from agentic_watch.history import mending
+from agentic_watch.history import mending, newest_commits
 from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.mending import Damaged
 from agentic_watch.history.rows import HISTORY_COLUMNS, Row
@@ -38,6 +38,8 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
             if mending.is_damage(error):
                 raise Damaged(error) from error
             raise
+        if mending.is_whole(connection):
+            newest_commits.judge(connection)
     return inserted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agentic_watch.history import newest_commits
 from agentic_watch.history.rows import FINDING_COLUMNS
 
 _DISPATCH_HISTORY = """
@@ -92,10 +93,11 @@ _ABOUT = (
 )
 
 # `rows` is how many dispatches there should be: a file that was salvaged has fewer. Dispatches below the number
-# `search_from` may be missing in the search.
+# `search_from` may be missing in the search, those above `judged_to` are not judged (newest_commits.py).
 _UPKEEP = (
-    "CREATE TABLE upkeep (rows INTEGER NOT NULL, search_from INTEGER NOT NULL) STRICT",
-    "INSERT INTO upkeep VALUES (0, 0)",
+    "CREATE TABLE upkeep (rows INTEGER NOT NULL, search_from INTEGER NOT NULL, judged_to INTEGER NOT NULL) STRICT",
+    "INSERT INTO upkeep VALUES (0, 0, 0)",
+    *newest_commits.TABLES,
 )
 
 _DISPATCHES = """
@@ -149,12 +151,16 @@ BY_REPO = "CREATE INDEX dispatch_history_repo ON dispatch_history (repo, updated
 
 _INDEXES = (
     "CREATE INDEX dispatch_history_updated ON dispatch_history (updated_utc)",
+    # What is counted over a span stands in it: such an answer never looks at a row. No list can use it: within one
+    # instant it is not in the order of numbers.
+    "CREATE INDEX dispatch_history_counted ON dispatch_history (updated_utc, status, agent, repo, org, runs, "
+    "duration_ms, findings_count, insertions, deletions, host, committed_at)",
     BY_REPO,
     "CREATE INDEX dispatch_history_status ON dispatch_history (status, updated_utc)",
     "CREATE INDEX dispatch_history_workspace ON dispatch_history (workspace, updated_utc)",
     "CREATE INDEX dispatch_history_moved ON dispatch_history (root, moved_to) WHERE moved_to IS NOT NULL",
 )
-FINDINGS_INDEX = "CREATE INDEX findings_dispatch ON findings (dispatch_id)"
+FINDINGS_INDEX = "CREATE INDEX findings_dispatch ON findings (dispatch_id, tool, rule_id, code, category)"
 
 
 _DISTRUST = (
@@ -228,6 +234,7 @@ OVER_DISPATCHES = (
     *_INDEXES,
     *(_DISPATCHES, _SEARCH_TEXT, SEARCH),
     *TRIGGERS,
+    *newest_commits.TRIGGERS,
 )
 """What stands on the table of dispatches, and goes when that is made anew."""
 

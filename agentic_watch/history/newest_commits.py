@@ -1,0 +1,121 @@
+"""What answers over all time would otherwise count anew: which commits are superseded, and findings by month.
+
+Both are derived, and kept for all rows up to the number `upkeep.judged_to`. While there are later ones, such as
+somebody may have inserted by SQL, whoever reads looks at all rows himself, until inserts of ours have judged those too.
+So it is by statements for a whole group, not by triggers, which would double the time of each insert. Where it fails,
+rows are inserted all the same.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+TOOL = "COALESCE(f.tool, '')"
+CODED = "COALESCE(NULLIF(f.rule_id, ''), NULLIF(f.code, ''), NULLIF(f.category, ''), '')"
+"""A finding's rule within its tool; '' where only its title can tell."""
+
+_MONTH = "substr(d.updated_utc, 1, 7)"
+_SAME_RUN = (
+    "{0}.root = {1}.root AND {0}.workspace = {1}.workspace AND {0}.runs = {1}.runs "
+    "AND {0}.started_utc IS {1}.started_utc"
+)
+
+TABLES = (
+    "CREATE TABLE superseded (id INTEGER PRIMARY KEY) STRICT",
+    """
+CREATE TABLE finding_totals (
+    month TEXT NOT NULL,
+    org TEXT NOT NULL,
+    repo TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    findings INTEGER NOT NULL,
+    dispatches INTEGER NOT NULL,
+    last_utc TEXT NOT NULL,
+    PRIMARY KEY (month, org, repo, tool, rule)
+) STRICT, WITHOUT ROWID""",
+)
+
+
+def _count(sign: str, which: str) -> str:
+    """Add the coded findings of some commits to the totals, or take them out."""
+    return (
+        f"INSERT INTO finding_totals SELECT {_MONTH}, d.org, d.repo, {TOOL}, {CODED}, {sign}count(*), "
+        f"{sign}count(DISTINCT d.id), max(d.updated_utc) FROM dispatch_history AS d JOIN findings AS f "
+        f"ON f.dispatch_id = d.id WHERE {which} GROUP BY 1, 2, 3, 4, 5 "
+        "ON CONFLICT DO UPDATE SET findings = findings + excluded.findings, "
+        "dispatches = dispatches + excluded.dispatches, last_utc = max(last_utc, excluded.last_utc)"
+    )
+
+
+_OLDER = (
+    "INSERT OR IGNORE INTO superseded SELECT older.id FROM dispatch_history AS new JOIN dispatch_history AS older "
+    f"ON {_SAME_RUN.format('older', 'new')} AND older.updated_utc < new.updated_utc "
+    "WHERE new.id > :judged AND new.id <= :end AND older.id <= :judged RETURNING id"
+)
+_LATE = (
+    "INSERT OR IGNORE INTO superseded SELECT new.id FROM dispatch_history AS new "
+    "WHERE new.id > :judged AND new.id <= :end AND EXISTS (SELECT 1 FROM dispatch_history AS newer "
+    f"WHERE {_SAME_RUN.format('newer', 'new')} AND newer.updated_utc > new.updated_utc)"
+)
+_ADD = _count("", "d.id > :judged AND d.id <= :end AND d.id NOT IN (SELECT id FROM superseded)")
+_TAKE = _count("-", "d.id = ?")
+
+_AT_ONCE = 5_000
+"""Rows that one insert judges at most: after a repair there may be a million, and a commit waits."""
+
+
+def judge(connection: sqlite3.Connection, most: int = _AT_ONCE) -> None:
+    """Judge rows that are not yet, within the transaction that the caller holds; what fails is left for later."""
+    connection.execute("SAVEPOINT judging")
+    try:
+        _judge(connection, most)
+    except sqlite3.DatabaseError:
+        # Answers look at the rows themselves then. A transaction that is gone is the caller's to notice.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO judging")
+    finally:
+        if connection.in_transaction:
+            connection.execute("RELEASE judging")
+
+
+def forget(connection: sqlite3.Connection) -> None:
+    """Have all judged anew, since findings were made anew; within the transaction that the caller holds."""
+    for statement in _FORGET:
+        connection.execute(statement)
+
+
+def _judge(connection: sqlite3.Connection, most: int) -> None:
+    judged, last = connection.execute(
+        "SELECT judged_to, (SELECT ifnull(max(id), 0) FROM dispatch_history) FROM upkeep"
+    ).fetchone()
+    span = {"judged": judged, "end": min(judged + most, last)}
+    older = [number for (number,) in connection.execute(_OLDER, span).fetchall()]
+    connection.execute(_LATE, span)
+    connection.execute(_ADD, span)
+    for number in older:
+        connection.execute(_TAKE, (number,))
+    connection.execute("UPDATE upkeep SET judged_to = max(judged_to, :end)", span)
+
+
+_FORGET = ("DELETE FROM superseded", "DELETE FROM finding_totals", "UPDATE upkeep SET judged_to = 0")
+
+# The run's commit before one that is deleted is its newest again.
+_BEFORE_OLD = (
+    f"(SELECT d.id FROM dispatch_history AS d WHERE {_SAME_RUN.format('d', 'old')} AND d.id <> old.id "
+    "ORDER BY d.updated_utc DESC LIMIT 1)"
+)
+_WAS_NEWEST = "old.id NOT IN (SELECT id FROM superseded)"
+_WAS_JUDGED = "old.id <= (SELECT judged_to FROM upkeep)"
+
+TRIGGERS = (
+    f"CREATE TRIGGER newest_deleting BEFORE DELETE ON dispatch_history WHEN {_WAS_JUDGED} AND {_WAS_NEWEST} BEGIN "
+    f"{_count('-', 'd.id = old.id')}; "
+    f"{_count('', f'd.id IN {_BEFORE_OLD} AND d.id IN (SELECT id FROM superseded)')}; "
+    f"DELETE FROM superseded WHERE id IN {_BEFORE_OLD}; END",
+    "CREATE TRIGGER superseded_deleted AFTER DELETE ON dispatch_history BEGIN "
+    "DELETE FROM superseded WHERE id = old.id; END",
+    # Whoever changes by SQL what makes a run has all judged anew.
+    "CREATE TRIGGER runs_changed AFTER UPDATE OF workspace, started_utc, updated_utc, runs, org, repo "
+    f"ON dispatch_history BEGIN {'; '.join(_FORGET)}; END",
+)
