@@ -47,15 +47,19 @@ class Steps:
         return self
 
 
-def push_in_child(history: Path, target: Target, fatal: int = 0) -> int | None:
-    """Push in a process of its own; gives how many steps it took, None when it was killed at step `fatal`."""
+def push_in_child(history: Path, target: Target, fatal: int | None = None) -> int | None:
+    """Push in a process of its own; gives how many steps it took (0: not counted), None when it was killed.
+
+    `fatal` is the step at which it is killed, 0 for none of them.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         code = 1
         try:
-            steps = Steps(fatal)
-            sys.settrace(steps)
+            steps = Steps(fatal or 0)
+            if fatal is not None:
+                sys.settrace(steps)
             with office.opened(str(history)) as opened:
                 pushed = pushing.push(target, opened)
             sys.settrace(None)
@@ -102,7 +106,7 @@ def kill_at(places: Iterable[int], database: Database, target: Target, history: 
 
 def steps_of_a_push(target: Target, base: Path) -> int:
     samples.fill(base / "whole.db", range(COMMITS))
-    count = push_in_child(base / "whole.db", target)
+    count = push_in_child(base / "whole.db", target, 0)
     assert count is not None
     assert count > 10 * SAMPLED
     return count
