@@ -155,7 +155,7 @@ class Backfill:
         self._history_error = self._history_error or outcome.history_error
         if outcome.verdict is Verdict.COMMITTED:
             summary.committed += 1
-        elif outcome.verdict is Verdict.SKIPPED:
+        elif outcome.verdict in (Verdict.SKIPPED, Verdict.JOURNAL_ONLY):
             summary.skipped += 1
         elif outcome.verdict is Verdict.UNFINISHED:
             summary.unfinished += 1

@@ -275,6 +275,11 @@ NAMES: tuple[tuple[str, bytes, str, str], ...] = (
 )
 
 
+_MOVED = "moved to commit.json.corrupt-"
+# Of two names: it is read, believed as little as any other, and replaced by another file.
+_MARKER_SAYS = {"a hard link to a victim": "", "a hard link to a secret": ""}
+
+
 def _replaced() -> list[Case]:
     """Each object in place of each file: a broken status or journal fails, a report is left out, a marker moved."""
     cases = []
@@ -284,7 +289,7 @@ def _replaced() -> list[Case]:
             Case(f"status beside is {what}", both(beside(), put("status.json", how)), COMMITTED, cause),
             Case(f"report is {what}", put(".meta/report.json", how), COMMITTED, "committed without the report"),
             Case(f"journal is {what}", put(".meta/journal.jsonl", how), FAILED, cause),
-            Case(f"marker is {what}", put(".meta/commit.json", how), COMMITTED, "moved to commit.json.corrupt-"),
+            Case(f"marker is {what}", put(".meta/commit.json", how), COMMITTED, _MARKER_SAYS.get(what, _MOVED)),
             Case(f"temporary is {what}", put(".meta/.commit.json.0.tmp", how), COMMITTED),
         ]
     return cases

@@ -221,7 +221,8 @@ def test_every_partial_state_is_completed(host: Host, lost: set[str]) -> None:
     # Row and line are both gone: nothing vouches for the old commit any more, so it is made anew.
     anew = {"row", "line"} <= lost
     assert (outcome.committed_at == ROW) == (not anew)
-    assert outcome.verdict is (Verdict.COMMITTED if anew or "marker" in lost else Verdict.SKIPPED)
+    is_new = anew or ("marker" in lost and lost != {"marker"})
+    assert outcome.verdict is (Verdict.COMMITTED if is_new else Verdict.SKIPPED)
     times = {host.rows()[NAME]["committed_at"], workspace.mark()["committed_at"]}
     if lost != {"line"}:  # marker and row vouch for the commit without it
         times.add(workspace.line()["committed_at"])
@@ -242,7 +243,7 @@ def test_a_marker_of_another_workspace_counts_as_none(host: Host) -> None:
     workspace = make(host.root)
     commit(host)
     write_marker(workspace, workspace="org/repo/other")
-    assert verdicts(host) == [Verdict.COMMITTED]
+    assert verdicts(host) == [Verdict.SKIPPED]  # there is neither a new line nor a new row
     assert workspace.mark()["workspace"] == NAME
     assert len(workspace.lines()) == 1
 
@@ -326,6 +327,54 @@ def test_what_the_original_does_meanwhile_is_seen_by_the_next_look(host: Host, m
     assert workspace.mark()["runs"] == 3
 
 
+# --- the same identity, with other content
+
+
+OTHERWISE = ["status", "task", "question"]
+
+
+@pytest.mark.parametrize("field", OTHERWISE)
+def test_a_workspace_made_again_with_other_content_is_said_and_not_recorded(host: Host, field: str) -> None:
+    """Removed and made anew under a committed identity: nothing is written, and one warning tells why."""
+    workspace = make(host.root, task="first")
+    commit(host)
+    before = [tuple(row) for row in host.query("SELECT * FROM dispatch_history")]
+    shutil.rmtree(workspace.path)
+    make(host.root, **{"task": "first", field: "failed"})
+    (outcome,) = commit(host)
+    assert outcome.verdict is Verdict.SKIPPED
+    (warning,) = outcome.warnings
+    assert "says otherwise" in warning
+    assert [path.name for path in workspace.meta.iterdir()] == ["status.json"]
+    assert [tuple(row) for row in host.query("SELECT * FROM dispatch_history")] == before
+
+
+@pytest.mark.parametrize("field", OTHERWISE)
+def test_a_status_changed_under_its_identity_is_said_and_not_recorded(host: Host, field: str) -> None:
+    """A committed status that is rewritten without a new time changes no record, and is said once."""
+    workspace = make(host.root)
+    host.once()
+    before = workspace.journal.read_bytes(), workspace.marker.read_bytes(), dict(host.rows()[NAME])
+    workspace.write_status(**{field: "failed"})
+    first, second = host.once(), host.once()
+    assert first.counts == second.counts == {"scanned": 1, "skipped": 1}
+    assert (first.code, "says otherwise" in first.stderr, second.stderr) == (0, True, "")
+    assert (workspace.journal.read_bytes(), workspace.marker.read_bytes(), dict(host.rows()[NAME])) == before
+
+
+def test_a_workspace_made_again_as_it_was_gets_its_records_back(host: Host) -> None:
+    """With the same content line and marker come back, at the time that they had."""
+    workspace = make(host.root, task="first")
+    commit(host)
+    committed_at = host.rows()[NAME]["committed_at"]
+    shutil.rmtree(workspace.path)
+    make(host.root, task="first")
+    (outcome,) = commit(host)
+    assert (outcome.verdict, outcome.warnings) == (Verdict.COMMITTED, ())
+    assert workspace.line()["committed_at"] == workspace.mark()["committed_at"] == committed_at
+    assert len(identities(host)) == 1
+
+
 # --- statuses, reports, groups
 
 
@@ -358,6 +407,21 @@ def test_a_broken_report_costs_only_the_report(host: Host, content: bytes) -> No
     assert [warning for warning in outcome.warnings if ".meta/report.json" in warning]
     assert list(workspace.line()) == JOURNAL_KEYS
     assert host.rows()[NAME]["report"] is None
+
+
+@pytest.mark.parametrize("text", ["\\u002c" * 800_000, "\\u005b\\u007b" * 400_000], ids=["commas", "brackets"])
+def test_what_is_written_can_be_read_again(host: Host, text: str) -> None:
+    """A report whose text takes many escapes is in the line, and a lost history gets it back from there."""
+    workspace = make(host.root)
+    (workspace.meta / "report.json").write_text(f'{{"summary":"{text}"}}')
+    (outcome,) = commit(host)
+    assert outcome.warnings == ()
+    before = dict(host.rows()[NAME]) | {"id": 0}
+    host.forget_history()
+    assert verdicts(host) == [Verdict.SKIPPED]
+    assert dict(host.rows()[NAME]) | {"id": 0} == before
+    assert json.loads(before["report"])["summary"] == json.loads(f'"{text}"')
+    assert len(workspace.lines()) == 1
 
 
 def test_status_json_is_never_touched(host: Host) -> None:

@@ -13,7 +13,7 @@ import pytest
 from agentic_watch.config import Limits
 from agentic_watch.workspace import journal, record, status, undo
 from agentic_watch.workspace.journal import Journal
-from agentic_watch.workspace.workspace_errors import InUse, Malformed, WorkspaceError
+from agentic_watch.workspace.workspace_errors import InUse, Linked, Malformed, WorkspaceError
 
 LIMITS = Limits()
 REST_SECONDS = undo.REST_SECONDS
@@ -338,7 +338,7 @@ def test_the_signature_tells_whether_all_of_it_was_read_or_written_here(tmp_path
 # --- what is no journal
 
 
-@pytest.mark.parametrize("kind", ["directory", "symlink", "fifo", "hard link"])
+@pytest.mark.parametrize("kind", ["directory", "symlink", "fifo"])
 def test_a_planted_journal_is_refused(tmp_path: Path, kind: str) -> None:
     """What stands at the journal's place and is no plain file of one name is neither read nor written."""
     meta, victim = tmp_path / ".meta", tmp_path / "victim"
@@ -349,9 +349,24 @@ def test_a_planted_journal_is_refused(tmp_path: Path, kind: str) -> None:
         "directory": place.mkdir,
         "symlink": lambda: place.symlink_to(victim),
         "fifo": lambda: os.mkfifo(place),
-        "hard link": lambda: place.hardlink_to(victim),
     }
     plant[kind]()
-    with pytest.raises(Malformed, match=r"\.meta/journal\.jsonl: (is|has)"), opened(meta):
+    with pytest.raises(Malformed, match=r"\.meta/journal\.jsonl: is"), opened(meta):
         pass
     assert victim.read_bytes() == b"untouched"
+
+
+def test_a_journal_with_another_name_is_read_and_not_written(tmp_path: Path) -> None:
+    """As `cp -al` leaves it: its lines count, and nothing is appended, completed or cut."""
+    meta, other = tmp_path / ".meta", tmp_path / "other"
+    meta.mkdir()
+    content = line(runs=1) + line(runs=2)[:-1]
+    other.write_bytes(content)
+    (meta / "journal.jsonl").hardlink_to(other)
+    with opened(meta) as found:
+        assert [each.runs for each in found.records()] == [1, 2]
+        for change in (found.repair_tail, lambda: found.append(line())):
+            with pytest.raises(Linked, match=r"\.meta/journal\.jsonl: has 2 hard links"):
+                change()
+    assert other.read_bytes() == content
+    assert [path.name for path in meta.iterdir()] == ["journal.jsonl"]

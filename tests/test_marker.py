@@ -17,6 +17,7 @@ from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 NEW = Marker("org/repo/task", parse(UPDATED), 3, "2026-04-14T11:17:09Z")
+OLD = Marker("org/repo/task", parse(UPDATED), 2, "2026-04-13T11:17:09Z")
 
 
 @contextlib.contextmanager
@@ -80,7 +81,7 @@ def test_an_unreadable_marker_is_moved_aside_whole(tmp_path: Path, content: byte
     assert (tmp_path / name).read_bytes() == content
 
 
-@pytest.mark.parametrize("kind", ["directory", "symlink", "fifo", "hard link"])
+@pytest.mark.parametrize("kind", ["directory", "symlink", "fifo"])
 def test_a_planted_marker_is_moved_aside_untouched(tmp_path: Path, kind: str) -> None:
     """A directory, a link or a FIFO in the marker's place is moved as it is, and its target not touched."""
     meta_path, victim = tmp_path / ".meta", tmp_path / "victim"
@@ -91,7 +92,6 @@ def test_a_planted_marker_is_moved_aside_untouched(tmp_path: Path, kind: str) ->
         "directory": place.mkdir,
         "symlink": lambda: place.symlink_to(victim),
         "fifo": lambda: os.mkfifo(place),
-        "hard link": lambda: place.hardlink_to(victim),
     }
     plant[kind]()
     with directory(meta_path) as meta:
@@ -101,6 +101,19 @@ def test_a_planted_marker_is_moved_aside_untouched(tmp_path: Path, kind: str) ->
         assert marker.read(meta) is None
     assert os.path.lexists(meta_path / name)
     assert victim.read_bytes() == NEW.encode()
+
+
+def test_a_marker_with_another_name_is_read_and_never_written(tmp_path: Path) -> None:
+    """As `cp -al` leaves it: it says what it says, and the new one takes its place and not its content."""
+    meta_path, other = tmp_path / ".meta", tmp_path / "other"
+    meta_path.mkdir()
+    other.write_bytes(OLD.encode())
+    (meta_path / "commit.json").hardlink_to(other)
+    with directory(meta_path) as meta:
+        assert marker.read(meta) == OLD
+        marker.replace(meta, NEW)
+        assert marker.read(meta) == NEW
+    assert other.read_bytes() == OLD.encode()
 
 
 def test_a_marker_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ class Batch:
     def add(self, commit: Commit) -> None:
         """Take in one more."""
         self._commits.append(commit)
-        self._weight += commit.writing.weight
+        self._weight += commit.weight
 
     @property
     def is_empty(self) -> bool:
@@ -64,10 +64,6 @@ class Batch:
     def all(self) -> Sequence[Commit]:
         """All of them."""
         return self._commits
-
-    def sound(self) -> list[Commit]:
-        """Those that have not failed."""
-        return [commit for commit in self._commits if commit.error is None]
 
     def writing(self) -> list[Commit]:
         """Those of them that lack a line or a marker."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from agentic_watch.commit import batch
 from agentic_watch.commit.batch import Batch
-from agentic_watch.commit.found import Found, Known, find, look_up, look_up_each
+from agentic_watch.commit.found import Found, Known, find, look_up
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look
 from agentic_watch.commit.outcome import Outcome, failed
 from agentic_watch.commit.patience import ENDLESS, Patience, PatienceOver
@@ -102,7 +102,7 @@ class Committer:
         done: list[Outcome] = []
         planned = Batch()
         try:
-            for known in look_up_each(tuple(locked), self.history):
+            for known in look_up(locked, self.history):
                 finding = find(locked[0], known, self.history, repair=locked[0].finished)
                 outcome = self._plan(Begun(locked[0], known, finding), patience)
                 del locked[0]  # what is planned is closed with its batch
@@ -128,6 +128,7 @@ class Committer:
         except PatienceOver:
             return self._paused.keep(begun)
         except WorkspaceError as error:
+            # What was found so far becomes rows all the same.
             commit = Commit(begun.workspace, begun.known, found, Writing())
             commit.error = error
             return commit

@@ -53,6 +53,7 @@ class Insertion:
         self._commits = commits
         self._history = history
         self._transaction = contextlib.ExitStack()
+        self._failed = 0
         self.is_empty = history.read_only or not any(commit.has_rows for commit in commits)
 
     def begin(self) -> None:
@@ -60,20 +61,18 @@ class Insertion:
         if self.is_empty:
             return
         new_rows = [row for commit in self._commits for row in commit.rows()]
+        self._failed = self._count_failed()
         try:
             self._transaction.enter_context(self._history.inserting(new_rows))
         except HistoryError as error:
             self._note(str(error))
 
     def finish(self) -> None:
-        """Commit it. When a line failed meanwhile, only the rows of the others are inserted."""
-        sound = [commit for commit in self._commits if commit.error is None]
-        if len(sound) < len(self._commits):
+        """Commit it; when a line failed meanwhile, without its row."""
+        if not self.is_empty and self._count_failed() != self._failed:
             self.close()
-            retry = Insertion(sound, self._history)
-            retry.begin()
-            retry.finish()
-            return
+            self._transaction = contextlib.ExitStack()
+            self.begin()
         try:
             self._transaction.close()
         except HistoryError as error:
@@ -85,6 +84,9 @@ class Insertion:
         """Roll back what has been begun and not finished."""
         with contextlib.suppress(_Abandoned, HistoryError), self._transaction:
             raise _Abandoned
+
+    def _count_failed(self) -> int:
+        return sum(commit.error is not None for commit in self._commits)
 
     def _note(self, error: str) -> None:
         for commit in self._commits:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
-from agentic_watch.config import Config, Limits
+from agentic_watch.config import KNOWN_STATUSES, Config, Limits
 from agentic_watch.workspace import journal, layout, signatures, status
 from agentic_watch.workspace.journal import Journal
 from agentic_watch.workspace.layout import Candidate
@@ -13,33 +13,33 @@ from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Opener, Place, open_place
 from agentic_watch.workspace.record import Identity
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.workspace_errors import WorkspaceError
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 
 @dataclass(slots=True)
 class OpenWorkspace:
     """A workspace whose status has been read. `finished`: that is to be committed, and `.meta` is locked.
 
-    `journal` is None until it is read or written; `warnings` are one line each.
+    `status` is None when it cannot be read, which `trouble` tells; its journal may still have something to say.
+    `linked` tells that what it says may be compared with what is recorded, but not recorded. `journal` is None until it
+    is read or written; `warnings` are one line each.
     """
 
     candidate: Candidate
     place: Place
     limits: Limits
-    read: status.Found
-    finished: bool
-    warnings: list[str]
+    status: Status | None
+    status_signature: bytes
+    finished: bool = False
+    warnings: list[str] = field(default_factory=list)
+    linked: WorkspaceError | None = None
+    trouble: WorkspaceError | None = None
     journal: Journal | None = None
 
     @property
-    def status(self) -> Status:
-        """What its status file said."""
-        return self.read.status
-
-    @property
-    def identity(self) -> Identity:
+    def identity(self) -> Identity | None:
         """Which commit its status is."""
-        return self.status.updated_at.ns, self.status.runs
+        return (self.status.updated_at.ns, self.status.runs) if self.status is not None else None
 
     @property
     def meta(self) -> int:
@@ -49,10 +49,10 @@ class OpenWorkspace:
 
     def signature(self) -> bytes:
         """The status as it was when read, the marker as it is now; b"" while the status cannot be trusted."""
-        if not self.read.signature:
+        if not self.status_signature:
             return b""
         meta = self.place.meta
-        return self.read.signature + (signatures.at(meta, layout.MARKER) if meta is not None else signatures.ABSENT)
+        return self.status_signature + (signatures.at(meta, layout.MARKER) if meta is not None else signatures.ABSENT)
 
     def open_journal(self, *, append: bool) -> Journal:
         """The journal, opened when it is not yet; one that is not there is made by the first line.
@@ -106,7 +106,7 @@ def open_to_look(candidate: Candidate, config: Config) -> OpenWorkspace | Outcom
     except WorkspaceError as error:
         return failed(candidate, error)
     try:
-        return _read_status(candidate, place, config, force=False)
+        return _read(candidate, place, config, force=False)
     except WorkspaceError as error:
         place.close()
         return failed(candidate, error)
@@ -124,10 +124,27 @@ def _lock_and_read(candidate: Candidate, place: Place, config: Config, force: bo
         place.make_meta()
     if not place.lock():
         return Outcome(candidate, Verdict.BUSY, "is held (flock on .meta) by another process")
-    return _read_status(candidate, place, config, force)
+    return _read(candidate, place, config, force)
+
+
+def _read(candidate: Candidate, place: Place, config: Config, force: bool) -> OpenWorkspace:
+    """The workspace with its status; without one when that cannot be read, and there is a journal that can."""
+    try:
+        return _read_status(candidate, place, config, force)
+    except WorkspaceError as error:
+        if place.meta is None or place.lacks(layout.JOURNAL) or signatures.is_absent(place.meta, layout.JOURNAL):
+            raise
+        seen = layout.journal_signature(place.meta) if isinstance(error, Missing) else b""
+        return OpenWorkspace(candidate, place, config.limits, None, seen, trouble=error)
 
 
 def _read_status(candidate: Candidate, place: Place, config: Config, force: bool) -> OpenWorkspace:
     found = status.read(place.directory, place.meta, candidate.root, config.limits)
     finished = force or found.status.status in config.finished
-    return OpenWorkspace(candidate, place, config.limits, found, finished, list(found.warnings))
+    said = found.status
+    if found.linked is not None and not finished:
+        if said.status not in KNOWN_STATUSES:
+            raise found.linked
+        said = Status(said.status, said.updated_at, pid=said.pid, runs=said.runs)  # no text that may be a secret
+    warnings = list(found.warnings)
+    return OpenWorkspace(candidate, place, config.limits, said, found.signature, finished, warnings, found.linked)

@@ -11,7 +11,8 @@ from agentic_watch.workspace.workspace_errors import InUse, Missing, WorkspaceEr
 
 
 class Verdict(StrEnum):
-    """What became of a workspace. `reading`: its journal is longer than the caller's patience; ask again."""
+    """What became of a workspace. READING: its journal is longer than the caller's patience; ask again.
+    JOURNAL_ONLY: it has no status any more, and its journal was looked through."""
 
     COMMITTED = "committed"
     SKIPPED = "skipped"
@@ -20,6 +21,7 @@ class Verdict(StrEnum):
     READING = "reading"
     FAILED = "failed"
     VANISHED = "vanished"
+    JOURNAL_ONLY = "journal only"
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class Pipeline:
         self._overlap.wait()
         if not self._synced:
             self._sync_each()
-        insertion = Insertion(self._lined.sound(), self._history)
+        insertion = Insertion(self._lined.all(), self._history)
         if not insertion.is_empty:
             insertion.begin()
             self._overlap.begin(Insertion.finish, insertion)  # its sync, while what follows fills the page cache
@@ -111,7 +111,7 @@ class Pipeline:
 
     def _put_alone(self, batch: Batch) -> list[Outcome]:
         """All steps of one batch; its markers are being written after this returns."""
-        insertion = Insertion(batch.sound(), self._history)
+        insertion = Insertion(batch.all(), self._history)
         try:
             self._sync_lines(batch.writing(), insertion)
             insertion.finish()

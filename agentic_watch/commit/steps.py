@@ -15,6 +15,8 @@ ends that commit only: the later ones are left out, and the next run begins anew
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agentic_watch.commit.found import Found, Known
 from agentic_watch.commit.insertion import HOST
 from agentic_watch.commit.open_workspace import OpenWorkspace
@@ -24,7 +26,7 @@ from agentic_watch.history import rows
 from agentic_watch.history.rows import Row
 from agentic_watch.workspace import files, layout, marker
 from agentic_watch.workspace.marker import Marker
-from agentic_watch.workspace.workspace_errors import WorkspaceError
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 
 class Commit:
@@ -39,6 +41,11 @@ class Commit:
         self._way_is_new = False
         self._temporary = ""
         self._journal_signature: bytes | None = None
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it holds in memory until its batch is written."""
+        return len(self.writing.line) + self.writing.rows.weight + self.found.lacking.weight
 
     @property
     def writes(self) -> bool:
@@ -88,18 +95,21 @@ class Commit:
     @property
     def has_rows(self) -> bool:
         """Whether there is anything to insert."""
-        return bool(self.writing.record or self.writing.rows.rows)
+        return bool(self.found.lacking.rows or self.writing.record or self.writing.rows.rows)
 
     def rows(self) -> list[Row]:
-        """Its rows: what the journal has and the history lacks, and the new one."""
+        """Its rows: those that the journal has and the history lacks, and the new one unless its line failed."""
+        if self.error is not None:
+            return self.found.lacking.rows
         record = self.writing.record
         made = [rows.from_record(record, self.workspace.candidate.root.key, HOST)] if record else []
-        return [*self.writing.rows.rows, *made]
+        return [*self.found.lacking.rows, *self.writing.rows.rows, *made]
 
     def forget_rows(self) -> None:
         """They are inserted, or cannot be now: hold them no longer."""
         self.writing.record = None
         self.writing.rows.take()
+        self.found.lacking.take()
 
     # --- step 6
 
@@ -143,7 +153,7 @@ class Commit:
 
     def _marker(self) -> Marker:
         plan, status = self.writing.plan, self.workspace.status
-        assert plan is not None
+        assert plan is not None and status is not None
         return Marker(self.workspace.candidate.name, status.updated_at, status.runs, plan.committed_at)
 
     # --- step 7
@@ -151,25 +161,31 @@ class Commit:
     def outcome(self) -> Outcome:
         """What became of it, once its batch is written."""
         workspace, plan = self.workspace, self.writing.plan
-        if self.error is not None:
-            return failed(workspace.candidate, self.error, tuple(workspace.warnings))
         doubts = workspace.journal.warnings if workspace.journal is not None else []
-        return Outcome(
+        warnings, recovered = (*workspace.warnings, *doubts), 0 if self.history_error else self.found.recovered
+        if self.error is not None:
+            return replace(failed(workspace.candidate, self.error, warnings), recovered_rows=recovered)
+        outcome = Outcome(
             candidate=workspace.candidate,
             verdict=self._verdict(),
             status=workspace.status,
             committed_at=plan.committed_at if plan is not None else "",
-            recovered_rows=0 if self.history_error else self.found.recovered,
-            warnings=(*workspace.warnings, *doubts),
+            recovered_rows=recovered,
+            warnings=warnings,
             history_error=self.history_error,
             signature=b"" if self.history_error else workspace.signature(),
             journal=b"" if self.history_error or doubts else self._signature_of_journal(),
         )
+        if (trouble := workspace.trouble) is None:
+            return outcome
+        return replace(outcome, cause=str(trouble), lies_in_workspace=trouble.lies_in_workspace)
 
     def _verdict(self) -> Verdict:
+        if self.workspace.trouble is not None:
+            return Verdict.JOURNAL_ONLY if isinstance(self.workspace.trouble, Missing) else Verdict.FAILED
         if self.writing.plan is None:
             return Verdict.UNFINISHED
-        return Verdict.COMMITTED if self.writing.plan.mark else Verdict.SKIPPED
+        return Verdict.COMMITTED if self.writing.plan.is_new else Verdict.SKIPPED
 
     def _signature_of_journal(self) -> bytes:
         """Of a journal that holds no line which was neither read nor written here; b"" when it may hold one."""

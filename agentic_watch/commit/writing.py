@@ -14,49 +14,57 @@ from agentic_watch.workspace.record import Record
 _LARGE_LINE = 4_096
 """From this size on a record becomes a row at once: its memory is counted only as one."""
 
+_DIFFERS = (
+    f"{layout.STATUS}: says otherwise (status, task or question) than what was recorded with this updated_at and runs; "
+    "not recorded again: a commit of its own needs a time or a run of its own"
+)
+
 
 @dataclass(slots=True)
 class Writing:
     """`plan` is None when nothing is to be committed. `line` is to be appended (b"": nothing is); `record` becomes a
-    row while that is synced, `rows` are made already."""
+    row while that is synced, or is one already in `rows`."""
 
     plan: Plan | None = None
     line: bytes = b""
     record: Record | None = None
     rows: HeldRows = field(default_factory=HeldRows)
 
-    @property
-    def weight(self) -> int:
-        """About how many bytes this holds in memory until its batch is written."""
-        return len(self.line) + self.rows.weight
-
 
 def look_only(workspace: OpenWorkspace, found: Found) -> Writing:
-    """What would be written; neither line nor row is made."""
-    return Writing(_plan(workspace, found), rows=found.lacking)
+    """What would be written; neither line nor row is made. Raises WorkspaceError when it could not be."""
+    return Writing(_plan(workspace, found))
 
 
 def prepare(workspace: OpenWorkspace, found: Found) -> Writing:
     """Decide what is missing and make it. Raises WorkspaceError when the report cannot be read now."""
     plan = _plan(workspace, found)
-    writing = Writing(plan, rows=found.lacking)
+    writing = Writing(plan)
     if plan is not None and plan.append:
         _make_line(writing, workspace, plan)
     return writing
 
 
 def _plan(workspace: OpenWorkspace, found: Found) -> Plan | None:
-    return decide(found.marked, found.row, found.line, instant.now_text()) if workspace.finished else None
+    if not workspace.finished:
+        return None
+    plan = decide(found.marked, found.row, found.line, instant.now_text(), differs=found.differs)
+    if workspace.linked is not None and (plan.append or found.differs):
+        raise workspace.linked
+    if found.differs:
+        workspace.warnings.append(_DIFFERS)
+    return plan
 
 
 def _make_line(writing: Writing, workspace: OpenWorkspace, plan: Plan) -> None:
-    limits, name = workspace.limits, workspace.candidate.name
+    limits, name, status = workspace.limits, workspace.candidate.name, workspace.status
+    assert status is not None
     content, warning = report.read(workspace.meta, limits.report_bytes)
-    made = record.from_status(name, workspace.status, content, plan.committed_at)
+    made = record.from_status(name, status, content, plan.committed_at)
     writing.line = made.line()
     if not journal.is_readable(writing.line, journal.longest_line(limits)):
-        warning = f"{layout.META_REPORT}: makes too long a journal line; committed without the report"
-        made = record.from_status(name, workspace.status, {}, plan.committed_at)
+        warning = f"{layout.META_REPORT}: makes too large a journal line; committed without the report"
+        made = record.from_status(name, status, {}, plan.committed_at)
         writing.line = made.line()
     if warning:
         workspace.warnings.append(warning)

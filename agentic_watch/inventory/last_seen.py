@@ -18,9 +18,11 @@ from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.inventory.retries import backoff
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.status import Status
 
 _FLUSH_AT = 512
 _MEND_SECONDS = 0.1
+_NO_STATUS = Status("", instant.ZERO)
 _LONGEST_ERROR = 500
 _LONGEST_WORD = 200
 _LONGEST_QUESTION = 4000
@@ -131,8 +133,7 @@ class LastSeen:
 
 
 def _state(outcome: Outcome, now: float) -> State:
-    status = outcome.status
-    assert status is not None
+    status = outcome.status or _NO_STATUS
     return State(
         root=outcome.candidate.root.key,
         workspace=outcome.candidate.name,
@@ -145,7 +146,7 @@ def _state(outcome: Outcome, now: float) -> State:
         updated_at=status.updated_at.text,
         updated_utc=status.updated_at.utc(),
         runs=status.runs,
-        committed=int(outcome.verdict is not Verdict.UNFINISHED and not outcome.history_error),
+        committed=int(outcome.verdict in (Verdict.COMMITTED, Verdict.SKIPPED) and not outcome.history_error),
         ghost=int(is_ghost(status.status, status.pid, named_at(status.started_at, status.updated_at))),
         seen_at=instant.now_text(now),
         signature=outcome.signature,
@@ -162,4 +163,5 @@ def _failure(outcome: Outcome, count: int, due: float, now: float) -> State:
         last_error=outcome.cause[:_LONGEST_ERROR],
         seen_at=instant.now_text(now),
         signature=outcome.candidate.signature,
+        journal=outcome.journal,
     )

@@ -27,6 +27,13 @@ def sight(root: Root, parent: int, base: str, name: str) -> Candidate | None:
     return Candidate(root, name, stats + marker, changed_at)
 
 
+def sight_of_journal(root: Root, directory: int, name: str) -> Candidate | None:
+    """The open directory `name`, which has no status, as a candidate when it has a journal: of what was committed there
+    it may be all that is left."""
+    journal, marker = (signatures.at(directory, path) for path in (layout.META_JOURNAL, layout.META_MARKER))
+    return Candidate(root, name, signatures.ABSENT + journal + marker) if journal != signatures.ABSENT else None
+
+
 def is_marked(candidate: Candidate) -> bool:
     """Whether a marker was there when it was seen."""
     return not candidate.signature.endswith(signatures.ABSENT)

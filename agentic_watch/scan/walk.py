@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agentic_watch.config import Root
 from agentic_watch.scan.ahead import Ahead, share_of
-from agentic_watch.scan.look import is_unchanged, sight
+from agentic_watch.scan.look import is_unchanged, sight, sight_of_journal
 from agentic_watch.workspace import files, layout
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.never_entered import may_enter
@@ -151,7 +151,10 @@ class _Walk:
             yield Trouble(root, name, f"cannot be looked into: {error.strerror}")
             return
         try:
-            beside = layout.exists(directory, layout.META) or layout.exists(directory, layout.STATUS)
+            has_meta = layout.exists(directory, layout.META)
+            if has_meta and (left := sight_of_journal(root, directory, name)) is not None:
+                yield left if left.signature != known else 1
+            beside = has_meta or layout.exists(directory, layout.STATUS)
             yield from self.inside(directory, name, beside_workspace_files=beside)
         finally:
             os.close(directory)

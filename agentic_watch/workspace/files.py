@@ -16,7 +16,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agentic_watch.workspace import signatures
-from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError, cannot, from_os_error
+from agentic_watch.workspace.workspace_errors import (
+    CutShort,
+    Linked,
+    Malformed,
+    WorkspaceError,
+    cannot,
+    from_os_error,
+)
 
 # O_NONBLOCK: a FIFO opens at once, and a file lease held by an agent gives EWOULDBLOCK instead of
 # blocking the open for /proc/sys/fs/lease-break-time (45 s). See open(2), fcntl(2) "Leases".
@@ -28,10 +35,12 @@ _CHUNK = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Content:
     """The bytes of a file and the signature it had when they were read, b"" when it was changed so lately that
-    the same signature could yet hide another change (the kernel's file clock ticks every 1 to 10 ms)."""
+    the same signature could yet hide another change (the kernel's file clock ticks every 1 to 10 ms). With more than
+    one of `links` it has another name, which may lie anywhere."""
 
     data: bytes
     signature: bytes
+    links: int = 1
 
 
 def open_root(path: str) -> int:
@@ -72,6 +81,7 @@ def walk(root: int, name: str) -> int:
 
 
 def _open_regular(directory: int, name: str, label: str, flags: int) -> tuple[int, os.stat_result]:
+    """A regular file, whatever other names it has."""
     try:
         descriptor = os.open(name, flags | _GUARDED, dir_fd=directory)
         info = os.fstat(descriptor)
@@ -80,21 +90,18 @@ def _open_regular(directory: int, name: str, label: str, flags: int) -> tuple[in
     if not stat.S_ISREG(info.st_mode):
         os.close(descriptor)
         raise Malformed(label, "is not a regular file")
-    if info.st_nlink > 1:
-        # A second name may lie outside the root: reading could carry a secret into a record,
-        # writing could change a victim.
-        os.close(descriptor)
-        raise Malformed(label, f"has {info.st_nlink} hard links")
     return descriptor, info
 
 
-def read(directory: int, name: str, label: str, limit: int) -> Content:
-    """Read a whole regular file of at most `limit` bytes.
+def read(directory: int, name: str, label: str, limit: int, *, one_link: bool = True) -> Content:
+    """Read a whole regular file of at most `limit` bytes; without `one_link` whatever other names it has.
 
     Raises Missing, Malformed (not a plain file, too large) or WorkspaceError (I/O).
     """
     descriptor, info = _open_regular(directory, name, label, os.O_RDONLY)
     try:
+        if one_link and info.st_nlink > 1:
+            raise Linked(label, info.st_nlink)
         if info.st_size > limit:
             raise Malformed(label, f"is {info.st_size} bytes, over the limit of {limit}")
         # One byte more than the size is asked for, so that one call usually meets the end too.
@@ -105,7 +112,8 @@ def read(directory: int, name: str, label: str, limit: int) -> Content:
                 break
         if len(data) > limit:
             raise Malformed(label, f"grew over the limit of {limit} bytes while it was read")
-        return Content(data, signatures.of(info) if signatures.is_settled(info, time.time_ns()) else b"")
+        signature = signatures.of(info) if signatures.is_settled(info, time.time_ns()) else b""
+        return Content(data, signature, info.st_nlink)
     except OSError as error:
         raise from_os_error(label, error) from error
     finally:
@@ -113,9 +121,15 @@ def read(directory: int, name: str, label: str, limit: int) -> Content:
 
 
 def open_lines(directory: int, name: str, label: str, *, append: bool) -> tuple[int, os.stat_result]:
-    """Open an existing file to read, and with `append` to append; gives the descriptor and what it is like."""
+    """Open an existing file to read, and with `append` to append; gives the descriptor and what it is like.
+
+    Raises Linked when one that is to be appended to has other names.
+    """
     flags = os.O_RDWR | os.O_APPEND if append else os.O_RDONLY
     descriptor, info = _open_regular(directory, name, label, flags)
+    if append and info.st_nlink > 1:
+        os.close(descriptor)
+        raise Linked(label, info.st_nlink)
     if append and info.st_size == 0 and info.st_uid == os.geteuid() == 0:
         # A killed run of root's made it and got no further. With content it might be planted, and no gift.
         try:
@@ -194,23 +208,13 @@ def _own_as(descriptor: int, directory: int, label: str, *, made: bool = False) 
 
 
 def write(descriptor: int, data: bytes, label: str) -> None:
-    """Write `data` in one call. A short count is an error: the caller undoes what arrived."""
-    count = write_some(descriptor, data, label)
-    if count != len(data):
-        raise cut_short(label, count, len(data))
-
-
-def write_some(descriptor: int, data: bytes, label: str) -> int:
-    """Write `data` in one call; gives how many bytes arrived, which may be too few."""
+    """Write `data` in one call. A short count is an error (CutShort): the caller undoes what arrived."""
     try:
-        return os.write(descriptor, data)
+        count = os.write(descriptor, data)
     except OSError as error:
         raise WorkspaceError(label, f"cannot be written: {error.strerror}", passing=True) from error
-
-
-def cut_short(label: str, count: int, wanted: int) -> WorkspaceError:
-    """The error of a write that took only `count` bytes."""
-    return WorkspaceError(label, f"took only {count} of {wanted} bytes (disk full?)", passing=True)
+    if count != len(data):
+        raise CutShort(label, count, len(data))
 
 
 def sync(descriptor: int, label: str) -> None:

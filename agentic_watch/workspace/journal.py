@@ -8,18 +8,20 @@ whole one without its newline is completed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agentic_watch.config import Limits
 from agentic_watch.workspace import files, instant, record, signatures, undo
-from agentic_watch.workspace.jsontext import text_size
+from agentic_watch.workspace.jsontext import holds_more_values, text_size
 from agentic_watch.workspace.layout import JOURNAL, META_JOURNAL
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.undo import Piece
-from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
+from agentic_watch.workspace.workspace_errors import CutShort, Linked, Malformed, Missing, WorkspaceError
 
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 MAX_LINES = 100_000
 """A dispatch adds one line. What holds more was made to cost time: it fails, as one over its size does."""
 
@@ -29,7 +31,7 @@ class Journal:
     """An open journal, or the place for one (`descriptor` None, size 0) in the directory `meta`.
 
     `size` is what was there when it was opened and what we have appended since; `as_opened` is the signature that it
-    had then, b"" once we wrote.
+    had then, b"" once we wrote. `unwritable` says why it can only be read.
     """
 
     meta: int
@@ -38,11 +40,16 @@ class Journal:
     longest_line: int
     room: int
     as_opened: bytes = b""
+    unwritable: WorkspaceError | None = None
     warnings: list[str] = field(default_factory=list)
     appended: Piece | None = None
 
     def records(self) -> Iterator[Record]:
-        """Every whole record, oldest first. Lines that are none are counted in one warning.
+        """Every whole record, oldest first: `sized_records` without the sizes."""
+        return (found for found, _ in self.sized_records())
+
+    def sized_records(self) -> Iterator[tuple[Record, int]]:
+        """Every whole record, oldest first, and its line's bytes. Lines that are none are counted in one warning.
 
         Raises Malformed after MAX_LINES.
         """
@@ -53,7 +60,7 @@ class Journal:
             if line.startswith(b" ") and line.isspace():
                 continue  # what was taken back (undo.py)
             try:
-                yield self._record(line)
+                yield self._record(line), len(line)
             except Malformed as error:
                 bad, first = bad + 1, first or error.cause
         if bad:
@@ -88,6 +95,7 @@ class Journal:
 
     def append(self, line: bytes) -> None:
         """Append one line in one write; what a failed write left is taken back. Not yet synced."""
+        self._refuse_unwritable()
         if self.size + len(line) > self.room:
             raise Malformed(META_JOURNAL, f"would grow over the limit of {self.room} bytes")
         if self.descriptor is None:
@@ -117,13 +125,13 @@ class Journal:
     def _write(self, data: bytes) -> None:
         assert self.descriptor is not None
         self.as_opened = b""
-        count = files.write_some(self.descriptor, data, META_JOURNAL)
-        if count == len(data):
-            self.size += count
-            return
-        with contextlib.suppress(WorkspaceError):
-            undo.take_back(self.meta, JOURNAL, self.descriptor, Piece.of(data[:count]))
-        raise files.cut_short(META_JOURNAL, count, len(data))
+        try:
+            files.write(self.descriptor, data, META_JOURNAL)
+        except CutShort as error:
+            with contextlib.suppress(WorkspaceError):
+                undo.take_back(self.meta, JOURNAL, self.descriptor, Piece.of(data[: error.count]))
+            raise
+        self.size += len(data)
 
     def repair_tail(self) -> None:
         """Complete a last line that has no newline, or move it aside when it is no whole record.
@@ -133,8 +141,13 @@ class Journal:
         assert self.descriptor is not None
         start = self._tail_start()
         if start < self.size:
+            self._refuse_unwritable()
             with undo.at_rest(self.descriptor, self.size, META_JOURNAL):
                 self._mend_tail(start)
+
+    def _refuse_unwritable(self) -> None:
+        if self.unwritable is not None:
+            raise self.unwritable
 
     def _mend_tail(self, start: int) -> None:
         assert self.descriptor is not None
@@ -200,19 +213,37 @@ class Journal:
 def open_journal(meta: int, limits: Limits, *, append: bool = True, absent: bool = False) -> Journal:
     """Open the journal of a `.meta` directory, unless it is known to be `absent`.
 
-    Raises Malformed when it is no plain file or over its limit.
+    Where it may not be written it is opened to be read. Raises Malformed when it is no plain file or over its limit.
     """
     longest = longest_line(limits)
     if absent:
         return Journal(meta, None, 0, longest, limits.journal_bytes)
     try:
-        descriptor, info = files.open_lines(meta, JOURNAL, META_JOURNAL, append=append)
+        descriptor, info, unwritable = _open_lines(meta, append=append)
     except Missing:
         return Journal(meta, None, 0, longest, limits.journal_bytes)
     if info.st_size > limits.journal_bytes:
         os.close(descriptor)
         raise Malformed(META_JOURNAL, f"is {info.st_size} bytes, over the limit of {limits.journal_bytes}")
-    return Journal(meta, descriptor, info.st_size, longest, limits.journal_bytes, signatures.of(info))
+    return Journal(meta, descriptor, info.st_size, longest, limits.journal_bytes, signatures.of(info), unwritable)
+
+
+def _open_lines(meta: int, *, append: bool) -> tuple[int, os.stat_result, WorkspaceError | None]:
+    """The descriptor, what it is like, and why it cannot be written when that was asked for."""
+    refused = None
+    try:
+        descriptor, info = files.open_lines(meta, JOURNAL, META_JOURNAL, append=append)
+    except WorkspaceError as error:
+        if not append or not _may_be_readable(error):
+            raise
+        refused = error
+        descriptor, info = files.open_lines(meta, JOURNAL, META_JOURNAL, append=False)
+    return descriptor, info, refused
+
+
+def _may_be_readable(error: WorkspaceError) -> bool:
+    cause = error.__cause__
+    return isinstance(error, Linked) or (isinstance(cause, OSError) and cause.errno in _READ_ONLY)
 
 
 def longest_line(limits: Limits) -> int:
@@ -221,5 +252,7 @@ def longest_line(limits: Limits) -> int:
 
 
 def is_readable(line: bytes, longest: int) -> bool:
-    """Whether a line is one that is read again: at most `longest` bytes, and twice that in memory as text."""
-    return len(line) <= longest and (2 * len(line) <= longest or text_size(line) <= 2 * longest)
+    """Whether a line is one that is read again: at most `longest` bytes, twice that in memory as text, and not too
+    many values."""
+    fits = len(line) <= longest and (2 * len(line) <= longest or text_size(line) <= 2 * longest)
+    return fits and not holds_more_values(line, record.LINE_VALUES)

@@ -11,6 +11,7 @@ import stat
 from dataclasses import dataclass
 
 from agentic_watch.config import Root
+from agentic_watch.workspace import signatures
 
 META = ".meta"
 STATUS = "status.json"
@@ -60,6 +61,12 @@ def status_files(directory: int, prefix: str, root: Root, depth: int) -> tuple[o
     if depth in _STATUS_DEPTHS or _is_dispatched(directory, prefix):
         return None, beside
     return None
+
+
+def journal_signature(meta: int) -> bytes:
+    """What stands for the status's signature in a workspace that has none, but the journal `meta` holds: none of the
+    status files', and the journal's."""
+    return signatures.ABSENT + signatures.at(meta, JOURNAL)
 
 
 def _is_dispatched(directory: int, prefix: str) -> bool:

@@ -45,7 +45,8 @@ class Marker:
 def read(meta: int) -> Marker | None:
     """The marker, or None when there is none. Raises Malformed when it cannot be one."""
     try:
-        data = files.read(meta, layout.MARKER, layout.META_MARKER, _LIMIT).data
+        # It is believed only when something else confirms it, and replaced, never written: other names do no harm.
+        data = files.read(meta, layout.MARKER, layout.META_MARKER, _LIMIT, one_link=False).data
     except Missing:
         return None
     raw = load_object(data, layout.META_MARKER)

@@ -84,10 +84,13 @@ def from_status(workspace: str, status: Status, report: dict[str, Any], committe
     )
 
 
+LINE_VALUES = 3 * MAX_VALUES
+"""A line holds its report, and the report's findings and changes once more: what we wrote we must read again."""
+
+
 def from_line(line: bytes) -> Record:
     """Read a journal line, ours or the original's. Raises Malformed when it is not a whole record."""
-    # A line holds its report, and the report's findings once more: what we wrote we must read again.
-    raw = load_object(line, META_JOURNAL, 3 * MAX_VALUES, MAX_DEPTH + 1)
+    raw = load_object(line, META_JOURNAL, LINE_VALUES, MAX_DEPTH + 1)
     report = raw.get("report")
     if raw.get("updated_at") is None:
         raise Malformed(META_JOURNAL, "a line has no updated_at")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,7 +10,7 @@ from agentic_watch.config import Limits, Root
 from agentic_watch.workspace import files, instant, layout, signatures
 from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.jsontext import load_object
-from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
+from agentic_watch.workspace.workspace_errors import Linked, Malformed, Missing, WorkspaceError
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -37,11 +38,15 @@ class Status:
 @dataclass(frozen=True, slots=True)
 class Found:
     """The status that counts, what was passed over to get it (one line each), and the signatures of the files
-    `.meta/status.json` and `status.json` as read (b"" when the same signature may yet hide a change)."""
+    `.meta/status.json` and `status.json` as read (b"" when the same signature may yet hide a change).
+
+    `linked` is the error of a file that has other names: what it says may be compared, not recorded.
+    """
 
     status: Status
     signature: bytes = b""
     warnings: tuple[str, ...] = ()
+    linked: Linked | None = None
 
 
 _TEXTS = tuple(f.name for f in fields(Status) if f.type == "str" and f.name != "status")
@@ -101,9 +106,11 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Found:
     """Read the status of an open workspace: both places, the newer `updated_at` wins, a tie goes to `.meta/`.
 
     Raises Missing when there is none, Malformed when none is sound. One sound file is enough: the
-    other, if broken, becomes a warning, so that a stray file cannot hold a finished dispatch back.
+    other, if broken, becomes a warning, so that a stray file cannot hold a finished dispatch back. One with other names
+    counts only when there is no better one.
     """
     found: list[Status] = []
+    linked: list[Status] = []
     problems: list[WorkspaceError] = []
     seen: list[bytes] = []
     for directory, label in _places(workspace, meta, root):
@@ -111,18 +118,26 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Found:
             seen.append(signatures.ABSENT)
             continue
         try:
-            content = files.read(directory, layout.STATUS, label, limits.status_bytes)
+            content = files.read(directory, layout.STATUS, label, limits.status_bytes, one_link=False)
             seen.append(content.signature)
-            found.append(parse(content.data, label))
+            if content.links > 1:
+                problems.append(Linked(label, content.links))
+                with contextlib.suppress(Malformed):
+                    linked.append(parse(content.data, label))
+            else:
+                found.append(parse(content.data, label))
         except Missing:
             seen.append(signatures.ABSENT)
         except WorkspaceError as error:
             problems.append(error)
-    if any(problem.passing for problem in problems) or (problems and not found):
+    if any(problem.passing for problem in problems) or (problems and not found and not linked):
         raise next((p for p in problems if p.passing), problems[0])
-    if not found:
+    if not found and not linked:
         raise Missing(layout.STATUS, "is not there")
-    newest = max(found, key=lambda s: s.updated_at.ns)
+    newest = max(found or linked, key=lambda s: s.updated_at.ns)
+    if not found:
+        named = next(p for p in problems if isinstance(p, Linked))
+        return Found(newest, b"".join(seen) if b"" not in seen else b"", linked=named)
     trusted = not problems and b"" not in seen
     return Found(newest, b"".join(seen) if trusted else b"", tuple(map(str, problems)))
 

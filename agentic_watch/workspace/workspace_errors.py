@@ -36,6 +36,22 @@ class Malformed(WorkspaceError):
     """The content, the type or the size of the file is wrong: reading it again would not help."""
 
 
+class Linked(Malformed):
+    """The file has another name, which may lie outside the root: reading could carry a secret into a record, writing
+    could change a victim."""
+
+    def __init__(self, file: str, links: int) -> None:
+        super().__init__(file, f"has {links} hard links")
+
+
+class CutShort(WorkspaceError):
+    """A write took only `count` bytes."""
+
+    def __init__(self, file: str, count: int, wanted: int) -> None:
+        super().__init__(file, f"took only {count} of {wanted} bytes (disk full?)", passing=True)
+        self.count = count
+
+
 class InUse(WorkspaceError):
     """Somebody else is at work on it: to be tried again soon, and nothing is wrong."""
 
