@@ -41,6 +41,7 @@ class Service:
         self._patience_seconds = patience_seconds
         self.reconcile_seconds: float = NEVER_SECONDS
         self.poll_seconds: float = 5.0
+        self.settle_seconds: float = SETTLE_SECONDS
         self.roots: list[dict[str, Any]] = [{"path": str(host.root)}]
 
     @property
@@ -52,7 +53,7 @@ class Service:
         document = {
             "roots": self.roots,
             "history": {"path": str(self.host.history)},
-            "commit": {"settle_seconds": SETTLE_SECONDS},
+            "commit": {"settle_seconds": self.settle_seconds},
             "reconcile": {"interval_seconds": self.reconcile_seconds, "poll_seconds": self.poll_seconds},
         }
         self.config_file.write_text(tomli_w.dumps(document), "utf-8")

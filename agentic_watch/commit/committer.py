@@ -12,6 +12,7 @@ from agentic_watch.commit.outcome import Outcome, failed
 from agentic_watch.commit.patience import ENDLESS, Patience, PatienceOver
 from agentic_watch.commit.paused_commits import Begun, PausedCommits
 from agentic_watch.commit.pipeline import Pipeline
+from agentic_watch.commit.short_lived import ShortLived
 from agentic_watch.commit.steps import Commit
 from agentic_watch.commit.writing import Writing, look_only, prepare
 from agentic_watch.config import Config
@@ -30,6 +31,7 @@ class Committer:
         self.history = history
         self._overlap = Overlap()
         self._paused = PausedCommits()
+        self._short_lived = ShortLived()
 
     def commit(self, candidate: Candidate, *, force: bool = False) -> Outcome:
         """Commit one workspace: a group of one."""
@@ -48,7 +50,24 @@ class Committer:
         and syncs of a batch overlap, its rows share one transaction, and each of its workspaces is held locked until
         its marker is down. A failing one is in its outcome and stops no other. `force` commits an unfinished
         status too. Journals that take longer than `patience` are read on when their workspace is given again.
+        A finish that was seen and replaced since is committed before what is there now.
         """
+        waiting = candidates
+        while waiting:
+            again: list[Candidate] = []
+            for outcome in self._commit_once(waiting, force, patience):
+                if self._short_lived.took(outcome):
+                    again.append(outcome.candidate)
+                yield outcome
+            waiting = again
+
+    def look_ahead(self, candidate: Candidate) -> None:
+        """Read a status that is to be committed later: if it is finished, it is not lost when it is replaced or removed
+        before that."""
+        self._short_lived.sightings.look(candidate, self.config)
+
+    def _commit_once(self, candidates: Iterable[Candidate], force: bool, patience: Patience) -> Iterator[Outcome]:
+        """One way through the batches, for one commit of each workspace."""
         opener = Opener()
         locked: list[OpenWorkspace] = []
         pipeline = Pipeline(self._overlap, self.history)
@@ -57,7 +76,8 @@ class Committer:
                 if (begun := self._paused.take(candidate)) is not None:
                     yield from self._go_on(begun, patience, pipeline)
                     continue
-                opened = open_and_lock(candidate, opener, self.config, force=force)
+                opened = self._short_lived.open(candidate, opener, self.config, self.history)
+                opened = opened or open_and_lock(candidate, opener, self.config, force=force)
                 if isinstance(opened, Outcome):
                     yield opened
                     continue

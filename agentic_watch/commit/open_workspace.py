@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.config import KNOWN_STATUSES, Config, Limits
@@ -16,11 +18,24 @@ from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 
+class Seen(Protocol):
+    """What was read of a workspace earlier: a finished status, and the report's bytes."""
+
+    @property
+    def status(self) -> Status:
+        """What the status file said."""
+
+    @property
+    def report(self) -> bytes | None:
+        """The report's bytes, None for none."""
+
+
 @dataclass(slots=True)
 class OpenWorkspace:
     """A workspace whose status has been read. `finished`: that is to be committed, and `.meta` is locked.
 
     `status` is None when it cannot be read, which `trouble` tells; its journal may still have something to say.
+    `seen` is what was read before of a status that is gone, and its report; None when what is on disk counts.
     `linked` tells that what it says may be compared with what is recorded, but not recorded. `journal` is None until it
     is read or written; `warnings` are one line each.
     """
@@ -34,6 +49,7 @@ class OpenWorkspace:
     warnings: list[str] = field(default_factory=list)
     linked: WorkspaceError | None = None
     trouble: WorkspaceError | None = None
+    seen: Seen | None = None
     journal: Journal | None = None
 
     @property
@@ -82,13 +98,31 @@ def open_and_lock(candidate: Candidate, opener: Opener, config: Config, *, force
 
     `force` takes an unfinished status for finished.
     """
+    return _open(candidate, opener, lambda place: _lock_and_read(candidate, place, config, force))
+
+
+def open_as_seen(candidate: Candidate, opener: Opener, config: Config, seen: Seen) -> OpenWorkspace | Outcome:
+    """Open a workspace and lock it, to commit a status that was seen there before."""
+
+    def lock(place: Place) -> OpenWorkspace | Outcome:
+        place.make_meta()
+        if not place.lock():
+            return _held(candidate)
+        return OpenWorkspace(candidate, place, config.limits, seen.status, b"", finished=True, seen=seen)
+
+    return _open(candidate, opener, lock)
+
+
+def _open(
+    candidate: Candidate, opener: Opener, lock: Callable[[Place], OpenWorkspace | Outcome]
+) -> OpenWorkspace | Outcome:
     try:
         place = opener.open(candidate.root.path, candidate.name)
     except WorkspaceError as error:
         return failed(candidate, error)
     opened: OpenWorkspace | Outcome | None = None
     try:
-        opened = _lock_and_read(candidate, place, config, force)
+        opened = lock(place)
     except WorkspaceError as error:
         opened = failed(candidate, error)
     finally:
@@ -123,8 +157,12 @@ def _lock_and_read(candidate: Candidate, place: Place, config: Config, force: bo
             return replace(outcome, warnings=tuple(seen.warnings))
         place.make_meta()
     if not place.lock():
-        return Outcome(candidate, Verdict.BUSY, "is held (flock on .meta) by another process")
+        return _held(candidate)
     return _read(candidate, place, config, force)
+
+
+def _held(candidate: Candidate) -> Outcome:
+    return Outcome(candidate, Verdict.BUSY, "is held (flock on .meta) by another process")
 
 
 def _read(candidate: Candidate, place: Place, config: Config, force: bool) -> OpenWorkspace:

@@ -31,7 +31,7 @@ class Outcome:
     `cause` is one line when it failed, `lies_in_workspace` whether it is there (as in WorkspaceError).
     `history_error` says that journal and marker are done but the row is not. `signature` is what the next scan
     compares with (scan/look.py), `journal` the journal's signature when the history holds all of it; both b"" when
-    the workspace must be read again.
+    the workspace must be read again. `is_gone`: the workspace is not there any more, whatever was done for it.
     """
 
     candidate: Candidate
@@ -45,13 +45,12 @@ class Outcome:
     history_error: str = ""
     signature: bytes = b""
     journal: bytes = b""
+    is_gone: bool = False
 
 
 def failed(candidate: Candidate, error: WorkspaceError, warnings: tuple[str, ...] = ()) -> Outcome:
     """The outcome of a workspace that could not be committed."""
-    verdict = Verdict.FAILED
     if isinstance(error, Missing):
-        verdict = Verdict.VANISHED
-    elif isinstance(error, InUse):
-        verdict = Verdict.BUSY
+        return Outcome(candidate, Verdict.VANISHED, str(error), is_gone=True, warnings=warnings)
+    verdict = Verdict.BUSY if isinstance(error, InUse) else Verdict.FAILED
     return Outcome(candidate, verdict, str(error), error.lies_in_workspace, warnings=warnings)

@@ -59,7 +59,10 @@ def _plan(workspace: OpenWorkspace, found: Found) -> Plan | None:
 def _make_line(writing: Writing, workspace: OpenWorkspace, plan: Plan) -> None:
     limits, name, status = workspace.limits, workspace.candidate.name, workspace.status
     assert status is not None
-    content, warning = report.read(workspace.meta, limits.report_bytes)
+    if workspace.seen is not None:
+        content, warning = report.parse(workspace.seen.report)
+    else:
+        content, warning = report.read(workspace.meta, limits.report_bytes)
     made = record.from_status(name, status, content, plan.committed_at)
     writing.line = made.line()
     if not journal.is_readable(writing.line, journal.longest_line(limits)):

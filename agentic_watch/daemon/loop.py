@@ -175,9 +175,15 @@ class Daemon:
         if hint is None:
             return  # only to wake us
         if hint.candidate is not None:
+            self._look_ahead(hint.candidate)
             self._pending.touch(hint.candidate, time.monotonic(), told=hint.told)
         else:
             self._heed_root(hint)
+
+    def _look_ahead(self, candidate: Candidate) -> None:
+        """What waits may be replaced or removed meanwhile."""
+        if self._config.settle_seconds:
+            self._committer.look_ahead(candidate)
 
     def _heed_root(self, hint: Hint) -> None:
         """A root came, went, or is to be looked at."""

@@ -58,7 +58,7 @@ class LastSeen:
     def note(self, outcome: Outcome, now: float) -> float | None:
         """Take down what became of a workspace; gives the time of the next attempt when it failed."""
         key = outcome.candidate.root.key, outcome.candidate.name
-        if outcome.verdict is Verdict.VANISHED:
+        if outcome.is_gone:
             self.forget([key])
             return None
         if outcome.verdict in (Verdict.BUSY, Verdict.READING):

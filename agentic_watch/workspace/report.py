@@ -16,13 +16,28 @@ def read(meta: int, limit: int) -> tuple[dict[str, Any], str | None]:
     fault (I/O, a held lease) is raised instead: the next try may find it whole.
     """
     try:
-        content = files.read(meta, layout.REPORT, layout.META_REPORT, limit)
-        return load_object(content.data, layout.META_REPORT), None
-    except Missing:
-        return {}, None
+        return parse(content(meta, limit))
     except WorkspaceError as error:
         if error.passing:
             raise
+        return {}, f"{error}; committed without the report"
+
+
+def content(meta: int, limit: int) -> bytes | None:
+    """The report's bytes as they are, None when there is none. Raises WorkspaceError."""
+    try:
+        return files.read(meta, layout.REPORT, layout.META_REPORT, limit).data
+    except Missing:
+        return None
+
+
+def parse(data: bytes | None) -> tuple[dict[str, Any], str | None]:
+    """What these bytes say; {} for None and, with a warning, for what cannot be used."""
+    if data is None:
+        return {}, None
+    try:
+        return load_object(data, layout.META_REPORT), None
+    except WorkspaceError as error:
         return {}, f"{error}; committed without the report"
 
 

@@ -1,0 +1,177 @@
+"""A finish that was seen is recorded, though it is replaced or removed before it has come to rest."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from daemon_support import Service
+from support import Host, Workspace, held_lock, make, write_locked
+
+from agentic_watch.commit import Committer, Outcome, Verdict
+from agentic_watch.history.store import History
+
+NAME = "org/repo/task"
+REPORT = {"findings": [{"tool": "ruff", "message": "seen"}]}
+
+
+@pytest.fixture
+def committer(host: Host) -> Iterator[Committer]:
+    """A committer that has seen nothing yet."""
+    with (
+        contextlib.closing(History(str(host.history))) as history,
+        contextlib.closing(Committer(host.config(), history)) as made,
+    ):
+        yield made
+
+
+def finish(workspace: Workspace, run: int, status: str = "failed") -> None:
+    """The dispatcher says that a run has this status."""
+    workspace.write_status(status=status, runs=run, updated_at=f"2026-04-14T11:{run:02}:00Z")
+
+
+def commit(committer: Committer, host: Host) -> list[Outcome]:
+    return committer.commit_group([host.candidate()])
+
+
+def runs(host: Host) -> list[int]:
+    return [row["runs"] for row in host.query("SELECT runs FROM dispatch_history ORDER BY id")]
+
+
+@pytest.mark.parametrize("layout", ["meta", "root"])
+def test_a_finish_that_is_replaced_is_committed_from_what_was_read(
+    host: Host, committer: Committer, layout: str
+) -> None:
+    """It fails, is seen, and runs again: line, row and marker say the failure, with the report as it was."""
+    workspace = make(host.root, layout=layout, status="failed", runs=1, report=REPORT)
+    committer.look_ahead(host.candidate())
+    workspace.write_status(layout, status="running", runs=2, updated_at="2026-04-14T12:00:00Z")
+    (workspace.meta / "report.json").unlink()
+    assert [outcome.verdict for outcome in commit(committer, host)] == [Verdict.COMMITTED, Verdict.UNFINISHED]
+    assert (workspace.line()["runs"], workspace.line()["findings"]) == (1, REPORT["findings"])
+    assert (host.rows()[NAME]["status"], host.rows()[NAME]["findings_count"]) == ("failed", 1)
+    assert workspace.mark()["runs"] == 1
+    assert [outcome.verdict for outcome in commit(committer, host)] == [Verdict.UNFINISHED]
+
+
+def test_finishes_in_a_row_are_committed_in_their_order(host: Host, committer: Committer) -> None:
+    """Three finishes, the last one still there: three lines, and the marker of the last."""
+    workspace = make(host.root)
+    for run in (1, 2, 3):
+        finish(workspace, run)
+        committer.look_ahead(host.candidate())
+    assert [outcome.verdict for outcome in commit(committer, host)] == [Verdict.COMMITTED] * 3
+    assert [line["runs"] for line in workspace.lines()] == runs(host) == [1, 2, 3]
+    assert workspace.mark()["runs"] == 3
+
+
+def test_a_finish_that_is_still_there_is_read_again(host: Host, committer: Committer) -> None:
+    """A report that came since it was seen is in its record: the file is the truth while it is there."""
+    workspace = make(host.root)
+    committer.look_ahead(host.candidate())
+    workspace.write_report(REPORT)
+    assert [outcome.verdict for outcome in commit(committer, host)] == [Verdict.COMMITTED]
+    assert workspace.line()["findings"] == REPORT["findings"]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the workspace", "its status"])
+def test_a_finish_whose_workspace_goes_away_is_in_the_history(host: Host, committer: Committer, whole: bool) -> None:
+    """Its row is written from what was read, the outcome says what is missing, and nothing is made on disk."""
+    workspace = make(host.root, report=REPORT)
+    committer.look_ahead(host.candidate())
+    if whole:
+        shutil.rmtree(workspace.path)
+    else:
+        (workspace.meta / "status.json").unlink()
+    (outcome,) = commit(committer, host)
+    assert (outcome.verdict, outcome.is_gone) == (Verdict.COMMITTED, True)
+    assert "neither line nor marker" in outcome.warnings[0]
+    assert host.rows()[NAME]["findings_count"] == 1
+    assert not workspace.journal.exists()
+    (again,) = commit(committer, host)
+    assert again.verdict is Verdict.VANISHED
+    assert runs(host) == [0]
+
+
+def test_what_is_committed_already_is_not_recorded_when_it_goes_away(host: Host, committer: Committer) -> None:
+    """A committed workspace that was seen once more has vanished, and no more."""
+    workspace = make(host.root)
+    commit(committer, host)
+    committer.look_ahead(host.candidate())
+    shutil.rmtree(workspace.path)
+    (outcome,) = commit(committer, host)
+    assert outcome.verdict is Verdict.VANISHED
+
+
+def test_a_seen_finish_waits_for_the_lock(host: Host, committer: Committer) -> None:
+    """While somebody holds the workspace it is kept, whatever the status says by then."""
+    workspace = make(host.root)
+    finish(workspace, 1)
+    committer.look_ahead(host.candidate())
+    finish(workspace, 2, "running")
+    with held_lock(workspace.meta):
+        assert [outcome.verdict for outcome in commit(committer, host)] == [Verdict.BUSY]
+    commit(committer, host)
+    assert workspace.line()["runs"] == 1
+
+
+def test_a_finish_that_is_gone_waits_for_the_history(host: Host, committer: Committer) -> None:
+    """There is nothing else left of it: it is kept until the history can take it."""
+    host.once()
+    workspace = make(host.root)
+    committer.look_ahead(host.candidate())
+    shutil.rmtree(workspace.path)
+    with write_locked(host.history):
+        (outcome,) = commit(committer, host)
+        assert outcome.verdict is Verdict.BUSY
+    commit(committer, host)
+    assert runs(host) == [0]
+
+
+def test_what_is_kept_is_bounded(host: Host, committer: Committer) -> None:
+    """A workspace that finishes without end makes a few records a settle time, and no more."""
+    workspace = make(host.root)
+    for run in range(1, 101):
+        workspace.write_status(runs=run)
+        committer.look_ahead(host.candidate())
+    assert len(commit(committer, host)) == 9
+    assert runs(host) == [*range(1, 9), 100]
+
+
+def test_an_unfinished_or_broken_status_is_not_kept(host: Host, committer: Committer) -> None:
+    """Nothing is committed from it when it goes away."""
+    workspace = make(host.root, status="running")
+    committer.look_ahead(host.candidate())
+    (workspace.meta / "status.json").write_text("{")
+    committer.look_ahead(host.candidate())
+    shutil.rmtree(workspace.path)
+    (outcome,) = commit(committer, host)
+    assert outcome.verdict is Verdict.VANISHED
+
+
+def test_the_daemon_records_a_failure_that_is_retried_at_once(host: Host) -> None:
+    """Failed, and running again before it has come to rest."""
+    workspace = make(host.root, status="running", runs=1)
+    service = Service(host)
+    service.settle_seconds = 3.0
+    with service:
+        finish(workspace, 1)
+        service.wait(lambda: bool(service.state().pending))
+        finish(workspace, 2, "running")
+        service.wait(lambda: runs(host) == [1])
+        assert [line["runs"] for line in workspace.lines()] == [1]
+
+
+def test_the_daemon_records_a_finish_that_is_removed_at_once(host: Host) -> None:
+    """The dispatcher removes the workspace right after the finish: the row is there, and the log says what is not."""
+    workspace = make(host.root, status="running")
+    service = Service(host)
+    service.settle_seconds = 3.0
+    with service:
+        workspace.write_status()
+        service.wait(lambda: bool(service.state().pending))
+        shutil.rmtree(workspace.path)
+        service.wait_log("neither line nor marker")
+        assert runs(host) == [0]
