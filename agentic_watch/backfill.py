@@ -155,9 +155,9 @@ class Backfill:
         self._history_error = self._history_error or outcome.history_error
         if outcome.verdict is Verdict.COMMITTED:
             summary.committed += 1
-        elif outcome.verdict in (Verdict.SKIPPED, Verdict.JOURNAL_ONLY):
+        elif outcome.verdict is Verdict.SKIPPED:
             summary.skipped += 1
-        elif outcome.verdict is Verdict.UNFINISHED:
+        elif outcome.verdict in (Verdict.UNFINISHED, Verdict.JOURNAL_ONLY):
             summary.unfinished += 1
         elif outcome.verdict is Verdict.FAILED:
             self._fail(root, name, outcome.cause, lies_in_workspace=outcome.lies_in_workspace)

@@ -94,7 +94,7 @@ def test_a_workspace_without_a_status_gives_its_rows_back(host: Host) -> None:
     host.forget_history()
     untouched = snapshot(host.root)
     first, second = host.once(), host.once()
-    assert (first.code, first.counts) == (0, {"scanned": 1, "skipped": 1, "recovered_rows": 3})
+    assert (first.code, first.counts) == (0, {"scanned": 1, "unfinished": 1, "recovered_rows": 3})
     assert (second.code, second.counts) == (0, {"scanned": 1, "unfinished": 1})  # there is nothing to finish
     assert rows(host) == before
     assert snapshot(host.root) == untouched
@@ -107,7 +107,7 @@ def test_a_journal_that_grows_without_a_status_is_looked_through_again(host: Hos
     host.once()
     with workspace.journal.open("a") as journal:
         journal.write(workspace.journal.read_text().splitlines()[0].replace('"runs":1', '"runs":7') + "\n")
-    assert host.once().counts == {"scanned": 1, "skipped": 1, "recovered_rows": 1}
+    assert host.once().counts == {"scanned": 1, "unfinished": 1, "recovered_rows": 1}
 
 
 def test_commit_of_a_workspace_without_a_status_fails(host: Host) -> None:
