@@ -157,6 +157,7 @@ def test_the_daemon_records_a_failure_that_is_retried_at_once(host: Host) -> Non
     service = Service(host)
     service.settle_seconds = 3.0
     with service:
+        service.wait(lambda: not service.state().pending)  # what it found at its start
         finish(workspace, 1)
         service.wait(lambda: bool(service.state().pending))
         finish(workspace, 2, "running")
@@ -170,6 +171,7 @@ def test_the_daemon_records_a_finish_that_is_removed_at_once(host: Host) -> None
     service = Service(host)
     service.settle_seconds = 3.0
     with service:
+        service.wait(lambda: not service.state().pending)  # what it found at its start
         workspace.write_status()
         service.wait(lambda: bool(service.state().pending))
         shutil.rmtree(workspace.path)
