@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agentic_watch.commit.insertion import HeldRows
 from agentic_watch.commit.journal_reading import JournalReading
@@ -22,10 +22,12 @@ class Known:
     """What the history holds of one workspace, or in `error` why it cannot tell.
 
     `row` is that of the status's identity; `journal` is the journal's signature when all of it was in the history.
+    What is older than `pruned_before` is taken for done.
     """
 
     row: Held | None = None
     journal: bytes = b""
+    pruned_before: str = ""
     error: str = ""
 
 
@@ -34,7 +36,8 @@ class Found:
     """What is there of the commit that a status asks for.
 
     `marked`: the marker has its identity. `row`, `line`: the committed_at of the history row and of the journal line
-    with it; `differs`: one of them says otherwise than the status. `lacking` are the rows that the journal has and the
+    with it; `differs`: one of them says otherwise than the status; `pruned`: a row of this time would have been pruned.
+    `lacking` are the rows that the journal has and the
     history lacks; of all `recovered` ones some may be inserted already, unless `history_error` says why not.
     `unread_journal` is the signature of a journal that was not read, since the history holds all of it.
     """
@@ -43,6 +46,7 @@ class Found:
     row: str | None = None
     line: str | None = None
     differs: bool = False
+    pruned: bool = False
     lacking: HeldRows = field(default_factory=HeldRows)
     recovered: int = 0
     history_error: str = ""
@@ -58,12 +62,13 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known
         with_journal = [w.candidate.name for w in here if not w.place.lacks(layout.JOURNAL)]
         asked = [one for workspace in here if (one := _asked(workspace)) is not None]
         try:
-            rows = {name: row for (name, _), row in identities.held(history, root, asked).items()} if asked else {}
+            rows = identities.held(history, root, asked) if asked else {}
+            pruned = identities.pruned_before(history)
             journals = workspaces_table.journal_signatures(history, root, with_journal) if with_journal else {}
         except HistoryError as error:
             found |= {f"{root}\0{name}": Known(error=str(error)) for name in names}
             continue
-        found |= {f"{root}\0{name}": Known(rows.get(name), journals.get(name, b"")) for name in names}
+        found |= {f"{root}\0{name}": Known(rows.get(name), journals.get(name, b""), pruned) for name in names}
     return [found[f"{workspace.candidate.root.key}\0{workspace.candidate.name}"] for workspace in workspaces]
 
 
@@ -80,23 +85,47 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
 
     Gives way now and then while a long journal is read (patience.py). Raises WorkspaceError.
     """
-    name, identity = workspace.candidate.name, workspace.identity
-    marked = workspace.finished and _read_marker(workspace, repair=repair) == (name, identity)
-    row = known.row.committed_at if known.row is not None else None
-    differs = known.row is not None and not known.row.is_same
+    names = {workspace.candidate.name, known.row.workspace if known.row is not None else workspace.candidate.name}
+    marker_of = _read_marker(workspace, repair=repair) if workspace.finished else None
+    marked = marker_of is not None and marker_of[0] in names and marker_of[1] == workspace.identity
+    asked = _asked(workspace)
+    pruned = asked is not None and asked.updated_utc < known.pruned_before
     if not _must_read_journal(workspace, known, marked=marked):
-        return Found(marked, row, differs=differs, unread_journal=known.journal)
-    reading = JournalReading(workspace, history, known.error)
+        return Found(
+            marked=marked,
+            row=known.row.committed_at if known.row is not None else None,
+            differs=known.row is not None and not known.row.is_same,
+            pruned=pruned,
+            unread_journal=known.journal,
+        )
+    reading = JournalReading(workspace, history, known.error, known.pruned_before)
     yield from reading.read(repair=repair)
+    row = known.row
+    if reading.former:
+        row = row or _row_of(asked, reading.former, workspace.candidate.root.key, history)
+        marked = (
+            marker_of is not None and marker_of[0] in {*names, reading.former} and (marker_of[1] == workspace.identity)
+        )
     return Found(
         marked=marked,
-        row=row,
+        row=row.committed_at if row is not None else None,
         line=reading.line,
-        differs=differs or reading.differs,
+        differs=(row is not None and not row.is_same) or reading.differs,
+        pruned=pruned,
         lacking=reading.lacking,
         recovered=reading.recovered,
         history_error=reading.error,
     )
+
+
+def _row_of(asked: Asked | None, former: str, root: str, history: History) -> Held | None:
+    """The row of the status's commit under the name that its workspace had before."""
+    if asked is None:
+        return None
+    try:
+        return identities.held(history, root, [replace(asked, workspace=former)]).get(former)
+    except HistoryError:
+        return None
 
 
 def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from agentic_watch.commit.batch import HELD_BYTES
 from agentic_watch.commit.insertion import HeldRows, insert_now
+from agentic_watch.commit.moves import was_moved
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.patience import PACE
 from agentic_watch.history import identities
@@ -17,21 +18,29 @@ from agentic_watch.workspace.record import Record
 _ASKED_AT_ONCE = 256
 _ASKED_BYTES = 65_536
 """The history is asked about so many lines at once; so many bytes of them may wait for that, and one line more."""
+_FORMER_KEYS = 64
+"""So many commits under a former name are enough to know it by."""
 
 
 class JournalReading:
     """`line` is the committed_at of the status's own line, `differs` whether that line says otherwise than the status.
 
-    `lacking` are rows that the history lacks, `recovered` says how many there were in all; `error` is why the history
-    could not be asked or take them, "" when it could.
+    `former` is the name that the workspace had when its lines were written, if it was moved. `lacking` are rows that
+    the history lacks, `recovered` says how many there were in all; `error` is why the history could not be asked or
+    take them, "" when it could. What is older than `pruned_before` never becomes a row.
     """
 
-    def __init__(self, workspace: OpenWorkspace, history: History, error: str) -> None:
+    def __init__(self, workspace: OpenWorkspace, history: History, error: str, pruned_before: str) -> None:
         self._workspace = workspace
         self._history = history
+        self._pruned_before = pruned_before
+        self._name = workspace.candidate.name
         self._waiting: dict[Key, Record] = {}
         self._waiting_bytes = 0
         self._foreign = 0
+        self._foreign_names: set[str] = set()
+        self._foreign_keys: set[Key] = set()
+        self.former = ""
         self.line: str | None = None
         self.differs = False
         self.lacking = HeldRows()
@@ -43,19 +52,58 @@ class JournalReading:
 
         Raises WorkspaceError.
         """
+        yield from self._lines_of(self._name, repair=repair)
+        if not self._foreign:
+            return
+        if self._is_moved():
+            (self.former,) = self._foreign_names
+            yield from self._lines_of(self.former, repair=repair)
+            self._take_down_the_move()
+        else:
+            self._workspace.warnings.append(
+                f"{layout.META_JOURNAL}: {self._foreign} lines name another workspace; passed over"
+            )
+
+    def _lines_of(self, name: str, *, repair: bool) -> Iterator[None]:
+        """Take the lines that name this workspace, count the others."""
+        self._name, self._foreign = name, 0
         for count, (record, size) in enumerate(self._workspace.open_journal(append=repair).sized_records(), 1):
             if count % PACE == 0:
                 yield
-            if record.workspace != self._workspace.candidate.name:
-                self._foreign += 1
+            if record.workspace != name:
+                self._note_foreign(record)
                 continue
             self._compare(record)
             self._take(record, size)
         self._ask()
-        if self._foreign:
-            self._workspace.warnings.append(
-                f"{layout.META_JOURNAL}: {self._foreign} lines name another workspace; passed over"
-            )
+
+    def _note_foreign(self, record: Record) -> None:
+        self._foreign += 1
+        if len(self._foreign_names) < 2:
+            self._foreign_names.add(record.workspace)
+        if len(self._foreign_keys) < _FORMER_KEYS:
+            self._foreign_keys.add((record.updated_at.utc(), record.runs))
+
+    def _is_moved(self) -> bool:
+        if len(self._foreign_names) != 1 or self.error:
+            return False
+        try:
+            (former,) = self._foreign_names
+            return was_moved(self._workspace.candidate, former, self._foreign_keys, self._history)
+        except HistoryError as error:
+            self.error = str(error)
+            return False
+
+    def _take_down_the_move(self) -> None:
+        """Its former rows first, then where they are now: a move is rare, and waits for no batch."""
+        if self._history.read_only or self.error:
+            return
+        candidate = self._workspace.candidate
+        self.error = insert_now(self.lacking.take(), self._history)
+        try:
+            identities.move(self._history, candidate.root.key, self.former, candidate.name)
+        except HistoryError as error:
+            self.error = self.error or str(error)
 
     def _compare(self, record: Record) -> None:
         status = self._workspace.status
@@ -65,9 +113,10 @@ class JournalReading:
             self.differs = said != (status.status, status.task, status.question)
 
     def _take(self, record: Record, size: int) -> None:
-        if self.error:
+        key = record.updated_at.utc(), record.runs
+        if self.error or key[0] < self._pruned_before:
             return
-        self._waiting.setdefault((record.updated_at.utc(), record.runs), record)
+        self._waiting.setdefault(key, record)
         self._waiting_bytes += size
         if len(self._waiting) >= _ASKED_AT_ONCE or self._waiting_bytes > _ASKED_BYTES:
             self._ask()
@@ -77,9 +126,9 @@ class JournalReading:
         waiting, self._waiting, self._waiting_bytes = self._waiting, {}, 0
         if self.error or not waiting:
             return
-        root, name = self._workspace.candidate.root.key, self._workspace.candidate.name
+        root = self._workspace.candidate.root.key
         try:
-            lacking = identities.lacking(self._history, root, name, waiting)
+            lacking = identities.lacking(self._history, root, self._name, waiting)
         except HistoryError as error:
             self.error = str(error)
             return

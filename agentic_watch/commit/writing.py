@@ -48,7 +48,8 @@ def prepare(workspace: OpenWorkspace, found: Found) -> Writing:
 def _plan(workspace: OpenWorkspace, found: Found) -> Plan | None:
     if not workspace.finished:
         return None
-    plan = decide(found.marked, found.row, found.line, instant.now_text(), differs=found.differs)
+    now = instant.now_text()
+    plan = decide(found.marked, found.row, found.line, now, differs=found.differs, pruned=found.pruned)
     if workspace.linked is not None and (plan.append or found.differs):
         raise workspace.linked
     if found.differs:

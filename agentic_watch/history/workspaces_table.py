@@ -41,6 +41,8 @@ _COLUMNS = tuple(f.name for f in fields(State))
 # beside its row, or when such rows were pruned.
 _PROVEN = (
     "(EXISTS (SELECT 1 FROM dispatch_history WHERE root = :root AND workspace = :workspace "
+    "AND updated_utc = :updated_utc AND runs = :runs) "
+    "OR EXISTS (SELECT 1 FROM dispatch_history WHERE root = :root AND moved_to = :workspace "
     "AND updated_utc = :updated_utc AND runs = :runs) OR :updated_utc < (SELECT pruned_before FROM about))"
 )
 _BELIEVED = {

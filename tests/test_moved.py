@@ -1,0 +1,183 @@
+"""A workspace that was moved stays itself, one that was copied is another; what was pruned stays pruned."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from support import Host, Workspace, make, snapshot, status_of
+
+OLD, NEW = "org/repo/old", "org2/repo/new"
+
+
+def committed(host: Host, name: str = OLD, runs: int = 2) -> Workspace:
+    """A workspace with some commits."""
+    workspace = make(host.root, name)
+    for run in range(1, runs + 1):
+        workspace.write_status(runs=run, updated_at=f"2026-04-14T11:00:0{run}Z")
+        assert host.once().counts["committed"] == 1
+    return workspace
+
+
+def move(workspace: Workspace, name: str) -> Workspace:
+    """Rename it as an operator does."""
+    to = Workspace(workspace.root, name)
+    to.path.parent.mkdir(parents=True, exist_ok=True)
+    return Workspace(workspace.root, str(Path(workspace.path).rename(to.path).relative_to(workspace.root)))
+
+
+def rows(host: Host) -> list[tuple[str, int, str | None]]:
+    """(workspace, runs, moved_to) of every row."""
+    sql = "SELECT workspace, runs, moved_to FROM dispatch_history ORDER BY updated_utc, workspace"
+    return [tuple(row) for row in host.query(sql)]
+
+
+def test_a_moved_workspace_is_not_recorded_again(host: Host) -> None:
+    """Its rows keep their identity and say where it is now; nothing in it is written, and nothing is warned of."""
+    moved = move(committed(host), NEW)
+    before = snapshot(moved.path)
+    first, second = host.once(), host.once()
+    assert (first.code, first.counts, first.stderr) == (0, {"scanned": 1, "skipped": 1}, "")
+    assert (second.code, second.counts, second.stderr) == (0, {"scanned": 1, "skipped": 1}, "")
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW)]
+    assert snapshot(moved.path) == before
+
+
+def test_a_moved_workspace_goes_on_under_its_new_name(host: Host) -> None:
+    """Its next run is a commit of the new name, in the same journal; the old ones stay what they are."""
+    moved = move(committed(host), NEW)
+    moved.write_status(runs=3, updated_at="2026-04-14T11:00:03Z")
+    assert host.once().counts == {"scanned": 1, "committed": 1}
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW), (NEW, 3, None)]
+    assert [line["workspace"] for line in moved.lines()] == [OLD, OLD, NEW]
+    assert host.once().counts == {"scanned": 1, "skipped": 1}
+
+
+def test_a_renamed_organisation_is_recognised_whole(host: Host) -> None:
+    """Every workspace below it keeps its commits."""
+    names = [f"org/repo/{number}" for number in range(5)]
+    for name in names:
+        committed(host, name, 1)
+    (host.root / "org").rename(host.root / "moved")
+    assert host.once().counts == {"scanned": 5, "skipped": 5}
+    assert rows(host) == [(name, 1, name.replace("org", "moved")) for name in names]
+
+
+def test_a_workspace_that_is_moved_twice_is_still_itself(host: Host) -> None:
+    """Its rows say the last place."""
+    moved = move(committed(host), "a/b/first")
+    host.once()
+    move(moved, NEW)
+    assert host.once().counts == {"scanned": 1, "skipped": 1}
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW)]
+
+
+def test_a_lost_history_knows_moved_workspaces_again(host: Host) -> None:
+    """The rows come back under the name that their lines have, with the new place."""
+    move(committed(host), NEW)
+    host.once()
+    host.forget_history()
+    assert host.once().counts == {"scanned": 1, "skipped": 1, "recovered_rows": 2}
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW)]
+
+
+def test_another_workspace_at_the_old_place_is_its_own(host: Host) -> None:
+    """A dispatch that is made where the moved one was takes nothing from it, nor gives."""
+    move(committed(host), NEW)
+    host.once()
+    again = make(host.root, OLD, runs=1, updated_at="2026-05-01T00:00:00Z")
+    assert host.once().counts == {"scanned": 2, "committed": 1, "skipped": 1}
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW), (OLD, 1, None)]
+    assert len(again.lines()) == 1
+    assert host.once().counts == {"scanned": 2, "skipped": 2}
+
+
+def test_a_copy_is_a_dispatch_of_its_own(host: Host) -> None:
+    """While both are there its lines are foreign, and its status is committed under its own name."""
+    original = committed(host)
+    copy = Workspace(host.root, NEW)
+    shutil.copytree(original.path, copy.path)
+    result = host.once()
+    assert result.counts == {"scanned": 2, "committed": 1, "skipped": 1}
+    assert "2 lines name another workspace" in result.stderr
+    assert rows(host) == [(OLD, 1, None), (OLD, 2, None), (NEW, 2, None)]
+
+
+@pytest.mark.parametrize("former", ["../outside", "/etc", "a//b", ".", "a/../b", "a/b/c/d/e/f/g", "a\nb"])
+def test_a_name_that_is_none_is_not_looked_for(host: Host, former: str) -> None:
+    """Whatever an agent writes as its former name, it is a foreign line."""
+    workspace = committed(host, runs=1)
+    line = {**workspace.line(), "workspace": former, "runs": 9}
+    with workspace.journal.open("a") as journal:
+        journal.write(json.dumps(line) + "\n")
+    host.forget_history()
+    result = host.once()
+    assert "1 lines name another workspace" in result.stderr
+    assert rows(host) == [(OLD, 1, None)]
+
+
+def test_the_records_of_a_removed_workspace_cannot_be_claimed(host: Host) -> None:
+    """An agent that names a workspace that has gone, without knowing its commits, gets none of its rows."""
+    shutil.rmtree(committed(host).path)
+    thief = make(host.root, NEW, runs=1)
+    forged = {"workspace": OLD, "updated_at": "2026-01-01T00:00:00Z", "runs": 7, "status": "completed"}
+    thief.journal.write_text(json.dumps({**forged, "committed_at": "2026-01-01T00:00:01Z"}) + "\n")
+    assert host.once().counts == {"scanned": 1, "committed": 1}
+    assert (OLD, 7, NEW) not in rows(host)
+    assert {row[2] for row in rows(host)} == {None}
+
+
+# --- pruned
+
+
+def prune(host: Host, before: str) -> None:
+    """Remove rows by age, as `prune` does."""
+    with contextlib.closing(sqlite3.connect(host.history)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        gone = connection.execute("DELETE FROM dispatch_history WHERE updated_utc < ?", (before,)).rowcount
+        connection.execute("UPDATE upkeep SET rows = rows - ?", (gone,))
+        connection.execute("UPDATE about SET pruned_before = ?", (before,))
+
+
+@pytest.mark.parametrize("lost", ["", "marker", "line"])
+def test_what_was_pruned_never_comes_back(host: Host, lost: str) -> None:
+    """A line or a marker that is older is taken for done: no row, no second line, whatever else is lost."""
+    workspace = committed(host)
+    prune(host, "2026-04-15T00:00:00.000000000Z")
+    if lost == "marker":
+        workspace.marker.unlink()
+    elif lost == "line":
+        workspace.journal.unlink()
+    lines = workspace.journal.read_bytes() if lost != "line" else b""
+    (workspace.meta / "status.json").write_text(json.dumps(status_of(workspace)))
+    for _ in range(2):
+        result = host.once()
+        assert (result.code, result.counts) == (0, {"scanned": 1, "skipped": 1})
+    assert rows(host) == []
+    assert workspace.journal.exists() == (lost != "line")
+    assert lost == "line" or workspace.journal.read_bytes() == lines
+
+
+def test_what_is_younger_than_the_pruning_comes_back(host: Host) -> None:
+    """Of one journal the younger lines become rows again, the older do not."""
+    committed(host)
+    prune(host, "2026-04-14T11:00:02.000000000Z")
+    with contextlib.closing(sqlite3.connect(host.history)) as connection, connection:
+        connection.execute("DELETE FROM dispatch_history")
+        connection.execute("UPDATE workspaces SET signature = x'', journal = x''")
+    host.once()
+    assert rows(host) == [(OLD, 2, None)]
+
+
+def test_an_old_finish_that_was_never_committed_is_committed(host: Host) -> None:
+    """Age alone says nothing: there is neither marker nor line."""
+    committed(host, runs=1)
+    prune(host, "2026-04-15T00:00:00.000000000Z")
+    late = make(host.root, NEW, updated_at="2026-04-01T00:00:00Z")
+    assert host.once().counts["committed"] == 1
+    assert late.marker.exists()
+    assert rows(host) == [(NEW, 0, None)]
