@@ -38,6 +38,7 @@ class JournalReading:
         self._waiting: dict[Key, Record] = {}
         self._waiting_bytes = 0
         self._foreign = 0
+        self._own_came_first = False
         self._foreign_names: set[str] = set()
         self._foreign_keys: set[Key] = set()
         self.former = ""
@@ -73,6 +74,7 @@ class JournalReading:
             if record.workspace != name:
                 self._note_foreign(record)
                 continue
+            self._own_came_first |= not self._foreign
             self._compare(record)
             self._take(record, size)
         self._ask()
@@ -85,7 +87,8 @@ class JournalReading:
             self._foreign_keys.add((record.updated_at.utc(), record.runs))
 
     def _is_moved(self) -> bool:
-        if len(self._foreign_names) != 1 or self.error:
+        # What was written under a former name stands before what was written since the move.
+        if self._own_came_first or len(self._foreign_names) != 1 or self.error:
             return False
         try:
             (former,) = self._foreign_names
