@@ -172,7 +172,7 @@ def _finish(root: str, status: str) -> bool:
 
 
 def _together(function: Callable[..., object], arguments: list[tuple[str, str]]) -> list[object]:
-    with multiprocessing.get_context("spawn").Pool(8) as pool:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
         return pool.starmap(function, arguments, chunksize=1)
 
 

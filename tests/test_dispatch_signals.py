@@ -155,6 +155,19 @@ def test_what_is_ignored_stays_ignored_and_what_python_ignores_does_not(host: Ho
         assert mask & (hung_up | 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGINT - 1)) == want
 
 
+def test_a_signal_that_comes_before_the_command_keeps_it_from_being_run(host: Host) -> None:
+    """Ctrl-C while the status is still being written is not lost: recorded, and the command never starts."""
+
+    def struck() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    words = dispatching_arguments(host, ["--", "touch", str(host.base / "ran")])
+    assert subprocess.run(words, env=git_environment(host.base), preexec_fn=struck).returncode == -signal.SIGTERM
+    assert not (host.base / "ran").exists()
+    assert only_status(host)["question"] == "killed by SIGTERM"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_a_signal_ends_is_recorded(host: Host, number: signal.Signals) -> None:
     """SIGTERM to the wrapper ends the command, is recorded by name, and ends the wrapper in the same way."""

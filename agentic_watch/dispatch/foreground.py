@@ -67,6 +67,8 @@ class Foreground:
 
     def run(self, command: tuple[str, ...], environ: Mapping[str, str]) -> int:
         """Run the command to its end; gives its exit status, or minus the signal that ended it. Raises CannotRun."""
+        if early := signal.sigpending() & _ENDING & self._heard:
+            return -int(min(early))  # it came before there was a command that it could have reached
         try:
             pid = os.posix_spawnp(command[0], command, environ, setsigmask=self._before, setsigdef=_IGNORED_BY_PYTHON)
         except FileNotFoundError:

@@ -36,7 +36,7 @@ def begin(root: str | Root, work: Work, workspace: str = "", finished: Collectio
     `finished` are the statuses that get committed. Raises Uncommitted when a finished run there has not been, and
     DispatchError for all else that keeps the status from being written.
     """
-    where = root if isinstance(root, Root) else Root(root)
+    where = root if isinstance(root, Root) else Root(os.path.abspath(root))
     facts = git_facts.look(work.directory) if work.directory else git_facts.NOTHING
     work = replace(work, org=work.org or facts.org, repo=work.repo or facts.repo, branch=work.branch or facts.branch)
     with _said(workspace or where.path):
@@ -153,9 +153,12 @@ def _encoded(report: Mapping[str, Any]) -> bytes:
 def _write_end(place: Place, run: Run, former: Current, fields: dict[str, Any], end: End) -> None:
     assert place.meta is not None
     if end.report is not None:
-        status_writer.replace_durably(place.meta, layout.REPORT, layout.META_REPORT, _encoded(end.report))
+        status_writer.replace_whole(place.meta, layout.REPORT, layout.META_REPORT, _encoded(end.report))
     fields["updated_at"] = status_writer.next_instant(former).text
-    status_writer.replace(place, fields, beside=_beside(place, run.root, run.name, former))
+    beside = _beside(place, run.root, run.name, former)
+    if end.report is not None and beside:
+        files.sync(place.meta, layout.META)  # in one directory the sync for the status is that for the report
+    status_writer.replace(place, fields, beside=beside)
 
 
 def newest_run(root: Root, name: str, directory: str = "") -> tuple[Run, bool]:

@@ -86,7 +86,8 @@ def replace(place: Place, fields: Mapping[str, Any], *, beside: bool) -> None:
     """Replace the status atomically and durably. The writer's lock is held, and `.meta` is made."""
     assert place.meta is not None
     directory, label = (place.directory, layout.STATUS) if beside else (place.meta, layout.META_STATUS)
-    replace_durably(directory, layout.STATUS, label, encode(fields))
+    replace_whole(directory, layout.STATUS, label, encode(fields))
+    files.sync(directory, label)
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:
@@ -95,8 +96,8 @@ def encode(fields: Mapping[str, Any]) -> bytes:
     return dump(known | {key: fields[key] for key in fields if key not in _ORDER}, sort_keys=False).encode("utf-8")
 
 
-def replace_durably(directory: int, name: str, label: str, data: bytes) -> None:
-    """Replace a file: temporary file, sync, rename, sync of the directory."""
+def replace_whole(directory: int, name: str, label: str, data: bytes) -> None:
+    """Replace a file by a temporary one that is synced and renamed. The caller syncs the directory."""
     _remove_temporaries(directory, name)
     temporary = files.random_name(f".{name}.")
     descriptor = files.create(directory, temporary, label)
@@ -109,7 +110,6 @@ def replace_durably(directory: int, name: str, label: str, data: bytes) -> None:
         raise
     finally:
         os.close(descriptor)
-    files.sync(directory, label)
 
 
 def _remove_temporaries(directory: int, name: str) -> None:
