@@ -195,7 +195,7 @@ def test_a_reload_drops_a_root(host: Host) -> None:
         service.roots.pop()
         service.configure()
         service.signal(signal.SIGHUP)
-        service.wait_log("the configuration was reloaded: 1 roots")
+        service.wait_log("the configuration was reloaded: 1 root")
         service.wait(lambda: service.watches() == 1)
         make(other, "org/repo/unseen")
         seen = make(host.root)

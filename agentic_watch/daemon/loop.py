@@ -259,4 +259,4 @@ class Daemon:
         self._use(replace(config, history=self._config.history))
         self._last_seen.keep_roots(self._awaited)
         self._start_watcher()
-        log.info("the configuration was reloaded: %d roots", len(config.roots))
+        log.info("the configuration was reloaded: %d root%s", len(config.roots), "" if len(config.roots) == 1 else "s")
