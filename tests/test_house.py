@@ -25,6 +25,7 @@ ROOMS = (
     "backfill",
     "dispatch",
     "service",
+    "exchange",
     "fleet",
     "inventory",
     "watch",

@@ -8,7 +8,8 @@ import sys
 from typing import Any
 
 import pytest
-from support import Host, Workspace, held_lock, make, run, snapshot, spoil, write_marker
+from support import Host, Workspace, held_lock, make, run, snapshot, write_marker
+from unprivileged import public_directory, run_as_nobody
 
 from agentic_watch.daemon.instance import Instance
 
@@ -272,17 +273,28 @@ def test_hostile_words_stay_on_their_lines(host: Host) -> None:
     assert max(map(len, lines)) < 150
 
 
-def test_an_unreadable_history_is_named_and_the_disk_is_told(host: Host) -> None:
-    """Who has no history to read is told so, sees the workspace nevertheless, and gets exit status 1."""
+def test_an_unreadable_history_is_named_and_the_disk_is_told() -> None:
+    """Who may not read the history is told so, sees the workspace nevertheless, and gets exit status 1."""
+    with public_directory() as directory:
+        host = Host.make(directory)
+        make(host.root)
+        host.once()
+        host.history.chmod(0)
+        result = run_as_nobody([*host.arguments(), "show", "org/repo/task", "--json"], host.base)
+        assert result.returncode == 1
+        found = json.loads(result.stdout)
+        assert f"failed: {host.history}: " in result.stderr
+        assert len(found["failures"]) == 1
+        row = next(step for step in found["on_disk"]["steps"] if step["step"] == "row")
+        assert row["holds"] is None
+
+
+def test_a_file_that_is_no_history_is_refused(host: Host) -> None:
+    """The wrong file named as history: exit status 78, and it stays as it is."""
     make(host.root)
-    host.once()
-    spoil(host.history)
-    result = show(host, "org/repo/task", "--json", code=1)
-    found = json.loads(result.stdout)
-    assert "malformed" in result.stderr
-    assert len(found["failures"]) == 1
-    row = next(step for step in found["on_disk"]["steps"] if step["step"] == "row")
-    assert row["holds"] is None
+    host.history.parent.mkdir()
+    host.history.write_bytes(b"no database " * 1000)
+    assert "not a history of agentic-watch" in show(host, "org/repo/task", code=78).stderr
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 140])

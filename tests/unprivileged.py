@@ -15,7 +15,7 @@ _SCRIPT = """
 import importlib, os, sys
 import sqlite_utils
 import agentic_watch.cli
-for name in ("history_command", "status_command"):
+for name in ("history_command", "show_command", "status_command"):
     importlib.import_module(f"agentic_watch.cli.{name}")
 import encodings.idna, encodings.unicode_escape
 if os.getuid() == 0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +71,13 @@ def one_dispatch(config: Config, given: str, directory: str) -> Shown:
             wanted = subject.row_id or (commits[-1]["id"] if commits else None)
             dispatch = _whole(asked, wanted) if wanted is not None else None
             findings = tuple(_findings(asked, wanted)) if wanted is not None else ()
+            ((pruned,),) = asked.rows("SELECT ifnull(pruned_before, '') FROM about")
     except HistoryError as error:
         if candidate is None:
             raise
         return _without_history(candidate, config, error)
-    rows: Sequence[dict[str, Any]] = commits
     state = _state(config, subject)
-    past = Past(rows, state, daemon=_daemon_runs(config))
+    past = Past(commits, state, pruned_before=pruned, daemon=_daemon_runs(config))
     told = explain.explain(subject.candidate, config, past) if subject.candidate else None
     return Shown(subject.root, subject.workspace, dispatch, commits, findings, told, state)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import click
 from agentic_watch.answers import one_dispatch
 from agentic_watch.answers.explain import Explanation
 from agentic_watch.answers.one_dispatch import NoSuchDispatch, Shown
-from agentic_watch.cli import clock_times
+from agentic_watch.cli import clock_times, messages
 from agentic_watch.cli.answer_options import asking, of_fleet, usable
 from agentic_watch.cli.exit_status import EXIT_FAILED, Refused
 from agentic_watch.cli.global_options import State
@@ -69,7 +70,7 @@ def command(state: State, /, given: str, utc: bool, as_json: bool) -> None:
     else:
         _print(shown, utc)
     if shown.failure:
-        click.echo(clean(f"failed: {shown.failure}"), err=True)
+        messages.tell(logging.ERROR, shown.failure, "failed: ")
         click.get_current_context().exit(EXIT_FAILED)
 
 

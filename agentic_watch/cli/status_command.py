@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import time
@@ -9,7 +10,7 @@ import time
 import click
 
 from agentic_watch.answers.host_now import HostNow, document, host_now
-from agentic_watch.cli import logs, status_text
+from agentic_watch.cli import logs, messages, status_text
 from agentic_watch.cli.exit_status import EXIT_FAILED
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import as_text, clean, print_json, print_json_lines
@@ -44,7 +45,7 @@ def command(state: State, watch: bool, every: float, utc: bool, as_json: bool) -
         for line in status_text.lines(now, utc=utc):
             click.echo(line)
     for failure in now.failures:
-        click.echo(clean(f"failed: {failure}"), err=True)
+        messages.tell(logging.ERROR, failure, "failed: ")
     if now.failures:
         click.get_current_context().exit(EXIT_FAILED)
 

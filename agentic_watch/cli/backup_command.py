@@ -1,0 +1,45 @@
+"""`agentic-watch backup`: a copy of the history while the daemon goes on."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import click
+
+from agentic_watch.cli.exit_status import Interrupted, Refused
+from agentic_watch.cli.global_options import State
+from agentic_watch.cli.output import clean, print_json
+from agentic_watch.cli.progress import progress
+from agentic_watch.exchange.backup import back_up
+from agentic_watch.exchange.exchange_errors import ExchangeError
+from agentic_watch.history.history_errors import HistoryError
+
+
+@click.command("backup")
+@click.argument("file", metavar="FILE")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def command(state: State, file: str, as_json: bool) -> None:
+    """Copy the history to FILE: whole, compact, durable, in one moment; an older copy there is replaced.
+
+    \b
+    Examples:
+      agentic-watch backup /backup/history.db
+      agentic-watch --history /backup/history.db history --failed
+    """
+    history = state.config_to_read().history
+    started = time.monotonic()
+    try:
+        with progress("bytes", os.path.getsize(history) if os.path.exists(history) else 0) as tell:
+            copied = back_up(history, file, lambda position, _: tell(position))
+    except (HistoryError, ExchangeError) as error:
+        raise Refused(str(error)) from error
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted: {file} is as it was before") from error
+    seconds = round(time.monotonic() - started, 3)
+    if as_json:
+        sizes = {"bytes": copied.bytes, "commits": copied.commits, "seconds": seconds}
+        print_json({"schema": 1, "path": copied.path, **sizes})
+    else:
+        click.echo(clean(f"{copied.path}: {copied.commits:,} commits, {copied.bytes:,} bytes, {seconds:.1f} s"))

@@ -1,0 +1,85 @@
+"""`agentic-watch export`: the history in the form that an import reads, or as CSV."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from agentic_watch.cli import messages
+from agentic_watch.cli.exit_status import Interrupted, Refused
+from agentic_watch.cli.global_options import State
+from agentic_watch.cli.progress import progress
+from agentic_watch.exchange import exporting
+from agentic_watch.exchange.exchange_errors import ExchangeError
+from agentic_watch.exchange.exporting import Cursor
+from agentic_watch.fleet import interchange
+from agentic_watch.fleet.interchange import Commit
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.rows import HISTORY_COLUMNS
+
+_COLUMNS = ("id", *HISTORY_COLUMNS)
+Write = Callable[[Commit], Any]
+
+
+class _Cursor(click.ParamType[Cursor]):
+    """A cursor as the last export printed it."""
+
+    name = "cursor"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Cursor:
+        """From text."""
+        if isinstance(value, Cursor):
+            return value
+        try:
+            return exporting.cursor(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command("export")
+@click.option("--after", type=_Cursor(), default=Cursor(), metavar="CURSOR", help="Only what came after this one.")
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.pass_obj
+def command(state: State, after: Cursor, form: str) -> None:
+    """Print every commit of the history, in the order in which they came.
+
+    As JSON lines: the journal's record with host_id, host, root and commit_id, findings and report. The last line on
+    stderr is the CURSOR from which the next export goes on. Reads beside the daemon, and changes nothing.
+
+    \b
+    Examples:
+      agentic-watch export > all.jsonl
+      agentic-watch export --format csv --after 4711 > new.csv
+    """
+    history = state.config_to_read().history
+    reached, count = after, 0
+    try:
+        write = _csv_lines() if form == "csv" else _json_lines(history)
+        with progress("commits", exporting.total(history, after)) as tell:
+            for page in exporting.pages(history, after):
+                for commit in page.commits:
+                    write(commit)
+                sys.stdout.flush()
+                reached, count = page.behind, count + len(page.commits)
+                tell(count)
+    except (HistoryError, ExchangeError) as error:
+        raise Refused(str(error)) from error
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted: exported {count:,}; --after {reached} goes on") from error
+    messages.tell(logging.INFO, f"exported {count:,}; the next time: --after {reached}")
+
+
+def _json_lines(history: str) -> Write:
+    whose = exporting.host_id(history)
+    return lambda commit: sys.stdout.write(f"{interchange.line(interchange.document(commit, whose))}\n")
+
+
+def _csv_lines() -> Write:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(_COLUMNS)
+    return lambda commit: writer.writerow([commit.columns[name] for name in _COLUMNS])

@@ -1,0 +1,83 @@
+"""`agentic-watch import`: dispatches from elsewhere into this host's history."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import click
+
+from agentic_watch.cli import logs, messages
+from agentic_watch.cli.exit_status import EXIT_FAILED, Interrupted, Refused
+from agentic_watch.cli.global_options import State
+from agentic_watch.cli.output import as_text, clean, print_json
+from agentic_watch.cli.progress import progress
+from agentic_watch.config import Config
+from agentic_watch.exchange.importing import Imported, import_file
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.store import History
+
+
+@click.command("import")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--as", "as_root", metavar="ROOT", help="The root of records that name none (the original's store).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def command(state: State, files: tuple[str, ...], as_root: str | None, as_json: bool) -> None:
+    """Take the dispatches of each FILE into this history; those that it has are skipped.
+
+    FILE is an export or a prune's archive (- is stdin), another host's history, or the original's store. It is known
+    by its content, and only read.
+
+    \b
+    Examples:
+      agentic-watch import host-a.jsonl host-b/history.db
+      ssh host-c agentic-watch export | agentic-watch import -
+    """
+    config = state.config_to_read()
+    logs.set_up(config, state.verbosity, quieter=True)
+    history = History(config.history)
+    results: list[Imported] = []
+    try:
+        history.open()
+        for path in files:
+            _import(path, config, history, as_root, results)
+    except HistoryError as error:
+        raise Refused(f"{error}; imported {_sum(results):,} before, run it again for the others") from error
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted: imported {_sum(results):,}; run it again for the others") from error
+    finally:
+        history.close()
+    if as_json:
+        print_json({"schema": 1, "files": [as_text(dataclasses.asdict(result)) for result in results]})
+    _tell(results, as_json=as_json)
+    if any(result.error or result.invalid for result in results):
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+def _import(path: str, config: Config, history: History, root: str | None, results: list[Imported]) -> None:
+    with progress(clean(path), 0) as tell:
+        results.append(Imported(path))
+        for result in import_file(path, config, history, root, lambda position, _size: tell(position)):
+            results[-1] = result
+
+
+def _sum(results: list[Imported]) -> int:
+    return sum(result.imported for result in results)
+
+
+def _tell(results: list[Imported], *, as_json: bool) -> None:
+    for result in results:
+        if not as_json and not (result.error and not result.read):
+            click.echo(
+                clean(
+                    f"{result.path}: {result.kind}: {result.imported:,} imported, {result.skipped:,} skipped, "
+                    f"{result.invalid:,} invalid"
+                )
+            )
+        for fault in result.faults:
+            messages.tell(logging.ERROR, fault, "failed: ")
+        if result.invalid > len(result.faults):
+            messages.tell(logging.ERROR, f"{result.path}: and {result.invalid - len(result.faults)} more", "failed: ")
+        if result.error:
+            messages.tell(logging.ERROR, result.error, "failed: ")

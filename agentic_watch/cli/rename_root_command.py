@@ -1,0 +1,76 @@
+"""`agentic-watch rename-root`: a root's dispatches under another name of the root."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from agentic_watch.cli import messages
+from agentic_watch.cli.exit_status import Held, Refused
+from agentic_watch.cli.global_options import State
+from agentic_watch.cli.output import clean, print_json
+from agentic_watch.config.places import BadValueError
+from agentic_watch.config.places import clean as printable
+from agentic_watch.daemon import instance
+from agentic_watch.daemon.instance import Instance
+from agentic_watch.exchange.exchange_errors import ExchangeError
+from agentic_watch.exchange.root_names import rename_root
+from agentic_watch.history import queries
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.store import History
+
+
+@click.command("rename-root")
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def command(state: State, old: str, new: str, as_json: bool) -> None:
+    """Have the history call the root OLD by NEW: its `name` in the configuration, or its absolute path.
+
+    For a root that moves, or gets a name after dispatches were committed under its path. Stop the daemon, run this,
+    change the configuration, start the daemon. What a fleet was told stays there under OLD.
+
+    \b
+    Examples:
+      agentic-watch rename-root /srv/agents/workspace agents
+      agentic-watch rename-root agents build-agents --json
+    """
+    config = state.config_to_read()
+    _check(old, new)
+    history = History(config.history)
+    try:
+        with queries.reading(config.history):
+            pass  # there is one: a writer would make it
+        held = Instance.acquire(config.history)
+        try:
+            done = rename_root(history, old, new)
+        finally:
+            history.close()
+            held.release()
+    except instance.Held as error:
+        raise Held(f"{error}; a root is renamed while none runs") from error
+    except OSError as error:
+        raise Refused(f"{error.filename or config.history}: {error.strerror}") from error
+    except (HistoryError, ExchangeError) as error:
+        raise Refused(str(error)) from error
+    if as_json:
+        print_json({"schema": 1, "old": old, "new": new, "renamed": done.renamed, "merged": done.merged})
+    else:
+        both = f"; {done.merged:,} were there under both names" if done.merged else ""
+        click.echo(clean(f"{done.renamed:,} commits of {old} are of {new} now{both}"))
+    if new not in {root.key for root in config.roots}:
+        messages.tell(
+            logging.WARNING, f'no root is called {new} yet; set name = "{new}" in its [[roots]] table', "note: "
+        )
+
+
+def _check(old: str, new: str) -> None:
+    if old == new:
+        raise click.UsageError("OLD and NEW are the same")
+    try:
+        if not printable(new).strip():
+            raise BadValueError("is empty")
+    except BadValueError as error:
+        raise click.BadParameter(str(error), param_hint="NEW") from error

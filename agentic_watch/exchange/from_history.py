@@ -1,0 +1,43 @@
+"""Rows from another host's history, of this schema or an older one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from agentic_watch.exchange.exchange_errors import ExchangeError
+from agentic_watch.exchange.incoming import Incoming, tables
+from agentic_watch.history import schema
+from agentic_watch.history.read_only import connect_read_only
+from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS, Row, commit_id
+
+_COMMIT_ID = "commit_id"
+_FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
+
+
+def rows(incoming: Incoming) -> Iterator[Row]:
+    """All rows with their findings, by number. The file is only read. Raises ExchangeError, OSError, sqlite3.Error."""
+    with closing(connect_read_only(incoming.path)) as connection:
+        version = schema.version(connection)
+        if version > schema.VERSION:
+            raise ExchangeError(f"{incoming.path}: has schema version {version}, newer than this program's; upgrade it")
+        there = set(tables(connection)["dispatch_history"])
+        if lacking := set(HISTORY_COLUMNS) - there - {_COMMIT_ID}:
+            raise ExchangeError(f"{incoming.path}: is no history of agentic-watch: lacks {', '.join(sorted(lacking))}")
+        (incoming.size,) = connection.execute("SELECT count(*) FROM dispatch_history").fetchone()
+        yield from _rows(connection, incoming)
+
+
+def _rows(connection: sqlite3.Connection, incoming: Incoming) -> Iterator[Row]:
+    columns = [name for name in HISTORY_COLUMNS if name != _COMMIT_ID]
+    sql = f"SELECT id, {', '.join(columns)} FROM dispatch_history ORDER BY id"
+    for number, *values in connection.execute(sql):
+        incoming.position += 1
+        incoming.read += 1
+        found: dict[str, Any] = dict(zip(columns, values, strict=True))
+        # Made anew: an older history has none, and what names a commit everywhere is not a thing to believe a file.
+        found[_COMMIT_ID] = commit_id(found["root"], found["workspace"], found["updated_utc"], found["runs"])
+        findings = connection.execute(f"SELECT {_FINDINGS} FROM findings WHERE dispatch_id = ? ORDER BY id", (number,))
+        yield Row(tuple(found[name] for name in HISTORY_COLUMNS), tuple(findings))

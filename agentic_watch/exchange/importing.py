@@ -1,0 +1,112 @@
+"""Rows from elsewhere into this host's history; what is there already is skipped."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+
+from agentic_watch.config import Config
+from agentic_watch.exchange import from_export, from_history, from_original
+from agentic_watch.exchange.exchange_errors import ExchangeError
+from agentic_watch.exchange.incoming import Incoming, Reader, tables
+from agentic_watch.history.read_only import connect_untouched
+from agentic_watch.history.rows import Row
+from agentic_watch.history.store import History
+
+_GROUP_ROWS = 500
+_GROUP_BYTES = 8 << 20
+_MAGIC = b"SQLite format 3\0"
+
+
+@dataclass(slots=True)
+class Imported:
+    """What became of one file's records; `error` says why it was not read to its end, None when it was."""
+
+    path: str
+    kind: str = ""
+    read: int = 0
+    imported: int = 0
+    skipped: int = 0
+    invalid: int = 0
+    faults: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def import_file(
+    path: str, config: Config, history: History, root: str | None, on_progress: Callable[[int, int], None]
+) -> Iterator[Imported]:
+    """Import one file, group by group; gives the same Imported after each, and at the end.
+
+    `root` is the root of records that name none. `on_progress` hears how far into how much of the file it is. Raises
+    HistoryError when the history cannot take them; what was given before is in it.
+    """
+    done = Imported(path)
+    incoming = Incoming(path, os.uname().nodename, root or _root_of(path, config))
+    try:
+        done.kind, reader = _kind(path, history, incoming)
+        for group in _groups(reader(incoming)):
+            new = history.insert(group)
+            done.imported, done.skipped = done.imported + new, done.skipped + len(group) - new
+            done.read, done.invalid = incoming.read, incoming.invalid
+            on_progress(incoming.position, incoming.size)
+            yield done
+    except ExchangeError as error:
+        done.error = str(error)
+    except OSError as error:
+        done.error = f"{path}: cannot be read: {error.strerror}"
+    except sqlite3.Error as error:
+        done.error = f"{path}: cannot be read: {error}"
+    done.read, done.invalid, done.faults = incoming.read, incoming.invalid, tuple(incoming.faults)
+    yield done
+
+
+def _kind(path: str, history: History, incoming: Incoming) -> tuple[str, Reader]:
+    """What a file is, told by its content. Raises ExchangeError, OSError, sqlite3.Error."""
+    if path == from_export.STDIN or not _is_database(path):
+        return "export", from_export.rows
+    with closing(connect_untouched(path)) as connection:
+        found = tables(connection)
+    if "dispatch_history" in found:
+        return "history", from_history.rows
+    if set(found.get(from_original.TABLE, ())) >= from_original.COLUMNS:
+        return "store", partial(from_original.rows, known=_known(history, incoming.root or ""))
+    raise ExchangeError(f"{path}: is another program's database; an export, a history or the original's store is read")
+
+
+def _is_database(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def _known(history: History, root: str) -> set[tuple[str, int, str]]:
+    """Raises HistoryError."""
+    with history.reading() as connection:
+        sql = "SELECT workspace, runs, substr(updated_utc, 1, 19) FROM dispatch_history WHERE root = ?"
+        return set(connection.execute(sql, (root,)))
+
+
+def _root_of(path: str, config: Config) -> str | None:
+    """The configured root that a store belongs to: it lies in it, or beside it; else the only one there is."""
+    directory = os.path.dirname(os.path.abspath(path))
+    for root in config.roots:
+        if directory in (root.path, os.path.dirname(root.path)):
+            return root.key
+    return config.roots[0].key if len(config.roots) == 1 else None
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows, some at a time: one transaction each, and no more than may be held in memory."""
+    group: list[Row] = []
+    weight = 0
+    for row in rows:
+        group.append(row)
+        weight += row.weight
+        if len(group) >= _GROUP_ROWS or weight > _GROUP_BYTES:
+            yield group
+            group, weight = [], 0
+    if group:
+        yield group
