@@ -106,7 +106,7 @@ def test_a_record_becomes_rows_in_one_place() -> None:
     [
         ("sqlite_utils", "history/migrations.py"),
         ("watchdog", "watch"),
-        ("mcp", "mcp_server.py"),
+        ("mcp", "mcp_server"),
         ("click", "cli"),
         ("datasette", "dashboard"),
         ("prometheus_client", "daemon/exposition.py"),

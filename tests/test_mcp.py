@@ -91,14 +91,14 @@ def refusal(result: CallToolResult) -> str:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_tools_have_the_names_and_fields_of_the_original(host: Host, mode: str) -> None:
-    """Both protocol eras list the two tools with their parameters, answers and hints."""
+    """Both protocol eras list the original's two tools with their parameters, answers and hints."""
     seen: dict[str, Any] = {}
 
     async def conversation(client: Client) -> None:
         seen.update({tool.name: tool for tool in (await client.list_tools()).tools})
 
     talk(host, conversation, mode)
-    assert set(seen) == {"agentic_commit", "agentic_status"}
+    assert {"agentic_commit", "agentic_status"} <= set(seen)
     commit, status = seen["agentic_commit"], seen["agentic_status"]
     assert _types(commit.input_schema) == {"workspace": "string"}
     assert commit.input_schema["required"] == ["workspace"]
@@ -112,7 +112,8 @@ def test_the_tools_have_the_names_and_fields_of_the_original(host: Host, mode: s
         "committed_at",
         "skipped",
     ]
-    assert list(_types(status.output_schema)) == ["total", "running", "queued", "completed", "failed", "blocked"]
+    original = ["total", "running", "queued", "completed", "failed", "blocked"]
+    assert list(_types(status.output_schema)) == [*original, "blocked_total", "counts", "missing"]
     assert status.annotations.read_only_hint
     assert commit.annotations.idempotent_hint and not commit.annotations.destructive_hint
 
@@ -221,10 +222,13 @@ def test_status_counts_what_is_on_disk_and_lists_the_questions(host: Host) -> No
     (first,) = limited.pop("blocked")
     assert blocked == questions
     assert first in questions
-    assert every == limited == {"total": 8, "running": 2, "queued": 1, "completed": 1, "failed": 1}
-    none = {"total": 0, "running": 0, "queued": 0, "completed": 0, "failed": 0, "blocked": []}
-    assert running == {**none, "total": 2, "running": 2}
-    assert single == {**none, "total": 1, "blocked": questions[1:]}
+    counts = {"running": 2, "blocked": 2, "queued": 1, "completed": 1, "merged": 1, "failed": 1}
+    whole = {"total": 8, "running": 2, "queued": 1, "completed": 1, "failed": 1, "blocked_total": 2, "missing": []}
+    assert every == limited == {**whole, "counts": counts}
+    none = {"total": 0, "running": 0, "queued": 0, "completed": 0, "failed": 0, "blocked": [], "blocked_total": 0}
+    none |= {"counts": {}, "missing": []}
+    assert running == {**none, "total": 2, "running": 2, "counts": {"running": 2}}
+    assert single == {**none, "total": 1, "blocked": questions[1:], "blocked_total": 1, "counts": {"blocked": 1}}
     assert neither == none
 
 

@@ -15,12 +15,12 @@ from agentic_watch.cli.global_options import State
 @click.command("mcp")
 @click.pass_obj
 def command(state: State) -> None:
-    """Serve agentic_commit and agentic_status to an MCP client, on stdin and stdout, until stdin ends."""
+    """Serve the original's tools and this program's answers to an MCP client, on stdin and stdout, until stdin ends."""
     config = state.config()
     # Before the SDK sets up a log of its own.
     logs.set_up(config, state.verbosity, quieter=True)
     try:
-        from agentic_watch.mcp_server import serve
+        from agentic_watch.mcp_server.serving import serve
     except ModuleNotFoundError as error:
         # An older mcp lacks modules of that name too; anything else that is missing is a defect.
         if (error.name or "").partition(".")[0] != "mcp":

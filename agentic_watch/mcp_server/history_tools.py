@@ -1,0 +1,84 @@
+"""What the reading tools answer: the same as the command line's `--json`, within bounds."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from mcp.server.mcpserver.exceptions import ToolError
+
+from agentic_watch.answers import listing, one_dispatch, source, spans
+from agentic_watch.answers.filters import Wanted
+from agentic_watch.answers.one_dispatch import NoSuchDispatch
+from agentic_watch.answers.spans import Clock
+from agentic_watch.config import Config
+from agentic_watch.history import queries
+from agentic_watch.mcp_server.bounds import bounded
+from agentic_watch.mcp_server.workspace_tools import refuse_name
+
+Document = dict[str, Any]
+
+_BRIEF = (
+    *("id", "root", "workspace", "repo", "org", "status", "agent", "runs", "task", "question", "branch", "issue"),
+    *("pr_url", "started_utc", "updated_utc", "committed_at", "duration_ms", "passed", "build_passed", "test_passed"),
+    *("lint_passed", "files_changed", "insertions", "deletions", "findings_count", "host"),
+)
+_TEXT_READ = 1_100
+_LONG = ("task", "question")
+
+
+def wanted(filters: dict[str, str]) -> Wanted:
+    """The filters of a tool call; several values are parted by commas. Raises ToolError."""
+    clock = Clock(time.time(), utc=True)
+    values: dict[str, Any] = {}
+    for name, text in filters.items():
+        if not text:
+            continue
+        if name in ("since", "until"):
+            values[name] = _point(name, text, clock)
+        elif name in ("search", "workspace"):
+            values[name] = text if name == "search" else (text,)
+        else:
+            values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
+    if "search" in values and not queries.words(values["search"]):
+        raise ToolError("search: has no letter and no digit to search for")
+    return Wanted(**values)
+
+
+def _point(name: str, text: str, clock: Clock) -> str:
+    try:
+        return spans.point(text, clock, end=name == "until")
+    except (ValueError, OverflowError) as error:
+        raise ToolError(f"{name}: {text!r} is not {spans.EXPECTED}") from error
+
+
+def history(config: Config, filters: dict[str, str], limit: int) -> Document:
+    """What was committed, newest first, without reports. Raises ToolError, HistoryError and HistoryRefused."""
+    asked = wanted(filters)
+    columns = [f"substr(d.{name}, 1, {_TEXT_READ}) AS {name}" if name in _LONG else f"d.{name}" for name in _BRIEF]
+    with source.history(config.history) as opened:
+        rows = [listing.document(row) for row in listing.dispatches(opened, asked, columns, limit + 1)]
+        total, first = listing.total(opened)
+    for row in rows:
+        del row["schema"]
+    found = [bounded(row) for row in rows[:limit]]
+    head = {"schema": listing.SCHEMA, "history_since": first or None, "history_commits": total}
+    return {**head, "dispatches": found, "more": len(rows) > limit}
+
+
+def show(config: Config, given: str) -> Document:
+    """One dispatch, without its report. Raises ToolError, HistoryError and HistoryRefused."""
+    refuse_name(given)
+    try:
+        # As in `locate`: nothing is relative to where the server was started.
+        found = one_dispatch.document(one_dispatch.one_dispatch(config, given, os.devnull))
+    except NoSuchDispatch as error:
+        raise ToolError(str(error)) from error
+    if found["dispatch"] is not None:
+        found["dispatch"].pop("report", None)
+    # The newest commits are those that matter.
+    older = max(0, len(found["commits"]) - 20)
+    found["commits"] = found["commits"][older:]
+    answer: Document = bounded(found)
+    return {**answer, "older_commits": older}

@@ -1,0 +1,84 @@
+"""The server: which tools there are, and what a client is told of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import MCPServer
+from mcp.types import ToolAnnotations
+from pydantic import Field
+
+from agentic_watch import __version__
+from agentic_watch.answers.committing import CommitAnswer
+from agentic_watch.config import Config
+from agentic_watch.mcp_server import history_tools, workspace_tools
+from agentic_watch.mcp_server.worker import Worker
+from agentic_watch.mcp_server.workspace_tools import Asked, StatusAnswer
+
+_NAME = "The workspace's name, its path below a root (org/repo/task), or its absolute path."
+_READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+
+Workspace = Annotated[str, Field(description=_NAME)]
+Several = Annotated[str, Field(description="Only these; several are parted by commas.")]
+Point = Annotated[str, Field(description="90m, 12h, 7d, 2w, today, yesterday, week, 2026-04-14 or an RFC 3339 time.")]
+Limit = Annotated[int, Field(ge=1, le=200, description="The longest list.")]
+
+
+def serve(config: Config) -> None:
+    """Serve until stdin ends. Raises HistoryRefused."""
+    worker = Worker(config)
+    try:
+        worker.open()
+        build(worker).run("stdio")
+    finally:
+        worker.close()
+
+
+def build(worker: Worker) -> MCPServer[None]:
+    """The server with its tools; their docstrings and annotations are what a client is shown."""
+    server: MCPServer[None] = MCPServer("agentic-watch", version=__version__)
+    _add_workspace_tools(server, worker)
+    _add_history_tools(server, worker)
+    return server
+
+
+def _add_workspace_tools(server: MCPServer[None], worker: Worker) -> None:
+    @server.tool(annotations=ToolAnnotations(destructive_hint=False, idempotent_hint=True, open_world_hint=False))
+    async def agentic_commit(workspace: Workspace) -> CommitAnswer:
+        """Commit a finished dispatch to its journal, the history and its marker; one that is committed is skipped."""
+        return await worker.run(workspace_tools.commit, worker, workspace)
+
+    @server.tool(annotations=_READS)
+    async def agentic_status(
+        workspace: Annotated[str, Field(description=f"Only this one. {_NAME}")] = "",
+        status: Annotated[str, Field(description="Only those with this status, such as blocked.")] = "",
+        limit: Annotated[int, Field(ge=0, description="The longest list of blocked ones; 0 is all.")] = 20,
+    ) -> StatusAnswer:
+        """Count the workspaces on disk by status, and list the blocked ones with their questions."""
+        return await worker.run(workspace_tools.status, worker, Asked(workspace, status, limit))
+
+
+def _add_history_tools(server: MCPServer[None], worker: Worker) -> None:
+    @server.tool(annotations=_READS)
+    async def agentic_history(
+        search: Annotated[str, Field(description="Words that all occur, the last one perhaps only begun.")] = "",
+        repo: Several = "",
+        org: Several = "",
+        agent: Several = "",
+        status: Several = "",
+        workspace: Workspace = "",
+        since: Point = "",
+        until: Point = "",
+        limit: Limit = 20,
+    ) -> dict[str, Any]:
+        """List what was committed, newest first: each dispatch's newest commit, without its report."""
+        filters = {"search": search, "repo": repo, "org": org, "agent": agent, "status": status}
+        filters |= {"workspace": workspace, "since": since, "until": until}
+        return await worker.run(history_tools.history, worker.config, filters, limit)
+
+    @server.tool(annotations=_READS)
+    async def agentic_show(
+        workspace: Annotated[str, Field(description=f"{_NAME} Or the id of a commit in the history.")],
+    ) -> dict[str, Any]:
+        """Show one dispatch whole: its commits, verdicts, findings, and why it is or is not committed on disk."""
+        return await worker.run(history_tools.show, worker.config, workspace)
