@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -17,6 +18,7 @@ _COMMANDS = {
     "backup": ("backup_command", "Copy the history while the daemon goes on."),
     "check": ("check_command", "Judge whether all is well, and say what an operator must do."),
     "commit": ("commit_command", "Commit named workspaces now."),
+    "completion": ("completion_command", "Print the script that makes a shell complete our lines."),
     "config": ("config_commands", "Write, check or show the configuration."),
     "dashboard": ("dashboard_command", "Serve a page over the history, for this host only."),
     "digest": ("digest_command", "Write half a page of Markdown for a stand-up."),
@@ -50,6 +52,10 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(f"agentic_watch.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         global_options.take_everywhere(command)
+        if _is_completing():
+            from agentic_watch.cli import completing
+
+            completing.give_values(command)
         return command
 
     def resolve_command(
@@ -117,6 +123,15 @@ def root(ctx: click.Context, /, once: bool, dry_run: bool, as_json: bool) -> Non
     ctx.exit(run_daemon(state))
 
 
+def _is_completing() -> bool:
+    """Whether a shell asks how a line may go on."""
+    return "_AGENTIC_WATCH_COMPLETE" in os.environ
+
+
 def main() -> None:
     """The console script."""
+    if _is_completing():
+        from agentic_watch.cli import completing
+
+        completing.install()
     sys.exit(exit_status.run(root))
