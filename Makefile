@@ -70,3 +70,7 @@ $(VENV)/.ready-bench: $(VENV)/.ready
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache benchmarks/out
+
+.PHONY: reference
+reference: $(VENV)/.ready-test  ## docs/reference.md and the manual page, as the commands are now
+	$(BIN)/python docs/from_commands.py

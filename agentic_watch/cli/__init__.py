@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from agentic_watch import __version__
-from agentic_watch.cli import exit_status, global_options
+from agentic_watch.cli import exit_status, global_options, help_text
 from agentic_watch.cli.exit_status import Interrupted, Misconfigured
 from agentic_watch.cli.global_options import State
 
@@ -52,6 +52,7 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(f"agentic_watch.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         global_options.take_everywhere(command)
+        help_text.complete(command, cmd_name)
         if _is_completing():
             from agentic_watch.cli import completing
 

@@ -1,0 +1,37 @@
+"""What every `--help` ends with: two examples, the exit statuses, the environment, and where the rest stands."""
+
+from __future__ import annotations
+
+import click
+
+_EXAMPLES = {
+    "commit": ("agentic-watch commit acme/billing/task-101", "agentic-watch commit --force ./task-7 --json"),
+    "config check": ("agentic-watch config check", "agentic-watch config check --config ./new.toml"),
+    "config init": ("agentic-watch config init --root /srv/agents", "agentic-watch config init --config ./mine.toml"),
+    "config show": ("agentic-watch config show", "agentic-watch config show --json"),
+    "dashboard": ("agentic-watch dashboard", "agentic-watch --history /backup/history.db dashboard"),
+    "mcp": ("agentic-watch mcp", "agentic-watch --config /etc/agentic-watch/config.toml mcp"),
+    "metrics": ("agentic-watch metrics", "agentic-watch metrics > /var/lib/node_exporter/agentic-watch.prom"),
+    "service install": ("agentic-watch service install", "agentic-watch service install --user"),
+    "service show": ("agentic-watch service show", "agentic-watch service show --json"),
+    "service uninstall": ("agentic-watch service uninstall", "agentic-watch service uninstall --user"),
+}
+"""Of commands whose own help has none."""
+
+_ENDS = (
+    "Exit status: 0 done, 1 it failed, 2 usage, 3 some workspaces cannot be committed, "
+    "75 another daemon holds the history, 78 configuration, 130 interrupted.",
+    "Environment: AGENTIC_WATCH_CONFIG, CORE_WORKSPACE, XDG_CONFIG_HOME, XDG_STATE_HOME, COLUMNS, TZ.",
+    "All of it: man agentic-watch, docs/reference.md.",
+)
+
+
+def complete(command: click.Command, path: str) -> None:
+    """Let the help of a command, and of those below it, end as every help does."""
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            complete(inner, f"{path} {name}")
+    parts = []
+    if path in _EXAMPLES and "Examples:" not in (command.help or ""):
+        parts.append("\n".join(["\b", "Examples:", *(f"  {line}" for line in _EXAMPLES[path])]))
+    command.epilog = "\n\n".join([*parts, *_ENDS])

@@ -1,0 +1,209 @@
+"""docs/reference.md and the manual page say what the program does: no more, no less."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import STARTED, Host, make, run
+
+from agentic_watch.cli import exit_status
+from agentic_watch.history import schema
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "agentic_watch"
+sys.path.insert(0, str(ROOT / "docs"))
+import from_commands  # noqa: E402  it stands with what it makes
+
+REFERENCE = from_commands.REFERENCE.read_text("utf-8")
+MAKE = "run `make reference`, and look at what it changed"
+REPORT = {"passed": True, "findings": [{"tool": "gosec", "code": "G304"}], "changes": {"files_changed": 1}}
+
+
+def section(title: str) -> str:
+    """What stands below a heading."""
+    found = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^#{{1,3}} |\Z)", REFERENCE, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/reference.md has no section {title!r}"
+    return found[2]
+
+
+def listed(title: str) -> list[str]:
+    """The names in code in the first column of a section's table."""
+    rows = re.findall(r"^\| (.*?) \|", section(title), re.MULTILINE)
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
+def test_the_commands_are_those_there_are() -> None:
+    """Each command's usage, help and options stand in the reference as the program has them."""
+    assert from_commands.with_commands(REFERENCE) == REFERENCE, MAKE
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, ctx in from_commands.commands() if not hasattr(ctx.command, "commands")]
+)
+def test_every_help_ends_alike(host: Host, path: str) -> None:
+    """Two examples, the exit statuses, the environment, and where more stands."""
+    text = run([*path.split()[1:], "--help"], host.base).stdout
+    examples = text.partition("Examples:")[2].partition("\n\n")[0]
+    assert len(re.findall(r"\bagentic-watch\b", examples)) >= 2, text
+    for words in ("Exit status: 0 done", "Environment: AGENTIC_WATCH_CONFIG", "man agentic-watch"):
+        assert words in text
+
+
+def test_the_manual_page_is_that_of_the_commands() -> None:
+    """The page that is installed says what the commands say."""
+    assert from_commands.MANUAL.read_text("utf-8") == from_commands.manual(), MAKE
+
+
+def test_the_manual_page_can_be_shown() -> None:
+    """At 80 columns nothing is wider, no request is left over, and each command has its paragraph."""
+    man = shutil.which("man")
+    if man is None:
+        pytest.skip("man is not installed")
+    result = subprocess.run(
+        [man, "-l", "--warnings", str(from_commands.MANUAL)],
+        env={"PATH": "/usr/bin:/bin", "MANWIDTH": "80", "LANG": "C.UTF-8", "MANPAGER": "cat"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    page = re.sub(".\b", "", result.stdout)
+    assert result.stderr == ""
+    text = [line for line in page.splitlines() if not line.startswith(" " * 14)]  # examples stay as they are
+    assert max(map(len, text)) <= 80
+    assert not re.search(r"^\.[A-Z]{2}", page, re.MULTILINE)
+    for path, _ in from_commands.commands():
+        assert path in page
+
+
+def test_exit_statuses() -> None:
+    """The table has the statuses that the program's own names have, and no other."""
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", section("Exit status"), re.MULTILINE)}
+    named = {getattr(exit_status, name) for name in dir(exit_status) if name.startswith("EXIT_")}
+    classes = [kind for kind in vars(exit_status).values() if isinstance(kind, type) and hasattr(kind, "exit_code")]
+    assert documented == named | {kind.exit_code for kind in classes} | {0, 2}
+    assert [int(code) for code, _ in from_commands.EXITS] == sorted(documented)
+
+
+def test_environment_variables() -> None:
+    """Every variable that the program asks for is named, and every one that is named is asked for."""
+    source = "\n".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
+    asked = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', source)) | {"AGENTIC_WATCH_CONFIG"}
+    of_shells = {"COMP_LINE"}
+    of_a_pusher, of_the_library = {"CREDENTIALS_DIRECTORY"}, {"TZ"}
+    documented = set(listed("Environment"))
+    assert asked - of_shells - documented == set(), "asked for, and not in the reference"
+    assert documented - asked - of_a_pusher - of_the_library == set(), "in the reference, and not asked for"
+    assert {name for name, _ in from_commands.VARIABLES} <= documented
+
+
+@pytest.mark.parametrize("table", ["dispatch_history", "findings", "workspaces", "about", "dispatch_search"])
+def test_sql_columns(table: str) -> None:
+    """Each table of the history with all its columns."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        schema.create(connection)
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+        tables = {
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            if not name.startswith(("sqlite_", "dispatch_search_"))
+        }
+    assert sorted(listed(f"`{table}`")) == sorted(columns)
+    undocumented = {name for name in tables if f"### `{name}`" not in REFERENCE}
+    assert undocumented <= {"upkeep"}  # what the program keeps for itself
+
+
+SHAPES = {
+    "agentic-watch --once --json": ["--once", "--json"],
+    "agentic-watch commit --json": ["commit", "o/r/new", "--json"],
+    "agentic-watch status --json": ["status", "--json"],
+    "agentic-watch show --json": ["show", "o/r/done", "--json"],
+    "agentic-watch history --json": ["history", "--json"],
+    "agentic-watch export": ["export"],
+    "agentic-watch import --json": ["import", "{base}/broken.jsonl", "--json"],
+    "agentic-watch backup --json": ["backup", "{base}/backup.db", "--json"],
+    "agentic-watch prune --json": ["prune", "--older-than", "1d", "--dry-run", "--json"],
+    "agentic-watch rename-root --json": ["rename-root", "{root}", "agents", "--json"],
+    "agentic-watch config show --json": ["config", "show", "--json"],
+}
+"""Each section of the reference that shows a shape, and the command that prints one."""
+
+SELDOM = {"would_commit[].root", "would_commit[].workspace", "daemon.stale", "daemon.*", "failures[]"}
+"""Keys that need a running daemon, or another option."""
+
+
+@pytest.fixture
+def busy(host: Host) -> Host:
+    """A host with something for every key: committed, failing, running, waiting, gone."""
+    make(host.root, "o/r/done", report=REPORT, started_at=STARTED)
+    (make(host.root, "o/r/bad").meta / "status.json").write_text("{")
+    host.once()
+    make(host.root, "o/r/run", status="running", pid=1)
+    make(host.root, "o/r/ghost", status="running", pid=2**31 - 1)
+    make(host.root, "o/r/new")
+    (host.root / "o/r/done/.meta/status.json").write_text(
+        (host.root / "o/r/done/.meta/status.json").read_text().replace('"started_at"', '"task": "other", "started_at"')
+    )
+    (host.base / "broken.jsonl").write_text("{\n")
+    return host
+
+
+def paths(value: Any, prefix: str = "") -> Iterator[str]:
+    """The path of every key of a document, `[]` for each item of a list."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from paths(inner, f"{prefix}.{key}" if prefix else key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from paths(inner, f"{prefix}[]")
+    else:
+        yield prefix
+
+
+def is_told(path: str, documented: list[str]) -> bool:
+    """Whether a path stands in the table, by itself or below a `.*`; null stands for what could be there."""
+    if path in documented:
+        return True
+    below = [name.removesuffix("*") for name in documented if name.endswith(".*")]
+    return any(path.startswith(name) or path == name.rstrip(".").removesuffix("[]") for name in below)
+
+
+@pytest.mark.parametrize("title", SHAPES)
+def test_json_shapes(busy: Host, title: str) -> None:
+    """What a command prints has the keys that its table has, and the table has no other."""
+    arguments = [part.format(base=busy.base, root=busy.root) for part in SHAPES[title]]
+    result = run([*busy.arguments(), *arguments], busy.base)
+    assert result.stdout, result.stderr
+    text = result.stdout if result.stdout.startswith("{\n") else result.stdout.splitlines()[0]
+    found = set(paths(json.loads(text)))
+    documented = listed(f"`{title}`")
+    assert {path for path in found if not is_told(path, documented)} == set(), "printed, and not in the reference"
+    seen = {name for name in documented if any(is_told(path, [name]) for path in found)}
+    assert set(documented) - seen - SELDOM == set(), "in the reference, and not printed"
+
+
+def test_every_json_command_shows_its_shape() -> None:
+    """A command with --json has a section that says what it prints."""
+    needs_systemd = "agentic-watch service show"
+    with_json = {
+        path for path, ctx in from_commands.commands() if any("--json" in p.opts for p in ctx.command.params)
+    } - {"agentic-watch"}
+    told = {title.removesuffix(" --json") for title in SHAPES} | {needs_systemd}
+    assert listed(f"`{needs_systemd} --json`")
+    assert with_json - told == set(), "add a table to docs/reference.md and its command to SHAPES"
+
+
+def test_mcp_tools() -> None:
+    """The tools that the server has."""
+    source = "\n".join(path.read_text("utf-8") for path in (PACKAGE / "mcp_server").glob("*.py"))
+    assert sorted(listed("MCP")) == sorted(re.findall(r"async def (agentic_\w+)", source))
