@@ -8,7 +8,7 @@ from typing import Any
 
 from mcp.server.mcpserver.exceptions import ToolError
 
-from agentic_watch.answers import listing, one_dispatch, source, spans
+from agentic_watch.answers import documents, listing, one_dispatch, source, spans
 from agentic_watch.answers.filters import Wanted
 from agentic_watch.answers.one_dispatch import NoSuchDispatch
 from agentic_watch.answers.spans import Clock
@@ -63,7 +63,7 @@ def history(config: Config, filters: dict[str, str], limit: int) -> Document:
     for row in rows:
         del row["schema"]
     found = [bounded(row) for row in rows[:limit]]
-    head = {"schema": listing.SCHEMA, "history_since": first or None, "history_commits": total}
+    head = {"schema": documents.SCHEMA, "history_since": first or None, "history_commits": total}
     return {**head, "dispatches": found, "more": len(rows) > limit}
 
 
