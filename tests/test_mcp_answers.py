@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import support
-from support import Host
+from support import Host, run
 from test_mcp import answer, call, refusal, status, talk
 
-READING = {"agentic_status", "agentic_history", "agentic_show"}
+READING = {"agentic_status", "agentic_history", "agentic_show"} | {
+    f"agentic_{name}" for name in ("stats", "failures", "findings")
+}
 LONG = "w" * 5_000
 
 
@@ -80,6 +82,27 @@ def test_one_dispatch_is_shown_within_bounds(busy: Host) -> None:
     assert len(json.dumps(found)) < 80_000
     by_id = ask(busy, "agentic_show", workspace=str(found["dispatch"]["id"]))
     assert by_id["workspace"] == "o/r/new"
+
+
+def test_the_judging_tools_give_the_command_lines_answers(busy: Host) -> None:
+    """Rates, classes of failures and rules: the numbers are those that `--json` prints."""
+    tools = {"stats": ["--by", "agent"], "failures": [], "findings": ["--by", "rule"]}
+    for name, options in tools.items():
+        found = ask(busy, f"agentic_{name}")
+        printed = json.loads(run([*busy.arguments(), name, "--json", *options], busy.base).stdout)
+        assert found["looked_at"] == printed["looked_at"]
+        rows = "groups" if name == "stats" else name
+        assert len(found[rows]) == min(20, found["count"])
+        assert [list(row) for row in found[rows]] == [list(row) for row in printed[rows][:20]]
+        assert len(json.dumps(found)) < 40_000
+
+
+def test_what_changed_over_runs_is_asked_of_findings(busy: Host) -> None:
+    """New, gone and persistent findings, as of the command line; an unknown kind is refused by its schema."""
+    assert ask(busy, "agentic_findings", kind="new")["kind"] == "new"
+    assert ask(busy, "agentic_findings", kind="persistent", runs=2)["runs"] == 2
+    (result,), _ = call(busy, ("agentic_findings", {"kind": "old"}))
+    assert result.is_error
 
 
 def test_what_is_not_there_is_a_tool_error(busy: Host) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import MCPServer
 from mcp.types import ToolAnnotations
@@ -11,7 +11,8 @@ from pydantic import Field
 from agentic_watch import __version__
 from agentic_watch.answers.committing import CommitAnswer
 from agentic_watch.config import Config
-from agentic_watch.mcp_server import history_tools, workspace_tools
+from agentic_watch.mcp_server import history_tools, judging_tools, workspace_tools
+from agentic_watch.mcp_server.judging_tools import Wish
 from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.mcp_server.workspace_tools import Asked, StatusAnswer
 
@@ -21,6 +22,7 @@ _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 Workspace = Annotated[str, Field(description=_NAME)]
 Several = Annotated[str, Field(description="Only these; several are parted by commas.")]
 Point = Annotated[str, Field(description="90m, 12h, 7d, 2w, today, yesterday, week, 2026-04-14 or an RFC 3339 time.")]
+By = Literal["agent", "model", "repo", "org", "status", "host", "day", "week"]
 Limit = Annotated[int, Field(ge=1, le=200, description="The longest list.")]
 
 
@@ -39,6 +41,7 @@ def build(worker: Worker) -> MCPServer[None]:
     server: MCPServer[None] = MCPServer("agentic-watch", version=__version__)
     _add_workspace_tools(server, worker)
     _add_history_tools(server, worker)
+    _add_judging_tools(server, worker)
     return server
 
 
@@ -82,3 +85,44 @@ def _add_history_tools(server: MCPServer[None], worker: Worker) -> None:
     ) -> dict[str, Any]:
         """Show one dispatch whole: its commits, verdicts, findings, and why it is or is not committed on disk."""
         return await worker.run(history_tools.show, worker.config, workspace)
+
+
+def _add_judging_tools(server: MCPServer[None], worker: Worker) -> None:
+    @server.tool(annotations=_READS)
+    async def agentic_stats(
+        by: Annotated[By, Field(description="Group by this.")] = "agent",
+        repo: Several = "",
+        agent: Several = "",
+        since: Point = "",
+        until: Point = "",
+        limit: Limit = 20,
+    ) -> dict[str, Any]:
+        """Tell how many dispatches passed of those judged, by agent or else, with durations, findings and lines."""
+        filters = {"repo": repo, "agent": agent, "since": since, "until": until}
+        return await worker.run(judging_tools.stats, worker.config, filters, by, limit)
+
+    @server.tool(annotations=_READS)
+    async def agentic_failures(
+        repo: Several = "", agent: Several = "", since: Point = "", until: Point = "", limit: Limit = 20
+    ) -> dict[str, Any]:
+        """Tell why dispatches failed or wait, by class with examples; what looks like the host's fault apart."""
+        filters = {"repo": repo, "agent": agent, "since": since, "until": until}
+        return await worker.run(judging_tools.failures, worker.config, filters, limit)
+
+    @server.tool(annotations=_READS)
+    async def agentic_findings(
+        by: Annotated[Literal["rule", "file", "tool", "repo"], Field(description="Count by this.")] = "rule",
+        kind: Annotated[
+            Literal["", "persistent", "new", "gone"],
+            Field(description="Instead: what changed over a repository's runs."),
+        ] = "",
+        runs: Annotated[int, Field(ge=2, le=100, description="Persistent: in so many runs in a row.")] = 3,
+        repo: Several = "",
+        agent: Several = "",
+        since: Point = "",
+        until: Point = "",
+        limit: Limit = 20,
+    ) -> dict[str, Any]:
+        """Tell which findings recur, are new, or went away, and in how many repositories a rule recurs."""
+        filters = {"repo": repo, "agent": agent, "since": since, "until": until}
+        return await worker.run(judging_tools.findings, worker.config, filters, Wish(by, kind or None, runs), limit)
