@@ -123,6 +123,7 @@ def test_sql_columns(table: str) -> None:
     assert undocumented <= {"upkeep"}  # what the program keeps for itself
 
 
+NAMED = ["--org", "o", "--repo", "r", "--task", "t"]
 SHAPES = {
     "agentic-watch --once --json": ["--once", "--json"],
     "agentic-watch commit --json": ["commit", "o/r/new", "--json"],
@@ -135,10 +136,26 @@ SHAPES = {
     "agentic-watch prune --json": ["prune", "--older-than", "1d", "--dry-run", "--json"],
     "agentic-watch rename-root --json": ["rename-root", "{root}", "agents", "--json"],
     "agentic-watch config show --json": ["config", "show", "--json"],
+    "agentic-watch config check --json": ["config", "check", "--json"],
+    "agentic-watch stats --json": ["stats", "--json"],
+    "agentic-watch failures --json": ["failures", "--json"],
+    "agentic-watch findings --json": ["findings", "--json"],
+    "agentic-watch digest --json": ["digest", "--since", "2020-01-01", "--json"],
+    "agentic-watch check --json": ["check", "--json"],
+    "agentic-watch dispatch begin --json": ["dispatch", "begin", *NAMED, "--json"],
+    "agentic-watch dispatch finish --json": ["dispatch", "finish", "{root}/o/r/run", "--status", "completed", "--json"],
 }
 """Each section of the reference that shows a shape, and the command that prints one."""
 
-SELDOM = {"would_commit[].root", "would_commit[].workspace", "daemon.stale", "daemon.*", "failures[]"}
+SELDOM = {
+    "would_commit[].root",
+    "would_commit[].workspace",
+    "daemon.stale",
+    "daemon.*",
+    "failures[]",
+    "problems[]",
+    "new_findings.first[].*",
+}
 """Keys that need a running daemon, or another option."""
 
 
@@ -146,6 +163,8 @@ SELDOM = {"would_commit[].root", "would_commit[].workspace", "daemon.stale", "da
 def busy(host: Host) -> Host:
     """A host with something for every key: committed, failing, running, waiting, gone."""
     make(host.root, "o/r/done", report=REPORT, started_at=STARTED)
+    make(host.root, "o/r/why", status="failed", question="why?", agent="codex", repo="r")
+    make(host.root, "o/r/wait", status="blocked", question="which?", agent="codex", repo="r")
     (make(host.root, "o/r/bad").meta / "status.json").write_text("{")
     host.once()
     make(host.root, "o/r/run", status="running", pid=1)
@@ -184,8 +203,8 @@ def test_json_shapes(busy: Host, title: str) -> None:
     arguments = [part.format(base=busy.base, root=busy.root) for part in SHAPES[title]]
     result = run([*busy.arguments(), *arguments], busy.base)
     assert result.stdout, result.stderr
-    text = result.stdout if result.stdout.startswith("{\n") else result.stdout.splitlines()[0]
-    found = set(paths(json.loads(text)))
+    texts = [result.stdout] if result.stdout.startswith("{\n") else result.stdout.splitlines()
+    found = {path for text in texts for path in paths(json.loads(text))}
     documented = listed(f"`{title}`")
     assert {path for path in found if not is_told(path, documented)} == set(), "printed, and not in the reference"
     seen = {name for name in documented if any(is_told(path, [name]) for path in found)}

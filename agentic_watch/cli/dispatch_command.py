@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.cli import global_options, messages
+from agentic_watch.cli import global_options, help_text, messages
 from agentic_watch.cli.dispatch_common import (
     begin_run,
     refused,
@@ -57,6 +57,7 @@ class _Dispatch(click.Group):
 
         command = dispatch_records.COMMANDS[cmd_name]
         global_options.take_everywhere(command)
+        help_text.complete(command, f"dispatch {cmd_name}")
         return command
 
     def resolve_command(

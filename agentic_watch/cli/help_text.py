@@ -5,6 +5,16 @@ from __future__ import annotations
 import click
 
 _EXAMPLES = {
+    "check": ("agentic-watch check --quick", "agentic-watch check --repair --json"),
+    "dispatch begin": (
+        "agentic-watch dispatch begin --task 'Fix the login page' --agent codex:gpt-5",
+        "agentic-watch dispatch begin --workspace acme/site/login --pid $$ --json",
+    ),
+    "dispatch finish": (
+        "agentic-watch dispatch finish --status failed --question 'rate limit'",
+        "agentic-watch dispatch finish acme/site/login --report ruff.sarif",
+    ),
+    "dispatch schema": ("agentic-watch dispatch schema status", "agentic-watch dispatch schema report > report.json"),
     "commit": ("agentic-watch commit acme/billing/task-101", "agentic-watch commit --force ./task-7 --json"),
     "config check": ("agentic-watch config check", "agentic-watch config check --config ./new.toml"),
     "config init": ("agentic-watch config init --root /srv/agents", "agentic-watch config init --config ./mine.toml"),
