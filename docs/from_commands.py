@@ -37,7 +37,7 @@ VARIABLES = (
 )
 
 
-NOT_YET = frozenset({"push"})
+NOT_YET: frozenset[str] = frozenset()
 """Commands that are being made and are not described yet; empty it when they are there."""
 
 

@@ -22,6 +22,7 @@ _EXAMPLES = {
     "dashboard": ("agentic-watch dashboard", "agentic-watch --history /backup/history.db dashboard"),
     "mcp": ("agentic-watch mcp", "agentic-watch --config /etc/agentic-watch/config.toml mcp"),
     "metrics": ("agentic-watch metrics", "agentic-watch metrics > /var/lib/node_exporter/agentic-watch.prom"),
+    "push": ("agentic-watch push --dry-run", "agentic-watch push --to warehouse --follow"),
     "service install": ("agentic-watch service install", "agentic-watch service install --user"),
     "service show": ("agentic-watch service show", "agentic-watch service show --json"),
     "service uninstall": ("agentic-watch service uninstall", "agentic-watch service uninstall --user"),
