@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from support import STARTED, Host, make, run
 
@@ -47,16 +48,16 @@ def test_the_commands_are_those_there_are() -> None:
     assert from_commands.with_commands(REFERENCE) == REFERENCE, MAKE
 
 
-@pytest.mark.parametrize(
-    "path", [path for path, ctx in from_commands.commands() if not hasattr(ctx.command, "commands")]
-)
-def test_every_help_ends_alike(host: Host, path: str) -> None:
+def test_every_help_ends_alike() -> None:
     """Two examples, the exit statuses, the environment, and where more stands."""
-    text = run([*path.split()[1:], "--help"], host.base).stdout
-    examples = text.partition("Examples:")[2].partition("\n\n")[0]
-    assert len(re.findall(r"\bagentic-watch\b", examples)) >= 2, text
-    for words in ("Exit status: 0 done", "Environment: AGENTIC_WATCH_CONFIG", "man agentic-watch"):
-        assert words in text
+    for path, ctx in from_commands.commands():
+        if isinstance(ctx.command, click.Group):
+            continue
+        text = ctx.command.get_help(ctx)
+        examples = text.partition("Examples:")[2].partition("\n\n")[0]
+        assert len(re.findall(r"\bagentic-watch\b", examples)) >= 2, path
+        for words in ("Exit status: 0 done", "Environment: AGENTIC_WATCH_CONFIG", "man agentic-watch"):
+            assert words in text, path
 
 
 def test_the_manual_page_is_that_of_the_commands() -> None:
@@ -125,9 +126,9 @@ def test_sql_columns(table: str) -> None:
 
 NAMED = ["--org", "o", "--repo", "r", "--task", "t"]
 SHAPES = {
-    "agentic-watch --once --json": ["--once", "--json"],
-    "agentic-watch commit --json": ["commit", "o/r/new", "--json"],
     "agentic-watch status --json": ["status", "--json"],
+    "agentic-watch --once --json": ["--once", "--json"],
+    "agentic-watch commit --json": ["commit", "o/r/newer", "--json"],
     "agentic-watch show --json": ["show", "o/r/done", "--json"],
     "agentic-watch history --json": ["history", "--json"],
     "agentic-watch export": ["export"],
@@ -145,7 +146,7 @@ SHAPES = {
     "agentic-watch dispatch begin --json": ["dispatch", "begin", *NAMED, "--json"],
     "agentic-watch dispatch finish --json": ["dispatch", "finish", "{root}/o/r/run", "--status", "completed", "--json"],
 }
-"""Each section of the reference that shows a shape, and the command that prints one."""
+"""Each section of the reference that shows a shape, and the command that prints one; what commits comes after."""
 
 SELDOM = {
     "would_commit[].root",
@@ -159,9 +160,10 @@ SELDOM = {
 """Keys that need a running daemon, or another option."""
 
 
-@pytest.fixture
-def busy(host: Host) -> Host:
-    """A host with something for every key: committed, failing, running, waiting, gone."""
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A host with something for every key: committed, failing, running, waiting, gone. Its root keeps its name."""
+    host = Host.make(tmp_path_factory.mktemp("busy"))
     make(host.root, "o/r/done", report=REPORT, started_at=STARTED)
     make(host.root, "o/r/why", status="failed", question="why?", agent="codex", repo="r")
     make(host.root, "o/r/wait", status="blocked", question="which?", agent="codex", repo="r")
@@ -170,6 +172,7 @@ def busy(host: Host) -> Host:
     make(host.root, "o/r/run", status="running", pid=1)
     make(host.root, "o/r/ghost", status="running", pid=2**31 - 1)
     make(host.root, "o/r/new")
+    make(host.root, "o/r/newer")
     (host.root / "o/r/done/.meta/status.json").write_text(
         (host.root / "o/r/done/.meta/status.json").read_text().replace('"started_at"', '"task": "other", "started_at"')
     )
@@ -201,7 +204,11 @@ def is_told(path: str, documented: list[str]) -> bool:
 def test_json_shapes(busy: Host, title: str) -> None:
     """What a command prints has the keys that its table has, and the table has no other."""
     arguments = [part.format(base=busy.base, root=busy.root) for part in SHAPES[title]]
-    result = run([*busy.arguments(), *arguments], busy.base)
+    history = busy.history
+    if "rename-root" in arguments:
+        history = busy.base / "renamed.db"
+        run([*busy.arguments(), "backup", str(history)], busy.base)
+    result = run([*busy.arguments(history), *arguments], busy.base)
     assert result.stdout, result.stderr
     texts = [result.stdout] if result.stdout.startswith("{\n") else result.stdout.splitlines()
     found = {path for text in texts for path in paths(json.loads(text))}
