@@ -39,7 +39,7 @@ def script(host: Host, shell: str) -> Path:
 
 
 LINES = {
-    "agentic-watch stat": "status",
+    "agentic-watch rena": "rename-root",
     "agentic-watch --history {history} history --repo bil": "billing",
     "agentic-watch history --history {history} --status mer": "merged",
     "agentic-watch --history {history} history --agent codex:g": "gpt-5",
