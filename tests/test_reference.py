@@ -108,7 +108,10 @@ def test_environment_variables() -> None:
     assert {name for name, _ in from_commands.VARIABLES} <= documented
 
 
-@pytest.mark.parametrize("table", ["dispatch_history", "findings", "workspaces", "about", "dispatch_search"])
+TABLES = ("dispatch_history", "findings", "workspaces", "about", "superseded", "finding_totals", "dispatch_search")
+
+
+@pytest.mark.parametrize("table", TABLES)
 def test_sql_columns(table: str) -> None:
     """Each table of the history with all its columns."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
