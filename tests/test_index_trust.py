@@ -112,6 +112,19 @@ def test_a_row_that_disagrees_gives_way_to_the_line(host: Host) -> None:
     assert made.mark()["committed_at"] == made.line()["committed_at"] == said
 
 
+def test_a_missing_row_of_a_moved_workspace_is_found_too(host: Host) -> None:
+    """What was seen of a workspace is forgotten by either of its names."""
+    make(host.root, "org/repo/new")
+    host.once()
+    by_sql(
+        host.history,
+        "UPDATE dispatch_history SET workspace = 'org/repo/old', moved_to = 'org/repo/new'",
+        "UPDATE workspaces SET signature = x'01', journal = x'02'",
+        "DELETE FROM dispatch_history",
+    )
+    assert [tuple(r) for r in host.query("SELECT signature, journal FROM workspaces")] == [(b"", b"")]
+
+
 def _search_blocks(history: Path) -> None:
     by_sql(history, "UPDATE dispatch_search_data SET block = x'0102030405' WHERE id > 1")
 

@@ -164,7 +164,8 @@ FINDINGS_INDEX = "CREATE INDEX findings_dispatch ON findings (dispatch_id, tool,
 
 
 _DISTRUST = (
-    "UPDATE workspaces SET signature = x'', journal = x'' WHERE root = {row}.root AND workspace = {row}.workspace"
+    "UPDATE workspaces SET signature = x'', journal = x'' "
+    "WHERE root = {row}.root AND workspace IN ({row}.workspace, {row}.moved_to)"
 )
 
 

@@ -47,9 +47,10 @@ def _check_workspace(world: World, name: str, rows: dict[Any, dict[str, Any]]) -
         return
     for line in own:
         key = name, identity_of(line)
-        want(key in rows, f"{name}: the line of {key[1]} has no row")
-        if key[1] not in world.by_others | world.lineless:
-            want(rows[key]["committed_at"] == line["committed_at"], f"{name}: row and line of {key[1]} disagree")
+        row = rows.get(key) or _moved_here(name, key[1], rows)
+        want(row is not None, f"{name}: the line of {key[1]} has no row")
+        if row is not None and key[1] not in world.by_others | world.lineless:
+            want(row["committed_at"] == line["committed_at"], f"{name}: row and line of {key[1]} disagree")
     if status["status"] in FINISHED:
         _check_finished(world, name, status, rows)
 
@@ -61,13 +62,19 @@ def _check_finished(world: World, name: str, status: dict[str, Any], rows: dict[
     assert row is not None
     if any(row[key] != status.get(key, "") for key in ("status", "task")):
         return  # the same identity with other content: said, and not recorded again
-    line = [x for x in world.lines(name) if identity_of(x) == identity and x["workspace"] == row["workspace"]]
+    line = [x for x in world.lines(name) if identity_of(x) == identity]
+    if any(other == identity and r["moved_to"] for (_, other), r in rows.items()):
+        want(line or identity in world.lineless, f"{name}: finished {identity} has no line under any name")
+        return  # it came here under another name, or is known by it elsewhere
+    line = [x for x in line if x["workspace"] == name]
     if not line and identity in world.lineless:
         return
     want(len(line) == 1, f"{name}: finished {identity} has {len(line)} lines")
     mark = world.mark(name)
     want(mark is not None and identity_of(mark) == identity, f"{name}: the marker is {mark}, not {identity}")
     assert mark is not None
+    if identity in world.by_others:
+        return  # its marker may be core-agent's, whose line was appended to half of another
     want(mark["committed_at"] == line[0]["committed_at"], f"{name}: marker and line of {identity} disagree")
 
 
