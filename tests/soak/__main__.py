@@ -25,6 +25,7 @@ def main() -> int:
     while not rounds or (given.seed is None and time.monotonic() < end):
         rounds += 1
         seed = random.randrange(10**6) if given.seed is None else given.seed
+        print(f"seed {seed}: ", end="", flush=True)
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="agentic-watch-soak-") as directory:
             try:
@@ -35,8 +36,7 @@ def main() -> int:
                 print("then add it to KEPT in tests/soak/test_soak.py")
                 return 1
         print(
-            f"seed {seed}: {len(played.told)} events, {len(played.must)} commits exactly once; "
-            f"{time.monotonic() - began:.0f} s",
+            f"{len(played.told)} events, {len(played.must)} commits exactly once; {time.monotonic() - began:.0f} s",
             flush=True,
         )
     return 0
