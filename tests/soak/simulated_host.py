@@ -182,6 +182,8 @@ class SimulatedHost:
         self.full = not self.full
         limit = (0, resource.RLIM_INFINITY) if self.full else _UNLIMITED
         resource.prlimit(self.service.pid, resource.RLIMIT_FSIZE, limit)
+        if not self.full:
+            self._reload()  # its operator's remedy: what failed is tried now, not when its back-off of minutes is over
 
     def _history_is_held(self) -> None:
         """Another program writes into the history for a moment."""
