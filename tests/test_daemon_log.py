@@ -108,6 +108,22 @@ def test_who_changes_all_day_fills_no_journal(caplog: pytest.LogCaptureFixture) 
     assert "lines about this workspace that were left out)" in caplog.records[-1].getMessage()
 
 
+def test_hundreds_that_fail_at_once_fill_no_journal(caplog: pytest.LogCaptureFixture) -> None:
+    """An agent may make as many broken workspaces as it likes: the first have a line each, the others are counted."""
+    caplog.set_level("INFO")
+    log = OutcomeLog()
+    for number in range(1_000):
+        broken = Outcome(Candidate(Root("/srv"), f"org/task-{number}"), Verdict.FAILED, "broken")
+        log.failed(broken, 1.0, 30, number / 1000)
+    log.turned(100.0)
+    assert len(caplog.records) < 110
+    assert (
+        caplog.records[-1]
+        .getMessage()
+        .endswith("more warnings about workspaces were left out; agentic-watch status tells")
+    )
+
+
 def test_both_status_files_are_said_once_however_often_the_root_is_scanned(host: Host) -> None:
     """A state, not an event."""
     workspace = make(host.root)

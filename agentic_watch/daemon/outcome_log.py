@@ -21,7 +21,10 @@ _ALL_BURST, _ALL_PER_SECOND = 100, 2.0
 """Commits that have a line each, of the whole host."""
 _ONE_BURST, _ONE_PER_SECOND = 12, 1 / 120
 """Lines about one workspace: who writes a status every second does not fill the journal."""
+_WARNINGS_BURST, _WARNINGS_PER_SECOND = 100, 0.1
+"""Warnings about all workspaces: one agent may make hundreds that fail."""
 _SUMMARY_SECONDS = 5.0
+_WARNINGS_SECONDS = 60.0
 _QUIET_SECONDS = 1.0
 _REMEMBERED = 4096
 
@@ -34,6 +37,8 @@ class OutcomeLog:
         self._all = Allowance(_ALL_BURST, _ALL_PER_SECOND)
         self._each: dict[Key, Allowance] = {}
         self._left_out: Counter[Key] = Counter()
+        self._warnings = Allowance(_WARNINGS_BURST, _WARNINGS_PER_SECOND)
+        self._unwarned, self._unwarned_since = 0, 0.0
         self._bulk: Counter[str] = Counter()
         self._bulk_since = self._bulk_last = 0.0
         self._warned: dict[Key, dict[str, int]] = {}
@@ -76,6 +81,10 @@ class OutcomeLog:
         if level > logging.DEBUG and not self._may_say(key, now):
             self._left_out[key] += 1
             level = logging.DEBUG
+        elif level >= logging.WARNING and not self._warnings.take(now):
+            self._unwarned_since = self._unwarned_since if self._unwarned else now
+            self._unwarned += 1
+            level = logging.DEBUG
         name = f"{candidate.root.key}: {candidate.name}" if self.many_roots else candidate.name
         if level > logging.DEBUG and (count := self._left_out.pop(key, 0)):
             text += f" (and {count} lines about this workspace that were left out)"
@@ -88,6 +97,9 @@ class OutcomeLog:
             kinds = ", ".join(f"{number:,} {status}" for status, number in self._bulk.most_common(8))
             log.info("%s more committed (%s)", f"{count:,}", kinds)
             self._bulk.clear()
+        if self._unwarned and now - self._unwarned_since >= _WARNINGS_SECONDS:
+            log.warning("%d more warnings about workspaces were left out; agentic-watch status tells", self._unwarned)
+            self._unwarned = 0
 
     def forget(self, candidate: Candidate) -> None:
         """The workspace is gone."""

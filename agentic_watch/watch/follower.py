@@ -22,14 +22,23 @@ from agentic_watch.workspace.workspace_errors import Malformed, Missing, Workspa
 log = logging.getLogger("agentic_watch.watch")
 
 
-class Follower:
-    """Keeps one tree true. Owned by its root's thread; `top` is always the root, open."""
+_SAID_AT_MOST = 3
+"""Loud workspaces that are named at a time; that there are more is said once."""
 
-    def __init__(self, root: Root, tree: Tree, announce: Announce) -> None:
+
+class Follower:
+    """Keeps one tree true. Owned by its root's thread; `top` is always the root, open.
+
+    `before` followed the tree that this one replaces: who was loud then is not news.
+    """
+
+    def __init__(self, root: Root, tree: Tree, announce: Announce, before: Follower | None = None) -> None:
         self._root = root
         self._tree = tree
         self._announce = announce
         self._revisits = Revisits()
+        self._loud_before: dict[str, Silence] = before.loud() if before is not None else {}
+        self._said: set[str] = before._said if before is not None else set()  # noqa: SLF001  its own kind
 
     def hear(self, news: dict[WatchDescriptor, News], top: int) -> bool:
         """Follow up what the kernel said; False when the root itself is gone or renamed."""
@@ -63,7 +72,11 @@ class Follower:
             with suppress(WorkspaceError, OSError):
                 self._look_at_silenced(node, silence, now, top)
         for node in self._revisits.calmed(now):
-            log.info("%s: changes its files at a sensible pace again", self._name(node), extra=self._where(node))
+            self._tell_calm(node)
+
+    def loud(self) -> dict[str, Silence]:
+        """Which directories are silenced, or not calm for long, by their path below the root."""
+        return self._loud_before | self._revisits.loud()
 
     def _follow_or_remember(self, node: Node, news: News, top: int) -> None:
         try:
@@ -124,9 +137,21 @@ class Follower:
     def _silence(self, node: Node) -> None:
         """Its watch was taken from it: look at it by the clock."""
         self._tree.mute(node)
-        if self._revisits.silence(node, time.monotonic()):
-            text = "%s: changes its files far too often; it is looked at every second instead of heard, until it rests"
-            log.warning(text, self._name(node), extra=self._where(node))
+        self._revisits.silence(node, time.monotonic(), self._loud_before.pop(node.name, None))
+        name = self._name(node)
+        if name in self._said or len(self._said) > _SAID_AT_MOST:
+            return
+        self._said.add(name)
+        text = "%s: changes its files far too often; it is looked at every second instead of heard, until it rests"
+        if len(self._said) > _SAID_AT_MOST:
+            text = "%s and others: change their files far too often; each is looked at instead of heard, until it rests"
+        log.warning(text, name, extra=self._where(node))
+
+    def _tell_calm(self, node: Node) -> None:
+        name = self._name(node)
+        if name in self._said and name not in {path.removesuffix(f"/{layout.META}") for path in self.loud()}:
+            self._said.discard(name)
+            log.info("%s: changes its files at a sensible pace again", name, extra=self._where(node))
 
     def _look_at_silenced(self, node: Node, silence: Silence, now: float, top: int) -> None:
         workspace = _workspace_of(node)

@@ -69,11 +69,13 @@ class Revisits:
         """Its status was taken away."""
         self._bared.setdefault(workspace, now + _BARE_SECONDS)
 
-    def silence(self, node: Node, now: float) -> bool:
-        """It is too loud; whether that is new, and so worth a word."""
-        before = self._calming.pop(node, None)
-        self._silenced[node] = Silence.beginning(now, before)
-        return before is None
+    def silence(self, node: Node, now: float, before: Silence | None) -> None:
+        """It is too loud; `before` is its last silence, when that is not known here."""
+        self._silenced[node] = Silence.beginning(now, self._calming.pop(node, before))
+
+    def loud(self) -> dict[str, Silence]:
+        """Those that are silenced, or not calm for long, by their path below the root."""
+        return {node.name: silence for node, silence in (*self._silenced.items(), *self._calming.items())}
 
     def hear_again(self, node: Node, now: float) -> None:
         """It has its watch back."""

@@ -157,7 +157,7 @@ class RootThread(EventEmitter):
             tree.plant(top)
         finally:
             leaving.reserve = None
-        self._tree, self._follower = tree, Follower(self.root, tree, self._announce)
+        self._tree, self._follower = tree, Follower(self.root, tree, self._announce, self._follower)
         self._inbox.told = tree.told
         if before is not None:
             before.uproot()
