@@ -25,11 +25,15 @@ Write = Callable[[bytes], int]
 
 
 class NeverBlocking(logging.Handler):
-    """Writes what stderr takes at once; `flush` goes on with the rest. `dropped` counts lines that are lost."""
+    """Writes what stderr takes at once; `flush` goes on with the rest. `dropped` counts lines that are lost.
 
-    def __init__(self) -> None:
+    `journal` takes the place of stderr, a datagram a line. It is closed with the handler.
+    """
+
+    def __init__(self, journal: socket.socket | None = None) -> None:
         super().__init__()
         self.dropped = 0
+        self._journal = journal
         self._untold = 0
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
@@ -83,7 +87,7 @@ class NeverBlocking(logging.Handler):
         while self._waiting:
             line = self._waiting[0]
             try:
-                count = self._write(line[:_PIECE])
+                count = self._write(line if self._journal is not None else line[:_PIECE])
             except BlockingIOError:
                 return
             except OSError as error:
@@ -99,6 +103,9 @@ class NeverBlocking(logging.Handler):
 
     def _choose(self) -> Write:
         """How to write without waiting. O_NONBLOCK is never set on stderr itself, which others may share."""
+        if self._journal is not None:
+            self._stream = journal = self._journal
+            return journal.send
         mode = os.fstat(_STDERR).st_mode
         if stat.S_ISSOCK(mode):
             self._stream = stream = socket.socket(fileno=os.dup(_STDERR))

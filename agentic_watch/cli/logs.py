@@ -7,7 +7,9 @@ import logging
 import os
 import sys
 import time
+from typing import Any
 
+from agentic_watch.cli import journal_socket
 from agentic_watch.cli.log_stream import NeverBlocking
 from agentic_watch.cli.output import clean
 from agentic_watch.config import Config
@@ -16,6 +18,7 @@ _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ER
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _FIELDS = ("root", "workspace", "status", "run", "cause", "committed_at")
 """What a line may carry beside its text (docs/reference.md)."""
+_LONGEST_VALUE = 16 * 1024
 
 
 class _Text(logging.Formatter):
@@ -33,16 +36,34 @@ class _Journal(logging.Formatter):
         return f"<{_PRIORITIES.get(record.levelno, 6)}>{_message(self, record)}"
 
 
+class JournalFields(logging.Formatter):
+    """An entry of the journal's own protocol: `journalctl WORKSPACE=…` finds it by what it carries beside its text.
+
+    No value holds a newline. One datagram takes an entry (net.core.wmem_default), so longer values are cut.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        values = {"MESSAGE": _message(self, record), "PRIORITY": _PRIORITIES.get(record.levelno, 6)}
+        values |= {"SYSLOG_IDENTIFIER": "agentic-watch"}
+        values |= {name.upper(): value for name, value in _fields(record).items()}
+        return "\n".join(f"{name}={str(value)[:_LONGEST_VALUE]}" for name, value in values.items())
+
+
 class _Json(logging.Formatter):
     """One object a line: time (seconds since the epoch), level, message, and the fields that are known."""
 
     def format(self, record: logging.LogRecord) -> str:
         document = {"time": round(record.created, 3), "level": record.levelname.lower()}
         document["message"] = _message(self, record)
-        for name in _FIELDS:
-            if (value := getattr(record, name, None)) is not None:
-                document[name] = clean(value) if isinstance(value, str) else value
-        return json.dumps(document, ensure_ascii=False)
+        return json.dumps(document | _fields(record), ensure_ascii=False)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """What is known of a record beside its text."""
+    known = {name: getattr(record, name, None) for name in _FIELDS}
+    return {
+        name: clean(value) if isinstance(value, str) else value for name, value in known.items() if value is not None
+    }
 
 
 def _message(formatter: logging.Formatter, record: logging.LogRecord) -> str:
@@ -58,8 +79,9 @@ def set_up(config: Config, verbosity: int, *, quieter: bool = False, never_block
     level = _LEVELS[config.log.level]
     if quieter:
         level = max(level, logging.WARNING)
-    handler = NeverBlocking() if never_block else logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_formatter(config.log.format))
+    handler = _never_blocking(config.log.format) if never_block else logging.StreamHandler(sys.stderr)
+    if handler.formatter is None:
+        handler.setFormatter(_formatter(config.log.format))
     logging.captureWarnings(capture=True)
     logging.basicConfig(
         level=max(logging.DEBUG, min(logging.ERROR, level - 10 * verbosity)), handlers=[handler], force=True
@@ -69,6 +91,15 @@ def set_up(config: Config, verbosity: int, *, quieter: bool = False, never_block
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # watchdog says each lost event in words of its own; ours name the root and what follows.
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+
+
+def _never_blocking(form: str) -> logging.Handler:
+    """For a daemon: straight to the journal where stderr is the journal's, so that fields come along."""
+    journal = journal_socket.connect() if form == "auto" and _stderr_is_journal() else None
+    handler = NeverBlocking(journal)
+    if journal is not None:
+        handler.setFormatter(JournalFields())
+    return handler
 
 
 def _formatter(form: str) -> logging.Formatter:

@@ -366,6 +366,16 @@ def test_lines_have_their_priorities(lab: Lab) -> None:
     assert {line["SYSLOG_IDENTIFIER"] for line in lab.log() if "UNIT" not in line} == {"agentic-watch"}
 
 
+def test_a_line_is_found_by_its_workspace(lab: Lab) -> None:
+    """`journalctl WORKSPACE=…` finds a commit, with its root, status, run and time as fields of their own."""
+    committed = [line for line in lab.log() if "committed (completed" in str(line["MESSAGE"])]
+    name = committed[0]["WORKSPACE"]
+    found = json.loads(lab.sh(f"journalctl --output json --no-pager WORKSPACE={name}").splitlines()[0])
+    assert found["MESSAGE"] == f"{name}: committed (completed, run {found['RUN']})"
+    assert (found["ROOT"], found["STATUS"]) == (ROOT, "completed")
+    assert found["COMMITTED_AT"].endswith("Z")
+
+
 def test_uninstall_keeps_the_history(lab: Lab) -> None:
     """Units, timer and user file are gone, the history is not; a second time it does nothing."""
     before = rows(lab)
