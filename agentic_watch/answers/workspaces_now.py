@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -45,10 +46,10 @@ def workspaces_now(
     """
     past = _Past(history, on_lost)
     for root in config.roots:
-        found = scan(root)
         try:
-            while group := list(islice(found, _GROUP)):
-                yield from _look(root, group, past, config.limits)
+            with contextlib.closing(scan(root)) as found:
+                while group := list(islice(found, _GROUP)):
+                    yield from _look(root, group, past, config.limits)
         except RootUnavailable as error:
             yield Standing(root.key, "", last_error=error.cause)
 

@@ -6,7 +6,7 @@ An unchanged workspace costs two stats, of its status file and its marker, and o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from agentic_watch.config import Root
@@ -42,8 +42,11 @@ class RootUnavailable(Exception):
         self.cause = cause
 
 
-def scan(root: Root) -> Iterator[Candidate | Trouble]:
-    """Every workspace below a root, in the order of the directories. Raises RootUnavailable."""
+def scan(root: Root) -> Generator[Candidate | Trouble, None, None]:
+    """Every workspace below a root, in the order of the directories. Raises RootUnavailable.
+
+    Who may not come to its end closes it: it holds directories open.
+    """
     return (found for found in scan_in_steps(root, {}) if isinstance(found, (Candidate, Trouble)))
 
 

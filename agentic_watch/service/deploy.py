@@ -142,8 +142,8 @@ def doubts(deployment: Deployment, account: Account) -> Iterator[str]:
 def samples(root: Root) -> list[str]:
     """Directories that a commit would write to; the root itself while it holds no workspace."""
     found: list[str] = []
-    with contextlib.suppress(RootUnavailable):
-        workspaces = (one for one in scan(root) if isinstance(one, Candidate))
+    with contextlib.suppress(RootUnavailable), contextlib.closing(scan(root)) as seen:
+        workspaces = (one for one in seen if isinstance(one, Candidate))
         for one in itertools.islice(workspaces, _LOOKED_AT):
             workspace = os.path.join(root.path, one.name)
             meta = os.path.join(workspace, layout.META)

@@ -35,9 +35,10 @@ def records(subject: Subject) -> Iterator[Finding]:
     try:
         pruned = pruned_before(subject.config.history)
         for root in subject.config.roots:
-            with contextlib.suppress(RootUnavailable):  # the check of the roots names it
-                found = scan(root)
-                while group := [one for one in islice(found, _GROUP) if not name_problem(one.name)]:
+            # That a root is not there is for the check of the roots to say.
+            with contextlib.suppress(RootUnavailable), contextlib.closing(scan(root)) as found:
+                nameable = (one for one in found if not name_problem(one.name))
+                while group := list(islice(nameable, _GROUP)):
                     seen += len(group)
                     for finding in _look_twice(subject, root, group, pruned):
                         wrong += 1
