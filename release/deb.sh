@@ -24,6 +24,15 @@ mkdir -p "$opt"
 find "$opt/bin" -type f ! -name agentic-watch ! -name 'python*' -delete
 sed -i "s|$opt|/opt/agentic-watch|g" "$opt/bin/agentic-watch" "$opt/pyvenv.cfg"
 find "$opt" -name direct_url.json -delete
+# Man and the shells look in places of their own; nothing is compiled here, bytecode would tell where.
+manual=$tree/usr/share/man/man1/agentic-watch.1.gz
+install -d "${manual%/*}" "$tree"/usr/share/{bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
+gzip -9n < "$opt/share/man/man1/agentic-watch.1" > "$manual"
+rm -r "$opt/share"
+completion() { "$opt/bin/python" -B -I -m agentic_watch completion "$1"; }
+completion bash > "$tree/usr/share/bash-completion/completions/agentic-watch"
+completion zsh > "$tree/usr/share/zsh/vendor-completions/_agentic-watch"
+completion fish > "$tree/usr/share/fish/vendor_completions.d/agentic-watch.fish"
 ! grep -rIl "$tree" "$opt" || { echo "deb.sh: the place of the build is left in these files" >&2; exit 1; }
 
 install -d "$tree"/usr/{bin,lib/systemd/system/agentic-watch.service.d,lib/sysusers.d,lib/tmpfiles.d} \

@@ -16,6 +16,11 @@ pytestmark = pytest.mark.systemd
 
 _PROJECT = Path(__file__).parents[2]
 _NEXT = "0.99.0"
+_COMPLETIONS = (
+    "/usr/share/bash-completion/completions/agentic-watch",
+    "/usr/share/zsh/vendor-completions/_agentic-watch",
+    "/usr/share/fish/vendor_completions.d/agentic-watch.fish",
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +83,17 @@ def test_installing_leads_to_a_running_service(lab: Lab, packages: list[Path]) -
     assert lab.sh("systemctl is-active agentic-watch-backfill.timer") == "active"
 
 
+def test_the_manual_page_and_the_completions_are_where_they_are_looked_for(lab: Lab) -> None:
+    """`man -w` finds a page that can be read; each shell's file completes this program."""
+    page = lab.sh("man -w agentic-watch")
+    assert page == "/usr/share/man/man1/agentic-watch.1.gz"
+    assert "completion" in lab.sh(f"zcat {page}")
+    for file in _COMPLETIONS:
+        assert "_AGENTIC_WATCH_COMPLETE" in lab.sh(f"cat {file}"), file
+        assert lab.sh(f"dpkg -S {file}").startswith("agentic-watch:")
+    assert lab.sh(f"bash -c 'source {_COMPLETIONS[0]}; complete -p agentic-watch'").endswith(" agentic-watch")
+
+
 def test_an_upgrade_runs_the_new_program_on_the_old_history(lab: Lab, packages: list[Path]) -> None:
     """The daemon is another process of the new version; a changed configuration is kept."""
     before = lab.get("MainPID")
@@ -95,6 +111,6 @@ def test_purging_leaves_the_history_and_nothing_else(lab: Lab) -> None:
     """Program, units and configuration go, bytecode too; the record of what agents did stays."""
     lab.sh("apt-get purge -qq -y agentic-watch")
     assert lab.get("LoadState") == "not-found"
-    for path in ("/opt/agentic-watch", "/usr/bin/agentic-watch", "/etc/agentic-watch"):
+    for path in ("/opt/agentic-watch", "/usr/bin/agentic-watch", "/etc/agentic-watch", *_COMPLETIONS):
         assert lab.call("test", "-e", path).returncode == 1, path
     assert lab.sh("stat -c %U /var/lib/agentic-watch/history.db") == "agentic-watch"
