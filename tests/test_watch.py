@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from daemon_support import Service
-from support import Host, Workspace, make
+from support import Host, Workspace, make, wait_for
 
 SEEDS = (1, *(pytest.param(seed, marks=pytest.mark.faults) for seed in range(2, 9)))
 
@@ -88,9 +88,19 @@ def test_a_directory_removed_and_made_again_is_watched_anew(host: Host, below: s
     workspace = make(host.root, status="running")
     with Service(host) as service:
         for number in range(3):
-            shutil.rmtree(workspace.path / below)
+            _remove(workspace.path / below)
             workspace.write_status(updated_at=f"2026-04-14T11:0{number}:00Z")
             service.wait(lambda number=number: len(service.names()) == number + 1)
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory as a dispatcher does: again when somebody put a file into it meanwhile."""
+
+    def is_gone() -> bool:
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()
+
+    wait_for(is_gone)
 
 
 def test_many_directories_removed_and_made_again_at_once_are_watched(host: Host) -> None:
