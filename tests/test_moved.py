@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,93 @@ def test_another_workspace_at_the_old_place_is_its_own(host: Host) -> None:
     assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW), (OLD, 1, None)]
     assert len(again.lines()) == 1
     assert host.once().counts == {"scanned": 2, "skipped": 2}
+
+
+def look_again(workspace: Workspace) -> None:
+    """Its dispatcher writes the same status once more."""
+    (workspace.meta / "status.json").write_text(json.dumps(status_of(workspace)))
+
+
+def lose_marker(workspace: Workspace) -> None:
+    workspace.marker.unlink()
+
+
+def spoil_marker(workspace: Workspace) -> None:
+    workspace.marker.write_text("{")
+
+
+def lose_both(workspace: Workspace) -> None:
+    workspace.marker.unlink()
+    workspace.journal.unlink()
+
+
+@pytest.mark.parametrize("lose", [lose_marker, spoil_marker])
+def test_the_row_knows_a_moved_workspace_though_its_old_place_is_taken(
+    host: Host, lose: Callable[[Workspace], None]
+) -> None:
+    """Without its marker it is judged by the line that it has under its former name: no second line, no second row."""
+    moved = move(committed(host), NEW)
+    host.once()
+    make(host.root, OLD, runs=1, updated_at="2026-05-01T00:00:00Z")
+    host.once()
+    lines = moved.lines()
+    lose(moved)
+    look_again(moved)
+    assert host.once().counts == {"scanned": 2, "skipped": 2}
+    assert moved.marker.exists()
+    assert moved.lines() == lines
+    look_again(moved)
+    result = host.once()
+    assert (result.counts, result.stderr) == ({"scanned": 2, "skipped": 2}, "")
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW), (OLD, 1, None)]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_moved_workspace_that_lost_its_journal_has_one_row(host: Host, taken: bool) -> None:
+    """The line that is written again has the new name, the row keeps the former one, and is the only one."""
+    moved = move(committed(host), NEW)
+    host.once()
+    if taken:
+        make(host.root, OLD, runs=1, updated_at="2026-05-01T00:00:00Z")
+        host.once()
+    before = rows(host)
+    lose_both(moved)
+    for _ in range(3):
+        look_again(moved)
+        assert "recovered_rows" not in host.once().counts
+    assert [line["workspace"] for line in moved.lines()] == [NEW]
+    assert rows(host) == before
+    again = move(moved, "c/d/third")
+    for _ in range(2):
+        look_again(again)
+        counts = host.once().counts
+        assert counts["skipped"] == counts["scanned"]
+    assert rows(host) == [(name, run, place and "c/d/third") for name, run, place in before]
+
+
+def test_two_that_were_moved_from_one_place_are_both_known(host: Host) -> None:
+    """Each has the rows that its own journal tells of, and no others."""
+    move(committed(host), NEW)
+    host.once()
+    second = make(host.root, OLD, runs=5, updated_at="2026-05-01T00:00:00Z")
+    host.once()
+    move(second, "c/d/second")
+    for _ in range(2):
+        assert host.once().counts == {"scanned": 2, "skipped": 2}
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW), (OLD, 5, "c/d/second")]
+
+
+def test_a_moved_workspace_gives_no_rows_to_the_one_at_its_old_place(host: Host) -> None:
+    """What its journal tells of a workspace that is there again, and the history does not know of, is not believed."""
+    moved = move(committed(host), NEW)
+    host.once()
+    make(host.root, OLD, runs=1, updated_at="2026-05-01T00:00:00Z")
+    host.once()
+    before = rows(host)
+    with moved.journal.open("a") as journal:
+        journal.write(json.dumps({**moved.lines()[0], "runs": 9}) + "\n")
+    assert "recovered_rows" not in host.once().counts
+    assert rows(host) == before
 
 
 def test_a_copy_is_a_dispatch_of_its_own(host: Host) -> None:

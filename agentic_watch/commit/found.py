@@ -98,7 +98,13 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
             pruned=pruned,
             unread_journal=known.journal,
         )
-    reading = JournalReading(workspace, history, known.error, known.pruned_before)
+    reading = JournalReading(
+        workspace,
+        history,
+        error=known.error,
+        pruned_before=known.pruned_before,
+        row_of=known.row.workspace if known.row is not None else "",
+    )
     yield from reading.read(repair=repair)
     row = known.row
     if reading.former:
@@ -119,13 +125,14 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
 
 
 def _row_of(asked: Asked | None, former: str, root: str, history: History) -> Held | None:
-    """The row of the status's commit under the name that its workspace had before."""
+    """The row of the status's commit, under the name that its workspace has now or the one that it had before."""
     if asked is None:
         return None
     try:
-        return identities.held(history, root, [replace(asked, workspace=former)]).get(former)
+        rows = identities.held(history, root, [asked, replace(asked, workspace=former)])
     except HistoryError:
         return None
+    return next(iter(rows.values()), None)
 
 
 def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from agentic_watch.commit.batch import HELD_BYTES
 from agentic_watch.commit.insertion import HeldRows, insert_now
-from agentic_watch.commit.moves import was_moved
+from agentic_watch.commit.moves import is_there, take_down, was_moved
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.patience import PACE
 from agentic_watch.history import identities
@@ -27,13 +27,18 @@ class JournalReading:
 
     `former` is the name that the workspace had when its lines were written, if it was moved. `lacking` are rows that
     the history lacks, `recovered` says how many there were in all; `error` is why the history could not be asked or
-    take them, "" when it could. What is older than `pruned_before` never becomes a row.
+    take them, "" when it could. What is older than `pruned_before` never becomes a row; `row_of` is the workspace that
+    the row of the status's commit names, "" when there is none.
     """
 
-    def __init__(self, workspace: OpenWorkspace, history: History, error: str, pruned_before: str) -> None:
+    def __init__(
+        self, workspace: OpenWorkspace, history: History, *, error: str, pruned_before: str, row_of: str
+    ) -> None:
         self._workspace = workspace
         self._history = history
         self._pruned_before = pruned_before
+        self._row_of = row_of
+        self._recovers = True
         self._name = workspace.candidate.name
         self._waiting: dict[Key, Record] = {}
         self._waiting_bytes = 0
@@ -58,8 +63,11 @@ class JournalReading:
             return
         if self._is_moved():
             (self.former,) = self._foreign_names
+            # Nobody but the workspace that has the name now may add rows to those that were committed under it.
+            self._recovers = not is_there(self._workspace.candidate, self.former)
             yield from self._lines_of(self.former, repair=repair)
-            self._take_down_the_move()
+            if self._recovers:
+                self._take_down_the_move()
         else:
             self._workspace.warnings.append(
                 f"{layout.META_JOURNAL}: {self._foreign} lines name another workspace; passed over"
@@ -71,11 +79,12 @@ class JournalReading:
         for count, (record, size) in enumerate(self._workspace.open_journal(append=repair).sized_records(), 1):
             if count % PACE == 0:
                 yield
+            if record.workspace in (name, self._row_of):
+                self._compare(record)
             if record.workspace != name:
                 self._note_foreign(record)
                 continue
             self._own_came_first |= not self._foreign
-            self._compare(record)
             self._take(record, size)
         self._ask()
 
@@ -101,10 +110,15 @@ class JournalReading:
         """Its former rows first, then where they are now: a move is rare, and waits for no batch."""
         if self._history.read_only or self.error:
             return
-        candidate = self._workspace.candidate
         self.error = insert_now(self.lacking.take(), self._history)
         try:
-            identities.move(self._history, candidate.root.key, self.former, candidate.name)
+            take_down(
+                self._workspace.candidate,
+                self.former,
+                self._foreign_keys,
+                self._history,
+                recovered=self.recovered > 0,
+            )
         except HistoryError as error:
             self.error = self.error or str(error)
 
@@ -117,7 +131,7 @@ class JournalReading:
 
     def _take(self, record: Record, size: int) -> None:
         key = record.updated_at.utc(), record.runs
-        if self.error or key[0] < self._pruned_before:
+        if self.error or not self._recovers or key[0] < self._pruned_before:
             return
         self._waiting.setdefault(key, record)
         self._waiting_bytes += size
@@ -129,9 +143,9 @@ class JournalReading:
         waiting, self._waiting, self._waiting_bytes = self._waiting, {}, 0
         if self.error or not waiting:
             return
-        root = self._workspace.candidate.root.key
+        root, here = self._workspace.candidate.root.key, self._workspace.candidate.name
         try:
-            lacking = identities.lacking(self._history, root, self._name, waiting)
+            lacking = identities.lacking(self._history, root, self._name, waiting, here=here)
         except HistoryError as error:
             self.error = str(error)
             return

@@ -13,20 +13,36 @@ from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 
 def was_moved(candidate: Candidate, former: str, keys: Collection[Key], history: History) -> bool:
-    """Whether the workspace `former` is the one that this is now.
+    """Whether the workspace `former` is the one that this is now; `keys` are commits that the journal has in its name.
 
-    It must have gone. What the history knows of it must be among the commits that the journal tells of in its name
-    (`keys`), and not be somewhere else: an agent could write any name into its journal. Raises HistoryError.
+    Where the history has one of these commits here already, it is, whatever stands under the former name by now.
+    Else that must have gone; what the history knows of it must be among these commits, and not be somewhere else: an
+    agent could write any name into its journal. Raises HistoryError.
     """
     root = candidate.root
-    if not _is_name(former, root.max_depth) or is_there(candidate, former):
+    if not _is_name(former, root.max_depth):
         return False
-    known = identities.places(history, root.key, former)
-    if not known:
+    known = identities.places(history, root.key, former, keys, here=candidate.name)
+    if candidate.name in known:
         return True
-    if len(identities.lacking(history, root.key, former, keys)) == len(set(keys)):
+    if is_there(candidate, former):
         return False
-    return not any(is_there(candidate, place) for place in known - {None, candidate.name} if place is not None)
+    if not known:
+        return not identities.has_any(history, root.key, former)
+    return not any(is_there(candidate, place) for place in known - {former})
+
+
+def take_down(candidate: Candidate, former: str, keys: Collection[Key], history: History, *, recovered: bool) -> None:
+    """Note in the history where these commits are now; with `recovered` rows of the former name are new.
+
+    Raises HistoryError.
+    """
+    root = candidate.root.key
+    places = identities.places(history, root, former, keys, here=candidate.name)
+    if recovered:
+        places.add(former)
+    if places - {candidate.name}:
+        identities.move(history, root, former, places, candidate.name)
 
 
 def is_there(candidate: Candidate, name: str) -> bool:

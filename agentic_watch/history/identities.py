@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
-from agentic_watch.history.store import History, Key
+from agentic_watch.history.store import History, Key, marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +52,31 @@ def held(history: History, root: str, asked: Sequence[Asked]) -> dict[str, Held]
     return {workspace: Held(at, bool(same), where) for workspace, at, same, where in found}
 
 
-def lacking(history: History, root: str, workspace: str, keys: Collection[Key]) -> set[Key]:
-    """Those of one workspace's commits that the history lacks. Raises HistoryError."""
+def lacking(history: History, root: str, workspace: str, keys: Collection[Key], *, here: str) -> set[Key]:
+    """Those of one workspace's commits that the history lacks: they have neither a row of its name, nor one of a former
+    name that was moved there, or to `here`, its name now.
+
+    Raises HistoryError.
+    """
     rows = ", ".join(["(?, ?)"] * len(keys))
-    sql = (
+    by_name = (
         f"WITH asked (updated_utc, runs) AS (VALUES {rows}) "
         "SELECT asked.updated_utc, asked.runs FROM asked CROSS JOIN dispatch_history AS held "
         "ON held.root = ? AND held.workspace = ? AND held.updated_utc = asked.updated_utc AND held.runs = asked.runs"
     )
-    values = [value for key in keys for value in key]
     with history.reading() as connection:
-        return set(keys) - set(connection.execute(sql, (*values, root, workspace)))
+        left = set(keys) - set(connection.execute(by_name, (*_flat(keys), root, workspace)))
+        if left:
+            by_former_name = (
+                "SELECT updated_utc, runs FROM dispatch_history WHERE root = ? AND moved_to IN (?, ?) "
+                f"AND (updated_utc, runs) IN (VALUES {', '.join(['(?, ?)'] * len(left))})"
+            )
+            left -= set(connection.execute(by_former_name, (root, workspace, here, *_flat(left))))
+    return left
+
+
+def _flat(keys: Collection[Key]) -> list[str | int]:
+    return [value for key in keys for value in key]
 
 
 def pruned_before(history: History) -> str:
@@ -71,16 +85,36 @@ def pruned_before(history: History) -> str:
         return str(connection.execute("SELECT ifnull(max(pruned_before), '') FROM about").fetchone()[0])
 
 
-def places(history: History, root: str, workspace: str) -> set[str | None]:
-    """Where the history believes the commits of a workspace to be: other names, None for its own; empty when it holds
-    none. Raises HistoryError."""
-    sql = "SELECT DISTINCT moved_to FROM dispatch_history WHERE root = ? AND workspace = ?"
+def has_any(history: History, root: str, workspace: str) -> bool:
+    """Whether the history holds a commit of a workspace, under its name or a former one. Raises HistoryError."""
+    sql = "SELECT 1 FROM dispatch_history WHERE root = ? AND (workspace = ? OR moved_to = ?) LIMIT 1"
     with history.reading() as connection:
-        return {place for (place,) in connection.execute(sql, (root, workspace))}
+        return connection.execute(sql, (root, workspace, workspace)).fetchone() is not None
 
 
-def move(history: History, root: str, workspace: str, to: str) -> None:
-    """Take down that a workspace has another name now; its commits keep their identity. Raises HistoryError."""
-    sql = "UPDATE dispatch_history SET moved_to = ? WHERE root = ? AND workspace = ? AND moved_to IS NOT ?"
+def places(history: History, root: str, workspace: str, keys: Collection[Key], *, here: str) -> set[str]:
+    """Where the history believes these commits of a workspace to be, by name; empty when it holds none of them.
+
+    They have its name, or a former one and were moved there, or to `here`. Raises HistoryError.
+    """
+    sql = (
+        "SELECT DISTINCT ifnull(moved_to, workspace) FROM dispatch_history "
+        "WHERE root = ? AND (workspace = ? OR moved_to IN (?, ?)) "
+        f"AND (updated_utc, runs) IN (VALUES {', '.join(['(?, ?)'] * len(keys))})"
+    )
+    with history.reading() as connection:
+        found = connection.execute(sql, (root, workspace, workspace, here, *_flat(keys)))
+        return {place for (place,) in found}
+
+
+def move(history: History, root: str, workspace: str, places: Collection[str], to: str) -> None:
+    """Take down that a workspace whose commits were in `places` has another name now; they keep their identity.
+
+    What else was committed under its name, and is elsewhere, stays there. Raises HistoryError.
+    """
+    sql = (
+        "UPDATE dispatch_history SET moved_to = ? WHERE root = ? AND (workspace = ? OR moved_to = ?) "
+        f"AND ifnull(moved_to, workspace) IN ({marks(list(places))}) AND moved_to IS NOT ?"
+    )
     with history.transaction() as connection:
-        connection.execute(sql, (to, root, workspace, to))
+        connection.execute(sql, (to, root, workspace, workspace, *places, to))

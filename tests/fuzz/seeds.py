@@ -22,6 +22,7 @@ _MOVES_BETWEEN = (1, 1, 2, 3, 5)
 KEPT = (
     74,  # a kill while the history was being made left one that no start could open
     288,  # a daemon that ended after its history was replaced left its log to the new one
+    1147,  # a moved workspace without its marker, its old place taken, was recorded again
     700005,  # a restored copy with findings still to be made anew kept lacking them
 )
 """Seeds that failed once, and what each found."""
