@@ -47,7 +47,7 @@ def _check_workspace(world: World, name: str, rows: dict[Any, dict[str, Any]]) -
         return
     for line in own:
         key = name, identity_of(line)
-        row = rows.get(key) or _moved_here(name, key[1], rows)
+        row = row_of(name, key[1], rows)
         want(row is not None, f"{name}: the line of {key[1]} has no row")
         if row is not None and key[1] not in world.by_others | world.lineless:
             want(row["committed_at"] == line["committed_at"], f"{name}: row and line of {key[1]} disagree")
@@ -57,7 +57,7 @@ def _check_workspace(world: World, name: str, rows: dict[Any, dict[str, Any]]) -
 
 def _check_finished(world: World, name: str, status: dict[str, Any], rows: dict[Any, dict[str, Any]]) -> None:
     identity = identity_of(status)
-    row = rows.get((name, identity)) or _moved_here(name, identity, rows)
+    row = row_of(name, identity, rows)
     want(row is not None, f"{name}: finished {identity} has no row")
     assert row is not None
     if any(row[key] != status.get(key, "") for key in ("status", "task")):
@@ -78,8 +78,10 @@ def _check_finished(world: World, name: str, status: dict[str, Any], rows: dict[
     want(mark["committed_at"] == line[0]["committed_at"], f"{name}: marker and line of {identity} disagree")
 
 
-def _moved_here(name: str, identity: object, rows: dict[Any, dict[str, Any]]) -> dict[str, Any] | None:
-    return next((r for (_, other), r in rows.items() if other == identity and r["moved_to"] == name), None)
+def row_of(name: str, identity: object, rows: dict[Any, dict[str, Any]]) -> dict[str, Any] | None:
+    """The row of a commit of a workspace, also when that had another name."""
+    here = rows.get((name, identity))
+    return here or next((r for (_, other), r in rows.items() if other == identity and r["moved_to"] == name), None)
 
 
 def _check_derived(world: World) -> None:

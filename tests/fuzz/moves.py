@@ -13,7 +13,9 @@ from typing import Any
 from agentic_watch.config import FINISHED
 from agentic_watch.workspace.jsontext import dump
 
+from . import glimpses
 from .kill import run_and_kill
+from .read_only import pass_over
 from .world import STATUSES, World, identity_of
 
 _FINDINGS = [{"tool": "gosec", "code": "G304", "message": "inclusion"}, {"tool": "vet", "line": 3}]
@@ -33,7 +35,7 @@ def dispatch(world: World) -> None:
 
 def rewrite(world: World, name: str = "") -> None:
     """A status changes: another word, another run, in the other place, within one tick of the clock."""
-    name = name or _some(world)
+    name = name or world.some()
     if not name:
         return
     before = world.status(name) or {"runs": 0}
@@ -52,7 +54,7 @@ def rewrite(world: World, name: str = "") -> None:
 
 def same_size(world: World) -> None:
     """A status changes in place, within a second of the last pass, and keeps its size."""
-    if not (name := _some(world)) or (before := world.status(name)) is None:
+    if not (name := world.some()) or (before := world.status(name)) is None:
         return
     word = {"running": "blocked", "queued": "merged", "blocked": "running", "merged": "queued"}.get(before["status"])
     path = next((p for p in (world.meta(name), world.root / name) if (p / "status.json").exists()), None)
@@ -70,13 +72,13 @@ def same_size(world: World) -> None:
 
 def touch(world: World) -> None:
     """A status is written again as it was."""
-    if (name := _some(world)) and (document := world.status(name)) is not None:
+    if (name := world.some()) and (document := world.status(name)) is not None:
         world.write_status(name, document, in_meta=(world.meta(name) / "status.json").exists())
 
 
 def remake(world: World) -> None:
     """A workspace is deleted and made again, also with the identity that it had, and another task."""
-    if name := _some(world):
+    if name := world.some():
         before = world.status(name)
         shutil.rmtree(world.root / name)
         if before is not None and world.rng.random() < 0.5:
@@ -86,13 +88,13 @@ def remake(world: World) -> None:
 
 def delete(world: World) -> None:
     """A workspace, or a whole organisation, is deleted."""
-    if name := _some(world):
+    if name := world.some():
         shutil.rmtree(world.root / (name if world.rng.random() < 0.8 else name.split("/")[0]))
 
 
 def rename(world: World) -> None:
     """A workspace, repository or organisation gets another name."""
-    if not (name := _some(world)) or not (free := world.free_names()):
+    if not (name := world.some()) or not (free := world.free_names()):
         return
     target = world.rng.choice(free)
     depth = world.rng.choice((1, 2, 3))
@@ -104,7 +106,7 @@ def rename(world: World) -> None:
 
 def copy(world: World) -> None:
     """`cp -r` of a workspace."""
-    if (name := _some(world)) and (free := world.free_names()):
+    if (name := world.some()) and (free := world.free_names()):
         target = world.root / world.rng.choice(free)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(world.root / name, target)
@@ -117,7 +119,7 @@ def relayout(world: World) -> None:
 
 def go_writer(world: World) -> None:
     """core-agent commits a finished dispatch: its line, then its marker, in its format."""
-    if not (name := _some(world)) or (status := world.status(name)) is None or status["status"] not in FINISHED:
+    if not (name := world.some()) or (status := world.status(name)) is None or status["status"] not in FINISHED:
         return
     identity = identity_of(status)
     if any(line["workspace"] == name and identity_of(line) == identity for line in world.lines(name)):
@@ -136,28 +138,44 @@ def go_writer(world: World) -> None:
 
 def torn_line(world: World) -> None:
     """A power cut leaves half a line."""
-    if (name := _some(world)) and (path := world.meta(name) / "journal.jsonl").exists():
+    if (name := world.some()) and (path := world.meta(name) / "journal.jsonl").exists():
         with path.open("ab") as file:
             file.write(b'{"agent":"codex","branch":"agent/fi')
 
 
 def spoilt_marker(world: World) -> None:
     """An agent writes nonsense into its marker, or removes it."""
-    if (name := _some(world)) and (path := world.meta(name) / "commit.json").exists():
+    if (name := world.some()) and (path := world.meta(name) / "commit.json").exists():
         path.unlink() if world.rng.random() < 0.5 else path.write_bytes(b"\0\0")
 
 
 def lost_journal(world: World) -> None:
     """An agent removes its journal."""
-    if (name := _some(world)) and (path := world.meta(name) / "journal.jsonl").exists():
+    if (name := world.some()) and (path := world.meta(name) / "journal.jsonl").exists():
         world.lineless |= {identity_of(line) for line in world.lines(name)}
         path.unlink()
 
 
 def event(world: World) -> None:
     """The daemon hears of some workspaces; what it saw may not be flushed before the next move."""
-    if names := [name for name in world.names() if world.rng.random() < 0.5]:
-        world.events(names, flush=world.rng.random() < 0.5)
+    if names := [name for name in sorted({*world.names(), *world.glimpsed}) if world.rng.random() < 0.5]:
+        glimpses.commit(world, names, flush=world.rng.random() < 0.5)
+
+
+def glimpse(world: World) -> None:
+    """The daemon sees finishes that are replaced, or removed, before they have come to rest, and commits them later."""
+    if not (name := world.some()):
+        return
+    for _ in range(world.rng.choice((1, 1, 2, 3))):
+        rewrite(world, name)
+        world.look(name)
+    fate = world.rng.random()
+    if fate < 0.4:
+        rewrite(world, name)
+    elif fate < 0.7:
+        shutil.rmtree(world.root / name)
+    if world.rng.random() < 0.6:
+        glimpses.commit(world, [name], flush=world.rng.random() < 0.5)
 
 
 def killed(world: World) -> None:
@@ -176,6 +194,14 @@ def lose_history(world: World) -> None:
     for path in world.history_path.parent.glob("history.db*"):
         path.unlink()
     world.must = set()
+
+
+def read_only_tree(world: World) -> None:
+    """The root is mounted read-only for a pass, also when the history was lost."""
+    if world.rng.random() < 0.5:
+        lose_history(world)
+    world.close()
+    pass_over(world)
 
 
 def restore(world: World) -> None:
@@ -232,11 +258,6 @@ def forget_index(world: World) -> None:
     _by_sql(world, "DELETE FROM workspaces")
 
 
-def _some(world: World) -> str:
-    names = world.names()
-    return world.rng.choice(names) if names else ""
-
-
 def _by_sql(world: World, statement: str) -> None:
     if world.history_path.exists() and not world.moved_under_the_daemon:
         with contextlib.closing(sqlite3.connect(world.history_path)) as shell, contextlib.suppress(sqlite3.Error):
@@ -264,9 +285,11 @@ MOVES: tuple[tuple[Callable[[World], None], int], ...] = (
     (spoilt_marker, 3),
     (lost_journal, 1),
     (event, 8),
+    (glimpse, 5),
     (killed, 3),
     (restart, 2),
     (lose_history, 1),
+    (read_only_tree, 2),
     (restore, 2),
     (keep_copy, 2),
     (delete_rows, 3),

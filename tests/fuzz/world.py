@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentic_watch.backfill import Backfill, Summary
-from agentic_watch.commit import Committer
+from agentic_watch.commit import Committer, Outcome
 from agentic_watch.config import FINISHED, Config, Root
 from agentic_watch.history.ownership import inode_of
 from agentic_watch.history.store import History
@@ -41,7 +41,8 @@ def identity_of(document: dict[str, Any]) -> Identity:
 @dataclass
 class World:
     """`ever` are all finished identities that a status has had, `must` the rows that no pass may lose, `by_others` what
-    core-agent committed. `damaged`: the search was, which nobody notices until a row is written."""
+    core-agent committed. `damaged`: the search was, which nobody notices until a row is written.
+    `glimpsed`: by workspace, the finished statuses that the daemon has seen and not committed yet."""
 
     base: Path
     seed: int
@@ -58,6 +59,8 @@ class World:
     by_others: set[Identity] = field(default_factory=set)
     history: History | None = None
     last_seen: LastSeen | None = None
+    committer: Committer | None = None
+    glimpsed: dict[str, dict[Identity, dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -83,6 +86,11 @@ class World:
     def free_names(self) -> list[str]:
         there = set(self.names())
         return [name for o in ORGS for r in REPOS for t in TASKS if (name := f"{o}/{r}/{t}") not in there]
+
+    def some(self) -> str:
+        """One of the workspaces that are there, "" when none is."""
+        names = self.names()
+        return self.rng.choice(names) if names else ""
 
     def meta(self, name: str) -> Path:
         return self.root / name / ".meta"
@@ -162,16 +170,21 @@ class World:
 
     def close(self) -> None:
         """The daemon ends; what it had yet to flush is gone, as after a kill."""
+        if self.committer is not None:
+            self.committer.close()
         if self.history is not None:
             self.history.close()
-        self.history = self.last_seen = None
+        self.history = self.last_seen = self.committer = None
+        self.glimpsed.clear()
 
-    def opened(self) -> tuple[History, LastSeen]:
-        """The daemon's history, which stays open from move to move."""
-        if self.history is None or self.last_seen is None:
+    def opened(self) -> tuple[Committer, LastSeen]:
+        """The daemon, which lives from move to move, under the configuration as it is now."""
+        if self.history is None or self.last_seen is None or self.committer is None:
             self.history = History(str(self.history_path))
             self.last_seen = LastSeen(self.history)
-        return self.history, self.last_seen
+            self.committer = Committer(self.config(), self.history)
+        self.committer.config = self.config()
+        return self.committer, self.last_seen
 
     def one_pass(self) -> Summary:
         """`--once`: a history of its own, or the one that the daemon has open."""
@@ -185,15 +198,24 @@ class World:
         self.one_pass()
         self.passes += 1
 
-    def events(self, names: list[str], *, flush: bool) -> None:
-        """What the daemon does when it hears of these."""
-        history, last_seen = self.opened()
-        config = self.config()
-        with contextlib.closing(Committer(config, history)) as committer:
-            for outcome in committer.commit_each(Candidate(config.roots[0], name) for name in names):
-                last_seen.note(outcome, time.time())
+    def look(self, name: str) -> None:
+        """The daemon sees a workspace that is to be committed when it has come to rest."""
+        committer, _ = self.opened()
+        committer.look_ahead(Candidate(committer.config.roots[0], name))
+        status = self.status(name)
+        if status is not None and status["status"] in FINISHED:
+            self.glimpsed.setdefault(name, {})[identity_of(status)] = status
+
+    def events(self, names: list[str], *, flush: bool) -> list[Outcome]:
+        """What the daemon does when it hears of these, and what became of them."""
+        committer, last_seen = self.opened()
+        outcomes = []
+        for outcome in committer.commit_each(Candidate(committer.config.roots[0], name) for name in names):
+            last_seen.note(outcome, time.time())
+            outcomes.append(outcome)
         if flush:
             last_seen.flush()
+        return outcomes
 
     def forget_promises(self, of: Path | None = None) -> None:
         """The history is another now: what it holds, and what lies in journals, is all that can be asked for."""
