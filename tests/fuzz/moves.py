@@ -270,7 +270,8 @@ def _backup(source: os.PathLike[str], target: os.PathLike[str]) -> None:
         one.backup(other)
 
 
-MOVES: tuple[tuple[Callable[[World], None], int], ...] = (
+Move = Callable[[World], None]
+MOVES: tuple[tuple[Move, int], ...] = (
     (dispatch, 10),
     (rewrite, 14),
     (touch, 4),
@@ -285,15 +286,16 @@ MOVES: tuple[tuple[Callable[[World], None], int], ...] = (
     (spoilt_marker, 3),
     (lost_journal, 1),
     (event, 8),
-    (glimpse, 5),
     (killed, 3),
     (restart, 2),
     (lose_history, 1),
-    (read_only_tree, 2),
     (restore, 2),
     (keep_copy, 2),
     (delete_rows, 3),
     (damage_search, 2),
     (forget_index, 1),
+    (glimpse, 5),
+    (read_only_tree, 2),
 )
-"""Each move and how often it comes, against the others."""
+"""Each move and how often it comes, against the others. New ones come last, so that a kept seed can be played with the
+ones that there were."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agentic_watch.backfill import Summary
@@ -13,28 +13,29 @@ from agentic_watch.workspace import undo
 
 from .checks import Difference, check, want
 from .coarse import whole_seconds
-from .moves import MOVES
+from .moves import MOVES, Move
 from .world import World, new_world
 
 STEPS = 60
 _MOVES_BETWEEN = (1, 1, 2, 3, 5)
 
-KEPT = (
-    74,  # a kill while the history was being made left one that no start could open
-    288,  # a daemon that ended after its history was replaced left its log to the new one
-    1147,  # a moved workspace without its marker, its old place taken, was recorded again
-    700005,  # a restored copy with findings still to be made anew kept lacking them
-)
-"""Seeds that failed once, and what each found."""
+KEPT = {
+    74: 22,  # a kill while the history was being made left one that no start could open
+    288: 22,  # a daemon that ended after its history was replaced left its log to the new one
+    1147: 22,  # a moved workspace without its marker, its old place taken, was recorded again
+    700005: 22,  # a restored copy with findings still to be made anew kept lacking them
+}
+"""Seeds that failed once, each with how many of the MOVES there were, and what it found."""
 
 
 def play(base: Path, seed: int, steps: int = STEPS) -> int:
     """Play one seed; gives the passes that were compared. Raises Difference with the moves that led to it."""
+    moves = MOVES[: KEPT.get(seed)]
     with new_world(base, seed) as world, _at_rest(), whole_seconds() if seed % 4 == 0 else contextlib.nullcontext():
         try:
             while len(world.steps) < steps:
                 for _ in range(world.rng.choice(_MOVES_BETWEEN)):
-                    _move(world)
+                    _move(world, moves)
                 _compare(world)
         except Exception as error:
             moves = "\n  ".join(world.steps[-40:])
@@ -52,8 +53,8 @@ def play_on(base: Path, first: int, passes: int) -> Iterator[tuple[int, int]]:
             return
 
 
-def _move(world: World) -> None:
-    move = world.rng.choices([move for move, _ in MOVES], [weight for _, weight in MOVES])[0]
+def _move(world: World, moves: Sequence[tuple[Move, int]]) -> None:
+    move = world.rng.choices([move for move, _ in moves], [weight for _, weight in moves])[0]
     world.steps.append(move.__name__)
     move(world)
 
