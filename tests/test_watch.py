@@ -63,7 +63,8 @@ def test_workspaces_below_a_renamed_level_are_seen_under_their_new_names(host: H
         (host.root / "org").rename(host.root / "renamed")
         moved = Workspace(host.root, "renamed/repo/open")
         moved.write_status()
-        service.wait(lambda: {"renamed/repo/done", "renamed/repo/open"} <= set(service.names()))
+        sql = "SELECT coalesce(moved_to, workspace) AS name FROM dispatch_history"
+        service.wait(lambda: {row["name"] for row in host.query(sql)} == {"renamed/repo/done", moved.name})
         assert open_one.name not in service.names()
 
 
@@ -184,8 +185,12 @@ def test_roots_that_lead_to_one_directory_each_hear_of_their_workspaces(host: Ho
         service.wait_log("is there, watching it (inotify)")
         make(host.root, "org/repo/task")
         service.wait(lambda: len(service.names()) >= 2)
-        found = {(row["root"], row["workspace"]) for row in host.query("SELECT root, workspace FROM dispatch_history")}
-        assert found == {("outer", "org/repo/task"), ("inner", "repo/task")}
+        # For the root that comes second the journal names a workspace that it has not: one that was moved.
+        sql = "SELECT root, coalesce(moved_to, workspace) AS name FROM dispatch_history"
+        assert {(row["root"], row["name"]) for row in host.query(sql)} == {
+            ("outer", "org/repo/task"),
+            ("inner", "repo/task"),
+        }
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -231,7 +236,7 @@ class Churn:
 
     def uncommitted(self, service: Service) -> list[str]:
         """Finished workspaces whose present status no row tells of."""
-        sql = "SELECT workspace, updated_at FROM dispatch_history"
+        sql = "SELECT coalesce(moved_to, workspace) AS workspace, updated_at FROM dispatch_history"
         rows = {(row["workspace"], row["updated_at"]) for row in service.host.query(sql)}
         found = []
         for workspace in self.finished():

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agentic_watch.answers import listing
-from agentic_watch.answers.one_dispatch import NoSuchDispatch, Shown
+from agentic_watch.answers.one_dispatch import NoSuchDispatch, Shown, plain
 from agentic_watch.answers.source import Source
 from agentic_watch.history.rows import FINDING_COLUMNS
 
@@ -23,8 +22,8 @@ def fleet_dispatch(asked: Source, given: str) -> Shown:
     return Shown(
         root=chosen["root"],
         workspace=chosen["workspace"],
-        dispatch=listing.document(chosen),
-        commits=tuple(map(listing.document, commits)),
+        dispatch=plain(chosen),
+        commits=tuple(map(plain, commits)),
         findings=tuple(_findings(asked, chosen)),
         on_disk=None,
         state=None,

@@ -67,7 +67,7 @@ def one_dispatch(config: Config, given: str, directory: str) -> Shown:
         with source.history(config.history) as asked:
             subject = _Subject(candidate.root.key, candidate.name, candidate) if candidate else None
             subject = subject or _in_history(asked, config, given, reason)
-            commits = tuple(map(_document, _commits(asked, subject)))
+            commits = tuple(map(plain, _commits(asked, subject)))
             wanted = subject.row_id or (commits[-1]["id"] if commits else None)
             dispatch = _whole(asked, wanted) if wanted is not None else None
             findings = tuple(_findings(asked, wanted)) if wanted is not None else ()
@@ -149,10 +149,10 @@ def _commits(asked: Source, subject: _Subject) -> list[dict[str, Any]]:
 
 def _whole(asked: Source, row_id: int) -> dict[str, Any]:
     sql = f"SELECT d.* FROM {asked.dialect.commits} AS d WHERE d.id = ?"
-    return _document(next(iter(asked.named(sql, (row_id,)))))
+    return plain(next(iter(asked.named(sql, (row_id,)))))
 
 
-def _document(row: dict[str, Any]) -> dict[str, Any]:
+def plain(row: dict[str, Any]) -> dict[str, Any]:
     """A row as it stands in a document, which has its own `schema`."""
     return {name: value for name, value in listing.document(row).items() if name != "schema"}
 

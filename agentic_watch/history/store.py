@@ -162,10 +162,17 @@ class History:
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
-        if self._current is not None and not self.read_only and self._current.inode != ownership.inode_of(self.path):
+        if self._current is not None and not self.read_only and not self._is_in_place(self._current):
             with contextlib.suppress(sqlite3.Error, OSError):  # whoever opens it next sees what is left
                 damage.leave_behind(self._current.connection, self.path, self._current.logs, self._patience_ms)
         self._let_go()
+
+    def _is_in_place(self, current: _Open) -> bool:
+        """Whether the open file still stands at its path."""
+        try:
+            return current.inode == ownership.inode_of(self.path)
+        except OSError:
+            return False
 
     def _let_go(self) -> None:
         """Close the connection as it is."""

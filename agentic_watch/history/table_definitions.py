@@ -158,6 +158,8 @@ _INDEXES = (
     BY_REPO,
     "CREATE INDEX dispatch_history_status ON dispatch_history (status, updated_utc)",
     "CREATE INDEX dispatch_history_workspace ON dispatch_history (workspace, updated_utc)",
+    # The commits of one run in the order of time: which of them is the newest is asked for each.
+    "CREATE INDEX dispatch_history_run ON dispatch_history (workspace, root, runs, started_utc, updated_utc)",
     "CREATE INDEX dispatch_history_moved ON dispatch_history (root, moved_to) WHERE moved_to IS NOT NULL",
 )
 FINDINGS_INDEX = "CREATE INDEX findings_dispatch ON findings (dispatch_id, tool, rule_id, code, category)"
