@@ -174,6 +174,21 @@ def test_a_marker_of_another_commit_is_told(host: Host) -> None:
     assert "names another workspace, org/repo/other" in says(host, "marker")
 
 
+def test_a_moved_workspace_is_told_as_committed_under_its_former_name(host: Host) -> None:
+    """Marker and line name its former place; they are its own, and that is said."""
+    workspace = make(host.root, "org/repo/old")
+    host.once()
+    workspace.path.rename(host.root / "org/repo/task")
+    host.once()
+    told = on_disk(host)
+    assert told["committed"] is True, told["why"]
+    assert (steps(host)["marker"], steps(host)["journal"], steps(host)["row"]) == (True, True, True)
+    assert "the workspace was moved, and its commit keeps its former name, org/repo/old" in says(host, "marker")
+    assert "1 from before the workspace was moved" in says(host, "journal")
+    Workspace(host.root, "org/repo/task").write_status(runs=7, status="running")
+    assert "vouches for another commit" in says(host, "marker")
+
+
 def test_a_missing_row_is_what_it_lacks(host: Host) -> None:
     """When the history was lost, marker and line stand, and the row is said to be missing."""
     make(host.root)

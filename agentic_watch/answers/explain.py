@@ -79,7 +79,8 @@ def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> 
         return _stuck(path, [Step("status", False, str(error)), *_index_steps(past.state)])
     file, words = _status_words(place, candidate.root, config.limits, found)
     steps = [Step("status", True, words), _finished_step(found, config.finished), _lock_step(place)]
-    records = Records(candidate.name, found)
+    moved_here = (row for row in past.rows or () if row["moved_to"] == candidate.name)
+    records = Records(candidate.name, found, frozenset(str(row["workspace"]) for row in moved_here))
     steps += [marker_step(place.meta, records), journal_step(place.meta, config.limits, records)]
     steps.append(row_step(past.rows, past.error, records))
     steps += _index_steps(past.state)

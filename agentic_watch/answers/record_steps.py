@@ -20,10 +20,14 @@ _LONGEST = 60
 
 @dataclass(slots=True)
 class Records:
-    """What was found so far of the dispatch that `status` tells of: its row, its line, None when there is none."""
+    """What was found so far of the dispatch that `status` tells of: its row, its line, None when there is none.
+
+    `former` are the names that the workspace had before it was moved, as the history has them.
+    """
 
     workspace: str
     status: Status
+    former: frozenset[str] = frozenset()
     marked: bool = False
     row: Mapping[str, Any] | None = None
     row_unknown: bool = False
@@ -70,13 +74,16 @@ def marker_step(meta: int | None, records: Records) -> Step:
         return Step("marker", None, str(error))
     if found is None:
         return Step("marker", False, f"there is no {layout.META_MARKER}")
-    if found.workspace != records.workspace:
+    if found.workspace not in {records.workspace, *records.former}:
         return Step("marker", False, f"{layout.META_MARKER} names another workspace, {found.workspace}")
     if found.identity != records.identity:
         other = f"updated {found.updated_at.text}, run {found.runs}"
         return Step("marker", False, f"{layout.META_MARKER} vouches for another commit ({other})")
     records.marked = True
-    return Step("marker", True, f"{layout.META_MARKER} vouches for it, committed at {found.committed_at}")
+    moved = ""
+    if found.workspace != records.workspace:
+        moved = f"; the workspace was moved, and its commit keeps its former name, {found.workspace}"
+    return Step("marker", True, f"{layout.META_MARKER} vouches for it, committed at {found.committed_at}{moved}")
 
 
 def journal_step(meta: int | None, limits: Limits, records: Records) -> Step:
@@ -93,20 +100,23 @@ def _read_journal(meta: int, limits: Limits, records: Records) -> Step:
     journal = open_journal(meta, limits, append=False)
     if journal.descriptor is None:
         return Step("journal", False, f"there is no {layout.META_JOURNAL}")
-    own = foreign = 0
+    own = former = foreign = 0
     try:
         for found in journal.records():
-            if found.workspace != records.workspace:
+            if found.workspace not in {records.workspace, *records.former}:
                 foreign += 1
                 continue
             own += 1
+            former += found.workspace != records.workspace
             if found.identity == records.identity and records.line is None:
                 records.line = found
     finally:
         journal.close()
     held = f"{layout.META_JOURNAL} has its line" if records.line else f"{layout.META_JOURNAL} has no line of it"
     words = [held + (f", committed at {records.line_at}" if records.line else "")]
-    words.append(f"{own} line{'s' * (own != 1)} in all")
+    words.append(
+        f"{own} line{'s' * (own != 1)} in all" + (f", {former} from before the workspace was moved" if former else "")
+    )
     words += [f"{foreign} lines name another workspace and are passed over"] if foreign else []
     return Step("journal", records.line is not None, "; ".join(words + journal.warnings))
 
