@@ -87,12 +87,6 @@ class History:
                 found.setdefault(workspace, {})[utc, runs] = at
         return found
 
-    def count_commits(self, root: str, workspaces: Sequence[str]) -> int:
-        """How many commits the history holds of these workspaces together."""
-        sql = f"SELECT count(*) FROM dispatch_history WHERE root = ? AND workspace IN ({marks(workspaces)})"
-        with self._guarded() as connection:
-            return int(connection.execute(sql, (root, *workspaces)).fetchone()[0])
-
     def insert(self, rows: Sequence[Row]) -> int:
         """Insert rows in one transaction; gives how many were new. A row that is there changes nothing."""
         with self.inserting(rows) as inserted:
