@@ -156,6 +156,26 @@ def test_a_history_that_cannot_be_opened_any_more_is_said_once(host: Host, bad: 
         service.wait(lambda: service.state().history_error == "")
 
 
+def test_a_text_file_in_place_of_the_history_is_left_as_it_is(host: Host, service: Service) -> None:
+    """It was never ours: it is neither moved nor written, that is said once, and journals and markers go on."""
+    notes = host.base / "notes.txt"
+    notes.write_text("what to buy\n" * 100)
+    with service:
+        wait_for_all(service)
+        host.history.rename(host.base / "away.db")
+        notes.rename(host.history)
+        before = host.history.read_bytes(), host.history.stat()
+        service.wait(lambda: "no SQLite database" in service.state().history_error)
+        for number in range(3):
+            new = make(host.root, f"org/repo/new-{number}")
+            service.wait(lambda new=new: committed_on_disk(new))  # type: ignore[misc]
+        after = host.history.read_bytes(), host.history.stat()
+        assert after[0] == before[0]
+        assert (after[1].st_ino, after[1].st_mtime_ns) == (before[1].st_ino, before[1].st_mtime_ns)
+        assert list(host.history.parent.glob("*.corrupt-*")) == []
+        assert len(service.lines("not a history of agentic-watch")) == 1, service.log()[-3000:]
+
+
 def test_an_error_of_the_history_shows_and_ends_while_nothing_is_committed(host: Host, service: Service) -> None:
     """What stands in the state is how it is now, not how it was at the last commit."""
     service.reconcile_seconds = 3600
