@@ -287,3 +287,12 @@ def test_each_disagreement_is_told(disk: OnDisk, rows: set[tuple[str, int]], sai
 def test_what_was_pruned_lacks_nothing() -> None:
     """Lines and markers from before `pruned_before` need no row."""
     assert list(disagreements(OnDisk(A, 1000, A, {A}), set(), B[0], 300)) == []
+
+
+def test_a_moved_workspace_agrees_with_its_records(host: Host, committed: list[Workspace]) -> None:
+    """Its line and its row keep the former name, and nothing is wrong with that."""
+    (host.root / "org").rename(host.root / "renamed")
+    host.once()
+    assert problems(check(host)) == []
+    (host.root / "renamed/repo/a/.meta/journal.jsonl").unlink()
+    assert ("records", "renamed/repo/a") in problems(check(host, code=1))

@@ -122,3 +122,14 @@ def test_without_a_history_none_is_made(host: Host) -> None:
     result = run([*host.arguments(), "prune", "--older-than", "60w"], host.base)
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert not host.history.parent.exists()
+
+
+def test_an_archive_that_is_there_is_kept(mixed: Host) -> None:
+    """The one of an earlier prune may be the only copy of what went: the name is refused, and nothing is pruned."""
+    archive = mixed.base / "old.jsonl"
+    archive.write_text("the only copy\n")
+    result = prune(mixed, "--older-than", "60w", "--archive", str(archive), code=1)
+    assert str(archive) in result.stderr
+    assert archive.read_text() == "the only copy\n"
+    assert len(names(mixed)) == 2
+    assert list(mixed.base.glob("*.part")) == []

@@ -177,3 +177,26 @@ def test_the_daemon_records_a_finish_that_is_removed_at_once(host: Host) -> None
         shutil.rmtree(workspace.path)
         service.wait_log("neither line nor marker")
         assert runs(host) == [0]
+
+
+def test_a_moved_workspace_that_goes_away_is_not_recorded_again(host: Host, committer: Committer) -> None:
+    """It was committed under its former name, and seen once under its new one before that was gone as well."""
+    workspace = make(host.root, "org/repo/former")
+    committer.commit_group([host.candidate("org/repo/former")])
+    workspace.path.rename(host.root / NAME)
+    committer.look_ahead(host.candidate())
+    shutil.rmtree(host.root / NAME)
+    (outcome,) = commit(committer, host)
+    assert outcome.verdict is Verdict.VANISHED
+    assert list(host.rows()) == ["org/repo/former"]
+
+
+def test_a_copy_that_goes_away_is_recorded(host: Host, committer: Committer) -> None:
+    """What it was copied from is there: it was a dispatch of its own."""
+    workspace = make(host.root, "org/repo/former")
+    committer.commit_group([host.candidate("org/repo/former")])
+    shutil.copytree(workspace.path, host.root / NAME)
+    committer.look_ahead(host.candidate())
+    shutil.rmtree(host.root / NAME)
+    commit(committer, host)
+    assert host.rows().keys() == {"org/repo/former", NAME}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agentic_watch.commit import moves
 from agentic_watch.commit.insertion import HeldRows
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_as_seen
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.commit.sightings import Sighting, Sightings, identity_now
 from agentic_watch.config import Config
+from agentic_watch.history import identities
 from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.identities import Asked
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, record, report
 from agentic_watch.workspace.layout import Candidate
@@ -59,10 +62,11 @@ class ShortLived:
     def _record(self, candidate: Candidate, seen: list[Sighting], history: History) -> Outcome:
         """The rows of a workspace that is gone: the one case of rows without lines."""
         rows, now = HeldRows(), instant.now_text()
-        for one in seen:
-            content, _ = report.parse(one.report)
-            rows.add(record.from_status(candidate.name, one.status, content, now), candidate.root.key)
         try:
+            for one in seen:
+                if not _was_elsewhere(candidate, one, history):
+                    content, _ = report.parse(one.report)
+                    rows.add(record.from_status(candidate.name, one.status, content, now), candidate.root.key)
             new = history.insert(rows.take())
         except HistoryError as error:
             return Outcome(candidate, Verdict.BUSY, f"went away, and is not in the history yet ({error})")
@@ -72,3 +76,14 @@ class ShortLived:
             return Outcome(candidate, Verdict.VANISHED, "is not there", is_gone=True)
         done = Outcome(candidate, Verdict.COMMITTED, status=seen[-1].status, committed_at=now, is_gone=True)
         return replace(done, warnings=(_GONE,))
+
+
+def _was_elsewhere(candidate: Candidate, seen: Sighting, history: History) -> bool:
+    """Whether this finish was committed under another name that is gone, too: the workspace was only passing by here.
+
+    Its journal, which would tell, is gone with it; status, task and question of the row tell. Raises HistoryError.
+    """
+    status = seen.status
+    asked = Asked(candidate.name, status.updated_at.utc(), status.runs, status.status, status.task, status.question)
+    former = identities.named_otherwise(history, candidate.root.key, asked)
+    return any(not moves.is_there(candidate, name) for name in former)

@@ -75,6 +75,16 @@ def lacking(history: History, root: str, workspace: str, keys: Collection[Key], 
     return left
 
 
+def named_otherwise(history: History, root: str, asked: Asked) -> set[str]:
+    """The other names under which commits of this identity and with these texts were made. Raises HistoryError."""
+    sql = (
+        "SELECT workspace FROM dispatch_history WHERE root = ? AND workspace <> ? AND updated_utc = ? AND runs = ? "
+        "AND status = ? AND task = ? AND question = ?"
+    )
+    with history.reading() as connection:
+        return {name for (name,) in connection.execute(sql, (root, *_values(asked)))}
+
+
 def _flat(keys: Collection[Key]) -> list[str | int]:
     return [value for key in keys for value in key]
 

@@ -76,10 +76,13 @@ class History:
             pass
 
     def committed(self, root: str, workspaces: Sequence[str]) -> dict[str, dict[Key, str]]:
-        """All commits that the history holds of these workspaces: workspace → identity → committed_at."""
-        sql = (
-            "SELECT workspace, updated_utc, runs, committed_at FROM dispatch_history "
-            f"WHERE root = ? AND workspace IN ({marks(workspaces)})"
+        """All commits that the history holds of these workspaces, also under a former name: workspace → identity →
+        committed_at."""
+        sql = " UNION ALL ".join(
+            f"SELECT {name}, updated_utc, runs, committed_at FROM dispatch_history "
+            f"WHERE root = ?1 AND {name} IN ({numbered})"
+            for numbered in [", ".join(f"?{number}" for number in range(2, len(workspaces) + 2))]
+            for name in ("moved_to", "workspace")
         )
         found: dict[str, dict[Key, str]] = {}
         with self._guarded() as connection:

@@ -78,7 +78,7 @@ def _look(subject: Subject, found: Candidate | Trouble, rows: frozenset[Key], pr
         yield Finding(_NAME, False, text, "mend its permissions", found.root.key, found.name)
         return
     try:
-        disk = _read(subject.config, found, subject.now)
+        disk = _read(subject.config, found, subject.now, rows)
     except Missing:
         return
     except WorkspaceError as error:
@@ -111,20 +111,20 @@ def pruned_before(history: str) -> str:
         raise
 
 
-def _read(config: Config, candidate: Candidate, now: float) -> OnDisk:
+def _read(config: Config, candidate: Candidate, now: float, rows: frozenset[Key]) -> OnDisk:
     """Raises WorkspaceError."""
     opener = Opener()
     try:
         place = opener.open(candidate.root.path, candidate.name)
         try:
-            return _read_place(config, candidate, place, now)
+            return _read_place(config, candidate, place, now, rows)
         finally:
             place.close()
     finally:
         opener.close()
 
 
-def _read_place(config: Config, candidate: Candidate, place: Place, now: float) -> OnDisk:
+def _read_place(config: Config, candidate: Candidate, place: Place, now: float, rows: frozenset[Key]) -> OnDisk:
     said = status.read(place.directory, place.meta, candidate.root, config.limits).status
     finished = (said.updated_at.utc(), said.runs) if said.status in config.finished else None
     waited = now - candidate.changed_at
@@ -133,15 +133,17 @@ def _read_place(config: Config, candidate: Candidate, place: Place, now: float) 
     marked = None
     with contextlib.suppress(Malformed):  # the next commit moves it aside
         found = marker.read(place.meta)
-        if found is not None and found.workspace == candidate.name:
-            marked = found.updated_at.utc(), found.runs
-    return OnDisk(finished, waited, marked, _lines(config, candidate, place.meta))
+        if found is not None:
+            key = found.updated_at.utc(), found.runs
+            marked = key if found.workspace == candidate.name or key in rows else None
+    return OnDisk(finished, waited, marked, _lines(config, candidate, place.meta, rows))
 
 
-def _lines(config: Config, candidate: Candidate, meta: int) -> frozenset[Key]:
+def _lines(config: Config, candidate: Candidate, meta: int, rows: frozenset[Key]) -> frozenset[Key]:
+    """The identities of its own lines, and of those under a former name that its rows confirm."""
     opened = journal.open_journal(meta, config.limits, append=False)
     try:
-        mine = (record for record in opened.records() if record.workspace == candidate.name)
-        return frozenset((record.updated_at.utc(), record.runs) for record in mine)
+        found = ((record.workspace, (record.updated_at.utc(), record.runs)) for record in opened.records())
+        return frozenset(key for name, key in found if name == candidate.name or key in rows)
     finally:
         opened.close()
