@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Host, Workspace, make, snapshot, status_of
+from support import UPDATED, Host, Workspace, make, snapshot, status_of
 
 OLD, NEW = "org/repo/old", "org2/repo/new"
 
@@ -269,3 +269,13 @@ def test_an_old_finish_that_was_never_committed_is_committed(host: Host) -> None
     assert host.once().counts["committed"] == 1
     assert late.marker.exists()
     assert rows(host) == [(NEW, 0, None)]
+
+
+def test_a_line_that_names_no_workspace_is_nobodys(host: Host) -> None:
+    """A planted line of the same identity without a name keeps the dispatch neither from its line nor from its row."""
+    workspace = make(host.root)
+    planted = {"status": "completed", "updated_at": UPDATED, "committed_at": "2020-01-01T00:00:00Z"}
+    workspace.journal.write_text(json.dumps(planted) + "\n")
+    assert host.once().counts == {"scanned": 1, "committed": 1}
+    assert host.rows()[workspace.name]["committed_at"] != planted["committed_at"]
+    assert [line["workspace"] for line in workspace.lines()[1:]] == [workspace.name]

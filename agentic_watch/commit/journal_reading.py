@@ -79,7 +79,7 @@ class JournalReading:
         for count, (record, size) in enumerate(self._workspace.open_journal(append=repair).sized_records(), 1):
             if count % PACE == 0:
                 yield
-            if record.workspace in (name, self._row_of):
+            if record.workspace == name or (self._row_of and record.workspace == self._row_of):
                 self._compare(record)
             if record.workspace != name:
                 self._note_foreign(record)

@@ -236,7 +236,8 @@ class SimulatedHost:
             return []
 
     def come_to_rest(self) -> None:
-        """All roots are back, the disk has room; wait until all that is finished on disk is committed."""
+        """All roots are back, the disk has room; wait until all that is finished on disk is committed
+        and every root is watched."""
         for root in self.roots:
             if root.away:
                 root.toggle()
@@ -245,3 +246,4 @@ class SimulatedHost:
         for dispatch in self.dispatches:
             if dispatch.pending is not None and self._is_read(dispatch):
                 self.service.wait(dispatch.is_marked, _PATIENCE_SECONDS)
+        self.service.wait(lambda: set(self.service.watching()) == {"inotify"}, _PATIENCE_SECONDS)
