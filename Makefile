@@ -39,7 +39,7 @@ soak: $(VENV)/.ready-test  ## a simulated host for minutes; for hours: make soak
 
 .PHONY: test-fleet
 test-fleet: $(VENV)/.ready-test  ## all of the fleet, against Debian's PostgreSQL and pgbouncer
-	AGENTIC_WATCH_TEST_POSTGRES=debian $(BIN)/pytest -n 2 tests/fleet
+	AGENTIC_WATCH_TEST_POSTGRES=debian $(BIN)/pytest -n 2 -m "not faults" tests/fleet
 
 bench: $(VENV)/.ready-bench  ## beside the alternatives, in one run; writes benchmarks/out/
 	$(BIN)/python -m benchmarks

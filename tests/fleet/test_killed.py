@@ -119,6 +119,7 @@ def test_killed_at_some_steps(database: Database, target: Target, tmp_path: Path
     kill_at(range(1, steps, steps // SAMPLED), database, target, tmp_path / "history.db")
 
 
+@pytest.mark.faults
 @pytest.mark.fleet
 def test_killed_at_every_step(database: Database, target: Target, tmp_path: Path) -> None:
     """Killed before each line of the fleet's room that a push runs, the next push ends it."""
