@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentic_watch.backfill import Backfill, Summary
+from agentic_watch.backfill import SharePass, Summary
 from agentic_watch.config import FINISHED, Config, Root
 from agentic_watch.history.store import History
 from agentic_watch.workspace.layout import Candidate
@@ -171,7 +171,7 @@ class Host:
     def once_here(self) -> Summary:
         """One pass in this process, so that a test can reach into it."""
         with contextlib.closing(History(str(self.history))) as history:
-            return Backfill(self.config(), history, lambda _: None, lambda _: None).run()
+            return SharePass(self.config(), history, lambda _: None, lambda _: None).run()
 
     def query(self, sql: str, *values: Any, history: Path | None = None) -> list[Any]:
         """Rows of the history, read as another program would read it."""

@@ -27,7 +27,7 @@ from support import (
     write_locked,
 )
 
-from agentic_watch import backfill
+from agentic_watch.backfill import share_pass
 from agentic_watch.history.store import History
 from agentic_watch.inventory.rescan import rescan
 
@@ -146,9 +146,9 @@ def test_a_workspace_that_vanishes_during_the_pass_is_no_failure(host: Host, mon
                 shutil.rmtree(host.root / names[1])
             yield found
 
-    monkeypatch.setattr(backfill, "rescan", rescan_and_remove)
+    monkeypatch.setattr(share_pass, "rescan", rescan_and_remove)
     with contextlib.closing(History(str(host.history))) as history:
-        summary = backfill.Backfill(host.config(), history, lambda _: None, lambda _: None).run()
+        summary = share_pass.SharePass(host.config(), history, lambda _: None, lambda _: None).run()
     assert summary.committed == 3
     assert (summary.failed, summary.failures) == (0, [])
     assert host.rows().keys() == set(names) - {names[1]}

@@ -16,7 +16,7 @@ from agentic_watch.history import workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History, Key
 from agentic_watch.history.workspaces_table import State
-from agentic_watch.host.second_process import in_two_processes
+from agentic_watch.host.jobs import shared_out
 from agentic_watch.scan import RootUnavailable, Trouble, scan
 from agentic_watch.workspace import instant, signatures, status
 from agentic_watch.workspace.layout import Candidate
@@ -99,7 +99,7 @@ class _Past:
 def _look(root: Root, group: Sequence[Candidate | Trouble], past: _Past, limits: Limits) -> Iterator[Standing]:
     """What stands of all that the scan found, in its order, but for what has vanished since."""
     unread = [found for found in group if isinstance(found, Candidate) and not _is_known(found, past.state(found))]
-    facts = in_two_processes(partial(_read_all, root, limits), unread)
+    facts = shared_out(partial(_read_all, root, limits), unread)
     read: dict[str, Facts | str | None] = dict(zip((found.name for found in unread), facts, strict=True))
     commits = past.commits(root.key, [name for name, found in read.items() if isinstance(found, tuple)])
     for found in group:

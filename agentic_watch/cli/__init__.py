@@ -99,10 +99,16 @@ class _LazyGroup(click.Group):
 )
 @click.option("--once", is_flag=True, help="Commit all that is finished, fill the history from journals, exit.")
 @click.option("--dry-run", is_flag=True, help="With --once: name what would be committed, change nothing.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="With --once: commit in so many processes. Default: one, or for many workspaces one a processor, at most 8.",
+)
 @click.option("--json", "as_json", is_flag=True, help="With --once: print the summary as one JSON document.")
 @click.version_option(__version__, prog_name="agentic-watch")
 @click.pass_context
-def root(ctx: click.Context, /, once: bool, dry_run: bool, as_json: bool) -> None:
+def root(ctx: click.Context, /, once: bool, dry_run: bool, jobs: int | None, as_json: bool) -> None:
     """Commit each finished coding-agent dispatch exactly once: journal, marker, and one history per host.
 
     Without a command: run the daemon in the foreground, or with --once make one pass and exit.
@@ -110,15 +116,15 @@ def root(ctx: click.Context, /, once: bool, dry_run: bool, as_json: bool) -> Non
     """
     state = ctx.ensure_object(State)
     if ctx.invoked_subcommand is not None:
-        if once or dry_run or as_json:
-            raise click.UsageError("--once, --dry-run and --json here go without a command")
+        if once or dry_run or as_json or jobs:
+            raise click.UsageError("--once, --dry-run, --jobs and --json here go without a command")
         return
-    if not once and (dry_run or as_json):
-        raise click.UsageError("--dry-run and --json go with --once")
+    if not once and (dry_run or as_json or jobs):
+        raise click.UsageError("--dry-run, --jobs and --json go with --once")
     if once:
         from agentic_watch.cli.run_once import run_once
 
-        ctx.exit(run_once(state, dry_run=dry_run, as_json=as_json))
+        ctx.exit(run_once(state, dry_run=dry_run, as_json=as_json, jobs=jobs))
     from agentic_watch.cli.run_daemon import run_daemon
 
     ctx.exit(run_daemon(state))

@@ -9,11 +9,12 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 
 import click
 
-from agentic_watch.backfill import Backfill, Summary
+from agentic_watch.backfill import BackfillJobs, SharePass, Summary, fitting_jobs
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNCOMMITTABLE
 from agentic_watch.cli.global_options import State
@@ -28,15 +29,16 @@ _RARELY = 50_000
 """Cycles are few here, and looking for them among all that a batch holds takes 3 % of a cold pass."""
 
 
-def run_once(state: State, *, dry_run: bool, as_json: bool) -> int:
-    """One pass over all roots; gives the exit status."""
+def run_once(state: State, *, dry_run: bool, as_json: bool, jobs: int | None = None) -> int:
+    """One pass over all roots, in so many processes (None: as many as are worth it); gives the exit status."""
     config = state.committing()
     logs.set_up(config, state.verbosity, quieter=True)
     gc.set_threshold(_RARELY)
     history = History(config.history, read_only=dry_run)
     tick, end = _progress(config)
-    would: list[Outcome] = []
-    backfill = Backfill(config, history, lambda outcome: _hear(outcome, would if dry_run else None), tick)
+    hear = partial(_hear, "would be committed" if dry_run else "committed")
+    count = jobs or fitting_jobs(config)
+    backfill = BackfillJobs(config, history, hear, tick, count) if count > 1 else SharePass(config, history, hear, tick)
     try:
         with _finishing_what_is_in_hand(backfill):
             summary = backfill.run(dry_run=dry_run)
@@ -46,9 +48,9 @@ def run_once(state: State, *, dry_run: bool, as_json: bool) -> int:
     for notice in history.notices:
         log.warning(notice)
     if as_json:
-        _print_document(summary, would if dry_run else None)
+        _print_document(summary, dry_run=dry_run)
     else:
-        _print(summary, would if dry_run else None)
+        _print(summary, dry_run=dry_run)
     return _exit_status(summary)
 
 
@@ -61,7 +63,7 @@ def _exit_status(summary: Summary) -> int:
 
 
 @contextlib.contextmanager
-def _finishing_what_is_in_hand(backfill: Backfill) -> Iterator[None]:
+def _finishing_what_is_in_hand(backfill: SharePass | BackfillJobs) -> Iterator[None]:
     """Ctrl-C ends the pass when what is in hand is done; a second one ends it as a kill does, which is safe."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -75,51 +77,42 @@ def _finishing_what_is_in_hand(backfill: Backfill) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _hear(outcome: Outcome, would: list[Outcome] | None) -> None:
-    """What became of one workspace; `would` collects what a dry run would commit."""
+def _hear(done: str, outcome: Outcome) -> None:
+    """What became of one workspace."""
     name = outcome.candidate.name
     for warning in outcome.warnings:
         log.warning("%s: %s", name, warning)
-    if outcome.verdict is not Verdict.COMMITTED:
-        return
-    log.info("%s: %s", name, "committed" if would is None else "would be committed")
-    if would is not None:
-        would.append(outcome)
+    if outcome.verdict is Verdict.COMMITTED:
+        log.info("%s: %s", name, done)
 
 
-def _print_document(summary: Summary, would: list[Outcome] | None) -> None:
+def _print_document(summary: Summary, *, dry_run: bool) -> None:
     document = dataclasses.asdict(summary)
+    would = document.pop("would_commit")
     if not summary.interrupted:
         del document["interrupted"]
     for failure in document["failures"]:
         failure["workspace"] = clean(failure["workspace"])
         del failure["lies_in_workspace"]
-    if would is not None:
-        document["would_commit"] = [
-            {"root": outcome.candidate.root.key, "workspace": outcome.candidate.name} for outcome in would
-        ]
+    if dry_run:
+        document["would_commit"] = [{"root": one["root"], "workspace": one["workspace"]} for one in would]
     print_json(document)
 
 
-def _print(summary: Summary, would: list[Outcome] | None) -> None:
+def _print(summary: Summary, *, dry_run: bool) -> None:
     for failure in summary.failures:
         where = "/".join(part for part in (failure.root, failure.workspace) if part)
         level = logging.WARNING if failure.lies_in_workspace else logging.ERROR
         text = f"failed: {where}: {failure.error}" if where else f"failed: {failure.error}"
         messages.tell(level, clean(text), root=failure.root, workspace=failure.workspace)
-    for outcome in would or ():
-        click.echo(f"would commit {outcome.candidate.root.key}/{outcome.candidate.name}{_run(outcome)}")
+    for one in summary.would_commit:
+        click.echo(f"would commit {one.root}/{one.workspace} ({clean(one.status)}, run {one.runs})")
     click.echo(
         f"{'interrupted: ' if summary.interrupted else ''}"
-        f"{summary.scanned} workspaces: {summary.committed} {'committed' if would is None else 'would be committed'}, "
+        f"{summary.scanned} workspaces: {summary.committed} {'would be committed' if dry_run else 'committed'}, "
         f"{summary.skipped} skipped, {summary.unfinished} unfinished, {summary.failed} failed; "
         f"{summary.recovered_rows} rows recovered from journals; {summary.seconds:.2f} s"
     )
-
-
-def _run(outcome: Outcome) -> str:
-    found = outcome.status
-    return f" ({clean(found.status)}, run {found.runs})" if found is not None else ""
 
 
 def _progress(config: Config) -> tuple[Callable[[int], None], Callable[[], None]]:

@@ -16,6 +16,7 @@ from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import Known, State
 from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.inventory.retries import backoff
+from agentic_watch.scan.share import Share
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.status import Status
@@ -75,10 +76,12 @@ class LastSeen:
             self._keep(key, _failure(outcome, count, due, now))
         return due
 
-    def refresh_ghosts(self, root: str) -> None:
+    def refresh_ghosts(self, root: str, share: Share) -> None:
         """Ask anew which running dispatches have lost their process: that happens without a word in any file."""
         with suppress(HistoryError):
             for state in workspaces_table.running(self._history, root):
+                if not share.has(state.workspace):
+                    continue
                 # Once a ghost, it stays one until its status changes: the number may be another process's by now.
                 ghost = state.ghost or int(is_ghost(state.status, state.pid))
                 key = state.root, state.workspace

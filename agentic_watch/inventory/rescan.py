@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agentic_watch.config import Root
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.scan import Trouble, scan_in_steps
+from agentic_watch.scan.share import WHOLE, Share
 from agentic_watch.workspace.layout import Candidate
 
 
@@ -22,21 +23,21 @@ class Counts:
 
 
 def rescan(
-    root: Root, last_seen: LastSeen, finished: frozenset[str], counts: Counts, *, two_processes: bool = False
+    root: Root, last_seen: LastSeen, finished: frozenset[str], counts: Counts, share: Share = WHOLE
 ) -> Iterator[Candidate | Trouble | None]:
     """Yield the workspaces of a root that changed or are failing, and the directories that could not be looked into.
 
     None is yielded where there is nothing to do: a place to pause. When all is seen, the index forgets what
-    has vanished, but nothing below a directory that could not be looked into. `two_processes` as in scan_in_steps.
-    Raises RootUnavailable.
+    has vanished, but nothing below a directory that could not be looked into. Only workspaces of the `share` are seen,
+    or forgotten. Raises RootUnavailable.
     """
     known = last_seen.known(root.key, finished)
-    there, unfinished = known.signatures, known.unfinished
+    there, unfinished = known.signatures, set(filter(share.has, known.unfinished))
     may_have_ghosts = bool(unfinished)
     hidden: set[str] = set()
     changed = 0
     failed = {name for key, name in last_seen.failing if key == root.key}  # also those that have no row
-    for found in scan_in_steps(root, there, two_processes=two_processes):
+    for found in scan_in_steps(root, there, share):
         if isinstance(found, int):
             counts.scanned += found
             yield None
@@ -53,10 +54,10 @@ def rescan(
     counts.unfinished = len(unfinished)
     counts.committed = counts.scanned - changed - counts.unfinished
     if "" not in hidden:  # the root itself
-        vanished = [(root.key, name) for name in there.keys() | failed if not _lies_below(name, hidden)]
-        last_seen.forget(vanished)
+        left = filter(share.has, there.keys() | failed)
+        last_seen.forget((root.key, name) for name in left if not _lies_below(name, hidden))
     if may_have_ghosts:
-        last_seen.refresh_ghosts(root.key)
+        last_seen.refresh_ghosts(root.key, share)
 
 
 def _lies_below(name: str, hidden: set[str]) -> bool:

@@ -10,8 +10,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from agentic_watch.config import Root
-from agentic_watch.scan.ahead import Ahead, share_of
 from agentic_watch.scan.look import is_unchanged, sight, sight_of_journal
+from agentic_watch.scan.share import WHOLE, Share
 from agentic_watch.workspace import files, layout
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.never_entered import may_enter
@@ -50,9 +50,9 @@ def scan(root: Root) -> Generator[Candidate | Trouble, None, None]:
     return (found for found in scan_in_steps(root, {}) if isinstance(found, (Candidate, Trouble)))
 
 
-def scan_in_steps(root: Root, known: dict[str, bytes], *, two_processes: bool = False) -> Iterator[Step]:
-    """Every workspace below a root, but only the number of those that have their signature in `known` (name →
-    signature), which are taken out of there; `two_processes` allows the second one (ahead.py).
+def scan_in_steps(root: Root, known: dict[str, bytes], share: Share = WHOLE) -> Iterator[Step]:
+    """Every workspace of a share of a root, but only the number of those that have their signature in `known` (name →
+    signature), which are taken out of there; of the share's names there, those that are left were not found.
 
     Raises RootUnavailable.
     """
@@ -60,30 +60,25 @@ def scan_in_steps(root: Root, known: dict[str, bytes], *, two_processes: bool = 
         top = files.open_root(root.path)
     except OSError as error:
         raise RootUnavailable(root, error.strerror or "cannot be opened") from error
-    ahead = Ahead(root, known if two_processes else {})
     try:
-        walk = _Walk(root, known, ahead)
-        yield from walk.inside(top, "", beside_workspace_files=False)
-        yield from walk.left(top)
+        yield from _Walk(root, known, share).inside(top, "", beside_workspace_files=False)
     finally:
-        ahead.close()
         os.close(top)
 
 
 class _Walk:
     """One look over a root."""
 
-    def __init__(self, root: Root, known: dict[str, bytes], ahead: Ahead) -> None:
+    def __init__(self, root: Root, known: dict[str, bytes], share: Share) -> None:
         self._root = root
         self._known = known
-        self._ahead = ahead
-        self._left: list[str] = []
+        self._share = share
 
     def inside(self, directory: int, name: str, *, beside_workspace_files: bool) -> Iterator[Step]:
         """Every workspace below the open directory `name` ("" is the root), which is none itself."""
         prefix = f"{name}/" if name else ""
         depth = prefix.count("/") + 1
-        known, root, first_share = self._known, self._root, self._ahead.first_share
+        known, root, share = self._known, self._root, self._share
         unchanged = 0
         try:
             with os.scandir(directory) as entries:
@@ -95,9 +90,9 @@ class _Walk:
                     if not may_enter(root, base, inner, depth, beside_workspace_files):
                         continue
                     before = known.get(inner)
-                    if before and share_of(inner) >= first_share:
-                        self._left.append(inner)
-                    elif before and is_unchanged(root, directory, base, before):
+                    if before is not None and not share.has(inner):
+                        continue  # its owner looks at it, and below it if it is no workspace any more
+                    if before and is_unchanged(root, directory, base, before):
                         del known[inner]
                         unchanged += 1
                         if unchanged == _PAUSE_AT:
@@ -109,39 +104,14 @@ class _Walk:
             yield Trouble(root, name, f"cannot be listed: {error.strerror}")
         yield unchanged
 
-    def left(self, top: int) -> Iterator[Step]:
-        """Those that were left to the second process; whatever it doubts is looked at here."""
-        doubtful = self._ahead.doubtful() if self._left else None
-        unchanged = 0
-        for name in self._left:
-            if doubtful is None or name in doubtful:
-                yield from self._look_from(top, name)
-            else:
-                del self._known[name]
-                unchanged += 1
-        yield unchanged
-
-    def _look_from(self, top: int, name: str) -> Iterator[Step]:
-        above, _, base = name.rpartition("/")
-        try:
-            parent = files.walk(top, above) if above else os.dup(top)
-        except Missing:
-            return
-        except WorkspaceError as error:
-            yield Trouble(self._root, name, error.cause)
-            return
-        try:
-            yield from self._look(parent, base, name, name.count("/") + 1)
-        finally:
-            os.close(parent)
-
     def _look(self, parent: int, base: str, name: str, depth: int) -> Iterator[Step]:
         """The directory `base` of the open directory `parent`: a workspace, or those below it."""
         root = self._root
         try:
             found = sight(root, parent, base, name)
-            known = self._known.pop(name, b"")
-            yield found if found is not None and found.signature != known else int(found is not None)
+            known = self._known.pop(name, None)
+            if found is not None and self._share.has(name):
+                yield found if found.signature != known else 1
             if found is not None or depth >= root.max_depth:
                 return
             directory = files.open_directory(parent, base, name)
@@ -155,9 +125,10 @@ class _Walk:
             return
         try:
             has_meta = layout.exists(directory, layout.META)
-            if has_meta and (left := sight_of_journal(root, directory, name)) is not None:
+            if has_meta and self._share.has(name) and (left := sight_of_journal(root, directory, name)) is not None:
                 yield left if left.signature != known else 1
             beside = has_meta or layout.exists(directory, layout.STATUS)
-            yield from self.inside(directory, name, beside_workspace_files=beside)
+            below = self if known is None else _Walk(root, self._known, WHOLE)
+            yield from below.inside(directory, name, beside_workspace_files=beside)
         finally:
             os.close(directory)

@@ -111,7 +111,7 @@ def command_line(words: Iterable[str]) -> str:
 def _drop_in(host: Host, unit: str) -> str:
     program = (*host.command, *host.options)
     if unit == BACKFILL:
-        settings = ["ExecStart=", f"ExecStart={command_line((*program, '--once'))}"]
+        settings = ["ExecStart=", f"ExecStart={command_line((*program, '--once', '--jobs', '1'))}"]
     else:
         settings = ["ExecStart=", f"ExecStart={command_line(program)}"]
         # A configuration that would be refused fails the reload, with each problem in the journal.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from agentic_watch.backfill import Backfill, Summary
+from agentic_watch.backfill import SharePass, Summary
 from agentic_watch.commit import Committer, Outcome
 from agentic_watch.config import FINISHED, Config, Root
 from agentic_watch.history.ownership import inode_of
@@ -189,9 +189,9 @@ class World:
     def one_pass(self) -> Summary:
         """`--once`: a history of its own, or the one that the daemon has open."""
         if self.history is not None:
-            return Backfill(self.config(), self.history, lambda _: None, lambda _: None).run()
+            return SharePass(self.config(), self.history, lambda _: None, lambda _: None).run()
         with contextlib.closing(History(str(self.history_path))) as history:
-            return Backfill(self.config(), history, lambda _: None, lambda _: None).run()
+            return SharePass(self.config(), history, lambda _: None, lambda _: None).run()
 
     def pass_now(self) -> None:
         """A pass in the middle of a move."""

@@ -1,4 +1,4 @@
-"""`--once`: every workspace, now."""
+"""One pass of one process over all roots, or over its share of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 
+from agentic_watch.backfill.summary import Failure, Summary, WouldCommit
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.config import Config, Root
 from agentic_watch.history.history_errors import HistoryError
@@ -15,6 +15,7 @@ from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
 from agentic_watch.scan import RootUnavailable, Trouble
+from agentic_watch.scan.share import WHOLE, Share
 from agentic_watch.workspace.layout import Candidate
 
 _TELL_EVERY = 512
@@ -22,44 +23,8 @@ _BUSY_ROUNDS = 100
 _BUSY_PAUSE_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One thing that failed: a workspace, a directory, a root ("" as workspace) or the history (both "").
-
-    `lies_in_workspace` as in Outcome: nothing on the host is wrong.
-    """
-
-    root: str
-    workspace: str
-    error: str
-    lies_in_workspace: bool = False
-
-
-@dataclass(slots=True)
-class Summary:
-    """The counts that `--once` prints. `scanned` counts workspaces, `seconds` is wall time.
-
-    `interrupted`: the pass was ended before it had seen all.
-    """
-
-    scanned: int = 0
-    committed: int = 0
-    skipped: int = 0
-    unfinished: int = 0
-    failed: int = 0
-    recovered_rows: int = 0
-    seconds: float = 0.0
-    failures: list[Failure] = field(default_factory=list)
-    interrupted: bool = False
-
-    def fail(self, failure: Failure) -> None:
-        """Count and name a failure."""
-        self.failed += 1
-        self.failures.append(failure)
-
-
-class Backfill:
-    """One pass over all roots. `on_outcome` hears of each workspace looked into, `on_scanned` now and
+class SharePass:
+    """One pass over a share of all roots. `on_outcome` hears of each workspace looked into, `on_scanned` now and
     then how many were seen."""
 
     def __init__(
@@ -68,8 +33,10 @@ class Backfill:
         history: History,
         on_outcome: Callable[[Outcome], None],
         on_scanned: Callable[[int], None],
+        share: Share = WHOLE,
     ) -> None:
         self._config = config
+        self._share = share
         self._committer = Committer(config, history)
         self._last_seen = LastSeen(history)
         self._history = history
@@ -129,7 +96,7 @@ class Backfill:
     def _found(self, root: Root, counts: Counts) -> Iterator[Candidate]:
         """The workspaces that must be read; what could not be looked into is named in the summary."""
         told = 0
-        for found in rescan(root, self._last_seen, self._config.finished, counts, two_processes=True):
+        for found in rescan(root, self._last_seen, self._config.finished, counts, self._share):
             if self._stopping:
                 return
             if isinstance(found, Trouble):
@@ -144,6 +111,9 @@ class Backfill:
         committed = map(self._committer.judge, candidates) if dry_run else self._committer.commit_each(candidates)
         for outcome in committed:
             self._take(outcome)
+            if dry_run and outcome.verdict is Verdict.COMMITTED and (said := outcome.status) is not None:
+                would = WouldCommit(outcome.candidate.root.key, outcome.candidate.name, said.status, said.runs)
+                self.summary.would_commit.append(would)
 
     def _take(self, outcome: Outcome) -> None:
         root, name, summary = outcome.candidate.root.key, outcome.candidate.name, self.summary

@@ -1,0 +1,136 @@
+"""One pass over all roots in several processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from agentic_watch.backfill.share_pass import SharePass
+from agentic_watch.backfill.summary import Failure, Summary
+from agentic_watch.commit import Outcome
+from agentic_watch.config import Config
+from agentic_watch.history.history_errors import HistoryError, HistoryRefused
+from agentic_watch.history.store import History
+from agentic_watch.host.jobs import WORTH_IT, Jobs, Tell, fitting
+from agentic_watch.scan.share import Share
+
+_LEVELS = 3
+"""Below a root's most usual workspaces (org/repo/task) nothing is counted."""
+
+Result = Summary | HistoryRefused
+
+
+def fitting_jobs(config: Config) -> int:
+    """How many processes are worth their start for these roots, on this host."""
+    most = fitting()
+    return most if most > 1 and _is_large(config) else 1
+
+
+def _is_large(config: Config) -> bool:
+    """Whether there may be many workspaces: by the directories, without a look into any."""
+    seen = 0
+    for root in config.roots:
+        waiting = [(root.path, 1)]
+        while waiting and seen < WORTH_IT:
+            path, level = waiting.pop()
+            with suppress(OSError), os.scandir(path) as entries:
+                inner = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+                seen += len(inner)
+                if level < _LEVELS:
+                    waiting += [(one, level + 1) for one in inner]
+    return seen >= WORTH_IT
+
+
+class BackfillJobs:
+    """`count` processes, each with a share. `on_outcome` is called in them, `on_scanned` here, as in SharePass.
+
+    A job that dies is named in the history's notices, and its share is done by another one.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        history: History,
+        on_outcome: Callable[[Outcome], None],
+        on_scanned: Callable[[int], None],
+        count: int,
+    ) -> None:
+        self._config = config
+        self._history = history
+        self._on_outcome = on_outcome
+        self._on_scanned = on_scanned
+        self._count = count
+        self._scanned = [0] * count
+        self._jobs: Jobs | None = None
+        self._dry_run = False
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Have all finish what is in hand, and end: for a signal handler."""
+        self._stopping = True
+        if self._jobs is not None:
+            self._jobs.stop()
+
+    def run(self, *, dry_run: bool = False) -> Summary:
+        """As SharePass.run."""
+        started = time.monotonic()
+        self._dry_run = dry_run
+        with contextlib.suppress(HistoryError):  # each job says it; what is made or upgraded is so once, before them
+            self._history.open()
+        self._history.close()  # a connection does not outlive a fork
+        summary = self._sum_up()
+        summary.interrupted |= self._stopping
+        summary.seconds = round(time.monotonic() - started, 3)
+        return summary
+
+    def _sum_up(self) -> Summary:
+        results, died = self._share_out(range(self._count))
+        if died and not self._stopping:
+            for number, how in died.items():
+                self._history.notices.append(f"{self._name(number)} {how}; its share is done by another one")
+            again, died = self._share_out(died)
+            results |= again
+        summary = Summary()
+        for _, result in sorted(results.items()):
+            if isinstance(result, HistoryRefused):
+                raise result
+            summary.add(result)
+        for number, how in died.items() if not self._stopping else ():
+            summary.fail(Failure("", "", f"{self._name(number)} {how}, too; run again for what it left, with --jobs 1"))
+        return summary
+
+    def _name(self, number: int) -> str:
+        return f"job {number + 1} of {self._count}"
+
+    def _share_out(self, numbers: range | dict[int, str]) -> tuple[dict[int, Result], dict[int, str]]:
+        """What came of these shares, and of those that gave nothing how their job ended."""
+        jobs = self._jobs = Jobs(self._pass, self._hear)
+        jobs.run(numbers)
+        self._jobs = None
+        return jobs.results, jobs.died
+
+    def _hear(self, number: int, said: int | str) -> None:
+        if isinstance(said, str):
+            self._history.notices.append(said)
+            return
+        self._scanned[number] = said
+        self._on_scanned(sum(self._scanned))
+
+    def _pass(self, number: int, tell: Tell) -> Result:
+        """In a process of its own: the pass over one share."""
+        history = History(self._history.path, read_only=self._history.read_only)
+        share = Share(number, self._count)
+        one = SharePass(self._config, history, self._on_outcome, tell, share)
+        signal.signal(signal.SIGTERM, lambda *_: one.stop())
+        try:
+            return one.run(dry_run=self._dry_run)
+        except HistoryRefused as error:
+            return error
+        finally:
+            history.close()
+            for notice in history.notices:
+                tell(notice)
