@@ -189,7 +189,7 @@ def test_metrics_open_what_they_need_and_no_more(places: MetricsPlaces, opened: 
 
 
 def test_the_nightly_pass_runs_once() -> None:
-    """The same command as the daemon's, with --once, in one process: nobody waits for it, and agents need the others."""
+    """The daemon's command with --once, in one process: nobody waits for it, and agents need the others."""
     daemon, backfill = drop_in(host()), drop_in(host(), BACKFILL)
     assert backfill == [daemon[0], f"{daemon[1]} --once --jobs 1", *daemon[5:]]
 

@@ -33,10 +33,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 @pytest.fixture(scope="session")
 def scenarios(template: Tree) -> dict[str, Scenario]:
-    """What is disturbed: a pass, a pass after the history was lost, `commit`."""
+    """What is disturbed: a pass, in several processes too, a pass after the history was lost, `commit`."""
     kept = Scenario(template, history=True, command=("--once",))
     return {
         "once": kept,
+        "once, in jobs": replace(kept, command=("--once", "--jobs", "2")),
         "once, history lost": replace(kept, history=False),
         "commit": replace(kept, command=("commit", *NAMES)),
     }

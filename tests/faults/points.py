@@ -96,6 +96,31 @@ def kill_threads(scenario: Scenario, call: str, nth: int, base: Path) -> tuple[i
     return seen.status, trees.order_problems(tree) + run_again(tree)
 
 
+def try_jobs(scenario: Scenario, points: Iterable[Call], base: Path) -> tuple[int, list[str]]:
+    """Kill, at each point, every process of the pass that gets there, look, run once more without, and look again.
+
+    Gives at how many points one was killed (which of two makes a call depends on who comes first), and what is wrong.
+    """
+
+    def attempt(numbered: tuple[int, Call]) -> tuple[bool, list[str]]:
+        number, point = numbered
+        tree = scenario.fresh(base / f"job-{number}")
+        words = f"{point.call}:{KILL.words}:when={point.nth}"
+        seen = trace.traced(tree, base / f"job-{number}" / "trace", scenario.command, inject=words)
+        found = []
+        if "Traceback" in seen.stderr or seen.status not in (0, 1, SIGKILLED):
+            found.append(f"status {seen.status}: {seen.stderr.strip()[-300:]}")
+        found += trees.order_problems(tree) + _old_lines_lost(tree)
+        if seen.status == 0:
+            found += [f"ended with 0, but {problem}" for problem in trees.problems(tree, index=False)]
+        reached = "killed by signal 9" in seen.stderr or seen.status == SIGKILLED
+        return reached, [f"{KILL.name} at {point}: {problem}" for problem in found + run_again(tree)]
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        tried = list(pool.map(attempt, enumerate(points)))
+    return sum(reached for reached, _ in tried), [line for _, lines in tried for line in lines]
+
+
 def run_again(tree: Tree) -> list[str]:
     """Run `--once` undisturbed; all must be there, once."""
     again = tree.run("--once")

@@ -57,6 +57,30 @@ def test_every_point(calls_of: Calls, scenarios: dict[str, Scenario], tmp_path: 
     assert points.try_all(scenarios[name], fault, every, tmp_path) == []
 
 
+def of_jobs(calls: list[Call]) -> list[Call]:
+    """The points of the processes that the first one starts: one process of each pair of a call and its number."""
+    first = calls[0].thread
+    return list({(call.call, call.nth): call for call in befallen(calls, KILL) if call.thread != first}.values())
+
+
+def test_some_points_of_the_jobs(calls_of: Calls, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+    """A job that is killed is done by another one, or by the next run: once."""
+    some = of_jobs(calls_of["once, in jobs"])[3::9]
+    reached, problems = points.try_jobs(scenarios["once, in jobs"], some, tmp_path)
+    assert problems == []
+    assert reached >= 6
+
+
+@pytest.mark.faults
+def test_every_point_of_the_jobs(calls_of: Calls, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+    """At every call of whichever job."""
+    every = of_jobs(calls_of["once, in jobs"])
+    print(f"once, in jobs, {KILL}: {len(every)} points")
+    reached, problems = points.try_jobs(scenarios["once, in jobs"], every, tmp_path)
+    assert problems == []
+    assert reached >= 0.9 * len(every)
+
+
 @pytest.mark.faults
 def test_kill_in_any_thread(calls_of: Calls, scenarios: dict[str, Scenario], tmp_path: Path) -> None:
     """With the threads of a real group, killed at the k-th sync or write of whichever thread gets there first."""

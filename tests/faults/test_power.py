@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,19 @@ class Disk:
 
     def cut_power(self) -> None:
         """Lose everything that was not synced, and come back."""
+        self.shut_down()
+        self.come_back()
+
+    def shut_down(self) -> None:
+        """Lose everything that was not synced; whoever still writes gets an I/O error."""
         descriptor = os.open(self.mounted, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, FS_IOC_GOINGDOWN, struct.pack("I", NO_LOG_FLUSH))
         finally:
             os.close(descriptor)
+
+    def come_back(self) -> None:
+        """Mount it anew, when nobody has anything open there."""
         self.unmount()
         self.mount()
 
@@ -114,7 +123,7 @@ def test_a_cut_loses_what_was_not_synced(disk: Disk) -> None:
     assert not left.exists() or left.read_text() == ""
 
 
-@pytest.mark.parametrize("name", ["once", "once, history lost", "commit"])
+@pytest.mark.parametrize("name", ["once", "once, in jobs", "once, history lost", "commit"])
 def test_a_finished_run_needs_no_other(
     calls_of: dict[str, list[Call]], scenarios: dict[str, Scenario], disk: Disk, tmp_path: Path, name: str
 ) -> None:
@@ -181,6 +190,25 @@ def test_power_cut_between_the_steps_of_batches(disk: Disk, tmp_path: Path) -> N
         shutil.rmtree(there)
     print(f"{cuts} cuts")
     assert cuts >= BATCHES + 6
+
+
+@pytest.mark.parametrize("marked", [1, 10, 25, 40, 60])
+def test_power_cut_while_jobs_are_at_work(disk: Disk, tmp_path: Path, marked: int) -> None:
+    """Cut when about so many workspaces are marked: the order holds for each; the next pass completes it, once."""
+    root = test_together.plant(disk.mounted)
+    disk.settle()
+    history = tmp_path / "state/history.db"
+    program = [sys.executable, "-c", test_together.PROGRAM, "--root", str(root), "--history", str(history), "--once"]
+    working = subprocess.Popen([*program, "--jobs", "3"], stderr=subprocess.PIPE, text=True)
+    while working.poll() is None and len(list(root.glob("*/*/*/.meta/commit.json"))) < marked:
+        pass
+    disk.shut_down()
+    _, said = working.communicate(timeout=60)
+    assert "Traceback" not in said
+    disk.come_back()
+    _assert_order(root, history)
+    assert subprocess.run([*program, "--jobs", "2"], check=False).returncode == 0
+    test_together.assert_exactly_once(root, tmp_path)
 
 
 def _assert_order(root: Path, history: Path) -> None:
