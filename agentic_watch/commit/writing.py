@@ -62,6 +62,8 @@ def _make_line(writing: Writing, workspace: OpenWorkspace, plan: Plan) -> None:
     assert status is not None
     if workspace.seen is not None:
         content, warning = report.parse(workspace.seen.report)
+    elif workspace.place.lacks(layout.REPORT):
+        content, warning = {}, ""
     else:
         content, warning = report.read(workspace.meta, limits.report_bytes)
     made = record.from_status(name, status, content, plan.committed_at)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import stat
 import time
@@ -195,13 +196,19 @@ def own_if_empty(directory: int, parent: int, label: str) -> None:
         _own_as(directory, parent, label)
 
 
+@functools.cache
+def _us() -> tuple[int, int]:
+    """Our effective user and group, which nothing here ever changes."""
+    return os.geteuid(), os.getegid()
+
+
 def _own_as(descriptor: int, directory: int, label: str, *, made: bool = False) -> None:
     """As root, give what is open to the owner of `directory`. `made` just now, it is ours and our group's already."""
-    if os.geteuid() != 0:
+    if _us()[0] != 0:
         return
     try:
         owner = os.fstat(directory)
-        if not made or (owner.st_uid, owner.st_gid) != (0, os.getegid()):
+        if not made or (owner.st_uid, owner.st_gid) != _us():
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
     except OSError as error:
         raise WorkspaceError(label, f"cannot be given to its owner: {error.strerror}", passing=True) from error
@@ -280,13 +287,14 @@ def names(directory: int, at_most: int, label: str) -> tuple[frozenset[str], boo
     return frozenset(found), True
 
 
-def same_object(directory: int, name: str, descriptor: int) -> bool:
-    """Whether `name` still leads to what `descriptor` holds open."""
+def device_if_same(directory: int, name: str, descriptor: int) -> int | None:
+    """The device number of what `descriptor` holds open, if `name` still leads to it."""
+    here = os.fstat(descriptor)
     try:
         there = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except OSError:
-        return False
-    return os.path.samestat(there, os.fstat(descriptor))
+        return None
+    return here.st_dev if os.path.samestat(there, here) else None
 
 
 def try_lock(descriptor: int, label: str) -> bool:

@@ -6,6 +6,7 @@ Format: RFC 3339 section 5.6, at most nine fractional digits.
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from dataclasses import dataclass
@@ -36,10 +37,15 @@ class Instant:
 
     def utc(self) -> str:
         """UTC with nine fractional digits and `Z`: text order is time order."""
-        seconds, fraction = divmod(self.ns, _SECOND)
-        days, second = divmod(seconds, 86_400)
-        day = date.fromordinal(days + _EPOCH).isoformat()
-        return f"{day}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}.{fraction:09}Z"
+        return _utc(self.ns)
+
+
+@functools.lru_cache(maxsize=256)  # each commit asks several times
+def _utc(ns: int) -> str:
+    seconds, fraction = divmod(ns, _SECOND)
+    days, second = divmod(seconds, 86_400)
+    day = date.fromordinal(days + _EPOCH).isoformat()
+    return f"{day}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}.{fraction:09}Z"
 
 
 def parse(text: str) -> Instant:

@@ -17,19 +17,15 @@ _NAMES_AT_MOST = 10_000
 class Place:
     """`directory` is the workspace, `meta` its `.meta` or None while there is none.
 
-    `names` are those in `.meta` when the lock was taken, `listed` says that these were all.
+    When the lock was taken, `names` were those in `.meta`, `listed` says that these were all; `device` is the number
+    of the file system that `.meta` lies on, -1 before.
     """
 
     directory: int
     meta: int | None
     names: frozenset[str] = frozenset()
     listed: bool = False
-
-    @property
-    def device(self) -> int:
-        """The device number of the file system that `.meta` lies on."""
-        assert self.meta is not None
-        return os.fstat(self.meta).st_dev
+    device: int = -1
 
     def make_meta(self) -> None:
         """Make `.meta/` when only `status.json` is there."""
@@ -45,8 +41,10 @@ class Place:
         assert self.meta is not None
         if not files.try_lock(self.meta, META):
             return False
-        if not files.same_object(self.directory, META, self.meta):
+        device = files.device_if_same(self.directory, META, self.meta)
+        if device is None:
             raise Malformed(META, "was replaced while it was opened")
+        self.device = device
         self.names, self.listed = files.names(self.meta, _NAMES_AT_MOST, META)
         return True
 
