@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.history.rows import HISTORY_COLUMNS
+from agentic_watch.host.filesystem_sync import sync_filesystem
 from benchmarks import trees
 
 _GROUP = 256
@@ -86,11 +87,14 @@ def _sync(path: str) -> None:
 
 
 def write(root: str, history: str, count: str, threads: str) -> dict[str, Any]:
-    """All records: one by one with 0 threads, else a group's syncs overlapped and its rows in one transaction."""
+    """All records: one by one with 0 threads, else a group's syncs overlapped, or with `syncfs` one for all, and its
+    rows in one transaction."""
     items = prepare(root, int(count))
     connection = open_history(history)
     started, busy = time.perf_counter(), time.process_time()
-    if int(threads):
+    if threads == "syncfs":
+        _together(items, connection, root)
+    elif int(threads):
         _overlapped(items, connection, int(threads))
     else:
         for item in items:
@@ -115,6 +119,25 @@ def _overlapped(items: list[Bytes], connection: sqlite3.Connection, threads: int
             connection.executemany(_INSERT, [item.row for item in group])
             connection.execute("COMMIT")
             list(pool.map(mark, group))
+
+
+def _together(items: list[Bytes], connection: sqlite3.Connection, root: str) -> None:
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    for start in range(0, len(items), _GROUP):
+        group = items[start : start + _GROUP]
+        for item in group:
+            trees.write(f"{item.meta}/journal.jsonl", item.line)
+        sync_filesystem(descriptor)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(_INSERT, [item.row for item in group])
+        connection.execute("COMMIT")
+        for item in group:
+            trees.write(f"{item.meta}/.marker", item.marker)
+        sync_filesystem(descriptor)
+        for item in group:
+            os.rename(f"{item.meta}/.marker", f"{item.meta}/commit.json")
+        sync_filesystem(descriptor)
+    os.close(descriptor)
 
 
 def single(root: str, history: str, count: str, gap_seconds: str) -> dict[str, Any]:

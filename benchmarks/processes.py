@@ -84,9 +84,20 @@ def run(arguments: Sequence[str]) -> Ran:
         return Ran(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, output.read())
 
 
-def once(root: str, history: str, checkout: str = "") -> Ran:
+def once(root: str, history: str, *options: str, checkout: str = "") -> Ran:
     """`agentic-watch --once` over one root."""
-    return run(ours("--root", root, "--history", history, "--once", "--json", checkout=checkout))
+    return run(ours("--root", root, "--history", history, "--once", "--json", *options, checkout=checkout))
+
+
+def built_by_go(source: str, work: str) -> str | None:
+    """A program of this package that is written in Go, built in `work`; None where there is no Go."""
+    if (go := shutil.which("go")) is None:
+        return None
+    program = os.path.join(work, source.removesuffix(".go"))
+    if not os.path.exists(program):
+        home = {"GO111MODULE": "off", "GOCACHE": f"{work}/go-cache", "PATH": os.environ["PATH"], "HOME": work}
+        subprocess.run([go, "build", "-o", program, str(Path(__file__).with_name(source))], check=True, env=home)
+    return program
 
 
 class Daemon:

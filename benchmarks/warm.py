@@ -31,7 +31,7 @@ def _measure(bench: Bench, count: int) -> dict[str, Any]:
         first = once(root, history)
         before_history = f"{os.path.dirname(root)}/before/history.db"
         if bench.before:
-            once(root, before_history, bench.before)
+            once(root, before_history, checkout=bench.before)
         loop_history = f"{os.path.dirname(root)}/loop/history.db"
         seconds: dict[str, list[float]] = defaultdict(list)
         peaks = []
@@ -55,7 +55,7 @@ def _measure(bench: Bench, count: int) -> dict[str, Any]:
 
 
 def _nothing_to_do(root: str, history: str, checkout: str = "") -> Ran:
-    ran = once(root, history, checkout)
+    ran = once(root, history, checkout=checkout)
     if ran.said()["committed"]:
         raise Failed("the warm run found something to commit")
     return ran
