@@ -144,6 +144,21 @@ def test_a_share_whose_jobs_die_is_a_failure(host: Host, monkeypatch: pytest.Mon
     assert_exactly_once(host, 40)
 
 
+def test_without_a_process_to_spare_one_does_it_all(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fork(2) may be denied: every share is done all the same, and nothing is told as a failure."""
+    make_many(host, 40)
+
+    def no_process() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", no_process)
+    history = History(str(host.history))
+    scanned: list[int] = []
+    summary = BackfillJobs(host.config(), history, lambda _: None, scanned.append, 3).run()
+    assert (summary.committed, summary.failures, history.notices, scanned[-1]) == (40, [], [], 40)
+    assert_exactly_once(host, 40)
+
+
 @pytest.mark.parametrize("words", [["--jobs", "2"], ["--once", "--jobs", "0"], ["status", "--once", "--jobs", "2"]])
 def test_jobs_go_with_once(host: Host, words: list[str]) -> None:
     """Anything else is a usage error."""

@@ -83,7 +83,7 @@ def test_a_host_without_a_process_to_spare_says_so(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "fork", no_process)
     running = Jobs(lambda number, _: number)
     running.run([0])
-    assert running.died == {0: "could not be started: Resource temporarily unavailable"}
+    assert (running.not_started, running.died, running.results) == ([0], {}, {})
     assert shared_out(square, NUMBERS) == SQUARES
 
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from agentic_watch.backfill.share_pass import SharePass
 from agentic_watch.backfill.summary import Failure, Summary
@@ -66,6 +67,7 @@ class BackfillJobs:
         self._count = count
         self._scanned = [0] * count
         self._jobs: Jobs | None = None
+        self._own: SharePass | None = None
         self._dry_run = False
         self._stopping = False
 
@@ -74,6 +76,8 @@ class BackfillJobs:
         self._stopping = True
         if self._jobs is not None:
             self._jobs.stop()
+        if self._own is not None:
+            self._own.stop()
 
     def run(self, *, dry_run: bool = False) -> Summary:
         """As SharePass.run."""
@@ -107,10 +111,15 @@ class BackfillJobs:
         return f"job {number + 1} of {self._count}"
 
     def _share_out(self, numbers: range | dict[int, str]) -> tuple[dict[int, Result], dict[int, str]]:
-        """What came of these shares, and of those that gave nothing how their job ended."""
-        jobs = self._jobs = Jobs(self._pass, self._hear)
+        """What came of these shares, and of those that gave nothing how their job ended.
+
+        What the host has no process for is done in this one.
+        """
+        jobs = self._jobs = Jobs(self._in_a_job, self._hear)
         jobs.run(numbers)
         self._jobs = None
+        for number in jobs.not_started:
+            jobs.results[number] = self._pass(number, partial(self._hear, number))
         return jobs.results, jobs.died
 
     def _hear(self, number: int, said: int | str) -> None:
@@ -120,14 +129,20 @@ class BackfillJobs:
         self._scanned[number] = said
         self._on_scanned(sum(self._scanned))
 
+    def _in_a_job(self, number: int, tell: Tell) -> Result:
+        self._jobs = None  # the other ones are the first process's to stop
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        return self._pass(number, tell)
+
     def _pass(self, number: int, tell: Tell) -> Result:
-        """In a process of its own: the pass over one share."""
+        """The pass over one share."""
         history = History(self._history.path, read_only=self._history.read_only)
         share = Share(number, self._count)
-        one = SharePass(self._config, history, self._on_outcome, tell, share)
-        signal.signal(signal.SIGTERM, lambda *_: one.stop())
+        self._own = SharePass(self._config, history, self._on_outcome, tell, share)
+        if self._stopping:
+            self._own.stop()
         try:
-            return one.run(dry_run=self._dry_run)
+            return self._own.run(dry_run=self._dry_run)
         except HistoryRefused as error:
             return error
         finally:

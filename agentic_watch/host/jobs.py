@@ -60,6 +60,8 @@ class Jobs:
         self.results: dict[int, Any] = {}
         self.died: dict[int, str] = {}
         """By number, how a job ended that gave no result."""
+        self.not_started: list[int] = []
+        """Those that the host had no process for."""
 
     def run(self, numbers: Iterable[int]) -> None:
         """Start all and wait until each has ended."""
@@ -88,9 +90,9 @@ class Jobs:
                 for other in (answer, *self._running):  # else nobody would notice that the first process is gone
                     os.close(other)
                 _be_a_job(self._work, number, tell, before)
-        except OSError as error:
+        except OSError:
             os.close(answer)
-            self.died[number] = f"could not be started: {error.strerror}"
+            self.not_started.append(number)
             return
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -173,7 +175,7 @@ def shared_out(step: Callable[[Sequence[_Item]], list[_Value]], items: Sequence[
     size = -(-len(items) // count)
     jobs = Jobs(lambda number, _: step(items[number * size : (number + 1) * size]))
     jobs.run(range(count))
-    for number in jobs.died:
+    for number in (*jobs.died, *jobs.not_started):
         jobs.results[number] = step(items[number * size : (number + 1) * size])
     return [value for number in range(count) for value in jobs.results[number]]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import os
 import stat
 import time
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agentic_watch.workspace import signatures
+from agentic_watch.workspace.owner import own_as
 from agentic_watch.workspace.workspace_errors import (
     CutShort,
     Linked,
@@ -134,7 +134,7 @@ def open_lines(directory: int, name: str, label: str, *, append: bool) -> tuple[
     if append and info.st_size == 0 and info.st_uid == os.geteuid() == 0:
         # A killed run of root's made it and got no further. With content it might be planted, and no gift.
         try:
-            _own_as(descriptor, directory, label)
+            own_as(descriptor, directory, label)
         except WorkspaceError:
             os.close(descriptor)
             raise
@@ -153,7 +153,7 @@ def create(directory: int, name: str, label: str, flags: int = 0) -> int:
     except OSError as error:
         raise cannot(directory, label, "be created", error) from error
     try:
-        _own_as(descriptor, directory, label, made=True)
+        own_as(descriptor, directory, label, made=True)
     except WorkspaceError:
         os.close(descriptor)
         remove(directory, name)
@@ -182,7 +182,7 @@ def make_directory(parent: int, name: str, label: str, *, new: bool = False) -> 
     descriptor = open_directory(parent, name, label)
     try:
         if made:
-            _own_as(descriptor, parent, label, made=True)
+            own_as(descriptor, parent, label, made=True)
             sync(parent, label)
     except WorkspaceError:
         os.close(descriptor)
@@ -193,25 +193,7 @@ def make_directory(parent: int, name: str, label: str, *, new: bool = False) -> 
 def own_if_empty(directory: int, parent: int, label: str) -> None:
     """Give a directory of root's that is empty to its parent's owner: a killed run made it and got no further."""
     if os.fstat(directory).st_uid == os.geteuid() == 0 and names(directory, 0, label)[1]:
-        _own_as(directory, parent, label)
-
-
-@functools.cache
-def _us() -> tuple[int, int]:
-    """Our effective user and group, which nothing here ever changes."""
-    return os.geteuid(), os.getegid()
-
-
-def _own_as(descriptor: int, directory: int, label: str, *, made: bool = False) -> None:
-    """As root, give what is open to the owner of `directory`. `made` just now, it is ours and our group's already."""
-    if _us()[0] != 0:
-        return
-    try:
-        owner = os.fstat(directory)
-        if not made or (owner.st_uid, owner.st_gid) != _us():
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-    except OSError as error:
-        raise WorkspaceError(label, f"cannot be given to its owner: {error.strerror}", passing=True) from error
+        own_as(directory, parent, label)
 
 
 def write(descriptor: int, data: bytes, label: str) -> None:
