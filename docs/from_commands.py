@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from agentic_watch import __version__
-from agentic_watch.cli import root
+from agentic_watch.cli.command_line import root
 
 DOCS = Path(__file__).parent
 REFERENCE, MANUAL = DOCS / "reference.md", DOCS / "agentic-watch.1"

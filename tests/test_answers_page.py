@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from agentic_watch.cli import root as program
+from agentic_watch.cli.command_line import root as program
 from agentic_watch.history import rows
 from agentic_watch.history.store import History
 from agentic_watch.workspace import record

@@ -47,7 +47,7 @@ def work_of(options: dict[str, Any], words: Sequence[str] = (), **process: Any) 
     """What the options say is dispatched from the current directory; `words` are the command's, where there is one."""
     texts: dict[str, Any] = {key: options[key] or "" for key in ("task", "agent", "org", "repo", "branch")}
     if words:
-        texts["command"] = _as_typed(words)
+        texts["command"] = "" if texts["task"] else _as_typed(words)
         texts["agent"] = texts["agent"] or os.path.basename(words[0])
     return Work(**texts, issue=options["issue"] or 0, directory=os.getcwd(), **process)
 
@@ -112,10 +112,10 @@ def say_without_daemon(state: State, run: Run) -> None:
     """Say once that nobody commits this by itself; nothing where it cannot be known."""
     if state.verbosity < 0:
         return
-    from agentic_watch.daemon.instance import look
+    from agentic_watch.daemon.presence import is_there
 
     try:
-        running, _ = look(state.config().history)
+        running = is_there(state.config().history)
     except OSError:
         return
     if not running:

@@ -6,12 +6,20 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agentic_watch.cli import messages
-from agentic_watch.config import Config, Overrides, load
+
+if TYPE_CHECKING:  # --version, --help and completion need none of it
+    from agentic_watch.config import Config, Overrides
+
+
+def _nothing_said() -> Overrides:
+    from agentic_watch.config import Overrides
+
+    return Overrides()
 
 
 @dataclass(slots=True)
@@ -21,7 +29,7 @@ class State:
     `verbosity` counts each -v as 1 and each -q as -1. `fleet` names the target that is asked in place of this host.
     """
 
-    overrides: Overrides = field(default_factory=Overrides)
+    overrides: Overrides = field(default_factory=_nothing_said)
     verbosity: int = 0
     fleet: str = ""
     _config: Config | None = field(default=None, init=False, repr=False)
@@ -35,12 +43,16 @@ class State:
 
     def config_to_read(self) -> Config:
         """The configuration of a command that only reads the history: it may have no root. Raises ConfigError."""
+        from agentic_watch.config import load
+
         config = load(replace(self.overrides, rootless=True), os.environ)
         messages.choose(config.log.format)
         return config
 
     def reload(self) -> Config:
         """Read the configuration anew."""
+        from agentic_watch.config import load
+
         return load(self.overrides, os.environ)
 
     def committing(self) -> Config:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from typing import Any
 
 from agentic_watch.cli import journal_socket
 from agentic_watch.cli.log_stream import NeverBlocking
+from agentic_watch.cli.messages import stderr_is_journal
 from agentic_watch.cli.output import clean
 from agentic_watch.config import Config
 
@@ -95,7 +95,7 @@ def set_up(config: Config, verbosity: int, *, quieter: bool = False, never_block
 
 def _never_blocking(form: str) -> logging.Handler:
     """For a daemon: straight to the journal where stderr is the journal's, so that fields come along."""
-    journal = journal_socket.connect() if form == "auto" and _stderr_is_journal() else None
+    journal = journal_socket.connect() if form == "auto" and stderr_is_journal() else None
     handler = NeverBlocking(journal)
     if journal is not None:
         handler.setFormatter(JournalFields())
@@ -110,14 +110,4 @@ def machine_formatter(form: str) -> logging.Formatter | None:
     """The formatter of a log format that programs read (JSON lines, the journal), None for people's."""
     if form == "json":
         return _Json()
-    return _Journal() if form == "auto" and _stderr_is_journal() else None
-
-
-def _stderr_is_journal() -> bool:
-    """Whether stderr is the journal's own stream ($JOURNAL_STREAM, systemd.exec(5))."""
-    stream = os.environ.get("JOURNAL_STREAM", "")
-    try:
-        info = os.fstat(2)
-    except OSError:
-        return False
-    return stream == f"{info.st_dev}:{info.st_ino}"
+    return _Journal() if form == "auto" and stderr_is_journal() else None

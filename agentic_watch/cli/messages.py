@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 ERROR, WARNING, INFO = 40, 30, 20
-"""The priorities of `logging`: it and what needs it are imported when there is something to say, not at every start."""
+"""The priorities of `logging`: it is imported when a machine is told something, not at every start."""
 
 
 class _Form:
@@ -24,17 +26,19 @@ def tell(level: int, text: str, prefix: str = "", **where: str) -> None:
 
     `where` is root and workspace, for a reader of JSON.
     """
-    import logging
-
-    from agentic_watch.cli.logs import machine_formatter
     from agentic_watch.cli.output import clean
 
-    formatter = machine_formatter(_Form.name)
     lines = text.split("\n")
-    if formatter is None:
+    if not for_machines():
         lines[0] = prefix + lines[0]
         click.echo("\n".join(map(clean, lines)), err=True)
         return
+    import logging
+
+    from agentic_watch.cli.logs import machine_formatter
+
+    formatter = machine_formatter(_Form.name)
+    assert formatter is not None
     for line in lines:
         record = logging.LogRecord("agentic_watch", level, "", 0, line, None, None)
         record.__dict__.update(where)
@@ -43,6 +47,14 @@ def tell(level: int, text: str, prefix: str = "", **where: str) -> None:
 
 def for_machines() -> bool:
     """Whether messages go to the journal or to a reader of JSON lines, not to people."""
-    from agentic_watch.cli.logs import machine_formatter
+    return _Form.name == "json" or (_Form.name == "auto" and stderr_is_journal())
 
-    return machine_formatter(_Form.name) is not None
+
+def stderr_is_journal() -> bool:
+    """Whether stderr is the journal's own stream ($JOURNAL_STREAM, systemd.exec(5))."""
+    stream = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        info = os.fstat(2)
+    except OSError:
+        return False
+    return stream == f"{info.st_dev}:{info.st_ino}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -107,5 +106,7 @@ def coloured(text: str, colour: str) -> str:
 def line_width() -> int | None:
     """Columns of the terminal (or $COLUMNS); None when stdout is not one, where nothing needs to fit."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
+        import shutil  # and with it three kinds of compression
+
         return shutil.get_terminal_size().columns
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import logging
 import signal
 import sys
@@ -25,15 +24,12 @@ from agentic_watch.history.store import History
 from agentic_watch.scan import RootUnavailable, scan
 
 log = logging.getLogger("agentic_watch.once")
-_RARELY = 50_000
-"""Cycles are few here, and looking for them among all that a batch holds takes 3 % of a cold pass."""
 
 
 def run_once(state: State, *, dry_run: bool, as_json: bool, jobs: int | None = None) -> int:
     """One pass over all roots, in so many processes (None: as many as are worth it); gives the exit status."""
     config = state.committing()
     logs.set_up(config, state.verbosity, quieter=True)
-    gc.set_threshold(_RARELY)
     history = History(config.history, read_only=dry_run)
     tick, end = _progress(config)
     hear = partial(_hear, "would be committed" if dry_run else "committed")

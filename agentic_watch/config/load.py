@@ -1,5 +1,6 @@
 """From flags, environment and file to one checked Config; the flags win, then the environment."""
 
+import codecs
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -73,7 +74,7 @@ def _read(path: str) -> str:
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError([f"{path}: larger than 1 MiB; this is not a configuration file"])
     try:
-        return data.decode("utf-8-sig")
+        return data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{path}: not UTF-8 at line {line}; save the file as UTF-8"]) from error

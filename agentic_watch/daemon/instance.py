@@ -8,7 +8,6 @@ claimed too (directory_claim.py), and a file that was removed is made again.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import logging
 import os
@@ -16,20 +15,18 @@ import time
 from enum import StrEnum
 
 from agentic_watch.daemon import state_file
-from agentic_watch.daemon.directory_claim import claim, is_claimed
+from agentic_watch.daemon.directory_claim import claim
+from agentic_watch.daemon.presence import DIRECTORY, FLAGS, file_of, is_claimed_beside, is_held, lock
 from agentic_watch.daemon.state_file import DaemonState
 
 __all__ = ["DaemonState", "Held", "Instance", "Pulse", "file_of", "look", "pulse"]
 
 log = logging.getLogger(__name__)
 
-_SUFFIX = ".daemon"
 _PATIENCE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.02
 _STALE_SECONDS = 30.0
 """Three times as long as a daemon that is well takes at most to say so again."""
-_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Held(Exception):
@@ -100,10 +97,10 @@ class Instance:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         with contextlib.ExitStack() as undo:
             directory = self._open_directory(undo)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | FLAGS, 0o644)
             undo.callback(os.close, descriptor)
             deadline = time.monotonic() + _PATIENCE_SECONDS
-            while not (_lock(descriptor, fcntl.LOCK_EX) and self._claim(directory)):
+            while not (lock(descriptor, fcntl.LOCK_EX) and self._claim(directory)):
                 if time.monotonic() > deadline:
                     raise _held(self._path, descriptor)
                 time.sleep(_PAUSE_SECONDS)
@@ -115,7 +112,7 @@ class Instance:
 
     def _open_directory(self, undo: contextlib.ExitStack) -> int:
         """The directory of the file; the one that is held when it is still the same."""
-        directory = os.open(os.path.dirname(self._path), _DIRECTORY)
+        directory = os.open(os.path.dirname(self._path), DIRECTORY)
         if self._directory is not None and os.path.samestat(os.fstat(directory), os.fstat(self._directory)):
             os.close(directory)
             return self._directory
@@ -146,14 +143,11 @@ def look(history: str) -> tuple[bool, DaemonState | None]:
     """
     path = file_of(history)
     try:
-        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
+        descriptor = os.open(path, os.O_RDONLY | FLAGS)
     except (FileNotFoundError, NotADirectoryError):
-        return _is_claimed(path), None
+        return is_claimed_beside(path), None
     try:
-        free = _lock(descriptor, fcntl.LOCK_SH)
-        if free:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        return not free or _is_claimed(path), state_file.read(descriptor)
+        return is_held(descriptor, path), state_file.read(descriptor)
     finally:
         os.close(descriptor)
 
@@ -170,38 +164,10 @@ def pulse(history: str) -> tuple[Pulse, DaemonState | None]:
     return (Pulse.STALE if stale else Pulse.RUNNING), state
 
 
-def file_of(history: str) -> str:
-    """The instance file of a history. Two names of one history are one: symlinks are resolved."""
-    return os.path.realpath(history) + _SUFFIX
-
-
 def _close(*descriptors: int | None) -> None:
     for descriptor in descriptors:
         if descriptor is not None:
             os.close(descriptor)
-
-
-def _is_claimed(path: str) -> bool:
-    try:
-        directory = os.open(os.path.dirname(path), _DIRECTORY)
-    except OSError:
-        return False
-    try:
-        return is_claimed(directory, os.path.basename(path))
-    except OSError:
-        return False
-    finally:
-        os.close(directory)
-
-
-def _lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return False
-        raise
-    return True
 
 
 def _held(path: str, descriptor: int) -> Held:

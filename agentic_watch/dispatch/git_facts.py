@@ -1,8 +1,7 @@
 """What git says of the directory an agent works in: whose repository, which branch, and what was changed since.
 
-The agent may have written that repository's configuration. Git is asked as the user who ran the agent, starts no
-file-system monitor, external diff, text conversion or hook of it (a clean filter it does: line ends and large files
-need it), and is not waited for at length.
+No external diff or text conversion of the repository's configuration is started to count what was changed (a clean
+filter is: line ends and large files need it).
 """
 
 from __future__ import annotations
@@ -10,19 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from agentic_watch.dispatch.git_process import GitFailed, GitProcess, ask
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORTSTAT = re.compile(r"(\d+) (file|insertion|deletion)")
 _KEYS = {"file": "files_changed", "insertion": "insertions", "deletion": "deletions"}
-_ASK_SECONDS = 5.0
 _COUNT_SECONDS = 10.0
-_POLL_SECONDS = 0.2
-_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 _HOME = ("--path-format=absolute", "--git-common-dir")
-_UNASKED = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,39 +34,35 @@ class Facts:
 NOTHING = Facts()
 
 
-class GitFailed(Exception):
-    """Git is not there, cannot tell, or was too slow; the text is the cause, `out` what it said before it failed."""
-
-    def __init__(self, cause: str, out: str = "") -> None:
-        super().__init__(cause)
-        self.out = out
-
-
 def look(directory: str) -> Facts:
     """The facts of `directory`; NOTHING where it is in no clone, or there is no git."""
     try:
-        home, commit, branch = _head(directory)
+        head = GitProcess(directory, "rev-parse", *_HOME, "HEAD", "--abbrev-ref", "HEAD")
     except GitFailed:
         return NOTHING
     try:
-        org, repo = owner_and_name(_ask(directory, "config", "--get", "remote.origin.url"))
+        # Asked while the first is at work: it costs no time where there is a second processor.
+        org, repo = owner_and_name(ask(directory, "config", "--get", "remote.origin.url"))
     except GitFailed:
         org, repo = "", ""
+    try:
+        home, commit, branch = _head(directory, head)
+    except GitFailed:
+        return NOTHING
     return Facts(org, repo or os.path.basename(home.removesuffix("/.git")), branch, commit)
 
 
-def _head(directory: str) -> tuple[str, str, str]:
+def _head(directory: str, asked: GitProcess) -> tuple[str, str, str]:
     """(directory of the repository, which linked worktrees share, commit, branch); a detached head has no branch."""
     try:
-        out = _ask(directory, "rev-parse", *_HOME, "HEAD", "--abbrev-ref", "HEAD")
-        home, commit, branch = out.rsplit("\n", 2)
+        home, commit, branch = asked.answer().rsplit("\n", 2)
         return home, commit, _branch(branch)
     except GitFailed as error:
         if not (home := error.out.partition("\n")[0]):
             raise
     # There is no commit yet.
-    empty = _ask(directory, "hash-object", "-t", "tree", "/dev/null")
-    return home, empty, _ask(directory, "symbolic-ref", "--short", "HEAD")
+    empty = ask(directory, "hash-object", "-t", "tree", "/dev/null")
+    return home, empty, ask(directory, "symbolic-ref", "--short", "HEAD")
 
 
 def _branch(name: str) -> str:
@@ -99,17 +91,20 @@ def after(directory: str, start: str, hurried: Callable[[], bool]) -> tuple[str,
     """
     if not _COMMIT.fullmatch(start):
         raise GitFailed("the commit at the start is not known")
-    out = _ask(directory, "rev-parse", "--show-toplevel", "--absolute-git-dir", "--abbrev-ref", "HEAD", allowed=128)
+    out = ask(directory, "rev-parse", "--show-toplevel", "--absolute-git-dir", "--abbrev-ref", "HEAD", allowed=128)
     top, git_directory, branch = (*out.split("\n", 2), "", "")[:3]
+    if not git_directory:
+        raise GitFailed("there is no work tree")
     # New files are announced to a copy of the index, so that git itself counts them; the agent's own stays.
     index = os.path.join(git_directory, f"index.{os.urandom(6).hex()}")
+    add = ("add", "--intent-to-add", "--all", "--ignore-errors")
+    diff = ("diff", "--shortstat", "--no-ext-diff", "--no-textconv", start, "--")
     try:
         with contextlib.suppress(FileNotFoundError), open(os.path.join(git_directory, "index"), "rb") as source:
             _copy(source.read(), index)
-        environ = {"GIT_INDEX_FILE": index}
-        _ask(top, "add", "--intent-to-add", "--all", "--ignore-errors", environ=environ, hurried=hurried)
-        arguments = ("diff", "--shortstat", "--no-ext-diff", "--no-textconv", start, "--")
-        text = _ask(top, *arguments, environ=environ, hurried=hurried)
+        for step in (add, diff):
+            process = GitProcess(top, *step, environ={"GIT_INDEX_FILE": index})
+            text = process.answer(seconds=_COUNT_SECONDS, hurried=hurried)
     except OSError as error:
         raise GitFailed(f"{error.filename}: {error.strerror}") from error
     finally:
@@ -124,42 +119,3 @@ def _copy(data: bytes, path: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:
         file.write(data)
-
-
-def _ask(
-    directory: str,
-    *arguments: str,
-    environ: Mapping[str, str] | None = None,
-    allowed: int = 0,
-    hurried: Callable[[], bool] = lambda: False,
-) -> str:
-    try:
-        process = subprocess.Popen(  # noqa: S603
-            [*_GIT, *arguments],
-            cwd=directory,
-            env={**os.environ, **_UNASKED, **(environ or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-    except OSError as error:
-        raise GitFailed(f"git cannot be run: {error.strerror}") from error
-    with process:
-        out, problem = _read(process, _COUNT_SECONDS if environ else _ASK_SECONDS, hurried)
-    if process.returncode not in (0, allowed):
-        cause = problem.strip().partition("\n")[0] or f"git {arguments[0]} ended with {process.returncode}"
-        raise GitFailed(cause, out)
-    return out.removesuffix("\n")
-
-
-def _read(process: subprocess.Popen[bytes], seconds: float, hurried: Callable[[], bool]) -> tuple[str, str]:
-    waited = 0.0
-    while True:
-        try:
-            out, problem = process.communicate(timeout=_POLL_SECONDS)
-            return out.decode("utf-8", "replace"), problem.decode("utf-8", "replace")
-        except subprocess.TimeoutExpired:
-            waited += _POLL_SECONDS
-            if waited >= seconds or hurried():
-                process.kill()
-                raise GitFailed("git was too slow, or there was no time") from None

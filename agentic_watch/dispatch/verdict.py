@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from agentic_watch.dispatch import git_facts, new_workspace
+from agentic_watch.dispatch.git_process import GitFailed
 from agentic_watch.dispatch.runs import Run
 from agentic_watch.workspace import instant
 from agentic_watch.workspace import report as reports
@@ -39,7 +40,7 @@ def changed(run: Run, hurried: Callable[[], bool], problems: list[str]) -> tuple
     if run.directory and run.start_commit:
         try:
             return git_facts.after(run.directory, run.start_commit, hurried)
-        except git_facts.GitFailed as error:
+        except GitFailed as error:
             problems.append(f"{run.directory}: the changes are not counted: {error}")
     return "", {}
 
