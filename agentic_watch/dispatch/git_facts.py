@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentic_watch.dispatch.git_process import GitFailed, GitProcess, ask
 
@@ -21,8 +21,7 @@ _COUNT_SECONDS = 10.0
 _HOME = ("--path-format=absolute", "--git-common-dir")
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is checked out; "" is unknown. `commit` is the full hash, of the empty tree before the first commit."""
 
     org: str = ""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentic_watch.config import Root
 from agentic_watch.workspace import files, instant, layout
@@ -34,8 +33,7 @@ _ALWAYS = frozenset({"status", "agent", "repo", "task", "started_at", "updated_a
 """The fields in the order of the original's struct; it leaves the others out when they are empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Current:
+class Current(NamedTuple):
     """The status that counts: what it says, all fields as they stand in the file, and whether that is the file
     beside `.meta/`."""
 

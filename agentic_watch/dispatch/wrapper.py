@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from agentic_watch.dispatch.foreground import CannotRun, Foreground, cause_of
 from agentic_watch.dispatch.lifecycle import finish
@@ -20,8 +20,7 @@ BLOCKED_STATUS = 75
 """EX_TEMPFAIL of sysexits.h: by this exit status a command says that it is blocked rather than failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What to run, and how to judge it: `reports` are files that the command is to leave behind."""
 
     command: tuple[str, ...]
@@ -29,8 +28,7 @@ class Order:
     blocked_status: int = BLOCKED_STATUS
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How it went: `code` is the exit status or minus the signal, `cause` why it failed, `problems` one line each.
 
     `started` is False when the command could not be run at all.
@@ -83,4 +81,4 @@ def _finished(ended: Ended, reports: Sequence[str], hurried: Callable[[], bool])
         finish(run, end, unless_finished=True)
     except DispatchError as error:
         problems.append(str(error))
-    return replace(ended, problems=tuple(problems))
+    return ended._replace(problems=tuple(problems))
