@@ -213,6 +213,35 @@ def test_a_name_inside_of_a_workspace_is_refused(host: Host) -> None:
     assert "is a workspace itself" in dispatch(host, "--workspace", "a/b/c/d", "--", "true").stderr
 
 
+def test_a_name_above_of_workspaces_is_refused(host: Host) -> None:
+    """Nothing is looked for below a workspace, so those that are there already would not be found any more."""
+    dispatch(host, "--workspace", "a/b/c", "--", "true")
+    for name in ("a", "a/b", "a//b/"):
+        result = dispatch(host, "--workspace", name, "--", "true")
+        assert (result.returncode, "holds the workspace a/b/c" in result.stderr) == (1, True)
+    (host.root / "plain" / "docs").mkdir(parents=True)
+    assert dispatch(host, "--workspace", "plain", "--", "true").returncode == 0
+    assert set(statuses(host)) == {"a/b/c", "plain"}
+
+
+def test_words_that_are_no_text_are_recorded_with_an_escape(host: Host) -> None:
+    """Names of files need not be UTF-8; the command gets them as they are, and the dispatch is committed."""
+    words = [b"printf", b"%s", b"na\xefve"]
+    arguments = [*map(os.fsencode, dispatching_arguments(host, ["--"])), *words]
+    result = subprocess.run(arguments, env=git_environment(host.base), cwd=host.base, capture_output=True, check=False)
+    assert (result.returncode, result.stdout) == (0, b"na\xefve")
+    assert host.once().counts == {"scanned": 1, "committed": 1}
+    (row,) = host.rows().values()
+    assert row["task"] == "printf %s 'na\\udcefve'"
+
+
+@pytest.mark.parametrize("origin", ["/srv/acme/billing/.", "/srv/acme/billing/.git", "../billing", "/srv/billing.git/"])
+def test_an_origin_on_this_host_names_the_repository(host: Host, origin: str) -> None:
+    """However its path is written; a directory of this host says nothing of an organisation."""
+    dispatch(host, "--", "true", cwd=clone(host.base / "clone", origin))
+    assert (only_status(host)["repo"], only_status(host).get("org", "")) == ("billing", "")
+
+
 def test_a_root_that_cannot_be_written_is_said(host: Host) -> None:
     """One line with the path and the cause; the command is not run."""
     host.root.rmdir()

@@ -63,7 +63,8 @@ def test_finish_reads_what_a_program_knows_from_stdin(host: Host) -> None:
     assert dispatch(host, "finish", "w", "--stdin", stdin=json.dumps(document)).returncode == 0
     assert (only_status(host)["status"], only_status(host)["pr_url"]) == ("ready-for-review", "http://pr")
     assert only_report(host) == {"passed": True, "test_passed": True}
-    for text in ("{", "[]", '{"state": "x"}', '{"report": 1}', '{"status": null}'):
+    nothing = ('{"report": {"x": NaN}}', '{"question": "\\ud800"}', '{"report": {"x": ' + "[" * 900 + "]" * 900 + "}}")
+    for text in ("{", "[]", '{"state": "x"}', '{"report": 1}', '{"status": null}', *nothing):
         result = dispatch(host, "finish", "w", "--stdin", stdin=text)
         assert (result.returncode, result.stdout) == (2, "")
 

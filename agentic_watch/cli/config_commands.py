@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shlex
-from dataclasses import replace
 
 import click
 
@@ -47,8 +46,7 @@ def init(state: State, roots: tuple[str, ...], history: str | None, file: str | 
     An existing file is left as it is.
     """
     given = state.overrides
-    given = replace(
-        given,
+    given = given._replace(
         roots=roots or given.roots,
         history=given.history if history is None else history,
         config=given.config if file is None else file,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -27,8 +26,11 @@ from agentic_watch.dispatch.lifecycle import finish, newest_run
 from agentic_watch.dispatch.runs import DispatchError, End, Run
 from agentic_watch.dispatch.where import choose_existing
 from agentic_watch.dispatch.wrapper import WORKSPACE_VARIABLE
+from agentic_watch.workspace.jsontext import load_object
+from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _INPUT_AT_MOST = 16 << 20
+_VALUES_AT_MOST = 2_000_000
 _INPUT_KEYS = ("status", "question", "pr_url", "branch", "report")
 _UNSUCCESSFUL = frozenset({"failed", "rejected", "blocked"})
 
@@ -116,11 +118,9 @@ def _write_end(
 def _input() -> dict[str, Any]:
     """What stdin says. Anybody may have written it: wrong keys and types are usage."""
     try:
-        document = json.loads(sys.stdin.buffer.read(_INPUT_AT_MOST))
-    except (ValueError, RecursionError) as error:
-        raise click.UsageError(f"stdin is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise click.UsageError("stdin is not a JSON object")
+        document = load_object(sys.stdin.buffer.read(_INPUT_AT_MOST), "stdin", _VALUES_AT_MOST)
+    except WorkspaceError as error:
+        raise click.UsageError(str(error)) from error
     for key, value in document.items():
         if key not in _INPUT_KEYS:
             raise click.UsageError(f"stdin: unknown key {clean(key)!r}; known: {', '.join(_INPUT_KEYS)}")

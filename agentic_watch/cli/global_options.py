@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,7 +45,7 @@ class State:
         """The configuration of a command that only reads the history: it may have no root. Raises ConfigError."""
         from agentic_watch.config import load
 
-        config = load(replace(self.overrides, rootless=True), os.environ)
+        config = load(self.overrides._replace(rootless=True), os.environ)
         messages.choose(config.log.format)
         return config
 
@@ -112,11 +112,11 @@ def _option(names: str, take: _Take, hidden: bool, **attributes: Any) -> click.O
 
 def _named(state: State, name: str, value: str) -> None:
     changed: dict[str, Any] = {name: value}
-    state.overrides = replace(state.overrides, **changed)
+    state.overrides = state.overrides._replace(**changed)
 
 
 def _add_roots(state: State, _name: str, value: tuple[str, ...]) -> None:
-    state.overrides = replace(state.overrides, roots=(*state.overrides.roots, *value))
+    state.overrides = state.overrides._replace(roots=(*state.overrides.roots, *value))
 
 
 def _louder(state: State, _name: str, value: int) -> None:

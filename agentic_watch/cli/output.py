@@ -20,15 +20,6 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def as_text(value: Any) -> Any:
-    """A document whose texts, keys too, are all UTF-8: a name on disk need not be."""
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {as_text(key): as_text(item) for key, item in value.items()}
-    return [as_text(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))

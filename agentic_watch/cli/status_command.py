@@ -13,8 +13,9 @@ from agentic_watch.answers.host_now import HostNow, document, host_now
 from agentic_watch.cli import logs, messages, status_text
 from agentic_watch.cli.exit_status import EXIT_FAILED
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import as_text, clean, print_json, print_json_lines
+from agentic_watch.cli.output import clean, print_json, print_json_lines
 from agentic_watch.cli.text_width import cut
+from agentic_watch.workspace.jsontext import as_text
 
 _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 

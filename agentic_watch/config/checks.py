@@ -13,8 +13,9 @@ from .places import BadValueError, clean, expanded, normalised, shown
 
 Check = Callable[[Any], Any]
 
-_SIZE = re.compile(r"\s*([0-9]{1,15})\s*(B|KiB|MiB|GiB)\s*", re.IGNORECASE)
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+|localhost):([0-9]{1,5})")
+# Compiled when they are needed: few files hold what they are for, and every start reads a file.
+_SIZE = r"\s*([0-9]{1,15})\s*(B|KiB|MiB|GiB)\s*"
+_ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+|localhost):([0-9]{1,5})"
 _OPENTELEMETRY_PORT = 9464
 _UNITS = {"b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
 
@@ -96,7 +97,7 @@ def size(value: Any) -> int:
     """Accept a size in bytes, 1 KiB to 2 GiB: a whole number, or a string such as `8 MiB`."""
     number = value
     if isinstance(value, str):
-        match = _SIZE.fullmatch(value)
+        match = re.fullmatch(_SIZE, value, re.IGNORECASE)
         if match is None:
             raise BadValueError(f'{shown(value)} is no size; write bytes such as {MIB}, or "512 KiB", "8 MiB", "1 GiB"')
         number = int(match[1]) * _UNITS[match[2].lower()]
@@ -110,7 +111,7 @@ def size(value: Any) -> int:
 def address(value: Any) -> str:
     """Accept an address and a port to listen at, such as `127.0.0.1:9477`; an IPv6 address stands in brackets."""
     given = text(value)
-    match = _ADDRESS.fullmatch(given)
+    match = re.fullmatch(_ADDRESS, given)
     if match is None or not 1 <= int(match[2]) <= 65_535:
         raise BadValueError(f'{shown(given)} is no address with a port; write one such as "127.0.0.1:9477"')
     if int(match[2]) == _OPENTELEMETRY_PORT:

@@ -134,8 +134,7 @@ class Config:
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
+class Overrides(NamedTuple):
     """What the command line said; None and () mean that it said nothing.
 
     `rootless`: the command only reads the history, which may have been copied here: no root is needed.

@@ -9,7 +9,7 @@ from .checks import Check
 from .model import Hook
 from .places import BadValueError, shown
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 _ONLY_FOR = {"dsn_file": "postgres", "url": "http", "token_file": "http"}
 _HOUR, _DAY = 3600.0, 86400.0
 
@@ -66,7 +66,7 @@ def _doubles(table: str, names: Sequence[tuple[int, str]]) -> Iterator[str]:
 
 def _name(value: Any) -> str:
     text = checks.text(value)
-    if not _NAME.fullmatch(text):
+    if not re.fullmatch(_NAME, text):
         raise BadValueError(f"{shown(text)} is no name; use letters, digits, - and _")
     return text
 

@@ -11,8 +11,8 @@ VAR_HISTORY = "/var/lib/agentic-watch/history.db"
 FILE_VARIABLE = "AGENTIC_WATCH_CONFIG"
 
 _VARIABLE = re.compile(r"\$(?:(\$)|(\w+)|\{([^}]*)\})", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+_SURROGATE = r"[\ud800-\udfff]"
 
 
 class BadValueError(ValueError):
@@ -94,9 +94,11 @@ def normalised(path: str) -> str:
 
 def clean(text: str) -> str:
     """Return `text` when it can stand in a log line and in the history as it is, else raise BadValueError."""
-    if _CONTROL.search(text):
+    if text.isascii() and text.isprintable():
+        return text  # as nearly every one is: the patterns below need not be compiled
+    if re.search(_CONTROL, text):
         raise BadValueError(f"{text!r} contains control characters")
-    if _SURROGATE.search(text):
+    if re.search(_SURROGATE, text):
         raise BadValueError(f"{text!r} is not UTF-8, and the history holds text")
     return text
 

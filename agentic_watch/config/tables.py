@@ -6,8 +6,7 @@ A later key is one line in `tables` (and, when it is a new table, one line more)
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import checks, outward
 from .checks import Check
@@ -15,7 +14,7 @@ from .places import BadValueError, shown
 
 DAY = 86400.0
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_BARE_KEY = r"[A-Za-z0-9_-]+"
 
 
 def tables(environ: Mapping[str, str]) -> dict[str, dict[str, Check]]:
@@ -51,8 +50,7 @@ def root_keys(environ: Mapping[str, str]) -> dict[str, Check]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class ListOfTables:
+class ListOfTables(NamedTuple):
     """A [[table]] that may stand there many times: the check of each key, and what to write for a key it must have."""
 
     keys: Mapping[str, Check]
@@ -152,7 +150,7 @@ class Reading:
 
 
 def _key(name: str) -> str:
-    return name if _BARE_KEY.fullmatch(name) else shown(name)
+    return name if re.fullmatch(_BARE_KEY, name) else shown(name)
 
 
 def _nearest(name: str, options: Iterable[str]) -> str | None:

@@ -70,7 +70,8 @@ def _branch(name: str) -> str:
 
 def owner_and_name(url: str) -> tuple[str, str]:
     """(org, repo) of a clone's origin: `https://host/org/repo.git`, `git@host:org/repo`, `ssh://…`, or a path."""
-    path = url.strip().rstrip("/").removesuffix(".git")
+    path = os.path.normpath(url.strip()) if url.startswith(("/", ".")) else url.strip().rstrip("/")
+    path = path.removesuffix(".git").rstrip("/")
     _, scheme, rest = path.partition("://")
     if scheme:
         path = rest.partition("/")[2]

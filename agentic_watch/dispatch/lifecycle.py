@@ -17,7 +17,6 @@ from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run, Unco
 from agentic_watch.dispatch.status_writer import Current
 from agentic_watch.host.processes import is_alive
 from agentic_watch.workspace import files, layout
-from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.place import Place
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
@@ -142,18 +141,16 @@ def _stands(place: Place, former: Current, fields: Mapping[str, Any], end: End) 
         return True
     assert place.meta is not None
     with contextlib.suppress(WorkspaceError):
-        return files.read(place.meta, layout.REPORT, layout.META_REPORT, _REPORT_LIMIT).data == _encoded(end.report)
+        return files.read(place.meta, layout.REPORT, layout.META_REPORT, _REPORT_LIMIT).data == status_writer.to_bytes(
+            end.report
+        )
     return False
-
-
-def _encoded(report: Mapping[str, Any]) -> bytes:
-    return dump(report).encode("utf-8")
 
 
 def _write_end(place: Place, run: Run, former: Current, fields: dict[str, Any], end: End) -> None:
     assert place.meta is not None
     if end.report is not None:
-        status_writer.replace_whole(place.meta, layout.REPORT, layout.META_REPORT, _encoded(end.report))
+        status_writer.replace_whole(place.meta, layout.REPORT, layout.META_REPORT, status_writer.to_bytes(end.report))
     fields["updated_at"] = status_writer.next_instant(former).text
     beside = _beside(place, run.root, run.name, former)
     if end.report is not None and beside:

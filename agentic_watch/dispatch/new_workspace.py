@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -12,9 +13,11 @@ from agentic_watch.workspace import files, instant, layout
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.never_entered import may_enter
 from agentic_watch.workspace.place import Place, open_place
-from agentic_watch.workspace.workspace_errors import from_os_error
+from agentic_watch.workspace.workspace_errors import WorkspaceError, from_os_error
 
 _SLUG_LENGTH = 40
+_LOOKED_AT = 1000
+"""So many names of a directory tell whether workspaces lie below it: it may be any directory, and a large one."""
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 _UNFIT_IN_SLUG = re.compile(r"[^a-z0-9]+")
 
@@ -77,6 +80,8 @@ def _made(root: Root, name: str, *, new: bool) -> Place:
             inner = files.make_directory(current, base, path, new=new and depth == len(components))
             os.close(current)
             current = inner
+        if not new:
+            _check_hides_none(root, current, name)
         return Place(current, files.make_directory(current, layout.META, layout.META))
     except BaseException:
         os.close(current)
@@ -101,3 +106,33 @@ def _check_findable(root: Root, parent: int, base: str, path: str, *, last: bool
         )
     if not last and layout.status_files(parent, f"{base}/", root, depth) is not None:
         raise DispatchError(f"{path}: is a workspace itself, and nothing is looked for in one; choose another name")
+
+
+def _check_hides_none(root: Root, directory: int, name: str) -> None:
+    """A status file would make this directory a workspace, and those below it would never be looked for again."""
+    depth = name.count("/") + 1
+    if layout.status_files(directory, "", root, depth) is None and (
+        inner := _first_below(root, directory, name, depth)
+    ):
+        raise DispatchError(
+            f"{name}: holds the workspace {inner}, which would not be found any more; choose a name like org/repo/task"
+        )
+
+
+def _first_below(root: Root, directory: int, name: str, depth: int, levels: int = 2) -> str:
+    """The first workspace found below a directory, "" for none; `{org}` and `{org}/{repo}` are what it may be."""
+    depth += 1
+    for base in sorted(files.names(directory, _LOOKED_AT, name)[0]):
+        path = f"{name}/{base}"
+        if not may_enter(root, base, path, depth, beside_workspace_files=False):
+            continue
+        with contextlib.suppress(WorkspaceError, OSError):  # a file, or one that we may not look into
+            inner = files.open_directory(directory, base, path)
+            try:
+                if layout.status_files(inner, "", root, depth) is not None:
+                    return path
+                if levels > 1 and (found := _first_below(root, inner, path, depth, levels - 1)):
+                    return found
+            finally:
+                os.close(inner)
+    return ""

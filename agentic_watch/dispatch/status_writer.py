@@ -15,7 +15,7 @@ from agentic_watch.config import Root
 from agentic_watch.workspace import files, instant, layout
 from agentic_watch.workspace import status as statuses
 from agentic_watch.workspace.instant import Instant
-from agentic_watch.workspace.jsontext import dump, load_object
+from agentic_watch.workspace.jsontext import as_text, dump, load_object
 from agentic_watch.workspace.place import Place
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
@@ -91,7 +91,16 @@ def replace(place: Place, fields: Mapping[str, Any], *, beside: bool) -> None:
 def encode(fields: Mapping[str, Any]) -> bytes:
     """The file's bytes: the original's fields in its order, empty ones left out as it does, then all others."""
     known = {key: fields[key] for key in _ORDER if key in fields and (fields[key] or key in _ALWAYS)}
-    return dump(known | {key: fields[key] for key in fields if key not in _ORDER}, sort_keys=False).encode("utf-8")
+    return to_bytes(known | {key: fields[key] for key in fields if key not in _ORDER}, sort_keys=False)
+
+
+def to_bytes(document: Mapping[str, Any], *, sort_keys: bool = True) -> bytes:
+    """A document as JSON in UTF-8. What is no text (words of a command line need not be UTF-8) becomes an escape:
+    whoever reads a status or a report refuses half of a surrogate pair."""
+    try:
+        return dump(document, sort_keys=sort_keys).encode("utf-8")
+    except UnicodeEncodeError:
+        return dump(as_text(document), sort_keys=sort_keys).encode("utf-8")
 
 
 def replace_whole(directory: int, name: str, label: str, data: bytes) -> None:

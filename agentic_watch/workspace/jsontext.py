@@ -119,6 +119,15 @@ def dump(value: Any, *, sort_keys: bool = True) -> str:
     return (_SORTING if sort_keys else _KEEPING).encode(value)
 
 
+def as_text(value: Any) -> Any:
+    """A document whose texts, keys too, are all UTF-8: a name on disk need not be."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {as_text(key): as_text(item) for key, item in value.items()}
+    return [as_text(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 # Made once: json.dumps and json.loads make a new one at each call that does not use their defaults.
 _DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
 _SORTING, _KEEPING = (
