@@ -235,6 +235,21 @@ def test_words_that_are_no_text_are_recorded_with_an_escape(host: Host) -> None:
     assert row["task"] == "printf %s 'na\\udcefve'"
 
 
+def test_a_report_that_cannot_be_written_does_not_cost_the_end(host: Host) -> None:
+    """What stands in its way is told; how the run ended is recorded all the same."""
+    script = 'mkdir "$AGENTIC_WATCH_WORKSPACE/.meta/report.json"; exit 4'
+    result = dispatch(host, "--", "sh", "-c", script)
+    assert (result.returncode, "report.json: cannot be replaced" in result.stderr) == (4, True)
+    assert (only_status(host)["status"], only_status(host)["question"]) == ("failed", "exit status 4")
+
+
+def test_an_end_that_cannot_be_written_is_said_with_the_next_step(host: Host) -> None:
+    """Whoever reads it can finish the run by hand."""
+    script = 'rm -r "$AGENTIC_WATCH_WORKSPACE/.meta"; : > "$AGENTIC_WATCH_WORKSPACE/.meta"'
+    result = dispatch(host, "--workspace", "w", "--", "sh", "-c", script)
+    assert (result.returncode, f"dispatch finish {host.root}/w --status completed" in result.stderr) == (0, True)
+
+
 @pytest.mark.parametrize("origin", ["/srv/acme/billing/.", "/srv/acme/billing/.git", "../billing", "/srv/billing.git/"])
 def test_an_origin_on_this_host_names_the_repository(host: Host, origin: str) -> None:
     """However its path is written; a directory of this host says nothing of an organisation."""

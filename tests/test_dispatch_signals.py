@@ -74,9 +74,8 @@ def test_a_signal_sent_to_us_reaches_the_command_once(host: Host) -> None:
     assert only_status(host)["status"] == "completed"
 
 
-def test_ctrl_c_in_a_terminal_is_not_doubled(host: Host) -> None:
-    """The kernel sends a terminal's keys and its new size to the whole group: the command gets each just once."""
-    notes = host.base / "notes"
+def in_terminal(host: Host, arguments: list[str]) -> tuple[subprocess.Popen[bytes], int]:
+    """Start it as the leader of a session with a terminal of its own; gives it, and the terminal's other end."""
     ours, theirs = os.openpty()
 
     def take_terminal() -> None:
@@ -84,7 +83,7 @@ def test_ctrl_c_in_a_terminal_is_not_doubled(host: Host) -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     process = subprocess.Popen(
-        noting(host, notes, FORWARDED),
+        arguments,
         env=git_environment(host.base),
         stdin=theirs,
         stdout=theirs,
@@ -92,6 +91,23 @@ def test_ctrl_c_in_a_terminal_is_not_doubled(host: Host) -> None:
         preexec_fn=take_terminal,
     )
     os.close(theirs)
+    return process, ours
+
+
+def test_a_terminal_that_is_closed_ends_the_command(host: Host) -> None:
+    """Run in place of a shell (ssh -t, a window of tmux), the kernel tells us alone: we hand it on."""
+    process, ours = in_terminal(host, dispatching_arguments(host, ["--", "sleep", "300"]))
+    command = wait_for_command(process.pid, "sleep")
+    os.close(ours)
+    assert process.wait(20) == -signal.SIGHUP
+    assert not Path(f"/proc/{command}").exists()
+    assert (only_status(host)["status"], only_status(host)["question"]) == ("failed", "killed by SIGHUP")
+
+
+def test_ctrl_c_in_a_terminal_is_not_doubled(host: Host) -> None:
+    """The kernel sends a terminal's keys and its new size to the whole group: the command gets each just once."""
+    notes = host.base / "notes"
+    process, ours = in_terminal(host, noting(host, notes, FORWARDED))
     try:
         wait_for(lambda: lines(notes) == ["ready"])
         os.write(ours, b"\x03")

@@ -109,7 +109,13 @@ def _ended(pid: int) -> int | None:
 
 
 def _reached(pid: int, info: signal.struct_siginfo) -> bool:
-    """Whether the command has had this signal too: the kernel sends those of a terminal to the whole group."""
+    """Whether the command has had this signal too: the kernel sends those of a terminal to the whole group.
+
+    But for a terminal that is closed, which it tells the leader of the session alone (setsid(2), credentials(7)).
+    A shell in that place tells its jobs; where somebody runs us in place of a shell (ssh -t, tmux, xterm -e), we do.
+    """
+    if info.si_signo in (signal.SIGHUP, signal.SIGCONT) and os.getsid(0) == os.getpid():
+        return False
     try:
         return info.si_code == _SI_KERNEL and os.getpgid(pid) == os.getpgrp()
     except ProcessLookupError:

@@ -6,12 +6,13 @@ While the command runs nothing else happens, and little is loaded: twenty of the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from agentic_watch.dispatch.foreground import CannotRun, Foreground, cause_of
 from agentic_watch.dispatch.lifecycle import finish
-from agentic_watch.dispatch.runs import DispatchError, End, Run
+from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run
 from agentic_watch.dispatch.verdict import changed, report_of
 
 WORKSPACE_VARIABLE = "AGENTIC_WATCH_WORKSPACE"
@@ -81,4 +82,14 @@ def _finished(ended: Ended, reports: Sequence[str], hurried: Callable[[], bool])
         finish(run, end, unless_finished=True)
     except DispatchError as error:
         problems.append(str(error))
+        if not isinstance(error, Overtaken):
+            problems += _without_report(run, end)
     return ended._replace(problems=tuple(problems))
+
+
+def _without_report(run: Run, end: End) -> Iterator[str]:
+    """How a run ended is worth more than its report, and smaller: a disk that is full for both may take it alone."""
+    try:
+        finish(run, replace(end, report=None), unless_finished=True)
+    except DispatchError:
+        yield f"{run.path}: the end is not recorded; agentic-watch dispatch finish {run.path} --status {end.status}"
