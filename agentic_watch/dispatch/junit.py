@@ -24,7 +24,8 @@ def report(data: bytes) -> dict[str, Any]:
         raise Unreadable(f"is not XML: {error}") from error
     except (LookupError, ValueError) as error:
         raise Unreadable(f"cannot be decoded: {error}") from error
-    return with_findings(reader.findings) | ({"test_passed": not reader.findings} if reader.tests else {})
+    told = reader.tests or reader.findings  # a suite that broke before its first test says so itself
+    return with_findings(reader.findings) | ({"test_passed": not reader.findings} if told else {})
 
 
 class _Reader:
