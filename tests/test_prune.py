@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Host, make, run, snapshot
+from support import Host, Workspace, make, run, snapshot
 
 FINDING = {"tool": "gosec", "code": "G304", "message": "oldfinding"}
 
@@ -133,3 +133,14 @@ def test_an_archive_that_is_there_is_kept(mixed: Host) -> None:
     assert archive.read_text() == "the only copy\n"
     assert len(names(mixed)) == 2
     assert list(mixed.base.glob("*.part")) == []
+
+
+def test_a_pruned_commit_stays_done_when_its_marker_is_lost(mixed: Host) -> None:
+    """Its journal line alone says that it is done, also to a pass that has seen this journal before."""
+    pruned(mixed)
+    mixed.once()
+    workspace = Workspace(mixed.root, "o/r/old")
+    workspace.marker.unlink()
+    assert mixed.once().counts == {"scanned": 2, "skipped": 2}
+    assert len(workspace.lines()) == 1
+    assert names(mixed) == ["o/r/new"]

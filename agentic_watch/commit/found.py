@@ -90,7 +90,7 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
     marked = marker_of is not None and marker_of[0] in names and marker_of[1] == workspace.identity
     asked = _asked(workspace)
     pruned = asked is not None and asked.updated_utc < known.pruned_before
-    if not _must_read_journal(workspace, known, marked=marked):
+    if not _must_read_journal(workspace, known, marked=marked, pruned=pruned):
         return Found(
             marked=marked,
             row=known.row.committed_at if known.row is not None else None,
@@ -135,14 +135,15 @@ def _row_of(asked: Asked | None, former: str, root: str, history: History) -> He
     return next(iter(rows.values()), None)
 
 
-def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool) -> bool:
+def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool, pruned: bool) -> bool:
     if workspace.place.lacks(layout.JOURNAL):
         return False
     if not known.journal or known.journal != signatures.at(workspace.meta, layout.JOURNAL):
         return True
     # A journal that has not changed since all of it was in the history holds no identity that the
-    # history lacks; one that the history has may still be missing from a journal made anew.
-    return known.row is not None and not marked and workspace.finished
+    # history lacks, but those whose rows were pruned; one that the history has may still be missing from a journal
+    # made anew.
+    return (known.row is not None or pruned) and not marked and workspace.finished
 
 
 def _read_marker(workspace: OpenWorkspace, *, repair: bool) -> tuple[str, Identity] | None:
