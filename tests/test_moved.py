@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import UPDATED, Host, Workspace, make, snapshot, status_of
+from support import UPDATED, Host, Workspace, make, run, snapshot, status_of
 
 OLD, NEW = "org/repo/old", "org2/repo/new"
 
@@ -56,6 +56,15 @@ def test_a_moved_workspace_goes_on_under_its_new_name(host: Host) -> None:
     assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW), (NEW, 3, None)]
     assert [line["workspace"] for line in moved.lines()] == [OLD, OLD, NEW]
     assert host.once().counts == {"scanned": 1, "skipped": 1}
+
+
+@pytest.mark.parametrize("name", [OLD, NEW])
+def test_the_commits_of_a_moved_workspace_are_listed_by_either_name(host: Host, name: str) -> None:
+    """`history --workspace` finds them under the name that they were made with, and under the one it has now."""
+    move(committed(host), NEW)
+    host.once()
+    result = run([*host.arguments(), "history", "--workspace", name, "--json"], host.base)
+    assert [json.loads(line)["runs"] for line in result.stdout.splitlines()] == [2, 1]
 
 
 def test_a_renamed_organisation_is_recognised_whole(host: Host) -> None:

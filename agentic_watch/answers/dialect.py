@@ -16,6 +16,7 @@ class Dialect:
     `commits` and `findings` are tables. `newest` says that `d` is the newest commit of its run, `same_run` that `e` is
     of the same run, `of_commit` that `f` was found in `d`; `identity` are the columns that `of_commit` asks for, `key`
     settles the order of commits of one time, `searching` says that the words behind its one `?` occur in `d`.
+    `moved` says of `d` that its workspace was moved, and that {} is so of its name now, "" where that is not known.
     `earlier` is true of every `e` that is not the newest of its run, and spares a look at others; `totals` is a table
     of findings by month, repository and rule, "" where there is none.
     """
@@ -28,6 +29,7 @@ class Dialect:
     identity: str
     key: str
     searching: str
+    moved: str = ""
     earlier: str = "1 = 1"
     totals: str = ""
 
@@ -46,6 +48,8 @@ SQLITE = Dialect(
     identity="d.id",
     key="d.id",
     searching="d.id IN (SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH ?)",
+    # The index of those that were moved is a short one.
+    moved="d.id IN (SELECT id FROM dispatch_history WHERE moved_to IS NOT NULL AND {})",
 )
 
 SQLITE_JUDGED = replace(

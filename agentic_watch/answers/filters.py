@@ -20,8 +20,9 @@ class Wanted:
     """Which dispatches; "" and () do not filter, of several values one has to match.
 
     `search` holds words that all occur, the last one perhaps only begun. An `agent` is a base or base:model. `since`,
-    `committed_since` (inclusive) and `until` (exclusive) are as `updated_utc` is written. `every` asks for every commit
-    of a dispatch, else its newest.
+    `committed_since` (inclusive) and `until` (exclusive) are as `updated_utc` is written. A `workspace` is found by its
+    name when it was committed and by the one that it has now. `every` asks for every commit of a dispatch, else its
+    newest.
     """
 
     search: str = ""
@@ -51,7 +52,11 @@ def where(source: Source, wanted: Wanted, *more: Term) -> tuple[str, list[object
 def _terms(source: Source, wanted: Wanted) -> Iterator[Term]:
     for name in NAMED:
         if values := getattr(wanted, name):
-            yield among(f"d.{name}", values)
+            term, bound = among(f"d.{name}", values)
+            if name == "workspace" and (moved := source.dialect.moved):
+                there, bound_there = among("moved_to", values)
+                term, bound = f"({term} OR {moved.format(there)})", [*bound, *bound_there]
+            yield term, bound
     if wanted.agent:
         parts = [_agent(agent) for agent in wanted.agent]
         yield f"({' OR '.join(term for term, _ in parts)})", [value for _, values in parts for value in values]
