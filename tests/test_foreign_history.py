@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -50,3 +51,16 @@ def test_a_file_of_somebody_else_is_refused(host: Host, arguments: list[str], ma
     assert str(file) in result.stderr
     assert "not a history of agentic-watch" in result.stderr
     assert snapshot(host.base) == before
+
+
+def test_a_check_of_the_configuration_names_it_in_json(host: Host) -> None:
+    """`config check --json` is a document also when the history's file is not ours; so it is when keys are wrong."""
+    file = host.base / "important"
+    text_file(file)
+    config = host.base / "config.toml"
+    for text, cause in ((f'[history]\npath = "{file}"\n', str(file)), ("[colour]\n", "colour: unknown key")):
+        config.write_text(f'[[roots]]\npath = "{host.root}"\n{text}')
+        result = run(["--config", str(config), "config", "check", "--json"], host.base)
+        document = json.loads(result.stdout)
+        assert (result.returncode, document["ok"], document["file"]) == (78, False, str(config))
+        assert [cause in problem for problem in document["problems"]] == [True]

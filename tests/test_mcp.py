@@ -144,11 +144,11 @@ def test_a_workspace_is_committed_once_and_then_skipped(host: Host, mode: str) -
 
 
 def test_the_command_line_gives_the_same_document(host: Host) -> None:
-    """`commit --json` after the tool prints the tool's answer, skipped."""
+    """`commit --json` after the tool prints the tool's answer, skipped, with the number of its shape."""
     support.make(host.root)
     (result,), _ = call(host, commit("org/repo/task"))
     printed = support.run([*host.arguments(), "commit", "--json", "org/repo/task"], host.base)
-    assert json.loads(printed.stdout) == {**answer(result), "skipped": True}
+    assert json.loads(printed.stdout) == {"schema": 1, **answer(result), "skipped": True}
 
 
 def test_what_lies_outside_the_roots_or_behind_a_symlink_is_refused(host: Host) -> None:

@@ -18,8 +18,8 @@ OLD, NEW = "org/repo/old", "org2/repo/new"
 def committed(host: Host, name: str = OLD, runs: int = 2) -> Workspace:
     """A workspace with some commits."""
     workspace = make(host.root, name)
-    for run in range(1, runs + 1):
-        workspace.write_status(runs=run, updated_at=f"2026-04-14T11:00:0{run}Z")
+    for number in range(1, runs + 1):
+        workspace.write_status(runs=number, updated_at=f"2026-04-14T11:00:0{number}Z")
         assert host.once().counts["committed"] == 1
     return workspace
 

@@ -39,7 +39,8 @@ def test_the_summary_has_exactly_its_keys(host: Host) -> None:
     (broken.meta / "status.json").write_text("{")
     result = host.once()
     keys = ["scanned", "committed", "skipped", "unfinished", "failed", "recovered_rows", "seconds", "failures"]
-    assert list(result.summary) == keys
+    assert list(result.summary) == ["schema", *keys]
+    assert result.summary["schema"] == 1
     assert [list(failure) for failure in result.summary["failures"]] == [["root", "workspace", "error"]]
     assert result.summary["failures"][0]["root"] == str(host.root)
     assert result.summary["seconds"] >= 0

@@ -158,6 +158,7 @@ SELDOM = {
     "daemon.*",
     "failures[]",
     "problems[]",
+    "error",
     "new_findings.first[].*",
 }
 """Keys that need a running daemon, or another option."""
@@ -205,7 +206,7 @@ def is_told(path: str, documented: list[str]) -> bool:
 
 @pytest.mark.parametrize("title", SHAPES)
 def test_json_shapes(busy: Host, title: str) -> None:
-    """What a command prints has the keys that its table has, and the table has no other."""
+    """What a command prints has the keys that its table has, and the table has no other; its shape has a number."""
     arguments = [part.format(base=busy.base, root=busy.root) for part in SHAPES[title]]
     history = busy.history
     if "rename-root" in arguments:
@@ -214,6 +215,7 @@ def test_json_shapes(busy: Host, title: str) -> None:
     result = run([*busy.arguments(history), *arguments], busy.base)
     assert result.stdout, result.stderr
     texts = [result.stdout] if result.stdout.startswith("{\n") else result.stdout.splitlines()
+    assert {json.loads(text)["schema"] for text in texts} == {1}
     found = {path for text in texts for path in paths(json.loads(text))}
     documented = listed(f"`{title}`")
     assert {path for path in found if not is_told(path, documented)} == set(), "printed, and not in the reference"

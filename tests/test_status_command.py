@@ -132,6 +132,7 @@ def test_running_daemon(host: Host) -> None:
     assert found["daemon"]["running"] is True
     assert found["daemon"]["pid"] == 4711
     assert found["daemon"]["roots"][0]["detail"] == "limit reached"
+    assert not {"beat", "counted"} & found["daemon"].keys()  # clocks that nobody else has
     assert (found["roots"][0]["watching"], found["roots"][0]["watches"]) == ("poll", 7)
 
 

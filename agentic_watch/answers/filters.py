@@ -52,11 +52,11 @@ def where(source: Source, wanted: Wanted, *more: Term) -> tuple[str, list[object
 def _terms(source: Source, wanted: Wanted) -> Iterator[Term]:
     for name in NAMED:
         if values := getattr(wanted, name):
-            term, bound = among(f"d.{name}", values)
+            term, given = among(f"d.{name}", values)
             if name == "workspace" and (moved := source.dialect.moved):
-                there, bound_there = among("moved_to", values)
-                term, bound = f"({term} OR {moved.format(there)})", [*bound, *bound_there]
-            yield term, bound
+                now, given_again = among("moved_to", values)
+                term, given = f"({term} OR {moved.format(now)})", [*given, *given_again]
+            yield term, given
     if wanted.agent:
         parts = [_agent(agent) for agent in wanted.agent]
         yield f"({' OR '.join(term for term, _ in parts)})", [value for _, values in parts for value in values]

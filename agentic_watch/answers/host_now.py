@@ -21,6 +21,9 @@ from agentic_watch.workspace import instant
 UNREADABLE = "unreadable"
 """Counts those that have no status that can be read."""
 
+_FOR_PROGRAMS = ("beat", "counted")
+"""What a daemon says for our own eyes: by clocks that mean nothing to others, or as `metrics` tells it."""
+
 _RUNS = {Pulse.RUNNING: True, Pulse.STALE: True, Pulse.STOPPED: False, Pulse.UNKNOWN: None}
 
 
@@ -148,7 +151,8 @@ def document(now: HostNow) -> dict[str, Any]:
 def _daemon(now: HostNow) -> dict[str, Any]:
     runs = _RUNS[now.pulse]
     stale = {"stale": now.pulse is Pulse.STALE} if runs else {}
-    return {"running": runs, **stale, **(dataclasses.asdict(now.daemon) if now.daemon else {})}
+    said = dataclasses.asdict(now.daemon) if now.daemon else {}
+    return {"running": runs, **stale, **{name: value for name, value in said.items() if name not in _FOR_PROGRAMS}}
 
 
 def _roots(now: HostNow) -> list[dict[str, Any]]:

@@ -213,6 +213,7 @@ def _disk_document(told: Explanation, state: State | None) -> dict[str, Any]:
         "status_file": told.status_file or None,
         **{name: getattr(status, name) if status else None for name in (*_SEEN, "runs")},
         "started_at": status.started_at.text if status and not status.started_at.is_zero else None,
+        "started_utc": status.started_at.utc() if status and not status.started_at.is_zero else None,
         "updated_at": status.updated_at.text if status else None,
         "updated_utc": status.updated_at.utc() if status else None,
         "fail_count": state.fail_count if state else 0,

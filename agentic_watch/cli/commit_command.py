@@ -6,11 +6,13 @@ import logging
 import os
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
 from agentic_watch.answers import committing
 from agentic_watch.answers.committing import CommitAnswer
+from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED
 from agentic_watch.cli.global_options import State
@@ -53,9 +55,7 @@ def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: boo
     for notice in history.notices:
         messages.tell(logging.WARNING, notice, "warning: ")
     if as_json:
-        print_json_lines(
-            {**result.answer, "error": result.error} if result.error else result.answer for result in results
-        )
+        print_json_lines(_document(result) for result in results)
     for result in results:
         if not as_json and result.answer["success"]:
             _print(result.answer)
@@ -64,6 +64,11 @@ def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: boo
             messages.tell(level, clean(line), workspace=result.answer["workspace"])
     if any(result.error for result in results):
         click.get_current_context().exit(EXIT_FAILED)
+
+
+def _document(result: _Result) -> dict[str, Any]:
+    error = {"error": result.error} if result.error else {}
+    return {"schema": SCHEMA, **result.answer, **error}
 
 
 def _print(answer: CommitAnswer) -> None:

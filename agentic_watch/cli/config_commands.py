@@ -16,11 +16,13 @@ from agentic_watch.config import (
     NoRootsError,
     Overrides,
     effective_values,
+    find_file,
     new_file_path,
     parse,
     to_document,
 )
 from agentic_watch.config.places import ETC_FILE
+from agentic_watch.history.history_errors import HistoryRefused
 
 HEADER = """\
 # agentic-watch: what to watch, and where the history lies.
@@ -69,12 +71,14 @@ def show(state: State, as_json: bool) -> None:
     """Show each value in force and where it came from."""
     effective = state.config()
     if as_json:
-        document = {
-            "file": effective.file,
-            "values": to_document(effective),
-            "origins": dict(effective.origins),
-        }
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json(
+            {
+                "schema": 1,
+                "file": effective.file,
+                "values": to_document(effective),
+                "origins": dict(effective.origins),
+            }
+        )
         return
     for line in _table(effective):
         click.echo(line)
@@ -90,16 +94,26 @@ def check(state: State, as_json: bool) -> None:
     """
     try:
         config = state.committing()
-    except ConfigError as error:
+    except (ConfigError, HistoryRefused) as error:
         if not as_json:
             raise
-        print_json({"schema": 1, "ok": False, "problems": [clean(line) for line in error.problems]})
+        problems = error.problems if isinstance(error, ConfigError) else [str(error)]
+        print_json({"schema": 1, "ok": False, "problems": [clean(line) for line in problems], "file": _file(state)})
         click.get_current_context().exit(Misconfigured.exit_code)
     if as_json:
         print_json({"schema": 1, "ok": True, "problems": [], "file": config.file})
         return
     roots = ", ".join(root.key for root in config.roots)
     click.echo(f"{config.file or 'no file'}: nothing wrong; roots: {roots}; history: {config.history}")
+
+
+def _file(state: State) -> str | None:
+    """The file that a configuration which cannot be used stands in, where one is found."""
+    try:
+        found = find_file(state.overrides, os.environ)
+    except ConfigError:
+        return None
+    return found[0] if found else None
 
 
 def _content(path: str, overrides: Overrides) -> str:

@@ -50,7 +50,7 @@ class _Form:
 @click.command("history")
 @click.argument("search", nargs=-1)
 @filtered
-@click.option("--workspace", multiple=True, metavar="NAME", help="Of this workspace (its name below its root, or a former one).")
+@click.option("--workspace", multiple=True, metavar="NAME", help="Of this workspace (its name now or before).")
 @click.option("--failed", is_flag=True, help="Those that failed: short for the statuses that say so.")
 @click.option("--committed-since", default="", metavar="T", help="Committed at T or later, whenever they ended.")
 @click.option("--all", "every", is_flag=True, help="Every commit of a dispatch, not only its newest.")
