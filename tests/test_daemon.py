@@ -206,12 +206,45 @@ def test_a_reload_drops_a_root(host: Host) -> None:
 def test_a_bad_file_leaves_the_old_configuration_in_force(host: Host) -> None:
     """One error line tells what is wrong; work goes on."""
     with Service(host) as service:
-        service.config_file.write_text("[commit]\nsettle = 3\n")
+        service.config_file.write_text("[commit]\nsettle = 3\n[colour]\n")
         service.signal(signal.SIGHUP)
         service.wait_log("the configuration was not reloaded, the old one stays in force")
         workspace = make(host.root)
         service.wait_committed(workspace)
-        assert len(service.lines("ERROR")) == 1
+        (line,) = service.lines("ERROR")
+        assert "commit.settle: unknown key; did you mean settle_seconds?; " in line
+        assert "colour: unknown key" in line
+
+
+def test_a_reload_takes_the_level_of_the_log(host: Host) -> None:
+    """What was too quiet to be said is said from then on, without a restart."""
+    service = Service(host)
+    service.configure()
+    plain = service.config_file.read_text()
+    service.config_file.write_text(f'{plain}\n[log]\nlevel = "error"\n')
+    service.start()
+    try:
+        service.wait_committed(make(host.root))
+        service.config_file.write_text(plain)
+        service.signal(signal.SIGHUP)
+        service.wait_log("the configuration was reloaded")
+        assert service.lines("ready: ") == []
+    finally:
+        service.stop()
+
+
+def test_a_history_that_is_not_ours_leaves_the_old_configuration_in_force(host: Host) -> None:
+    """A reload that names a file of somebody else is refused like any other, and the file is left as it was."""
+    important = host.base / "important"
+    important.write_text("somebody's")
+    with Service(host) as service:
+        text = service.config_file.read_text().replace(str(host.history), str(important))
+        service.config_file.write_text(text)
+        service.signal(signal.SIGHUP)
+        service.wait_log("the configuration was not reloaded, the old one stays in force")
+        workspace = make(host.root)
+        service.wait_committed(workspace)
+    assert important.read_text() == "somebody's"
 
 
 @pytest.mark.faults

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -35,7 +36,8 @@ def test_json_lines_carry_what_a_machine_asks_for(host: Host) -> None:
     assert (good["level"], good["status"], good["run"]) == ("info", "completed", 3)
     assert good["committed_at"] == with_journal.line()["committed_at"]
     assert bad["level"] == "warning"
-    assert bad["cause"].startswith(".meta/status.json: is not JSON")
+    assert bad["error"].startswith(".meta/status.json: is not JSON")
+    assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", d["time"]) for d in documents)
 
 
 class service_running:  # noqa: N801  a context like any other

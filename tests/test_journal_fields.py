@@ -46,7 +46,7 @@ def entry(journal: socket.socket) -> dict[str, str]:
 def test_an_entry_carries_its_fields(journal: socket.socket, log: logging.Logger) -> None:
     """Text, priority and identifier, and what is known beside them, in capitals."""
     where = {"root": "/srv", "workspace": "org/repo/task", "run": 2}
-    log.warning("%s: is held", "org/repo/task", extra={**where, "cause": "is held"})
+    log.warning("%s: is held", "org/repo/task", extra={**where, "error": "is held"})
     assert entry(journal) == {
         "MESSAGE": "org/repo/task: is held",
         "PRIORITY": "4",
@@ -54,17 +54,17 @@ def test_an_entry_carries_its_fields(journal: socket.socket, log: logging.Logger
         "ROOT": "/srv",
         "WORKSPACE": "org/repo/task",
         "RUN": "2",
-        "CAUSE": "is held",
+        "ERROR": "is held",
     }
 
 
 def test_what_an_agent_wrote_makes_no_field(journal: socket.socket, log: logging.Logger) -> None:
     """A newline in a text is an escape: nobody can forge a priority or a second entry."""
-    log.error("evil\nPRIORITY=0\nMESSAGE=root says hello", extra={"cause": "a\n_UID=0"})
+    log.error("evil\nPRIORITY=0\nMESSAGE=root says hello", extra={"error": "a\n_UID=0"})
     found = entry(journal)
     assert found["PRIORITY"] == "3"
     assert found["MESSAGE"].startswith("evil\\n")
-    assert found["CAUSE"] == "a\\n_UID=0"
+    assert found["ERROR"] == "a\\n_UID=0"
 
 
 def test_a_long_text_is_one_entry(journal: socket.socket, log: logging.Logger) -> None:

@@ -13,10 +13,11 @@ from agentic_watch.cli.log_stream import NeverBlocking
 from agentic_watch.cli.messages import stderr_is_journal
 from agentic_watch.cli.output import clean
 from agentic_watch.config import Config
+from agentic_watch.workspace.instant import now_text
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_FIELDS = ("root", "workspace", "status", "run", "cause", "committed_at")
+_FIELDS = ("root", "workspace", "status", "run", "error", "committed_at")
 """What a line may carry beside its text (docs/reference.md)."""
 _LONGEST_VALUE = 16 * 1024
 
@@ -50,10 +51,11 @@ class JournalFields(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """One object a line: time (seconds since the epoch), level, message, and the fields that are known."""
+    """One object a line: time (UTC, in milliseconds), level, message, and the fields that are known."""
 
     def format(self, record: logging.LogRecord) -> str:
-        document = {"time": round(record.created, 3), "level": record.levelname.lower()}
+        when = f"{now_text(record.created).removesuffix('Z')}.{int(record.msecs):03}Z"
+        document = {"time": when, "level": record.levelname.lower()}
         document["message"] = _message(self, record)
         return json.dumps(document | _fields(record), ensure_ascii=False)
 
@@ -76,21 +78,25 @@ def _message(formatter: logging.Formatter, record: logging.LogRecord) -> str:
 def set_up(config: Config, verbosity: int, *, quieter: bool = False, never_block: bool = False) -> None:
     """Send the package's log to stderr in the configured form; `quieter` starts at warnings, for one-shot commands;
     `never_block` rather drops lines than waits for who reads them."""
-    level = _LEVELS[config.log.level]
-    if quieter:
-        level = max(level, logging.WARNING)
     handler = _never_blocking(config.log.format) if never_block else logging.StreamHandler(sys.stderr)
     if handler.formatter is None:
         handler.setFormatter(_formatter(config.log.format))
     logging.captureWarnings(capture=True)
-    logging.basicConfig(
-        level=max(logging.DEBUG, min(logging.ERROR, level - 10 * verbosity)), handlers=[handler], force=True
-    )
+    logging.basicConfig(handlers=[handler], force=True)
+    set_level(config, verbosity, quieter=quieter)
     # What no formatter here shows need not be found out (logging HOWTO, "Optimization").
     logging._srcfile = None  # noqa: SLF001  which frame it was
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # watchdog says each lost event in words of its own; ours name the root and what follows.
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+
+
+def set_level(config: Config, verbosity: int, *, quieter: bool = False) -> None:
+    """Say as much as the configuration and the flags want; `quieter` as in `set_up`."""
+    level = _LEVELS[config.log.level]
+    if quieter:
+        level = max(level, logging.WARNING)
+    logging.getLogger().setLevel(max(logging.DEBUG, min(logging.ERROR, level - 10 * verbosity)))
 
 
 def _never_blocking(form: str) -> logging.Handler:

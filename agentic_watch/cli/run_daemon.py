@@ -9,6 +9,7 @@ from agentic_watch.cli import logs
 from agentic_watch.cli.exit_status import EXIT_FAILED, Held, Misconfigured, Refused
 from agentic_watch.cli.extras import missing_extra
 from agentic_watch.cli.global_options import State
+from agentic_watch.config import Config
 from agentic_watch.daemon import instance
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.loop import Daemon, StartAnew
@@ -22,6 +23,12 @@ def run_daemon(state: State) -> int:
     """Watch and commit until SIGTERM or SIGINT; gives the exit status."""
     config = state.committing()
     logs.set_up(config, state.verbosity, never_block=True)
+
+    def reload() -> Config:
+        fresh = state.reload_committing()
+        logs.set_level(fresh, state.verbosity)
+        return fresh
+
     try:
         held = instance.Instance.acquire(config.history)
     except instance.Held as error:
@@ -32,7 +39,7 @@ def run_daemon(state: State) -> int:
     ended_well = False
     try:
         _open_metrics(metrics)
-        Daemon(config, state.reload_committing, Health(Notifier(os.environ), held), metrics).run()
+        Daemon(config, reload, Health(Notifier(os.environ), held), metrics).run()
         ended_well = True
     except instance.Held as error:
         raise Held(str(error)) from error

@@ -25,6 +25,7 @@ from agentic_watch.daemon.metrics import Metrics
 from agentic_watch.daemon.pending import Pending
 from agentic_watch.daemon.signals import Signals
 from agentic_watch.daemon.sweeps import Sweeps
+from agentic_watch.history.history_errors import HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.host.threads import left_to_main_thread
 from agentic_watch.inventory.last_seen import LastSeen
@@ -246,8 +247,9 @@ class Daemon:
         self._health.reloading()
         try:
             config = self._load()
-        except (ConfigError, NoRootsError) as error:
-            log.error("the configuration was not reloaded, the old one stays in force: %s", error)
+        except (ConfigError, NoRootsError, HistoryRefused) as error:
+            cause = "; ".join(error.problems) if isinstance(error, ConfigError) else error
+            log.error("the configuration was not reloaded, the old one stays in force: %s", cause)
             return
         if config.history != self._config.history:
             log.warning("%s: another history takes effect at the next start", config.history)

@@ -1,6 +1,6 @@
 """What the log says of workspaces: a line a commit in daily work, a summary in bulk, a state once and once at its end.
 
-Fields for machines (`--log-format json`, the journal): root, workspace, status, run, cause, committed_at.
+Fields for machines (`--log-format json`, the journal): root, workspace, status, run, error, committed_at.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class OutcomeLog:
     def failed(self, outcome: Outcome, wait: float, level: int, now: float) -> None:
         """A workspace could not be committed, and is tried again after `wait` seconds."""
         text = f"{outcome.cause}; next attempt in {wait:.0f} s"
-        self.say(level, outcome.candidate, text, now, cause=outcome.cause)
+        self.say(level, outcome.candidate, text, now, error=outcome.cause)
 
     def warned(self, outcome: Outcome, now: float) -> None:
         """What is odd about a workspace: said when it is new, and when what was met more than once is met no more."""
@@ -67,7 +67,7 @@ class OutcomeLog:
         before = self._warned.pop(key, {})
         times = {text: before.get(text, 0) + 1 for text in outcome.warnings}
         for text in (text for text in times if text not in before):
-            self.say(logging.WARNING, candidate, text, now, cause=text)
+            self.say(logging.WARNING, candidate, text, now, error=text)
         for text, count in before.items():
             if text not in times and count > 1:  # else it was an event, such as a torn line that was moved aside
                 self.say(logging.INFO, candidate, f"no longer: {text}", now)

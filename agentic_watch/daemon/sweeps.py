@@ -84,7 +84,7 @@ class Sweeps:
         if trouble.name not in said:
             said.add(trouble.name)
             where = trouble.name or trouble.root.path
-            extra = {"root": key, "cause": trouble.cause}
+            extra = {"root": key, "error": trouble.cause}
             log.warning("%s: %s; what is below it is not seen", where, trouble.cause, extra=extra)
 
     def _tell_ended(self, key: str, troubled: set[str]) -> None:
