@@ -156,7 +156,7 @@ def test_all_problems_at_once(write: Callable[[str], str], environ: Environ) -> 
     """)
     found = problems(file, environ)
     expected = [
-        "colour: unknown key; known here: answers, commit, history, hooks, limits, log, metrics, push, reconcile, ",
+        "colour: unknown key; known here: answers, commit, ghosts, history, hooks, limits, log, metrics, push, ",
         "log: must be a table; write [log]",
         "roots[0].path: 'relative/dir' is relative; write the whole path, such as /",
         "roots[0].max_depth: must be a whole number, not true",
@@ -177,6 +177,12 @@ def test_all_problems_at_once(write: Callable[[str], str], environ: Environ) -> 
         assert any(line.startswith(f"{file}: {start}") for line in found), start
 
 
+def test_a_table_for_ghosts_may_stand_there(write: Callable[[str], str], environ: Environ) -> None:
+    """Its name is known, though there is no key to write into it yet."""
+    file = write("[ghosts]\n[[roots]]\npath = '/x'\n")
+    assert load(Overrides(config=file), environ).roots == (Root("/x"),)
+
+
 @pytest.mark.parametrize(
     ("line", "suggestion"),
     [
@@ -187,6 +193,9 @@ def test_all_problems_at_once(write: Callable[[str], str], environ: Environ) -> 
         ("[roots]\npath = '/x'", "write [[roots]]"),
         ("[commit]\nfinished = 'merged'", 'write ["merged"]'),
         ("[log]\nlevel = 'Warnin'", "did you mean warning?"),
+        ("[[roots]]\npath = '/x'\ncolour = 1", "known here: ignore, layout, max_depth, name, path, watch"),
+        ("[metrics]\nport = 1", "known here: listen, textfile"),
+        ("[ghosts]\ncolour = 1", "known here: nothing yet"),
     ],
 )
 def test_suggestions(line: str, suggestion: str, write: Callable[[str], str], environ: Environ) -> None:

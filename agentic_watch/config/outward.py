@@ -38,7 +38,7 @@ def hook_keys() -> dict[str, Check]:
 
 
 Entries = Sequence[tuple[int, Mapping[str, Any]]]
-"""The usable entries of one list: the index in the file, and the values."""
+"""The entries of one list: the index in the file, and the values, None for one that did not pass its check."""
 
 
 def disagreements(targets: Entries, hooks: Entries) -> Iterator[str]:
@@ -48,19 +48,20 @@ def disagreements(targets: Entries, hooks: Entries) -> Iterator[str]:
         if kind == "http" and "url" not in given:
             yield f'push[{index}].url: missing; write url = "https://..."'
         for key, owner in _ONLY_FOR.items():
-            if key in given and kind in ("postgres", "http") and kind != owner:
+            if key in given and kind is not None and kind != owner:
                 yield f'push[{index}].{key}: goes with kind = "{owner}" only; remove it'
-    yield from _doubles("push", [(index, given["name"]) for index, given in targets])
-    yield from _doubles("hooks", [(index, _hook(given).key) for index, given in hooks])
+    yield from _doubles("push", [(index, given["name"]) for index, given in targets if given.get("name")])
+    yield from _doubles("hooks", [(index, _key(given)) for index, given in hooks])
 
 
-def _hook(given: Mapping[str, Any]) -> Hook:
-    return Hook(given["on"], given["command"], given.get("name", ""))
+def _key(given: Mapping[str, Any]) -> str:
+    """What a hook is called; "" when neither its name nor its command passed."""
+    return Hook(frozenset(), given.get("command") or (), given.get("name") or "").key
 
 
 def _doubles(table: str, names: Sequence[tuple[int, str]]) -> Iterator[str]:
     for position, (index, name) in enumerate(names):
-        if name in (other for _, other in names[:position]):
+        if name and name in (other for _, other in names[:position]):
             yield f"{table}[{index}].name: {name!r} is the name of another one already; choose another"
 
 

@@ -14,6 +14,9 @@ from .places import BadValueError, shown
 
 DAY = 86400.0
 
+_SURE = 0.8
+"""How like a key of another table an unknown key must be to be taken for it."""
+
 _BARE_KEY = r"[A-Za-z0-9_-]+"
 
 
@@ -27,6 +30,7 @@ def tables(environ: Mapping[str, str]) -> dict[str, dict[str, Check]]:
         "log": log_keys(),
         "metrics": {"textfile": checks.path(environ), "listen": checks.address},
         "answers": {"passed": checks.texts, "failed": checks.texts, "waiting": checks.texts},
+        "ghosts": {},  # the name is kept for what may be said of them one day
     }
 
 
@@ -80,8 +84,9 @@ class Reading:
         self._tables = tables(environ)
         self._lists = lists(environ)
         self.entries: dict[str, list[tuple[int, dict[str, Any]]]] = {name: [] for name in self._lists}
+        self._seen: dict[str, list[tuple[int, dict[str, Any]]]] = {name: [] for name in self._lists}
         self._read_table("", document)
-        self.problems.extend(outward.disagreements(self.entries["push"], self.entries["hooks"]))
+        self.problems.extend(outward.disagreements(self._seen["push"], self._seen["hooks"]))
 
     @property
     def roots(self) -> list[tuple[int, dict[str, Any]]]:
@@ -123,11 +128,12 @@ class Reading:
             if name in known.keys:
                 self._read_value(path, known.keys[name], value, passed, name)
             else:
-                near = _nearest(name, known.keys)
-                self.problems.append(f"{path}: unknown key" + (f"; did you mean {near}?" if near else ""))
+                self.problems.append(f"{path}: unknown key{_suggestion(_nearest(name, known.keys), known.keys)}")
         for name, example in known.required.items():
             if name not in entry:
                 self.problems.append(f"{table}[{index}].{name}: missing; write {example}")
+        # What did not pass is told of already, and missing to nobody.
+        self._seen[table].append((index, dict.fromkeys(entry) | passed))
         if passed.keys() >= known.required.keys():
             self.entries[table].append((index, passed))
 
@@ -139,22 +145,26 @@ class Reading:
 
     def _suggestion(self, prefix: str, name: str) -> str:
         tops = {known.split(".")[0] for known in self._tables} | self._lists.keys()
-        siblings = self._tables.get(prefix, {}).keys() or tops
+        siblings = self._tables[prefix].keys() if prefix else tops
         near = _nearest(name, siblings)
         if near is None:
             # A key under the wrong heading is the usual mistake with TOML.
             everywhere = [(table, key) for table, keys in self._tables.items() for key in keys]
-            elsewhere = _nearest(name, [key for _, key in everywhere])
+            elsewhere = _nearest(name, [key for _, key in everywhere], _SURE)
             near = next((f"[{table}] {key}" for table, key in everywhere if key == elsewhere), None)
-        return f"; did you mean {near}?" if near else f"; known here: {', '.join(sorted(siblings))}"
+        return _suggestion(near, siblings)
+
+
+def _suggestion(near: str | None, known: Iterable[str]) -> str:
+    return f"; did you mean {near}?" if near else f"; known here: {', '.join(sorted(known)) or 'nothing yet'}"
 
 
 def _key(name: str) -> str:
     return name if re.fullmatch(_BARE_KEY, name) else shown(name)
 
 
-def _nearest(name: str, options: Iterable[str]) -> str | None:
+def _nearest(name: str, options: Iterable[str], likeness: float = 0.6) -> str | None:
     import difflib
 
-    near = difflib.get_close_matches(name.lower(), list(options), 1)
+    near = difflib.get_close_matches(name.lower(), list(options), 1, likeness)
     return near[0] if near else None

@@ -98,11 +98,34 @@ def test_all_that_is_wrong_with_them_is_said_at_once(tmp_path: Path) -> None:
         'hooks[0].command: must be a list of strings; write ["rm -rf /"]',
         "hooks[1].command: is empty",
         'hooks[1].on: missing; write on = ["failed", "blocked"]',
+        'push[1].url: missing; write url = "https://..."',
         'push[2].url: missing; write url = "https://..."',
         'push[2].dsn_file: goes with kind = "postgres" only; remove it',
+        'push[3].url: goes with kind = "http" only; remove it',
         "push[3].name: 'fleet' is the name of another one already; choose another",
     ]
     assert [line[: len(start)] for line, start in zip(found, expected, strict=True)] == expected
+
+
+def test_what_is_wrong_with_one_key_hides_nothing_of_another(tmp_path: Path) -> None:
+    """A second one of a name is told of also when the first cannot be used; what is there and wrong is not missing."""
+    found = problems(
+        """
+        [[push]]
+        name = "x"
+        kind = "mysql"
+        [[push]]
+        name = "x"
+        kind = "http"
+        url = "ftp://x"
+        """,
+        tmp_path,
+    )
+    assert [problem.partition(";")[0] for problem in found] == [
+        "push[0].kind: must be one of postgres, http, not 'mysql'",
+        "push[1].url: 'ftp://x' is no address",
+        "push[1].name: 'x' is the name of another one already",
+    ]
 
 
 @pytest.mark.parametrize(
