@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from daemon_support import Service
-from support import POWERLESS, Host, Workspace, make, run, snapshot
+from support import POWERLESS, UPDATED, Host, Workspace, make, run, snapshot
 
 from agentic_watch.answers.check.clock_check import clock
 from agentic_watch.answers.check.finding import Check, Finding
 from agentic_watch.answers.check.parity import OnDisk, disagreements
 from agentic_watch.answers.check.records_check import records
+from agentic_watch.answers.check.repair import repair
 from agentic_watch.answers.check.subject import subject
 from agentic_watch.answers.check.waiting_check import waiting
 
@@ -235,6 +238,28 @@ def test_what_fails_for_longer_than_an_hour_needs_somebody(host: Host) -> None:
         assert (found.workspace, found.root) == (broken.name, str(host.root))
         assert ".meta/status.json" in found.text
     assert "agentic-watch dispatch schema status" in found.next_step
+
+
+@pytest.mark.parametrize("name", [b"new\nline", b"latin\xe9"])
+def test_a_name_that_is_none_needs_somebody_after_an_hour(host: Host, name: bytes) -> None:
+    """It can never be committed, and nothing else would say so for ever."""
+    meta = os.path.join(os.fsencode(host.root), b"org/repo", name, b".meta")
+    os.makedirs(meta)
+    Path(os.fsdecode(meta), "status.json").write_text(json.dumps({"status": "completed", "updated_at": UPDATED}))
+    assert host.once().code == 3
+    assert later(host, records, 3500) == []
+    (found,) = later(host, records, 3700)
+    assert "the name" in found.text
+    assert "rename it" in found.next_step
+    in_an_hour = replace(subject(host.config()), now=time.time() + 3700)
+    assert repair(in_an_hour, [records], [found]) == [found]
+
+
+def test_a_command_that_keeps_daemons_away_is_none(host: Host, committed: list[Workspace]) -> None:
+    """`rename-root` takes a daemon's place for a moment; where none ever ran there is none to miss."""
+    run([*host.arguments(), "rename-root", str(host.root), "agents"], host.base)
+    run([*host.arguments(), "rename-root", "agents", str(host.root)], host.base)
+    assert check(host)["checks"]["daemon"] is None
 
 
 def test_what_is_finished_waits_no_longer_than_it_should(host: Host) -> None:

@@ -23,14 +23,16 @@ def daemon(subject: Subject) -> Iterator[Finding]:
 
 
 def _has_run(history: str) -> bool:
-    """Whether a daemon left its file; one that may not be looked at may be there."""
+    """Whether a daemon left its words; a file that may not be looked at may hold them.
+
+    Without any it is that of another command, which kept daemons away.
+    """
     try:
-        os.lstat(file_of(history))
+        return os.lstat(file_of(history)).st_size > 0
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         return True
-    return True
 
 
 def alive(subject: Subject) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ _GROUP = 500
 _STUCK_SECONDS = 3600.0
 _UNDER_WAY_SECONDS = 0.2
 _CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema status` is the format), or take it away"
+_RENAME = "rename it, or add it to the root's ignore"
 REPAIR = "agentic-watch check --repair"
 
 
@@ -37,8 +38,7 @@ def records(subject: Subject) -> Iterator[Finding]:
         for root in subject.config.roots:
             # That a root is not there is for the check of the roots to say.
             with contextlib.suppress(RootUnavailable), contextlib.closing(scan(root)) as found:
-                nameable = (one for one in found if not name_problem(one.name))
-                while group := list(islice(nameable, _GROUP)):
+                while group := list(islice(found, _GROUP)):
                     seen += len(group)
                     for finding in _look_twice(subject, root, group, pruned):
                         wrong += 1
@@ -73,6 +73,10 @@ def _look_at_all(
 def _look(subject: Subject, found: Candidate | Trouble, rows: frozenset[Key], pruned: str) -> Iterator[Finding]:
     """What is wrong with one workspace."""
     where = f"{found.root.key}/{found.name}"
+    if problem := name_problem(found.name):
+        if isinstance(found, Trouble) or subject.now - found.changed_at > _STUCK_SECONDS:
+            yield Finding(_NAME, False, f"{where}: {problem}", _RENAME, found.root.key, found.name)
+        return
     if isinstance(found, Trouble):
         text = f"{where}: {found.cause}; what is below it is not seen"
         yield Finding(_NAME, False, text, "mend its permissions", found.root.key, found.name)
@@ -94,7 +98,8 @@ def _rows(history: str, root: Root, names: Sequence[str]) -> dict[str, frozenset
     """By workspace, the identities of its rows. Raises HistoryError."""
     store = History(history, read_only=True)
     try:
-        return {name: frozenset(commits) for name, commits in store.committed(root.key, names).items()}
+        asked = [name for name in names if not name_problem(name)]
+        return {name: frozenset(commits) for name, commits in store.committed(root.key, asked).items()}
     finally:
         store.close()
 

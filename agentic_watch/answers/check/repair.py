@@ -13,6 +13,7 @@ from agentic_watch.history import workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 
@@ -61,7 +62,11 @@ def _mend_history(subject: Subject, wrong: Sequence[Finding]) -> list[Finding]:
 
 def _mend_records(subject: Subject, wrong: Sequence[Finding]) -> list[Finding]:
     """Have each workspace read as if nothing was known of it: what one record lacks comes from the others."""
-    wanted = dict.fromkeys((finding.root, finding.workspace) for finding in wrong if finding.check == "records")
+    wanted = dict.fromkeys(
+        (finding.root, finding.workspace)
+        for finding in wrong
+        if finding.check == "records" and not name_problem(finding.workspace)
+    )
     roots = {root.key: root for root in subject.config.roots}
     history = History(subject.config.history)
     committer = Committer(subject.config, history)
