@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentic_watch.fleet import http_target
+from agentic_watch.fleet import http_target, interchange
 from agentic_watch.fleet.delivery import Sender
 from agentic_watch.fleet.fleet_errors import Unavailable, Unusable
 from agentic_watch.fleet.follow import pause_after
@@ -34,7 +34,8 @@ def target(server: Received) -> Iterator[HttpTarget]:
 
 
 def test_what_is_sent(server: Received, target: HttpTarget) -> None:
-    """The address, the token and the items are those of the dispatcher's own sync; the order is the history's."""
+    """The address, the token and two keys are those of the dispatcher's own sync, the rest is what an export has; the
+    order is the history's."""
     commits = [samples.commit(number, report=samples.REPORT) for number in range(3)]
     assert target.deliver(commits) == []
     assert server.paths == ["/v1/agent/sync"]
@@ -49,10 +50,8 @@ def test_what_is_sent(server: Received, target: HttpTarget) -> None:
         False,
         commits[1].columns["updated_at"],
     )
-    assert set(item) == {
-        *("agent", "branch", "issue", "org", "pr_url", "process_id", "question", "repo", "runs", "started_at"),
-        *("status", "task", "updated_at", "workspace", "report", "findings", "changes", "id", "synced", "commit_id"),
-    }
+    exchanged = interchange.document(commits[1], samples.HOST_ID)
+    assert item == {**exchanged, "id": item["workspace"], "synced": False}
     assert (item["findings"], item["changes"]) == (samples.REPORT["findings"], samples.REPORT["changes"])
 
 
