@@ -309,6 +309,20 @@ def test_each_disagreement_is_told(disk: OnDisk, rows: set[tuple[str, int]], sai
     assert all(text in line for text, line in zip(said, found, strict=True))
 
 
+def test_records_of_one_identity_that_say_otherwise_are_told(host: Host, committed: list[Workspace]) -> None:
+    """A status that was rewritten without a time of its own, a row that was changed: named, and not repaired."""
+    rewritten, changed, _ = committed
+    rewritten.write_status(task="something else")
+    sql(host, f"UPDATE dispatch_history SET status = 'failed' WHERE workspace = '{changed.name}'")
+    differ = {"its status says otherwise": [rewritten.name, changed.name], "its journal line and its": [changed.name]}
+    for options in ((), ("--repair",)):
+        found = [one for one in check(host, *options, code=1)["findings"] if one["check"] == "records"]
+        for text, names in differ.items():
+            assert sorted(one["workspace"] for one in found if text in one["error"]) == names
+        assert (len(found), {one["repaired"] for one in found}) == (3, {False})
+    assert len(rewritten.lines()) == len(changed.lines()) == 1
+
+
 def test_what_was_pruned_lacks_nothing() -> None:
     """Lines and markers from before `pruned_before` need no row."""
     assert list(disagreements(OnDisk(A, 1000, A, {A}), set(), B[0], 300)) == []

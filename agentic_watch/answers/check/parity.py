@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from agentic_watch.history.store import Key
@@ -13,13 +13,15 @@ class OnDisk:
     """What a workspace holds: the identities (`updated_utc`, runs) of its status, marker and journal lines.
 
     `finished` is that of the status when it says that the dispatch is finished, `waited` the seconds since that was
-    written. None: it is not there.
+    written. None: it is not there. `said` is the content of that status, `contents` that of the lines.
     """
 
     finished: Key | None = None
     waited: float = 0.0
     marked: Key | None = None
     lines: Set[Key] = field(default_factory=frozenset)
+    said: int = 0
+    contents: Mapping[Key, int] = field(default_factory=dict)
 
 
 def disagreements(disk: OnDisk, rows: Set[Key], pruned_before: str, patience: float) -> Iterator[str]:
@@ -44,6 +46,16 @@ def disagreements(disk: OnDisk, rows: Set[Key], pruned_before: str, patience: fl
     marked = disk.marked
     if marked is not None and marked not in known and marked[0] >= pruned_before:
         yield f"{named(marked)} has a marker, which neither a row nor a journal line confirms"
+
+
+def contradictions(disk: OnDisk, rows: Mapping[Key, int]) -> Iterator[str]:
+    """Each record that says otherwise than the row of its identity, whose content `rows` has."""
+    for key in sorted(disk.contents.keys() & rows.keys()):
+        if disk.contents[key] != rows[key]:
+            yield f"{named(key)}: its journal line and its history row differ in status, task or question"
+    done = disk.finished
+    if done is not None and done in rows and disk.said != rows[done]:
+        yield f"{named(done)}: its status says otherwise (status, task or question) than its history row"
 
 
 def named(key: Key) -> str:

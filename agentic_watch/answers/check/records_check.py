@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from agentic_watch.answers.check.finding import Finding, Subject
-from agentic_watch.answers.check.parity import OnDisk, disagreements
+from agentic_watch.answers.check.parity import OnDisk, contradictions, disagreements
 from agentic_watch.config import Config, Root
-from agentic_watch.history import queries
+from agentic_watch.history import identities, queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History, Key
 from agentic_watch.scan import RootUnavailable, Trouble, scan
@@ -26,6 +26,7 @@ _GROUP = 500
 _STUCK_SECONDS = 3600.0
 _UNDER_WAY_SECONDS = 0.2
 _CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema status` is the format), or take it away"
+_COMPARE = "agentic-watch show tells what differs; a dispatch that is to count needs a time or a run of its own"
 _RENAME = "rename it, or add it to the root's ignore"
 REPAIR = "agentic-watch check --repair"
 
@@ -66,11 +67,11 @@ def _look_at_all(
 ) -> dict[str, list[Finding]]:
     """By workspace, what is wrong with it."""
     rows = _rows(subject.config.history, root, [one.name for one in group])
-    looks = {one.name: list(_look(subject, one, rows.get(one.name, frozenset()), pruned)) for one in group}
+    looks = {one.name: list(_look(subject, one, rows.get(one.name, {}), pruned)) for one in group}
     return {name: findings for name, findings in looks.items() if findings}
 
 
-def _look(subject: Subject, found: Candidate | Trouble, rows: frozenset[Key], pruned: str) -> Iterator[Finding]:
+def _look(subject: Subject, found: Candidate | Trouble, rows: Mapping[Key, int], pruned: str) -> Iterator[Finding]:
     """What is wrong with one workspace."""
     where = f"{found.root.key}/{found.name}"
     if problem := name_problem(found.name):
@@ -90,16 +91,18 @@ def _look(subject: Subject, found: Candidate | Trouble, rows: frozenset[Key], pr
             step = "mend its permissions" if error.passing else _CORRECT
             yield Finding(_NAME, False, f"{where}: {error}", step, found.root.key, found.name)
         return
-    for text in disagreements(disk, rows, pruned, subject.patience):
+    for text in disagreements(disk, rows.keys(), pruned, subject.patience):
         yield Finding(_NAME, False, f"{where}: {text}", REPAIR, found.root.key, found.name)
+    for text in contradictions(disk, rows):
+        yield Finding(_NAME, False, f"{where}: {text}", _COMPARE, found.root.key, found.name)
 
 
-def _rows(history: str, root: Root, names: Sequence[str]) -> dict[str, frozenset[Key]]:
-    """By workspace, the identities of its rows. Raises HistoryError."""
+def _rows(history: str, root: Root, names: Sequence[str]) -> dict[str, dict[Key, int]]:
+    """By workspace, the identities of its rows, and what they say. Raises HistoryError."""
     store = History(history, read_only=True)
     try:
         asked = [name for name in names if not name_problem(name)]
-        return {name: frozenset(commits) for name, commits in store.committed(root.key, asked).items()}
+        return identities.contents(store, root.key, asked)
     finally:
         store.close()
 
@@ -116,7 +119,7 @@ def pruned_before(history: str) -> str:
         raise
 
 
-def _read(config: Config, candidate: Candidate, now: float, rows: frozenset[Key]) -> OnDisk:
+def _read(config: Config, candidate: Candidate, now: float, rows: Mapping[Key, int]) -> OnDisk:
     """Raises WorkspaceError."""
     opener = Opener()
     try:
@@ -129,26 +132,34 @@ def _read(config: Config, candidate: Candidate, now: float, rows: frozenset[Key]
         opener.close()
 
 
-def _read_place(config: Config, candidate: Candidate, place: Place, now: float, rows: frozenset[Key]) -> OnDisk:
+def _read_place(config: Config, candidate: Candidate, place: Place, now: float, rows: Mapping[Key, int]) -> OnDisk:
     said = status.read(place.directory, place.meta, candidate.root, config.limits).status
     finished = (said.updated_at.utc(), said.runs) if said.status in config.finished else None
     waited = now - candidate.changed_at
+    content = identities.content(said.status, said.task, said.question)
     if place.meta is None:
-        return OnDisk(finished, waited)
+        return OnDisk(finished, waited, said=content)
     marked = None
     with contextlib.suppress(Malformed):  # the next commit moves it aside
         found = marker.read(place.meta)
         if found is not None:
             key = found.updated_at.utc(), found.runs
             marked = key if found.workspace == candidate.name or key in rows else None
-    return OnDisk(finished, waited, marked, _lines(config, candidate, place.meta, rows))
+    lines = _lines(config, candidate, place.meta, rows)
+    return OnDisk(finished, waited, marked, lines.keys(), content, lines)
 
 
-def _lines(config: Config, candidate: Candidate, meta: int, rows: frozenset[Key]) -> frozenset[Key]:
-    """The identities of its own lines, and of those under a former name that its rows confirm."""
+def _lines(config: Config, candidate: Candidate, meta: int, rows: Mapping[Key, int]) -> dict[Key, int]:
+    """The identities of its own lines, and of those under a former name that its rows confirm; what they say."""
+    own: dict[Key, int] = {}
+    former: dict[Key, int] = {}
     opened = journal.open_journal(meta, config.limits, append=False)
     try:
-        found = ((record.workspace, (record.updated_at.utc(), record.runs)) for record in opened.records())
-        return frozenset(key for name, key in found if name == candidate.name or key in rows)
+        for line in opened.records():
+            key = line.updated_at.utc(), line.runs
+            if line.workspace == candidate.name or key in rows:
+                lines = own if line.workspace == candidate.name else former
+                lines.setdefault(key, identities.content(line.status, line.task, line.question))
     finally:
         opened.close()
+    return former | own
