@@ -61,6 +61,9 @@ def test_the_history_is_listed_newest_first(busy: Host) -> None:
     assert found["history_since"] == "2026-04-01T00:00:00.000000000Z"
     first, *others = found["dispatches"]
     assert (first["workspace"], first["passed"], len(first["task"])) == ("o/r/new", False, 1_000)
+    assert (first["updated_at"], first["updated_utc"]) == ("2026-05-01T00:00:00Z", "2026-05-01T00:00:00.000000000Z")
+    assert "commit_id" in first
+    assert "report" not in first
     assert len(others) == 19
     assert len(json.dumps(found)) < 30_000
 

@@ -14,16 +14,13 @@ from agentic_watch.answers.one_dispatch import NoSuchDispatch
 from agentic_watch.answers.spans import Clock
 from agentic_watch.config import Config
 from agentic_watch.history import queries
+from agentic_watch.history.rows import HISTORY_COLUMNS
 from agentic_watch.mcp_server.bounds import bounded
 from agentic_watch.mcp_server.workspace_tools import refuse_name
 
 Document = dict[str, Any]
 
-_BRIEF = (
-    *("id", "root", "workspace", "repo", "org", "status", "agent", "runs", "task", "question", "branch", "issue"),
-    *("pr_url", "started_utc", "updated_utc", "committed_at", "duration_ms", "passed", "build_passed", "test_passed"),
-    *("lint_passed", "files_changed", "insertions", "deletions", "findings_count", "host"),
-)
+_BRIEF = ("id", *(name for name in HISTORY_COLUMNS if name != "report"))
 _TEXT_READ = 1_100
 _LONG = ("task", "question")
 
