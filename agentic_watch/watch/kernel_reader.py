@@ -10,8 +10,10 @@ The queue is one for all: a directory that fills it by itself loses the news of 
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import logging
+import os
 import struct
 import termios
 import threading
@@ -24,7 +26,11 @@ from watchdog.observers.inotify_c import (
     InotifyConstants,
     InotifyEvent,
     InotifyFD,
+    Mask,
+    WatchCallback,
     WatchDescriptor,
+    inotify_add_watch,
+    inotify_rm_watch,
 )
 
 from agentic_watch.watch.noise import Noise
@@ -67,11 +73,16 @@ class KernelReader(InotifyFD):
 
     Of plain files only the `names` are passed on: most events of a commit are about others. `overflows` counts how
     often the kernel dropped events.
+
+    watchdog keeps half a KiB for each watch. There may be two for each of 100,000 workspaces, and next to none of them
+    has more than one hearer, so these are kept here (`hear`); who takes watchdog's own callbacks is served as well.
     """
 
     def __init__(self, names: Iterable[bytes]) -> None:
         super().__init__()
         self.overflows = 0
+        self._hearers: dict[WatchDescriptor, WatchCallback] = {}
+        self._further: dict[WatchDescriptor, list[WatchCallback]] = {}
         self._names = frozenset(names)
         self._announced = False
         self._loop_is_free = threading.Event()
@@ -82,6 +93,35 @@ class KernelReader(InotifyFD):
     def listen(self, listener: Listener) -> None:
         """Tell `listener`, too, from now on."""
         self._listeners.append(listener)
+
+    def hear(self, path: bytes, mask: Mask, hearer: WatchCallback) -> WatchDescriptor:
+        """Watch a directory, once more when it is watched already. Raises OSError."""
+        with self._lock:
+            wd = inotify_add_watch(self._inotify_fd, path, mask)
+            if wd < 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            if wd in self._hearers:
+                self._further.setdefault(wd, []).append(hearer)
+            else:
+                self._hearers[wd] = hearer
+        return wd
+
+    def unhear(self, wds: Iterable[WatchDescriptor], hearer: WatchCallback) -> None:
+        """Take back as many of `hear`; with the last one a watch ends. One that has ended by itself does not matter."""
+        with self._lock:
+            for wd in wds:
+                further = self._further.get(wd, [])
+                if hearer in further:
+                    further.remove(hearer)
+                elif self._hearers.get(wd) is not hearer:
+                    continue
+                elif further:
+                    self._hearers[wd] = further.pop()
+                else:
+                    del self._hearers[wd]
+                    inotify_rm_watch(self._inotify_fd, wd)
+                if not further:
+                    self._further.pop(wd, None)
 
     def announced(self) -> None:
         """Something to do is about to be put into the loop's queue."""
@@ -117,6 +157,7 @@ class KernelReader(InotifyFD):
     def handle_event(self, event: InotifyEvent) -> None:
         """watchdog: one event. An overflow is told once to each listener, however many watches it has."""
         if not event.is_queue_overflow:
+            self._pass_on(event)
             super().handle_event(event)
             return
         self.overflows += 1
@@ -127,6 +168,21 @@ class KernelReader(InotifyFD):
             log.warning("the kernel dropped events (queue overflow%s); every root is scanned as a whole", times)
         for listener in tuple(self._listeners):
             listener.on_queue_overflow()
+
+    def _pass_on(self, event: InotifyEvent) -> None:
+        for hearer in self._hearers_of(event.wd, forget=event.is_ignored):
+            if event.is_ignored:
+                hearer.on_watch_deleted(event.wd)
+            else:
+                hearer.on_event(event)
+
+    def _hearers_of(self, wd: WatchDescriptor, *, forget: bool = False) -> list[WatchCallback]:
+        with self._lock:
+            hearers = [self._hearers[wd], *self._further.get(wd, [])] if wd in self._hearers else []
+            if forget:
+                self._hearers.pop(wd, None)
+                self._further.pop(wd, None)
+        return list(dict.fromkeys(hearers))
 
     def close(self) -> None:
         """watchdog: the end. With its descriptor the kernel gives up all watches at once; one by one takes a second."""
@@ -139,5 +195,7 @@ class KernelReader(InotifyFD):
             watch = self._watch_for_wd.get(wd)
             callbacks = list(watch.callbacks) if watch is not None else []
         self.remove_callbacks([(wd, callback) for callback in callbacks])
+        if self._hearers_of(wd, forget=True):
+            inotify_rm_watch(self._inotify_fd, wd)
         for listener in tuple(self._listeners):
             listener.on_noise(wd)

@@ -1,6 +1,6 @@
 """Watches on their way out. Each one that ends puts an event into the kernel's queue, so they go a few at a time.
 
-What is watched anew first loses no watch at all: the kernel keeps one a directory, and it lasts until its last callback
+What is watched anew first loses no watch at all: the kernel keeps one a directory, and it lasts until its last hearer
 is gone. So after the rename of a level, or when all is looked at anew, next to nothing really ends.
 """
 
@@ -10,8 +10,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from watchdog.observers.inotify_c import CallbackId, WatchDescriptor
+from watchdog.observers.inotify_c import WatchDescriptor
 
+from agentic_watch.watch.inbox import Inbox
 from agentic_watch.watch.kernel_reader import KernelReader
 
 _SLICE = 128
@@ -23,15 +24,16 @@ _LONGEST_SECONDS = 5.0
 class Leaving:
     """Used from one root's thread. `reserve`, when it is set, brings more that can go when watches run short."""
 
-    def __init__(self, reader: KernelReader) -> None:
+    def __init__(self, reader: KernelReader, inbox: Inbox) -> None:
         self._reader = reader
-        self._waiting: deque[tuple[WatchDescriptor, CallbackId]] = deque()
+        self._inbox = inbox
+        self._waiting: deque[WatchDescriptor] = deque()
         self.reserve: Callable[[], None] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, watches: Iterable[tuple[WatchDescriptor, CallbackId]]) -> None:
+    def add(self, watches: Iterable[WatchDescriptor]) -> None:
         """These may go."""
         self._waiting.extend(watches)
 
@@ -58,4 +60,4 @@ class Leaving:
 
     def _remove_some(self) -> None:
         count = min(_SLICE, len(self._waiting))
-        self._reader.remove_callbacks([self._waiting.popleft() for _ in range(count)])
+        self._reader.unhear([self._waiting.popleft() for _ in range(count)], self._inbox)

@@ -56,7 +56,7 @@ class RootThread(EventEmitter):
         self._leaving: Leaving | None = None
         if reader is not None:
             reader.listen(self._inbox)
-            self._leaving = Leaving(reader)
+            self._leaving = Leaving(reader, self._inbox)
         self._tree: Tree | None = None
         self._follower: Follower | None = None
         self._overflow = Overflow()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import count
+from types import MappingProxyType
 
-from watchdog.observers.inotify_c import CallbackId, InotifyConstants, Mask, WatchDescriptor
+from watchdog.observers.inotify_c import InotifyConstants, Mask, WatchDescriptor
 
 from agentic_watch.watch.inbox import Inbox
 from agentic_watch.watch.kernel_reader import KernelReader
@@ -34,9 +34,8 @@ _MASK = Mask(
 """One for all: the kernel keeps one mask a directory, and two roots may lead to one directory."""
 
 _EVICT_SHARE = 50
-_ids = count(1)
-"""watchdog's names for callbacks: unique for all roots, since two may watch one directory."""
-
+_CHILDLESS: Mapping[str, Node] = MappingProxyType({})
+"""One for all: an empty dictionary for each of 200,000 watches would be 12 MiB."""
 
 _NO_WATCH = WatchDescriptor(-1)
 
@@ -55,13 +54,12 @@ class Node:
     """One watch. `heat` is when its workspace was last of interest (seconds), the least gives its watch up first."""
 
     wd: WatchDescriptor
-    callback: CallbackId
     parent: Node | None
     base: str
     kind: Kind
     heat: float = 0.0
     meta: Node | None = None
-    children: dict[str, Node] = field(default_factory=dict)
+    children: Mapping[str, Node] = field(default_factory=lambda: _CHILDLESS)
 
     @property
     def name(self) -> str:
@@ -109,7 +107,7 @@ class Watches:
         """
         while True:
             try:
-                return self._place(*self._watch(directory, base), (parent, base, kind))
+                return self._place(self._watch(directory), (parent, base, kind))
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.ENOMEM):
                     raise
@@ -132,21 +130,21 @@ class Watches:
 
     def hear_again(self, node: Node, directory: int) -> None:
         """Watch a muted directory, which is open, again. Raises OSError when that cannot be."""
-        wd, callback = self._watch(directory, node.base)
+        wd = self._watch(directory)
         other = self._by_wd.get(wd)
         if other is not None and other is not node:
-            self._reader.remove_callbacks([(wd, callback)])
+            self._reader.unhear([wd], self._inbox)
             raise OSError(errno.ESTALE, "is another directory by now", node.base)
-        node.wd, node.callback = wd, callback
+        node.wd = wd
         self._by_wd[wd] = node
 
     def is_of(self, node: Node, directory: int) -> bool:
         """Whether the open directory is the one that the watch stands for."""
         try:
-            wd, callback = self._watch(directory, node.base)
+            wd = self._watch(directory)
         except OSError:
             return False
-        self._reader.remove_callbacks([(wd, callback)])
+        self._reader.unhear([wd], self._inbox)
         return wd == node.wd
 
     def drop_below(self, node: Node) -> None:
@@ -156,32 +154,25 @@ class Watches:
 
     def clear(self) -> None:
         """Give up all."""
-        self._leaving.add((node.wd, node.callback) for node in self._by_wd.values())
+        self._leaving.add(self._by_wd)
         self._by_wd.clear()
 
-    def _forget(self, node: Node) -> tuple[WatchDescriptor, CallbackId]:
+    def _forget(self, node: Node) -> WatchDescriptor:
         del self._by_wd[node.wd]
-        return node.wd, node.callback
+        return node.wd
 
-    def _watch(self, directory: int, base: str) -> tuple[WatchDescriptor, CallbackId]:
+    def _watch(self, directory: int) -> WatchDescriptor:
         # The magic link leads to the very directory that is open, whatever its name leads to by now.
-        path = b"/proc/self/fd/%d" % directory
-        callback = CallbackId(next(_ids))
-        wd = self._reader.add_callback(path, _MASK, self._inbox, callback)
-        if wd < 0:  # watchdog 7.1 answers EACCES with -1 instead of an exception
-            self._reader.remove_callbacks([(wd, callback)])
-            raise PermissionError(errno.EACCES, "cannot be watched", base)
-        return wd, callback
+        return self._reader.hear(b"/proc/self/fd/%d" % directory, _MASK, self._inbox)
 
-    def _place(self, wd: WatchDescriptor, callback: CallbackId, spot: tuple[Node | None, str, Kind]) -> Node:
+    def _place(self, wd: WatchDescriptor, spot: tuple[Node | None, str, Kind]) -> Node:
         parent, base, kind = spot
         node = self._by_wd.get(wd)
         if node is None:
-            node = self._by_wd[wd] = Node(wd, callback, parent, base, kind)
+            node = self._by_wd[wd] = Node(wd, parent, base, kind)
         else:
             # The same directory: the kernel keeps one watch for it, whatever its name.
-            self._reader.remove_callbacks([(wd, node.callback)])
-            node.callback = callback
+            self._reader.unhear([wd], self._inbox)
             if (node.parent, node.base) != (parent, base):
                 if parent is not None and node.holds(parent):
                     raise OSError(errno.ELOOP, "is mounted, or for a moment believed to be, inside itself", base)
@@ -197,11 +188,13 @@ class Watches:
         if node.kind is Kind.META:
             parent.meta = node
         else:
-            parent.children[node.base] = node
+            children = parent.children if isinstance(parent.children, dict) else {}
+            children[node.base] = node
+            parent.children = children
 
     def _detach(self, node: Node) -> None:
         parent = node.parent
-        if parent is not None and parent.children.get(node.base) is node:
+        if parent is not None and isinstance(parent.children, dict) and parent.children.get(node.base) is node:
             del parent.children[node.base]
         if parent is not None and parent.meta is node:
             parent.meta = None
