@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -58,6 +59,10 @@ _UPSERT = (
 
 # Few rows of many: SQLite would rather look through all.
 _IS_OPEN = "(fail_count OR NOT committed)"
+_QUIET = (
+    "SELECT workspace, signature FROM workspaces WHERE root = ? AND workspace > ? AND committed AND NOT fail_count "
+    "ORDER BY workspace LIMIT 4096"
+)
 _OPEN = f"INDEXED BY workspaces_open WHERE root = ? AND {_IS_OPEN}"
 
 
@@ -72,26 +77,34 @@ class Known:
     failing: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
-def known(history: History, root: str, finished: frozenset[str]) -> Known:
-    """Load the index of one root. Raises HistoryError.
+def load(history: History, root: str, finished: frozenset[str], known: Known) -> Iterator[None]:
+    """Load the index of one root into `known`, a few thousand rows at a time: places to pause. Raises HistoryError.
 
     A workspace that was unfinished under another list of finished statuses has its signature forgotten, and every one
-    when rows came or went without us.
+    when rows came or went without us. What is written between two steps may be missed, and is then read once more.
     """
     is_in_order = _take_stock(history)
-    quiet = "SELECT workspace, signature FROM workspaces WHERE root = ? AND committed AND NOT fail_count"
+    signatures = known.signatures
+    last: str | None = ""
+    cursor: sqlite3.Cursor | None = None
+    while last is not None:
+        with history.reading() as connection:
+            # A connection remembers each cursor it had for a while, in memory that could go back to the host otherwise.
+            cursor = cursor if cursor is not None and cursor.connection is connection else connection.cursor()
+            some = dict(cursor.execute(_QUIET, (root, last)))  # without a step of Python for each row
+        signatures.update(some)
+        last = next(reversed(some), None)
+        yield
     other = f"SELECT workspace, signature, status, fail_count, next_attempt_at FROM workspaces {_OPEN}"
     with history.reading() as connection:
-        found = Known(dict(connection.execute(quiet, (root,))))  # without a step of Python for each row
         for name, signature, status, fail_count, next_attempt_at in connection.execute(other, (root,)):
             if fail_count:
-                found.failing[name] = (fail_count, next_attempt_at or 0.0)
+                known.failing[name] = (fail_count, next_attempt_at or 0.0)
             else:
-                found.unfinished.add(name)
-            found.signatures[name] = b"" if fail_count or status in finished else signature
+                known.unfinished.add(name)
+            signatures[name] = b"" if fail_count or status in finished else signature
     if not is_in_order:
-        found.signatures.update(dict.fromkeys(found.signatures, b""))
-    return found
+        signatures.update(dict.fromkeys(signatures, b""))
 
 
 def _take_stock(history: History) -> bool:

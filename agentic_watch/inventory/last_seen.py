@@ -5,7 +5,7 @@ Rows are written some at a time: one that is lost costs a second look at its wor
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -45,16 +45,17 @@ class LastSeen:
         self._gone: set[Key] = set()
         self.failing: dict[Key, tuple[int, float]] = {}
 
-    def known(self, root: str, finished: frozenset[str]) -> Known:
-        """The index of one root; an empty one when the history cannot tell."""
+    def load(self, root: str, finished: frozenset[str], known: Known) -> Iterator[None]:
+        """Load the index of one root into `known`, in steps; nothing of it when the history cannot tell."""
         self.flush()
         try:
-            found = workspaces_table.known(self._history, root, finished)
+            yield from workspaces_table.load(self._history, root, finished, known)
         except HistoryError:
-            return Known()
-        for name, failure in found.failing.items():
+            known.signatures.clear()
+            known.unfinished.clear()
+            return
+        for name, failure in known.failing.items():
             self.failing.setdefault((root, name), failure)
-        return found
 
     def note(self, outcome: Outcome, now: float) -> float | None:
         """Take down what became of a workspace; gives the time of the next attempt when it failed."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agentic_watch.config import Root
+from agentic_watch.history.workspaces_table import Known
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.scan import Trouble, scan_in_steps
 from agentic_watch.scan.share import WHOLE, Share
@@ -31,7 +32,9 @@ def rescan(
     has vanished, but nothing below a directory that could not be looked into. Only workspaces of the `share` are seen,
     or forgotten. Raises RootUnavailable.
     """
-    known = last_seen.known(root.key, finished)
+    known = Known()
+    for _ in last_seen.load(root.key, finished, known):
+        yield None
     there, unfinished = known.signatures, set(filter(share.has, known.unfinished))
     may_have_ghosts = bool(unfinished)
     hidden: set[str] = set()
