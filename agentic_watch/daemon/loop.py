@@ -120,6 +120,7 @@ class Daemon:
         for key, seconds in self._sweeps.advance(self._found):
             self._health.scanned(seconds)
             self._due.fresh.swept(key)
+            self._watcher.scanned(key)
         mended = self._due.commit(self._heed_and_go_on)
         if self._probe.turned(now) or mended:
             self._look_at_all_anew()

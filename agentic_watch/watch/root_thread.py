@@ -32,6 +32,7 @@ _LEAVING_SECONDS = 0.01
 _WORTH_A_REST_SECONDS = 0.0002
 _REST_FACTOR = 2.0
 _LONGEST_REST_SECONDS = 1.0
+_LATE = "the watches of workspaces committed long since are being placed"
 _SHORT = "the watch limit is reached; the coldest workspaces are found by scanning"
 
 
@@ -66,6 +67,7 @@ class RootThread(EventEmitter):
         self._next_check = 0.0
         self._missed = False
         self._said_short = False
+        self._is_scanned = False
 
     @property
     def watches(self) -> int:
@@ -77,6 +79,11 @@ class RootThread(EventEmitter):
         """A scan found the workspace `name` changed: it may lack its watches."""
         if self._tree is not None:
             self._inbox.want(name)
+
+    def scanned(self) -> None:
+        """The root was looked at as a whole: who waits for that gets its watches now."""
+        self._is_scanned = True
+        self._inbox.wake()
 
     def queue_events(self, timeout: float) -> None:
         """One turn: wait for the root, or for news of it, and pass them on."""
@@ -149,20 +156,23 @@ class RootThread(EventEmitter):
     def _plant(self, top: int, reader: KernelReader, leaving: Leaving) -> None:
         """Watch all there is; the watches that there were before go afterwards, or when they run short."""
         self._mounts = mounts_below(self.root.path)
+        self._is_scanned = False
         before = self._tree
         if before is not None:
             leaving.reserve = before.uproot
         tree = Tree(self.root, Watches(reader, self._inbox, leaving), self._announce, self.stopped_event)
         try:
             tree.plant(top)
+            while before is not None and not (tree.is_whole or tree.plant_late(top)):
+                pass
         finally:
             leaving.reserve = None
         self._tree, self._follower = tree, Follower(self.root, tree, self._announce, self._follower)
         self._inbox.told = tree.told
         if before is not None:
             before.uproot()
-        self.watching, self.detail = "inotify", _SHORT if tree.short and self._said_short else ""
-        self._warn_of_limit(tree)
+        self.watching = "inotify"
+        self._tell_what_lacks(tree)
 
     def _fall_back(self, why: str) -> None:
         self._uproot()
@@ -202,7 +212,7 @@ class RootThread(EventEmitter):
 
     def _listen(self, tree: Tree, follower: Follower, timeout: float) -> None:
         now = time.monotonic()
-        patience = follower.patience(self._overflow.patience(timeout, now))
+        patience = follower.patience(self._overflow.patience(0.0 if self._has_late(tree) else timeout, now))
         taken = self._inbox.take(_LEAVING_SECONDS if self._leaving else patience)
         if self.stopped_event.is_set():
             return
@@ -217,9 +227,15 @@ class RootThread(EventEmitter):
             if taken.overflowed:
                 self._overflow.lost()
             self._look_at_mounts(tree, top)
+            if self._has_late(tree) and tree.plant_late(top):
+                self._hints.put(Hint(self.root, None, "watched"))
             self._plant_anew_if_due(top)
-        self._warn_of_limit(tree)
+        if self._tree is not None:
+            self._tell_what_lacks(self._tree)
         self._rest(time.monotonic() - began)
+
+    def _has_late(self, tree: Tree) -> bool:
+        return self._is_scanned and not tree.is_whole
 
     def _plant_anew_if_due(self, top: int) -> None:
         """Events were lost, nobody knows which: watch all anew, then have the whole root looked at."""
@@ -266,11 +282,12 @@ class RootThread(EventEmitter):
     def _where(self) -> dict[str, str]:
         return {"root": self.root.key}
 
-    def _warn_of_limit(self, tree: Tree) -> None:
-        """Say once that the kernel's watch limit is reached, and what would help."""
-        if not tree.short or self.detail:
+    def _tell_what_lacks(self, tree: Tree) -> None:
+        """Say who is not watched; and once that the kernel's watch limit is reached, and what would help."""
+        self.detail = _SHORT if tree.short else "" if tree.is_whole else _LATE
+        if not tree.short or self._said_short:
             return
-        self.detail, self._said_short = _SHORT, True
+        self._said_short = True
         log.warning(
             "%s: no inotify watch left after %d; the coldest workspaces go without and are found by scanning. "
             "Raise fs.inotify.max_user_watches (sysctl), then reload",

@@ -18,6 +18,7 @@ from watchdog.observers.inotify_c import WatchDescriptor
 from agentic_watch.config import Root
 from agentic_watch.scan import is_marked, sight
 from agentic_watch.watch.hints import Announce
+from agentic_watch.watch.late_watches import LateWatches
 from agentic_watch.watch.revisits import Refused
 from agentic_watch.watch.watches import Kind, Node, Watches
 from agentic_watch.workspace import files, layout
@@ -42,6 +43,7 @@ class Tree:
         self._stopped = stopped
         self._top: Node | None = None
         self._planting = False
+        self._late = LateWatches()
         self.refused = Refused()
 
     @property
@@ -54,14 +56,32 @@ class Tree:
         """Whether workspaces have given up, or never got, their watches."""
         return self._watches.short
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all have the watches that are meant for them (`plant_late`)."""
+        return not self._late
+
     def plant(self, top: int) -> None:
-        """Watch all there is, without a word: a scan follows. Raises OSError when the root cannot be watched."""
+        """Watch all there is but what can wait, without a word: a scan follows. Raises OSError when the root cannot be
+        watched."""
         self._top = self._watches.add(None, "", top, Kind.ROOT)
         if self._top is None:
             raise OSError(errno.ENOSPC, "no inotify watch is left for it; raise fs.inotify.max_user_watches (sysctl)")
         self._planting = True
         self._look_below(self._top, top, None)
         self._planting = False
+
+    def plant_late(self, top: int) -> bool:
+        """Watch some of those that could wait, without a word: a scan follows when that was all, as this tells."""
+        node, names = self._late.take()
+        if self.short:
+            self._late.clear()  # they are the coldest
+        elif self.holds(node):
+            self._planting = True
+            with suppress(WorkspaceError, OSError):
+                self.look_again(node, top, [base for base in names if base not in node.children])
+            self._planting = False
+        return self.is_whole
 
     def uproot(self) -> None:
         """Give up all watches."""
@@ -205,6 +225,9 @@ class Tree:
         beside = node.kind is not Kind.ROOT and (
             layout.exists(directory, layout.META) or layout.exists(directory, layout.STATUS)
         )
+        prefix = node.path_of("")
+        depth = prefix.count("/") + 1
+        can_wait = self._planting and names is None
         if names is None:
             self._leave_clones(node, beside)
             with os.scandir(directory) as entries:
@@ -212,7 +235,9 @@ class Tree:
         for base in names:
             if self._stopped.is_set():
                 return
-            if self._may_enter(node, base, beside):
+            if not may_enter(self._root, base, prefix + base, depth, beside):
+                continue
+            if not (can_wait and self._late.put_off(node, directory, base)):
                 self._try(node, directory, base)
 
     def _try(self, node: Node, directory: int, base: str) -> None:
@@ -229,12 +254,9 @@ class Tree:
     def _leave_clones(self, node: Node, beside: bool) -> None:
         """A clone may stand, watched, before the `.meta` or the status beside it tells that it is one."""
         for base in layout.TELLING_DIRECTORIES & node.children.keys():
-            if not self._may_enter(node, base, beside):
+            name = node.path_of(base)
+            if not may_enter(self._root, base, name, name.count("/") + 1, beside):
                 self._watches.drop(node.children[base])
-
-    def _may_enter(self, node: Node, base: str, beside: bool) -> bool:
-        name = node.path_of(base)
-        return may_enter(self._root, base, name, name.count("/") + 1, beside)
 
     def _visit(self, parent: Node, directory: int, base: str) -> None:
         inner = files.open_directory(directory, base, base)

@@ -81,6 +81,10 @@ class Watcher:
         """A scan found what no event told: the workspace may lack its watches."""
         self._threads[candidate.root.key].want(candidate.name)
 
+    def scanned(self, key: str) -> None:
+        """A root was looked at as a whole: its watches that could wait until then are placed now."""
+        self._threads[key].scanned()
+
     def read_on(self) -> None:
         """The reader of hints has done what there was to do (kernel_reader.py)."""
         if self._reader is not None:
