@@ -117,7 +117,7 @@ class Daemon:
         now = time.monotonic()
         if now >= self._next_reconcile:
             self._reconcile()
-        for key, seconds in self._sweeps.advance(self._found):
+        for key, seconds in self._sweeps.advance(self._found, self._has_hints):
             self._health.scanned(seconds)
             self._due.fresh.swept(key)
             self._watcher.scanned(key)
@@ -150,6 +150,9 @@ class Daemon:
         with suppress(Empty):
             self._heed(self._hints.get(timeout=patience))
         self._heed_waiting()
+
+    def _has_hints(self) -> bool:
+        return not self._hints.empty()
 
     def _heed_waiting(self) -> None:
         """Take all hints that have come."""

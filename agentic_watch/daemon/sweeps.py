@@ -54,8 +54,9 @@ class Sweeps:
         """Stop all."""
         self._sweeps.clear()
 
-    def advance(self, take: Callable[[Candidate], None]) -> list[tuple[str, float]]:
-        """Go on for a slice of time and hand over what is found; gives the roots that are done: key and seconds."""
+    def advance(self, take: Callable[[Candidate], None], is_news: Callable[[], bool]) -> list[tuple[str, float]]:
+        """Go on for a slice of time, or for a step when there is news, and hand over what is found; gives the roots
+        that are done: key and seconds."""
         end = time.monotonic() + _SLICE_SECONDS
         done: list[tuple[str, float]] = []
         for key, sweep in list(self._sweeps.items()):
@@ -65,7 +66,7 @@ class Sweeps:
                         self._note(key, sweep, found)
                     elif found is not None:
                         take(found)
-                    if time.monotonic() >= end:
+                    if time.monotonic() >= end or is_news():
                         return done
             except RootUnavailable as error:
                 log.debug("%s", error)
