@@ -21,6 +21,7 @@ from benchmarks import (
     latency,
     plots,
     report,
+    restart,
     startup,
     trees,
     warm,
@@ -42,6 +43,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "clones": watching.clones,
     "build": watching.build,
     "idle": watching.idle,
+    "restart": restart.restart,
     "rename": hardship.rename,
     "storm": hardship.storm,
     "journals": growth.journals,
@@ -55,6 +57,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes, a minute: whether all works, no numbers")
     parser.add_argument("--only", action="append", choices=CASES, metavar="CASE", help=f"of {', '.join(CASES)}")
     parser.add_argument("--work", type=Path, default=OUT / "work", help="where to make the trees (%(default)s)")
+    parser.add_argument(
+        "--kept", type=Path, default="", help="where trees of committed workspaces last for another run"
+    )
     parser.add_argument("--before", type=Path, metavar="DIR", help="an earlier checkout, measured in turn too")
     parser.add_argument("--write-docs", action="store_true", help="put table and plot into docs/")
     parsed = parser.parse_args(given)
@@ -70,7 +75,10 @@ def main(given: Sequence[str] | None = None) -> int:
     work = tempfile.mkdtemp(dir=options.work)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that watchers and trees go too
     bench = Bench(
-        work, QUICK if options.quick else FULL, before=str(options.before.resolve()) if options.before else ""
+        work,
+        QUICK if options.quick else FULL,
+        before=str(options.before.resolve()) if options.before else "",
+        kept=str(options.kept),
     )
     about = report.machine(work)
     try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks import trees
+from benchmarks import processes, trees
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Sizes:
     rounds_medium: int = 3
     samples: int = 200
     start_rounds: int = 15
+    restarts: int = 2
     idle_seconds: float = 60.0
     rest_seconds: float = 3.0
     sync: bool = True
@@ -50,6 +51,7 @@ QUICK = Sizes(
     rounds_medium=1,
     samples=12,
     start_rounds=2,
+    restarts=1,
     idle_seconds=2.0,
     rest_seconds=0.3,
     sync=False,
@@ -73,7 +75,8 @@ class Line:
 
 @dataclass(slots=True)
 class Bench:
-    """One run: where it works, how much, and what came out. `raw` is by case, then by contestant."""
+    """One run: where it works, how much, and what came out. `raw` is by case, then by contestant; trees in `kept` are
+    there for the next run, too."""
 
     work: str
     sizes: Sizes
@@ -81,6 +84,7 @@ class Bench:
     raw: dict[str, Any] = field(default_factory=dict)
     threads: int = 0
     before: str = ""
+    kept: str = ""
 
     @property
     def earlier(self) -> list[str]:
@@ -105,6 +109,18 @@ class Bench:
             trees.make(f"{place}/root", count, state, clone_directories)
             self.sync()
             yield f"{place}/root", f"{place}/state/history.db"
+
+    def committed(self, count: int) -> tuple[str, str]:
+        """A tree whose workspaces are all committed, made once: (its root, its history). It lasts as long as `kept`
+        does, or as the run."""
+        place = os.path.join(self.kept or self.work, f"committed-{count}")
+        root, history, done = f"{place}/root", f"{place}/state/history.db", f"{place}/done"
+        if not os.path.exists(done):
+            trees.make(root, count)
+            processes.once(root, history)
+            trees.write(done, b"")
+        self.sync()
+        return root, history
 
     def sync(self) -> None:
         """Nothing is left for the disk to write when the clock starts; spared when only trying."""

@@ -216,11 +216,23 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
     return whole + newline, rest
 
 
-def watcher(root: str, history: str, *, settle_seconds: float | None = 0.0, checkout: str = "") -> Daemon:
-    """Our daemon over one root; `settle_seconds` None leaves the default. With -v each commit has its line."""
+def watcher(
+    root: str,
+    history: str,
+    *,
+    settle_seconds: float | None = 0.0,
+    reconcile_seconds: float | None = None,
+    checkout: str = "",
+) -> Daemon:
+    """Our daemon over one root; None leaves the default. With -v each commit has its line."""
     file = f"{os.path.dirname(root)}/config.toml"
-    commit = "" if settle_seconds is None else f"[commit]\nsettle_seconds = {settle_seconds}\n"
-    text = f"[[roots]]\npath = {json.dumps(root)}\n[history]\npath = {json.dumps(history)}\n{commit}"
+    tables = {
+        "commit": {"settle_seconds": settle_seconds},
+        "reconcile": {"interval_seconds": reconcile_seconds},
+    }
+    text = f"[[roots]]\npath = {json.dumps(root)}\n[history]\npath = {json.dumps(history)}\n"
+    for name, table in tables.items():
+        text += f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in table.items() if value is not None)
     Path(file).write_text(text, "utf-8")
     return Daemon(ours("--config", file, "-v", checkout=checkout))
 

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import trees
 from benchmarks.bench import Bench, Line, percentile, say, spread, turned
 from benchmarks.finishing import finish_each
-from benchmarks.processes import REPOSITORY, Daemon, Failed, bare, environment, once, rival, run, start, watcher
+from benchmarks.processes import REPOSITORY, Daemon, Failed, bare, environment, rival, run, start, watcher
 
 _MIB = 1 << 20
 _RIVALS = ("watchdog", "watchfiles")
@@ -132,7 +132,7 @@ def idle(bench: Bench) -> None:
     seconds = bench.sizes.idle_seconds
     many, few = bench.sizes.medium, bench.sizes.few
     with contextlib.ExitStack() as stack:
-        big, small = (_committed(bench, stack, count) for count in (many, few))
+        big, small = bench.committed(many), bench.committed(few)
         daemons = {
             f"{many:,}": stack.enter_context(watcher(*big, settle_seconds=None)),
             f"{few:,}": stack.enter_context(watcher(*small, settle_seconds=None)),
@@ -150,12 +150,6 @@ def idle(bench: Bench) -> None:
         watches = {name: daemon.watches() for name, daemon in daemons.items()}
     bench.raw["idle"] = {"seconds": seconds, "cpu_seconds": cpu, "resident_bytes": resident, "watches": watches}
     _report_idle(bench, cpu, resident)
-
-
-def _committed(bench: Bench, stack: contextlib.ExitStack, count: int) -> tuple[str, str]:
-    root, history = stack.enter_context(bench.tree(count))
-    once(root, history)
-    return root, history
 
 
 def _report_idle(bench: Bench, cpu: dict[str, float], resident: dict[str, int]) -> None:
