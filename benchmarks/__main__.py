@@ -9,11 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import (
     answers,
+    busy_host,
     cold,
     dispatching,
     growth,
@@ -46,6 +48,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "restart": restart.restart,
     "rename": hardship.rename,
     "storm": hardship.storm,
+    "busy-host": busy_host.busy_host,
     "journals": growth.journals,
     "history": growth.history,
     "answers": answers.answers,
@@ -61,6 +64,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         "--kept", type=Path, default="", help="where trees of committed workspaces last for another run"
     )
     parser.add_argument("--before", type=Path, metavar="DIR", help="an earlier checkout, measured in turn too")
+    parser.add_argument("--storm-minutes", type=float, help="how long the case busy-host takes (1)")
     parser.add_argument("--write-docs", action="store_true", help="put table and plot into docs/")
     parsed = parser.parse_args(given)
     if parsed.write_docs and (parsed.quick or parsed.only):
@@ -74,9 +78,12 @@ def main(given: Sequence[str] | None = None) -> int:
     options.work.mkdir(parents=True, exist_ok=True)
     work = tempfile.mkdtemp(dir=options.work)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that watchers and trees go too
+    sizes = QUICK if options.quick else FULL
+    if options.storm_minutes is not None:
+        sizes = replace(sizes, storm_seconds=60 * options.storm_minutes)
     bench = Bench(
         work,
-        QUICK if options.quick else FULL,
+        sizes,
         before=str(options.before.resolve()) if options.before else "",
         kept=str(options.kept),
     )

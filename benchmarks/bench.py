@@ -32,6 +32,7 @@ class Sizes:
     restarts: int = 2
     idle_seconds: float = 60.0
     rest_seconds: float = 3.0
+    storm_seconds: float = 60.0
     sync: bool = True
     journal_lengths: tuple[int, ...] = (1, 3, 10, 30, 100, 300, 1_000)
     journals_of_each: int = 25
@@ -54,6 +55,7 @@ QUICK = Sizes(
     restarts=1,
     idle_seconds=2.0,
     rest_seconds=0.3,
+    storm_seconds=1.0,
     sync=False,
     journal_lengths=(1, 10, 100),
     journals_of_each=2,

@@ -73,7 +73,9 @@ def storm(bench: Bench) -> None:
 
 @contextlib.contextmanager
 def _storming(directory: str) -> Iterator[None]:
-    process = subprocess.Popen(bare("storm", directory), env=environment(), cwd=REPOSITORY)
+    process = subprocess.Popen(
+        bare("storm", "own", directory), stdout=subprocess.DEVNULL, env=environment(), cwd=REPOSITORY
+    )
     try:
         yield
     finally:

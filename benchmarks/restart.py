@@ -26,9 +26,11 @@ _WALKS = 3
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Of one daemon: seconds until READY=1 and until its last watch, bytes, seconds of finishes and a look at all."""
+    """Of one daemon: seconds, and seconds of a processor, until READY=1; seconds from then to its last watch; bytes;
+    seconds of finishes and of a look at all."""
 
     ready: float
+    ready_cpu: float
     watched: float
     resident: int
     quiet: list[float]
@@ -64,6 +66,7 @@ def _history_of(name: str, root: str, history: str, checkout: str) -> str:
 def _measure(bench: Bench, root: str, history: str, checkout: str) -> _Measured:
     again, run_number = _dispatched_again(bench, root)
     with watcher(root, history, checkout=checkout) as daemon:
+        ready_cpu = daemon.cpu()
         watched = _wait_watched(daemon)
         time.sleep(bench.sizes.rest_seconds)
         resident = daemon.resident()
@@ -79,7 +82,7 @@ def _measure(bench: Bench, root: str, history: str, checkout: str) -> _Measured:
         share = (looking.cpu() - cpu) / (time.perf_counter() - began)
         meanwhile = _finishes(looking, root, again, run_number)
     scan = state.counted.last_scan_seconds
-    return _Measured(daemon.ready_seconds, watched, resident, quiet, meanwhile, scan, share)
+    return _Measured(daemon.ready_seconds, ready_cpu, watched, resident, quiet, meanwhile, scan, share)
 
 
 def _wait_watched(daemon: Daemon) -> float:
@@ -118,17 +121,21 @@ def _report(bench: Bench, count: int, measured: dict[str, list[_Measured]], walk
         ours, others = values
         bench.add(Line(case, ours, f"before {others}" if earlier else "", ratio, target, met))
 
-    ready, *before = (spread([one.ready for one in some]) for some in measured.values())
-    texts = (ready.text(), *(one.text() for one in before), "")[:2]
+    ready = spread([one.ready for one in of])
+    cpu = spread([one.ready_cpu for one in of]).median
+    texts = (
+        f"{ready.text()}, {cpu:.2f} s of a processor",
+        " ".join(f"{one.ready:.2f} s, {one.ready_cpu:.2f} s of a processor" for one in earlier),
+    )
     line(f"daemon over {count:,} committed workspaces: ready", texts, "", "≤ 2.5 s", ready.median <= _READY_SECONDS)
     each = max(one.resident for one in of) / count
     texts = (f"{each / _KIB:.2f} KiB", " ".join(f"{one.resident / count / _KIB:.2f} KiB" for one in earlier))
     line("… resident memory a workspace, all watched", texts, "", "≤ 1.2 KiB", each <= _BYTES_EACH)
-    scan, *before = (spread([one.reconcile for one in some]) for some in measured.values())
-    texts = (scan.text(), *(one.text() for one in before), "")[:2]
+    scan, *scans = (spread([one.reconcile for one in some]) for some in measured.values())
+    texts = (scan.text(), *(one.text() for one in scans), "")[:2]
     ratio = scan.median / walk
     line("… a reconcile", texts, f"{ratio:.2f} × the bare walk ({walk:.2f} s)", "≤ 2 ×", ratio <= 2)
-    quiet, *before = (percentile([s for one in some for s in one.quiet], 99) * 1e3 for some in measured.values())
+    quiet = percentile([seconds for one in of for seconds in one.quiet], 99) * 1e3
     ours, *others = (percentile([s for one in some for s in one.meanwhile], 99) * 1e3 for some in measured.values())
     texts = (f"{ours:.1f} ms (quiet {quiet:.1f})", " ".join(f"{one:.1f} ms" for one in others))
     case = "… one finish while it reconciles without a pause, p99"
@@ -138,6 +145,7 @@ def _report(bench: Bench, count: int, measured: dict[str, list[_Measured]], walk
 def _text(one: _Measured) -> str:
     half, most = (percentile(one.meanwhile, percent) * 1e3 for percent in (50, 99))
     return (
-        f"ready {one.ready:.2f} s, watched {one.watched:.1f} s later, {one.resident / _KIB / _KIB:.0f} MiB, "
+        f"ready {one.ready:.2f} s (processor {one.ready_cpu:.2f} s), watched {one.watched:.1f} s later, "
+        f"{one.resident / _KIB / _KIB:.0f} MiB, "
         f"reconcile {one.reconcile:.2f} s ({one.cpu:.0%} of a processor), finish meanwhile {half:.1f} / {most:.1f} ms"
     )
