@@ -28,7 +28,8 @@ class Verdict(StrEnum):
 class Outcome:
     """The result for one workspace.
 
-    `cause` is one line when it failed, `lies_in_workspace` whether it is there (as in WorkspaceError).
+    `cause` is one line when it failed, `lies_in_workspace` whether it is there, `is_fault_of_host` whether its
+    neighbours fail with it (both as in WorkspaceError).
     `history_error` says that journal and marker are done but the row is not. `signature` is what the next scan
     compares with (scan/look.py), `journal` the journal's signature when the history holds all of it; both b"" when
     the workspace must be read again. `is_gone`: the workspace is not there any more, whatever was done for it.
@@ -38,6 +39,7 @@ class Outcome:
     verdict: Verdict
     cause: str = ""
     lies_in_workspace: bool = True
+    is_fault_of_host: bool = False
     status: Status | None = None
     committed_at: str = ""
     recovered_rows: int = 0
@@ -53,4 +55,4 @@ def failed(candidate: Candidate, error: WorkspaceError, warnings: tuple[str, ...
     if isinstance(error, Missing):
         return Outcome(candidate, Verdict.VANISHED, str(error), is_gone=True, warnings=warnings)
     verdict = Verdict.BUSY if isinstance(error, InUse) else Verdict.FAILED
-    return Outcome(candidate, verdict, str(error), error.lies_in_workspace, warnings=warnings)
+    return Outcome(candidate, verdict, str(error), error.lies_in_workspace, error.is_fault_of_host, warnings=warnings)

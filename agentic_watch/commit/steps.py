@@ -178,7 +178,8 @@ class Commit:
         )
         if (trouble := workspace.trouble) is None:
             return outcome
-        return replace(outcome, cause=str(trouble), lies_in_workspace=trouble.lies_in_workspace)
+        told = replace(outcome, cause=str(trouble), lies_in_workspace=trouble.lies_in_workspace)
+        return replace(told, is_fault_of_host=trouble.is_fault_of_host)
 
     def _verdict(self) -> Verdict:
         if self.workspace.trouble is not None:

@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from agentic_watch.commit import Committer, Outcome, Verdict
@@ -16,7 +16,7 @@ from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.outcome_log import OutcomeLog
 from agentic_watch.daemon.pending import Pending
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.inventory.retries import BACKOFF_SECONDS
+from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
 from agentic_watch.workspace.layout import Candidate
 
 GROUP = 64
@@ -47,6 +47,11 @@ class DueCommits:
         self._told_at = float("-inf")
         self.outcomes = OutcomeLog()
         self.fresh = FreshStart(())
+        self._host_faults = HostFaults()
+
+    def begin_anew(self, roots: Iterable[str]) -> None:
+        """A start, a reload: everything below these roots is tried now."""
+        self.fresh, self._host_faults = FreshStart(roots), HostFaults()
 
     def is_due(self) -> bool:
         """Whether anything is to be done now."""
@@ -112,6 +117,7 @@ class DueCommits:
         wall = time.time()
         self._health.counted.outcome(outcome, wall)
         due = self._last_seen.note(outcome, wall)
+        self._heed_the_host(outcome, now)
         if outcome.verdict is Verdict.READING:
             self._pending.add(candidate, now + _JOURNAL_SECONDS)
             return False
@@ -133,6 +139,19 @@ class DueCommits:
         if outcome.verdict in (Verdict.COMMITTED, Verdict.SKIPPED):
             return self._health.history(outcome.history_error)
         return False
+
+    def _heed_the_host(self, outcome: Outcome, now: float) -> None:
+        """Who failed by the host's fault need not wait for the end of a back-off once the host is well again."""
+        candidate = outcome.candidate
+        if outcome.is_fault_of_host:
+            self._host_faults.failed(candidate)
+        else:
+            self._host_faults.ended(candidate)
+        if outcome.verdict is Verdict.COMMITTED and not outcome.is_gone:
+            for waiting in self._host_faults.called(candidate.root.key, now):
+                self._pending.add(waiting, now)
+        for scout, due in self._host_faults.scouts(now):
+            self._pending.add(scout, due)
 
     def _put_off(self, outcome: Outcome, wait: float, *, summed_up: bool) -> None:
         """It failed: said the first time, and tried again after a while."""

@@ -17,7 +17,6 @@ from queue import Empty, SimpleQueue
 from agentic_watch.commit import Committer
 from agentic_watch.config import Config, ConfigError, NoRootsError, Root
 from agentic_watch.daemon.due_commits import DueCommits
-from agentic_watch.daemon.fresh_start import FreshStart
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.history_probe import HistoryProbe
 from agentic_watch.daemon.instance import Held
@@ -76,7 +75,7 @@ class Daemon:
         self._pending.settle_seconds = config.settle_seconds
         self._next_reconcile = time.monotonic() + config.reconcile_seconds
         self._awaited = {root.key for root in config.roots}
-        self._due.fresh = FreshStart(self._awaited)
+        self._due.begin_anew(self._awaited)
         self._due.outcomes.many_roots = len(config.roots) > 1
         # What a former watcher still has to say is not taken for words of this one.
         self._hints = SimpleQueue()

@@ -21,6 +21,13 @@ class WorkspaceError(Exception):
         self.passing = passing
 
     @property
+    def is_fault_of_host(self) -> bool:
+        """Whether the same would befall any workspace near it: the disk is full, read-only or broken, or the process
+        may open no more files."""
+        cause = self.__cause__
+        return isinstance(cause, OSError) and cause.errno in _FAULTS_OF_HOST
+
+    @property
     def lies_in_workspace(self) -> bool:
         """Whether the cause is what somebody put there or holds there; else the host's operator must look: a
         permission, a disk."""
@@ -51,6 +58,11 @@ class CutShort(WorkspaceError):
         super().__init__(file, f"took only {count} of {wanted} bytes (disk full?)", passing=True)
         self.count = count
 
+    @property
+    def is_fault_of_host(self) -> bool:
+        """It is: only a disk that is full takes a part."""
+        return True
+
 
 class InUse(WorkspaceError):
     """Somebody else is at work on it: to be tried again soon, and nothing is wrong."""
@@ -71,6 +83,9 @@ _PLANTED = {
     errno.EISDIR: "is a directory",
     errno.ENODEV: "is a device",
 }
+_FAULTS_OF_HOST = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+)
 _PASSING = {
     errno.EWOULDBLOCK: "is leased to another process",
 }
