@@ -1,4 +1,4 @@
-"""A disk that is really full: a small tmpfs (tmpfs(5)), mounted by root."""
+"""A disk that is really full: a small file system, mounted by root."""
 
 from __future__ import annotations
 
@@ -10,26 +10,40 @@ from pathlib import Path
 
 import pytest
 
-needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk to fill it")
+IS_ALLOWED = os.geteuid() == 0
+needs_mount = pytest.mark.skipif(not IS_ALLOWED, reason="only root can mount a disk to fill it")
+_BYTES = 64 << 20
+_INODES = 20_000
 _FILLER = ".filler"
 _PIECE = b"\0" * (1 << 16)
 
 
 @dataclass(frozen=True, slots=True)
 class SmallDisk:
-    """Mounted at `path` from `mount` to `unmount`."""
+    """Mounted at `path` from `mount` to `unmount`: a tmpfs, or an ext4 in a file beside."""
 
     path: Path
+    kind: str = "tmpfs"
 
-    def mount(self, size: str = "64m") -> None:
+    @property
+    def image(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.{self.kind}")
+
+    def mount(self) -> None:
         """Raises CalledProcessError where that is not allowed."""
         self.path.mkdir(parents=True, exist_ok=True)
-        options = f"size={size},nr_inodes=20000,mode=755"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.path)], check=True)
+        if self.kind == "tmpfs":
+            _run("mount", "-t", "tmpfs", "-o", f"size={_BYTES},nr_inodes={_INODES},mode=755", "tmpfs", str(self.path))
+            return
+        with self.image.open("wb") as file:
+            file.truncate(_BYTES)
+        _run("mkfs.ext4", "-q", "-F", "-m", "0", "-N", str(_INODES), str(self.image))
+        _run("mount", "-o", "loop", str(self.image), str(self.path))
 
     def unmount(self) -> None:
         """Whoever still has a file open there keeps it."""
-        subprocess.run(["umount", "--lazy", str(self.path)], check=True)
+        _run("umount", "--lazy", str(self.path))
+        self.image.unlink(missing_ok=True)
 
     def fill(self) -> None:
         """Take every byte that is left."""
@@ -40,3 +54,7 @@ class SmallDisk:
     def empty(self) -> None:
         """Give them back."""
         (self.path / _FILLER).unlink(missing_ok=True)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)

@@ -67,6 +67,22 @@ def test_finishes_in_a_row_are_committed_in_their_order(host: Host, committer: C
     assert workspace.mark()["runs"] == 3
 
 
+def test_a_marker_is_not_put_back_to_a_finish_that_another_process_has_committed(
+    host: Host, committer: Committer
+) -> None:
+    """It has committed the run that came after it, too: the marker goes on to vouch for that one."""
+    workspace = make(host.root)
+    finish(workspace, 1)
+    committer.look_ahead(host.candidate())
+    for run in (1, 2):
+        finish(workspace, run)
+        assert host.once().counts["committed"] == 1
+    finish(workspace, 3, "running")
+    assert [outcome.verdict for outcome in commit(committer, host)] == [Verdict.SKIPPED, Verdict.UNFINISHED]
+    assert workspace.mark()["runs"] == 2
+    assert [line["runs"] for line in workspace.lines()] == runs(host) == [1, 2]
+
+
 def test_a_finish_that_is_still_there_is_read_again(host: Host, committer: Committer) -> None:
     """A report that came since it was seen is in its record: the file is the truth while it is there."""
     workspace = make(host.root)
@@ -93,6 +109,28 @@ def test_a_finish_whose_workspace_goes_away_is_in_the_history(host: Host, commit
     (again,) = commit(committer, host)
     assert again.verdict is Verdict.VANISHED
     assert runs(host) == [0]
+
+
+@pytest.mark.parametrize("runs_again", [True, False])
+def test_a_finish_whose_root_goes_away_for_a_while_gets_its_line(
+    host: Host, committer: Committer, runs_again: bool
+) -> None:
+    """Its row is there meanwhile; line and marker follow when the root is back, also when it runs again by then."""
+    workspace = make(host.root)
+    finish(workspace, 1)
+    committer.look_ahead(host.candidate())
+    host.root.rename(host.base / "away")
+    assert [outcome.is_gone for outcome in commit(committer, host)] == [True]
+    assert runs(host) == [1]
+    (host.base / "away").rename(host.root)
+    if runs_again:
+        finish(workspace, 2, "running")
+    commit(committer, host)
+    assert [line["runs"] for line in workspace.lines()] == runs(host) == [1]
+    assert workspace.mark()["runs"] == 1
+    assert workspace.line()["committed_at"] == host.rows()[NAME]["committed_at"]
+    verdicts = [outcome.verdict for outcome in commit(committer, host)]
+    assert verdicts == [Verdict.UNFINISHED if runs_again else Verdict.SKIPPED]
 
 
 def test_what_is_committed_already_is_not_recorded_when_it_goes_away(host: Host, committer: Committer) -> None:

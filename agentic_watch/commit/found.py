@@ -36,7 +36,8 @@ class Found:
     """What is there of the commit that a status asks for.
 
     `marked`: the marker has its identity. `row`, `line`: the committed_at of the history row and of the journal line
-    with it; `differs`: one of them says otherwise than the status; `pruned`: a row of this time would have been pruned.
+    with it; `overtaken`: later commits have lines after it; `differs`: row or line says otherwise than the status;
+    `pruned`: a row of this time would have been pruned.
     `lacking` are the rows that the journal has and the
     history lacks; of all `recovered` ones some may be inserted already, unless `history_error` says why not.
     `unread_journal` is the signature of a journal that was not read, since the history holds all of it.
@@ -45,6 +46,7 @@ class Found:
     marked: bool = False
     row: str | None = None
     line: str | None = None
+    overtaken: bool = False
     differs: bool = False
     pruned: bool = False
     lacking: HeldRows = field(default_factory=HeldRows)
@@ -116,6 +118,7 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
         marked=marked,
         row=row.committed_at if row is not None else None,
         line=reading.line,
+        overtaken=reading.overtaken,
         differs=(row is not None and not row.is_same) or reading.differs,
         pruned=pruned,
         lacking=reading.lacking,

@@ -23,7 +23,8 @@ _FORMER_KEYS = 64
 
 
 class JournalReading:
-    """`line` is the committed_at of the status's own line, `differs` whether that line says otherwise than the status.
+    """`line` is the committed_at of the status's own line, `differs` whether that line says otherwise than the status,
+    `overtaken` whether lines of other commits follow it.
 
     `former` is the name that the workspace had when its lines were written, if it was moved. `lacking` are rows that
     the history lacks, `recovered` says how many there were in all; `error` is why the history could not be asked or
@@ -48,6 +49,7 @@ class JournalReading:
         self._foreign_keys: set[Key] = set()
         self.former = ""
         self.line: str | None = None
+        self.overtaken = False
         self.differs = False
         self.lacking = HeldRows()
         self.recovered = 0
@@ -124,7 +126,11 @@ class JournalReading:
 
     def _compare(self, record: Record) -> None:
         status = self._workspace.status
-        if status is not None and self.line is None and record.identity == self._workspace.identity:
+        if status is None:
+            return
+        if record.identity != self._workspace.identity:
+            self.overtaken |= self.line is not None
+        elif self.line is None:
             self.line = record.committed_at
             said = record.status, record.task, record.question
             self.differs = said != (status.status, status.task, status.question)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from agentic_watch.commit import moves
@@ -54,13 +55,18 @@ class ShortLived:
         key = outcome.candidate.root.key, outcome.candidate.name
         was_seen = key in self._in_hand
         self._in_hand.discard(key)
+        if outcome.is_gone:
+            return was_seen
         if outcome.verdict in (Verdict.COMMITTED, Verdict.SKIPPED) and (status := outcome.status) is not None:
             self.sightings.drop(outcome.candidate, (status.updated_at.ns, status.runs))
             return was_seen
-        return was_seen and outcome.is_gone
+        return False
 
     def _record(self, candidate: Candidate, seen: list[Sighting], history: History) -> Outcome:
-        """The rows of a workspace that is gone: the one case of rows without lines."""
+        """The rows of a workspace that is gone: the one case of rows without lines.
+
+        When its whole root is away it may come back, and what was seen is kept for its lines.
+        """
         rows, now = HeldRows(), instant.now_text()
         try:
             for one in seen:
@@ -70,7 +76,7 @@ class ShortLived:
             new = history.insert(rows.take())
         except HistoryError as error:
             return Outcome(candidate, Verdict.BUSY, f"went away, and is not in the history yet ({error})")
-        for one in seen:
+        for one in seen if os.path.isdir(candidate.root.path) else ():
             self.sightings.drop(candidate, one.identity)
         if not new:
             return Outcome(candidate, Verdict.VANISHED, "is not there", is_gone=True)

@@ -36,7 +36,8 @@ def main() -> int:
                 print("then add it to KEPT in tests/soak/test_soak.py")
                 return 1
         print(
-            f"{len(played.told)} events, {len(played.must)} commits exactly once; {time.monotonic() - began:.0f} s",
+            f"{len(played.told)} events, {len(played.must)} commits exactly once, {len(played.gone)} pruned; "
+            f"{time.monotonic() - began:.0f} s",
             flush=True,
         )
     return 0

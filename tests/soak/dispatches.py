@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 import shutil
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,10 +22,14 @@ Identity = tuple[str, str, str, int]
 
 @dataclass(slots=True)
 class Clock:
-    """The time that dispatchers write. It goes on by leaps, and now and then somebody sets it back."""
+    """The time that dispatchers write. It goes on by leaps, and now and then somebody sets it back.
+
+    `daemon_is_off` is by how many seconds the daemon's own clock is wrong.
+    """
 
     rng: random.Random
     now: datetime = _EPOCH
+    daemon_is_off: float = 0.0
 
     def pass_on(self) -> None:
         """Some seconds or hours go by."""
@@ -78,21 +84,28 @@ class Dispatch:
     def path(self) -> Path:
         return self.root.path / self.name
 
-    def write(self, status: str, clock: Clock, rng: random.Random) -> None:
-        """Write the status as a dispatcher does: whole, under another name first; now and then in place."""
+    def write(self, status: str, clock: Clock, rng: random.Random, runs: int | None = None) -> None:
+        """Write the status as a dispatcher does: whole, under another name first; now and then in place.
+
+        Where the disk is full the former one stays, or is torn when it was written in place.
+        """
+        runs = self.runs if runs is None else runs
         text, utc = clock.write()
-        document = {"status": status, "updated_at": text, "runs": self.runs, "agent": "codex:gpt-5", "task": self.name}
+        document = {"status": status, "updated_at": text, "runs": runs, "agent": "codex:gpt-5", "task": self.name}
         directory = self.path / ".meta" if self.layout == "meta" else self.path
-        directory.mkdir(parents=True, exist_ok=True)
-        if status in FINISHED and rng.random() < 0.3:
-            _report(self.path, rng)
-        target = directory / "status.json"
-        if rng.random() < 0.8:
-            (directory / ".status.json.new").write_text(json.dumps(document))
-            os.replace(directory / ".status.json.new", target)
+        whole, target = rng.random() < 0.8, directory / "status.json"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            if status in FINISHED and rng.random() < 0.3:
+                _report(self.path, rng)
+            _put(target, json.dumps(document), clock, whole=whole)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            self.pending = self.pending if whole else None
         else:
-            target.write_text(json.dumps(document))
-        self.pending = (self.root.key, self.name, utc, self.runs) if status in FINISHED else None
+            self.runs = runs
+            self.pending = (self.root.key, self.name, utc, runs) if status in FINISHED else None
 
     def move(self, name: str) -> None:
         """Somebody gives the workspace another name in its root."""
@@ -109,14 +122,32 @@ class Dispatch:
 
     def is_marked(self) -> bool:
         """Whether the marker vouches for what the status says."""
-        where = ".meta/status.json" if self.layout == "meta" else "status.json"
-        status, marker = self.path / where, self.path / ".meta" / "commit.json"
-        return marker.exists() and _identity(marker) == _identity(status)
+        marker = self.path / ".meta" / "commit.json"
+        return marker.exists() and _identity(marker) == self._identity()
+
+    def has_line(self) -> bool:
+        """Whether the journal holds what the status says."""
+        return self._identity() in {(line["updated_at"], line["runs"]) for line in self.lines()}
+
+    def _identity(self) -> tuple[str, int]:
+        return _identity(self.path / (".meta/status.json" if self.layout == "meta" else "status.json"))
 
     def lines(self) -> list[dict[str, Any]]:
         """The journal, parsed."""
         journal = self.path / ".meta" / "journal.jsonl"
         return [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+
+
+def _put(target: Path, text: str, clock: Clock, *, whole: bool) -> None:
+    if not whole:
+        target.write_text(text)
+        return
+    new = target.with_name(".status.json.new")
+    new.write_text(text)
+    if clock.daemon_is_off:  # a clock that was set is the file system's, too
+        moment = time.time() + clock.daemon_is_off
+        os.utime(new, (moment, moment))
+    os.replace(new, target)
 
 
 def _identity(file: Path) -> tuple[str, int]:

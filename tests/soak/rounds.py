@@ -6,12 +6,13 @@ from pathlib import Path
 from random import Random
 
 from soak.end_state import assert_exactly_once, assert_not_grown, assert_records_agree, size_of
+from soak.events import EventfulHost
 from soak.simulated_host import SimulatedHost
 
 
 def play(seed: int, steps: int, base: Path) -> SimulatedHost:
     """Play `steps` events twice, with kills and without, and assert the end state. Raises AssertionError."""
-    simulated = SimulatedHost(base, Random(seed))
+    simulated = EventfulHost(base, Random(seed))
     try:
         simulated.begin()
         for _ in range(steps):
@@ -24,8 +25,9 @@ def play(seed: int, steps: int, base: Path) -> SimulatedHost:
         old = size_of(simulated)
         assert_exactly_once(simulated)
         assert_records_agree(simulated)
-        assert simulated.service.stop() == 0
-        simulated.begin()
+        simulated.stop()
+        simulated.start()
+        simulated.wait_ready()
         assert_not_grown(size_of(simulated), old)
         assert_exactly_once(simulated)
     except BaseException:
