@@ -204,6 +204,34 @@ def test_a_copy_is_a_dispatch_of_its_own(host: Host) -> None:
     assert rows(host) == [(OLD, 1, None), (OLD, 2, None), (NEW, 2, None)]
 
 
+@pytest.mark.parametrize("runs_again", [False, True])
+def test_a_copy_of_one_that_was_moved_and_came_back_is_a_dispatch_of_its_own(host: Host, runs_again: bool) -> None:
+    """It was at the copy's place before; it is at its own now, and its rows say so."""
+    moved = move(committed(host), NEW)
+    host.once()
+    back = move(moved, OLD)
+    if runs_again:
+        back.write_status(status="running", runs=3, updated_at="2026-04-14T11:00:03Z")
+    host.once()
+    assert rows(host) == [(OLD, 1, None), (OLD, 2, None)]
+    if runs_again:
+        back.write_status(runs=3, updated_at="2026-04-14T11:00:03Z")
+        host.once()
+    last = 3 if runs_again else 2
+    shutil.copytree(back.path, Workspace(host.root, NEW).path)
+    assert host.once().counts == {"scanned": 2, "committed": 1, "skipped": 1}
+    assert rows(host)[-2:] == [(OLD, last, None), (NEW, last, None)]
+
+
+def test_a_copy_at_the_former_place_does_not_bring_the_moved_one_back(host: Host) -> None:
+    """While the moved one is at its new place its rows stay with it."""
+    moved = move(committed(host), NEW)
+    host.once()
+    shutil.copytree(moved.path, Workspace(host.root, OLD).path)
+    host.once()
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW)]
+
+
 @pytest.mark.parametrize("former", ["../outside", "/etc", "a//b", ".", "a/../b", "a/b/c/d/e/f/g", "a\nb"])
 def test_a_name_that_is_none_is_not_looked_for(host: Host, former: str) -> None:
     """Whatever an agent writes as its former name, it is a foreign line."""

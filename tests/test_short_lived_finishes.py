@@ -229,6 +229,21 @@ def test_a_moved_workspace_that_goes_away_is_not_recorded_again(host: Host, comm
     assert list(host.rows()) == ["org/repo/former"]
 
 
+@pytest.mark.parametrize("first", ["org/repo/former", NAME])
+def test_a_workspace_that_is_moved_before_it_is_committed_has_one_row(
+    host: Host, committer: Committer, first: str
+) -> None:
+    """It was seen finished at both places, and is the same directory: whichever is due first, the new name counts."""
+    workspace = make(host.root, "org/repo/former")
+    committer.look_ahead(host.candidate("org/repo/former"))
+    workspace.path.rename(host.root / NAME)
+    committer.look_ahead(host.candidate())
+    for name in sorted(["org/repo/former", NAME], key=lambda name: name != first):
+        committer.commit_group([host.candidate(name)])
+    assert list(host.rows()) == [NAME]
+    assert [line["workspace"] for line in Workspace(host.root, NAME).lines()] == [NAME]
+
+
 def test_a_copy_that_goes_away_is_recorded(host: Host, committer: Committer) -> None:
     """What it was copied from is there: it was a dispatch of its own."""
     workspace = make(host.root, "org/repo/former")

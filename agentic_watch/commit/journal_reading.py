@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from agentic_watch.commit.batch import HELD_BYTES
 from agentic_watch.commit.insertion import HeldRows, insert_now
-from agentic_watch.commit.moves import is_there, take_down, was_moved
+from agentic_watch.commit.moves import has_come_back, is_there, take_down, was_moved
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.patience import PACE
 from agentic_watch.history import identities
@@ -19,7 +19,7 @@ _ASKED_AT_ONCE = 256
 _ASKED_BYTES = 65_536
 """The history is asked about so many lines at once; so many bytes of them may wait for that, and one line more."""
 _FORMER_KEYS = 64
-"""So many commits under a former name are enough to know it by."""
+"""So many commits under a name are enough to know it by."""
 
 
 class JournalReading:
@@ -47,6 +47,7 @@ class JournalReading:
         self._own_came_first = False
         self._foreign_names: set[str] = set()
         self._foreign_keys: set[Key] = set()
+        self._own_keys: set[Key] = set()
         self.former = ""
         self.line: str | None = None
         self.overtaken = False
@@ -61,6 +62,7 @@ class JournalReading:
         Raises WorkspaceError.
         """
         yield from self._lines_of(self._name, repair=repair)
+        self._take_down_the_return()
         if not self._foreign:
             return
         if self._is_moved():
@@ -87,6 +89,8 @@ class JournalReading:
                 self._note_foreign(record)
                 continue
             self._own_came_first |= not self._foreign
+            if len(self._own_keys) < _FORMER_KEYS:
+                self._own_keys.add((record.updated_at.utc(), record.runs))
             self._take(record, size)
         self._ask()
 
@@ -107,6 +111,14 @@ class JournalReading:
         except HistoryError as error:
             self.error = str(error)
             return False
+
+    def _take_down_the_return(self) -> None:
+        if self._history.read_only or self.error or not self._own_keys:
+            return
+        try:
+            has_come_back(self._workspace.candidate, self._own_keys, self._history)
+        except HistoryError as error:
+            self.error = str(error)
 
     def _take_down_the_move(self) -> None:
         """Its former rows first, then where they are now: a move is rare, and waits for no batch."""

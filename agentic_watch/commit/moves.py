@@ -56,6 +56,27 @@ def is_there(candidate: Candidate, name: str) -> bool:
     return True
 
 
+def inode_of(candidate: Candidate, name: str) -> tuple[int, int] | None:
+    """Which directory another workspace of the same root is (Place.inode), None when nobody can tell."""
+    try:
+        place = open_place(candidate.root.path, name)
+    except WorkspaceError:
+        return None
+    try:
+        return place.inode
+    finally:
+        place.close()
+
+
+def has_come_back(candidate: Candidate, keys: Collection[Key], history: History) -> None:
+    """Take down that a workspace is under its own name again, when the place is gone to which it was moved; `keys` are
+    commits that its journal has in its name. Raises HistoryError."""
+    root, name = candidate.root.key, candidate.name
+    former = identities.places(history, root, name, keys, here=name) - {name}
+    if gone := {place for place in former if not is_there(candidate, place)}:
+        identities.move(history, root, name, gone, name)
+
+
 def _is_name(name: str, max_depth: int) -> bool:
     parts = name.split("/")
     return name_problem(name) is None and len(parts) <= max_depth and not {"", ".", ".."} & set(parts)

@@ -70,7 +70,7 @@ class ShortLived:
         rows, now = HeldRows(), instant.now_text()
         try:
             for one in seen:
-                if not _was_elsewhere(candidate, one, history):
+                if not self.sightings.was_moved(candidate, one) and not _was_elsewhere(candidate, one, history):
                     content, _ = report.parse(one.report)
                     rows.add(record.from_status(candidate.name, one.status, content, now), candidate.root.key)
             new = history.insert(rows.take())
@@ -85,11 +85,11 @@ class ShortLived:
 
 
 def _was_elsewhere(candidate: Candidate, seen: Sighting, history: History) -> bool:
-    """Whether this finish was committed under another name that is gone, too: the workspace was only passing by here.
+    """Whether this finish was committed under another name that is gone, too, or is what this workspace became.
 
     Its journal, which would tell, is gone with it; status, task and question of the row tell. Raises HistoryError.
     """
     status = seen.status
     asked = Asked(candidate.name, status.updated_at.utc(), status.runs, status.status, status.task, status.question)
-    former = identities.named_otherwise(history, candidate.root.key, asked)
-    return any(not moves.is_there(candidate, name) for name in former)
+    names = identities.named_otherwise(history, candidate.root.key, asked)
+    return any(not moves.is_there(candidate, name) or moves.inode_of(candidate, name) == seen.inode for name in names)

@@ -7,7 +7,7 @@ killed.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_to_look
 from agentic_watch.commit.outcome import Outcome
@@ -25,10 +25,12 @@ _ALL_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A finished status and the bytes of the report beside it, None when there was none that could be kept."""
+    """A finished status, the bytes of the report beside it (None when there was none that could be kept), and which
+    directory it stood in (Place.inode)."""
 
     status: Status
     report: bytes | None
+    inode: tuple[int, int]
 
     @property
     def identity(self) -> Identity:
@@ -46,6 +48,7 @@ class Sightings:
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], dict[Identity, Sighting]] = {}
+        self._where: dict[tuple[int, int], tuple[str, str]] = {}
         self._weight = 0
 
     def look(self, candidate: Candidate, config: Config) -> None:
@@ -55,7 +58,7 @@ class Sightings:
             return
         try:
             if workspace.finished and workspace.linked is None and workspace.status is not None:
-                self._keep(candidate, workspace.status, _report(workspace))
+                self._keep(candidate, Sighting(workspace.status, _report(workspace), workspace.place.inode))
         finally:
             workspace.close()
 
@@ -71,16 +74,24 @@ class Sightings:
             self._weight -= one.weight
             if not seen:
                 del self._seen[key]
+                if self._where.get(one.inode) == key:
+                    del self._where[one.inode]
 
-    def _keep(self, candidate: Candidate, status: Status, content: bytes | None) -> None:
-        one = Sighting(status, content)
+    def was_moved(self, candidate: Candidate, one: Sighting) -> bool:
+        """Whether the same finish was seen since in the same directory under another name of the root."""
+        key = candidate.root.key, candidate.name
+        where = self._where.get(one.inode, key)
+        return where != key and where[0] == key[0] and one.identity in self._seen.get(where, {})
+
+    def _keep(self, candidate: Candidate, one: Sighting) -> None:
         self.drop(candidate, one.identity)
         if self._weight + one.weight > _ALL_BYTES:
-            one = Sighting(status, None)
+            one = replace(one, report=None)
         seen = self._seen.get((candidate.root.key, candidate.name), {})
         if len(seen) < _EACH and self._weight + one.weight <= _ALL_BYTES:
             self._seen.setdefault((candidate.root.key, candidate.name), seen)[one.identity] = one
             self._weight += one.weight
+            self._where[one.inode] = candidate.root.key, candidate.name
 
 
 def _report(workspace: OpenWorkspace) -> bytes | None:

@@ -145,7 +145,8 @@ def move(history: History, root: str, workspace: str, places: Collection[str], t
     What else was committed under its name, and is elsewhere, stays there. Raises HistoryError.
     """
     sql = (
-        "UPDATE dispatch_history SET moved_to = ? WHERE root = ? AND (workspace = ? OR moved_to = ?) "
+        "UPDATE dispatch_history SET moved_to = nullif(?, workspace) "
+        "WHERE root = ? AND (workspace = ? OR moved_to = ?) "
         f"AND ifnull(moved_to, workspace) IN ({marks(list(places))}) AND moved_to IS NOT ?"
     )
     with history.transaction() as connection:

@@ -27,6 +27,12 @@ class Place:
     listed: bool = False
     device: int = -1
 
+    @property
+    def inode(self) -> tuple[int, int]:
+        """Device and inode of the workspace's directory, which it keeps under another name."""
+        info = os.fstat(self.directory)
+        return info.st_dev, info.st_ino
+
     def make_meta(self) -> None:
         """Make `.meta/` when only `status.json` is there."""
         if self.meta is None:

@@ -146,7 +146,7 @@ class EventfulHost(SimulatedHost):
     def _prune(self) -> None:
         """What was updated before some moment of these days goes; the archive has it."""
         before = self.rng.choice(sorted(self.must))[2] if self.must else ""
-        if before and self.host.history.exists():
+        if before and not self.full:  # nor could we read, then, what became of it
             moment = datetime.strptime(before[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
             hours = int((datetime.now(UTC) - moment).total_seconds() // 3600)
             archive = self.base / f"archive-{len(self.told)}.jsonl"
