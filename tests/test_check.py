@@ -16,6 +16,7 @@ import pytest
 from daemon_support import Service
 from support import POWERLESS, UPDATED, Host, Workspace, make, run, snapshot
 
+from agentic_watch.answers.check import limits_check
 from agentic_watch.answers.check.clock_check import clock
 from agentic_watch.answers.check.finding import Check, Finding
 from agentic_watch.answers.check.parity import OnDisk, disagreements
@@ -335,3 +336,38 @@ def test_a_moved_workspace_agrees_with_its_records(host: Host, committed: list[W
     assert problems(check(host)) == []
     (host.root / "renamed/repo/a/.meta/journal.jsonl").unlink()
     assert ("records", "renamed/repo/a") in problems(check(host, code=1))
+
+
+def limit_findings(found: dict[str, Any]) -> list[str]:
+    return [one["error"] for one in found["findings"] if one["check"] == "limits"]
+
+
+def test_a_daemon_that_may_open_too_few_files_is_named(host: Host) -> None:
+    """It works in smaller batches; its unit's LimitNOFILE= is the next step."""
+    with Service(host, prefix=["prlimit", "--nofile=100"]) as service:
+        service.wait_committed(make(host.root))
+        (text,) = limit_findings(check(host, code=1))
+        assert f"(pid {service.pid}) may have 100, and wants 576" in text
+
+
+def test_a_user_without_an_inotify_instance_left_is_told(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A daemon that is started now would poll: the limit is named with what it should be."""
+    monkeypatch.setattr(limits_check, "_SYSCTLS", str(tmp_path))
+    (tmp_path / "max_user_watches").write_text("1000\n")
+    found = {}
+    for limit in (10**6, 0):
+        (tmp_path / "max_user_instances").write_text(f"{limit}\n")
+        _, found[limit] = limits_check.limits(subject(host.config()))
+    assert found[10**6].ok
+    assert (found[0].ok, "none is left for a daemon" in found[0].text) == (False, True)
+
+
+def test_a_running_daemon_has_its_inotify_instance(host: Host) -> None:
+    """However many others there are."""
+    with Service(host) as service:
+        service.wait(lambda: service.watching() == ["inotify"])
+        found = list(limits_check.limits(subject(host.config())))
+    assert [one.ok for one in found] == [True, True, True]
+    assert "the daemon has its one" in found[1].text

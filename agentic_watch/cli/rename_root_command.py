@@ -30,7 +30,8 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
     """Have the history call the root OLD by NEW: its `name` in the configuration, or its absolute path.
 
     For a root that moves, or gets a name after dispatches were committed under its path. Stop the daemon, run this,
-    change the configuration, start the daemon. What a fleet was told stays there under OLD.
+    change the configuration, start the daemon. What a fleet was told stays there under OLD, until
+    `check --fleet` says how to end it.
 
     \b
     Examples:
@@ -60,6 +61,11 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
     else:
         both = f"; {done.merged:,} were there under both names" if done.merged else ""
         click.echo(clean(f"{done.renamed:,} commits of {old} are of {new} now{both}"))
+    if config.push:
+        text = (
+            "what a fleet was told stays there under the old name; agentic-watch check --fleet --repair sends the new"
+        )
+        messages.tell(logging.WARNING, text, "note: ")
     if new not in {root.key for root in config.roots}:
         messages.tell(
             logging.WARNING, f'no root is called {new} yet; set name = "{new}" in its [[roots]] table', "note: "

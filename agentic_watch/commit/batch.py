@@ -20,6 +20,8 @@ _OPEN_EACH = 8
 """Descriptors for each workspace of a batch: three while it is read, three until its line is durable, and one for
 each of the two batches whose markers are under way."""
 _OPEN_ELSEWHERE = 64
+FILES_WANTED = _AT_MOST * _OPEN_EACH + _OPEN_ELSEWHERE
+"""The limit of descriptors from which on no batch is smaller than it could be."""
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,9 +15,13 @@ from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, outbox, postgres_connection
 from agentic_watch.fleet.office import Office
 from agentic_watch.fleet.postgres_target import PostgresTarget
+from agentic_watch.history import queries
 
 IDS = "SELECT substr(updated_utc, 1, 10), commit_id FROM dispatches WHERE host_id = %s"
-IDS_OF_DAYS = f"{IDS} AND substr(updated_utc, 1, 10) = ANY (%s)"
+IDS_OF_DAYS = (
+    "SELECT substr(updated_utc, 1, 10), commit_id, root FROM dispatches "
+    "WHERE host_id = %s AND substr(updated_utc, 1, 10) = ANY (%s)"
+)
 
 Sums = Mapping[str, tuple[int, int]]
 """Day (`2026-04-14`, by updated_utc) → (how many commits, XOR of their commit_ids)."""
@@ -35,10 +40,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was compared: how many commits of this host, and the days that differ. Pruned days are not missing here."""
+    """What was compared: how many commits of this host, and the days that differ. Pruned days are not missing here.
+
+    `strange_roots` says how many of the surplus are of which root that this history does not hold.
+    """
 
     commits: int
     differences: tuple[Difference, ...]
+    strange_roots: Mapping[str, int]
 
 
 def compare(target: Target, office: Office) -> Comparison:
@@ -57,8 +66,21 @@ def compare(target: Target, office: Office) -> Comparison:
             there = sums(connection.cursor().stream(IDS, (host,)))
         days = sorted(day for day in here.keys() | there.keys() if here.get(day) != there.get(day))
         with postgres_connection.translated():
-            found = {(day, str(one)) for day, one in connection.execute(IDS_OF_DAYS, (host, days)) if days}
-    return Comparison(len(delivered), tuple(_differences(days, delivered, found)))
+            rows = connection.execute(IDS_OF_DAYS, (host, days)).fetchall() if days else []
+    found = {(day, str(one)): str(root) for day, one, root in rows}
+    ours = {one for _, one in delivered}
+    surplus = Counter(root for (_, one), root in found.items() if one not in ours)
+    return Comparison(
+        len(delivered),
+        tuple(_differences(days, delivered, found)),
+        _strange(surplus, office.history) if surplus else {},
+    )
+
+
+def _strange(roots: Mapping[str, int], history: str) -> Mapping[str, int]:
+    with queries.reading(history) as connection:
+        known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM dispatch_history")}
+    return {root: count for root, count in roots.items() if root not in known}
 
 
 def send_again(target: Target, office: Office, differences: Iterable[Difference]) -> int:
@@ -88,7 +110,7 @@ def sums(ids: Iterable[tuple[str, object]]) -> Sums:
 
 
 def _differences(
-    days: list[str], delivered: list[tuple[str, str]], found: set[tuple[str, str]]
+    days: list[str], delivered: list[tuple[str, str]], found: Iterable[tuple[str, str]]
 ) -> Iterator[Difference]:
     for day in days:
         here = {one for other, one in delivered if other == day}

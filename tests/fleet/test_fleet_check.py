@@ -61,7 +61,28 @@ def test_a_swap_that_keeps_the_count_is_seen(database: Database, pusher: Pusher)
     code, document = check(pusher)
     texts = [finding["error"] for finding in document["findings"]]
     assert (code, texts[0]) == (1, "fleet: 2026-04-05: 4 sent, 4 there, 1 missing")
-    assert texts[1].startswith("fleet: 1 more there, on 1 days from 2026-04-05 on")
+    assert texts[1].startswith("fleet: 1 more there, on 1 day from 2026-04-05 on")
+
+
+def test_a_renamed_root_is_said_with_what_to_do(database: Database, pusher: Pusher) -> None:
+    """Its commits have new ids: they are sent by --repair, and the old ones named, with the SQL that removes them."""
+    (root,) = {row["root"] for row in support.query(pusher.history, "SELECT root FROM dispatch_history")}
+    config = ["--config", str(pusher.base / "config.toml")]
+    pusher.arguments()
+    renamed = support.run([*config, "rename-root", root, "o'hara"], pusher.base)
+    assert renamed.returncode == 0
+    assert "check --fleet --repair" in renamed.stderr
+    code, document = check(pusher)
+    old = document["findings"][-1]
+    assert code == 1
+    assert {finding["next"] for finding in document["findings"][:-1]} == {"agentic-watch check --fleet --repair"}
+    assert old["error"].startswith(f"fleet: 100 there are of the root {root}, of which this history holds none")
+    code, document = check(pusher, "--repair")
+    assert (code, database.query("SELECT count(*) FROM dispatches")) == (0, [(200,)])
+    for statement in old["next"].partition(": ")[2].split("; "):
+        database.query(statement)
+    assert database.query("SELECT count(*) FROM findings") == [(2 * len(range(0, 100, 3)),)]
+    assert check(pusher) == (0, {**document, "findings": [], "checks": {"fleet": True}})
 
 
 def test_what_cannot_be_known(database: Database, pusher: Pusher, tmp_path: Path) -> None:

@@ -52,18 +52,31 @@ def _target(target: Target, opened: Office) -> Iterator[Finding]:
     elif not opened.sender.host_id:
         yield Finding(NAME, None, f"{target.name}: nothing was pushed from here yet")
     else:
-        yield from _told(target.name, day_sums.compare(target, opened))
+        yield from _told(target.name, day_sums.compare(target, opened), opened.sender.host_id)
 
 
-def _told(name: str, found: Comparison) -> Iterator[Finding]:
+def _told(name: str, found: Comparison, host_id: str) -> Iterator[Finding]:
     for day in found.differences:
         if day.missing:
             text = f"{name}: {day.day}: {day.here} sent, {day.there} there, {len(day.missing)} missing"
             yield Finding(NAME, False, text, _REPAIR)
+    for root, count in sorted(found.strange_roots.items()):
+        text = f"{name}: {count} there are of the root {root}, of which this history holds none"
+        step = f"if so, and nothing is missing: {_removal(host_id, root)}"
+        yield Finding(NAME, None, f"{text}: after a rename-root they count twice", step)
     surplus = [day for day in found.differences if day.surplus]
-    if surplus:
-        count = sum(day.surplus for day in surplus)
-        text = f"{name}: {count} more there, on {len(surplus)} days from {surplus[0].day} on"
-        yield Finding(NAME, None, f"{text}: pruned here, of a root renamed since, or of another history")
+    count = sum(day.surplus for day in surplus) - sum(found.strange_roots.values())
+    if count:
+        days = f"{len(surplus)} day{'s' if len(surplus) != 1 else ''}"
+        text = f"{name}: {count} more there, on {days} from {surplus[0].day} on: pruned here, or of another history"
+        yield Finding(NAME, None, text)
     if not any(day.missing for day in found.differences):
         yield Finding(NAME, True, f"{name}: has all {found.commits} commits that were sent")
+
+
+def _removal(host_id: str, root: str) -> str:
+    """The SQL that takes a root's commits out of a fleet."""
+    quoted = root.replace("'", "''")
+    which = f"host_id = '{host_id}' AND root = '{quoted}'"
+    findings = f"host_id = '{host_id}' AND commit_id IN (SELECT commit_id FROM dispatches WHERE {which})"
+    return f"DELETE FROM findings WHERE {findings}; DELETE FROM dispatches WHERE {which}"
