@@ -8,9 +8,13 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import UPDATED, Host, Workspace, make, run, snapshot, status_of
+
+from agentic_watch.commit import committer
+from agentic_watch.commit.found import look_up
 
 OLD, NEW = "org/repo/old", "org2/repo/new"
 
@@ -285,6 +289,24 @@ def test_what_was_pruned_never_comes_back(host: Host, lost: str) -> None:
     assert rows(host) == []
     assert workspace.journal.exists() == (lost != "line")
     assert lost == "line" or workspace.journal.read_bytes() == lines
+
+
+def test_what_is_pruned_while_its_journal_is_read_stays_gone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass that has looked the history up before the pruning, and reads the journal after it, brings nothing back."""
+    workspace = committed(host)
+    look_again(workspace)
+    with contextlib.closing(sqlite3.connect(host.history)) as connection, connection:
+        connection.execute("UPDATE workspaces SET signature = x'', journal = x''")
+
+    def look_up_then_prune(*arguments: Any) -> Any:
+        known = look_up(*arguments)
+        prune(host, "2026-04-15T00:00:00.000000000Z")
+        return known
+
+    monkeypatch.setattr(committer, "look_up", look_up_then_prune)
+    host.once_here()
+    assert rows(host) == []
+    assert len(workspace.lines()) == 2
 
 
 def test_what_is_younger_than_the_pruning_comes_back(host: Host) -> None:

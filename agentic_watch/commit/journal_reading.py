@@ -164,12 +164,15 @@ class JournalReading:
         root, here = self._workspace.candidate.root.key, self._workspace.candidate.name
         try:
             lacking = identities.lacking(self._history, root, self._name, waiting, here=here)
+            # A prune may have taken them since the history was looked up; it says so in the same transaction.
+            pruned_before = identities.pruned_before(self._history) if lacking else ""
         except HistoryError as error:
             self.error = str(error)
             return
         for key in lacking:
-            self.lacking.add(waiting[key], root)
-        self.recovered += len(lacking)
+            if key[0] >= pruned_before:
+                self.lacking.add(waiting[key], root)
+                self.recovered += 1
         if self.lacking.weight > HELD_BYTES:
             # Rather a transaction of its own than a journal's worth of rows in memory.
             self.error = insert_now(self.lacking.take(), self._history)
