@@ -10,6 +10,7 @@ from pathlib import Path
 
 from support import run
 
+from soak.dispatches import Identity
 from soak.simulated_host import SimulatedHost
 
 _GROWTH_KIB = 24 * 1024
@@ -48,7 +49,7 @@ def assert_exactly_once(simulated: SimulatedHost) -> None:
     missing = simulated.must - rows.keys()
     assert not missing, f"lost: {sorted(missing)[:5]}"
     invented = rows.keys() - simulated.must - simulated.may
-    assert not invented, f"nobody asked for: {sorted(invented)[:5]}"
+    assert not invented, f"nobody asked for: {[_told(simulated, one) for one in sorted(invented)[:5]]}"
     back = {(utc, runs) for _, _, utc, runs in rows} & simulated.gone
     assert not back, f"was pruned, and is back: {sorted(back)[:5]}"
     for dispatch in simulated.dispatches:
@@ -58,6 +59,14 @@ def assert_exactly_once(simulated: SimulatedHost) -> None:
         done = dispatch.pending is None or dispatch.is_marked() or simulated.is_taken_for_done(dispatch)
         assert done, dispatch.path
         assert not list(dispatch.path.glob(".meta/.commit*"))
+
+
+def _told(simulated: SimulatedHost, identity: Identity) -> str:
+    """An identity, with the journal of its workspace."""
+    there = [one for one in simulated.dispatches if (one.root.key, one.name) == identity[:2]]
+    lines = [(line["workspace"], line["updated_at"], line["runs"]) for one in there for line in one.lines()]
+    former = [one.former for one in there]
+    return f"{identity} (was {former}, pruned before {simulated.pruned_before}): {lines}"
 
 
 def assert_records_agree(simulated: SimulatedHost) -> None:

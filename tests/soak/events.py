@@ -98,6 +98,9 @@ class EventfulHost(SimulatedHost):
             # A moved workspace keeps its identity; one that is seen as new is a commit of the new name.
             dispatch.pending = (root, dispatch.name, utc, runs)
             self.may |= {(root, dispatch.name, u, r) for _, _, u, r in self._lineage(dispatch)}
+            if len(dispatch.former) > 1:  # its journal names two, so it may not be recognised (docs/durability.md)
+                self.may.add(dispatch.pending)
+                self.gone.discard((utc, runs))
 
     def _lineage(self, dispatch: Dispatch) -> set[Identity]:
         names = {dispatch.name, *dispatch.former}
