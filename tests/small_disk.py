@@ -37,7 +37,8 @@ class SmallDisk:
             return
         with self.image.open("wb") as file:
             file.truncate(_BYTES)
-        _run("mkfs.ext4", "-q", "-F", "-m", "0", "-N", str(_INODES), str(self.image))
+        # In smaller blocks than a page SQLite's shared memory has holes, and a full disk is a SIGBUS (os_unix.c).
+        _run("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-N", str(_INODES), str(self.image))
         _run("mount", "-o", "loop", str(self.image), str(self.path))
 
     def unmount(self) -> None:

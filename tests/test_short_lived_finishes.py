@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+import support
 from daemon_support import Service
 from support import Host, Workspace, held_lock, make, write_locked
 
@@ -131,6 +132,21 @@ def test_a_finish_whose_root_goes_away_for_a_while_gets_its_line(
     assert workspace.line()["committed_at"] == host.rows()[NAME]["committed_at"]
     verdicts = [outcome.verdict for outcome in commit(committer, host)]
     assert verdicts == [Verdict.UNFINISHED if runs_again else Verdict.SKIPPED]
+
+
+@pytest.mark.parametrize("was_committed", [True, False])
+def test_what_was_pruned_does_not_come_back_when_its_workspace_is_removed(
+    host: Host, committer: Committer, was_committed: bool
+) -> None:
+    """It was seen once more while it was removed; its marker told that it was done. A new finish has none."""
+    workspace = make(host.root)
+    make(host.root, "org/repo/other", updated_at="2020-01-01T00:00:00Z")
+    committer.commit_group([host.candidate("org/repo/other"), *([host.candidate()] if was_committed else [])])
+    assert support.run([*host.arguments(), "prune", "--older-than", "1d"], host.base).returncode == 0
+    committer.look_ahead(host.candidate())
+    shutil.rmtree(workspace.path)
+    commit(committer, host)
+    assert runs(host) == ([] if was_committed else [0])
 
 
 def test_what_is_committed_already_is_not_recorded_when_it_goes_away(host: Host, committer: Committer) -> None:

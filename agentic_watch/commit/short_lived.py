@@ -69,8 +69,11 @@ class ShortLived:
         """
         rows, now = HeldRows(), instant.now_text()
         try:
+            pruned_before = identities.pruned_before(history)
             for one in seen:
-                if not self.sightings.was_moved(candidate, one) and not _was_elsewhere(candidate, one, history):
+                pruned = one.marked and one.status.updated_at.utc() < pruned_before
+                moved = self.sightings.was_moved(candidate, one) or _was_elsewhere(candidate, one, history)
+                if not pruned and not moved:
                     content, _ = report.parse(one.report)
                     rows.add(record.from_status(candidate.name, one.status, content, now), candidate.root.key)
             new = history.insert(rows.take())

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, replace
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_to_look
 from agentic_watch.commit.outcome import Outcome
 from agentic_watch.config import Config
-from agentic_watch.workspace import report
+from agentic_watch.workspace import marker, report
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.record import Identity
 from agentic_watch.workspace.status import Status
@@ -25,12 +25,13 @@ _ALL_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A finished status, the bytes of the report beside it (None when there was none that could be kept), and which
-    directory it stood in (Place.inode)."""
+    """A finished status, the bytes of the report beside it (None when there was none that could be kept), which
+    directory it stood in (Place.inode), and whether the marker said that it was committed."""
 
     status: Status
     report: bytes | None
     inode: tuple[int, int]
+    marked: bool
 
     @property
     def identity(self) -> Identity:
@@ -58,7 +59,8 @@ class Sightings:
             return
         try:
             if workspace.finished and workspace.linked is None and workspace.status is not None:
-                self._keep(candidate, Sighting(workspace.status, _report(workspace), workspace.place.inode))
+                seen = workspace.status, _report(workspace), workspace.place.inode, _is_marked(workspace)
+                self._keep(candidate, Sighting(*seen))
         finally:
             workspace.close()
 
@@ -101,6 +103,16 @@ def _report(workspace: OpenWorkspace) -> bytes | None:
         return report.content(workspace.meta, workspace.limits.report_bytes)
     except WorkspaceError:
         return None
+
+
+def _is_marked(workspace: OpenWorkspace) -> bool:
+    if workspace.place.meta is None:
+        return False
+    try:
+        found = marker.read(workspace.meta)
+    except WorkspaceError:
+        return False
+    return found is not None and found.identity == workspace.identity
 
 
 def identity_now(candidate: Candidate, config: Config) -> Identity | None:
