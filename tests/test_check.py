@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -200,6 +201,10 @@ def test_quietly_it_says_only_what_is_not_well(host: Host, committed: list[Works
 def test_the_probe_wants_a_daemon(host: Host, committed: list[Workspace]) -> None:
     """Alive: 0. Stopped by SIGSTOP, or ended: 1."""
     with Service(host) as service:
+        service.wait(lambda: run([*host.arguments(), "check", "--quick"], host.base).returncode == 0)
+        service.signal(signal.SIGSTOP)
+        service.wait(lambda: "stopped or stuck" in run([*host.arguments(), "check", "--quick"], host.base).stdout)
+        service.signal(signal.SIGCONT)
         service.wait(lambda: run([*host.arguments(), "check", "--quick"], host.base).returncode == 0)
         assert service.stop() == 0
         result = run([*host.arguments(), "check", "--quick"], host.base)

@@ -159,7 +159,13 @@ def test_messages_carry_their_priority_in_the_journal(host: Host) -> None:
     log = host.base / "log"
     config = host.base / "bad.toml"
     config.write_text("x = 1\ny = 2\n")
-    for arguments, prefix in ((["--once"], "<4>failed: "), (["--config", str(config), "status"], "<3>")):
+    as_json = ["--log-format", "json"]
+    for arguments, prefix in (
+        (["--once"], "<4>failed: "),
+        (["--config", str(config), "status"], "<3>"),
+        ([*as_json, "--once"], '<4>{"time": '),
+        ([*as_json, "--config", str(config), "status"], '<3>{"time": '),
+    ):
         with log.open("wb") as stream:
             info = os.fstat(stream.fileno())
             subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ COMMANDS = [
     ["--once", "--dry-run"],
     ["commit", "org/repo/task"],
     ["history"],
+    ["status"],
     ["check"],
     ["check", "--quick"],
     ["check", "--repair"],
@@ -36,7 +38,12 @@ def other_database(path: Path) -> None:
         connection.execute("CREATE TABLE customers (name TEXT)")
 
 
-@pytest.mark.parametrize("make_file", [text_file, other_database])
+def a_socket(path: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX)) as listening:
+        listening.bind(str(path))
+
+
+@pytest.mark.parametrize("make_file", [text_file, other_database, a_socket])
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_a_file_of_somebody_else_is_refused(host: Host, arguments: list[str], make_file: object) -> None:
     """One line that names it and the way out; not a byte, a name or a time of anything is changed."""

@@ -208,6 +208,20 @@ def test_a_copy_is_a_dispatch_of_its_own(host: Host) -> None:
     assert rows(host) == [(OLD, 1, None), (OLD, 2, None), (NEW, 2, None)]
 
 
+def test_a_workspace_that_is_moved_while_the_history_cannot_be_used_is_still_itself(host: Host) -> None:
+    """No line is added meanwhile: its journal has one, and its former place is empty; the rows follow later."""
+    moved = move(committed(host), NEW)
+    aside = host.history.rename(host.history.with_name("aside"))
+    host.history.mkdir()
+    assert host.once().code == 1
+    assert [line["workspace"] for line in moved.lines()] == [OLD, OLD]
+    host.history.rmdir()
+    aside.rename(host.history)
+    assert host.once().counts == {"scanned": 1, "skipped": 1}
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW)]
+    assert [line["workspace"] for line in moved.lines()] == [OLD, OLD]
+
+
 @pytest.mark.parametrize("runs_again", [False, True])
 def test_a_copy_of_one_that_was_moved_and_came_back_is_a_dispatch_of_its_own(host: Host, runs_again: bool) -> None:
     """It was at the copy's place before; it is at its own now, and its rows say so."""

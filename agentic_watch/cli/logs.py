@@ -51,13 +51,21 @@ class JournalFields(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """One object a line: time (UTC, in milliseconds), level, message, and the fields that are known."""
+    """One object a line: time (UTC, in milliseconds), level, message, and the fields that are known.
+
+    `prefixed` puts the priority before it, which the journal takes off and keeps (sd-daemon(3)).
+    """
+
+    def __init__(self, *, prefixed: bool) -> None:
+        super().__init__()
+        self._prefixed = prefixed
 
     def format(self, record: logging.LogRecord) -> str:
         when = f"{now_text(record.created).removesuffix('Z')}.{int(record.msecs):03}Z"
         document = {"time": when, "level": record.levelname.lower()}
         document["message"] = _message(self, record)
-        return json.dumps(document | _fields(record), ensure_ascii=False)
+        prefix = f"<{_PRIORITIES.get(record.levelno, 6)}>" if self._prefixed else ""
+        return prefix + json.dumps(document | _fields(record), ensure_ascii=False)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -115,5 +123,5 @@ def _formatter(form: str) -> logging.Formatter:
 def machine_formatter(form: str) -> logging.Formatter | None:
     """The formatter of a log format that programs read (JSON lines, the journal), None for people's."""
     if form == "json":
-        return _Json()
+        return _Json(prefixed=stderr_is_journal())
     return _Journal() if form == "auto" and stderr_is_journal() else None

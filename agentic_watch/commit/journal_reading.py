@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from agentic_watch.commit.batch import HELD_BYTES
 from agentic_watch.commit.insertion import HeldRows, insert_now
-from agentic_watch.commit.moves import has_come_back, is_there, take_down, was_moved
+from agentic_watch.commit.moves import has_come_back, is_there, may_be, take_down, was_moved
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.patience import PACE
 from agentic_watch.history import identities
@@ -103,10 +103,12 @@ class JournalReading:
 
     def _is_moved(self) -> bool:
         # What was written under a former name stands before what was written since the move.
-        if self._own_came_first or len(self._foreign_names) != 1 or self.error:
+        if self._own_came_first or len(self._foreign_names) != 1:
             return False
+        (former,) = self._foreign_names
+        if self.error:  # the workspace is looked at again when the history can tell
+            return may_be(self._workspace.candidate, former)
         try:
-            (former,) = self._foreign_names
             return was_moved(self._workspace.candidate, former, self._foreign_keys, self._history)
         except HistoryError as error:
             self.error = str(error)

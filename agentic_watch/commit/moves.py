@@ -32,6 +32,11 @@ def was_moved(candidate: Candidate, former: str, keys: Collection[Key], history:
     return not any(is_there(candidate, place) for place in known - {former})
 
 
+def may_be(candidate: Candidate, former: str) -> bool:
+    """Whether the workspace `former` may be the one that this is now, as far as the disk can tell: it has gone."""
+    return _is_name(former, candidate.root.max_depth) and not is_there(candidate, former)
+
+
 def take_down(candidate: Candidate, former: str, keys: Collection[Key], history: History, *, recovered: bool) -> None:
     """Note in the history where these commits are now; with `recovered` rows of the former name are new.
 

@@ -18,6 +18,7 @@ from agentic_watch.daemon import state_file
 from agentic_watch.daemon.directory_claim import claim
 from agentic_watch.daemon.presence import DIRECTORY, FLAGS, file_of, is_claimed_beside, is_held, lock
 from agentic_watch.daemon.state_file import DaemonState
+from agentic_watch.host.processes import is_stopped
 
 __all__ = ["DaemonState", "Held", "Instance", "Pulse", "file_of", "look", "pulse"]
 
@@ -27,6 +28,8 @@ _PATIENCE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.02
 _STALE_SECONDS = 30.0
 """Three times as long as a daemon that is well takes at most to say so again."""
+_STOPPED_SECONDS = 3.0
+"""One that the kernel says stands still is not waited for so long; not at once, since a pid may be another one's."""
 
 
 class Held(Exception):
@@ -160,8 +163,12 @@ def pulse(history: str) -> tuple[Pulse, DaemonState | None]:
         return Pulse.UNKNOWN, None
     if not running:
         return Pulse.STOPPED, state
-    stale = state is not None and 0 < state.beat < time.monotonic() - _STALE_SECONDS
-    return (Pulse.STALE if stale else Pulse.RUNNING), state
+    return (Pulse.STALE if state is not None and _is_stale(state) else Pulse.RUNNING), state
+
+
+def _is_stale(state: DaemonState) -> bool:
+    silent = time.monotonic() - state.beat if state.beat else 0.0
+    return silent > _STALE_SECONDS or (silent > _STOPPED_SECONDS and is_stopped(state.pid))
 
 
 def _close(*descriptors: int | None) -> None:

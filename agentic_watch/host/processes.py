@@ -6,8 +6,18 @@ import os
 import time
 
 _ENDED = (b"Z", b"X")
+_STOPPED = (b"T", b"t")
 _SLACK_SECONDS = 2.0
 """How far the two clocks may be apart: the wall clock may have been stepped since."""
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still, by a signal or a debugger (proc_pid_stat(5)); in doubt it does not."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in _STOPPED
+    except (OSError, IndexError):
+        return False
 
 
 def is_alive(pid: int, since_ns: int | None = None) -> bool:
