@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from soak.simulated_host import SimulatedHost
 _GROWTH_KIB = 24 * 1024
 _WRITERS = 16
 _AT_WORK = 8
+_LOOK_AGAIN_SECONDS = 1.3
 _NOT_ASKED = ("waiting", "space", "clock")
 """What has to wait is over by then, or malformed; the disks are small; the daemon's clock was set."""
 
@@ -29,8 +31,25 @@ class Size:
     watches: int
     memory: int
 
+    @property
+    def held(self) -> tuple[int, int]:
+        """What comes and goes with work."""
+        return self.descriptors, self.watches
 
-def size_of(simulated: SimulatedHost) -> Size:
+
+def size_at_rest(simulated: SimulatedHost) -> Size:
+    """What it holds when it has nothing to do: the same at two looks a second apart."""
+    while (size := _size(simulated)).held != _later(simulated).held:
+        pass
+    return size
+
+
+def _later(simulated: SimulatedHost) -> Size:
+    time.sleep(_LOOK_AGAIN_SECONDS)
+    return _size(simulated)
+
+
+def _size(simulated: SimulatedHost) -> Size:
     """By the kernel's words (proc(5))."""
     process = Path(f"/proc/{simulated.service.pid}")
     status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())

@@ -152,6 +152,7 @@ class EventfulHost(SimulatedHost):
         if before and not self.full:  # nor could we read, then, what became of it
             moment = datetime.strptime(before[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
             hours = int((datetime.now(UTC) - moment).total_seconds() // 3600)
+            self.wait_ready()  # a history of an earlier version is brought up to date first
             archive = self.base / f"archive-{len(self.told)}.jsonl"
             self._run_beside("prune", "--older-than", f"{hours}h", "--archive", str(archive))
             self.was_pruned()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from soak.end_state import assert_exactly_once, assert_not_grown, assert_records_agree, size_of
+from soak.end_state import assert_exactly_once, assert_not_grown, assert_records_agree, size_at_rest
 from soak.events import EventfulHost
 from soak.simulated_host import SimulatedHost
 
@@ -22,13 +22,13 @@ def play(seed: int, steps: int, base: Path) -> SimulatedHost:
         for _ in range(steps):
             simulated.step()
         simulated.come_to_rest()
-        old = size_of(simulated)
         assert_exactly_once(simulated)
         assert_records_agree(simulated)
+        old = size_at_rest(simulated)
         simulated.stop()
         simulated.start()
         simulated.wait_ready()
-        assert_not_grown(size_of(simulated), old)
+        assert_not_grown(size_at_rest(simulated), old)
         assert_exactly_once(simulated)
     except BaseException:
         print(f"seed {seed}, {steps} steps; the last events: {', '.join(simulated.told[-12:])}")
