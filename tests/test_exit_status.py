@@ -178,6 +178,19 @@ def test_messages_carry_their_priority_in_the_journal(host: Host) -> None:
         assert all(line.startswith(prefix) for line in lines), lines
 
 
+def test_ctrl_c_while_the_program_is_imported_is_no_traceback(host: Host) -> None:
+    """It ends by the signal, as any program does that has not begun."""
+    modules = host.base / "modules"
+    modules.mkdir()
+    (modules / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    result = subprocess.run(
+        command(["--version"]),
+        env={**environment(host.base), "PYTHONPATH": str(modules)},
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, b"", b"")
+
+
 # --- what was asked
 
 
