@@ -29,7 +29,7 @@ from benchmarks import (
     warm,
     watching,
 )
-from benchmarks.bench import FULL, QUICK, Bench, say
+from benchmarks.bench import FULL, QUICK, Bench, Sizes, say
 from benchmarks.processes import REPOSITORY
 
 OUT = REPOSITORY / "benchmarks" / "out"
@@ -63,6 +63,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--kept", type=Path, default="", help="where trees of committed workspaces last for another run"
     )
+    parser.add_argument("--rows", type=int, metavar="N", help="how large the history of `history` and `answers` gets")
     parser.add_argument("--before", type=Path, metavar="DIR", help="an earlier checkout, measured in turn too")
     parser.add_argument("--storm-minutes", type=float, help="how long the case busy-host takes (1)")
     parser.add_argument("--write-docs", action="store_true", help="put table and plot into docs/")
@@ -78,12 +79,9 @@ def main(given: Sequence[str] | None = None) -> int:
     options.work.mkdir(parents=True, exist_ok=True)
     work = tempfile.mkdtemp(dir=options.work)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that watchers and trees go too
-    sizes = QUICK if options.quick else FULL
-    if options.storm_minutes is not None:
-        sizes = replace(sizes, storm_seconds=60 * options.storm_minutes)
     bench = Bench(
         work,
-        sizes,
+        _sizes(options),
         before=str(options.before.resolve()) if options.before else "",
         kept=str(options.kept),
     )
@@ -96,6 +94,15 @@ def main(given: Sequence[str] | None = None) -> int:
     finally:
         trees.remove(work)
     return 0
+
+
+def _sizes(options: argparse.Namespace) -> Sizes:
+    sizes = QUICK if options.quick else FULL
+    if options.storm_minutes is not None:
+        sizes = replace(sizes, storm_seconds=60 * options.storm_minutes)
+    if not options.rows:
+        return sizes
+    return replace(sizes, history_rows=(*(size for size in sizes.history_rows if size < options.rows), options.rows))
 
 
 def _tell(bench: Bench, options: argparse.Namespace, about: dict[str, Any]) -> None:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from agentic_watch.answers import listing, source
@@ -16,12 +18,15 @@ from agentic_watch.answers.filters import Wanted
 from agentic_watch.history import rows
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
-from agentic_watch.workspace import record
+from agentic_watch.workspace import instant, record
+from agentic_watch.workspace.instant import Instant
 from benchmarks import trees
 
 _GROUP = 256
 _WORKSPACES = 50_000
 _TIMES = 7
+_FIRST = 1_776_124_800
+"""Seconds since the epoch of the first commit: 2026-04-14; there is one a second from then on."""
 
 
 def _wanted(number: int) -> dict[str, Wanted]:
@@ -37,22 +42,23 @@ def _wanted(number: int) -> dict[str, Wanted]:
 
 
 def fill(path: str, size: int) -> dict[str, Any]:
-    """Insert until there are `size` rows; the rate is that of all inserts on the way there."""
+    """Insert until there are `size` rows; the rate is that of all inserts on the way there, bytes are the file's."""
     history = History(path)
     history.open()
     try:
         with history.reading() as connection:
             there = connection.execute("SELECT count(*) FROM dispatch_history").fetchone()[0]
-        first, timed = there, 0.0
+        first, timed, busy = there, 0.0, 0.0
         for group in _groups(there, size):
-            started = time.perf_counter()
+            started, began = time.perf_counter(), time.process_time()
             history.insert(group)
-            timed += time.perf_counter() - started
+            timed, busy = timed + time.perf_counter() - started, busy + time.process_time() - began
             there += len(group)
     finally:
         history.close()
     asked = {name: _ask(path, wanted) for name, wanted in _wanted(min(size, _WORKSPACES) // 2).items()}
-    return {"rows": there, "rows_per_second": (there - first) / timed, "query_seconds": asked}
+    rates = {"rows_per_second": (there - first) / timed, "rows_per_processor_second": (there - first) / busy}
+    return {"rows": there, **rates, "bytes": os.path.getsize(path), "query_seconds": asked}
 
 
 def _groups(first: int, size: int) -> Iterator[list[Row]]:
@@ -61,9 +67,15 @@ def _groups(first: int, size: int) -> Iterator[list[Row]]:
 
 
 def row(number: int) -> Row:
-    """The row of one commit; every fourth has two findings."""
+    """The row of one commit, in the order of time as commits come; every fourth has two findings."""
     run, workspace = divmod(number, _WORKSPACES)
-    return rows.from_record(record.from_line(trees.journal_line(workspace, run + 1)), "/srv/root", "host")
+    made = record.from_line(trees.journal_line(workspace, run + 1))
+    made = replace(made, started_at=_at(number - 300), updated_at=_at(number))
+    return rows.from_record(made, "/srv/root", "host")
+
+
+def _at(second: int) -> Instant:
+    return instant.parse(instant.now_text(_FIRST + second))
 
 
 def _ask(path: str, wanted: Wanted) -> list[float]:

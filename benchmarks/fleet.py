@@ -25,7 +25,7 @@ import psycopg
 
 from agentic_watch.config import Target
 from agentic_watch.fleet import office, postgres_schema, pushing
-from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS
+from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from benchmarks import fleet_hosts
 from benchmarks.bench import percentile, say, turned
 from benchmarks.fleet_server import Server, serving

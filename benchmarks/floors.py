@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from agentic_watch.history.rows import HISTORY_COLUMNS
+from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.host.filesystem_sync import sync_filesystem
 from benchmarks import trees
 

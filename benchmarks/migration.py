@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS
+from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.store import History
 from benchmarks.bench import say
 from benchmarks.filling import row

@@ -13,6 +13,7 @@ from agentic_watch.answers import dialect, source
 from agentic_watch.answers.filters import Wanted
 from agentic_watch.answers.findings import recurring
 from agentic_watch.history import newest_commits, rows
+from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.newest_commits import CODED, TOOL
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant
@@ -80,7 +81,7 @@ def test_what_is_deleted_counts_no_more(history: History, which: str) -> None:
 def test_what_somebody_inserts_or_changes_by_sql(history: History) -> None:
     """Rows that are not judged are counted by every answer itself, and judged with the next insert of ours."""
     insert(history, COMMITS[:200])
-    columns = ", ".join(rows.HISTORY_COLUMNS)
+    columns = ", ".join(HISTORY_COLUMNS)
     with contextlib.closing(sqlite3.connect(history.path, isolation_level=None)) as shell:
         for commit in COMMITS[200:299]:
             row = rows.from_record(commit, generated.ROOT, "host-1")

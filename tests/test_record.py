@@ -9,6 +9,7 @@ import pytest
 from support import FIXTURES, JOURNAL_KEYS, UPDATED, Workspace, workspaces
 
 from agentic_watch.history import rows
+from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.workspace import record, status
 from agentic_watch.workspace.instant import parse
 from agentic_watch.workspace.record import Record
@@ -26,7 +27,7 @@ def made(report: dict[str, Any] | None = None, **fields: Any) -> Record:
 
 def row(made_record: Record) -> dict[str, Any]:
     """The record's history row by column."""
-    return dict(zip(rows.HISTORY_COLUMNS, rows.from_record(made_record, "/root", "host").values, strict=True))
+    return dict(zip(HISTORY_COLUMNS, rows.from_record(made_record, "/root", "host").values, strict=True))
 
 
 THEIRS = [w for w in workspaces(FIXTURES / "committed") if w.journal.exists()]

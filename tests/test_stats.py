@@ -18,7 +18,8 @@ from support import Host, run
 
 from agentic_watch.answers import source
 from agentic_watch.answers.filters import Wanted
-from agentic_watch.answers.stats import Question, stats
+from agentic_watch.answers.stats import stats
+from agentic_watch.answers.stats_cells import Question
 from agentic_watch.cli.rate_text import bar, sparkline
 from agentic_watch.workspace.record import Record
 

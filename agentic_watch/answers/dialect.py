@@ -18,7 +18,8 @@ class Dialect:
     settles the order of commits of one time, `searching` says that the words behind its one `?` occur in `d`.
     `moved` says of `d` that its workspace was moved, and that {} is so of its name now, "" where that is not known.
     `earlier` is true of every `e` that is not the newest of its run, and spares a look at others; `totals` is a table
-    of findings by month, repository and rule, "" where there is none.
+    of findings by month, repository and rule, "" where there is none. `joined` makes one text of a group's numbers that
+    are not NULL, with commas between.
     """
 
     commits: str
@@ -29,6 +30,7 @@ class Dialect:
     identity: str
     key: str
     searching: str
+    joined: str
     moved: str = ""
     earlier: str = "1 = 1"
     totals: str = ""
@@ -48,6 +50,7 @@ SQLITE = Dialect(
     identity="d.id",
     key="d.id",
     searching="d.id IN (SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH ?)",
+    joined="group_concat({})",
     # The index of those that were moved is a short one.
     moved="d.id IN (SELECT id FROM dispatch_history WHERE moved_to IS NOT NULL AND {})",
 )
@@ -75,5 +78,6 @@ POSTGRES = Dialect(
     identity="d.host_id, d.commit_id",
     key="d.commit_id",
     searching="lower(d.workspace || ' ' || d.agent || ' ' || d.branch || ' ' || d.task || ' ' || d.question) LIKE ?",
+    joined="string_agg(CAST({} AS text), ',')",
 )
 """PostgreSQL, CockroachDB, YugabyteDB and Citus."""

@@ -14,7 +14,8 @@ from agentic_watch.answers.listing import dispatches
 from agentic_watch.answers.outcomes import Outcomes
 from agentic_watch.answers.rates import Rate
 from agentic_watch.answers.source import Source
-from agentic_watch.answers.stats import Question, Stats, document, stats
+from agentic_watch.answers.stats import Stats, document, stats
+from agentic_watch.answers.stats_cells import Question
 
 MOST = 5
 """Lines of each list: the whole is half a page."""

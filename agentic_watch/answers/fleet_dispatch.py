@@ -7,7 +7,7 @@ from typing import Any
 
 from agentic_watch.answers.one_dispatch import NoSuchDispatch, Shown, plain
 from agentic_watch.answers.source import Source
-from agentic_watch.history.rows import FINDING_COLUMNS
+from agentic_watch.history.columns import FINDING_COLUMNS
 
 _COMMIT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 

@@ -18,8 +18,8 @@ from agentic_watch.fleet.deadlines import cut_after, shut
 from agentic_watch.fleet.fleet_errors import Poisonous, Unavailable, Unusable
 from agentic_watch.fleet.follow import HEARTBEAT_SECONDS
 from agentic_watch.history import queries
+from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.rows import HISTORY_COLUMNS
 from agentic_watch.workspace.instant import now_text
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from agentic_watch.answers.source import Source
 from agentic_watch.config import Config
 from agentic_watch.daemon import instance
 from agentic_watch.history import workspaces_table
+from agentic_watch.history.columns import FINDING_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.rows import FINDING_COLUMNS
 from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import State
 from agentic_watch.workspace import instant

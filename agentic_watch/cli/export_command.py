@@ -19,8 +19,8 @@ from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.exporting import Cursor
 from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
+from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.rows import HISTORY_COLUMNS
 
 _COLUMNS = ("id", *HISTORY_COLUMNS)
 Write = Callable[[Commit], Any]

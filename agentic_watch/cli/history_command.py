@@ -17,7 +17,7 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import human_duration, print_csv, print_json_lines, shorten
 from agentic_watch.cli.table_layout import Column, print_columns
 from agentic_watch.history import queries
-from agentic_watch.history.rows import HISTORY_COLUMNS
+from agentic_watch.history.columns import HISTORY_COLUMNS
 
 _TEXT_READ = 1000
 _TEXT_SHOWN = 200

@@ -12,7 +12,8 @@ import click
 from agentic_watch.answers import documents, spans
 from agentic_watch.answers.rates import LEAST_TO_RANK
 from agentic_watch.answers.source import Source
-from agentic_watch.answers.stats import BY, Group, Question, Stats, compare, document, stats
+from agentic_watch.answers.stats import Group, Stats, compare, document, stats
+from agentic_watch.answers.stats_cells import BY, Question
 from agentic_watch.cli.answer_options import (
     asking,
     counted,

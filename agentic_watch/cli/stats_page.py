@@ -11,7 +11,8 @@ import click
 
 from agentic_watch.answers import documents
 from agentic_watch.answers.source import Source
-from agentic_watch.answers.stats import Group, Question, Stats
+from agentic_watch.answers.stats import Group, Stats
+from agentic_watch.answers.stats_cells import Question
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.output import clean, human_duration
 from agentic_watch.cli.rate_text import interval, percent

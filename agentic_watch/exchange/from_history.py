@@ -10,8 +10,9 @@ from typing import Any
 from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.incoming import Incoming, tables
 from agentic_watch.history import schema
+from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.read_only import connect_read_only
-from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS, Row, commit_id
+from agentic_watch.history.rows import Row, commit_id
 
 _COMMIT_ID = "commit_id"
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)

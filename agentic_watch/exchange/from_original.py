@@ -13,8 +13,9 @@ from typing import Any
 from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.incoming import Incoming
 from agentic_watch.fleet import interchange
+from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.read_only import connect_read_only
-from agentic_watch.history.rows import HISTORY_COLUMNS, Row
+from agentic_watch.history.rows import Row
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.jsontext import MAX_DEPTH, MAX_VALUES, load_object
 from agentic_watch.workspace.names import name_problem

@@ -12,7 +12,7 @@ from agentic_watch.exchange.new_file import new_file
 from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history import queries
-from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS
+from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.store import History
 
 _PAGE = 500

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.history import rows
-from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS, Row
+from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
+from agentic_watch.history.rows import Row
 from agentic_watch.workspace import record
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history import queries
+from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.store import marks
 
 _COLUMNS = ("id", *HISTORY_COLUMNS)

@@ -103,14 +103,19 @@ def give_up(connection: sqlite3.Connection, error: sqlite3.Error) -> None:
     connection.execute("UPDATE upkeep SET search_from = ?", (lost,))
 
 
+def is_done(connection: sqlite3.Connection) -> bool:
+    """Whether there is nothing to mend, and nothing left to judge."""
+    return is_whole(connection) and newest_commits.are_judged(connection)
+
+
 def mend_some(connection: sqlite3.Connection) -> bool:
-    """Add to findings and search what some dispatches lack, newest first; whether that was all.
+    """Add to findings and search what some dispatches lack, newest first, then judge some; whether that was all.
 
     Within the transaction that the caller holds. Raises sqlite3.Error when they cannot even be made anew.
     """
     end = _state(connection)
     if end == 0:
-        return True
+        return not newest_commits.judge(connection, _DISPATCHES_AT_ONCE) or newest_commits.are_judged(connection)
     if end >= FINDINGS_LOST:
         _make_anew(connection, findings=end == FINDINGS_LOST)
         end = connection.execute("SELECT ifnull(max(id), 0) + 1 FROM dispatch_history").fetchone()[0]

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from agentic_watch.history import mending, newest_commits
 from agentic_watch.history import table_definitions as tables
+from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.mending import Damaged
-from agentic_watch.history.rows import HISTORY_COLUMNS, Row
+from agentic_watch.history.rows import Row
 
 _INSERT = (
     f"INSERT INTO dispatch_history (id, {', '.join(HISTORY_COLUMNS)}) "

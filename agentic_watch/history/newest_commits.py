@@ -1,9 +1,9 @@
 """What answers over all time would otherwise count anew: which commits are superseded, and findings by month.
 
 Both are derived, and kept for all rows up to the number `upkeep.judged_to`. While there are later ones, such as
-somebody may have inserted by SQL, whoever reads looks at all rows himself, until inserts of ours have judged those too.
-So it is by statements for a whole group, not by triggers, which would double the time of each insert. Where it fails,
-rows are inserted all the same.
+somebody may have inserted by SQL, whoever reads looks at all rows himself, until inserts of ours, or the daemon when it
+has nothing else to do, have judged those too. So it is by statements for a whole group, not by triggers, which would
+double the time of each insert. Where it fails, rows are inserted all the same.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import sqlite3
 TOOL = "COALESCE(f.tool, '')"
 CODED = "COALESCE(NULLIF(f.rule_id, ''), NULLIF(f.code, ''), NULLIF(f.category, ''), '')"
 """A finding's rule within its tool; '' where only its title can tell."""
+
+DAY = "substr({}updated_utc, 1, 10)"
+"""The day of a commit in UTC, as an index has it; for `format`, with the table's name and a point."""
 
 _MONTH = "substr(d.updated_utc, 1, 7)"
 _SAME_RUN = (
@@ -65,22 +68,32 @@ _LATE = (
 _ADD = _count("", "d.id > :judged AND d.id <= :end AND d.id NOT IN (SELECT id FROM superseded)")
 _TAKE = _count("-", "d.id = ?")
 
+_REACHED = "SELECT judged_to, (SELECT ifnull(max(id), 0) FROM dispatch_history) FROM upkeep"
 _AT_ONCE = 5_000
 """Rows that one insert judges at most: after a repair there may be a million, and a commit waits."""
 
 
-def judge(connection: sqlite3.Connection, most: int = _AT_ONCE) -> None:
-    """Judge rows that are not yet, within the transaction that the caller holds; what fails is left for later."""
+def judge(connection: sqlite3.Connection, most: int = _AT_ONCE) -> bool:
+    """Judge rows that are not yet, within the transaction that the caller holds; False: it failed, and waits."""
     connection.execute("SAVEPOINT judging")
     try:
         _judge(connection, most)
+        return True
     except sqlite3.DatabaseError:
         # Answers look at the rows themselves then. A transaction that is gone is the caller's to notice.
         if connection.in_transaction:
             connection.execute("ROLLBACK TO judging")
+        return False
     finally:
         if connection.in_transaction:
             connection.execute("RELEASE judging")
+
+
+def are_judged(connection: sqlite3.Connection) -> bool:
+    """Whether there is no row that is not judged yet."""
+    judged, last = connection.execute(_REACHED).fetchone()
+    there: bool = judged >= last
+    return there
 
 
 def forget(connection: sqlite3.Connection) -> None:
@@ -90,9 +103,10 @@ def forget(connection: sqlite3.Connection) -> None:
 
 
 def _judge(connection: sqlite3.Connection, most: int) -> None:
-    judged, last = connection.execute(
-        "SELECT judged_to, (SELECT ifnull(max(id), 0) FROM dispatch_history) FROM upkeep"
-    ).fetchone()
+    judged, last = connection.execute(_REACHED).fetchone()
+    if judged < 0:
+        forget(connection)
+        judged = 0
     span = {"judged": judged, "end": min(judged + most, last)}
     older = [number for (number,) in connection.execute(_OLDER, span).fetchall()]
     connection.execute(_LATE, span)
@@ -102,6 +116,9 @@ def _judge(connection: sqlite3.Connection, most: int) -> None:
     connection.execute("UPDATE upkeep SET judged_to = max(judged_to, :end)", span)
 
 
+# What was counted is wrong, and is counted anew from the beginning. Only this table is named, not what is derived:
+# where that is lacking, findings come and go all the same.
+_DOUBT = "UPDATE upkeep SET judged_to = -1"
 _FORGET = ("DELETE FROM superseded", "DELETE FROM finding_totals", "UPDATE upkeep SET judged_to = 0")
 
 # The run's commit before one that is deleted is its newest again.
@@ -122,4 +139,20 @@ TRIGGERS = (
     # Whoever changes by SQL what makes a run has all judged anew.
     "CREATE TRIGGER runs_changed AFTER UPDATE OF workspace, started_utc, updated_utc, runs, org, repo "
     f"ON dispatch_history BEGIN {'; '.join(_FORGET)}; END",
+    f"CREATE TRIGGER roots_changed AFTER UPDATE OF root ON dispatch_history BEGIN {_DOUBT}; END",
+)
+
+
+def _alone(name: str, event: str, dispatch: str) -> str:
+    """Findings that come, change or go without their dispatch, which only somebody's SQL does: judge all anew."""
+    condition = f"{dispatch} <= (SELECT judged_to FROM upkeep)"
+    if event == "DELETE":
+        condition += f" AND EXISTS (SELECT 1 FROM dispatch_history WHERE id = {dispatch})"
+    return f"CREATE TRIGGER {name} AFTER {event} ON findings WHEN {condition} BEGIN {_DOUBT}; END"
+
+
+FINDING_TRIGGERS = (
+    _alone("findings_added_alone", "INSERT", "new.dispatch_id"),
+    _alone("findings_changed_alone", "UPDATE", "old.dispatch_id"),
+    _alone("findings_gone_alone", "DELETE", "old.dispatch_id"),
 )

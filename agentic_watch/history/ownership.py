@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import sqlite3
 import stat
-import tempfile
 from collections import Counter
 
 from agentic_watch.history.history_errors import HistoryNotOurs
@@ -104,6 +102,9 @@ def _has_tables_of_ours(path: str) -> bool:
     """The first schemas had no application_id: their tables tell."""
     tables, number = _look(path)
     if not tables and os.path.lexists(_log(path)) and os.path.getsize(path) <= _LARGEST_FRESH:
+        import shutil  # rarely needed
+        import tempfile
+
         with tempfile.TemporaryDirectory() as directory:  # to look into its log where SQLite may
             copy = shutil.copyfile(path, f"{directory}/history.db")
             with contextlib.suppress(FileNotFoundError):

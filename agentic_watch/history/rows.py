@@ -8,43 +8,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.record import Record
-
-HISTORY_COLUMNS = [
-    "root",
-    "workspace",
-    "repo",
-    "org",
-    "task",
-    "agent",
-    "model",
-    "branch",
-    "status",
-    "question",
-    "issue",
-    "runs",
-    "process_id",
-    "pr_url",
-    "started_at",
-    "updated_at",
-    "committed_at",
-    "started_utc",
-    "updated_utc",
-    "duration_ms",
-    "passed",
-    "build_passed",
-    "test_passed",
-    "lint_passed",
-    "files_changed",
-    "insertions",
-    "deletions",
-    "findings_count",
-    "report",
-    "host",
-    "commit_id",
-]
-FINDING_COLUMNS = ["tool", "severity", "category", "file", "line", "column", "code", "rule_id", "title", "message"]
 
 _REPORT = HISTORY_COLUMNS.index("report")
 _ROW_BYTES = 1000

@@ -8,8 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 
-from agentic_watch.history import migrations, ownership
-from agentic_watch.history import table_definitions as tables
+from agentic_watch.history import ownership
 from agentic_watch.history.history_errors import HistoryTooNew
 from agentic_watch.history.read_only import connect_read_only
 
@@ -52,6 +51,8 @@ def refuse_newer_file(path: str) -> None:
 
 def create(connection: sqlite3.Connection) -> None:
     """Make the tables of a new history, which needs no migrator and not its import."""
+    from agentic_watch.history import table_definitions as tables  # who only reads needs none of them
+
     # Before the log is there: the file's own header says whose it is, whatever becomes of the log.
     connection.execute(f"PRAGMA application_id = {ownership.APPLICATION_ID}")
     connection.execute("PRAGMA journal_mode = WAL")
@@ -69,6 +70,8 @@ def upgrade(connection: sqlite3.Connection, path: str, on_progress: OnProgress) 
     The lock comes first, so that an upgrade that cannot be done now costs no copy; a copy that was made for nothing is
     removed. Raises sqlite3.Error, OSError.
     """
+    from agentic_watch.history import migrations  # rarely needed
+
     connection.execute("PRAGMA foreign_keys = OFF")  # else a table that is made anew takes its findings along
     connection.execute("BEGIN IMMEDIATE")
     found = version(connection)
@@ -77,7 +80,7 @@ def upgrade(connection: sqlite3.Connection, path: str, on_progress: OnProgress) 
         _remove_unfinished_copies(path)
         _copy(path, f"{backup}.part", lambda: on_progress(f"copying the history to {backup}"))
         said = f"upgrading the history from schema {found} to {VERSION}"
-        with _telling(connection, lambda: on_progress(said)):
+        with telling(connection, lambda: on_progress(said)):
             migrations.migrate(connection, found)
             _write_about(connection)
             connection.execute(f"PRAGMA application_id = {ownership.APPLICATION_ID}")
@@ -118,7 +121,8 @@ def _copy(path: str, target: str, on_progress: Callable[[], None]) -> None:
 
 
 @contextlib.contextmanager
-def _telling(connection: sqlite3.Connection, on_progress: Callable[[], None]) -> Iterator[None]:
+def telling(connection: sqlite3.Connection, on_progress: Callable[[], None]) -> Iterator[None]:
+    """Call `on_progress` every some milliseconds of what the connection does."""
     connection.set_progress_handler(on_progress, _STEPS_BETWEEN_WORDS)
     try:
         yield

@@ -116,10 +116,10 @@ class History:
             return
         end = time.monotonic() + seconds
         with self._guarded() as connection:
-            is_whole = mending.is_whole(connection)
-        while not is_whole:
+            is_done = mending.is_done(connection)
+        while not is_done:
             with self.transaction(durable=False) as connection:
-                is_whole = mending.mend_some(connection)
+                is_done = mending.mend_some(connection)
             if time.monotonic() >= end:
                 return
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentic_watch.history import newest_commits
-from agentic_watch.history.rows import FINDING_COLUMNS
+from agentic_watch.history.columns import FINDING_COLUMNS
 
 _DISPATCH_HISTORY = """
 CREATE TABLE {name} (
@@ -145,20 +145,20 @@ _TAKE_FROM_SEARCH = (
     f"SELECT 'delete', id, {SEARCH_COLUMNS} FROM dispatch_text"
 )
 
-# The organisation comes last, so that a repository's rows are in the order of time, and those of others that have the
-# same name are passed over within the index.
+# Its rows are in the order of time, whatever their organisation: the index below begins with that.
 BY_REPO = "CREATE INDEX dispatch_history_repo ON dispatch_history (repo, updated_utc, org)"
 
-_INDEXES = (
+INDEXES = (
     "CREATE INDEX dispatch_history_updated ON dispatch_history (updated_utc)",
-    # What is counted over a span stands in it: such an answer never looks at a row. No list can use it: within one
-    # instant it is not in the order of numbers.
-    "CREATE INDEX dispatch_history_counted ON dispatch_history (updated_utc, status, agent, repo, org, runs, "
-    "duration_ms, findings_count, insertions, deletions, host, committed_at)",
+    # What is counted over a span stands in it: such an answer never looks at a row, and has the dispatches of a day
+    # together that it counts together. No list can use it: it is not in the order of time.
+    f"CREATE INDEX dispatch_history_daily ON dispatch_history ({newest_commits.DAY.format('')}, agent, status, runs, "
+    "updated_utc, repo, org, duration_ms, findings_count, insertions, deletions, host, committed_at)",
     BY_REPO,
+    "CREATE INDEX dispatch_history_org ON dispatch_history (org, repo, updated_utc)",
     "CREATE INDEX dispatch_history_status ON dispatch_history (status, updated_utc)",
-    "CREATE INDEX dispatch_history_workspace ON dispatch_history (workspace, updated_utc)",
-    # The commits of one run in the order of time: which of them is the newest is asked for each.
+    # The commits of one run in the order of time: which of them is the newest is asked for each. Also finds what a
+    # workspace has.
     "CREATE INDEX dispatch_history_run ON dispatch_history (workspace, root, runs, started_utc, updated_utc)",
     "CREATE INDEX dispatch_history_moved ON dispatch_history (root, moved_to) WHERE moved_to IS NOT NULL",
 )
@@ -192,8 +192,8 @@ _TEXT_CHANGES = f"UPDATE OF id, {_OF_DISPATCH} ON dispatch_history"
 
 # Somebody may delete or change rows by SQL: findings, search and the count stay whole, and what was seen of a
 # workspace is not trusted any more, so that the next look finds what its journal has and the history lacks.
-# There is no trigger for what somebody inserts: it would double the time of our own inserts (SQLite journals each
-# statement that a trigger may abort). The count tells that it happened.
+# There is no trigger for dispatches that somebody inserts: it would double the time of our own inserts (SQLite journals
+# each statement that a trigger may abort). The count tells that it happened.
 TRIGGERS = (
     _take_before("dispatch_history_deleting", "DELETE ON dispatch_history", "old.id"),
     _trigger(
@@ -219,6 +219,7 @@ TRIGGERS = (
     _take_before("findings_coming", "UPDATE OF dispatch_id ON findings", "new.dispatch_id"),
     _add_after("findings_left", "UPDATE ON findings", "old.dispatch_id"),
     _add_after("findings_came", "UPDATE OF dispatch_id ON findings", "new.dispatch_id"),
+    *newest_commits.FINDING_TRIGGERS,
 )
 
 
@@ -234,7 +235,7 @@ AROUND = (*_ABOUT, *_UPKEEP)
 """What a history of schema 2 lacks beside its dispatches."""
 
 OVER_DISPATCHES = (
-    *_INDEXES,
+    *INDEXES,
     *(_DISPATCHES, _SEARCH_TEXT, SEARCH),
     *TRIGGERS,
     *newest_commits.TRIGGERS,

@@ -9,8 +9,9 @@ from agentic_watch.answers.failures import failures as failures_of
 from agentic_watch.answers.finding_changes import Kind, changes
 from agentic_watch.answers.findings import recurring
 from agentic_watch.answers.outcomes import Outcomes, from_config
-from agentic_watch.answers.stats import Question, document
+from agentic_watch.answers.stats import document
 from agentic_watch.answers.stats import stats as stats_of
+from agentic_watch.answers.stats_cells import Question
 from agentic_watch.config import Config
 from agentic_watch.mcp_server.bounds import bounded
 from agentic_watch.mcp_server.history_tools import Document, wanted

@@ -8,7 +8,8 @@ from typing import Any
 
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history import rows
-from agentic_watch.history.rows import HISTORY_COLUMNS, Row
+from agentic_watch.history.columns import HISTORY_COLUMNS
+from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
 from agentic_watch.workspace import record
 from agentic_watch.workspace.jsontext import dump

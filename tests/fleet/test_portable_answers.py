@@ -16,7 +16,8 @@ from agentic_watch.answers.findings import recurring
 from agentic_watch.answers.fleet_dispatch import fleet_dispatch
 from agentic_watch.answers.fleet_source import PostgresSource
 from agentic_watch.answers.outcomes import Outcomes
-from agentic_watch.answers.stats import BY, Question, compare, stats
+from agentic_watch.answers.stats import compare, stats
+from agentic_watch.answers.stats_cells import BY, Question
 from agentic_watch.fleet import postgres_connection
 from agentic_watch.fleet.delivery import Sender
 from agentic_watch.fleet.postgres_target import PostgresTarget

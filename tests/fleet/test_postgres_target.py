@@ -13,7 +13,7 @@ from agentic_watch.fleet.delivery import Sender
 from agentic_watch.fleet.fleet_errors import Unavailable, Unusable
 from agentic_watch.fleet.postgres_schema import DISPATCHES, FINDINGS
 from agentic_watch.fleet.postgres_target import PostgresTarget
-from agentic_watch.history.rows import FINDING_COLUMNS, HISTORY_COLUMNS
+from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from fleet import samples
 from fleet.conftest import Database
 from fleet.servers import Proxy

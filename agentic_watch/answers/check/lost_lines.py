@@ -8,7 +8,7 @@ from agentic_watch.config import Config
 from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history import queries
-from agentic_watch.history.rows import FINDING_COLUMNS
+from agentic_watch.history.columns import FINDING_COLUMNS
 from agentic_watch.workspace import journal, record
 from agentic_watch.workspace.layout import META, Candidate
 from agentic_watch.workspace.place import Place, open_place
