@@ -21,7 +21,7 @@ from agentic_watch.workspace.record import Record
 
 COMMITS = generated.past(300)
 _TRUTH = f"""
-SELECT substr(d.updated_utc, 1, 7), d.org, d.repo, {TOOL}, {CODED}, count(*), count(DISTINCT d.id)
+SELECT substr(d.updated_utc, 1, 9), d.org, d.repo, {TOOL}, {CODED}, count(*), count(DISTINCT d.id)
 FROM dispatches AS d JOIN findings AS f ON f.dispatch_id = d.id GROUP BY 1, 2, 3, 4, 5"""
 
 
@@ -46,7 +46,7 @@ def check(history: History) -> None:
         marked = set(connection.execute("SELECT id FROM superseded"))
         older = set(connection.execute("SELECT id FROM dispatch_history WHERE id NOT IN (SELECT id FROM dispatches)"))
         assert marked == older
-        totals = "SELECT month, org, repo, tool, rule, findings, dispatches FROM finding_totals WHERE findings > 0"
+        totals = "SELECT period, org, repo, tool, rule, findings, dispatches FROM finding_counts WHERE findings > 0"
         assert set(connection.execute(totals)) == set(connection.execute(_TRUTH))
 
 
@@ -102,7 +102,7 @@ def test_what_somebody_inserts_or_changes_by_sql(history: History) -> None:
 
 @pytest.mark.parametrize("since", ["", "2026-02-20T00:00:00.000000000Z", "2026-03-05T04:00:00.000000000Z"])
 def test_totals_tell_what_the_rows_tell(history: History, since: str) -> None:
-    """An answer out of whole months is the answer out of rows."""
+    """An answer out of whole periods is the answer out of rows."""
     later = [generated.record(**{**fields(one), "updated_at": a_month_after(one)}) for one in COMMITS]
     insert(history, COMMITS + later)
     wanted = Wanted(since=since)
@@ -145,7 +145,7 @@ def test_damage_here_stops_no_commit(history: History) -> None:
     """Where what is derived cannot be written rows are inserted, and answers look at them."""
     insert(history, COMMITS[:10])
     with history.transaction() as connection:
-        connection.execute("DROP TABLE finding_totals")
+        connection.execute("DROP TABLE finding_counts")
     insert(history, COMMITS[10:20])
     with source.history(history.path) as asked:
         assert asked.dialect is dialect.SQLITE

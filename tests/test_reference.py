@@ -108,7 +108,7 @@ def test_environment_variables() -> None:
     assert {name for name, _ in from_commands.VARIABLES} <= documented
 
 
-TABLES = ("dispatch_history", "findings", "workspaces", "about", "superseded", "finding_totals", "dispatch_search")
+TABLES = ("dispatch_history", "findings", "workspaces", "about", "superseded", "finding_counts", "dispatch_search")
 
 
 @pytest.mark.parametrize("table", TABLES)

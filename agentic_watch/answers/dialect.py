@@ -18,8 +18,8 @@ class Dialect:
     settles the order of commits of one time, `searching` says that the words behind its one `?` occur in `d`.
     `moved` says of `d` that its workspace was moved, and that {} is so of its name now, "" where that is not known.
     `earlier` is true of every `e` that is not the newest of its run, and spares a look at others; `totals` is a table
-    of findings by month, repository and rule, "" where there is none. `joined` makes one text of a group's numbers that
-    are not NULL, with commas between.
+    of findings by period, repository and rule, "" where there is none. `joined` makes one text of a group's numbers
+    that are not NULL, with commas between.
     """
 
     commits: str
@@ -59,7 +59,7 @@ SQLITE_JUDGED = replace(
     SQLITE,
     newest="d.id NOT IN (SELECT id FROM superseded)",
     earlier="e.id IN (SELECT id FROM superseded)",
-    totals="finding_totals",
+    totals="finding_counts",
 )
 """The same where all rows are judged already (history/newest_commits.py)."""
 

@@ -7,7 +7,7 @@ import re
 
 _READ = 400
 _SHOWN = 120
-_DIGITS = str.maketrans("23456789", "11111111")
+_DIGITS = bytes.maketrans(b"23456789", b"11111111")
 
 _HASH = r"(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,}(?:-[0-9a-f]+)*"
 """Seven hexadecimal digits or more, of both kinds: a word or a number alone is none."""
@@ -45,7 +45,8 @@ def normalised(text: str) -> str:
 
 def digits_alike(text: str) -> str:
     """The text with all digits but 0 as one: a hundred thousand messages are a few then, and 0x is still 0x."""
-    return text.translate(_DIGITS)
+    # As bytes: a text's own `translate` takes four times as long.
+    return text.encode(errors="surrogatepass").translate(_DIGITS).decode(errors="surrogatepass")
 
 
 @functools.lru_cache(maxsize=10_000)

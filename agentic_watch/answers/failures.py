@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from agentic_watch.answers.failure_classes import failure_class
 from agentic_watch.answers.filters import Wanted, where
-from agentic_watch.answers.host_causes import host_cause
+from agentic_watch.answers.host_causes import alike, host_cause
 from agentic_watch.answers.outcomes import Outcomes
 from agentic_watch.answers.source import Source
 
@@ -109,13 +109,13 @@ def _add(
     *,
     waits: bool,
 ) -> None:
-    """Count the rows of one status; `known` has the class of each reason that came before."""
+    """Count the rows of one status; `known` has the class of each reason that came before, its digits left out."""
     shown: Counter[int] = Counter()
     for question, passed, build, test, lint, updated, org, repo, agent, workspace in rows:
-        key = (question, passed, build, test, lint)
+        key = (alike(question) if question else "", passed, build, test, lint)
         found = known.get(key)
         if found is None:
-            found = known[key] = _class_of(classes, question, key[1:])
+            found = known[key] = _class_of(classes, key[0], key[1:])
         found.count += 1
         found.waiting += waits
         found.repositories.add((org, repo))

@@ -14,6 +14,9 @@ Term = tuple[str, list[object]]
 NAMED = ("repo", "org", "model", "status", "workspace", "host")
 """The columns that a filter compares as they are."""
 
+REPOSITORY = "CASE WHEN d.org = '' THEN d.repo ELSE d.org || '/' || d.repo END"
+"""A repository's name for people: two organisations may have repositories of one name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

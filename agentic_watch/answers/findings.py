@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentic_watch.answers import whole_months
-from agentic_watch.answers.filters import Wanted, where
+from agentic_watch.answers import whole_periods
+from agentic_watch.answers.filters import REPOSITORY, Wanted, where
 from agentic_watch.answers.rules import CODED, FILE, TITLE, TOOL, rule_name
 from agentic_watch.answers.source import Source
 
@@ -67,9 +67,20 @@ def recurring(source: Source, wanted: Wanted, by: str) -> list[Recurring]:
 
 
 def _rows(source: Source, wanted: Wanted, by: str) -> Iterator[tuple[Any, ...]]:
-    if by == "rule" and whole_months.can_tell(source, wanted):
-        return whole_months.counted(source, wanted)
-    return _counted(source, wanted, by)
+    if by == "rule" and whole_periods.can_tell(source, wanted):
+        return whole_periods.counted(source, wanted)
+    return _of_repositories(source, wanted) if by == "repo" else _counted(source, wanted, by)
+
+
+def _of_repositories(source: Source, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+    """Each dispatch counts its findings itself."""
+    condition, values = where(source, wanted, ("d.findings_count > 0", []))
+    counts = "CAST(sum(d.findings_count) AS BIGINT), count(*), max(d.updated_utc)"
+    sql = (
+        f"SELECT '', {REPOSITORY}, '', '', '', '', NULL, {counts} "
+        f"FROM {source.dialect.commits} AS d{condition} GROUP BY {REPOSITORY}"
+    )
+    return source.rows(sql, values)
 
 
 def _counted(source: Source, wanted: Wanted, by: str) -> Iterator[tuple[Any, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 
 from agentic_watch.answers.failure_classes import digits_alike
@@ -25,11 +24,11 @@ _NUMBERS = re.compile(r"\b(?:" + "|".join(sorted(set(re.findall(r"\d{3}", str(_T
 """The numbers that the table knows: in a message without one of them digits say nothing."""
 
 
+def alike(text: str) -> str:
+    """A text of the same class and the same cause, which many messages share."""
+    return text if _NUMBERS.search(text) else digits_alike(text)
+
+
 def host_cause(text: str) -> str:
     """What of the host such a message complains about; "" when it does not."""
-    return _cause(text if _NUMBERS.search(text) else digits_alike(text))
-
-
-@functools.lru_cache(maxsize=10_000)
-def _cause(text: str) -> str:
     return next((cause for cause, pattern in _CAUSES if pattern.search(text)), "")

@@ -66,7 +66,7 @@ def history(path: str) -> Iterator[Source]:
 
 def _words(connection: sqlite3.Connection) -> Dialect:
     """What was derived is used only where it is there and covers every row."""
-    there = "SELECT count(*) FROM sqlite_master WHERE name IN ('superseded', 'finding_totals')"
+    there = "SELECT count(*) FROM sqlite_master WHERE name IN ('superseded', 'finding_counts')"
     if connection.execute(there).fetchone() != (2,):
         return dialect.SQLITE
     covers = "SELECT judged_to >= (SELECT ifnull(max(id), 0) FROM dispatch_history) FROM upkeep"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from agentic_watch.answers import documents, spans
-from agentic_watch.answers.filters import Term, Wanted, where
+from agentic_watch.answers.filters import REPOSITORY, Term, Wanted, where
 from agentic_watch.answers.outcomes import MERGED, Outcomes
 from agentic_watch.answers.source import Source
 from agentic_watch.answers.spans import Clock
@@ -22,8 +22,7 @@ _HOUR, _MINUTE = len("2026-04-14T11"), len("2026-04-14T11:17")
 BY = {
     "agent": "d.agent",
     "model": "d.agent",
-    # Two organisations may have repositories of one name.
-    "repo": "CASE WHEN d.org = '' THEN d.repo ELSE d.org || '/' || d.repo END",
+    "repo": REPOSITORY,
     "org": "d.org",
     "status": "d.status",
     "host": "d.host",

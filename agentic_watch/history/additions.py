@@ -12,8 +12,12 @@ import sqlite3
 from agentic_watch.history import newest_commits
 from agentic_watch.history import table_definitions as tables
 
-_FORMER_INDEXES = ("dispatch_history_counted", "dispatch_history_workspace")
-"""What others do now. Indexes that somebody made for questions of his own stay."""
+_FORMER = {
+    "dispatch_history_counted": "INDEX",
+    "dispatch_history_workspace": "INDEX",
+    "finding_totals": "TABLE",
+}
+"""What others do now, and what it was. Whatever somebody made for questions of his own stays."""
 
 _NAME = re.compile(r"CREATE (?:TABLE|INDEX|TRIGGER) (\w+)")
 _WANTED = {
@@ -26,20 +30,30 @@ _WANTED = {
 
 def are_there(connection: sqlite3.Connection) -> bool:
     """Whether the history has all of them, and nothing of what they stand for now."""
-    names = _names(connection)
-    return names >= _WANTED.keys() and names.isdisjoint(_FORMER_INDEXES)
+    there = _there(connection)
+    return all(_is_as_wanted(there, name) for name in _WANTED) and there.keys().isdisjoint(_FORMER)
 
 
 def make(connection: sqlite3.Connection) -> None:
     """Make what is lacking, within the transaction that the caller holds. Takes seconds for a million dispatches."""
-    names = _names(connection)
-    for name in _FORMER_INDEXES:
-        connection.execute(f"DROP INDEX IF EXISTS {name}")
+    there = _there(connection)
     for name, statement in _WANTED.items():
-        if name not in names:
+        if statement.startswith("CREATE TRIGGER") and not _is_as_wanted(there, name):
+            connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+            there.pop(name, None)
+    for name, kind in _FORMER.items():
+        connection.execute(f"DROP {kind} IF EXISTS {name}")
+    for name, statement in _WANTED.items():
+        if name not in there:
             connection.execute(statement)
     newest_commits.forget(connection)  # without the triggers it may be wrong by now
 
 
-def _names(connection: sqlite3.Connection) -> set[str]:
-    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+def _there(connection: sqlite3.Connection) -> dict[str, str]:
+    return dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+
+
+def _is_as_wanted(there: dict[str, str], name: str) -> bool:
+    """A trigger says what it does; of a table or an index the name is enough."""
+    wanted = _WANTED[name]
+    return there.get(name) == wanted if wanted.startswith("CREATE TRIGGER") else name in there

@@ -1,4 +1,4 @@
-"""What answers over all time would otherwise count anew: which commits are superseded, and findings by month.
+"""What answers over all time would otherwise count anew: which commits are superseded, and findings by period.
 
 Both are derived, and kept for all rows up to the number `upkeep.judged_to`. While there are later ones, such as
 somebody may have inserted by SQL, whoever reads looks at all rows himself, until inserts of ours, or the daemon when it
@@ -17,17 +17,19 @@ CODED = "COALESCE(NULLIF(f.rule_id, ''), NULLIF(f.code, ''), NULLIF(f.category, 
 DAY = "substr({}updated_utc, 1, 10)"
 """The day of a commit in UTC, as an index has it; for `format`, with the table's name and a point."""
 
-_MONTH = "substr(d.updated_utc, 1, 7)"
+_PERIOD = "substr(d.updated_utc, 1, 9)"
 _SAME_RUN = (
     "{0}.root = {1}.root AND {0}.workspace = {1}.workspace AND {0}.runs = {1}.runs "
     "AND {0}.started_utc IS {1}.started_utc"
 )
 
+# Of a month its days to the 9th, to the 19th, to the 29th, and the rest ("2026-04-1"): an answer about a span looks at
+# nine days of findings at most, and one about all time adds up no more than it can in a second.
 TABLES = (
     "CREATE TABLE superseded (id INTEGER PRIMARY KEY) STRICT",
     """
-CREATE TABLE finding_totals (
-    month TEXT NOT NULL,
+CREATE TABLE finding_counts (
+    period TEXT NOT NULL,
     org TEXT NOT NULL,
     repo TEXT NOT NULL,
     tool TEXT NOT NULL,
@@ -35,7 +37,7 @@ CREATE TABLE finding_totals (
     findings INTEGER NOT NULL,
     dispatches INTEGER NOT NULL,
     last_utc TEXT NOT NULL,
-    PRIMARY KEY (month, org, repo, tool, rule)
+    PRIMARY KEY (period, org, repo, tool, rule)
 ) STRICT, WITHOUT ROWID""",
 )
 
@@ -43,7 +45,7 @@ CREATE TABLE finding_totals (
 def _count(sign: str, which: str) -> str:
     """Add the coded findings of some commits to the totals, or take them out."""
     return (
-        f"INSERT INTO finding_totals SELECT {_MONTH}, d.org, d.repo, {TOOL}, {CODED}, {sign}count(*), "
+        f"INSERT INTO finding_counts SELECT {_PERIOD}, d.org, d.repo, {TOOL}, {CODED}, {sign}count(*), "
         f"{sign}count(DISTINCT d.id), max(d.updated_utc) FROM dispatch_history AS d JOIN findings AS f "
         f"ON f.dispatch_id = d.id WHERE {which} GROUP BY 1, 2, 3, 4, 5 "
         "ON CONFLICT DO UPDATE SET findings = findings + excluded.findings, "
@@ -119,7 +121,7 @@ def _judge(connection: sqlite3.Connection, most: int) -> None:
 # What was counted is wrong, and is counted anew from the beginning. Only this table is named, not what is derived:
 # where that is lacking, findings come and go all the same.
 _DOUBT = "UPDATE upkeep SET judged_to = -1"
-_FORGET = ("DELETE FROM superseded", "DELETE FROM finding_totals", "UPDATE upkeep SET judged_to = 0")
+_FORGET = ("DELETE FROM superseded", "DELETE FROM finding_counts", "UPDATE upkeep SET judged_to = 0")
 
 # The run's commit before one that is deleted is its newest again.
 _BEFORE_OLD = (

@@ -1,4 +1,4 @@
-"""Findings by rule where whole months are counted already: only the days before the first are looked at."""
+"""Findings by rule where whole periods of ten days are counted already: only the days before are looked at."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ Counted = tuple[str, str, str, str, str, str, object, int, int, str]
 """org, repo, tool, code, title, file, the dispatch when a title alone tells the rule, findings, dispatches, newest."""
 
 _DECEMBER = 12
+_BEGINS = "0T00:00:00.000000000Z"
+"""What follows of the time at which a period begins."""
 
 
 def can_tell(source: Source, wanted: Wanted) -> bool:
@@ -23,30 +25,35 @@ def can_tell(source: Source, wanted: Wanted) -> bool:
 
 
 def counted(source: Source, wanted: Wanted) -> Iterator[Counted]:
-    """The findings by repository and rule; each whole month of a repository comes by itself."""
-    month = _first_whole_month(wanted.since)
+    """The findings by repository and rule; each whole period of a repository comes by itself."""
+    first = _first_whole_period(wanted.since)
     without_code = 0
-    for row in _totals(source, wanted, month):
+    for row in _totals(source, wanted, first):
         if row[3]:
             yield row
         else:
             without_code += row[7]
     if without_code:  # only their titles can tell which rules they are of
-        yield from _looked_at(source, replace(wanted, since=f"{month}-01" if month else ""), f"{CODED} = ''")
-    if wanted.since:
-        yield from _looked_at(source, replace(wanted, until=f"{month}-01"), "1 = 1")
+        yield from _looked_at(source, replace(wanted, since=first), f"{CODED} = ''")
+    if wanted.since < first:
+        yield from _looked_at(source, replace(wanted, until=first), "1 = 1")
 
 
-def _first_whole_month(since: str) -> str:
-    """The first month that lies in the span as a whole: `2026-05` since some time in April; "" for all time."""
-    if not since:
-        return ""
-    year, month = int(since[:4]), int(since[5:7])
-    return f"{year + month // _DECEMBER:04}-{month % _DECEMBER + 1:02}"
+def _first_whole_period(since: str) -> str:
+    """The first period that lies in the span as a whole: `2026-04-2` since the 14th; "" for all time.
+
+    Texts that begin so come after it in the order of text: it is a bound, too.
+    """
+    if not since or since.endswith(_BEGINS):
+        return since[: -len(_BEGINS)]
+    year, month, tens = int(since[:4]), int(since[5:7]), int(since[8])
+    if tens < 3:
+        return f"{since[:8]}{tens + 1}"
+    return f"{year + month // _DECEMBER:04}-{month % _DECEMBER + 1:02}-0"
 
 
-def _totals(source: Source, wanted: Wanted, month: str) -> Iterator[Counted]:
-    terms: list[Term] = [("d.month >= ?", [month]), ("d.findings > 0", [])]
+def _totals(source: Source, wanted: Wanted, first: str) -> Iterator[Counted]:
+    terms: list[Term] = [("d.period >= ?", [first]), ("d.findings > 0", [])]
     terms += [among(f"d.{name}", values) for name in ("repo", "org") if (values := getattr(wanted, name))]
     sql = (
         "SELECT d.org, d.repo, d.tool, d.rule, '', '', NULL, d.findings, d.dispatches, d.last_utc "
