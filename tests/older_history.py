@@ -29,3 +29,19 @@ def as_schema(history: Path, version: int) -> None:
     for path in history.parent.glob(f"{history.name}*"):
         path.unlink()
     old.rename(history)
+
+
+def as_first_of_schema_3(history: Path) -> None:
+    """The same with a history of today's schema as version 0.2.0 made it; what is derived there has yet to be made."""
+    old = history.with_name("older.db")
+    with contextlib.closing(sqlite3.connect(old)) as connection:
+        connection.executescript((FIXTURES / "history-schema-3.sql").read_text("utf-8"))
+        connection.execute("ATTACH ? AS today", (str(history),))
+        for table in _TABLES:
+            connection.execute(f"INSERT INTO main.{table} SELECT * FROM today.{table}")
+        connection.execute("UPDATE upkeep SET rows = (SELECT count(*) FROM dispatch_history)")
+        connection.execute("INSERT INTO dispatch_search (dispatch_search) VALUES ('rebuild')")
+        connection.commit()
+    for path in history.parent.glob(f"{history.name}*"):
+        path.unlink()
+    old.rename(history)

@@ -38,7 +38,7 @@ def test_digest(host: Host) -> None:
     result = run([*host.arguments(), "digest", "--since", "2d"], host.base)
     assert (result.returncode, result.stderr) == (0, "")
     text = result.stdout
-    assert "**34 ended**: 30 passed, 3 failed, 1 wait, 0 not judged." in text
+    assert "**34 ended**: 30 passed, 3 failed, 1 waits, 0 not judged." in text
     assert "91 % (30 of 33, 76–97 %), before 0 %" in text
     assert "- codex: 91 % (30 of 33, 76–97 %), median 1m30s" in text
     assert "- 3 × exit status N \\<b\\>, such as acme/api/failed-30" in text

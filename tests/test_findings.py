@@ -144,6 +144,8 @@ def test_a_story_of_three_runs(host: Host) -> None:
 
     assert rules("--persistent", "3") == ["G1"]
     assert rules("--persistent", "4") == []
+    few = ask(host, "--persistent", "4")
+    assert (few["repositories"], few["too_few_runs"]) == (0, 1)
     assert (rules("--new"), rules("--gone")) == (["G3"], ["G2"])
     assert ask(host, "--gone")["findings"][0]["workspace"] == f"acme/api/{10**9 + 1}"
     assert rules("--new", "--repo", "other") == []
@@ -159,6 +161,8 @@ def test_tables_and_csv(host: Host, past: Host) -> None:
     assert lines[-1] == "6 findings looked at; the history speaks from 2001-09-09T01:46:40Z on"
     text = run([*arguments, "--new"], host.base).stdout
     assert text.startswith("1 finding in the newest run of their repository, not in the one before\n")
+    few = run([*arguments, "--persistent", "4"], host.base)
+    assert few.stderr == "nothing is told of 1 repository with fewer than 4 runs with a report\n"
     rows = list(csv.DictReader(io.StringIO(run([*arguments, "--csv", "--persistent", "2"], host.base).stdout)))
     assert [(row["repo"], row["rule"], row["line"]) for row in rows] == [("acme/api", "G1", "9")]
 

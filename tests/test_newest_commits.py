@@ -1,6 +1,7 @@
 """What is derived of the rows for answers over all time: always what plain SQL says of the rows that are there."""
 
 import contextlib
+import math
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -151,3 +152,25 @@ def test_damage_here_stops_no_commit(history: History) -> None:
         assert asked.dialect is dialect.SQLITE
         told = sum(one.findings for one in recurring(asked, Wanted(), "rule"))
     assert told == sum(len(one.findings) for one in generated.newest(COMMITS[:20])) > 0
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO findings (dispatch_id, tool, code) VALUES (7, 'gosec', 'G777')",
+        "DELETE FROM findings WHERE tool = 'gosec'",
+        "UPDATE findings SET code = 'other' WHERE id % 2",
+        "UPDATE dispatch_history SET root = '/elsewhere' WHERE id % 2",
+    ],
+)
+def test_findings_and_roots_that_somebody_changes_alone(history: History, sql: str) -> None:
+    """Answers look at the rows at once, and at what is derived again when the daemon has mended it."""
+    insert(history, COMMITS)
+    with contextlib.closing(sqlite3.connect(history.path, isolation_level=None)) as shell:
+        shell.execute(sql)
+    with source.history(history.path) as asked:
+        assert asked.dialect is dialect.SQLITE
+    history.mend(math.inf)
+    check(history)
+    with source.history(history.path) as asked:
+        assert asked.dialect is dialect.SQLITE_JUDGED

@@ -56,7 +56,7 @@ def digest(source: Source, wanted: Wanted, outcomes: Outcomes, now: float) -> Di
     earlier = replace(wanted, since=_earlier(began, ended), until=wanted.since)
     statuses = outcomes.statuses("waiting")
     waits = dispatches(source, replace(wanted, status=statuses), _WAITING, MOST) if statuses else iter(())
-    new = changes(source, wanted, "new")
+    new = changes(source, wanted, "new").found
     return Digest(
         stats=found,
         before=stats(source, Question(earlier, "agent", outcomes)).total.rate,

@@ -42,18 +42,30 @@ class Change:
         return asdict(self)
 
 
-def changes(source: Source, wanted: Wanted, kind: Kind, runs: int = _BEFORE) -> list[Change]:
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What was found in so many `repositories`; of `untold` more nothing is told, since they have too few runs."""
+
+    found: list[Change]
+    repositories: int
+    untold: int
+
+
+def changes(source: Source, wanted: Wanted, kind: Kind, runs: int = _BEFORE) -> Changes:
     """What stayed in the newest `runs` of each repository, is new in the newest one, or was in the one before.
 
     Of the repositories that have a wanted dispatch; runs without a report say nothing of findings and are passed over.
-    Where there are too few runs to tell, nothing is told.
     """
     found: list[Change] = []
-    for org, repo in list(_repositories(source, wanted)):
+    told = 0
+    repositories = list(_repositories(source, wanted))
+    for org, repo in repositories:
         newest = _runs(source, replace(Wanted(until=wanted.until), org=(org,), repo=(repo,)), runs)
         if len(newest) == runs:
+            told += 1
             found += _told(newest, kind)
-    return sorted(found, key=lambda one: (one.repo, one.tool, one.rule, one.file))
+    found.sort(key=lambda one: (one.repo, one.tool, one.rule, one.file))
+    return Changes(found, told, len(repositories) - told)
 
 
 def _told(newest: list[dict[_Key, Change]], kind: Kind) -> Iterator[Change]:

@@ -137,6 +137,8 @@ def say_what_was_read(asked: Source, given: Wanted, looked_at: str, *, utc: bool
 
 
 def counted(count: int, word: str) -> str:
-    """A number and its word: `1 finding`, `1,200 dispatches`."""
-    ending = "" if count == 1 else "es" if word.endswith("h") else "s"
-    return f"{count:,} {word}{ending}"
+    """A number and its word: `1 finding`, `1,200 dispatches`, `2 repositories`."""
+    if count == 1:
+        return f"1 {word}"
+    plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}es" if word.endswith("h") else f"{word}s"
+    return f"{count:,} {plural}"

@@ -58,7 +58,8 @@ def _lines(source: Source, asked: Wanted, found: Digest, *, utc: bool) -> Iterat
     counts = total.outcomes
     yield (
         f"**{total.dispatches:,} ended**: {counts['passed']:,} passed, {counts['failed']:,} failed, "
-        f"{counts['waiting']:,} wait, {counts['unjudged']:,} not judged. Passed of those judged: {told(total.rate)}, "
+        f"{counts['waiting']:,} wait{'s' * (counts['waiting'] == 1)}, {counts['unjudged']:,} not judged. "
+        f"Passed of those judged: {told(total.rate)}, "
         f"{_before(found)}. Median {human_duration(total.median_ms) or 'unknown'}, "
         f"{total.findings:.1f} findings each."
     )

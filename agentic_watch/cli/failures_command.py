@@ -69,7 +69,7 @@ def command(state: State, /, limit: int, examples: bool, as_csv: bool, as_json: 
 
 
 def _print(shown: list[FailureClass], found: Failures, *, examples: bool, utc: bool) -> None:
-    click.echo(f"{found.failed:,} failed, {found.waiting:,} wait for an answer")
+    click.echo(f"{found.failed:,} failed, {found.waiting:,} wait{'s' * (found.waiting == 1)} for an answer")
     for fault, title in (("agent", "the agents'"), ("host", "the host's, as it looks")):
         classes = [one for one in shown if one.fault == fault]
         if not classes:

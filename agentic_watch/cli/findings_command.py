@@ -80,7 +80,8 @@ def command(state: State, /, by: str, persistent: int | None, limit: int, **opti
         if chosen:
             found = changes(source, asked, chosen[0], persistent or _RUNS)
             head = {"kind": chosen[0], "runs": persistent or _RUNS}
-            answer = _Answer(head, [one.document() for one in found], len(found))
+            head |= {"repositories": found.repositories, "too_few_runs": found.untold}
+            answer = _Answer(head, [one.document() for one in found.found], len(found.found))
         else:
             groups = recurring(source, asked, by)
             answer = _Answer({"by": by}, [one.document(by) for one in groups], sum(one.findings for one in groups))
@@ -98,6 +99,9 @@ def _print(source: Source, asked: Wanted, answer: _Answer, limit: int, *, utc: b
     if "kind" in answer.head:
         click.echo(_said(answer))
         print_columns(_CHANGE, [_change_cells(row) for row in shown])
+        if untold := answer.head["too_few_runs"]:
+            few = f"fewer than {answer.head['runs']} runs with a report"
+            click.echo(f"nothing is told of {counted(untold, 'repository')} with {few}", err=True)
     elif not shown:
         say_nothing_matches(source, asked, utc=utc)
         return

@@ -25,7 +25,13 @@ def print_changes(source: Source, found: Changes, spans: tuple[str, str, str], *
         return
     changes = [(by, before, after) for by, pairs in found.items() for before, after in pairs]
     if not changes:
+        speaks = documents.speaks_from(source)
+        if not speaks:
+            click.echo("nothing to compare: the history is empty", err=True)
+            return
         click.echo(f"nothing changed that 95 % intervals tell apart: the last {length} against the {length} before")
+        if speaks > middle:
+            click.echo(f"the history speaks from {_short(speaks)} on: there is nothing before the last {length}")
     for by, before, after in changes:
         better = (after.rate.value or 0) > (before.rate.value or 0)
         word = coloured("better", "green") if better else coloured("worse", "red")

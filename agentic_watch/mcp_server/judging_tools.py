@@ -53,8 +53,10 @@ def findings(config: Config, filters: Filters, wish: Wish, limit: int) -> Docume
     asked = wanted(filters)
     with source.history(config.history) as opened:
         if wish.kind is not None:
-            rows = [one.document() for one in changes(opened, asked, wish.kind, wish.runs)]
+            told = changes(opened, asked, wish.kind, wish.runs)
+            rows = [one.document() for one in told.found]
             head: Document = {"kind": wish.kind, "runs": wish.runs}
+            head |= {"repositories": told.repositories, "too_few_runs": told.untold}
             looked_at = len(rows)
         else:
             groups = recurring(opened, asked, wish.by)
