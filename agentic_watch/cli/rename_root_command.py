@@ -10,12 +10,13 @@ from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Held, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
+from agentic_watch.cli.progress import progress
 from agentic_watch.config.places import BadValueError
 from agentic_watch.config.places import clean as printable
 from agentic_watch.daemon import instance
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.exchange.exchange_errors import ExchangeError
-from agentic_watch.exchange.root_names import rename_root
+from agentic_watch.exchange.root_names import commits_of, rename_root
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
@@ -46,7 +47,8 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
             pass  # there is one: a writer would make it
         held = Instance.acquire(config.history)
         try:
-            done = rename_root(history, old, new)
+            with progress("commits", commits_of(history, old)) as tell:
+                done = rename_root(history, old, new, tell)
         finally:
             history.close()
             held.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentic_watch.exchange.exchange_errors import ExchangeError
@@ -19,11 +20,12 @@ class Renamed:
     merged: int
 
 
-def rename_root(history: History, old: str, new: str) -> Renamed:
+def rename_root(history: History, old: str, new: str, on_progress: Callable[[int], None]) -> Renamed:
     """Give all that the history holds of the root `old` to the root `new`, in one transaction.
 
     A commit's id is made of its root, so each gets its new one. No daemon may run meanwhile: it would commit under the
-    old name. Raises HistoryError, HistoryRefused, ExchangeError when there is no such root.
+    old name. `on_progress` hears how many have theirs. Raises HistoryError, HistoryRefused, ExchangeError when there is
+    no such root.
     """
     with history.transaction() as connection:
         merged = connection.execute(
@@ -40,12 +42,20 @@ def rename_root(history: History, old: str, new: str) -> Renamed:
                 ((new, commit_id(new, workspace, utc, runs), number) for number, workspace, utc, runs in rows),
             )
             renamed += len(rows)
+            on_progress(renamed)
         seen = connection.execute(
             "UPDATE OR REPLACE workspaces SET root = ?, signature = x'', journal = x'' WHERE root = ?", (new, old)
         ).rowcount
         if not renamed and not merged and not seen:
             raise ExchangeError(f"{old}: the history holds no such root; {_there(history)}")
     return Renamed(renamed, merged)
+
+
+def commits_of(history: History, root: str) -> int:
+    """How many commits the history holds of a root. Raises HistoryError, HistoryRefused."""
+    with history.reading() as connection:
+        (count,) = connection.execute("SELECT count(*) FROM dispatch_history WHERE root = ?", (root,)).fetchone()
+    return int(count)
 
 
 def _there(history: History) -> str:
