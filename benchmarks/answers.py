@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.bench import Bench, Line, say, spread, turned
-from benchmarks.processes import bare, ours, run
+from benchmarks.processes import Ran, bare, ours, run
 
 _ROUNDS = 5
 _SQLITE = "sqlite3"
@@ -90,15 +90,18 @@ def ask(bench: Bench, history: str, size: str) -> None:
         contestants = {"ours": ours("--history", history, *asked.command)}
         if shutil.which(_SQLITE):
             contestants[_SQLITE] = [_SQLITE, "-readonly", history, asked.sql]
-        seconds = _take_turns(contestants)
-        bench.raw.setdefault("answers", {})[asked.name] = seconds
-        mine = spread(seconds["ours"])
-        other = spread(seconds[_SQLITE]) if _SQLITE in seconds else None
+        ran = _take_turns(contestants)
+        bench.raw.setdefault("answers", {})[asked.name] = {
+            name: {"seconds": [one.seconds for one in all_of], "processor": [one.cpu for one in all_of]}
+            for name, all_of in ran.items()
+        }
+        mine = spread([one.seconds for one in ran["ours"]])
+        other = spread([one.seconds for one in ran[_SQLITE]]) if _SQLITE in ran else None
         bench.add(
             Line(
                 f"`{asked.command[0]}`, {asked.name}, {size}",
-                mine.text(),
-                f"sqlite3 {other.text()}" if other else "sqlite3 is not installed",
+                f"{mine.text()}, {_processor(ran['ours'])}",
+                f"sqlite3 {other.text()}, {_processor(ran[_SQLITE])}" if other else "sqlite3 is not installed",
                 f"{mine.median / other.median:.2f} ×" if other else "",
                 f"≤ {asked.seconds} s",
                 mine.median <= asked.seconds,
@@ -106,9 +109,14 @@ def ask(bench: Bench, history: str, size: str) -> None:
         )
 
 
-def _take_turns(contestants: dict[str, Sequence[str]]) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+def _processor(ran: Sequence[Ran]) -> str:
+    """What the processor did, which says more than the clock where the machine has other work."""
+    return f"processor {spread([one.cpu for one in ran]).median:.2f} s"
+
+
+def _take_turns(contestants: dict[str, Sequence[str]]) -> dict[str, list[Ran]]:
+    ran: dict[str, list[Ran]] = {name: [] for name in contestants}
     for turn in range(_ROUNDS):
         for name in turned(list(contestants), turn):
-            seconds[name].append(run(contestants[name]).seconds)
-    return seconds
+            ran[name].append(run(contestants[name]))
+    return ran

@@ -34,7 +34,7 @@ def _wanted(number: int) -> dict[str, Wanted]:
     org, repo, _ = trees.name_of(number).split("/")
     return {
         "newest 20": Wanted(),
-        "of a repository": Wanted(repo=(repo,), org=(org,)),
+        "of a repository in an organisation": Wanted(repo=(repo,), org=(org,)),
         "of a workspace": Wanted(workspace=(trees.name_of(number),)),
         "of a day": Wanted(since="2026-04-14T00:00:00", until="2026-04-15T00:00:00"),
         "a common word and a rare one": Wanted(search=f"invoice {number}"),

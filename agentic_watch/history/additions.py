@@ -14,6 +14,7 @@ from agentic_watch.history import table_definitions as tables
 
 _FORMER = {
     "dispatch_history_counted": "INDEX",
+    "dispatch_history_repo": "INDEX",
     "dispatch_history_workspace": "INDEX",
     "finding_totals": "TABLE",
 }

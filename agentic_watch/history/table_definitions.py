@@ -145,8 +145,8 @@ _TAKE_FROM_SEARCH = (
     f"SELECT 'delete', id, {SEARCH_COLUMNS} FROM dispatch_text"
 )
 
-# Its rows are in the order of time, whatever their organisation: the index below begins with that.
-BY_REPO = "CREATE INDEX dispatch_history_repo ON dispatch_history (repo, updated_utc, org)"
+# Nothing stands behind the time: so SQLite stops after the newest of each of several repositories.
+BY_REPO = "CREATE INDEX dispatch_history_repo_time ON dispatch_history (repo, updated_utc)"
 
 INDEXES = (
     "CREATE INDEX dispatch_history_updated ON dispatch_history (updated_utc)",
@@ -155,7 +155,9 @@ INDEXES = (
     f"CREATE INDEX dispatch_history_daily ON dispatch_history ({newest_commits.DAY.format('')}, agent, status, runs, "
     "updated_utc, repo, org, duration_ms, findings_count, insertions, deletions, host, committed_at)",
     BY_REPO,
-    "CREATE INDEX dispatch_history_org ON dispatch_history (org, repo, updated_utc)",
+    # Others may have a repository of the same name, and a hundred times as many rows. It does not begin with the
+    # organisation: SQLite would take it for a list of one and sort all of its rows.
+    "CREATE INDEX dispatch_history_repo_org ON dispatch_history (repo, org, updated_utc)",
     "CREATE INDEX dispatch_history_status ON dispatch_history (status, updated_utc)",
     # The commits of one run in the order of time: which of them is the newest is asked for each. Also finds what a
     # workspace has.
