@@ -70,7 +70,8 @@ def _prune(path: str, found: Old, target: str) -> None:
         pruning.archive(path, found, target, on_progress)
     history = History(path)
     try:
-        pruning.remove(history, found)
+        with progress("delete", found.commits) as tell:
+            pruning.remove(history, found, tell)
     finally:
         history.close()
 

@@ -16,6 +16,7 @@ from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.store import History
 
 _PAGE = 500
+_DELETED_AT_ONCE = 1_000
 _COLUMNS = ("id", *HISTORY_COLUMNS)
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 
@@ -83,15 +84,21 @@ def _page(connection: sqlite3.Connection, found: Old, after: int) -> Iterator[Co
         yield Commit(dict(zip(_COLUMNS, row, strict=True)), tuple(findings))
 
 
-def remove(history: History, found: Old) -> int:
+def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> int:
     """Delete what was archived, findings and search with it, and have no older line or marker bring it back.
 
-    One transaction: all or nothing. Gives how many commits went. Raises HistoryError, HistoryRefused.
+    One transaction: all or nothing. `on_progress` hears how many commits went; gives them all. Raises HistoryError,
+    HistoryRefused.
     """
+    gone = 0
     with history.transaction() as connection:
-        # The triggers of the table take findings and search entries along, and have the workspaces looked at again.
-        gone = connection.execute(
-            "DELETE FROM dispatch_history WHERE updated_utc < ? AND id <= ?", (found.before, found.last_id)
-        ).rowcount
+        for first in range(0, found.last_id, _DELETED_AT_ONCE):
+            last = min(first + _DELETED_AT_ONCE, found.last_id)
+            # The triggers of the table take findings and search entries along, and have the workspaces looked at again.
+            gone += connection.execute(
+                "DELETE FROM dispatch_history WHERE id > ? AND id <= ? AND +updated_utc < ?",
+                (first, last, found.before),
+            ).rowcount
+            on_progress(gone)
         connection.execute("UPDATE about SET pruned_before = max(ifnull(pruned_before, ''), ?)", (found.before,))
-    return int(gone)
+    return gone
