@@ -25,7 +25,7 @@ def can_tell(source: Source, wanted: Wanted) -> bool:
 
 
 def counted(source: Source, wanted: Wanted) -> Iterator[Counted]:
-    """The findings by repository and rule; each whole period of a repository comes by itself."""
+    """The findings by repository and rule; what whole periods have and what was looked at come one after the other."""
     first = _first_whole_period(wanted.since)
     without_code = 0
     for row in _totals(source, wanted, first):
@@ -56,8 +56,9 @@ def _totals(source: Source, wanted: Wanted, first: str) -> Iterator[Counted]:
     terms: list[Term] = [("d.period >= ?", [first]), ("d.findings > 0", [])]
     terms += [among(f"d.{name}", values) for name in ("repo", "org") if (values := getattr(wanted, name))]
     sql = (
-        "SELECT d.org, d.repo, d.tool, d.rule, '', '', NULL, d.findings, d.dispatches, d.last_utc "
-        f"FROM {source.dialect.totals} AS d WHERE {' AND '.join(term for term, _ in terms)}"
+        "SELECT d.org, d.repo, d.tool, d.rule, '', '', NULL, sum(d.findings), sum(d.dispatches), max(d.last_utc) "
+        f"FROM {source.dialect.totals} AS d WHERE {' AND '.join(term for term, _ in terms)} "
+        "GROUP BY d.org, d.repo, d.tool, d.rule"
     )
     yield from source.rows(sql, [value for _, values in terms for value in values])
 
