@@ -43,7 +43,7 @@ NOT_YET: frozenset[str] = frozenset()
 
 def commands() -> Iterator[tuple[str, click.Context]]:
     """Every command with a context to ask it in, groups before what is in them."""
-    top = click.Context(root, info_name="agentic-watch")
+    top = click.Context(root, info_name="agentic-watch", **root.context_settings)
     yield "agentic-watch", top
     yield from _below(top)
 

@@ -100,7 +100,6 @@ def _url(value: Any) -> str:
     from urllib.parse import urlsplit  # 2 ms, for whoever has a URL
 
     text = checks.text(value)
-    from urllib.parse import urlsplit  # rarely needed
 
     parts = urlsplit(text)
     if parts.username is not None or parts.password is not None:

@@ -14,7 +14,7 @@ from agentic_watch.answers.one_dispatch import NoSuchDispatch
 from agentic_watch.answers.spans import Clock
 from agentic_watch.config import Config
 from agentic_watch.history import queries
-from agentic_watch.history.rows import HISTORY_COLUMNS
+from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.mcp_server.bounds import bounded
 from agentic_watch.mcp_server.workspace_tools import refuse_name
 

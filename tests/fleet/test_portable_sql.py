@@ -16,7 +16,7 @@ from agentic_watch.fleet import day_sums, postgres_connection, postgres_schema, 
 
 FUNCTIONS = {
     *("unnest", "now", "count", "coalesce", "max", "min", "sum", "avg", "substr", "lower", "lpad", "btrim", "rtrim"),
-    *("regexp_replace", "extract", "replace", "nullif", "length", "round", "abs"),
+    *("regexp_replace", "extract", "replace", "nullif", "length", "round", "abs", "string_agg"),
     "create_distributed_table",
 }
 """What all four have; create_distributed_table is asked of Citus only."""
