@@ -501,3 +501,12 @@ def test_judging_changes_nothing(host: Host) -> None:
     assert snapshot(host.root) == before
     assert judged == [Verdict.SKIPPED, Verdict.COMMITTED, Verdict.UNFINISHED]
     assert not fresh.meta.exists()
+
+
+def test_what_a_killed_run_left_goes_also_when_nothing_is_committed(host: Host) -> None:
+    """A temporary marker is removed by the next look, whatever the status says by then."""
+    workspace = make(host.root, status="running")
+    left = workspace.meta / ".commit.json.0123456789abcdef.tmp"
+    left.write_text("{")
+    assert host.once().counts == {"scanned": 1, "unfinished": 1}
+    assert not left.exists()

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.config import KNOWN_STATUSES, Config, Limits
-from agentic_watch.workspace import journal, layout, signatures, status
+from agentic_watch.workspace import journal, layout, marker, signatures, status
 from agentic_watch.workspace.journal import Journal
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
@@ -106,7 +106,7 @@ def open_as_seen(candidate: Candidate, opener: Opener, config: Config, seen: See
 
     def lock(place: Place) -> OpenWorkspace | Outcome:
         place.make_meta()
-        if not place.lock():
+        if not _lock(place):
             return _held(candidate)
         return OpenWorkspace(candidate, place, config.limits, seen.status, b"", finished=True, seen=seen)
 
@@ -156,9 +156,18 @@ def _lock_and_read(candidate: Candidate, place: Place, config: Config, force: bo
             outcome = Outcome(candidate, Verdict.UNFINISHED, status=seen.status, signature=seen.signature())
             return replace(outcome, warnings=tuple(seen.warnings))
         place.make_meta()
-    if not place.lock():
+    if not _lock(place):
         return _held(candidate)
     return _read(candidate, place, config, force)
+
+
+def _lock(place: Place) -> bool:
+    """Take the lock, and remove what a killed run left: only who holds it makes such files."""
+    if not place.lock():
+        return False
+    assert place.meta is not None
+    marker.remove_temporaries(place.meta, place.names)
+    return True
 
 
 def _held(candidate: Candidate) -> Outcome:

@@ -121,7 +121,7 @@ class Commit:
     def replace_marker(self) -> None:
         """All of step 6: vouch for what is on disk by now."""
         try:
-            self._remove_temporaries()
+            self._remove_temporary()
             marker.replace(self.workspace.meta, self._marker())
         except WorkspaceError as error:
             self.error = error
@@ -129,7 +129,7 @@ class Commit:
     def write_marker(self, *, sync: bool) -> None:
         """The first half: the temporary marker, durable with `sync`."""
         try:
-            self._remove_temporaries()
+            self._remove_temporary()
             self._temporary = marker.write_temporary(self.workspace.meta, self._marker(), sync=sync)
         except WorkspaceError as error:
             self.error = error
@@ -146,9 +146,9 @@ class Commit:
         except WorkspaceError as error:
             self.error = error
 
-    def _remove_temporaries(self) -> None:
-        """What a killed run left, and what could not be made durable."""
-        marker.remove_temporaries(self.workspace.meta, (*self.workspace.place.names, self._temporary))
+    def _remove_temporary(self) -> None:
+        """What could not be made durable."""
+        marker.remove_temporaries(self.workspace.meta, (self._temporary,))
         self._temporary = ""
 
     def _marker(self) -> Marker:
