@@ -13,7 +13,6 @@ from types import FrameType
 
 import click
 
-from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.backfill import BackfillJobs, SharePass, Summary, fitting_jobs
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNCOMMITTABLE
@@ -84,6 +83,8 @@ def _hear(done: str, outcome: Outcome) -> None:
 
 
 def _print_document(summary: Summary, *, dry_run: bool) -> None:
+    from agentic_watch.answers.documents import SCHEMA  # 5 ms
+
     document = {"schema": SCHEMA, **dataclasses.asdict(summary)}
     would = document.pop("would_commit")
     if not summary.interrupted:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import select
 import signal
 import struct
@@ -40,6 +39,8 @@ class _Job:
 
     def messages(self) -> Iterator[tuple[bool, Any]]:
         """Whole messages that have arrived: (is it the last, what it says)."""
+        import pickle  # 3 ms, and most passes have no jobs
+
         while len(self.said) >= _LENGTH.size:
             (size,) = _LENGTH.unpack_from(self.said)
             end = _LENGTH.size + size
@@ -140,6 +141,8 @@ def _be_a_job(work: Work, number: int, tell: int, mask: set[int | signal.Signals
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+        import pickle
 
         def say(message: tuple[bool, Any]) -> None:
             data = pickle.dumps(message)
