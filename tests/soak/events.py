@@ -154,8 +154,9 @@ class EventfulHost(SimulatedHost):
             hours = int((datetime.now(UTC) - moment).total_seconds() // 3600)
             self.wait_ready()  # a history of an earlier version is brought up to date first
             archive = self.base / f"archive-{len(self.told)}.jsonl"
+            held = set(self.rows())
             self._run_beside("prune", "--older-than", f"{hours}h", "--archive", str(archive))
-            self.was_pruned()
+            self.was_pruned(held)
 
     # --- the daemon
 

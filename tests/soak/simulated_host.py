@@ -135,13 +135,17 @@ class SimulatedHost:
         except sqlite3.DatabaseError:
             return []
 
-    def was_pruned(self) -> None:
-        """Note what the history does not hold any more."""
+    def was_pruned(self, held: set[Identity]) -> None:
+        """Note what the history does not hold any more of the rows that it held before.
+
+        What it did not hold yet may come: it is taken for done when it has a line, and recorded when it has none.
+        """
         (before,) = query(self.host.history, "SELECT ifnull(max(pruned_before), '') FROM about")[0]
         self.pruned_before = before
-        gone = {one for one in self.must if one[2] < before} - set(self.rows())
-        self.must -= gone
-        self.gone |= {(utc, runs) for _, _, utc, runs in gone}
+        absent = {one for one in self.must if one[2] < before} - set(self.rows())
+        self.must -= absent
+        self.may |= absent - held
+        self.gone |= {(utc, runs) for _, _, utc, runs in absent & held}
 
     def come_to_rest(self) -> None:
         """All roots are back, the disks have room; wait until all that is finished on disk is committed
