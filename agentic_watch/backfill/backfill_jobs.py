@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -83,7 +82,7 @@ class BackfillJobs:
         """As SharePass.run."""
         started = time.monotonic()
         self._dry_run = dry_run
-        with contextlib.suppress(HistoryError):  # each job says it; what is made or upgraded is so once, before them
+        with suppress(HistoryError):  # each job says it; what is made or upgraded is so once, before them
             self._history.open()
         self._history.close()  # a connection does not outlive a fork
         summary = self._sum_up()
