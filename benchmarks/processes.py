@@ -64,9 +64,9 @@ def bare(module: str, *arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """One in which nobody's own configuration is found."""
+    """One in which nobody's own configuration is found, nor by git the clone that this program lies in."""
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "VIRTUAL_ENV") if key in os.environ}
-    return {**kept, "HOME": "/nonexistent", "PYTHONUTF8": "1"}
+    return {**kept, "HOME": "/nonexistent", "PYTHONUTF8": "1", "GIT_CEILING_DIRECTORIES": str(REPOSITORY)}
 
 
 def run(arguments: Sequence[str]) -> Ran:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.answers.record_steps import Records, journal_step, marker_step, row_step
@@ -104,7 +104,7 @@ def _status_words(place: Place, root: Root, limits: Limits, found: Status) -> tu
         if root.layout not in ("auto", kind):
             continue
         try:
-            said = status.read(place.directory, place.meta, replace(root, layout=kind), limits).status
+            said = status.read(place.directory, place.meta, root._replace(layout=kind), limits).status
         except Missing:
             continue
         except WorkspaceError as error:

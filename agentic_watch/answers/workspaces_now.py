@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -135,7 +134,7 @@ def _is_committed(name: str, said: Facts, commits: dict[str, dict[Key, str]] | N
 
 def _read_all(root: Root, limits: Limits, candidates: Sequence[Candidate]) -> list[Facts | str | None]:
     """What each status file says, why it cannot be read, or None for one that has vanished."""
-    where = {layout: replace(root, layout=layout) for layout in ("meta", "root")}
+    where = {layout: root._replace(layout=layout) for layout in ("meta", "root")}
     opener = Opener()
     try:
         return [_read(opener, where.get(_only_layout(found), root), limits, found) for found in candidates]

@@ -7,7 +7,7 @@ killed.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_to_look
 from agentic_watch.commit.outcome import Outcome
@@ -41,7 +41,7 @@ class Sighting:
     @property
     def weight(self) -> int:
         """About how many bytes it takes in memory."""
-        return 1000 + 4 * len(str(astuple(self.status))) + len(self.report or b"")
+        return 1000 + 4 * len(str(self.status)) + len(self.report or b"")
 
 
 class Sightings:

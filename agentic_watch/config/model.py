@@ -5,7 +5,7 @@ seventh of it: hence those for the small ones, which nobody takes apart or adds 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -23,8 +23,7 @@ FINISHED: frozenset[str] = frozenset({"completed", "merged", "ready-for-review",
 KNOWN_STATUSES: frozenset[str] = FINISHED | {"queued", "running"}
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(NamedTuple):
     """One directory below which workspaces are looked for.
 
     `path` is absolute, expanded and normalised; its symlinks are not resolved and it need not exist yet.
@@ -170,7 +169,7 @@ class NoRootsError(Exception):
 def to_document(config: Config) -> dict[str, Any]:
     """Return the effective values in the shape of the file, plain enough for JSON and TOML (no None)."""
     return {
-        "roots": [_plain(asdict(root)) for root in config.roots],
+        "roots": [_plain(root._asdict()) for root in config.roots],
         "commit": {"finished": sorted(config.finished), "settle_seconds": config.settle_seconds},
         "history": {"path": config.history},
         "reconcile": {"interval_seconds": config.reconcile_seconds, "poll_seconds": config.poll_seconds},

@@ -7,7 +7,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.commit.patience import Patience
@@ -171,4 +170,4 @@ class DueCommits:
         if tries == _BUSY_TRIES_BEFORE_WORD:
             text = f"{outcome.cause}; tried again until it is free"
             self.outcomes.say(logging.WARNING, candidate, text, now, cause=text)
-        self._pending.add(replace(candidate, signature=b""), now + wait)
+        self._pending.add(candidate._replace(signature=b""), now + wait)

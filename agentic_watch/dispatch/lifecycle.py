@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from agentic_watch.config import FINISHED, Root
@@ -37,7 +36,7 @@ def begin(root: str | Root, work: Work, workspace: str = "", finished: Collectio
     """
     where = root if isinstance(root, Root) else Root(os.path.abspath(root))
     facts = git_facts.look(work.directory) if work.directory else git_facts.NOTHING
-    work = replace(work, org=work.org or facts.org, repo=work.repo or facts.repo, branch=work.branch or facts.branch)
+    work = work._replace(org=work.org or facts.org, repo=work.repo or facts.repo, branch=work.branch or facts.branch)
     with _said(workspace or where.path):
         if workspace:
             name, place = workspace, new_workspace.open_or_make(where, workspace)

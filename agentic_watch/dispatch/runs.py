@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentic_watch.config import Root
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """What an agent is dispatched to do; "" and 0 are unknown.
 
     `agent` is `base[:model]`. `directory` is the clone it works in: org, repo and branch that are not given are
@@ -31,8 +29,7 @@ class Work:
     command: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One run in a workspace: `name` is the workspace's path below the root, `runs` counts from 1.
 
     `started_at` is RFC 3339, `begun` says that this call began it (else it was running already). `start_commit`
@@ -53,8 +50,7 @@ class Run:
         return os.path.join(self.root.path, self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """How a run ended. `status` is a finished one (`completed`, `failed`, `blocked`, `ready-for-review`, …).
 
     `question` is what the agent asks, or why it failed. `report` goes into `.meta/report.json`; None leaves what
@@ -65,7 +61,7 @@ class End:
     question: str = ""
     pr_url: str = ""
     branch: str = ""
-    report: dict[str, Any] | None = field(default=None, hash=False)
+    report: dict[str, Any] | None = None
 
 
 class DispatchError(Exception):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from agentic_watch.dispatch.foreground import CannotRun, Foreground, cause_of
@@ -90,6 +89,6 @@ def _finished(ended: Ended, reports: Sequence[str], hurried: Callable[[], bool])
 def _without_report(run: Run, end: End) -> Iterator[str]:
     """How a run ended is worth more than its report, and smaller: a disk that is full for both may take it alone."""
     try:
-        finish(run, replace(end, report=None), unless_finished=True)
+        finish(run, end._replace(report=None), unless_finished=True)
     except DispatchError:
         yield f"{run.path}: the end is not recorded; agentic-watch dispatch finish {run.path} --status {end.status}"

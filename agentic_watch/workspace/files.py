@@ -13,7 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentic_watch.workspace import signatures
 from agentic_watch.workspace.owner import own_as
@@ -33,8 +33,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _GUARDED
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """The bytes of a file and the signature it had when they were read, b"" when it was changed so lately that
     the same signature could yet hide another change (the kernel's file clock ticks every 1 to 10 ms). With more than
     one of `links` it has another name, which may lie anywhere."""

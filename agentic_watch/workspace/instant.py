@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import re
 import time
-from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 ZERO_TEXT = "0001-01-01T00:00:00Z"
 """Go's zero time, which means unset."""
@@ -23,8 +23,7 @@ _PATTERN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(NamedTuple):
     """A point in time: `text` as it was written, `ns` nanoseconds since 1970-01-01T00:00:00Z."""
 
     text: str

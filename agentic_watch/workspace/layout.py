@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentic_watch.config import Root
 from agentic_watch.workspace import signatures
@@ -25,8 +25,7 @@ META_REPORT = f"{META}/{REPORT}"
 META_JOURNAL = f"{META}/{JOURNAL}"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A workspace that may have something to commit.
 
     `name` is its path below the root, with `/`. `signature` is what its status files and marker had when it

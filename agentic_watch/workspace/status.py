@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentic_watch.config import Limits, Root
 from agentic_watch.workspace import files, instant, layout, signatures
@@ -15,8 +14,7 @@ from agentic_watch.workspace.workspace_errors import Linked, Malformed, Missing,
 _INT64 = range(-(2**63), 2**63)
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """A status file's known fields; an absent one is "", 0 or the zero time, as in Go."""
 
     status: str
@@ -35,8 +33,7 @@ class Status:
     runs: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """The status that counts, what was passed over to get it (one line each), and the signatures of the files
     `.meta/status.json` and `status.json` as read (b"" when the same signature may yet hide a change).
 
@@ -49,8 +46,8 @@ class Found:
     linked: Linked | None = None
 
 
-_TEXTS = tuple(f.name for f in fields(Status) if f.type == "str" and f.name != "status")
-_NUMBERS = tuple(f.name for f in fields(Status) if f.type == "int")
+_TEXTS = tuple(name for name, default in Status._field_defaults.items() if default == "")
+_NUMBERS = tuple(name for name, default in Status._field_defaults.items() if default == 0)
 
 
 def parse(data: bytes, label: str) -> Status:
