@@ -5,14 +5,18 @@
 set -eu
 agent=${AGENT:-claude -p}
 
+worktree() { # one at a time: git itself stumbles over a tree that is half made or half removed
+    flock "$(git rev-parse --git-common-dir)" git worktree "$@"
+}
+
 one() { # TASK
     name=agent/$(date +%Y%m%dT%H%M%S)-$$
     tree=$(mktemp -d)
-    git worktree add --quiet -b "$name" "$tree"
+    worktree add --quiet -b "$name" "$tree"
     code=0
     # shellcheck disable=SC2086  # the agent may be several words
     (cd "$tree" && agentic-watch -q dispatch --task "$1" -- $agent "$1") || code=$?
-    git worktree remove "$tree" || echo "$1: its work stays in $tree" >&2
+    worktree remove "$tree" || echo "$1: its work stays in $tree" >&2
     return "$code"
 }
 
