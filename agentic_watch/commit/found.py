@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agentic_watch.commit.insertion import HeldRows
 from agentic_watch.commit.journal_reading import JournalReading
@@ -17,8 +18,7 @@ from agentic_watch.workspace.record import Identity
 from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What the history holds of one workspace, or in `error` why it cannot tell.
 
     `row` is that of the status's identity; `journal` is the journal's signature when all of it was in the history.
@@ -132,7 +132,7 @@ def _row_of(asked: Asked | None, former: str, root: str, history: History) -> He
     if asked is None:
         return None
     try:
-        rows = identities.held(history, root, [asked, replace(asked, workspace=former)])
+        rows = identities.held(history, root, [asked, asked._replace(workspace=former)])
     except HistoryError:
         return None
     return next(iter(rows.values()), None)

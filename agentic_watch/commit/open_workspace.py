@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
@@ -154,7 +154,7 @@ def _lock_and_read(candidate: Candidate, place: Place, config: Config, force: bo
         seen = _read_status(candidate, place, config, force)
         if not seen.finished:
             outcome = Outcome(candidate, Verdict.UNFINISHED, status=seen.status, signature=seen.signature())
-            return replace(outcome, warnings=tuple(seen.warnings))
+            return outcome._replace(warnings=tuple(seen.warnings))
         place.make_meta()
     if not _lock(place):
         return _held(candidate)

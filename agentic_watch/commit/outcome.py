@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.status import Status
@@ -24,8 +24,7 @@ class Verdict(StrEnum):
     JOURNAL_ONLY = "journal only"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The result for one workspace.
 
     `cause` is one line when it failed, `lies_in_workspace` whether it is there, `is_fault_of_host` whether its

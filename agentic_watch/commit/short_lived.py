@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from agentic_watch.commit import moves
 from agentic_watch.commit.insertion import HeldRows
@@ -84,7 +83,7 @@ class ShortLived:
         if not new:
             return Outcome(candidate, Verdict.VANISHED, "is not there", is_gone=True)
         done = Outcome(candidate, Verdict.COMMITTED, status=seen[-1].status, committed_at=now, is_gone=True)
-        return replace(done, warnings=(_GONE,))
+        return done._replace(warnings=(_GONE,))
 
 
 def _was_elsewhere(candidate: Candidate, seen: Sighting, history: History) -> bool:

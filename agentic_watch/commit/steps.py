@@ -15,8 +15,6 @@ ends that commit only: the later ones are left out, and the next run begins anew
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from agentic_watch.commit.found import Found, Known
 from agentic_watch.commit.insertion import HOST
 from agentic_watch.commit.open_workspace import OpenWorkspace
@@ -164,7 +162,7 @@ class Commit:
         doubts = workspace.journal.warnings if workspace.journal is not None else []
         warnings, recovered = (*workspace.warnings, *doubts), 0 if self.history_error else self.found.recovered
         if self.error is not None:
-            return replace(failed(workspace.candidate, self.error, warnings), recovered_rows=recovered)
+            return failed(workspace.candidate, self.error, warnings)._replace(recovered_rows=recovered)
         outcome = Outcome(
             candidate=workspace.candidate,
             verdict=self._verdict(),
@@ -178,8 +176,11 @@ class Commit:
         )
         if (trouble := workspace.trouble) is None:
             return outcome
-        told = replace(outcome, cause=str(trouble), lies_in_workspace=trouble.lies_in_workspace)
-        return replace(told, is_fault_of_host=trouble.is_fault_of_host)
+        return outcome._replace(
+            cause=str(trouble),
+            lies_in_workspace=trouble.lies_in_workspace,
+            is_fault_of_host=trouble.is_fault_of_host,
+        )
 
     def _verdict(self) -> Verdict:
         if self.workspace.trouble is not None:

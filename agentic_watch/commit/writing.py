@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from agentic_watch.commit.found import Found
 from agentic_watch.commit.insertion import HeldRows
@@ -51,7 +51,7 @@ def _plan(workspace: OpenWorkspace, found: Found) -> Plan | None:
     now = instant.now_text()
     plan = decide(found.marked, found.row, found.line, now, differs=found.differs, pruned=found.pruned)
     if workspace.seen is not None and found.overtaken:
-        plan = replace(plan, mark=False)  # another process was faster, and has marked what came after it
+        plan = plan._replace(mark=False)  # another process was faster, and has marked what came after it
     if workspace.linked is not None and (plan.append or found.differs):
         raise workspace.linked
     if found.differs:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from itertools import chain
+from typing import NamedTuple
 
 from agentic_watch.history.store import History, Key, marks
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A commit that is asked for, and the texts that should be those of its row."""
 
     workspace: str
@@ -21,8 +20,7 @@ class Asked:
     question: str
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """The row of a commit: when it was committed, whether its texts are those asked for, and the workspace that it
     was committed in, which may have been moved since."""
 
@@ -31,8 +29,6 @@ class Held:
     workspace: str
 
 
-_ASKED = tuple(f.name for f in fields(Asked))
-_values = attrgetter(*_ASKED)
 _SAME = "held.status = asked.status AND held.task = asked.task AND held.question = asked.question"
 
 
@@ -45,10 +41,9 @@ def held(history: History, root: str, asked: Sequence[Asked]) -> dict[str, Held]
         "AND held.updated_utc = asked.updated_utc AND held.runs = asked.runs"
         for column in ("workspace", "moved_to")
     )
-    sql = f"WITH asked ({', '.join(_ASKED)}) AS (VALUES {rows}) {by_former_name} UNION ALL {by_name}"
-    values = [value for one in asked for value in _values(one)]
+    sql = f"WITH asked ({', '.join(Asked._fields)}) AS (VALUES {rows}) {by_former_name} UNION ALL {by_name}"
     with history.reading() as connection:
-        found = connection.execute(sql, (*values, root, root)).fetchall()
+        found = connection.execute(sql, (*chain.from_iterable(asked), root, root)).fetchall()
     return {workspace: Held(at, bool(same), where) for workspace, at, same, where in found}
 
 
@@ -104,7 +99,7 @@ def named_otherwise(history: History, root: str, asked: Asked) -> set[str]:
         "AND status = ? AND task = ? AND question = ?"
     )
     with history.reading() as connection:
-        return {name for (name,) in connection.execute(sql, (root, *_values(asked)))}
+        return {name for (name,) in connection.execute(sql, (root, *asked))}
 
 
 def _flat(keys: Collection[Key]) -> list[str | int]:

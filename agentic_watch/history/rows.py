@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.workspace.jsontext import dump
@@ -19,8 +18,7 @@ _INT64 = range(-(2**63), 2**63)
 _NUMBERS = frozenset({"line", "column"})
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A `dispatch_history` row (values in HISTORY_COLUMNS' order) and its findings, ready to insert."""
 
     values: tuple[Any, ...]

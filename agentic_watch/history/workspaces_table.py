@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from agentic_watch.history import mending
 from agentic_watch.history.store import History, marks
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """A row of `workspaces`. `next_attempt_at` is in seconds since the epoch; `signature` and `journal` are
     those of workspace.signatures, b"" when they must not be trusted; `updated_utc` is as in dispatch_history."""
 
@@ -36,24 +35,25 @@ class State:
     updated_utc: str = ""
 
 
-_COLUMNS = tuple(f.name for f in fields(State))
-
 # This table may spare a reading, and never stand for the record: what says that it is committed is believed only
 # beside its row, or when such rows were pruned.
-_PROVEN = (
-    "(EXISTS (SELECT 1 FROM dispatch_history WHERE root = :root AND workspace = :workspace "
-    "AND updated_utc = :updated_utc AND runs = :runs) "
-    "OR EXISTS (SELECT 1 FROM dispatch_history WHERE root = :root AND moved_to = :workspace "
-    "AND updated_utc = :updated_utc AND runs = :runs) OR :updated_utc < (SELECT pruned_before FROM about))"
+_FIELDS = ", ".join(State._fields)
+_SAME = "d.root = given.root AND d.updated_utc = given.updated_utc AND d.runs = given.runs"
+_IS_TRUE = (
+    f"NOT committed OR EXISTS (SELECT 1 FROM dispatch_history AS d WHERE d.workspace = given.workspace AND {_SAME}) "
+    f"OR EXISTS (SELECT 1 FROM dispatch_history AS d WHERE d.moved_to = given.workspace AND {_SAME}) "
+    "OR updated_utc < (SELECT pruned_before FROM about)"
 )
 _BELIEVED = {
-    "committed": f":committed AND {_PROVEN}",
-    "signature": f"iif(NOT :committed OR {_PROVEN}, :signature, x'')",
-    "journal": f"iif(NOT :committed OR {_PROVEN}, :journal, x'')",
+    "committed": "committed AND is_true",
+    "signature": "iif(is_true, signature, x'')",
+    "journal": "iif(is_true, journal, x'')",
 }
 _UPSERT = (
-    f"INSERT OR REPLACE INTO workspaces ({', '.join(_COLUMNS)}) "
-    f"VALUES ({', '.join(_BELIEVED.get(name, f':{name}') for name in _COLUMNS)})"
+    f"WITH given ({_FIELDS}) AS (VALUES ({marks(State._fields)})), "
+    f"judged AS MATERIALIZED (SELECT *, ifnull({_IS_TRUE}, 0) AS is_true FROM given) "
+    f"INSERT OR REPLACE INTO workspaces ({_FIELDS}) "
+    f"SELECT {', '.join(_BELIEVED.get(name, name) for name in State._fields)} FROM judged"
 )
 
 
@@ -153,7 +153,8 @@ def state(history: History, root: str, workspace: str) -> State | None:
 def _select(history: History, which: str, values: tuple[str, ...]) -> list[State]:
     with history.reading() as connection:
         return [
-            State(*row) for row in connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM workspaces {which}", values)
+            State(*row)
+            for row in connection.execute(f"SELECT {', '.join(State._fields)} FROM workspaces {which}", values)
         ]
 
 
@@ -176,10 +177,6 @@ def remember(history: History, changed: Iterable[State], gone: Iterable[tuple[st
     """
     with history.transaction(durable=False) as connection:
         if not history.is_the_same(connection):
-            changed = (replace(state, signature=b"", journal=b"") for state in changed)
-        connection.executemany(_UPSERT, (_values(state) for state in changed))
+            changed = (state._replace(signature=b"", journal=b"") for state in changed)
+        connection.executemany(_UPSERT, changed)
         connection.executemany("DELETE FROM workspaces WHERE root = ? AND workspace = ?", gone)
-
-
-def _values(state: State) -> dict[str, Any]:
-    return {name: getattr(state, name) for name in _COLUMNS}

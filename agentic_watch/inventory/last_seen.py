@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 
 from agentic_watch.commit import Outcome, Verdict
 from agentic_watch.history import workspaces_table
@@ -87,7 +86,7 @@ class LastSeen:
                 ghost = state.ghost or int(is_ghost(state.status, state.pid))
                 key = state.root, state.workspace
                 if ghost != state.ghost and key not in self._changed and key not in self._gone:
-                    self._keep(key, replace(state, ghost=ghost))
+                    self._keep(key, state._replace(ghost=ghost))
 
     @property
     def dirty(self) -> bool:
@@ -108,7 +107,7 @@ class LastSeen:
 
     def distrust(self) -> None:
         """The history is another than the one that these states were judged by: have each workspace read again."""
-        self._changed = {key: replace(state, signature=b"", journal=b"") for key, state in self._changed.items()}
+        self._changed = {key: state._replace(signature=b"", journal=b"") for key, state in self._changed.items()}
 
     def _keep(self, key: Key, state: State) -> None:
         self._changed[key] = state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentic_watch.workspace import files, instant, layout
 from agentic_watch.workspace.instant import Instant
@@ -17,8 +17,7 @@ _LIMIT = 65_536
 _TEMPORARY = ".commit.json."
 
 
-@dataclass(frozen=True, slots=True)
-class Marker:
+class Marker(NamedTuple):
     """What a marker says: the text of `updated_at` unchanged, `committed_at` UTC in whole seconds."""
 
     workspace: str

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.instant import Instant
@@ -18,8 +17,7 @@ Identity = tuple[int, int]
 _TEXTS = ("agent", "branch", "org", "pr_url", "process_id", "question", "repo", "status", "task", "workspace")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One commit. `committed_at` is UTC in whole seconds; report, findings and changes may be empty."""
 
     workspace: str
