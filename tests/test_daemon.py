@@ -432,6 +432,41 @@ def test_a_look_over_a_root_can_pause_at_every_directory(host: Host) -> None:
     assert len(steps) >= 2 * 30 + 2
 
 
+def is_watched(directory: Path, pid: int) -> bool:
+    """Whether a process has an inotify watch on a directory (proc(5), fdinfo)."""
+    found = []
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            found.append(path.read_text())
+    return f"ino:{directory.stat().st_ino:x} " in "".join(found)
+
+
+def test_a_finish_does_not_wait_for_the_slice_of_a_look_that_is_under_way(host: Host) -> None:
+    """The look goes on afterwards; here it has no end, and a slice takes longer than anybody waits."""
+    code = (
+        "import time\n"
+        "from agentic_watch.cli import main\n"
+        "from agentic_watch.daemon import sweeps\n"
+        "def endless(*_):\n"
+        "    while True:\n"
+        "        time.sleep(0.001)\n"
+        "        yield None\n"
+        "sweeps.rescan, sweeps._SLICE_SECONDS = endless, 3600.0\n"
+        "main()\n"
+    )
+    workspace = make(host.root, status="running")
+    command = [sys.executable, "-c", code, *host.arguments(), "-v"]
+    process = subprocess.Popen(command, env=environment(host.base), stderr=subprocess.PIPE)
+    try:
+        wait_for(lambda: is_watched(workspace.meta, process.pid))
+        workspace.write_status()
+        wait_for(workspace.marker.exists)
+    finally:
+        process.kill()
+        process.communicate()
+    assert len(workspace.lines()) == 1
+
+
 def test_an_unreadable_directory_keeps_nothing_else_in_the_index(host: Host) -> None:
     """Beside a lost+found that may not be listed, what was deleted is forgotten; what lies below it is not."""
     hidden = make(host.root, "hidden/repo/task", status="running")

@@ -116,10 +116,11 @@ class Daemon:
         now = time.monotonic()
         if now >= self._next_reconcile:
             self._reconcile()
-        for key, seconds in self._sweeps.advance(self._found, self._has_hints):
+        for key, seconds in self._sweeps.advance(self._found, self._is_news):
             self._health.scanned(seconds)
             self._due.fresh.swept(key)
             self._watcher.scanned(key)
+        self._heed_waiting()
         mended = self._due.commit(self._heed_and_go_on)
         if self._probe.turned(now) or mended:
             self._look_at_all_anew()
@@ -150,8 +151,9 @@ class Daemon:
             self._heed(self._hints.get(timeout=patience))
         self._heed_waiting()
 
-    def _has_hints(self) -> bool:
-        return not self._hints.empty()
+    def _is_news(self) -> bool:
+        """Whether there is something that no look at a whole root should keep waiting."""
+        return not self._hints.empty() or self._pending.is_told(time.monotonic())
 
     def _heed_waiting(self) -> None:
         """Take all hints that have come."""
