@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.bench import Bench, Line, say, spread, turned
@@ -114,7 +114,7 @@ def _processor(ran: Sequence[Ran]) -> str:
     return f"processor {spread([one.cpu for one in ran]).median:.2f} s"
 
 
-def _take_turns(contestants: dict[str, Sequence[str]]) -> dict[str, list[Ran]]:
+def _take_turns(contestants: Mapping[str, Sequence[str]]) -> dict[str, list[Ran]]:
     ran: dict[str, list[Ran]] = {name: [] for name in contestants}
     for turn in range(_ROUNDS):
         for name in turned(list(contestants), turn):

@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from agentic_watch.answers import listing, source
@@ -70,7 +69,7 @@ def row(number: int) -> Row:
     """The row of one commit, in the order of time as commits come; every fourth has two findings."""
     run, workspace = divmod(number, _WORKSPACES)
     made = record.from_line(trees.journal_line(workspace, run + 1))
-    made = replace(made, started_at=_at(number - 300), updated_at=_at(number))
+    made = made._replace(started_at=_at(number - 300), updated_at=_at(number))
     return rows.from_record(made, "/srv/root", "host")
 
 

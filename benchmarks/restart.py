@@ -132,7 +132,7 @@ def _report(bench: Bench, count: int, measured: dict[str, list[_Measured]], walk
     texts = (f"{each / _KIB:.2f} KiB", " ".join(f"{one.resident / count / _KIB:.2f} KiB" for one in earlier))
     line("… resident memory a workspace, all watched", texts, "", "≤ 1.2 KiB", each <= _BYTES_EACH)
     scan, *scans = (spread([one.reconcile for one in some]) for some in measured.values())
-    texts = (scan.text(), *(one.text() for one in scans), "")[:2]
+    texts = (scan.text(), " ".join(one.text() for one in scans))
     ratio = scan.median / walk
     line("… a reconcile", texts, f"{ratio:.2f} × the bare walk ({walk:.2f} s)", "≤ 2 ×", ratio <= 2)
     quiet = percentile([seconds for one in of for seconds in one.quiet], 99) * 1e3
