@@ -6,13 +6,15 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from support import Host, make, query, run
 
 from agentic_watch.commit import Committer
+from agentic_watch.history import new_rows
+from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
 
@@ -182,6 +184,26 @@ def test_damage_in_what_is_derived_stops_no_commit(host: Host, damage: Callable[
     for word in ("walrus", "giraffe"):
         assert run([*host.arguments(), "history", word, "--json"], host.base).stdout.count("\n") == 1
     by_sql(host.history, "DELETE FROM dispatch_history WHERE workspace = 'org/repo/a'")
+
+
+def test_a_read_that_fails_once_is_not_taken_for_damage(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite calls a file malformed when the disk could not read it; the next try may find it whole."""
+    derive, errors = new_rows._derive, [sqlite3.DatabaseError("database disk image is malformed")]
+
+    def fails_once(connection: sqlite3.Connection, numbered: Sequence[tuple[int, Row]]) -> None:
+        if errors:
+            raise errors.pop()
+        derive(connection, numbered)
+
+    monkeypatch.setattr(new_rows, "_derive", fails_once)
+    workspace = make(host.root, report=REPORT, task="find the walrus")
+    with (
+        contextlib.closing(History(str(host.history))) as history,
+        contextlib.closing(Committer(host.config(), history)) as committer,
+    ):
+        committer.commit(host.candidate(workspace.name))
+        assert (errors, history.notices) == ([], [])
+    assert run([*host.arguments(), "history", "walrus", "--json"], host.base).stdout.count("\n") == 1
 
 
 def test_a_large_history_is_searched_again_while_work_goes_on(tmp_path: Path) -> None:

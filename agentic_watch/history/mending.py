@@ -31,14 +31,6 @@ _ADD_LACKING = (
 _PASSING = ("BUSY", "LOCKED", "FULL", "IOERR", "NOMEM", "INTERRUPT", "READONLY", "CANTOPEN", "PERM", "AUTH", "PROTOCOL")
 
 
-class Damaged(Exception):
-    """What is derived cannot be written: the transaction is to be begun anew, and done without it."""
-
-    def __init__(self, error: sqlite3.Error) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 def is_of_search(error: sqlite3.Error) -> bool:
     """Whether an error is damage of the search, for which FTS5 has a code of its own."""
     return getattr(error, "sqlite_errorname", "") == "SQLITE_CORRUPT_VTAB"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from agentic_watch.history import mending, newest_commits
 from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.columns import HISTORY_COLUMNS
-from agentic_watch.history.mending import Damaged
+from agentic_watch.history.opening import begin_anew
 from agentic_watch.history.rows import Row
 
 _INSERT = (
@@ -19,12 +19,35 @@ _INSERT = (
 _NEXT = "SELECT ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'dispatch_history'), 0) + 1"
 
 
-def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
-    """Insert rows in the transaction that the caller holds; gives how many were new.
+class _Damaged(Exception):
+    """Findings or search cannot be written."""
 
-    A few statements for all: the write lock is held, so the next free numbers are ours. A number is never used twice,
-    so that nobody inherits what belongs to a row that was deleted. Raises Damaged when findings or search are.
+    def __init__(self, error: sqlite3.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, sqlite3.Error | None]:
+    """Insert rows in the transaction that the caller holds, and nothing else in it; gives how many were new.
+
+    Where findings or search are damaged the rows are inserted without, and the error is given. It must be met twice:
+    a read that failed looks like damage, too, and may not fail again (SQLITE_IOERR_CORRUPTFS).
     """
+    try:
+        return _insert(connection, rows), None
+    except _Damaged:
+        begin_anew(connection)
+    try:
+        return _insert(connection, rows), None
+    except _Damaged as damaged:
+        begin_anew(connection)
+        mending.give_up(connection, damaged.error)
+        return _insert(connection, rows), damaged.error
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
+    """A few statements for all: the write lock is held, so the next free numbers are ours. A number is never used
+    twice, so that nobody inherits what belongs to a row that was deleted."""
     (first,) = connection.execute(_NEXT).fetchone()
     numbered = list(enumerate(rows, first))
     inserted = connection.executemany(_INSERT, ((number, *row.values) for number, row in numbered)).rowcount
@@ -37,7 +60,7 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
             _derive(connection, numbered)
         except sqlite3.DatabaseError as error:
             if mending.is_damage(error):
-                raise Damaged(error) from error
+                raise _Damaged(error) from error
             raise
         if mending.is_whole(connection):
             newest_commits.judge(connection)

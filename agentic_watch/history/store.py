@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from agentic_watch.history import damage, mending, new_rows, ownership, schema
 from agentic_watch.history.damage import LogInodes
 from agentic_watch.history.history_errors import HistoryError, HistoryNotOurs
-from agentic_watch.history.opening import begin_anew, open_to_write, transaction
+from agentic_watch.history.opening import open_to_write, transaction
 from agentic_watch.history.ownership import Inode
 from agentic_watch.history.rows import Row
 from agentic_watch.history.schema import OnProgress
@@ -99,13 +99,9 @@ class History:
     def inserting(self, rows: Sequence[Row]) -> Iterator[int]:
         """Rows that are inserted, and committed at the end: nothing of them is in the file before that."""
         with self.transaction() as connection:
-            try:
-                inserted = new_rows.insert(connection, rows)
-            except mending.Damaged as damaged:
-                begin_anew(connection)
-                mending.give_up(connection, damaged.error)
-                self._mend_later(damaged.error)
-                inserted = new_rows.insert(connection, rows)
+            inserted, damage_met = new_rows.insert(connection, rows)
+            if damage_met is not None:
+                self._mend_later(damage_met)
             newest = connection.execute(_NEWEST).fetchone()
             yield inserted
         self._newest = newest
