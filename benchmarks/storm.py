@@ -1,7 +1,7 @@
 """Load beside the daemon, until somebody ends it: `python -m benchmarks.storm KIND …` prints how much it was.
 
 `own DIRECTORY`: an agent that opens and closes two files of its own in turn, as fast as it goes.
-`clones ROOT FIRST COUNT RATE`: agents that make files in their clones, and remove them.
+`clones ROOT FIRST COUNT RATE`: agents that make files in their clones, write them anew, and remove them.
 `statuses ROOT FIRST COUNT RATE`: dispatchers that rewrite statuses which are not finished yet.
 """
 
@@ -30,12 +30,12 @@ def own(directory: str) -> Iterator[None]:
 
 
 def clones(root: str, first: int, count: int) -> Iterator[None]:
-    """Some files in one clone, then in the next; one step a file."""
+    """Some files in one clone, then in the next; one step a file that is written."""
     while True:
         for number in range(first, first + count):
             clone = os.open(f"{root}/{trees.name_of(number)}/repo", os.O_RDONLY | os.O_DIRECTORY)
-            for name in map(str, range(_FILES_AT_A_TIME)):
-                os.close(os.open(name, os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=clone))
+            for name in 2 * [str(file) for file in range(_FILES_AT_A_TIME)]:
+                os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644, dir_fd=clone))
                 yield
             for name in map(str, range(_FILES_AT_A_TIME)):
                 os.unlink(name, dir_fd=clone)
