@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 HELD_BYTES = 8 << 20
 """What a batch, or the rows recovered from one journal, may hold in memory before it is written."""
 
-_AT_MOST = 64
+_AT_MOST = 120
+"""As many as the usual limit of 1,024 descriptors has room for: half of it takes 8 % longer, twice as many as long."""
 _OPEN_EACH = 8
 """Descriptors for each workspace of a batch: three while it is read, three until its line is durable, and one for
 each of the two batches whose markers are under way."""
