@@ -31,13 +31,14 @@ def own(directory: str) -> Iterator[None]:
 
 def clones(root: str, first: int, count: int) -> Iterator[None]:
     """Some files in one clone, then in the next; one step a file that is written."""
+    names = [str(number) for number in range(_FILES_AT_A_TIME)]
     while True:
         for number in range(first, first + count):
             clone = os.open(f"{root}/{trees.name_of(number)}/repo", os.O_RDONLY | os.O_DIRECTORY)
-            for name in 2 * [str(file) for file in range(_FILES_AT_A_TIME)]:
+            for name in 2 * names:
                 os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644, dir_fd=clone))
                 yield
-            for name in map(str, range(_FILES_AT_A_TIME)):
+            for name in names:
                 os.unlink(name, dir_fd=clone)
             os.close(clone)
 

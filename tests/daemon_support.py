@@ -22,6 +22,15 @@ NEVER_SECONDS = 3600
 """A reconcile interval that no test lives to see: what is committed was told by an event."""
 
 
+def watches_of(pid: int) -> list[str]:
+    """What the kernel says of each inotify watch of a process, by a line with its inode (proc(5), fdinfo)."""
+    found: list[str] = []
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            found += [line for line in path.read_text().splitlines() if line.startswith("inotify wd:")]
+    return found
+
+
 class Service:
     """A daemon of its own for one host. `with` starts it, waits until it is ready, and ends it."""
 
@@ -166,8 +175,4 @@ class Service:
     def watches(self) -> int:
         """How many inotify watches the process has below its roots, by the kernel's words (proc(5), fdinfo)."""
         own = f"ino:{self.host.history.parent.stat().st_ino:x} "  # where the history lies the daemon may watch itself
-        found: list[str] = []
-        for path in Path(f"/proc/{self.pid}/fdinfo").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
-                found += [line for line in path.read_text().splitlines() if line.startswith("inotify wd:")]
-        return len([line for line in found if own not in line])
+        return len([line for line in watches_of(self.pid) if own not in line])

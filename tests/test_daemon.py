@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from daemon_support import SETTLE_SECONDS, Service
+from daemon_support import SETTLE_SECONDS, Service, watches_of
 from support import Host, Workspace, environment, held_lock, make, run, wait_for
 
 from agentic_watch.config import FINISHED, Root
@@ -432,15 +432,6 @@ def test_a_look_over_a_root_can_pause_at_every_directory(host: Host) -> None:
     assert len(steps) >= 2 * 30 + 2
 
 
-def is_watched(directory: Path, pid: int) -> bool:
-    """Whether a process has an inotify watch on a directory (proc(5), fdinfo)."""
-    found = []
-    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
-            found.append(path.read_text())
-    return f"ino:{directory.stat().st_ino:x} " in "".join(found)
-
-
 def test_a_finish_does_not_wait_for_the_slice_of_a_look_that_is_under_way(host: Host) -> None:
     """The look goes on afterwards; here it has no end, and a slice takes longer than anybody waits."""
     code = (
@@ -455,10 +446,11 @@ def test_a_finish_does_not_wait_for_the_slice_of_a_look_that_is_under_way(host: 
         "main()\n"
     )
     workspace = make(host.root, status="running")
+    watched = f"ino:{workspace.meta.stat().st_ino:x} "
     command = [sys.executable, "-c", code, *host.arguments(), "-v"]
     process = subprocess.Popen(command, env=environment(host.base), stderr=subprocess.PIPE)
     try:
-        wait_for(lambda: is_watched(workspace.meta, process.pid))
+        wait_for(lambda: any(watched in line for line in watches_of(process.pid)))
         workspace.write_status()
         wait_for(workspace.marker.exists)
     finally:

@@ -33,16 +33,14 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, sq
     Where findings or search are damaged the rows are inserted without, and the error is given. It must be met twice:
     a read that failed looks like damage, too, and may not fail again (SQLITE_IOERR_CORRUPTFS).
     """
-    try:
-        return _insert(connection, rows), None
-    except _Damaged:
-        begin_anew(connection)
-    try:
-        return _insert(connection, rows), None
-    except _Damaged as damaged:
-        begin_anew(connection)
-        mending.give_up(connection, damaged.error)
-        return _insert(connection, rows), damaged.error
+    for _ in range(2):
+        try:
+            return _insert(connection, rows), None
+        except _Damaged as damaged:
+            begin_anew(connection)
+            error = damaged.error
+    mending.give_up(connection, error)
+    return _insert(connection, rows), error
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:

@@ -152,10 +152,7 @@ def state(history: History, root: str, workspace: str) -> State | None:
 
 def _select(history: History, which: str, values: tuple[str, ...]) -> list[State]:
     with history.reading() as connection:
-        return [
-            State(*row)
-            for row in connection.execute(f"SELECT {', '.join(State._fields)} FROM workspaces {which}", values)
-        ]
+        return [State(*row) for row in connection.execute(f"SELECT {_FIELDS} FROM workspaces {which}", values)]
 
 
 def journal_signatures(history: History, root: str, workspaces: Sequence[str]) -> dict[str, bytes]:
