@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,42 @@ def test_the_end_of_a_directory_is_told_to_all_and_ends_the_watch(tmp_path: Path
     wait_for(lambda: (first.ended, second.ended) == ([wd], [wd]))
     reader.unhear([wd], first)
     assert watches(reader) == 0
+
+
+def test_while_the_loop_is_at_work_what_happens_is_read_in_one_go(tmp_path: Path, reader: KernelReader) -> None:
+    """The files of a commit make events, too: to be woken for each would take the processor from the commit."""
+    hearer, switches = Hearer(), Path(f"/proc/self/task/{reader.native_id}/status")
+    reader.hear(os.fsencode(tmp_path), MASK, hearer)
+    reader.announced()
+    before = _voluntary_switches(switches)
+    for number in range(200):
+        (tmp_path / str(number)).touch()
+        time.sleep(0.001)
+    assert _voluntary_switches(switches) - before < 100
+    reader.read_on()
+    (tmp_path / "one").touch()
+    wait_for(lambda: b"one" in hearer.events)
+
+
+def test_the_reader_does_not_let_the_kernel_drop_events_meanwhile(tmp_path: Path, reader: KernelReader) -> None:
+    """However long the loop is at work."""
+    hearer, queue = Hearer(), int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    places = [tmp_path / str(number) for number in range(16)]
+    for place in places:
+        place.mkdir()
+        reader.hear(os.fsencode(place), MASK, hearer)
+    reader.announced()
+    for number in range(2 * queue):
+        made = places[number % len(places)] / str(number)
+        made.mkdir()
+        made.rmdir()
+    wait_for(lambda: len(hearer.events) == 2 * queue)
+    assert reader.overflows == 0
+
+
+def _voluntary_switches(status: Path) -> int:
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("voluntary_ctxt_switches"))
+    return int(line.split()[1])
 
 
 def test_what_cannot_be_watched_is_an_error(tmp_path: Path, reader: KernelReader) -> None:

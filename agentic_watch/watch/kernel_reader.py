@@ -1,4 +1,4 @@
-"""watchdog's reading thread, made considerate: what it announced is done before it reads on; nobody is shouted down.
+"""watchdog's reading thread, made considerate: while the loop is at work it reads now and then; nobody is shouted down.
 
 Every file of a commit makes events, and each one would wake this thread just to be passed over. For that it takes the
 interpreter from the commit, which then sleeps until a processor wakes it again: several times a commit, and longer
@@ -69,7 +69,7 @@ class Listener(Protocol):
 
 
 class KernelReader(InotifyFD):
-    """Reads on when the loop has nothing to do, or after a short while at the latest.
+    """Reads on when the loop has nothing to do, or after a short while at the latest, or when much is waiting.
 
     Of plain files only the `names` are passed on: most events of a commit are about others. `overflows` counts how
     often the kernel dropped events.
@@ -84,8 +84,8 @@ class KernelReader(InotifyFD):
         self._hearers: dict[WatchDescriptor, WatchCallback] = {}
         self._further: dict[WatchDescriptor, list[WatchCallback]] = {}
         self._names = frozenset(names)
-        self._announced = False
         self._loop_is_free = threading.Event()
+        self._loop_is_free.set()
         self._listeners: list[Listener] = []
         self._noise = Noise(self._names)
         self._said_at = 0.0
@@ -125,7 +125,6 @@ class KernelReader(InotifyFD):
 
     def announced(self) -> None:
         """Something to do is about to be put into the loop's queue."""
-        self._announced = True
         self._loop_is_free.clear()
 
     def read_on(self) -> None:
@@ -142,8 +141,7 @@ class KernelReader(InotifyFD):
 
     def read_events(self, *, event_buffer_size: int = DEFAULT_EVENT_BUFFER_SIZE) -> list[InotifyEvent]:
         """watchdog: wait for events and give them."""
-        if self._announced:
-            self._announced = False
+        if self.has_room():
             self._loop_is_free.wait(_LONGEST_PAUSE_SECONDS)
         events = list(self._parse_event_buffer(self._read_event_buffer(event_buffer_size)))
         for wd in self._noise.count(events, time.monotonic()):
