@@ -17,6 +17,7 @@ from agentic_watch.commit.steps import Commit
 from agentic_watch.commit.writing import Writing, look_only, prepare
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
+from agentic_watch.host.freed_memory import give_back_large_blocks
 from agentic_watch.host.threads import Overlap
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.place import Opener
@@ -121,6 +122,7 @@ class Committer:
         """Decide what each of these lacks and hand them on, no more at once than may be held in memory."""
         done: list[Outcome] = []
         planned = Batch()
+        give_back_large_blocks()
         try:
             for known in look_up(locked, self.history):
                 finding = find(locked[0], known, self.history, repair=locked[0].finished)
