@@ -78,6 +78,59 @@ def test_a_missing_row_is_found_whatever_the_index_says(
     assert host.once().counts == {"scanned": 2, "skipped": 2}
 
 
+def _insert(history: Path) -> None:
+    columns = [row["name"] for row in query(history, "PRAGMA table_info(dispatch_history)") if row["name"] != "id"]
+    values = ["'by hand'" if name == "workspace" else "NULL" if name == "commit_id" else name for name in columns]
+    by_sql(history, f"INSERT INTO dispatch_history ({', '.join(columns)}) SELECT {', '.join(values)} FROM dispatches LIMIT 1")
+
+
+def _insert_with_id(history: Path) -> None:
+    _insert(history)
+    by_sql(history, "UPDATE dispatch_history SET commit_id = 'an id' WHERE workspace = 'by hand'")
+
+
+def _restore_salvaged(history: Path) -> None:
+    salvaged = history.with_name("salvaged.db")
+    restore(history, salvaged)
+    _salvage(salvaged)
+    restore(salvaged, history)
+
+
+def _replace_by_salvaged(history: Path) -> None:
+    salvaged = history.with_name("salvaged.db")
+    restore(history, salvaged)
+    _salvage(salvaged)
+    for end in ("-wal", "-shm"):
+        Path(f"{history}{end}").unlink(missing_ok=True)
+    salvaged.replace(history)
+
+
+@pytest.mark.parametrize("change", [_insert, _insert_with_id, _salvage, _restore_salvaged, _replace_by_salvaged])
+def test_a_process_that_has_counted_the_rows_notices_what_comes_or_goes_without_it(
+    host: Host, change: Callable[[Path], None]
+) -> None:
+    """Also after commits and deletions that it knows of; these are no news."""
+    for name in ("org/repo/a", "org/repo/b"):
+        make(host.root, name)
+    host.once()
+    with contextlib.closing(History(str(host.history))) as history:
+        history.open()
+        history.close()
+        _delete_b(host.history)
+        make(host.root, "org/repo/d")
+        host.once()
+        history.open()
+        history.close()
+        assert history.notices == []
+        change(host.history)
+        history.open()
+        assert any("dispatches where" in notice for notice in history.notices), history.notices
+
+
+def _delete_b(history: Path) -> None:
+    by_sql(history, "DELETE FROM dispatch_history WHERE workspace = 'org/repo/b'")
+
+
 def test_an_older_copy_put_in_place_before_the_index_is_written(host: Host, tmp_path: Path) -> None:
     """What was seen of a workspace is not believed when the row that it was seen beside is not there."""
     made = make(host.root, "org/repo/a")

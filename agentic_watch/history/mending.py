@@ -1,5 +1,5 @@
-"""What is derived from the record, kept whole or made anew: the count, the findings, the search. The record comes
-first: while these are damaged, dispatches are inserted without them."""
+"""What is derived from the record, kept whole or made anew: the findings, the search. The record comes first: while
+these are damaged, dispatches are inserted without them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from agentic_watch.history import newest_commits
 from agentic_watch.history import table_definitions as tables
-from agentic_watch.history.rows import commit_id, finding_values
+from agentic_watch.history.rows import finding_values
 
 SEARCH_LOST = 2**63 - 1
 """As `upkeep.search_from`: the search is damaged, and nothing is added to it until it is made anew."""
@@ -40,41 +40,6 @@ def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error met while findings and search are written is damage in them, and not one that passes."""
     name = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_")
     return not name.startswith(_PASSING)
-
-
-def is_in_order(connection: sqlite3.Connection) -> bool:
-    """Whether there are as many dispatches as there should be, each with its commit id."""
-    counted, wanted, nameless = _count(connection)
-    return counted == wanted and not nameless
-
-
-def take_stock(connection: sqlite3.Connection) -> str:
-    """Have no workspace's state trusted, and what the rows lack made, within the caller's transaction; gives a notice.
-
-    With fewer dispatches than were counted the file was salvaged, with more somebody inserted them by SQL.
-    """
-    counted, wanted, nameless = _count(connection)
-    connection.create_function("commit_id", 4, commit_id, deterministic=True)
-    connection.execute(
-        "UPDATE OR IGNORE dispatch_history SET commit_id = commit_id(root, workspace, updated_utc, runs) "
-        "WHERE commit_id IS NULL"
-    )
-    connection.execute("UPDATE workspaces SET signature = x'', journal = x''")
-    (end,) = connection.execute("SELECT ifnull(max(id), 0) + 1 FROM dispatch_history").fetchone()
-    connection.execute("UPDATE upkeep SET rows = ?, search_from = max(search_from, ?)", (counted, end))
-    return (
-        f"holds {counted} dispatches where {wanted} were counted, {nameless} of them inserted or renamed by SQL; "
-        "every workspace is read once more"
-    )
-
-
-def _count(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    sql = (
-        "SELECT (SELECT count(*) FROM dispatch_history), (SELECT rows FROM upkeep), "
-        "(SELECT count(*) FROM dispatch_history WHERE commit_id IS NULL)"
-    )
-    counted, wanted, nameless = connection.execute(sql).fetchone()
-    return counted, wanted, nameless
 
 
 def is_lost(connection: sqlite3.Connection) -> bool:

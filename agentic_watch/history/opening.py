@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 
-from agentic_watch.history import additions, mending, ownership, schema
+from agentic_watch.history import additions, ownership, schema, stocktaking
 from agentic_watch.history.schema import OnProgress
 from agentic_watch.history.state_directory import directory_lock, make_directories
 
@@ -80,10 +80,10 @@ def _add_later(connection: sqlite3.Connection, path: str, notices: list[str], on
 
 
 def _take_stock(connection: sqlite3.Connection, path: str, notices: list[str]) -> None:
-    if mending.is_in_order(connection):
+    if stocktaking.is_in_order(connection, path):
         return
     with transaction(connection):
-        notices.append(f"{path}: {mending.take_stock(connection)}")
+        notices.append(f"{path}: {stocktaking.take_stock(connection)}")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agentic_watch.history import mending
+from agentic_watch.history import stocktaking
 from agentic_watch.history.store import History, marks
 
 
@@ -110,11 +110,11 @@ def load(history: History, root: str, finished: frozenset[str], known: Known) ->
 def _take_stock(history: History) -> bool:
     """Whether what was seen of workspaces can be believed; when not, it is forgotten."""
     with history.reading() as connection:
-        if mending.is_in_order(connection):
+        if stocktaking.is_in_order(connection, history.path):
             return True
     if not history.read_only:
         with history.transaction() as connection:
-            history.notices.append(f"{history.path}: {mending.take_stock(connection)}")
+            history.notices.append(f"{history.path}: {stocktaking.take_stock(connection)}")
     return False
 
 
@@ -162,7 +162,7 @@ def journal_signatures(history: History, root: str, workspaces: Sequence[str]) -
         f"WHERE root = ? AND journal <> x'' AND workspace IN ({marks(workspaces)})"
     )
     with history.reading() as connection:
-        if history.read_only and not mending.is_in_order(connection):
+        if history.read_only and not stocktaking.is_in_order(connection, history.path):
             return {}
         return dict(connection.execute(sql, (root, *workspaces)))
 
