@@ -80,8 +80,9 @@ def test_a_missing_row_is_found_whatever_the_index_says(
 
 def _insert(history: Path) -> None:
     columns = [row["name"] for row in query(history, "PRAGMA table_info(dispatch_history)") if row["name"] != "id"]
-    values = ["'by hand'" if name == "workspace" else "NULL" if name == "commit_id" else name for name in columns]
-    by_sql(history, f"INSERT INTO dispatch_history ({', '.join(columns)}) SELECT {', '.join(values)} FROM dispatches LIMIT 1")
+    others = {"workspace": "'by hand'", "commit_id": "NULL"}
+    copied = f"SELECT {', '.join(others.get(name, name) for name in columns)} FROM dispatches LIMIT 1"
+    by_sql(history, f"INSERT INTO dispatch_history ({', '.join(columns)}) {copied}")
 
 
 def _insert_with_id(history: Path) -> None:
