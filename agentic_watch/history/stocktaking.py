@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import NamedTuple
 
 from agentic_watch.history import ownership
 from agentic_watch.history.ownership import Inode
@@ -13,31 +14,49 @@ _WANTED = "(SELECT rows FROM upkeep)"
 _NUMBERED = "(SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'dispatch_history')"
 _NAMELESS = "(SELECT count(*) FROM dispatch_history WHERE commit_id IS NULL)"
 
-_counted: dict[Inode, tuple[int, int]] = {}
-"""Histories in which all were counted and there: how many numbers had been used by then for no row that is there, and
-the version of the schema, which a restored copy changes, too. To count ten million takes from a third of a second to
-ten, and the daemon looks at its history every few minutes."""
+_NEWEST = "SELECT id, commit_id FROM dispatch_history ORDER BY id DESC LIMIT 1"
+_COMMIT_ID = "SELECT commit_id FROM dispatch_history WHERE id = ?"
+
+
+class _Count(NamedTuple):
+    """What a history was like when all its rows were there: how many numbers had been used by then for no row that is
+    there, the version of the schema, and the newest row."""
+
+    unused: int
+    version: int
+    newest: int
+    commit_id: str
+
+
+_counted: dict[Inode, _Count] = {}
+"""To count ten million takes from a third of a second to ten, and the daemon looks at its history every few minutes."""
 
 
 def is_in_order(connection: sqlite3.Connection, path: str) -> bool:
     """Whether there are as many dispatches as there should be, each with its commit id.
 
     They are counted once by a process, and again when numbers and rows have not grown alike since: who inserts by SQL
-    uses a number, and who deletes leaves one behind.
+    uses a number, and who deletes leaves one behind; or when it is another's content by now: a restored copy, a log
+    that belongs elsewhere.
     """
     wanted, numbered, nameless = connection.execute(f"SELECT {_WANTED}, {_NUMBERED}, {_NAMELESS}").fetchone()
     if nameless:
         return False
+    unused, (version,) = numbered - wanted, connection.execute("PRAGMA schema_version").fetchone()
     inode = ownership.inode_of(path)
-    (version,) = connection.execute("PRAGMA schema_version").fetchone()
-    if inode is not None and _counted.get(inode) == (numbered - wanted, version):
-        return True
-    counted, wanted, numbered = connection.execute(f"SELECT {_COUNTED}, {_WANTED}, {_NUMBERED}").fetchone()
-    if counted != wanted:
-        return False
-    if inode is not None:
-        _counted[inode] = numbered - wanted, version
+    before = _counted.pop(inode, None) if inode is not None else None
+    if before is None or before[:2] != (unused, version) or not _is_there(connection, before):
+        counted, wanted = connection.execute(f"SELECT {_COUNTED}, {_WANTED}").fetchone()
+        if counted != wanted:
+            return False
+    if inode is not None and (newest := connection.execute(_NEWEST).fetchone()):
+        _counted[inode] = _Count(unused, version, *newest)
     return True
+
+
+def _is_there(connection: sqlite3.Connection, before: _Count) -> bool:
+    found: tuple[str] | None = connection.execute(_COMMIT_ID, (before.newest,)).fetchone()
+    return found == (before.commit_id,)
 
 
 def take_stock(connection: sqlite3.Connection) -> str:
