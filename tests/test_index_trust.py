@@ -90,17 +90,19 @@ def _insert_with_id(history: Path) -> None:
     by_sql(history, "UPDATE dispatch_history SET commit_id = 'an id' WHERE workspace = 'by hand'")
 
 
+def _salvaged(history: Path) -> Path:
+    copy = history.with_name("salvaged.db")
+    restore(history, copy)
+    _salvage(copy)
+    return copy
+
+
 def _restore_salvaged(history: Path) -> None:
-    salvaged = history.with_name("salvaged.db")
-    restore(history, salvaged)
-    _salvage(salvaged)
-    restore(salvaged, history)
+    restore(_salvaged(history), history)
 
 
 def _replace_by_salvaged(history: Path) -> None:
-    salvaged = history.with_name("salvaged.db")
-    restore(history, salvaged)
-    _salvage(salvaged)
+    salvaged = _salvaged(history)
     for end in ("-wal", "-shm"):
         Path(f"{history}{end}").unlink(missing_ok=True)
     salvaged.replace(history)
@@ -117,7 +119,7 @@ def test_a_process_that_has_counted_the_rows_notices_what_comes_or_goes_without_
     with contextlib.closing(History(str(host.history))) as history:
         history.open()
         history.close()
-        _delete_b(host.history)
+        by_sql(host.history, "DELETE FROM dispatch_history WHERE workspace = 'org/repo/b'")
         make(host.root, "org/repo/d")
         host.once()
         history.open()
@@ -126,10 +128,6 @@ def test_a_process_that_has_counted_the_rows_notices_what_comes_or_goes_without_
         change(host.history)
         history.open()
         assert any("dispatches where" in notice for notice in history.notices), history.notices
-
-
-def _delete_b(history: Path) -> None:
-    by_sql(history, "DELETE FROM dispatch_history WHERE workspace = 'org/repo/b'")
 
 
 def test_an_older_copy_put_in_place_before_the_index_is_written(host: Host, tmp_path: Path) -> None:

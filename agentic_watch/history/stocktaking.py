@@ -14,8 +14,8 @@ _WANTED = "(SELECT rows FROM upkeep)"
 _NUMBERED = "(SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'dispatch_history')"
 _NAMELESS = "(SELECT count(*) FROM dispatch_history WHERE commit_id IS NULL)"
 
-_NEWEST = "SELECT id, commit_id FROM dispatch_history ORDER BY id DESC LIMIT 1"
-_COMMIT_ID = "SELECT commit_id FROM dispatch_history WHERE id = ?"
+Newest = tuple[int, str]
+"""The number and the commit id of a history's newest row."""
 
 
 class _Count(NamedTuple):
@@ -24,8 +24,7 @@ class _Count(NamedTuple):
 
     unused: int
     version: int
-    newest: int
-    commit_id: str
+    newest: Newest
 
 
 _counted: dict[Inode, _Count] = {}
@@ -45,18 +44,30 @@ def is_in_order(connection: sqlite3.Connection, path: str) -> bool:
     unused, (version,) = numbered - wanted, connection.execute("PRAGMA schema_version").fetchone()
     inode = ownership.inode_of(path)
     before = _counted.pop(inode, None) if inode is not None else None
-    if before is None or before[:2] != (unused, version) or not _is_there(connection, before):
+    if before is None or before[:2] != (unused, version) or not is_there(connection, before.newest):
         counted, wanted = connection.execute(f"SELECT {_COUNTED}, {_WANTED}").fetchone()
         if counted != wanted:
             return False
-    if inode is not None and (newest := connection.execute(_NEWEST).fetchone()):
-        _counted[inode] = _Count(unused, version, *newest)
+    if inode is not None and (last := newest(connection)):
+        _counted[inode] = _Count(unused, version, last)
     return True
 
 
-def _is_there(connection: sqlite3.Connection, before: _Count) -> bool:
-    found: tuple[str] | None = connection.execute(_COMMIT_ID, (before.newest,)).fetchone()
-    return found == (before.commit_id,)
+def newest(connection: sqlite3.Connection) -> Newest | None:
+    """The newest row; None when there is none."""
+    found: Newest | None = connection.execute(
+        "SELECT id, commit_id FROM dispatch_history ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    return found
+
+
+def is_there(connection: sqlite3.Connection, row: Newest) -> bool:
+    """Whether a row that was the newest once is still in it: it is not an older copy, or another history."""
+    number, wanted = row
+    found: tuple[str] | None = connection.execute(
+        "SELECT commit_id FROM dispatch_history WHERE id = ?", (number,)
+    ).fetchone()
+    return found == (wanted,)
 
 
 def take_stock(connection: sqlite3.Connection) -> str:

@@ -12,20 +12,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from agentic_watch.history import damage, mending, new_rows, ownership, schema
+from agentic_watch.history import damage, mending, new_rows, ownership, schema, stocktaking
 from agentic_watch.history.damage import LogInodes
 from agentic_watch.history.history_errors import HistoryError, HistoryNotOurs
 from agentic_watch.history.opening import open_to_write, transaction
 from agentic_watch.history.ownership import Inode
 from agentic_watch.history.rows import Row
 from agentic_watch.history.schema import OnProgress
+from agentic_watch.history.stocktaking import Newest
 
 _PATIENCE_MS = 5_000
 _PATIENCE_WHEN_FAILING_MS = 200
 _PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 """How long a history that cannot be opened is left alone, by how often that was tried in a row."""
-
-_NEWEST = "SELECT id, commit_id FROM dispatch_history ORDER BY id DESC LIMIT 1"
 
 Key = tuple[str, int]
 """(`updated_utc`, `runs`): a row's identity within its workspace."""
@@ -58,7 +57,7 @@ class History:
     _next_try: float = 0.0
     _last_cause: str = ""
     _failing: bool = False
-    _newest: tuple[int, str] | None = None
+    _newest: Newest | None = None
 
     def open(self) -> None:
         """Open and upgrade the file; in place of a corrupt one that could be set aside, a new one.
@@ -102,7 +101,7 @@ class History:
             inserted, damage_met = new_rows.insert(connection, rows)
             if damage_met is not None:
                 self._mend_later(damage_met)
-            newest = connection.execute(_NEWEST).fetchone()
+            newest = stocktaking.newest(connection)
             yield inserted
         self._newest = newest
 
@@ -121,11 +120,7 @@ class History:
 
     def is_the_same(self, connection: sqlite3.Connection) -> bool:
         """Whether all that was inserted here is in it: nobody put an older copy of it in its place meanwhile."""
-        if self._newest is None:
-            return True
-        number, wanted = self._newest
-        found = connection.execute("SELECT commit_id FROM dispatch_history WHERE id = ?", (number,)).fetchone()
-        if found == (wanted,):
+        if self._newest is None or stocktaking.is_there(connection, self._newest):
             return True
         self._newest = None
         return False
