@@ -24,18 +24,6 @@ from agentic_watch.dispatch.wrapper import BLOCKED_STATUS, Ended, Order, dispatc
 _AFTER_DASHES = "agentic_watch.dispatch.after_dashes"
 _RECORDS = ("begin", "finish", "schema")
 
-_EPILOG = """\b
-Examples:
-  agentic-watch dispatch --task "Fix the tests" -- claude -p "Fix the tests"
-  agentic-watch dispatch --agent codex:o3 --report junit.xml -- make test
-  agentic-watch dispatch begin --workspace acme/api/ci-1712 --task "CI 1712"
-  agentic-watch dispatch finish acme/api/ci-1712 --status failed --question "no runner"
-
-\b
-Exit status: the command's own (or its signal); 126 it cannot be run, 127 it is not there.
-Before it runs: 1 the status cannot be written, 2 usage, 78 configuration.
-"""
-
 
 class _Dispatch(click.Group):
     """A group whose words after the options are a command to run, unless the first is one of its own."""
@@ -72,7 +60,6 @@ class _Dispatch(click.Group):
     "dispatch",
     cls=_Dispatch,
     invoke_without_command=True,
-    epilog=_EPILOG,
     subcommand_metavar="-- COMMAND...",
     context_settings={"allow_interspersed_args": False},
 )
