@@ -33,14 +33,14 @@ def check(host: Host, *options: str, code: int = 0, lacking: tuple[int, ...] = (
     assert result.returncode == code, result.stdout + result.stderr
     assert result.stderr == ""
     document: dict[str, Any] = json.loads(result.stdout)
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["ok"] == (code == 0)
     return document
 
 
 def problems(document: dict[str, Any]) -> list[tuple[str, str | None]]:
     """(check, workspace) of what is not well."""
-    return [(found["check"], found["workspace"]) for found in document["findings"] if found["ok"] is False]
+    return [(found["check"], found["workspace"]) for found in document["rows"] if found["ok"] is False]
 
 
 def sql(host: Host, statement: str) -> None:
@@ -71,12 +71,12 @@ def test_a_deleted_row_is_found_and_comes_back(host: Host, committed: list[Works
     """`check` compares, though no file of the workspace has changed; the row comes back from the line."""
     before = dict(host.rows()["org/repo/b"])
     sql(host, "DELETE FROM dispatch_history WHERE workspace = 'org/repo/b'")
-    (found,) = [one for one in check(host, code=1)["findings"] if one["ok"] is False]
+    (found,) = [one for one in check(host, code=1)["rows"] if one["ok"] is False]
     assert (found["check"], found["root"], found["workspace"]) == ("records", str(host.root), "org/repo/b")
     assert "no history row" in found["error"]
     assert found["next"] == "agentic-watch check --repair"
     lines = committed[1].journal.read_bytes()
-    assert [one["repaired"] for one in check(host, "--repair")["findings"] if one["workspace"]] == [True]
+    assert [one["repaired"] for one in check(host, "--repair")["rows"] if one["workspace"]] == [True]
     assert {**dict(host.rows()["org/repo/b"]), "id": 0} == {**before, "id": 0}
     assert committed[1].journal.read_bytes() == lines
     check(host)
@@ -158,7 +158,7 @@ def test_a_missing_history_is_named(host: Host) -> None:
 def test_a_missing_root_is_named(host: Host, committed: list[Workspace]) -> None:
     """By path, cause and next step."""
     host.root.rename(host.base / "unmounted")
-    (found,) = [one for one in check(host, code=1)["findings"] if one["ok"] is False]
+    (found,) = [one for one in check(host, code=1)["rows"] if one["ok"] is False]
     assert (found["check"], found["root"]) == ("roots", str(host.root))
     assert "No such file or directory" in found["error"]
 
@@ -168,7 +168,7 @@ def test_what_cannot_be_written_is_named(host: Host, committed: list[Workspace])
     (committed[0].meta).chmod(0o555)
     host.history.chmod(0o444)
     document = check(host, code=1, lacking=POWERLESS)
-    found = {one["check"]: one for one in document["findings"] if one["ok"] is False}
+    found = {one["check"]: one for one in document["rows"] if one["ok"] is False}
     assert str(host.history) in found["ownership"]["error"]
     assert "chown" in found["ownership"]["next"]
     assert str(committed[0].meta) in found["roots"]["error"]
@@ -322,7 +322,7 @@ def test_records_of_one_identity_that_say_otherwise_are_told(host: Host, committ
     sql(host, f"UPDATE dispatch_history SET status = 'failed' WHERE workspace = '{changed.name}'")
     differ = {"its status says otherwise": [rewritten.name, changed.name], "its journal line and its": [changed.name]}
     for options in ((), ("--repair",)):
-        found = [one for one in check(host, *options, code=1)["findings"] if one["check"] == "records"]
+        found = [one for one in check(host, *options, code=1)["rows"] if one["check"] == "records"]
         for text, names in differ.items():
             assert sorted(one["workspace"] for one in found if text in one["error"]) == names
         assert (len(found), {one["repaired"] for one in found}) == (3, {False})
@@ -344,7 +344,7 @@ def test_a_moved_workspace_agrees_with_its_records(host: Host, committed: list[W
 
 
 def limit_findings(found: dict[str, Any]) -> list[str]:
-    return [one["error"] for one in found["findings"] if one["check"] == "limits"]
+    return [one["error"] for one in found["rows"] if one["check"] == "limits"]
 
 
 def test_a_daemon_that_may_open_too_few_files_is_named(host: Host) -> None:

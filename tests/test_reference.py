@@ -57,7 +57,9 @@ def test_every_help_ends_alike() -> None:
         examples = text.partition("Examples:")[2].partition("\n\n")[0]
         assert len(re.findall(r"\bagentic-watch\b", examples)) >= 2, path
         statuses = text.partition("Exit status:\n")[2].partition("\n\n")[0]
-        told = {int(code): " ".join(words.split()) for code, words in re.findall(r"^ +(\d+) +(.*)$", statuses, re.MULTILINE)}
+        told = {
+            int(code): " ".join(words.split()) for code, words in re.findall(r"^ +(\d+) +(.*)$", statuses, re.MULTILINE)
+        }
         assert told == exit_status.meanings(from_commands.name(ctx)), path
         for words in ("Environment: AGENTIC_WATCH_CONFIG", "man agentic-watch", "--log-format", "--history FILE"):
             assert words in text, path
@@ -183,10 +185,11 @@ SELDOM = {
     "would_commit[].workspace",
     "daemon.stale",
     "daemon.*",
-    "failures[]",
-    "problems[]",
+    "failures[].error",
+    "failures[].root",
+    "failures[].workspace",
     "error",
-    "new_findings.first[].*",
+    "new_findings[].*",
 }
 """Keys that need a running daemon, or another option."""
 
@@ -242,7 +245,8 @@ def test_json_shapes(busy: Host, title: str) -> None:
     result = run([*busy.arguments(history), *arguments], busy.base)
     assert result.stdout, result.stderr
     texts = [result.stdout] if result.stdout.startswith("{\n") else result.stdout.splitlines()
-    assert {json.loads(text)["schema"] for text in texts} == {1}
+    fixed = ("--once", "commit", "export", "dispatch")
+    assert {json.loads(text)["schema"] for text in texts} == {1 if title.split()[1] in fixed else 2}
     found = {path for text in texts for path in paths(json.loads(text))}
     documented = listed(f"`{title}`")
     assert {path for path in found if not is_told(path, documented)} == set(), "printed, and not in the reference"

@@ -42,9 +42,10 @@ class Digest:
             "total": document(self.stats.total),
             "before": documents.rate(self.before),
             "agents": [{"key": group.key, **document(group)} for group in self.stats.groups],
-            "failures": [one.document() for one in self.classes],
-            "waiting": list(self.waiting),
-            "new_findings": {"count": self.new_count, "first": [one.document() for one in self.new_findings]},
+            "classes": [one.document() for one in self.classes],
+            "waiting": [documents.absent_as_null(row) for row in self.waiting],
+            "new_findings_count": self.new_count,
+            "new_findings": [one.document() for one in self.new_findings],
         }
 
 

@@ -41,9 +41,9 @@ class Recurring:
         named = {"rule": ("tool", "rule"), "file": ("repo", "file"), "tool": ("tool",), "repo": ("repo",)}[by]
         return {
             **{name: getattr(self, name) for name in named},
-            "findings": self.findings,
-            "dispatches": self.dispatches,
-            "repositories": len(self.repositories),
+            "findings_count": self.findings,
+            "dispatches_count": self.dispatches,
+            "repositories_count": len(self.repositories),
             "last_utc": self.last_utc,
         }
 

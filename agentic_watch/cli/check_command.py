@@ -1,4 +1,4 @@
-"""`agentic-watch check`: is all well on this host, and what must an operator do?"""
+"""`agentic-watch check`: what is wrong on this host, and what must an operator do?"""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ import click
 
 from agentic_watch.answers.check.finding import Check, Finding, checked, is_well
 from agentic_watch.answers.check.subject import subject
+from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import EXIT_FAILED
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 
-_WORDS = {True: "well", False: "problem", None: "unknown"}
+_WORDS = {True: "ok", False: "problem", None: "unknown"}
 
 
 @click.command("check")
-@click.option("--quick", is_flag=True, help="Only what a probe asks, in 0.3 s: daemon, history, roots, what is stuck.")
-@click.option("--fleet", is_flag=True, help="Only whether each [[push]] target has what was sent to it, day by day.")
-@click.option("--repair", is_flag=True, help="Add what is missing from what is there, and mend ownership.")
+@click.option(
+    "--quick", is_flag=True, help="Fast probe for monitoring (under 0.3 s): daemon, history, roots, stuck workspaces."
+)
+@click.option("--fleet", is_flag=True, help="Only compare each [[push]] target with the history, day by day.")
+@click.option("--repair", is_flag=True, help="Rebuild missing records from existing ones; fix file ownership.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(state: State, quick: bool, fleet: bool, repair: bool, as_json: bool) -> None:
-    """Judge whether all is well: 0 when it is, 1 when something needs an operator.
+    """Check daemon, history and records; report each problem with its fix.
 
-    Each problem is one line with its cause and the next step. Nothing is changed without --repair, and no record is
-    ever deleted.
+    Each line is ok, problem or unknown, and names the check; a problem names its cause and the next step. -q prints
+    problems and unknowns only. Changes nothing without --repair, and never deletes a record.
     """
     if quick and (repair or fleet):
-        raise click.UsageError("--repair and --fleet go without --quick, which does not look far enough")
+        raise click.UsageError("--quick excludes --repair and --fleet, which take longer")
     about = subject(state.config())
     # Whatever a part of the program would warn of is said as a finding.
     logging.disable(logging.WARNING)
@@ -45,12 +48,12 @@ def command(state: State, quick: bool, fleet: bool, repair: bool, as_json: bool)
         if as_json:
             print_json(document(findings))
         else:
-            print_findings(findings, with_well=state.verbosity >= 0)
+            print_findings(findings, with_ok=state.verbosity >= 0)
     else:
         findings = []
         for finding in checked(about, checks):
             findings.append(finding)
-            print_findings([finding], with_well=state.verbosity >= 0)
+            print_findings([finding], with_ok=state.verbosity >= 0)
     if not is_well(findings):
         click.get_current_context().exit(EXIT_FAILED)
 
@@ -70,10 +73,10 @@ def _checks(*, quick: bool, fleet: bool) -> Sequence[Check]:
     return ALL
 
 
-def print_findings(findings: Iterable[Finding], *, with_well: bool) -> None:
+def print_findings(findings: Iterable[Finding], *, with_ok: bool) -> None:
     """One line each, on stdout: it is what was asked for."""
     for finding in findings:
-        if finding.ok and not with_well:
+        if finding.ok and not with_ok:
             continue
         word = "repaired" if finding.repaired else _WORDS[finding.ok]
         step = f"; next: {finding.next_step}" if finding.next_step and not finding.repaired else ""
@@ -88,10 +91,10 @@ def document(findings: list[Finding]) -> dict[str, Any]:
         now = True if finding.repaired else finding.ok
         by_check[finding.check] = False if False in (before, now) else None if None in (before, now) else True
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "ok": is_well(findings),
         "checks": by_check,
-        "findings": [_item(finding) for finding in findings if finding.ok is not True],
+        "rows": [_item(finding) for finding in findings if finding.ok is not True],
     }
 
 

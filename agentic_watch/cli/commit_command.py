@@ -12,7 +12,7 @@ import click
 
 from agentic_watch.answers import committing
 from agentic_watch.answers.committing import CommitAnswer
-from agentic_watch.answers.documents import SCHEMA
+from agentic_watch.answers.documents import COMMIT_SCHEMA
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE
 from agentic_watch.cli.global_options import State
@@ -80,7 +80,7 @@ def _tell(result: _Result, *, as_json: bool) -> None:
 
 def _document(result: _Result) -> dict[str, Any]:
     error = {"error": result.error} if result.error else {}
-    return {"schema": SCHEMA, **result.answer, **error}
+    return {"schema": COMMIT_SCHEMA, **result.answer, **error}
 
 
 def _commit(committer: Committer, config: Config, given: str, force: bool) -> _Result:

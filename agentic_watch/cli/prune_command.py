@@ -7,6 +7,7 @@ import time
 import click
 
 from agentic_watch.answers import spans
+from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.answers.spans import Clock
 from agentic_watch.cli.exit_status import Interrupted, Refused
 from agentic_watch.cli.global_options import State
@@ -21,16 +22,16 @@ from agentic_watch.workspace import instant
 
 
 @click.command("prune")
-@click.option("--older-than", required=True, metavar="SPAN", help="A span such as 180d or 26w.")
-@click.option("--archive", metavar="FILE", help="Where they are written to; beside the history by default.")
-@click.option("--dry-run", is_flag=True, help="Say what would go, change nothing.")
+@click.option("--older-than", required=True, metavar="SPAN", help="Age, such as 180d or 26w.")
+@click.option("--archive", metavar="FILE", help="File to write them to (default: next to the history).")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(state: State, older_than: str, archive: str | None, dry_run: bool, as_json: bool) -> None:
-    """Take dispatches whose last update is older than SPAN out of the history, and write them to an archive first.
+    """Write dispatches whose last update is older than SPAN to an archive, and remove them from the history.
 
-    A journal line or a marker of theirs brings them back no more; `agentic-watch import ARCHIVE` does. Safe beside
-    the daemon. The file keeps its size and fills it again; `backup` makes a smaller copy.
+    Journals and markers do not bring pruned dispatches back; `agentic-watch import ARCHIVE` does. Safe while the
+    daemon runs. The file does not shrink, its free space is reused; `backup` makes a smaller copy.
 
     \b
     Examples:
@@ -80,11 +81,11 @@ def _tell(found: Old, written: str | None, *, dry_run: bool, as_json: bool, seco
     if as_json:
         print_json(
             {
-                "schema": 1,
+                "schema": SCHEMA,
                 "dry_run": dry_run,
                 "before": found.before,
-                "commits": found.commits,
-                "findings": found.findings,
+                "commits_count": found.commits,
+                "findings_count": found.findings,
                 "first_utc": found.first or None,
                 "last_utc": found.last or None,
                 "archive": written,
@@ -96,6 +97,6 @@ def _tell(found: Old, written: str | None, *, dry_run: bool, as_json: bool, seco
         click.echo(f"nothing is older than {found.before[:19]}Z")
         return
     span = f"of {found.first[:10]} to {found.last[:10]}"
-    does = "would go" if dry_run else "went"
-    where = f" into {written}" if written else ""
+    does = "would be removed" if dry_run else "removed"
+    where = f", archived in {written}" if written else ""
     click.echo(clean(f"{found.commits:,} commits and {found.findings:,} findings {span} {does}{where}"))

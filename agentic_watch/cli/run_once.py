@@ -83,9 +83,9 @@ def _hear(done: str, outcome: Outcome) -> None:
 
 
 def _print_document(summary: Summary, *, dry_run: bool) -> None:
-    from agentic_watch.answers.documents import SCHEMA  # 5 ms
+    from agentic_watch.answers.documents import COMMIT_SCHEMA  # 5 ms
 
-    document = {"schema": SCHEMA, **dataclasses.asdict(summary)}
+    document = {"schema": COMMIT_SCHEMA, **dataclasses.asdict(summary)}
     would = document.pop("would_commit")
     if not summary.interrupted:
         del document["interrupted"]
