@@ -195,7 +195,7 @@ def test_it_says_once_that_no_daemon_runs(host: Host) -> None:
         (["--workspace", "../x", "--", "true"], "not a path below the root"),
         (["--workspace", "a/node_modules/b", "--", "true"], "never entered"),
         (["--workspace", "1/2/3/4/5/6/7", "--", "true"], "never entered"),
-        (["--workspace", "/elsewhere", "--", "true"], "lies in none of the roots"),
+        (["--workspace", "/elsewhere", "--", "true"], "not found below any root"),
         (["--task", "x", "begin"], "go after it"),
     ],
 )

@@ -243,7 +243,7 @@ def test_long_lists_are_cut_in_text_only(host: Host, total: int) -> None:
     for number in range(total):
         make(host.root, f"o/r/{number:02}")
     lines = text(host)
-    assert f"backlog: {total} finished, not committed yet" in lines
+    assert f"backlog: {total} (finished, not committed yet)" in lines
     assert len([line for line in lines if _after_name(line)[0]]) == 20
     assert ("  and 3 more; --json lists all" in lines) == (total == 23)
     assert len(document(host)["backlog"]) == total

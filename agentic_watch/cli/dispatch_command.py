@@ -71,13 +71,13 @@ class _Dispatch(click.Group):
     default=BLOCKED_STATUS,
     show_default=True,
     metavar="N",
-    help="The exit status by which the command says that it is blocked.",
+    help="Exit status that means blocked.",
 )
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
-    """Run COMMAND here and now, with this terminal, and record it: running, then completed or failed.
+    """Run COMMAND in this terminal and record it: running, then completed or failed.
 
-    Its workspace is a directory below the first root; the command finds it in $AGENTIC_WATCH_WORKSPACE.
+    Its workspace is a directory below the first root; COMMAND finds it in $AGENTIC_WATCH_WORKSPACE.
     """
     if ctx.invoked_subcommand is None:
         raise click.UsageError("nothing to run; give -- COMMAND, or begin, finish or schema")

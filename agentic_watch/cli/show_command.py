@@ -104,7 +104,7 @@ def _say(label: str, text: str) -> None:
     if not text:
         return
     width = max(30, (line_width() or _WIDTH) - _LABEL - 4)
-    cut = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… (--json has all)"
+    cut = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… (--json shows all)"
     lines = [line for part in cut.split("\n") for line in wrap(clean(part), width)]
     for number, line in enumerate(lines):
         click.echo(f"  {(label if not number else ''):<{_LABEL}}  {line}".rstrip())

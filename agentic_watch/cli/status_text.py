@@ -111,7 +111,7 @@ _SECTIONS = (
     _Section("running", "", (_AGENT, _PID, _RUN), _running, lambda s: s.started_utc, "STARTED"),
     _Section(
         "backlog",
-        " finished, not committed yet",
+        " (finished, not committed yet)",
         (_STATUS, _AGENT, _RUN),
         _finished,
         lambda s: s.updated_utc,
@@ -119,13 +119,13 @@ _SECTIONS = (
     ),
     _Section(
         "failing",
-        " tried again at the time shown",
+        " (next attempt shown)",
         (Column("FAILURES", number=True, goes=9), Column("NEXT ATTEMPT", goes=8), Column("ERROR", least=20)),
         _failing,
     ),
     _Section(
         "ghosts",
-        " running by their status, but their process is gone",
+        " (status says running, process is gone)",
         (_AGENT, _PID, _RUN),
         _running,
         lambda s: s.started_utc,
@@ -144,7 +144,7 @@ def _daemon_lines(now: HostNow, utc: bool) -> Sequence[str]:
         seen = clock_times.one(daemon.updated_at, as_utc=utc)
         return [f"daemon: not running, last seen {seen} (pid {daemon.pid}, {daemon.phase})"]
     if daemon is None:
-        return ["daemon: running, has not said how it is"]
+        return ["daemon: running, no state reported yet"]
     return [*_first_line(now, daemon, utc), *_how_it_is(daemon, utc)]
 
 
@@ -152,7 +152,7 @@ def _first_line(now: HostNow, daemon: DaemonState, utc: bool) -> Iterator[str]:
     started, said = (clock_times.one(text, as_utc=utc) for text in (daemon.started_at, daemon.updated_at))
     if now.pulse is Pulse.STALE:
         yield (
-            f"daemon: stale, pid {daemon.pid} has not said a word since {said}: it is stopped or stuck "
+            f"daemon: stale, pid {daemon.pid}, no heartbeat since {said}; stopped or hung "
             "(systemctl restart agentic-watch, or end that process)"
         )
     else:

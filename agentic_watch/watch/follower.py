@@ -142,16 +142,16 @@ class Follower:
         if name in self._said or len(self._said) > _SAID_AT_MOST:
             return
         self._said.add(name)
-        text = "%s: changes its files far too often; it is looked at every second instead of heard, until it rests"
+        text = "%s: too many file events; polling it every second until it settles"
         if len(self._said) > _SAID_AT_MOST:
-            text = "%s and others: change their files far too often; each is looked at instead of heard, until it rests"
+            text = "%s and others: too many file events; polling each until it settles"
         log.warning(text, name, extra=self._where(node))
 
     def _tell_calm(self, node: Node) -> None:
         name = self._name(node)
         if name in self._said and name not in {path.removesuffix(f"/{layout.META}") for path in self.loud()}:
             self._said.discard(name)
-            log.info("%s: changes its files at a sensible pace again", name, extra=self._where(node))
+            log.info("%s: event rate back to normal", name, extra=self._where(node))
 
     def _look_at_silenced(self, node: Node, silence: Silence, now: float, top: int) -> None:
         workspace = _workspace_of(node)

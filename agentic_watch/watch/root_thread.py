@@ -127,14 +127,14 @@ class RootThread(EventEmitter):
         finally:
             os.close(top)
         if self._missed:
-            log.info("%s: is there, watching it (%s)", self.root.path, self.watching, extra=self._where)
+            log.info("%s: available, watching (%s)", self.root.path, self.watching, extra=self._where)
             self._missed = False
         self._hints.put(Hint(self.root, None, self.watching, read_only=read_only))
         return True
 
     def _miss(self, why: str) -> None:
         if not self._missed:
-            log.warning("%s: %s; waiting for it", self.root.path, why, extra=self._where)
+            log.warning("%s: not available (%s); waiting", self.root.path, why, extra=self._where)
             self.detail = why
             self._hints.put(Hint(self.root, None, "waiting"))
         self._missed = True
@@ -177,7 +177,7 @@ class RootThread(EventEmitter):
     def _fall_back(self, why: str) -> None:
         self._uproot()
         self.watching, self.detail = "poll", why
-        text = "%s: %s; looking every %.0f s instead"
+        text = "%s: %s; polling every %.0f s"
         log.warning(text, self.root.path, why, self._poll_seconds, extra=self._where)
 
     def _lose(self) -> None:
@@ -289,7 +289,7 @@ class RootThread(EventEmitter):
             return
         self._said_short = True
         log.warning(
-            "%s: no inotify watch left after %d; the coldest workspaces go without and are found by scanning. "
+            "%s: inotify watch limit reached at %d; the least active workspaces are scanned instead. "
             "Raise fs.inotify.max_user_watches (sysctl), then reload",
             self.root.path,
             tree.watches,

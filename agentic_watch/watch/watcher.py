@@ -55,7 +55,7 @@ class Watcher:
         except OSError as error:
             what = "fs.inotify.max_user_instances (sysctl)" if error.errno == errno.EMFILE else "the limits"
             log.warning(
-                "no inotify instance to be had (%s); looking every %.0f s instead. Raise %s, then restart",
+                "cannot create an inotify instance (%s); polling every %.0f s. Raise %s, then restart",
                 error.strerror,
                 self._poll_seconds,
                 what,

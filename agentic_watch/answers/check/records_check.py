@@ -79,7 +79,7 @@ def _look(subject: Subject, found: Candidate | Trouble, rows: Mapping[Key, int],
             yield Finding(_NAME, False, f"{where}: {problem}", _RENAME, found.root.key, found.name)
         return
     if isinstance(found, Trouble):
-        text = f"{where}: {found.cause}; what is below it is not seen"
+        text = f"{where}: {found.cause}; its subdirectories are skipped"
         yield Finding(_NAME, False, text, "mend its permissions", found.root.key, found.name)
         return
     try:
