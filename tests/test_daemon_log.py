@@ -119,11 +119,7 @@ def test_hundreds_that_fail_at_once_fill_no_journal(caplog: pytest.LogCaptureFix
         log.failed(broken, 1.0, 30, number / 1000)
     log.turned(100.0)
     assert len(caplog.records) < 110
-    assert (
-        caplog.records[-1]
-        .getMessage()
-        .endswith("workspace warnings suppressed; see agentic-watch status")
-    )
+    assert caplog.records[-1].getMessage().endswith("workspace warnings suppressed; see agentic-watch status")
 
 
 def test_both_status_files_are_said_once_however_often_the_root_is_scanned(host: Host) -> None:
