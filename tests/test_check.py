@@ -199,6 +199,17 @@ def test_quietly_it_says_only_what_is_not_well(host: Host, committed: list[Works
 # --- the probe
 
 
+def test_the_probes_help_names_the_checks_that_it_prints(host: Host, committed: list[Workspace]) -> None:
+    """`check --quick --help` promises the lines that `check --quick` has where a root is away."""
+    away = ["--root", str(host.base / "away")]
+    lines = run([*host.arguments(), *away, "check", "--quick"], host.base).stdout.splitlines()
+    printed = {line.split()[1].removesuffix(":") for line in lines}
+    told = (
+        " ".join(run(["check", "--help"], host.base).stdout.split()).partition("(under 0.3 s): ")[2].partition(".")[0]
+    )
+    assert set(told.split(", ")) == printed
+
+
 def test_the_probe_wants_a_daemon(host: Host, committed: list[Workspace]) -> None:
     """Alive: 0. Stopped by SIGSTOP, or ended: 1."""
     with Service(host) as service:

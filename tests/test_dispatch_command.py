@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,9 @@ def test_it_says_once_that_no_daemon_runs(host: Host) -> None:
         == "w: no daemon is running; agentic-watch --once commits it\n"
     )
     assert run([*host.arguments(), "-q", "dispatch", "--", "true"], host.base).stderr == ""
+    program = [sys.executable, "-m", "agentic_watch", *host.arguments(), "dispatch", "finish", "--status", "blocked"]
+    within = dispatch(host, "--workspace", "within", "--", *program)
+    assert within.stderr.count("no daemon is running") == 1, within.stderr
     with Service(host):
         workspace = Workspace(host.root, "x")
         assert dispatch(host, "--workspace", "x", "--", "true").stderr == ""

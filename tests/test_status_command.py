@@ -271,6 +271,18 @@ def test_running_ones_are_counted_by_agent_pool(host: Host) -> None:
     make(host.root, "o/r/queued", status="queued", agent="gemini")
     assert document(host)["pools"] == {"codex:gpt-5": 2, "": 1, "claude": 1}
     assert "running: 4 (codex:gpt-5 2, no agent 1, claude 1)" in text(host)
+    assert "workspaces: 6 (4 running, 1 queued, 1 ghost)" in text(host)
+
+
+def test_ghosts_are_not_counted_as_running(host: Host) -> None:
+    """A host of nothing but ghosts has no running ones, in no line of the text; `check` names how many there are."""
+    for number in range(3):
+        make(host.root, f"o/r/{number}", status="running", pid=GONE_PID)
+    host.once()
+    assert text(host)[1:3] == ["workspaces: 3 (3 ghosts)", "running: 0"]
+    assert "ghosts: 3 (status says running, process is gone)" in text(host)
+    checked = run([*host.arguments(), "check"], host.base).stdout
+    assert "waiting: 3 ghosts (status says running, process is gone)" in checked
 
 
 def test_several_roots_are_told_apart(host: Host) -> None:

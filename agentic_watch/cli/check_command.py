@@ -21,7 +21,7 @@ _WORDS = {True: "ok", False: "problem", None: "unknown"}
 
 @click.command("check")
 @click.option(
-    "--quick", is_flag=True, help="Fast probe for monitoring (under 0.3 s): daemon, history, roots, stuck workspaces."
+    "--quick", is_flag=True, help="Fast probe for monitoring (under 0.3 s): daemon, ownership, roots, waiting."
 )
 @click.option("--fleet", is_flag=True, help="Only compare each [[push]] target with the history, day by day.")
 @click.option("--repair", is_flag=True, help="Rebuild missing records from existing ones; fix file ownership.")

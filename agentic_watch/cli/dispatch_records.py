@@ -93,7 +93,7 @@ def _finish(
         print_json({**_document(run), "status": given["status"], "written": written})
     else:
         click.echo(clean(f"{run.path}: {given['status'] if written else 'finished already'}, run {run.runs}"))
-    if written:
+    if written and not os.environ.get(WORKSPACE_VARIABLE):  # else the wrapper says it, at its end
         say_without_daemon(state, run)
 
 

@@ -63,6 +63,8 @@ def install(state: State, for_user: bool, run_as: str | None, dry_run: bool) -> 
         if deployment.host.account not in (None, (units.USER, units.USER)) and run_as is None:
             _say(f"runs as {deployment.host.account[0]}, as chosen before (--run-as {units.USER} undoes it)")
         installing.start(deployment.files, manager, _say, changed=changed)
+        if for_user and not service_user.lingers(os.getuid()):
+            _say("it stops when you log out; to keep it running: loginctl enable-linger")
         _say(f"{units.SERVICE}: {manager.properties(units.SERVICE, 'StatusText')['StatusText'] or 'started'}")
         _quote_check(deployment)
 

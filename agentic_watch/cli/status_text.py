@@ -43,7 +43,7 @@ class _Section:
 def lines(now: HostNow, *, utc: bool) -> Iterator[str]:
     """The whole text, line by line."""
     yield from (clean(line) for line in _daemon_lines(now, utc))
-    counts = [f"{count} {clean(shorten(name, _WIDEST))}" for name, count in now.counts.items()]
+    counts = [f"{count} {clean(shorten(name, _WIDEST))}" for name, count in _without_ghosts(now).items()]
     more = [f"{len(counts) - _SHOWN} other statuses"] if len(counts) > _SHOWN else []
     listed = ", ".join(counts[:_SHOWN] + more)
     yield f"workspaces: {len(now.standings)}{f' ({listed})' if listed else ''}"
@@ -54,6 +54,15 @@ def lines(now: HostNow, *, utc: bool) -> Iterator[str]:
             yield f"{section.name}: unknown, the history cannot tell"
         else:
             yield from _section(section, standings, now, utc)
+
+
+def _without_ghosts(now: HostNow) -> dict[str, int]:
+    """Workspaces by status, those apart whose status says running though their process is gone."""
+    counts, ghosts = dict(now.counts), len(now.lists.ghosts)
+    if ghosts:
+        counts["running"] -= ghosts
+        counts["ghost" if ghosts == 1 else "ghosts"] = ghosts
+    return {name: count for name, count in counts.items() if count}
 
 
 def _section(section: _Section, standings: tuple[Standing, ...], now: HostNow, utc: bool) -> Iterator[str]:

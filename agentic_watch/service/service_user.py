@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import agentic_watch
 from agentic_watch.service.units import hidden_by
 
+LINGER = "/var/lib/systemd/linger"
+"""A file for each user whose services run without a login: what loginctl enable-linger makes."""
+
 _SECONDS = 60.0
 _NOT_WRITABLE = r"""for path; do
     [ -w "$path" ] && { [ ! -d "$path" ] || [ -x "$path" ]; } || printf '%s\0' "$path"
@@ -119,3 +122,11 @@ def _shell(path: str) -> str:
     import shlex
 
     return shlex.quote(path)
+
+
+def lingers(uid: int) -> bool:
+    """Whether a user's services run without a login (loginctl(1), enable-linger)."""
+    try:
+        return os.path.exists(os.path.join(LINGER, pwd.getpwuid(uid).pw_name))
+    except KeyError:
+        return False
