@@ -72,9 +72,9 @@ def test_counts_are_what_plain_python_counts(past: Host, by: str, since: str) ->
                 last[key] = one.updated_at.utc()
     answer = ask(past, "--by", by, *(["--since", since] if since else []))
     assert answer["examined_count"] == sum(findings.values()) > 0
-    assert {tuple(row[name] for name in NAMED[by]): row for row in answer["rows"]} == {
+    assert {tuple(row[name] or "" for name in NAMED[by]): row for row in answer["rows"]} == {
         key: {
-            **dict(zip(NAMED[by], key, strict=True)),
+            **{name: value or None for name, value in zip(NAMED[by], key, strict=True)},
             "findings_count": count,
             "dispatches_count": dispatches[key],
             "repositories_count": len(repositories[key]),
@@ -107,7 +107,7 @@ def expected_changes(kind: str, runs: int) -> set[tuple[str, str, str, str]]:
 def test_changes_from_run_to_run(past: Host, options: list[str], kind: str, runs: int) -> None:
     """What stays, comes and goes between a repository's newest runs that have a report."""
     answer = ask(past, *options)
-    told = {(row["repo"], row["tool"], row["rule"], row["file"]) for row in answer["rows"]}
+    told = {tuple(row[name] or "" for name in ("repo", "tool", "rule", "file")) for row in answer["rows"]}
     assert told == expected_changes(kind, runs)
     assert answer["rows_count"] == len(answer["rows"]) == len(told)
 

@@ -41,7 +41,7 @@ class Digest:
             **documents.head(source, wanted, self.stats.total.dispatches),
             "total": document(self.stats.total),
             "before": documents.rate(self.before),
-            "agents": [{"key": group.key, **document(group)} for group in self.stats.groups],
+            "agents": [{"key": group.key or None, **document(group)} for group in self.stats.groups],
             "classes": [one.document() for one in self.classes],
             "waiting": [documents.absent_as_null(row) for row in self.waiting],
             "new_findings_count": self.new_count,

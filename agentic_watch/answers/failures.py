@@ -65,7 +65,12 @@ class FailureClass:
             "first_utc": self.first_utc,
             "last_utc": self.last_utc,
             "examples": [
-                {"updated_utc": one.updated_utc, "workspace": one.workspace, "agent": one.agent, "text": one.text}
+                {
+                    "updated_utc": one.updated_utc,
+                    "workspace": one.workspace,
+                    "agent": one.agent or None,
+                    "text": one.text or None,
+                }
                 for one in self.examples
             ],
         }

@@ -138,4 +138,4 @@ def _cells(by: str, row: dict[str, Any], last: str) -> list[str]:
 
 
 def _change_cells(row: dict[str, Any]) -> list[Any]:
-    return [row["repo"], row["tool"], row["rule"], row["file"], row["line"], shorten(row["message"], _MESSAGE)]
+    return [row["repo"], row["tool"], row["rule"], row["file"], row["line"], shorten(row["message"] or "", _MESSAGE)]

@@ -82,7 +82,7 @@ def _short(utc: str) -> str:
 
 def keyed(group: Group) -> dict[str, Any]:
     """A group as a row of JSON."""
-    return {"key": group.key, **document(group)}
+    return {"key": group.key or None, **document(group)}
 
 
 def flat(group: Group) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _print_rows(source: Source, found: Changes, spans: Spans, form: Form) -> Non
 def _change(spans: Spans, by: str, before: Group, after: Group) -> dict[str, Any]:
     return {
         "by": by,
-        "key": after.key,
+        "key": after.key or None,
         "better": _is_better(before, after),
         "before": document(before),
         "after": document(after),
@@ -119,7 +119,7 @@ def _change(spans: Spans, by: str, before: Group, after: Group) -> dict[str, Any
 
 
 def _flat_change(by: str, before: Group, after: Group) -> dict[str, Any]:
-    row = {"by": by, "key": after.key, "better": _is_better(before, after)}
+    row = {"by": by, "key": after.key or None, "better": _is_better(before, after)}
     for when, group in (("before", before), ("after", after)):
         row |= {f"{when}_{name}": value for name, value in flat(group).items() if name != "key"}
     return row

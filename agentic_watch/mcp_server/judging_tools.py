@@ -25,7 +25,7 @@ def stats(config: Config, filters: Filters, by: str, limit: int) -> Document:
     with source.history(config.history) as opened:
         found = stats_of(opened, question)
         head = documents.head(opened, question.wanted, found.total.dispatches)
-    groups = [{"key": group.key, **document(group)} for group in found.groups]
+    groups = [{"key": group.key or None, **document(group)} for group in found.groups]
     return {**head, "by": by, "total": document(found.total), **_some(groups, limit)}
 
 
