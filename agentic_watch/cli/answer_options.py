@@ -43,7 +43,9 @@ def filtered(function: Function) -> Function:
     text = "Only committed at T or later, whenever they ended."
     function = click.option("--committed-since", default="", metavar="T", help=text)(function)
     function = click.option("--until", default="", metavar="T", help="Only updated before T.")(function)
-    function = click.option("--since", default="", metavar="T", help="Only updated at T or later.")(function)
+    function = click.option(
+        "--since", default="", metavar="T", help="Only updated at T or later: 7d, today, 2026-04-14."
+    )(function)
     text = "Only this workspace (its present or its former name)."
     function = click.option("--workspace", multiple=True, metavar="NAME", help=text)(function)
     for name, text in reversed(_NAMED.items()):

@@ -129,10 +129,10 @@ def root(ctx: click.Context, /, once: bool, dry_run: bool, jobs: int | None, as_
     state = ctx.ensure_object(State)
     if ctx.invoked_subcommand is not None:
         if once or dry_run or as_json or jobs:
-            raise click.UsageError("--once, --dry-run, --jobs and --json here go without a command")
+            raise click.UsageError("--once, --dry-run, --jobs and --json go without a command; --json may follow one")
         return
     if not once and (dry_run or as_json or jobs):
-        raise click.UsageError("--dry-run, --jobs and --json go with --once")
+        raise click.UsageError("--dry-run, --jobs and --json need --once")
     if once:
         from agentic_watch.cli.run_once import run_once
 

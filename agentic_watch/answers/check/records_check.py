@@ -26,7 +26,7 @@ _GROUP = 500
 _STUCK_SECONDS = 3600.0
 _UNDER_WAY_SECONDS = 0.2
 _CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema status` is the format), or take it away"
-_COMPARE = "agentic-watch show tells what differs; a dispatch that is to count needs a time or a run of its own"
+_COMPARE = "agentic-watch show names the difference; to be recorded, a dispatch needs a time or a run of its own"
 _RENAME = "rename it, or add it to the root's ignore"
 REPAIR = "agentic-watch check --repair"
 
