@@ -93,7 +93,7 @@ def test_the_judging_tools_give_the_command_lines_answers(busy: Host) -> None:
     for name, options in tools.items():
         found = ask(busy, f"agentic_{name}")
         printed = json.loads(run([*busy.arguments(), name, "--json", *options], busy.base).stdout)
-        assert found["examined_count"] == printed["examined_count"]
+        assert {**found, "rows": []} == {**printed, "rows": []}
         assert len(found["rows"]) == min(20, found["rows_count"])
         assert [list(row) for row in found["rows"]] == [list(row) for row in printed["rows"][:20]]
         assert len(json.dumps(found)) < 40_000
