@@ -50,8 +50,8 @@ def test_a_reload_refuses_it_too(host: Host) -> None:
         service.roots = [{"path": str(host.root), "name": "agents"}]
         service.configure()
         os.kill(service.pid, signal.SIGHUP)
-        service.wait_log("was not reloaded")
-        assert "rename-root" in service.lines("was not reloaded")[0]
+        service.wait_log("reload failed")
+        assert "rename-root" in service.lines("reload failed")[0]
         service.wait_committed(make(host.root, "org/repo/later"))
     assert {row["root"] for row in host.query("SELECT root FROM dispatch_history")} == {str(host.root)}
 
