@@ -75,4 +75,4 @@ def test_config_check_names_all_that_is_wrong(host: Host) -> None:
     assert "settle_seconds" in plain.stderr
     as_json = run(["config", "check", "--json", "--config", str(file)], host.base)
     assert as_json.returncode == 78
-    assert len(json.loads(as_json.stdout)["problems"]) >= 2
+    assert len(json.loads(as_json.stdout)["failures"]) >= 2
