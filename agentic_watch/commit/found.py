@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from agentic_watch.commit import moved_workspaces
 from agentic_watch.commit.insertion import HeldRows
-from agentic_watch.commit.journal_reading import JournalReading
+from agentic_watch.commit.journal_search import JournalSearch
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.history import identities, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import Asked, Held
 from agentic_watch.history.store import History
-from agentic_watch.workspace import layout, marker, signatures
-from agentic_watch.workspace.record import Identity
+from agentic_watch.workspace import instant, layout, marker, signatures
+from agentic_watch.workspace.marker import Marker
+from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 
@@ -36,11 +38,12 @@ class Found:
     """What is there of the commit that a status asks for.
 
     `marked`: the marker has its identity. `row`, `line`: the committed_at of the history row and of the journal line
-    with it; `overtaken`: later commits have lines after it; `differs`: row or line says otherwise than the status;
-    `pruned`: a row of this time would have been pruned.
-    `lacking` are the rows that the journal has and the
-    history lacks; of all `recovered` ones some may be inserted already, unless `history_error` says why not.
-    `unread_journal` is the signature of a journal that was not read, since the history holds all of it.
+    with it, under whatever name the workspace had then; `overtaken`: later commits have lines after it; `differs`: row
+    or line says otherwise than the status; `pruned`: a row of this time would have been pruned.
+    `lacking` are the rows that the journal has and the history lacks; of all `recovered` ones some may be inserted
+    already, unless `history_error` says why not. `unread_journal` is the signature of a journal that was not read,
+    since the history holds all of it; `has_former_names`: the journal has lines from before the workspace was moved.
+    `recorded_as` is the workspace that row, line and marker name.
     """
 
     marked: bool = False
@@ -53,6 +56,8 @@ class Found:
     recovered: int = 0
     history_error: str = ""
     unread_journal: bytes = b""
+    has_former_names: bool = False
+    recorded_as: str = ""
 
 
 def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known]:
@@ -75,11 +80,7 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known
 
 
 def _asked(workspace: OpenWorkspace) -> Asked | None:
-    status = workspace.status
-    if status is None:
-        return None
-    utc = status.updated_at.utc()
-    return Asked(workspace.candidate.name, utc, status.runs, status.status, status.task, status.question)
+    return None if workspace.status is None else moved_workspaces.asked(workspace.candidate.name, workspace.status)
 
 
 def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bool) -> Generator[None, None, Found]:
@@ -87,55 +88,91 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
 
     Gives way now and then while a long journal is read (patience.py). Raises WorkspaceError.
     """
-    names = {workspace.candidate.name, known.row.workspace if known.row is not None else workspace.candidate.name}
-    marker_of = _read_marker(workspace, repair=repair) if workspace.finished else None
-    marked = marker_of is not None and marker_of[0] in names and marker_of[1] == workspace.identity
-    asked = _asked(workspace)
-    pruned = asked is not None and asked.updated_utc < known.pruned_before
-    if not _must_read_journal(workspace, known, marked=marked, pruned=pruned):
-        return Found(
-            marked=marked,
-            row=known.row.committed_at if known.row is not None else None,
-            differs=known.row is not None and not known.row.is_same,
-            pruned=pruned,
-            unread_journal=known.journal,
-        )
-    reading = JournalReading(
-        workspace,
-        history,
-        error=known.error,
-        pruned_before=known.pruned_before,
-        row_of=known.row.workspace if known.row is not None else "",
-    )
-    yield from reading.read(repair=repair)
-    row = known.row
-    if reading.former:
-        row = row or _row_of(asked, reading.former, workspace.candidate.root.key, history)
-        marked = (
-            marker_of is not None and marker_of[0] in {*names, reading.former} and (marker_of[1] == workspace.identity)
-        )
+    marked_as = _read_marker(workspace, repair=repair) if workspace.finished else None
+    if marked_as is not None and marked_as.identity != workspace.identity:
+        marked_as = None
+    may_be_pruned = _asked_before(workspace, known.pruned_before)
+    marked = marked_as is not None and marked_as.workspace in _names(workspace, known.row)
+    search = JournalSearch(workspace, history, known.row, error=known.error, pruned_before=known.pruned_before)
+    is_unread = not _must_read_journal(workspace, known, marked=marked, pruned=may_be_pruned)
+    if not is_unread:
+        yield from search.read(repair=repair)
+    found = _judge(workspace, marked_as, search, history)
+    return replace(found, unread_journal=known.journal) if is_unread else found
+
+
+def _judge(workspace: OpenWorkspace, marked_as: Marker | None, search: JournalSearch, history: History) -> Found:
+    """What marker, row and lines say together: those of another name count when they are of this dispatch."""
+    name, row, error = workspace.candidate.name, search.row, search.error
+    if marked_as is not None and not error and (row is None or not row.is_dispatch):
+        try:
+            row = _row_of_marker(workspace, marked_as, history) or row
+        except HistoryError as failure:
+            error = str(failure)
+    has_row = row is not None and row.is_dispatch
+    line, differs, moved_line = search.line, search.differs, search.moved_line
+    pruned = _is_pruned(search.pruned_before, workspace, marked_as, line, moved_line)
+    recorded_as = row.workspace if row is not None and has_row else name
+    if line is None and moved_line is not None and (has_row or error or pruned or search.recovers_moved_line):
+        line, differs = moved_line.committed_at, search.moved_line_differs
+        recorded_as = row.workspace if row is not None and has_row else moved_line.workspace
+    is_elsewhere = row is not None and has_row and moved_workspaces.is_elsewhere(row, workspace.candidate)
+    is_vouched_for = is_elsewhere or pruned or (marked_as is not None and marked_as.workspace in (name, recorded_as))
     return Found(
-        marked=marked,
+        marked=marked_as is not None and is_vouched_for,
         row=row.committed_at if row is not None else None,
-        line=reading.line,
-        overtaken=reading.overtaken,
-        differs=(row is not None and not row.is_same) or reading.differs,
+        line=line,
+        overtaken=search.overtaken,
+        differs=differs or (row is not None and not row.is_same),
         pruned=pruned,
-        lacking=reading.lacking,
-        recovered=reading.recovered,
-        history_error=reading.error,
+        lacking=search.lacking,
+        recovered=search.recovered,
+        history_error=error,
+        has_former_names=search.has_former_names,
+        recorded_as=recorded_as,
     )
 
 
-def _row_of(asked: Asked | None, former: str, root: str, history: History) -> Held | None:
-    """The row of the status's commit, under the name that its workspace has now or the one that it had before."""
-    if asked is None:
-        return None
+def _row_of_marker(workspace: OpenWorkspace, marked_as: Marker, history: History) -> Held | None:
+    """The row of this dispatch under the name that its marker holds, in any root; its place is noted.
+
+    Raises HistoryError.
+    """
+    assert workspace.status is not None
+    row = moved_workspaces.row_elsewhere(workspace.candidate, workspace.status, {marked_as.workspace}, history)
+    if row is not None:
+        moved_workspaces.record_place([row], workspace.candidate, history)
+    return row
+
+
+def _names(workspace: OpenWorkspace, row: Held | None) -> set[str]:
+    return {workspace.candidate.name} | ({row.workspace} if row is not None else set())
+
+
+def _asked_before(workspace: OpenWorkspace, pruned_before: str) -> bool:
+    """Whether a row of the status's time may have been pruned; Go's zero time tells nothing."""
+    return workspace.status is not None and workspace.status.updated_at.utc() < pruned_before
+
+
+def _is_pruned(
+    pruned_before: str, workspace: OpenWorkspace, marked_as: Marker | None, line: str | None, moved_line: Record | None
+) -> bool:
+    """Whether the row of this commit would have been pruned. Go's zero time is as old as its line or its marker."""
+    status = workspace.status
+    if status is None or not pruned_before:
+        return False
+    if not status.updated_at.is_zero:
+        return status.updated_at.utc() < pruned_before
+    times = (line, moved_line and moved_line.committed_at, marked_as and marked_as.committed_at)
+    return any(time and _utc(time) < pruned_before for time in times)
+
+
+def _utc(text: str) -> str:
+    """A marker's committed_at may be any text: what is no time is not old."""
     try:
-        rows = identities.held(history, root, [asked, asked._replace(workspace=former)])
-    except HistoryError:
-        return None
-    return next(iter(rows.values()), None)
+        return instant.parse(text).utc()
+    except ValueError:
+        return "~"
 
 
 def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool, pruned: bool) -> bool:
@@ -149,16 +186,15 @@ def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool, 
     return (known.row is not None or pruned) and not marked and workspace.finished
 
 
-def _read_marker(workspace: OpenWorkspace, *, repair: bool) -> tuple[str, Identity] | None:
+def _read_marker(workspace: OpenWorkspace, *, repair: bool) -> Marker | None:
     if workspace.place.lacks(layout.MARKER):
         return None
     try:
-        found = marker.read(workspace.meta)
+        return marker.read(workspace.meta)
     except Malformed as error:
         if repair:
             workspace.warnings.append(f"{error}; {_set_marker_aside(workspace.meta)}")
         return None
-    return (found.workspace, found.identity) if found else None
 
 
 def _set_marker_aside(meta: int) -> str:

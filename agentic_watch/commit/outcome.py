@@ -32,6 +32,7 @@ class Outcome(NamedTuple):
     `history_error` says that journal and marker are done but the row is not. `signature` is what the next scan
     compares with (scan/look.py), `journal` the journal's signature when the history holds all of it; both b"" when
     the workspace must be read again. `is_gone`: the workspace is not there any more, whatever was done for it.
+    `is_replaced`: this finish was committed from what was read of it, and the status file may say another one by now.
     """
 
     candidate: Candidate
@@ -47,6 +48,7 @@ class Outcome(NamedTuple):
     signature: bytes = b""
     journal: bytes = b""
     is_gone: bool = False
+    is_replaced: bool = False
 
 
 def failed(candidate: Candidate, error: WorkspaceError, warnings: tuple[str, ...] = ()) -> Outcome:

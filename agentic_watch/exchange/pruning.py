@@ -17,7 +17,7 @@ from agentic_watch.history.store import History
 
 _PAGE = 500
 _DELETED_AT_ONCE = 1_000
-_COLUMNS = ("id", *HISTORY_COLUMNS)
+_COLUMNS = ("id", *HISTORY_COLUMNS, "moved_to")
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 
 
