@@ -544,3 +544,73 @@ def test_a_line_that_names_no_workspace_is_nobodys(host: Host) -> None:
     assert host.once().counts == {"scanned": 1, "committed": 1}
     assert host.rows()[workspace.name]["committed_at"] != planted["committed_at"]
     assert [line["workspace"] for line in workspace.lines()[1:]] == [workspace.name]
+
+
+# --- the history was lost, or knows it under another name
+
+
+def test_in_another_root_a_lost_marker_makes_no_second_line(host: Host) -> None:
+    """The journal is read for it again: its line names the same workspace, and its row another root."""
+    original = committed(host, runs=1)
+    to = Workspace(host.base / "other", OLD)
+    to.path.parent.mkdir(parents=True)
+    original.path.rename(to.path)
+    roots = ["--root", str(host.base / "other")]
+    host.once(*roots)
+    to.marker.unlink()
+    for _ in range(2):
+        assert host.once(*roots).counts == {"scanned": 1, "skipped": 1}
+    assert (len(rows(host)), len(to.lines()), to.marker.exists()) == (1, 1, True)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_one_dispatch_with_lines_under_two_names_has_one_row(host: Host, lost: bool) -> None:
+    """core-agent has committed it once more where it was moved to."""
+    moved = move(committed(host, runs=1), NEW)
+    line = moved.line()
+    with moved.journal.open("a") as journal:
+        journal.write(json.dumps({**line, "workspace": NEW}) + "\n")
+    moved.marker.write_text(json.dumps({**json.loads(moved.marker.read_text()), "workspace": NEW}))
+    if lost:
+        host.forget_history()
+    for _ in range(2):
+        assert host.once().counts["skipped"] == 1
+    assert len(rows(host)) == 1
+
+
+def test_a_lost_history_is_rebuilt_where_an_old_name_is_an_organisation_now(host: Host) -> None:
+    """What stands there is no workspace, so nobody else could tell of it."""
+    flat = committed(host, "flat", runs=1)
+    flat.path.rename(host.base / "aside")
+    nested = Workspace(host.root, "flat/repo/task")
+    nested.path.parent.mkdir(parents=True)
+    (host.base / "aside").rename(nested.path)
+    nested.write_status(status="running", runs=2, updated_at="2026-04-14T11:00:02Z")
+    host.forget_history()
+    assert host.once().counts == {"scanned": 1, "unfinished": 1, "recovered_rows": 1}
+    assert rows(host) == [("flat", 1, "flat/repo/task")]
+
+
+def test_a_lost_history_is_rebuilt_from_workspaces_that_changed_places_and_run_again(host: Host) -> None:
+    """Each stands where the other was, and has lines of the other's name only: both came from there."""
+    names = ["org/repo/0", "org/repo/1"]
+    for name in names:
+        committed(host, name, runs=1).write_status(status="running", runs=2, updated_at="2026-05-01T00:00:00Z")
+    aside = [Path(host.root, name).rename(host.base / name.replace("/", "-")) for name in names]
+    for directory, name in zip(aside, reversed(names), strict=True):
+        directory.rename(host.root / name)
+    host.forget_history()
+    assert host.once().counts == {"scanned": 2, "unfinished": 2, "recovered_rows": 2}
+    assert rows(host) == [("org/repo/0", 1, "org/repo/1"), ("org/repo/1", 1, "org/repo/0")]
+
+
+def test_a_workspace_that_has_a_name_is_not_added_to_by_others(host: Host) -> None:
+    """Lines that an agent plants in the name of its neighbour, before it was ever committed, are reported."""
+    neighbour = make(host.root, "z/z/neighbour")
+    planted = make(host.root, "a/a/planter", task="another")
+    line = {"updated_at": "2026-01-01T00:00:00Z", "runs": 7, "status": "completed", "workspace": neighbour.name}
+    planted.journal.write_text(json.dumps({**line, "committed_at": "2026-01-01T00:00:01Z"}) + "\n")
+    result = host.once()
+    assert result.counts == {"scanned": 2, "committed": 2}
+    assert "1 lines name another workspace" in result.stderr
+    assert len(rows(host)) == 2

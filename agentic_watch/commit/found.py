@@ -42,7 +42,7 @@ class Found:
     or line says otherwise than the status; `pruned`: a row of this time would have been pruned.
     `lacking` are the rows that the journal has and the history lacks; of all `recovered` ones some may be inserted
     already, unless `history_error` says why not. `unread_journal` is the signature of a journal that was not read,
-    since the history holds all of it; `has_former_names`: the journal has lines from before the workspace was moved.
+    since the history holds all of it; `is_moved`: some of its rows are of another name or root.
     `recorded_as` is the workspace that row, line and marker name.
     """
 
@@ -56,7 +56,7 @@ class Found:
     recovered: int = 0
     history_error: str = ""
     unread_journal: bytes = b""
-    has_former_names: bool = False
+    is_moved: bool = False
     recorded_as: str = ""
 
 
@@ -128,7 +128,7 @@ def _judge(workspace: OpenWorkspace, marked_as: Marker | None, search: JournalSe
         lacking=search.lacking,
         recovered=search.recovered,
         history_error=error,
-        has_former_names=search.has_former_names,
+        is_moved=search.is_moved,
         recorded_as=recorded_as,
     )
 

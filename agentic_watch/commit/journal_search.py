@@ -33,7 +33,7 @@ class JournalSearch:
     follow it.
 
     `lacking` are rows that the history lacks, `recovered` says how many there were in all, `recovers_moved_line`
-    whether that of `moved_line` is among them. `error` is why the history could not be asked or take them, "" when it
+    whether that of `moved_line` is among them. `is_moved` says that some rows are of another name or root. `error` is why the history could not be asked or take them, "" when it
     could. What is older than `pruned_before` never becomes a row.
     """
 
@@ -49,6 +49,7 @@ class JournalSearch:
         self._waiting_bytes = 0
         self._others = _OtherNames()
         self._recovered_names = {workspace.candidate.name}
+        self._recovered: set[int] = set()
         self.line: str | None = None
         self.moved_line: Record | None = None
         self.moved_line_differs = False
@@ -57,13 +58,9 @@ class JournalSearch:
         self.lacking = HeldRows()
         self.recovered = 0
         self.recovers_moved_line = False
+        self.is_moved = False
         self.pruned_before = pruned_before
         self.error = error
-
-    @property
-    def has_former_names(self) -> bool:
-        """Whether lines were written before the workspace was moved here."""
-        return bool(self._others.former)
 
     def read(self, *, repair: bool) -> Iterator[None]:
         """Read it to its end, giving way now and then; with `repair` it is opened so that it can be appended to.
@@ -91,6 +88,7 @@ class JournalSearch:
         """Read once more what was written before the workspace was moved here, and the history lacks."""
         self._recovered_names = {name for name in self._others.lacking if self._is_former(name)}
         self._others.former |= self._recovered_names
+        self.is_moved |= bool(self._recovered_names)
         if not self._recovered_names:
             return
         for record, size in self._records(repair):
@@ -146,7 +144,9 @@ class JournalSearch:
             for asked, row in own:
                 self._note_row(waiting[asked], row)
             moved_workspaces.record_place([row for _, row in own], self._candidate, self._history)
-            lacking = waiting.keys() - {asked for asked, row in found if self._settles(asked, row)}
+            settled = {asked for asked, row in found if self._settles(asked, row)}
+            done = {asked.dispatch for asked, _ in own}  # one dispatch may have lines under two names
+            lacking = {asked for asked in waiting if asked not in settled and asked.dispatch not in done}
             # A prune may have taken them since the history was looked up; it says so in the same transaction.
             pruned_before = identities.pruned_before(self._history) if lacking else ""
         except HistoryError as error:
@@ -154,7 +154,7 @@ class JournalSearch:
             return
         for asked, record in waiting.items():
             if asked in lacking and age_of(record) >= pruned_before:
-                self._recover(record)
+                self._recover(record, asked)
         if self.lacking.weight > HELD_BYTES:
             # Rather a transaction of its own than a journal's worth of rows in memory.
             self.error = insert_now(self.lacking.take(), self._history)
@@ -166,6 +166,7 @@ class JournalSearch:
         )
         if is_asked_for and (self.row is None or not self.row.is_dispatch):
             self.row = row
+        self.is_moved |= moved_workspaces.is_elsewhere(row, self._candidate)
 
     def _is_row_of(self, asked: Asked, row: Held) -> bool:
         """Whether a row is that of a line, and not of another dispatch of the same identity."""
@@ -176,12 +177,15 @@ class JournalSearch:
         """Whether a line needs no row, or can have none: its identity has one."""
         return self._is_row_of(asked, row) or (row.root, row.workspace) == (self._candidate.root.key, asked.workspace)
 
-    def _recover(self, record: Record) -> None:
+    def _recover(self, record: Record, asked: Asked) -> None:
         """Make a row, if the line counts here; else it is known later whether it does."""
         name = record.workspace
         if name not in self._recovered_names:
             self._others.lacking.add(name)
             return
+        if hash(asked.dispatch) in self._recovered:
+            return
+        self._recovered.add(hash(asked.dispatch))
         moved_to = None if name == self._candidate.name else self._candidate.name
         self.lacking.add(record, self._candidate.root.key, moved_to)
         self.recovered += 1
@@ -202,7 +206,7 @@ class JournalSearch:
         if name in self._others.after_own:
             return False
         try:
-            return moved_workspaces.is_unknown(name, self._candidate, self._history)
+            return moved_workspaces.is_unknown(name, self._candidate, self._workspace.limits, self._history)
         except HistoryError as error:
             self.error = str(error)
             return False

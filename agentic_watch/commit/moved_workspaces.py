@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing
 
 from agentic_watch.commit.insertion import HeldRows
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.commit.sightings import Sighting
+from agentic_watch.config import Limits, Root
 from agentic_watch.history import identities
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import Asked, Held
 from agentic_watch.history.store import History
-from agentic_watch.workspace import instant, record, report
+from agentic_watch.workspace import instant, journal, layout, record, report
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
-from agentic_watch.workspace.place import open_place
+from agentic_watch.workspace.place import Place, open_place
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
@@ -75,18 +77,36 @@ def can_be_name(name: str, max_depth: int) -> bool:
     return name_problem(name) is None and not {"", ".", ".."} & set(parts) and len(parts) <= max_depth
 
 
-def is_unknown(name: str, candidate: Candidate, history: History) -> bool:
-    """Whether nobody else can tell of a workspace of this root: it is not on disk, and the history has no commit of it.
+def is_unknown(name: str, candidate: Candidate, limits: Limits, history: History) -> bool:
+    """Whether nobody else can tell of a workspace of this root: none stands there that would have lines of its own, and
+    the history has no commit of it.
 
     Raises HistoryError.
     """
     try:
-        open_place(candidate.root.path, name).close()
+        place = open_place(candidate.root.path, name)
     except Missing:
         return not identities.has_any(history, candidate.root.key, name)
     except WorkspaceError:
-        pass
-    return False
+        return False
+    with closing(place):
+        if _speaks_for(place, name, candidate.root, limits):
+            return False
+    return not identities.has_any(history, candidate.root.key, name)
+
+
+def _speaks_for(place: Place, name: str, root: Root, limits: Limits) -> bool:
+    """Whether a directory is the workspace of its name, in doubt: one whose lines all have other names came there."""
+    try:
+        if layout.status_files(place.directory, "", root, name.count("/") + 1) is None:
+            return False
+        if place.meta is None:
+            return True
+        with closing(journal.open_journal(place.meta, limits, append=False)) as lines:
+            names = {record.workspace for record in lines.records()}
+    except (WorkspaceError, OSError):
+        return True
+    return not names or name in names
 
 
 def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: History) -> Outcome:

@@ -192,8 +192,8 @@ class Commit:
 
     def _signature_of_journal(self) -> bytes:
         """Of a journal that holds no line which was neither read nor written here; b"" when it may hold one, and when
-        some of its lines count only where their workspace was moved to: these are looked up each time."""
-        if self.found.has_former_names:
+        some of its lines have their rows under another name: these are looked up each time."""
+        if self.found.is_moved:
             return b""
         if self._journal_signature is not None:
             return self._journal_signature

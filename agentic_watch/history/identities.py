@@ -28,6 +28,11 @@ class Asked(NamedTuple):
     agent: str
     branch: str
 
+    @property
+    def dispatch(self) -> tuple[object, ...]:
+        """Its identity and what tells it from another dispatch of the same one, without a workspace."""
+        return self.updated_utc, self.runs, self.task, *self[6:]
+
 
 class Held(NamedTuple):
     """The row of a commit: when it was committed, the workspace that it was committed in, where that was seen last
