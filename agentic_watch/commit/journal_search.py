@@ -33,8 +33,9 @@ class JournalSearch:
     follow it.
 
     `lacking` are rows that the history lacks, `recovered` says how many there were in all, `recovers_moved_line`
-    whether that of `moved_line` is among them. `is_moved` says that some rows are of another name or root. `error` is why the history could not be asked or take them, "" when it
-    could. What is older than `pruned_before` never becomes a row.
+    whether that of `moved_line` is among them; `is_moved` says that some rows are of another name or root. `error` is
+    why the history could not be asked or take them, "" when it could. What is older than `pruned_before` never becomes
+    a row.
     """
 
     def __init__(
