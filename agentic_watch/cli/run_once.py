@@ -43,6 +43,9 @@ def run_once(state: State, *, dry_run: bool, as_json: bool, jobs: int | None = N
         history.close()
     for notice in history.notices:
         log.warning(notice)
+    if summary.older_lines:
+        text = f"{summary.older_lines:,} journal lines are as old as what was pruned, and have no row"
+        log.warning("%s; agentic-watch check tells which are in no archive either", text)
     if as_json:
         _print_document(summary, dry_run=dry_run)
     else:
@@ -87,8 +90,9 @@ def _print_document(summary: Summary, *, dry_run: bool) -> None:
 
     document = {"schema": SCHEMA, **dataclasses.asdict(summary)}
     would = document.pop("would_commit")
-    if not summary.interrupted:
-        del document["interrupted"]
+    for rare in ("interrupted", "older_lines"):
+        if not document[rare]:
+            del document[rare]
     for failure in document["failures"]:
         failure["workspace"] = clean(failure["workspace"])
         del failure["lies_in_workspace"]

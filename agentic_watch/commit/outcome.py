@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
     neighbours fail with it (both as in WorkspaceError).
     `history_error` says that journal and marker are done but the row is not. `signature` is what the next scan
     compares with (scan/look.py), `journal` the journal's signature when the history holds all of it; both b"" when
-    the workspace must be read again. `is_gone`: the workspace is not there any more, whatever was done for it.
+    the workspace must be read again. `older_lines` counts what its journal has, the history lacks, and pruning forbids. `is_gone`: the workspace is not there any more, whatever was done for it.
     """
 
     candidate: Candidate
@@ -42,6 +42,7 @@ class Outcome(NamedTuple):
     status: Status | None = None
     committed_at: str = ""
     recovered_rows: int = 0
+    older_lines: int = 0
     warnings: tuple[str, ...] = ()
     history_error: str = ""
     signature: bytes = b""

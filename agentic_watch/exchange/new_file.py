@@ -30,9 +30,7 @@ def new_path(path: str, mode: int = 0o644, *, place: Callable[[str, str], None] 
 
     What earlier runs left of theirs is removed. Raises OSError.
     """
-    for unfinished in leftovers(path):
-        with contextlib.suppress(OSError):  # somebody else's
-            os.unlink(unfinished)
+    remove_leftovers(path)
     temporary, descriptor = _create(path, mode)
     try:
         yield temporary
@@ -45,6 +43,13 @@ def new_path(path: str, mode: int = 0o644, *, place: Callable[[str, str], None] 
         raise
     finally:
         os.close(descriptor)
+
+
+def remove_leftovers(prefix: str) -> None:
+    """Remove the unfinished files whose paths begin so. Raises OSError when the directory cannot be read."""
+    for unfinished in leftovers(prefix):
+        with contextlib.suppress(OSError):  # somebody else's
+            os.unlink(unfinished)
 
 
 def leftovers(prefix: str) -> list[str]:

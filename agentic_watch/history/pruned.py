@@ -6,11 +6,15 @@ UNSET = "0001-01-01T00:00:00.000000000Z"
 """`updated_utc` of Go's zero time: such a commit is as old as its `committed_at` says."""
 
 
-def older(table: str, before: str) -> str:
-    """The SQL condition that a row of `table` is older than `before`, an expression in the form of `pruned_before`."""
+def age(table: str) -> str:
+    """The SQL expression of a row's age in the form of `pruned_before`; `table` names the rows."""
     committed = f"strftime('%Y-%m-%dT%H:%M:%S.000000000Z', {table}.committed_at)"
-    is_newer = f"ifnull({committed}, {table}.committed_at) >= {before}"
-    return f"({table}.updated_utc < {before} AND NOT ({table}.updated_utc = '{UNSET}' AND {is_newer}))"
+    return f"iif({table}.updated_utc = '{UNSET}', ifnull({committed}, {table}.committed_at), {table}.updated_utc)"
+
+
+def older(table: str, before: str) -> str:
+    """The SQL condition that a row is older than `before`, an expression in the form of `pruned_before`."""
+    return f"({table}.updated_utc < {before} AND {age(table)} < {before})"  # the first part is for the index
 
 
 def is_pruned(updated_utc: str, committed_at: str, pruned_before: str) -> bool:
