@@ -101,7 +101,8 @@ def undelivered(config: Config, found: Old) -> Iterator[str]:
         with queries.reading(config.history) as connection:
             (count,) = connection.execute(sql, (found.before, reached, found.last_id, *statuses)).fetchone()
         if count:
-            yield f"[[push]] {target.name}: lacks {count:,} of the commits that are to go; `agentic-watch push` sends them"
+            text = f"[[push]] {target.name}: lacks {count:,} of the commits that are to go"
+            yield f"{text}; `agentic-watch push` sends them"
 
 
 def _reached(history: str, path: str, target: str) -> int:
