@@ -224,6 +224,12 @@ def test_a_root_that_is_away_stops_it(mixed: Host) -> None:
     assert forced.returncode == 0
     assert f"warning: {other}: is away" in forced.stderr
     assert names(mixed) == ["o/r/new"]
+    (mixed.base / "away").rename(other)
+    told = run([*arguments, "--once", "--json"], mixed.base)
+    assert json.loads(told.stdout)["older_lines"] == 1
+    assert "1 journal lines are older than what was pruned" in told.stderr
+    checked = run([*arguments, "check"], mixed.base)
+    assert (checked.returncode, f"(the first in {other}/o/r/elsewhere)" in checked.stdout) == (0, True)
 
 
 def test_a_root_that_is_away_hinders_nothing_where_nothing_goes(mixed: Host) -> None:

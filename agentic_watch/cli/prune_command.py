@@ -19,12 +19,12 @@ from agentic_watch.cli.output import clean, print_json
 from agentic_watch.cli.progress import progress
 from agentic_watch.config import Config
 from agentic_watch.exchange import before_pruning, pruning
+from agentic_watch.exchange.archives import default_path
 from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.pruning import Old
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.inventory.renamed_roots import refuse_renamed
-from agentic_watch.workspace import instant
 
 _DAY = 86_400
 
@@ -73,7 +73,7 @@ def command(
     before = _before(older_than, asks=not (yes or dry_run))
     if archive == "-":
         raise click.BadParameter("must be a file; `agentic-watch export` prints to stdout", param_hint="--archive")
-    work = _Pruning(before, archive or f"{config.history}.pruned-{instant.stamp()}.jsonl", force, dry_run)
+    work = _Pruning(before, archive or default_path(config.history), force, dry_run)
     try:
         found = _prune(config, work)
     except (HistoryError, ExchangeError) as error:

@@ -37,7 +37,7 @@ class Found:
 
     `marked`: the marker has its identity. `row`, `line`: the committed_at of the history row and of the journal line
     with it; `overtaken`: later commits have lines after it; `differs`: row or line says otherwise than the status;
-    `pruned`: a row of this time would have been pruned; `older` counts the journal's lines of which that is true.
+    `pruned`: a row of this time would have been pruned; `older` are the lines of which that is true, by commit id.
     `lacking` are the rows that the journal has and the
     history lacks; of all `recovered` ones some may be inserted already, unless `history_error` says why not.
     `unread_journal` is the signature of a journal that was not read, since the history holds all of it.
@@ -49,7 +49,7 @@ class Found:
     overtaken: bool = False
     differs: bool = False
     pruned: bool = False
-    older: int = 0
+    older: tuple[str, ...] = ()
     lacking: HeldRows = field(default_factory=HeldRows)
     recovered: int = 0
     history_error: str = ""
@@ -124,7 +124,7 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
         overtaken=reading.overtaken,
         differs=(row is not None and not row.is_same) or reading.differs,
         pruned=_is_pruned(asked, reading.line or marked_at, known),
-        older=reading.older,
+        older=tuple(reading.older),
         lacking=reading.lacking,
         recovered=reading.recovered,
         history_error=reading.error,

@@ -11,6 +11,7 @@ from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.patience import PACE
 from agentic_watch.history import identities, pruned
 from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import History, Key
 from agentic_watch.workspace import layout
 from agentic_watch.workspace.record import Record
@@ -28,8 +29,9 @@ class JournalReading:
 
     `former` is the name that the workspace had when its lines were written, if it was moved. `lacking` are rows that
     the history lacks, `recovered` says how many there were in all; `error` is why the history could not be asked or
-    take them, "" when it could. `older` counts the lines that the history lacks and that are as old as what was pruned:
-    these never become rows. `row_of` is the workspace that the row of the status's commit names, "" when there is none.
+    take them, "" when it could. `older` are the commit ids of lines that the history lacks and that are as old as
+    what was pruned: these never become rows. `row_of` is the workspace that the row of the status's commit names, ""
+    when there is none.
     """
 
     def __init__(self, workspace: OpenWorkspace, history: History, *, error: str, row_of: str) -> None:
@@ -51,7 +53,7 @@ class JournalReading:
         self.differs = False
         self.lacking = HeldRows()
         self.recovered = 0
-        self.older = 0
+        self.older: list[str] = []
         self.error = error
 
     def read(self, *, repair: bool) -> Iterator[None]:
@@ -171,7 +173,7 @@ class JournalReading:
             return
         for key in lacking:
             if pruned.is_pruned(key[0], waiting[key].committed_at, pruned_before):
-                self.older += 1
+                self.older.append(commit_id(root, self._name, *key))
                 continue
             self.lacking.add(waiting[key], root)
             self.recovered += 1

@@ -169,7 +169,7 @@ class Commit:
             status=workspace.status,
             committed_at=plan.committed_at if plan is not None else "",
             recovered_rows=recovered,
-            older_lines=self.found.older,
+            older=self.found.older,
             warnings=warnings,
             history_error=self.history_error,
             signature=b"" if self.history_error else workspace.signature(),
