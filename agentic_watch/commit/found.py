@@ -10,7 +10,7 @@ from agentic_watch.commit import moved_workspaces
 from agentic_watch.commit.insertion import HeldRows
 from agentic_watch.commit.journal_search import JournalSearch
 from agentic_watch.commit.open_workspace import OpenWorkspace
-from agentic_watch.history import identities, workspaces_table
+from agentic_watch.history import identities, pruned, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import Asked, Held
 from agentic_watch.history.store import History
@@ -39,7 +39,8 @@ class Found:
 
     `marked`: the marker has its identity. `row`, `line`: the committed_at of the history row and of the journal line
     with it, under whatever name the workspace had then; `overtaken`: later commits have lines after it; `differs`: row
-    or line says otherwise than the status; `pruned`: a row of this time would have been pruned.
+    or line says otherwise than the status; `pruned`: a row of this time would have been pruned; `older` are the lines
+    that the history lacks and of which that is true, by commit id.
     `lacking` are the rows that the journal has and the history lacks; of all `recovered` ones some may be inserted
     already, unless `history_error` says why not. `unread_journal` is the signature of a journal that was not read,
     since the history holds all of it; `is_moved`: some of its rows are of another name or root.
@@ -52,6 +53,7 @@ class Found:
     overtaken: bool = False
     differs: bool = False
     pruned: bool = False
+    older: tuple[str, ...] = ()
     lacking: HeldRows = field(default_factory=HeldRows)
     recovered: int = 0
     history_error: str = ""
@@ -70,12 +72,12 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known
         asked = [one for workspace in here if (one := _asked(workspace)) is not None]
         try:
             rows = identities.held(history, root, asked) if asked else {}
-            pruned = identities.pruned_before(history)
+            pruned_before = identities.pruned_before(history)
             journals = workspaces_table.journal_signatures(history, root, with_journal) if with_journal else {}
         except HistoryError as error:
             found |= {f"{root}\0{name}": Known(error=str(error)) for name in names}
             continue
-        found |= {f"{root}\0{name}": Known(rows.get(name), journals.get(name, b""), pruned) for name in names}
+        found |= {f"{root}\0{name}": Known(rows.get(name), journals.get(name, b""), pruned_before) for name in names}
     return [found[f"{workspace.candidate.root.key}\0{workspace.candidate.name}"] for workspace in workspaces]
 
 
@@ -93,15 +95,17 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
         marked_as = None
     may_be_pruned = _asked_before(workspace, known.pruned_before)
     marked = marked_as is not None and marked_as.workspace in _names(workspace, known.row)
-    search = JournalSearch(workspace, history, known.row, error=known.error, pruned_before=known.pruned_before)
-    is_unread = not _must_read_journal(workspace, known, marked=marked, pruned=may_be_pruned)
+    search = JournalSearch(workspace, history, known.row, error=known.error)
+    is_unread = not _must_read_journal(workspace, known, marked=marked, is_old=may_be_pruned)
     if not is_unread:
         yield from search.read(repair=repair)
-    found = _judge(workspace, marked_as, search, history)
+    found = _judge(workspace, known, marked_as, search, history)
     return replace(found, unread_journal=known.journal) if is_unread else found
 
 
-def _judge(workspace: OpenWorkspace, marked_as: Marker | None, search: JournalSearch, history: History) -> Found:
+def _judge(
+    workspace: OpenWorkspace, known: Known, marked_as: Marker | None, search: JournalSearch, history: History
+) -> Found:
     """What marker, row and lines say together: those of another name count when they are of this dispatch."""
     name, row, error = workspace.candidate.name, search.row, search.error
     if marked_as is not None and not error and (row is None or not row.is_dispatch):
@@ -111,20 +115,21 @@ def _judge(workspace: OpenWorkspace, marked_as: Marker | None, search: JournalSe
             error = str(failure)
     has_row = row is not None and row.is_dispatch
     line, differs, moved_line = search.line, search.differs, search.moved_line
-    pruned = _is_pruned(search.pruned_before, workspace, marked_as, line, moved_line)
+    is_old = _is_pruned(workspace, known.pruned_before, marked_as, line, moved_line)
     recorded_as = row.workspace if row is not None and has_row else name
-    if line is None and moved_line is not None and (has_row or error or pruned or search.recovers_moved_line):
+    if line is None and moved_line is not None and (has_row or error or is_old or search.recovers_moved_line):
         line, differs = moved_line.committed_at, search.moved_line_differs
         recorded_as = row.workspace if row is not None and has_row else moved_line.workspace
     is_elsewhere = row is not None and has_row and moved_workspaces.is_elsewhere(row, workspace.candidate)
-    is_vouched_for = is_elsewhere or pruned or (marked_as is not None and marked_as.workspace in (name, recorded_as))
+    is_vouched_for = is_elsewhere or is_old or (marked_as is not None and marked_as.workspace in (name, recorded_as))
     return Found(
         marked=marked_as is not None and is_vouched_for,
         row=row.committed_at if row is not None else None,
         line=line,
         overtaken=search.overtaken,
         differs=differs or (row is not None and not row.is_same),
-        pruned=pruned,
+        pruned=is_old,
+        older=tuple(search.older),
         lacking=search.lacking,
         recovered=search.recovered,
         history_error=error,
@@ -155,27 +160,24 @@ def _asked_before(workspace: OpenWorkspace, pruned_before: str) -> bool:
 
 
 def _is_pruned(
-    pruned_before: str, workspace: OpenWorkspace, marked_as: Marker | None, line: str | None, moved_line: Record | None
+    workspace: OpenWorkspace, pruned_before: str, marked_as: Marker | None, line: str | None, moved_line: Record | None
 ) -> bool:
-    """Whether the row of this commit would have been pruned. Go's zero time is as old as its line or its marker."""
-    status = workspace.status
-    if status is None or not pruned_before:
+    """Whether the row of this commit would have been pruned."""
+    if workspace.status is None or not pruned_before:
         return False
-    if not status.updated_at.is_zero:
-        return status.updated_at.utc() < pruned_before
-    times = (line, moved_line and moved_line.committed_at, marked_as and marked_as.committed_at)
-    return any(time and _utc(time) < pruned_before for time in times)
+    committed_at = line or (moved_line and moved_line.committed_at) or (marked_as and marked_as.committed_at) or ""
+    return pruned.is_pruned(workspace.status.updated_at.utc(), _utc(committed_at), pruned_before)
 
 
 def _utc(text: str) -> str:
-    """A marker's committed_at may be any text: what is no time is not old."""
+    """A marker's committed_at may be any text: what is no time is not known."""
     try:
         return instant.parse(text).utc()
     except ValueError:
-        return "~"
+        return ""
 
 
-def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool, pruned: bool) -> bool:
+def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool, is_old: bool) -> bool:
     if workspace.place.lacks(layout.JOURNAL):
         return False
     if not known.journal or known.journal != signatures.at(workspace.meta, layout.JOURNAL):
@@ -183,7 +185,7 @@ def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool, 
     # A journal that has not changed since all of it was in the history holds no identity that the
     # history lacks, but those whose rows were pruned; one that the history has may still be missing from a journal
     # made anew.
-    return (known.row is not None or pruned) and not marked and workspace.finished
+    return (known.row is not None or is_old) and not marked and workspace.finished
 
 
 def _read_marker(workspace: OpenWorkspace, *, repair: bool) -> Marker | None:

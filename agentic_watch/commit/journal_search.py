@@ -10,16 +10,15 @@ from agentic_watch.commit.batch import HELD_BYTES
 from agentic_watch.commit.insertion import HeldRows, insert_now
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.patience import PACE
-from agentic_watch.history import identities
+from agentic_watch.history import identities, pruned
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import Asked, Held
+from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout
 from agentic_watch.workspace.record import Record, dispatch_of
 from agentic_watch.workspace.status import Status
 
-_Line = tuple[str, int, int]
-"""The workspace that a line names, its `updated_at` in nanoseconds, its `runs`."""
 _ASKED_AT_ONCE = 256
 _ASKED_BYTES = 65_536
 """The history is asked about so many lines at once; so many bytes of them may wait for that, and one line more."""
@@ -34,19 +33,17 @@ class JournalSearch:
 
     `lacking` are rows that the history lacks, `recovered` says how many there were in all, `recovers_moved_line`
     whether that of `moved_line` is among them; `is_moved` says that some rows are of another name or root. `error` is
-    why the history could not be asked or take them, "" when it could. What is older than `pruned_before` never becomes
-    a row.
+    why the history could not be asked or take them, "" when it could. `older` are the commit ids of lines that the
+    history lacks and that are as old as what was pruned: these never become rows.
     """
 
-    def __init__(
-        self, workspace: OpenWorkspace, history: History, row: Held | None, *, error: str, pruned_before: str
-    ) -> None:
+    def __init__(self, workspace: OpenWorkspace, history: History, row: Held | None, *, error: str) -> None:
         self._workspace = workspace
         self._candidate = workspace.candidate
         self._history = history
         self._names = {workspace.candidate.name} | ({row.workspace} if row is not None else set())
         self.row = row
-        self._waiting: dict[_Line, Record] = {}
+        self._waiting: list[Record] = []
         self._waiting_bytes = 0
         self._others = _OtherNames()
         self._recovered_names = {workspace.candidate.name}
@@ -60,7 +57,7 @@ class JournalSearch:
         self.recovered = 0
         self.recovers_moved_line = False
         self.is_moved = False
-        self.pruned_before = pruned_before
+        self.older: list[str] = []
         self.error = error
 
     def read(self, *, repair: bool) -> Iterator[None]:
@@ -75,19 +72,20 @@ class JournalSearch:
             self._compare(record)
             if record.workspace == self._candidate.name:
                 self._others.own_came()
-            elif not self._others.count(record.workspace if self._can_be_moved(record) else ""):
+            elif not self._can_be_moved(record) or not self._others.tell_apart(record.workspace):
+                self._others.count_unknown("")
                 continue
             self._look_up_later(record, size)
         self._look_up()
         yield from self._recover_former(repair)
-        if others := self._others.unknown_lines():
+        if others := sum(number for name, number in self._others.unknown.items() if name not in self._others.former):
             self._workspace.warnings.append(
                 f"{layout.META_JOURNAL}: {others} lines name another workspace; passed over"
             )
 
     def _recover_former(self, repair: bool) -> Iterator[None]:
         """Read once more what was written before the workspace was moved here, and the history lacks."""
-        self._recovered_names = {name for name in self._others.lacking if self._is_former(name)}
+        self._recovered_names = {name for name in self._others.unknown if name and self._is_former(name)}
         self._others.former |= self._recovered_names
         self.is_moved |= bool(self._recovered_names)
         if not self._recovered_names:
@@ -124,74 +122,69 @@ class JournalSearch:
         return moved_workspaces.can_be_name(record.workspace, self._candidate.root.max_depth)
 
     def _look_up_later(self, record: Record, size: int) -> None:
-        """Ask the history of this line, together with others. What is older than the pruning needs no row."""
-        if self.error or age_of(record) < self.pruned_before:
+        """Ask the history of this line, together with others."""
+        if self.error:
             return
-        self._waiting.setdefault((record.workspace, *record.identity), record)
+        self._waiting.append(record)
         self._waiting_bytes += size
         if len(self._waiting) >= _ASKED_AT_ONCE or self._waiting_bytes > _ASKED_BYTES:
             self._look_up()
 
     def _look_up(self) -> None:
         """Ask the history which of those that wait it lacks; note in the rows of the others that they are here."""
-        waiting = {moved_workspaces.asked(one.workspace, one): one for one in self._waiting.values()}
-        self._waiting, self._waiting_bytes = {}, 0
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if self.error or not waiting:
             return
+        asked = [moved_workspaces.asked(record.workspace, record) for record in waiting]
         try:
-            found = identities.anywhere(self._history, self._candidate.root.key, list(waiting))
-            own = [(asked, row) for asked, row in found if self._is_row_of(asked, row)]
-            self._others.former |= {asked.workspace for asked, _ in own} - {self._candidate.name}
-            for asked, row in own:
-                self._note_row(waiting[asked], row)
+            found = identities.anywhere(self._history, self._candidate.root.key, asked)
+            own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]
             moved_workspaces.record_place([row for _, row in own], self._candidate, self._history)
-            settled = {asked for asked, row in found if self._settles(asked, row)}
-            done = {asked.dispatch for asked, _ in own}  # one dispatch may have lines under two names
-            lacking = {asked for asked in waiting if asked not in settled and asked.dispatch not in done}
             # A prune may have taken them since the history was looked up; it says so in the same transaction.
-            pruned_before = identities.pruned_before(self._history) if lacking else ""
+            pruned_before = identities.pruned_before(self._history) if len(own) < len(waiting) else ""
         except HistoryError as error:
             self.error = str(error)
             return
-        for asked, record in waiting.items():
-            if asked in lacking and age_of(record) >= pruned_before:
-                self._recover(record, asked)
+        for number, row in own:
+            self._note_row(waiting[number], row)
+        done = {asked[number].dispatch for number, _ in own}  # one dispatch may have lines under two names
+        taken = {number for number, row in found if row.root == self._candidate.root.key}
+        for number, record in enumerate(waiting):
+            if asked[number].dispatch not in done:
+                self._take(record, asked[number], pruned_before, is_taken=number in taken)
         if self.lacking.weight > HELD_BYTES:
             # Rather a transaction of its own than a journal's worth of rows in memory.
             self.error = insert_now(self.lacking.take(), self._history)
-
-    def _note_row(self, record: Record, row: Held) -> None:
-        is_asked_for = record is self.moved_line or (record.identity, record.workspace) == (
-            self._workspace.identity,
-            self._candidate.name,
-        )
-        if is_asked_for and (self.row is None or not self.row.is_dispatch):
-            self.row = row
-        self.is_moved |= moved_workspaces.is_elsewhere(row, self._candidate)
 
     def _is_row_of(self, asked: Asked, row: Held) -> bool:
         """Whether a row is that of a line, and not of another dispatch of the same identity."""
         own = self._candidate.root.key, self._candidate.name
         return row.is_dispatch or own == (row.root, row.workspace) == (row.root, asked.workspace)
 
-    def _settles(self, asked: Asked, row: Held) -> bool:
-        """Whether a line needs no row, or can have none: its identity has one."""
-        return self._is_row_of(asked, row) or (row.root, row.workspace) == (self._candidate.root.key, asked.workspace)
+    def _note_row(self, record: Record, row: Held) -> None:
+        own = self._workspace.identity, self._candidate.name
+        if record is self.moved_line or (record.identity, record.workspace) == own:
+            self.row = row if self.row is None or not self.row.is_dispatch else self.row
+        if record.workspace != self._candidate.name:
+            self._others.former.add(record.workspace)
+        self.is_moved |= moved_workspaces.is_elsewhere(row, self._candidate)
 
-    def _recover(self, record: Record, asked: Asked) -> None:
-        """Make a row, if the line counts here; else it is known later whether it does."""
-        name = record.workspace
-        if name not in self._recovered_names:
-            self._others.lacking.add(name)
-            return
-        if hash(asked.dispatch) in self._recovered:
-            return
-        self._recovered.add(hash(asked.dispatch))
-        moved_to = None if name == self._candidate.name else self._candidate.name
-        self.lacking.add(record, self._candidate.root.key, moved_to)
-        self.recovered += 1
-        moved = self.moved_line
-        self.recovers_moved_line |= moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
+    def _take(self, record: Record, asked: Asked, pruned_before: str, *, is_taken: bool) -> None:
+        """A line that the history lacks: make its row, if it counts here and its identity is not `is_taken` by another
+        dispatch."""
+        name, is_own = record.workspace, record.workspace == self._candidate.name
+        if pruned.is_pruned(asked.updated_utc, instant.parse(record.committed_at).utc(), pruned_before):
+            if is_own or name in self._others.former:
+                self.older.append(commit_id(self._candidate.root.key, name, asked.updated_utc, record.runs))
+        elif name not in self._recovered_names:
+            self._others.count_unknown(name)
+        elif not is_taken and hash(asked.dispatch) not in self._recovered:
+            self._recovered.add(hash(asked.dispatch))
+            self.lacking.add(record, self._candidate.root.key, None if is_own else self._candidate.name)
+            self.recovered += 1
+            moved = self.moved_line
+            is_asked_for = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
+            self.recovers_moved_line |= is_asked_for
 
     def _is_former(self, name: str) -> bool:
         """Whether lines under this name, which the history lacks, were written before this directory was moved here.
@@ -214,41 +207,35 @@ class JournalSearch:
 
 
 class _OtherNames:
-    """The other workspaces that a journal's lines name: those that this one was `former`ly, those of which the history
-    is `lacking` a line, and those whose first line stands `after_own` ones."""
+    """The other workspaces that a journal's lines name: those that this one was `former`ly, those whose first line
+    stands `after_own` ones, and of how many lines of each the history does not know ("": of any others)."""
 
     def __init__(self) -> None:
         self.former: set[str] = set()
-        self.lacking: set[str] = set()
         self.after_own: set[str] = set()
-        self._lines: dict[str, int] = {}
+        self.unknown: dict[str, int] = {}
+        self._names: set[str] = set()
         self._has_own = False
 
     def own_came(self) -> None:
         """A line names the workspace itself."""
         self._has_own = True
 
-    def count(self, name: str) -> bool:
-        """A line names another one, "" for a name that is none; whether that is told apart from others."""
-        if name not in self._lines:
-            if len(self._lines) >= _NAMES_AT_MOST:
-                name = ""
-            elif self._has_own:
+    def tell_apart(self, name: str) -> bool:
+        """A line names another workspace; whether there is still room for that name."""
+        if name not in self._names:
+            if len(self._names) >= _NAMES_AT_MOST:
+                return False
+            self._names.add(name)
+            if self._has_own:
                 self.after_own.add(name)
-        self._lines[name] = self._lines.get(name, 0) + 1
-        return bool(name)
+        return True
 
-    def unknown_lines(self) -> int:
-        """How many lines count nowhere."""
-        return sum(number for name, number in self._lines.items() if name not in self.former)
+    def count_unknown(self, name: str) -> None:
+        """The history has no row for one of its lines."""
+        self.unknown[name] = self.unknown.get(name, 0) + 1
 
 
 def _says_otherwise(record: Record, status: Status) -> bool:
     """Whether a line of the status's identity says otherwise how it ended."""
     return (record.status, record.task, record.question) != (status.status, status.task, status.question)
-
-
-def age_of(record: Record) -> str:
-    """What a line's age is told by, as `updated_utc` is written: when it was committed, for Go's zero time."""
-    at = instant.parse(record.committed_at) if record.updated_at.is_zero else record.updated_at
-    return at.utc()

@@ -136,6 +136,6 @@ def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_b
     names = {candidate.name} if one.marked_as is None else {candidate.name, one.marked_as}
     if row_elsewhere(candidate, one.status, names, history) is not None:
         return True
-    if one.marked_as is None:
-        return False
-    return pruned_before > "" if one.status.updated_at.is_zero else one.status.updated_at.utc() < pruned_before
+    if one.status.updated_at.is_zero:  # as old as its line, which is gone
+        return one.marked_as is not None and pruned_before > ""
+    return one.marked_as is not None and one.status.updated_at.utc() < pruned_before

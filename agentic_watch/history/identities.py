@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from agentic_watch.history.store import History, Key, marks
+from agentic_watch.history.store import History, marks
 
 
 class Asked(NamedTuple):
@@ -81,12 +81,12 @@ def held(history: History, root: str, asked: Sequence[Asked]) -> dict[str, Held]
         f"ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
     )
     found = _select(history, f"{_BY_FORMER_NAME} UNION ALL {by_name}", asked, root, root)
-    return {one.workspace: row for one, row in found}
+    return {asked[number].workspace: row for number, row in found}
 
 
-def anywhere(history: History, root: str, asked: Sequence[Asked]) -> list[tuple[Asked, Held]]:
-    """The rows of these commits: of any root under the name asked for, of `root` also under the name of a workspace
-    that was moved there.
+def anywhere(history: History, root: str, asked: Sequence[Asked]) -> list[tuple[int, Held]]:
+    """The rows of these commits, with the number of each in `asked`: of any root under the name asked for, of `root`
+    also under the name of a workspace that was moved there.
 
     Raises HistoryError.
     """
@@ -97,27 +97,10 @@ def anywhere(history: History, root: str, asked: Sequence[Asked]) -> list[tuple[
     return _select(history, f"{by_name} UNION ALL {_BY_FORMER_NAME}", asked, root)
 
 
-def _select(history: History, sql: str, asked: Sequence[Asked], *roots: str) -> list[tuple[Asked, Held]]:
+def _select(history: History, sql: str, asked: Sequence[Asked], *roots: str) -> list[tuple[int, Held]]:
     with history.reading() as connection:
         found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *roots))
-        return [(asked[number], Held(*row)) for number, *row in found]
-
-
-def contents(history: History, root: str, workspaces: Sequence[str]) -> dict[str, dict[Key, int]]:
-    """By workspace, also by a former name, what each of its rows says: identity → `content` of its texts.
-
-    Raises HistoryError.
-    """
-    found: dict[str, dict[Key, int]] = {}
-    with history.reading() as connection:
-        for column in ("moved_to", "workspace"):
-            sql = (
-                f"SELECT {column}, updated_utc, runs, status, task, question FROM dispatch_history "
-                f"WHERE root = ? AND {column} IN ({marks(list(workspaces))})"
-            )
-            for workspace, utc, runs, *texts in connection.execute(sql, (root, *workspaces)):
-                found.setdefault(workspace, {})[utc, runs] = content(*texts)
-    return found
+        return [(number, Held(*row)) for number, *row in found]
 
 
 def content(status: str, task: str, question: str) -> int:
