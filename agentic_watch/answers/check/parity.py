@@ -13,7 +13,8 @@ class OnDisk:
     """What a workspace holds: the identities (`updated_utc`, runs) of its status, marker and journal lines.
 
     `finished` is that of the status when it says that the dispatch is finished, `waited` the seconds since that was
-    written. None: it is not there. `said` is the content of that status, `contents` that of the lines.
+    written. None: it is not there. `said` is the content of that status, `contents` that of the lines, `status` the
+    word in it.
     """
 
     finished: Key | None = None
@@ -22,6 +23,7 @@ class OnDisk:
     lines: Set[Key] = field(default_factory=frozenset)
     said: int = 0
     contents: Mapping[Key, int] = field(default_factory=dict)
+    status: str = ""
 
 
 def disagreements(disk: OnDisk, rows: Set[Key], pruned_before: str, patience: float) -> Iterator[str]:

@@ -10,7 +10,7 @@ from itertools import islice
 
 from agentic_watch.answers.check.finding import Finding, Subject
 from agentic_watch.answers.check.parity import OnDisk, contradictions, disagreements
-from agentic_watch.config import Config, Root
+from agentic_watch.config import KNOWN_STATUSES, Config, Root
 from agentic_watch.history import identities, queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History, Key
@@ -91,6 +91,11 @@ def _look(subject: Subject, found: Candidate | Trouble, rows: Mapping[Key, int],
             step = "mend its permissions" if error.passing else _CORRECT
             yield Finding(_NAME, False, f"{where}: {error}", step, found.root.key, found.name)
         return
+    if disk.status not in KNOWN_STATUSES | subject.config.finished:
+        text = f"{where}: its status {disk.status!r} is neither finished nor known, so it is not committed"
+        step = f'if it is an end, add "{disk.status}" to finished in [commit]'
+        ok = False if disk.waited > _STUCK_SECONDS else None  # it may be a step on the way
+        yield Finding(_NAME, ok, text, step, found.root.key, found.name)
     for text in disagreements(disk, rows.keys(), pruned, subject.patience):
         yield Finding(_NAME, False, f"{where}: {text}", REPAIR, found.root.key, found.name)
     for text in contradictions(disk, rows):
@@ -138,7 +143,7 @@ def _read_place(config: Config, candidate: Candidate, place: Place, now: float, 
     waited = now - candidate.changed_at
     content = identities.content(said.status, said.task, said.question)
     if place.meta is None:
-        return OnDisk(finished, waited, said=content)
+        return OnDisk(finished, waited, said=content, status=said.status)
     marked = None
     with contextlib.suppress(Malformed):  # the next commit moves it aside
         found = marker.read(place.meta)
@@ -146,7 +151,7 @@ def _read_place(config: Config, candidate: Candidate, place: Place, now: float, 
             key = found.updated_at.utc(), found.runs
             marked = key if found.workspace == candidate.name or key in rows else None
     lines = _lines(config, candidate, place.meta, rows)
-    return OnDisk(finished, waited, marked, lines.keys(), content, lines)
+    return OnDisk(finished, waited, marked, lines.keys(), content, lines, said.status)
 
 
 def _lines(config: Config, candidate: Candidate, meta: int, rows: Mapping[Key, int]) -> dict[Key, int]:
