@@ -178,3 +178,12 @@ def test_best_effort_records_what_it_can(host: Host) -> None:
     result = dispatch(host, "--workspace", "w", "--best-effort", "--", "echo", "$AGENTIC_WATCH_WORKSPACE")
     assert (result.returncode, "is going on there" in result.stderr) == (0, True)
     assert statuses(host) == before
+
+
+def test_an_environment_that_somebody_set_by_hand_ends_nothing_by_mistake(host: Host) -> None:
+    """What is no time names no run; what is no number is passed over."""
+    path = dispatch(host, "begin", "--workspace", "w").stdout.strip()
+    environ = {"AGENTIC_WATCH_WORKSPACE": path, "AGENTIC_WATCH_STARTED_AT": "yesterday"}
+    result = dispatch(host, "finish", environ={**environ, "AGENTIC_WATCH_RUN": "1"})
+    assert (result.returncode, "is not written" in result.stderr) == (1, True)
+    assert dispatch(host, "finish", environ={**environ, "AGENTIC_WATCH_RUN": "one"}).returncode == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -82,9 +81,7 @@ def _begin(state: State, /, as_json: bool, pid: int | None, process_id: str, **o
 @click.option("--unless-finished", is_flag=True, help="Leave a run alone that has been finished already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def _finish(
-    state: State, /, workspace: str | None, reports: tuple[str, ...], from_stdin: bool, as_json: bool, **options: Any
-) -> None:
+def _finish(state: State, /, workspace: str | None, from_stdin: bool, as_json: bool, **options: Any) -> None:
     """Record how the run in WORKSPACE (a path, or a name below a root; default: $AGENTIC_WATCH_WORKSPACE) ended.
 
     Finishing again in the same way changes nothing; in another way (completed, later merged) is recorded too.
@@ -94,7 +91,7 @@ def _finish(
     given = {"status": "completed"} | (_input() if from_stdin else {})
     given |= {key: options[key] for key in _INPUT_KEYS if options.get(key) is not None}
     try:
-        run, written = _write_end(state, workspace, given, reports, options)
+        run, written = _write_end(state, workspace, given, options)
     except DispatchError as error:
         raise refused(error) from error
     if as_json:
@@ -105,9 +102,7 @@ def _finish(
         say_without_daemon(state, run)  # else `dispatch`, which runs us, does
 
 
-def _write_end(
-    state: State, workspace: str, given: dict[str, Any], reports: Sequence[str], options: dict[str, Any]
-) -> tuple[Run, bool]:
+def _write_end(state: State, workspace: str, given: dict[str, Any], options: dict[str, Any]) -> tuple[Run, bool]:
     """Put the report together and finish the run that is meant; gives it, and whether anything had to be written."""
     config = state.config()
     root, name = choose_existing(config.roots, workspace, here())
@@ -115,10 +110,10 @@ def _write_end(
     run, finished = _meant(newest, workspace, options), newest.finished
     report = given.pop("report", None)
     problems: list[str] = []
-    if reports or not finished:
+    if options["reports"] or not finished:
         branch, changes = ("", {}) if finished else verdict.changed(run, lambda: False, problems)
         passed = given["status"] not in _UNSUCCESSFUL
-        whole = verdict.report_of(run, reports, passed=passed, changes=changes, problems=problems)
+        whole = verdict.report_of(run, options["reports"], passed=passed, changes=changes, problems=problems)
         report = verdict.merged([whole, report or {}])
         given.setdefault("branch", branch)
     end = End(**given, report=report)

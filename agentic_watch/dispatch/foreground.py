@@ -80,29 +80,32 @@ class Foreground:
         if early := signal.sigpending() & _ENDING & self._heard:
             return -int(min(early))  # it came before there was a command that it could have reached
         try:
-            pid = self._spawn(command, environ)
+            pid = self._started(command, environ)
         except OSError as error:
-            if error.errno != errno.ENOEXEC:
-                raise _cannot_run(command[0], error) from None
-            pid = self._spawn_script(command, environ, error)
+            raise _cannot_run(command[0], error) from None
         except ValueError as error:
             raise CannotRun(f"cannot be run: {error}", 126) from None
         return self._wait(pid)
-
-    def _spawn(self, command: tuple[str, ...], environ: Mapping[str, str]) -> int:
-        return os.posix_spawnp(command[0], command, environ, setsigmask=self._before, setsigdef=_IGNORED_BY_PYTHON)
 
     def hurried(self) -> bool:
         """Whether somebody wants us to end: it is asked where finishing could take long."""
         return bool(signal.sigpending() & _ENDING & self._heard)
 
-    def _spawn_script(self, command: tuple[str, ...], environ: Mapping[str, str], error: OSError) -> int:
+    def _started(self, command: tuple[str, ...], environ: Mapping[str, str]) -> int:
         """Text without a `#!` is run by the shell, as execvp(3) and each shell have it."""
-        from agentic_watch.host.executables import script
+        try:
+            return self._spawn(command, environ)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            from agentic_watch.host.executables import script
 
-        if not (path := script(command[0])):
-            raise _cannot_run(command[0], error) from None
-        return self._spawn(("/bin/sh", path, *command[1:]), environ)
+            if not (path := script(command[0])):
+                raise
+            return self._spawn(("/bin/sh", path, *command[1:]), environ)
+
+    def _spawn(self, command: tuple[str, ...], environ: Mapping[str, str]) -> int:
+        return os.posix_spawnp(command[0], command, environ, setsigmask=self._before, setsigdef=_IGNORED_BY_PYTHON)
 
     def _wait(self, pid: int) -> int:
         asked, asked_at = 0, 0.0

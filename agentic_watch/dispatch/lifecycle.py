@@ -155,7 +155,11 @@ def _no_end(status: str, finished: Collection[str]) -> str:
 
 def _overtakes(former: Current, run: Run) -> bool:
     """Whether what stands there is another run: a dispatcher that begins anew may count from one again."""
-    return (former.status.runs, former.status.started_at.ns) != (run.runs, instant.parse(run.started_at).ns)
+    try:
+        started_at = instant.parse(run.started_at).ns
+    except ValueError:
+        return True  # somebody has set it by hand
+    return (former.status.runs, former.status.started_at.ns) != (run.runs, started_at)
 
 
 def _of_end(former: Current, end: End) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _NAME = "records"
 _GROUP = 500
 _STUCK_SECONDS = 3600.0
 _UNDER_WAY_SECONDS = 0.2
+_WORD_AT_MOST = 60
 _CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema status` is the format), or take it away"
 _COMPARE = "agentic-watch show tells what differs; a dispatch that is to count needs a time or a run of its own"
 _RENAME = "rename it, or add it to the root's ignore"
@@ -92,8 +93,9 @@ def _look(subject: Subject, found: Candidate | Trouble, rows: Mapping[Key, int],
             yield Finding(_NAME, False, f"{where}: {error}", step, found.root.key, found.name)
         return
     if disk.status not in KNOWN_STATUSES | subject.config.finished:
-        text = f"{where}: its status {disk.status!r} is neither finished nor known, so it is not committed"
-        step = f'if it is an end, add "{disk.status}" to finished in [commit]'
+        word = disk.status[:_WORD_AT_MOST]
+        text = f"{where}: its status {word!r} is neither finished nor known, so it is not committed"
+        step = f'if it is an end, add "{word}" to finished in [commit]'
         ok = False if disk.waited > _STUCK_SECONDS else None  # it may be a step on the way
         yield Finding(_NAME, ok, text, step, found.root.key, found.name)
     for text in disagreements(disk, rows.keys(), pruned, subject.patience):
