@@ -12,7 +12,7 @@ from typing import Any
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.answers.standing import Standing
 from agentic_watch.answers.workspaces_now import workspaces_now
-from agentic_watch.config import Config
+from agentic_watch.config import KNOWN_STATUSES, Config
 from agentic_watch.daemon.instance import DaemonState, Pulse, file_of, pulse
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
@@ -60,6 +60,12 @@ class HostNow:
     def counts(self) -> dict[str, int]:
         """Workspaces by status, the most frequent first."""
         return _ranked(standing.status or UNREADABLE for standing in self.standings)
+
+    @property
+    def unknown_statuses(self) -> dict[str, int]:
+        """Workspaces by each status that is neither finished nor known: nothing is committed of these."""
+        known = KNOWN_STATUSES | self.config.finished | {UNREADABLE}
+        return {status: count for status, count in self.counts.items() if status not in known}
 
     @property
     def pools(self) -> dict[str, int]:

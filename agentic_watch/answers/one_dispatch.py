@@ -106,7 +106,7 @@ def _in_history(asked: Source, config: Config, given: str, reason: str) -> _Subj
         return _Subject(found[0], name, _candidate(config, found[0], name))
     condition = "d.id = ?" if _ROW_ID.fullmatch(given) else "d.commit_id = ?"
     if condition == "d.commit_id = ?" and not _COMMIT_ID.fullmatch(given.lower()):
-        raise NoSuchDispatch(f"{reason}, nor in the history{_near(asked, name)}")
+        raise NoSuchDispatch(_nowhere(reason, _near(asked, name)))
     sql = f"SELECT d.root, d.workspace, d.id FROM {table} AS d WHERE {condition}"
     for key, workspace, row_id in asked.rows(sql, (given.lower(),)):
         return _Subject(key, workspace, _candidate(config, key, workspace), row_id)
@@ -115,8 +115,13 @@ def _in_history(asked: Source, config: Config, given: str, reason: str) -> _Subj
 
 def _known(asked: Source, subject: _Subject, reason: str) -> _Subject:
     if next(iter(_commits(asked, subject)), None) is None:
-        raise NoSuchDispatch(f"{reason}, nor in the history")
+        raise NoSuchDispatch(_nowhere(reason))
     return subject
+
+
+def _nowhere(reason: str, near: str = "") -> str:
+    """A reason that says what was meant says enough."""
+    return reason if reason.endswith("?") else f"{reason}, nor in the history{near}"
 
 
 def _near(asked: Source, name: str) -> str:

@@ -83,7 +83,11 @@ def expanded(text: str, environ: Mapping[str, str]) -> str:
 
 def absolute(text: str, environ: Mapping[str, str]) -> str:
     """Expand a path of the command line; a relative one is meant from the working directory."""
-    return normalised(os.path.abspath(expanded(text, environ)))
+    path = expanded(text, environ)
+    try:
+        return normalised(os.path.abspath(path))
+    except FileNotFoundError:
+        raise BadValueError(f"{shown(text)} is relative, and the current directory was removed") from None
 
 
 def normalised(path: str) -> str:

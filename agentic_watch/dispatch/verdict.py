@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -39,10 +38,18 @@ def changed(run: Run, hurried: Callable[[], bool], problems: list[str]) -> tuple
     """The branch at the end of a run and what git counts as changed since its start; empty when nobody can tell."""
     if run.directory and run.start_commit:
         try:
-            return git_facts.after(run.directory, run.start_commit, hurried)
+            branch, changes, unread = git_facts.after(run.directory, run.start_commit, hurried)
         except GitFailed as error:
             problems.append(f"{run.directory}: the changes are not counted: {error}")
+        else:
+            if unread:
+                problems.append(f"{run.directory}: {_listed(unread)} cannot be read; the changes are counted without")
+            return branch, changes
     return "", {}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _written_by_command(run: Run, problems: list[str]) -> Iterable[dict[str, Any]]:
@@ -65,7 +72,7 @@ def _from_files(run: Run, paths: Sequence[str], problems: list[str]) -> Iterable
     since = instant.parse(run.started_at).ns
     for path in paths:
         try:
-            yield report_sources.read(os.path.abspath(path), since)
+            yield report_sources.read(path, since)
         except report_sources.Unreadable as error:
             problems.append(f"{path}: {error}; recorded without it")
 

@@ -21,7 +21,7 @@ from agentic_watch.answers.check.parity import (
 )
 from agentic_watch.answers.check.recorded_rows import Told, dispatches_of, rows_of
 from agentic_watch.answers.check.workspace_records import WorkspaceRecords, read_records
-from agentic_watch.config import Root
+from agentic_watch.config import KNOWN_STATUSES, Root
 from agentic_watch.exchange.archives import in_no_archive
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
@@ -37,6 +37,7 @@ _GROUP = 500
 _LINES_AT_ONCE = 10_000
 _STUCK_SECONDS = 3600.0
 _UNDER_WAY_SECONDS = 0.2
+_WORD_AT_MOST = 60
 _CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema status` is the format), or take it away"
 _COMPARE = "agentic-watch show tells what differs; a dispatch that is to count needs a time or a run of its own"
 _RENAME = "rename it, or add it to the root's ignore"
@@ -150,6 +151,13 @@ def _findings(
     texts += [(warning, _NO_RECORDS) for warning in one.warnings]
     for text, step in texts:
         yield Finding(_NAME, False, f"{where}: {text}", step, root.key, one.name)
+    word = one.status.status
+    if word not in KNOWN_STATUSES | look.subject.config.finished:
+        word = word[:_WORD_AT_MOST]
+        text = f"{where}: its status {word!r} is neither finished nor known, so it is not committed"
+        step = f'if it is an end, add "{word}" to finished in [commit]'
+        ok = False if one.waited > _STUCK_SECONDS else None  # it may be a step on the way
+        yield Finding(_NAME, ok, text, step, root.key, one.name)
     for key in missing_lines(disk, rows):
         text = f"{where}: {named(key)} has a history row and no journal line"
         yield Finding(_NAME, False, text, REPAIR, root.key, one.name, missing_line=key)
