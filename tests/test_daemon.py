@@ -438,7 +438,7 @@ def test_a_finish_does_not_wait_for_the_slice_of_a_look_that_is_under_way(host: 
         "import time\n"
         "from agentic_watch.cli import main\n"
         "from agentic_watch.daemon import sweeps\n"
-        "def endless(*_):\n"
+        "def endless(*_, **__):\n"
         "    while True:\n"
         "        time.sleep(0.001)\n"
         "        yield None\n"

@@ -111,13 +111,16 @@ class RootThread(threading.Thread):
 
     def _turn(self) -> None:
         """Wait for the root, or for news of it, and pass them on."""
+        is_removing = self._watched is not None and self._watched.remove_some()
         if self._identity is None:
             with self._contact.asking():
                 began = self._begin()
             if not began:
                 self._stopping.wait(_WAIT_SECONDS)
         elif self._watching == "inotify" and self._watched is not None:
-            self._listen(self._watched)
+            worked = self._listen(self._watched)
+            if not is_removing:
+                self._rest(worked)
         else:
             self._poll()
         if self._contact.take_has_hung():
@@ -224,26 +227,22 @@ class RootThread(threading.Thread):
             log.info("%s: watching it (inotify) from now on", self.root.path, extra=self._where)
             self._hints.put(Hint(self.root, None, self._watching))
 
-    def _listen(self, watched: WatchedRoot) -> None:
-        is_removing = watched.remove_some()
+    def _listen(self, watched: WatchedRoot) -> float:
+        """Take what there is and do what is to be done; gives how many seconds that took."""
         taken = watched.take(ASK_SECONDS)
         if self._stopping.is_set():
-            return
+            return 0.0
         began = time.monotonic()
         with self._opened() as top:
-            if top is None:
-                self._lose()
-                return
             try:
-                if not watched.follow(taken, top):
+                if top is None or not watched.follow(taken, top):
                     self._lose()
-                    return
-                self._look_at_mounts(top)
-                self._detail = watched.lack()
+                else:
+                    self._look_at_mounts(top)
+                    self._detail = watched.lack()
             except OSError as error:
                 self._fall_back(f"cannot be watched ({error.strerror})")
-        if not is_removing:
-            self._rest(time.monotonic() - began)
+        return time.monotonic() - began
 
     def _look_at_mounts(self, top: int) -> None:
         """Something may be mounted over what is watched, of which the kernel sends no event; or sends none itself."""
