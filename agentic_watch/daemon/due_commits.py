@@ -34,7 +34,8 @@ _BUSY_LANE_SECONDS = 0.005
 """What a turn spends on workspaces that had much time lately; one of them at least has its turn."""
 _CHARGED_AT_MOST_SECONDS = 0.05
 """Of the time between two of a group, in which others may have been written, too."""
-_AGAIN_SECONDS = 1.0
+_AGAIN_SECONDS = 0.1
+_PUT_BY_PER_SECOND = 1_000
 _BUSY_SECONDS = 0.5
 _LONGEST_BUSY_SECONDS = 15.0
 _BUSY_TRIES_BEFORE_WORD = 6
@@ -65,6 +66,11 @@ class DueCommits:
         """A start, a reload: everything below these roots is tried now."""
         self.fresh, self._host_faults = FreshStart(roots), HostFaults()
         self._put_by.clear()
+
+    @property
+    def has_put_by(self) -> bool:
+        """Whether anything waits for what it lies on to answer."""
+        return bool(self._put_by)
 
     def found(self, candidate: Candidate) -> None:
         """A scan found it changed, or failing: due when it has rested, or when its back-off is over."""
@@ -146,7 +152,7 @@ class DueCommits:
         """What was put by, and lies on what answers again."""
         if not self._put_by or now < self._next_put_by:
             return
-        self._next_put_by = now + _AGAIN_SECONDS
+        self._next_put_by = now + max(_AGAIN_SECONDS, len(self._put_by) / _PUT_BY_PER_SECOND)
         put_by, self._put_by = self._put_by, []
         for candidate in put_by:
             if self.is_left_alone(candidate):

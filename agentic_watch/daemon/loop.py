@@ -39,6 +39,8 @@ _FLUSH_SECONDS = 2.0
 _PREFETCH_SECONDS = 0.1
 _BUSY_LANE_SECONDS = 0.005
 """What a turn spends on reading statuses ahead: all of them, and of those that had much time lately."""
+_AGAIN_SECONDS = 0.05
+"""After this a root that has not answered just now is asked for again; its own thread asks it four times a second."""
 _IDLE_SECONDS = 1.0
 """The kernel may hand a signal to another thread while the main one has one to handle; then nothing ends our wait, and
 Python handles the signal only when the wait is over."""
@@ -177,11 +179,14 @@ class Daemon:
 
     def _until_due(self) -> float:
         """Seconds until something is to be done without a hint."""
-        is_at_work = any(not self._watcher.root_is_left_alone(key) for key in self._sweeps.roots)
-        if is_at_work or self._signals.stopping or self._signals.reloading:
+        if any(not self._watcher.root_is_left_alone(key) for key in self._sweeps.roots) or (
+            self._signals.stopping or self._signals.reloading
+        ):
             return 0.0
         now = time.monotonic()
         wakes = [self._next_reconcile, now + min(_IDLE_SECONDS, self._health.interval)]
+        if not self._hanging.issuperset(self._sweeps.roots) or self._due.has_put_by:
+            wakes.append(now + _AGAIN_SECONDS)
         if self._last_seen.dirty:
             wakes.append(self._next_flush)
         wakes += [due for queue in (self._pending, self._prefetches) if (due := queue.next_due()) is not None]
@@ -205,8 +210,10 @@ class Daemon:
             end = now + _BUSY_LANE_SECONDS if lane is Lane.BUSY else began + _PREFETCH_SECONDS
             while candidates := self._prefetches.take(began, lane=lane):
                 for candidate in candidates:
-                    if not self._watcher.is_left_alone(candidate):
-                        self._committer.look_ahead(candidate)
+                    if self._watcher.is_left_alone(candidate):
+                        self._prefetches.add(candidate, now + _AGAIN_SECONDS, lane=lane)
+                        continue
+                    self._committer.look_ahead(candidate)
                     spent, now = time.monotonic() - now, time.monotonic()
                     self._shares.charge((candidate.root.key, candidate.name), spent, now)
                 if now >= end or self._signals.stopping:

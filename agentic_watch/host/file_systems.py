@@ -6,8 +6,12 @@ import contextlib
 import os
 import re
 import select
+import threading
+import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
+_LOOK = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OCTAL = re.compile(r"\\(\d{3})")
 _SILENT = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "beegfs"})
 
@@ -86,3 +90,28 @@ def mounts_below(path: str) -> dict[str, Mount]:
     except (OSError, ValueError, IndexError):
         return {}
     return found
+
+
+def unanswered(paths: Iterable[str], seconds: float = 1.0) -> dict[str, str]:
+    """Of these directories those that do not answer in time, or below which a mount does not; by each, what it is.
+
+    Each is asked by a thread of its own, which nobody waits for any longer.
+    """
+    asked = {path: path for path in paths}
+    threads = {path: threading.Thread(target=_ask, args=(path, asked), daemon=True) for path in asked}
+    for thread in threads.values():
+        thread.start()
+    end = time.monotonic() + seconds
+    for thread in threads.values():
+        thread.join(max(0.0, end - time.monotonic()))
+    return {path: asked[path] for path, thread in threads.items() if thread.is_alive()}
+
+
+def _ask(path: str, asked: dict[str, str]) -> None:
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, _LOOK))
+        for name, mount in mounts_below(path).items():
+            if is_silent(mount.kind):
+                asked[path] = os.path.join(path, name)
+                with contextlib.suppress(OSError):
+                    os.close(os.open(asked[path], _LOOK))

@@ -13,6 +13,10 @@ FRESH_SECONDS = 1.0
 HANGING_SECONDS = 5.0
 """Who has not answered for longer is named."""
 ASK_SECONDS = 2.0
+ASK_OFTEN_SECONDS = 0.25
+NEWEST_SECONDS = 0.1
+"""What lies on a network or in another process may hang at any moment: it is asked so often, and others touch it only
+so shortly after an answer."""
 
 
 class Contact:
@@ -20,6 +24,7 @@ class Contact:
 
     def __init__(self) -> None:
         self._asked_at: float | None = None
+        self._answered_at = time.monotonic()
         self._has_hung = False
 
     @contextlib.contextmanager
@@ -35,12 +40,16 @@ class Contact:
     def go_on(self) -> None:
         """It has answered, and is asked the next question."""
         self._has_hung |= self.unanswered() >= HANGING_SECONDS
-        self._asked_at = time.monotonic()
+        self._asked_at = self._answered_at = time.monotonic()
 
     def take_has_hung(self) -> bool:
         """Whether an answer came very late since this was last asked."""
         had, self._has_hung = self._has_hung, False
         return had
+
+    def since_answer(self) -> float:
+        """How many seconds ago the last answer came."""
+        return time.monotonic() - self._answered_at
 
     def unanswered(self) -> float:
         """For how many seconds a question has waited."""
@@ -64,7 +73,7 @@ class MountContact(threading.Thread):
             with self._contact.asking(), contextlib.suppress(OSError):
                 os.close(os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
             self._answered.set()
-            self._stopping.wait(ASK_SECONDS)
+            self._stopping.wait(ASK_OFTEN_SECONDS)
 
     def unanswered(self) -> float:
         """For how many seconds a question has waited."""

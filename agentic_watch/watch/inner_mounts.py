@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from contextlib import suppress
@@ -13,6 +14,8 @@ from agentic_watch.watch.contact import FRESH_SECONDS, HANGING_SECONDS, Contact,
 from agentic_watch.watch.hints import Announce
 from agentic_watch.workspace.layout import META, Candidate
 from agentic_watch.workspace.workspace_errors import WorkspaceError
+
+log = logging.getLogger("agentic_watch.watch")
 
 _FIRST_ANSWER_SECONDS = 0.5
 
@@ -54,8 +57,11 @@ class InnerMounts:
         contacts = {name: MountContact(os.path.join(self._root.path, name)) for name in new}
         # A new dictionary: others may be looking through the one that there was.
         self._contacts = {name: one for name, one in self._contacts.items() if name not in changed} | contacts
-        for contact in contacts.values():
+        for name, contact in contacts.items():
             contact.start()
+            if self._root.watch == "auto":
+                text = "%s: lies on %s, which sends no events; this part of the root is polled"
+                log.warning(text, name, self._mounts[name].kind, extra={"root": self._root.key})
         end = time.monotonic() + _FIRST_ANSWER_SECONDS
         for contact in contacts.values():
             contact.has_answered(max(0.0, end - time.monotonic()))

@@ -12,7 +12,14 @@ from collections.abc import Iterator
 from agentic_watch.config import Root
 from agentic_watch.host.file_systems import filesystem_without_events
 from agentic_watch.scan import LeftAlone
-from agentic_watch.watch.contact import ASK_SECONDS, FRESH_SECONDS, HANGING_SECONDS, Contact
+from agentic_watch.watch.contact import (
+    ASK_OFTEN_SECONDS,
+    ASK_SECONDS,
+    FRESH_SECONDS,
+    HANGING_SECONDS,
+    NEWEST_SECONDS,
+    Contact,
+)
 from agentic_watch.watch.hints import Hint, HintQueue
 from agentic_watch.watch.inner_mounts import InnerMounts
 from agentic_watch.watch.inotify_reader import InotifyReader
@@ -49,7 +56,7 @@ class RootThread(threading.Thread):
         self._identity: tuple[int, int] | None = None
         self._stopping = threading.Event()
         self._next_look = self._next_poll = 0.0
-        self._missed = False
+        self._missed = self._may_hang = False
         self._tries_again = False
 
     # --- asked by others
@@ -65,10 +72,12 @@ class RootThread(threading.Thread):
             polled = self._mounts.without_events() if watching == "inotify" and self.root.watch == "auto" else {}
             detail += [f"{name} ({kind}) is polled" for name, kind in polled.items() if name not in hanging]
         watches = self._watched.watches if self._watched is not None else 0
-        return RootState(self.root.key, self.root.path, watching, watches, "; ".join(detail))
+        return RootState(self.root.key, self.root.path, watching, watches, "; ".join(detail), len(hanging))
 
     def is_left_alone(self, name: str = "") -> bool:
         """Whether the root, or the mount in which the workspace `name` lies, does not answer now."""
+        if self._may_hang and self._contact.since_answer() > NEWEST_SECONDS:
+            return True
         return self._contact.unanswered() >= FRESH_SECONDS or (bool(name) and self._mounts.is_left_alone(name))
 
     def left_alone(self) -> LeftAlone | None:
@@ -161,11 +170,12 @@ class RootThread(threading.Thread):
         """Watch by inotify when that is wanted and can work, else by polling."""
         self._mounts.has_changed()
         self._mounts.refresh()
+        silent = filesystem_without_events(top)
+        self._may_hang = silent is not None
         if self.root.watch == "poll":
             self._watching, self._detail = "poll", "as configured"
             return
-        silent = filesystem_without_events(top) if self.root.watch == "auto" else None
-        if silent is not None:
+        if silent is not None and self.root.watch == "auto":
             self._fall_back(f"lies on {silent}, which sends no events")
         elif self._watched is None:
             self._watching, self._detail = "poll", self._without  # which was said for all roots together
@@ -201,7 +211,7 @@ class RootThread(threading.Thread):
 
     def _poll(self) -> None:
         """Ask whether the root is there; and have it looked at, when that is due."""
-        if self._stopping.wait(min(self._poll_seconds, ASK_SECONDS)):
+        if self._stopping.wait(self._ask_seconds):
             return
         with self._opened() as top:
             if top is None:
@@ -229,7 +239,7 @@ class RootThread(threading.Thread):
 
     def _listen(self, watched: WatchedRoot) -> float:
         """Take what there is and do what is to be done; gives how many seconds that took."""
-        taken = watched.take(ASK_SECONDS)
+        taken = watched.take(self._ask_seconds)
         if self._stopping.is_set():
             return 0.0
         began = time.monotonic()
@@ -276,6 +286,10 @@ class RootThread(threading.Thread):
                 yield top if _identity(top) == self._identity else None
             finally:
                 os.close(top)
+
+    @property
+    def _ask_seconds(self) -> float:
+        return ASK_OFTEN_SECONDS if self._may_hang else ASK_SECONDS
 
     @property
     def _where(self) -> dict[str, str]:

@@ -76,7 +76,11 @@ class Watcher:
     def hanging(self) -> frozenset[str]:
         """The roots that have not answered for some seconds. What is new of them, and of inner mounts, is said."""
         hanging = {key: thread.hanging() for key, thread in self._threads.items()}
-        paths = {os.path.join(self._threads[key].root.path, name) for key in hanging for name in hanging[key]}
+        paths = {
+            os.path.join(self._threads[key].root.path, name).rstrip("/")
+            for key, names in hanging.items()
+            for name in names
+        }
         for path in sorted(paths - self._said_hanging):
             log.warning("%s: does not answer; it is left alone until it does, and everything else goes on", path)
         for path in sorted(self._said_hanging - paths):
