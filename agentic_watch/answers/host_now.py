@@ -94,7 +94,10 @@ def host_now(config: Config) -> HostNow:
             standings.append(standing)
         else:
             missing[standing.root] = standing.last_error
-    failures += [f"{root}: {cause}; mount or make it, or configure another" for root, cause in missing.items()]
+    for root, cause in missing.items():
+        hangs = cause.endswith("does not answer")
+        step = "see to its server, or unmount it" if hangs else "mount or make it, or configure another"
+        failures.append(f"{root}: {cause}; {step}")
     return HostNow(
         config=config,
         at=time.time(),

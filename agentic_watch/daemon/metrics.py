@@ -107,6 +107,7 @@ def snapshot(state: DaemonState, workspaces: Mapping[str, int] | None, waiting: 
         workspaces=workspaces,
         overflows=state.overflows,
         watches=sum(root.watches for root in state.roots),
+        hanging=sum(root.hanging for root in state.roots),
         history_usable=not state.history_error,
         schema=schema.VERSION,
         backlogs=waiting,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import time
+from contextlib import suppress
+from dataclasses import replace
 
 from agentic_watch.answers.check.finding import Subject
 from agentic_watch.config import Config, ConfigError, NoRootsError, Overrides
+from agentic_watch.host.file_systems import unanswered
 from agentic_watch.service import deploy, units
 from agentic_watch.service.deploy import Deployment
 from agentic_watch.service.service_user import Account, NoSuchAccount, group_name
@@ -16,13 +19,17 @@ from agentic_watch.service.service_user import Account, NoSuchAccount, group_nam
 def subject(config: Config) -> Subject:
     """What is to be checked under this configuration, here and now."""
     deployment = installed()
+    account = None
     if deployment is not None and deployment.config.history == config.history and deployment.host.account is not None:
-        try:
+        with suppress(NoSuchAccount):  # the check of the users names it
             account = Account.of(deployment.host.account[0])
-        except NoSuchAccount:
-            account = _own_account()  # the check of the users names it
-        return Subject(config, account, installed=True, now=time.time())
-    return Subject(config, _own_account(), installed=False, now=time.time())
+        is_installed = True
+    else:
+        is_installed = False
+    lost = unanswered(root.path for root in config.roots)
+    silent = {root.key: lost[root.path] for root in config.roots if root.path in lost}
+    answering = replace(config, roots=tuple(root for root in config.roots if root.key not in silent))
+    return Subject(answering, account or _own_account(), is_installed, time.time(), silent)
 
 
 def installed() -> Deployment | None:

@@ -7,8 +7,9 @@ stands for them: the one that each start makes, and another one afterwards, so t
 from __future__ import annotations
 
 import os
+from operator import itemgetter
 
-from agentic_watch.watch.watches import Node
+from agentic_watch.watch.change_queues import WatchedDirectory
 from agentic_watch.workspace import layout
 
 _AT_ONCE = 1_000
@@ -16,42 +17,48 @@ _AT_ONCE = 1_000
 _AT_A_TIME = 64
 
 
-class LateWatches:
-    """Owned by one root's thread."""
+class DeferredWatches:
+    """Owned by one root's thread. What changed last is the first to be taken: it is likelier to change again."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Node, list[str]] = {}
+        self._waiting: list[tuple[int, WatchedDirectory, str]] = []
+        self._is_sorted = True
         self._spared = 0
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def put_off(self, node: Node, directory: int, base: str) -> bool:
+    def defer(self, node: WatchedDirectory, directory: int, base: str) -> bool:
         """Whether the directory `base` of `node`, which is open, may wait; then it is remembered."""
-        if not _is_committed(directory, base):
+        committed_at = _committed_at(directory, base)
+        if committed_at is None:
             return False
         if self._spared < _AT_ONCE:
             self._spared += 1
             return False
-        self._waiting.setdefault(node, []).append(base)
+        self._waiting.append((committed_at, node, base))
+        self._is_sorted = False
         return True
 
-    def take(self) -> tuple[Node, list[str]]:
-        """Some of them, which lie in one directory; there must be some."""
-        node, names = next(iter(self._waiting.items()))
-        some = names[-_AT_A_TIME:]
-        del names[-_AT_A_TIME:]
-        if not names:
-            del self._waiting[node]
-        return node, some
+    def take(self) -> dict[WatchedDirectory, list[str]]:
+        """Some of them, by the directory in which they lie; there must be some."""
+        if not self._is_sorted:
+            self._waiting.sort(key=itemgetter(0))
+            self._is_sorted = True
+        some: dict[WatchedDirectory, list[str]] = {}
+        for _, node, base in self._waiting[-_AT_A_TIME:]:
+            some.setdefault(node, []).append(base)
+        del self._waiting[-_AT_A_TIME:]
+        return some
 
     def clear(self) -> None:
         """They go without."""
         self._waiting.clear()
 
 
-def _is_committed(directory: int, base: str) -> bool:
-    """Whether there is a marker younger than the status of the workspace `base`: a hint, and no proof."""
+def _committed_at(directory: int, base: str) -> int | None:
+    """When the workspace `base` got its marker, in nanoseconds; None when that is not younger than the status: a hint,
+    and no proof."""
     try:
         marker = os.stat(f"{base}/{layout.META_MARKER}", dir_fd=directory, follow_symlinks=False)
         try:
@@ -59,5 +66,5 @@ def _is_committed(directory: int, base: str) -> bool:
         except FileNotFoundError:
             status = os.stat(f"{base}/{layout.STATUS}", dir_fd=directory, follow_symlinks=False)
     except OSError:
-        return False
-    return status.st_ctime_ns <= marker.st_ctime_ns
+        return None
+    return marker.st_ctime_ns if status.st_ctime_ns <= marker.st_ctime_ns else None

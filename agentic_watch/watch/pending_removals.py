@@ -1,7 +1,7 @@
 """Watches on their way out. Each one that ends puts an event into the kernel's queue, so they go a few at a time.
 
-What is watched anew first loses no watch at all: the kernel keeps one a directory, and it lasts until its last hearer
-is gone. So after the rename of a level, or when all is looked at anew, next to nothing really ends.
+What is watched anew first loses no watch at all: the kernel keeps one a directory, and it lasts until its last
+subscriber is gone. So after the rename of a level, or when all is watched anew, next to nothing really ends.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 
 from watchdog.observers.inotify_c import WatchDescriptor
 
-from agentic_watch.watch.inbox import Inbox
-from agentic_watch.watch.kernel_reader import KernelReader
+from agentic_watch.watch.change_queues import RootQueue
+from agentic_watch.watch.inotify_reader import InotifyReader
 
 _SLICE = 128
 _PAUSE_SECONDS = 0.002
@@ -21,12 +21,12 @@ _BREATH_SECONDS = 0.0005
 _LONGEST_SECONDS = 5.0
 
 
-class Leaving:
+class PendingRemovals:
     """Used from one root's thread. `reserve`, when it is set, brings more that can go when watches run short."""
 
-    def __init__(self, reader: KernelReader, inbox: Inbox) -> None:
+    def __init__(self, reader: InotifyReader, queue: RootQueue) -> None:
         self._reader = reader
-        self._inbox = inbox
+        self._queue = queue
         self._waiting: deque[WatchDescriptor] = deque()
         self.reserve: Callable[[], None] | None = None
 
@@ -43,7 +43,7 @@ class Leaving:
             self._remove_some()
             time.sleep(_BREATH_SECONDS)  # whoever waits for the reader's lock gets it
 
-    def make_room(self) -> bool:
+    def remove_now(self) -> bool:
         """Let all go, waiting for the reader; whether there was anything."""
         if self.reserve is not None:
             reserve, self.reserve = self.reserve, None
@@ -60,4 +60,4 @@ class Leaving:
 
     def _remove_some(self) -> None:
         count = min(_SLICE, len(self._waiting))
-        self._reader.unhear([self._waiting.popleft() for _ in range(count)], self._inbox)
+        self._reader.unsubscribe([self._waiting.popleft() for _ in range(count)], self._queue)

@@ -6,7 +6,7 @@ _LEAST_SECONDS = 5.0
 _SHARE = 10.0
 
 
-class Overflow:
+class RewatchDelay:
     """Whether events of a root were lost, and when it may be watched anew because of that.
 
     The first time at once. After that there is a pause, longer where it took longer: who floods the queue for ever
@@ -25,11 +25,11 @@ class Overflow:
         """Whether to watch anew now."""
         return self._lost and now >= self._not_before
 
-    def patience(self, longest: float, now: float) -> float:
+    def until_due(self, longest: float, now: float) -> float:
         """Seconds until it is due, at most `longest`."""
         return min(longest, max(0.0, self._not_before - now)) if self._lost else longest
 
-    def mended(self, began: float, now: float) -> None:
+    def rewatched(self, began: float, now: float) -> None:
         """All is watched anew; what was lost before `began` does not matter any more."""
         self._lost = False
         self._not_before = now + max(_LEAST_SECONDS, _SHARE * (now - began))
