@@ -192,7 +192,8 @@ def test_a_history_that_may_not_be_looked_at_is_unknown(host: Host, committed: l
 
 def test_quietly_it_says_only_what_is_not_well(host: Host, committed: list[Workspace]) -> None:
     """With -q the lines of what is well are left out."""
-    assert "well" not in run([*host.arguments(), "check", "-q"], host.base).stdout
+    assert "ok " in run([*host.arguments(), "check"], host.base).stdout
+    assert "ok " not in run([*host.arguments(), "check", "-q"], host.base).stdout
 
 
 # --- the probe

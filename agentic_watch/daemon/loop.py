@@ -134,6 +134,7 @@ class Daemon:
         for handler in logging.getLogger().handlers:
             handler.flush()
             self._health.log_dropped = getattr(handler, "dropped", 0)
+        self._health.unreadable = self._sweeps.unreadable
         self._health.pending, self._health.failing = len(self._pending), len(self._last_seen.failing)
         settled = not self._awaited and not self._sweeps and not self._due.is_due()
         states, overflows = self._watcher.states(), self._watcher.overflows()
@@ -260,7 +261,7 @@ class Daemon:
             log.warning("%s: another history takes effect at the next start", config.history)
         self._watcher.stop()
         self._heed_waiting()
-        self._sweeps.clear()
+        self._sweeps.keep_roots(config.roots)
         self._pending.keep_roots(config.roots)
         self._committer.let_go()
         self._use(replace(config, history=self._config.history))

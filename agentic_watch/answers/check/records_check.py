@@ -15,6 +15,8 @@ from agentic_watch.history import identities, queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History, Key
 from agentic_watch.scan import RootUnavailable, Trouble, scan
+from agentic_watch.service import service_user
+from agentic_watch.service.root_access import open_for
 from agentic_watch.workspace import journal, marker, status
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
@@ -79,22 +81,30 @@ def _look(subject: Subject, found: Candidate | Trouble, rows: Mapping[Key, int],
             yield Finding(_NAME, False, f"{where}: {problem}", _RENAME, found.root.key, found.name)
         return
     if isinstance(found, Trouble):
-        text = f"{where}: {found.cause}; what is below it is not seen"
-        yield Finding(_NAME, False, text, "mend its permissions", found.root.key, found.name)
+        yield _out_of_sight(subject, found, f"{where}: {found.cause}; what is below it is not seen")
         return
     try:
         disk = _read(subject.config, found, subject.now, rows)
     except Missing:
         return
     except WorkspaceError as error:
-        if error.passing or subject.now - found.changed_at > _STUCK_SECONDS:
-            step = "mend its permissions" if error.passing else _CORRECT
-            yield Finding(_NAME, False, f"{where}: {error}", step, found.root.key, found.name)
+        if error.passing:
+            yield _out_of_sight(subject, found, f"{where}: {error}")
+        elif subject.now - found.changed_at > _STUCK_SECONDS:
+            yield Finding(_NAME, False, f"{where}: {error}", _CORRECT, found.root.key, found.name)
         return
     for text in disagreements(disk, rows.keys(), pruned, subject.patience):
         yield Finding(_NAME, False, f"{where}: {text}", REPAIR, found.root.key, found.name)
     for text in contradictions(disk, rows):
         yield Finding(_NAME, False, f"{where}: {text}", _COMPARE, found.root.key, found.name)
+
+
+def _out_of_sight(subject: Subject, found: Candidate | Trouble, text: str) -> Finding:
+    """What the service's user cannot read either needs an operator; what only this user cannot, it cannot know."""
+    if not service_user.can_be_asked(subject.account):
+        return Finding(_NAME, None, f"{text} (by this user)", "", found.root.key, found.name)
+    step = f"mend its permissions: {open_for(subject.account.name, found.root.path)}"
+    return Finding(_NAME, False, text, step, found.root.key, found.name)
 
 
 def _rows(history: str, root: Root, names: Sequence[str]) -> dict[str, dict[Key, int]]:
