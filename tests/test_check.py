@@ -376,4 +376,4 @@ def test_a_running_daemon_has_its_inotify_instance(host: Host) -> None:
         service.wait(lambda: service.watching() == ["inotify"])
         found = list(limits_check.limits(subject(host.config())))
     assert [one.ok for one in found] == [True, True, True]
-    assert "the daemon has its one" in found[1].text
+    assert "the daemon uses 1" in found[1].text

@@ -191,12 +191,12 @@ def _and(names: Sequence[str]) -> str:
 
 def _who(past: Past, config: Config) -> str:
     """What will add it."""
+    if past.closed is not None:
+        return f"{past.closed.path}: {past.closed.cause}; this lets it: {past.closed.step}"
     if past.state is not None and past.state.fail_count and past.state.next_attempt_at:
         return (
             f"it failed ({past.state.last_error}) and is tried again at {instant.now_text(past.state.next_attempt_at)}"
         )
-    if past.closed is not None:
-        return f"{past.closed.path}: {past.closed.cause}; {past.closed.step} lets it in"
     if past.daemon:
         return (
             f"the daemon adds it once the workspace has been quiet for {config.settle_seconds:g} s, "

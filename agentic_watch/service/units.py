@@ -20,8 +20,6 @@ USER = "agentic-watch"
 STATE = "/var/lib/agentic-watch"
 SYSTEM_UNITS = "/etc/systemd/system"
 
-_PACKAGED = {"/etc/sysusers.d": "/usr/lib/sysusers.d", "/etc/tmpfiles.d": "/usr/lib/tmpfiles.d"}
-_PACKAGED_UNITS = "/usr/lib/systemd/system"
 _DROP_IN = "10-host.conf"
 # Without the colon, which parts source and destination in BindPaths= unless it is quoted.
 _PLAIN = re.compile(r"[A-Za-z0-9_@+=,./%-]+")
@@ -88,13 +86,15 @@ def drop_in_path(unit_directory: str, unit: str) -> str:
     return f"{unit_directory}/{unit}.d/{_DROP_IN}"
 
 
+def packaged_at(path: str) -> str:
+    """Where a package brings a file that `render` has in /etc."""
+    return path.replace("/etc/systemd/", "/usr/lib/systemd/", 1).replace("/etc/", "/usr/lib/", 1)
+
+
 def lies_at(path: str) -> str:
     """Where systemd finds a file of the service: an administrator's goes before a package's of the same name."""
-    if not os.path.lexists(path):
-        for ours, packaged in {SYSTEM_UNITS: _PACKAGED_UNITS, **_PACKAGED}.items():
-            if path.startswith(f"{ours}/") and os.path.lexists(there := packaged + path.removeprefix(ours)):
-                return there
-    return path
+    packaged = packaged_at(path)
+    return packaged if not os.path.lexists(path) and os.path.lexists(packaged) else path
 
 
 def hidden_by(path: str) -> str | None:

@@ -164,13 +164,13 @@ class Taken(WorkspaceError):
     """The name of what was to be new is taken."""
 
 
-def make_directory(parent: int, name: str, label: str, *, new: bool = False) -> int:
-    """Make the directory `name` durably (0755 less umask) and open it; one that is there already will do.
+def make_directory(parent: int, name: str, label: str, *, new: bool = False, mode: int = 0o755) -> int:
+    """Make the directory `name` durably (`mode` less umask) and open it; one that is there already will do.
 
     A `new` one must not be there yet, as whatever it may be: else Taken.
     """
     try:
-        os.mkdir(name, 0o755, dir_fd=parent)
+        os.mkdir(name, mode, dir_fd=parent)
         made = True
     except FileExistsError as error:
         if new:
