@@ -201,7 +201,7 @@ def test_the_manual_page_and_the_completions_are_where_they_are_looked_for(lab: 
 
 def test_an_upgrade_runs_the_new_program_on_the_old_history(lab: Lab, packages: list[Path]) -> None:
     """Daemon and pusher are other processes, of the new version, though no unit has changed; a changed configuration is
-    kept, and one unit that was disabled stays so."""
+    kept."""
     lab.write("/etc/agentic-watch/token", "secret")
     lab.append(_CONFIG, '[[push]]\nname = "lead"\nkind = "http"\nurl = "http://127.0.0.1:9"\n')
     lab.append(_CONFIG, 'token_file = "/etc/agentic-watch/token"\n')
@@ -209,7 +209,6 @@ def test_an_upgrade_runs_the_new_program_on_the_old_history(lab: Lab, packages: 
     lab.install()
     before = [lab.get("MainPID"), lab.get("MainPID", "agentic-watch-push.service")]
     rows = _rows(lab)
-    lab.sh("systemctl disable agentic-watch-backfill.timer")
     lab.sh(f"apt-get install -qq -y --no-install-recommends /lab/{packages[1].name}")
     assert lab.get("ActiveState") == lab.get("ActiveState", "agentic-watch-push.service") == "active"
     now = [lab.get("MainPID"), lab.get("MainPID", "agentic-watch-push.service")]
