@@ -210,13 +210,19 @@ class Once:
         return {failure["workspace"]: failure["error"] for failure in self.summary["failures"]}
 
 
+_NO_CONFIGURATION = Path(__file__).with_name("no_configuration.toml")
 _COUNTS = ("scanned", "committed", "skipped", "unfinished", "failed", "recovered_rows")
 
 
 def environment(base: Path) -> dict[str, str]:
     """An environment in which nothing of the tester's own configuration is found; unclosed files are errors."""
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "VIRTUAL_ENV") if key in os.environ}
-    return {**kept, "HOME": str(base), "PYTHONWARNINGS": "error::ResourceWarning", "PYTHONUTF8": "1"}
+    fixed = {
+        "PYTHONWARNINGS": "error::ResourceWarning",
+        "PYTHONUTF8": "1",
+        "AGENTIC_WATCH_CONFIG": str(_NO_CONFIGURATION),
+    }
+    return {**kept, **fixed, "HOME": str(base)}
 
 
 def command(arguments: Sequence[str | bytes]) -> list[str | bytes]:

@@ -202,7 +202,8 @@ def test_a_history_that_may_not_be_looked_at_is_unknown(host: Host, committed: l
 
 def test_quietly_it_says_only_what_is_not_well(host: Host, committed: list[Workspace]) -> None:
     """With -q the lines of what is well are left out."""
-    assert "well" not in run([*host.arguments(), "check", "-q"], host.base).stdout
+    assert "ok " in run([*host.arguments(), "check"], host.base).stdout
+    assert "ok " not in run([*host.arguments(), "check", "-q"], host.base).stdout
 
 
 # --- the probe
@@ -528,7 +529,7 @@ def test_a_running_daemon_has_its_inotify_instance(host: Host) -> None:
         service.wait(lambda: service.watching() == ["inotify"])
         found = list(limits_check.limits(subject(host.config())))
     assert [one.ok for one in found] == [True, True, True]
-    assert "the daemon has its one" in found[1].text
+    assert "the daemon uses 1" in found[1].text
 
 
 def test_what_a_killed_backup_or_prune_left_is_named(host: Host, committed: list[Workspace]) -> None:

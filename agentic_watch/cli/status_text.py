@@ -176,5 +176,10 @@ def _how_it_is(daemon: DaemonState, utc: bool) -> Iterator[str]:
     for root in daemon.roots:
         detail = f" ({root.detail})" if root.detail else ""
         yield f"  {root.root}: {root.watching}, {root.watches} watches{detail}"
+    if daemon.unreadable:
+        named = (
+            f"{', '.join(daemon.unreadable_names)}{' …' if daemon.unreadable > len(daemon.unreadable_names) else ''}"
+        )
+        yield f"  unreadable: {daemon.unreadable} (what is in there is not seen): {named}"
     if daemon.history_error:
         yield f"  history: {daemon.history_error}"

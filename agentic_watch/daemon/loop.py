@@ -148,6 +148,7 @@ class Daemon:
         for handler in logging.getLogger().handlers:
             handler.flush()
             self._health.log_dropped = getattr(handler, "dropped", 0)
+        self._health.unreadable = self._sweeps.unreadable
         self._health.pending, self._health.failing = len(self._pending), len(self._last_seen.failing)
         self._hanging = self._watcher.hanging()
         is_ready = self._readiness.is_reached(time.monotonic(), self._hanging)
@@ -290,7 +291,7 @@ class Daemon:
             log.warning("%s: another history takes effect at the next start", config.history)
         self._watcher.stop()
         self._handle_hints(0.0)
-        self._sweeps.clear()
+        self._sweeps.keep_roots(config.roots)
         self._pending.keep_roots(config.roots)
         self._prefetches.keep_roots(config.roots)
         self._committer.let_go()

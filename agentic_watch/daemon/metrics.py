@@ -105,6 +105,7 @@ def snapshot(state: DaemonState, workspaces: Mapping[str, int] | None, waiting: 
         backlog=state.pending,
         oldest_seconds=state.oldest_pending_seconds,
         workspaces=workspaces,
+        unreadable=state.unreadable,
         overflows=state.overflows,
         watches=sum(root.watches for root in state.roots),
         hanging=sum(root.hanging for root in state.roots),

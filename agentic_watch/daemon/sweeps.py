@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from agentic_watch.config import Root
@@ -35,6 +35,8 @@ class Sweeps:
         self._last_seen = last_seen
         self._sweeps: dict[str, _Sweep] = {}
         self._troubled: dict[str, set[str]] = {}
+        self.unreadable: tuple[str, ...] = ()
+        """The directories that the last look at each root could not look into; what is in them is not seen."""
 
     def __contains__(self, key: str) -> bool:
         return key in self._sweeps
@@ -52,10 +54,17 @@ class Sweeps:
     def stop(self, key: str) -> None:
         """The root is gone."""
         self._sweeps.pop(key, None)
+        self._set_troubled(key, set())
 
     def clear(self) -> None:
         """Stop all."""
         self._sweeps.clear()
+
+    def keep_roots(self, roots: Iterable[Root]) -> None:
+        """Stop all; what was said of other roots is forgotten."""
+        self.clear()
+        for key in self._troubled.keys() - {root.key for root in roots}:
+            self.stop(key)
 
     def advance(
         self, take: Callable[[Candidate], None], is_news: Callable[[], bool], is_left_alone: Callable[[str], bool]
@@ -99,4 +108,9 @@ class Sweeps:
     def _tell_ended(self, key: str, troubled: set[str]) -> None:
         for name in self._troubled.get(key, set()) - troubled:
             log.info("%s: can be looked into again, or is gone", name or key, extra={"root": key})
-        self._troubled[key] = troubled
+        self._set_troubled(key, troubled)
+
+    def _set_troubled(self, key: str, names: set[str]) -> None:
+        self._troubled[key] = names
+        every = ((root, name) for root, troubled in self._troubled.items() for name in troubled)
+        self.unreadable = tuple(sorted(f"{root}/{name}" if name else root for root, name in every))

@@ -28,6 +28,8 @@ from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import Key
 from agentic_watch.scan import RootUnavailable, Trouble, scan
+from agentic_watch.service import service_user
+from agentic_watch.service.root_access import open_for
 from agentic_watch.workspace.layout import META_JOURNAL, Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
@@ -117,7 +119,7 @@ def _look_at_all(look: _Look, root: Root, group: Sequence[Candidate | Trouble]) 
         try:
             there = _read(look.subject, one)
         except _Wrong as wrong:
-            found[one.name] = [Finding(_NAME, False, str(wrong), wrong.step, root.key, one.name)]
+            found[one.name] = [Finding(_NAME, wrong.ok, str(wrong), wrong.step, root.key, one.name)]
             continue
         read += [there] if there is not None else []
         if sum(one.size for one in read) > _LINES_AT_ONCE:
@@ -164,11 +166,12 @@ def _findings(
 
 
 class _Wrong(Exception):
-    """A workspace cannot be read, and that is for somebody to mend by `step`."""
+    """A workspace cannot be read, and that is for somebody to mend by `step`; `ok` None: this user cannot know."""
 
-    def __init__(self, text: str, step: str) -> None:
+    def __init__(self, text: str, step: str, ok: bool | None = False) -> None:
         super().__init__(text)
         self.step = step
+        self.ok = ok
 
 
 def _read(subject: Subject, found: Candidate | Trouble) -> WorkspaceRecords | None:
@@ -179,16 +182,24 @@ def _read(subject: Subject, found: Candidate | Trouble) -> WorkspaceRecords | No
             raise _Wrong(f"{where}: {problem}", _RENAME)
         return None
     if isinstance(found, Trouble):
-        raise _Wrong(f"{where}: {found.cause}; what is below it is not seen", "mend its permissions")
+        raise _out_of_sight(subject, found, f"{where}: {found.cause}; what is below it is not seen")
     try:
         return read_records(subject.config, found, subject.now)
     except Missing:
         return None
     except WorkspaceError as error:
-        if error.passing or subject.now - found.changed_at > _STUCK_SECONDS:
-            step = "mend its permissions" if error.passing else _CORRECT
-            raise _Wrong(f"{where}: {error}", step) from error
+        if error.passing:
+            raise _out_of_sight(subject, found, f"{where}: {error}") from error
+        if subject.now - found.changed_at > _STUCK_SECONDS:
+            raise _Wrong(f"{where}: {error}", _CORRECT) from error
         return None
+
+
+def _out_of_sight(subject: Subject, found: Candidate | Trouble, text: str) -> _Wrong:
+    """What the service's user cannot read either needs an operator; what only this user cannot, it cannot know."""
+    if not service_user.can_be_asked(subject.account):
+        return _Wrong(f"{text} (by this user)", "", ok=None)
+    return _Wrong(text, f"mend its permissions: {open_for(subject.account.name, found.root.path)}")
 
 
 def pruned_before(history: str) -> str:
