@@ -124,9 +124,9 @@ def _input() -> dict[str, Any]:
     for key, value in document.items():
         if key not in _INPUT_KEYS:
             raise click.UsageError(f"stdin: unknown key {clean(key)!r}; known: {', '.join(_INPUT_KEYS)}")
-        if not isinstance(value, dict if key == "report" else str):
+        if value is not None and not isinstance(value, dict if key == "report" else str):
             raise click.UsageError(f"stdin: {key} is not {'an object' if key == 'report' else 'a string'}")
-    return document
+    return {key: value for key, value in document.items() if value is not None}
 
 
 @click.command("schema")

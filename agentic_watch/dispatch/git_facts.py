@@ -115,6 +115,14 @@ def after(directory: str, start: str, hurried: Callable[[], bool]) -> tuple[str,
     return _branch(branch), dict.fromkeys(_KEYS.values(), 0) | counted
 
 
+def top_level(directory: str) -> str:
+    """The top of the clone that a directory lies in; the directory itself where it is in none."""
+    try:
+        return ask(directory, "rev-parse", "--show-toplevel")
+    except GitFailed:
+        return directory
+
+
 def _copy(data: bytes, path: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:

@@ -60,14 +60,22 @@ def _written_by_command(run: Run, problems: list[str]) -> Iterable[dict[str, Any
 def _from_files(run: Run, paths: Sequence[str], problems: list[str]) -> Iterable[dict[str, Any]]:
     if not paths:
         return
-    from agentic_watch.dispatch import report_sources
+    from agentic_watch.dispatch import left_file
+    from agentic_watch.dispatch.reports import report_sources
+    from agentic_watch.dispatch.reports.clone_paths import Clone
 
     since = instant.parse(run.started_at).ns
+    top = git_facts.top_level(run.directory) if run.directory else ""
     for path in paths:
+        place = left_file.locate(path, run.path)
         try:
-            yield report_sources.read(os.path.abspath(path), since)
-        except report_sources.Unreadable as error:
+            report, warning = report_sources.read(place, since, Clone(top, os.path.dirname(place)))
+        except left_file.Unreadable as error:
             problems.append(f"{path}: {error}; recorded without it")
+            continue
+        if warning:
+            problems.append(f"{path}: {warning}")
+        yield report
 
 
 def merged(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
