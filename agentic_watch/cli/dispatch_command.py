@@ -13,6 +13,7 @@ from agentic_watch.cli.dispatch_common import (
     refused,
     reports_option,
     say_without_daemon,
+    usage_option,
     work_of,
     work_options,
 )
@@ -78,6 +79,7 @@ class _Dispatch(click.Group):
 )
 @work_options
 @reports_option
+@usage_option
 @click.option(
     "--blocked-status",
     type=click.IntRange(1, 255),
@@ -112,7 +114,7 @@ def _run(ctx: click.Context, words: tuple[str, ...]) -> None:
     state: State = ctx.obj
     options = ctx.parent.params
     work = work_of(options, words, pid=os.getpid())
-    order = Order(words, options["reports"], options["blocked_status"])
+    order = Order(words, options["reports"], options["blocked_status"], options["usages"])
     try:
         ended = dispatch(order, lambda: begin_run(state, options["workspace"], work))
     except DispatchError as error:

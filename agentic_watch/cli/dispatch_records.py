@@ -16,6 +16,7 @@ from agentic_watch.cli.dispatch_common import (
     refused,
     reports_option,
     say_without_daemon,
+    usage_option,
     work_of,
     work_options,
 )
@@ -64,13 +65,12 @@ def _begin(state: State, /, as_json: bool, pid: int, process_id: str, **options:
 @click.option("--pr", "pr_url", metavar="URL", help="The pull request.")
 @click.option("--branch", metavar="NAME", help="The branch (default: what git has checked out here).")
 @reports_option
+@usage_option
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read status, question, pr_url, branch, report as JSON.")
 @click.option("--unless-finished", is_flag=True, help="Leave a run alone that has been finished already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def _finish(
-    state: State, /, workspace: str | None, reports: tuple[str, ...], from_stdin: bool, as_json: bool, **options: Any
-) -> None:
+def _finish(state: State, /, workspace: str | None, from_stdin: bool, as_json: bool, **options: Any) -> None:
     """Record how the run in WORKSPACE (a path, or a name below a root; default: $AGENTIC_WATCH_WORKSPACE) ended.
 
     Finishing again in the same way changes nothing; in another way (completed, later merged) is recorded too.
@@ -80,7 +80,7 @@ def _finish(
     given = {"status": "completed"} | (_input() if from_stdin else {})
     given |= {key: options[key] for key in _INPUT_KEYS if options.get(key) is not None}
     try:
-        run, written = _write_end(state, workspace, given, reports, options["unless_finished"])
+        run, written = _write_end(state, workspace, given, options)
     except DispatchError as error:
         raise refused(error) from error
     if as_json:
@@ -91,28 +91,41 @@ def _finish(
         say_without_daemon(state, run)
 
 
-def _write_end(
-    state: State, workspace: str, given: dict[str, Any], reports: Sequence[str], unless_finished: bool
-) -> tuple[Run, bool]:
+def _write_end(state: State, workspace: str, given: dict[str, Any], options: dict[str, Any]) -> tuple[Run, bool]:
     """Put the report together and finish the newest run there; gives it, and whether anything had to be written."""
     config = state.config()
     root, name = choose_existing(config.roots, workspace, os.getcwd())
     run, finished = newest_run(root, name, os.getcwd())
     report = given.pop("report", None)
     problems: list[str] = []
-    if reports or not finished:
-        branch, changes = ("", {}) if finished else verdict.changed(run, lambda: False, problems)
+    usages = options["usages"]
+    if options["reports"] or usages or not finished:
+        branch, changes = ("", {}) if finished else verdict.changed(run, lambda: False, problems, usages)
         passed = given["status"] not in _UNSUCCESSFUL
-        whole = verdict.report_of(run, reports, passed=passed, changes=changes, problems=problems)
+        whole = verdict.report_of(run, options["reports"], passed=passed, changes=changes, problems=problems)
         report = verdict.merged([whole, report or {}])
+        if usages:
+            given |= _by_usage(run, usages, report, given, problems)
         given.setdefault("branch", branch)
     end = End(**given, report=report)
     written = committing_first(
-        state, lambda: finish(run, end, unless_finished=unless_finished, finished=config.finished)
+        state, lambda: finish(run, end, unless_finished=options["unless_finished"], finished=config.finished)
     )
     for problem in problems:
         messages.tell(messages.WARNING, problem, "warning: ")
     return run, written
+
+
+def _by_usage(
+    run: Run, usages: Sequence[str], report: dict[str, Any], given: dict[str, Any], problems: list[str]
+) -> dict[str, str]:
+    """The status and the question by what the agent's program says; what the caller says of a failure stands."""
+    said = given["status"] in _UNSUCCESSFUL
+    ended = ("failed" if said else "completed", given.get("question", ""))
+    status, question = verdict.with_usage(run, usages, report, ended, problems)
+    if status == ended[0] or said:
+        status = given["status"]
+    return {"status": status, "question": given.get("question") or question}
 
 
 def _input() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from agentic_watch.dispatch.git_process import GitFailed, GitProcess, ask
@@ -83,9 +83,11 @@ def owner_and_name(url: str) -> tuple[str, str]:
     return (parts[-2] if len(parts) > 1 else "", parts[-1] if parts else "")
 
 
-def after(directory: str, start: str, hurried: Callable[[], bool]) -> tuple[str, dict[str, int]]:
+def after(
+    directory: str, start: str, hurried: Callable[[], bool], left_out: Sequence[str] = ()
+) -> tuple[str, dict[str, int]]:
     """The branch that is checked out now, and what was changed since the commit `start`: files, lines inserted and
-    deleted, up to the files as they are, new ones too.
+    deleted, up to the files as they are, new ones too, but for those `left_out`.
 
     Ends early when `hurried` says so. Raises GitFailed with the cause.
     """
@@ -98,7 +100,7 @@ def after(directory: str, start: str, hurried: Callable[[], bool]) -> tuple[str,
     # New files are announced to a copy of the index, so that git itself counts them; the agent's own stays.
     index = os.path.join(git_directory, f"index.{os.urandom(6).hex()}")
     add = ("add", "--intent-to-add", "--all", "--ignore-errors")
-    diff = ("diff", "--shortstat", "--no-ext-diff", "--no-textconv", start, "--")
+    diff = ("diff", "--shortstat", "--no-ext-diff", "--no-textconv", start, "--", *_but(left_out, top))
     try:
         with contextlib.suppress(FileNotFoundError), open(os.path.join(git_directory, "index"), "rb") as source:
             _copy(source.read(), index)
@@ -113,6 +115,13 @@ def after(directory: str, start: str, hurried: Callable[[], bool]) -> tuple[str,
                 os.unlink(leftover)
     counted = {_KEYS[what]: int(count) for count, what in _SHORTSTAT.findall(text)}
     return _branch(branch), dict.fromkeys(_KEYS.values(), 0) | counted
+
+
+def _but(paths: Sequence[str], top: str) -> list[str]:
+    """Pathspecs of all but these files."""
+    inside = [os.path.relpath(os.path.realpath(path), os.path.realpath(top)) for path in paths]
+    found = [f":(top,exclude,literal){path}" for path in inside if not path.startswith("../")]
+    return [":(top)", *found] if found else []
 
 
 def top_level(directory: str) -> str:

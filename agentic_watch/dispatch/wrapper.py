@@ -6,13 +6,13 @@ While the command runs nothing else happens, and little is loaded: twenty of the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from agentic_watch.dispatch.foreground import CannotRun, Foreground, cause_of
 from agentic_watch.dispatch.lifecycle import finish
 from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run
-from agentic_watch.dispatch.verdict import changed, report_of
+from agentic_watch.dispatch.verdict import changed, report_of, with_usage
 
 WORKSPACE_VARIABLE = "AGENTIC_WATCH_WORKSPACE"
 """Tells the command its workspace's directory, so that it can say more: `agentic-watch dispatch finish`."""
@@ -21,11 +21,12 @@ BLOCKED_STATUS = 75
 
 
 class Order(NamedTuple):
-    """What to run, and how to judge it: `reports` are files that the command is to leave behind."""
+    """What to run, and how to judge it: `reports` and `usages` are files that the command is to leave behind."""
 
     command: tuple[str, ...]
     reports: tuple[str, ...] = ()
     blocked_status: int = BLOCKED_STATUS
+    usages: tuple[str, ...] = ()
 
 
 class Ended(NamedTuple):
@@ -60,7 +61,7 @@ def dispatch(order: Order, begin: Callable[[], Run]) -> Ended:
             ended = Ended(error.code, run, "failed", f"{order.command[0]}: {error}", started=False)
         else:
             ended = _judged(code, run, order)
-        return _finished(ended, order.reports, foreground.hurried)
+        return _finished(ended, order, foreground.hurried)
 
 
 def _judged(code: int, run: Run, order: Order) -> Ended:
@@ -71,11 +72,16 @@ def _judged(code: int, run: Run, order: Order) -> Ended:
     return Ended(code, run, "failed", cause_of(code))
 
 
-def _finished(ended: Ended, reports: Sequence[str], hurried: Callable[[], bool]) -> Ended:
+def _finished(ended: Ended, order: Order, hurried: Callable[[], bool]) -> Ended:
     run = ended.run
     problems: list[str] = []
-    branch, changes = changed(run, hurried, problems)
-    report = report_of(run, reports, passed=ended.code == 0, changes=changes, problems=problems)
+    branch, changes = changed(run, hurried, problems, order.usages)
+    report = report_of(run, order.reports, passed=ended.code == 0, changes=changes, problems=problems)
+    if order.usages and ended.started:
+        stopped = ended.code < 0 or (ended.code == 0 and ended.status != "completed")
+        given = (ended.status, ended.cause)
+        status, cause = with_usage(run, order.usages, report, given, problems, stopped=stopped)
+        ended = ended._replace(status=status, cause=cause)
     end = End(ended.status, question=ended.cause, branch=branch, report=report)
     try:
         finish(run, end, unless_finished=True)

@@ -43,7 +43,16 @@ def parse(data: bytes, clone: Clone = NOWHERE) -> Source:
         from agentic_watch.dispatch.reports import sarif
 
         return Source(sarif.report(document, clone), warning)
+    refuse_result(document)
     return Source(document, warning)
+
+
+def refuse_result(document: dict[str, Any]) -> None:
+    """Raise Unreadable for what an agent's program printed: the model's words would be kept with it."""
+    from agentic_watch.dispatch.agents import known_agents
+
+    if writer := known_agents.writer(document):
+        raise Unreadable(f"is the result of {writer}, no report; give it with --usage")
 
 
 def _document(data: bytes) -> tuple[dict[str, Any], str]:
