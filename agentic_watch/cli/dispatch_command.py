@@ -27,7 +27,8 @@ _RECORDS = ("begin", "finish", "schema")
 
 _EPILOG = """\b
 Examples:
-  agentic-watch dispatch --task "Fix the tests" -- claude -p "Fix the tests"
+  agentic-watch dispatch --task "Fix the tests" -- claude "Fix the tests"
+  agentic-watch dispatch --task "Fix the tests" --usage result.json -- ./run-agent.sh
   agentic-watch dispatch --agent codex:o3 --report junit.xml -- make test
   agentic-watch dispatch begin --workspace acme/api/ci-1712 --task "CI 1712"
   agentic-watch dispatch finish acme/api/ci-1712 --status failed --question "no runner"

@@ -119,13 +119,14 @@ def _write_end(state: State, workspace: str, given: dict[str, Any], options: dic
 def _by_usage(
     run: Run, usages: Sequence[str], report: dict[str, Any], given: dict[str, Any], problems: list[str]
 ) -> dict[str, str]:
-    """The status and the question by what the agent's program says; what the caller says of a failure stands."""
+    """The status and the question by what the agent's program says; what the caller says of a failure stands.
+
+    But for the question of an error: the program knows its cause.
+    """
     said = given["status"] in _UNSUCCESSFUL
     ended = ("failed" if said else "completed", given.get("question", ""))
-    status, question = verdict.with_usage(run, usages, report, ended, problems)
-    if status == ended[0] or said:
-        status = given["status"]
-    return {"status": status, "question": given.get("question") or question}
+    status, question = verdict.with_usage(run, usages, report, ended, problems, stopped=bool(said and ended[1]))
+    return {"status": given["status"] if said or status == ended[0] else status, "question": question}
 
 
 def _input() -> dict[str, Any]:
