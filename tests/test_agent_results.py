@@ -6,13 +6,14 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from dispatch_support import clone, dispatch, only_report, only_status, statuses
 from support import Host
 
-from agentic_watch.dispatch.agents import known_agents
+from agentic_watch.dispatch.agents import json_texts, known_agents
 from agentic_watch.dispatch.agents.agent_verdict import judged
 from agentic_watch.dispatch.left_file import Unreadable
 
@@ -204,6 +205,7 @@ def test_a_program_that_was_cut_off_has_no_result(data: bytes) -> None:
     assert ending(data) == ("failed", "ended without a result")
     assert ending(data, "failed", "exit status 3") == ("failed", "ended without a result (exit status 3)")
     assert ending(data, "failed", "killed by SIGTERM", stopped=True) == ("failed", "killed by SIGTERM")
+    assert ending(data, "blocked") == ("blocked", "")
 
 
 def claude(**result: Any) -> str:
@@ -328,16 +330,26 @@ def test_several_results_are_one(host: Host) -> None:
         ([], "failed", "Invalid API key · Fix external API key"),
         (["--status", "ready-for-review"], "failed", "Invalid API key · Fix external API key"),
         (["--status", "rejected"], "rejected", "Invalid API key · Fix external API key"),
-        (["--status", "failed", "--question", "mine"], "failed", "mine"),
+        (["--status", "failed", "--question", "the job"], "failed", "Invalid API key · Fix external API key"),
     ],
 )
 def test_finish_takes_the_verdict_too(host: Host, arguments: list[str], status: str, question: str) -> None:
-    """An error makes a success failed; what the caller says of a failure itself stands."""
+    """An error makes a success failed, and is the question: the program knows better why than its caller."""
     dispatch(host, "begin", "--workspace", "w")
     (host.base / "out").write_bytes(recorded("claude-2.1.197-result-401.json"))
     assert dispatch(host, "finish", "w", "--usage", "out", *arguments).returncode == 0
     assert (only_status(host)["status"], only_status(host)["question"]) == (status, question)
     assert only_report(host)["passed"] is False
+
+
+def test_what_a_caller_of_finish_says_stands_where_the_program_says_nothing(host: Host) -> None:
+    """A result that is not there is no cause that anybody can use, where one is given."""
+    dispatch(host, "begin", "--workspace", "w")
+    (host.base / "out").touch()
+    dispatch(host, "finish", "w", "--usage", "out", "--status", "blocked", "--question", "Which API?")
+    assert (only_status(host)["status"], only_status(host)["question"]) == ("blocked", "Which API?")
+    dispatch(host, "--workspace", "v", "--usage", "out", "--", "touch", "out")
+    assert statuses(host)["v"]["question"] == "ended without a result"
 
 
 def test_finish_of_a_finished_run_adds_what_it_used(host: Host) -> None:
@@ -462,3 +474,48 @@ def test_no_price_is_no_cost() -> None:
     used = {"modelUsage": {"m": {"inputTokens": 1, "outputTokens": 1, "cacheReadInputTokens": 0}}}
     assert "cost_usd" not in known_agents.read(claude(**used, total_cost_usd=0).encode()).usage.document()
     assert known_agents.read(b'{"usage": {"output_tokens": 5, "cost_usd": 0}}').usage.cost_usd == 0
+
+
+def mutations(value: Any, random: Random) -> Any:
+    """The same document with some of its values replaced by others of any type."""
+    if random.random() < 0.08:
+        return random.choice(
+            [None, True, -1, 2**70, 1e308, "\ud800", "x" * 3000, [], {}, [None], {"": {}}, "\x00\x1b[2J"]
+        )
+    if isinstance(value, dict):
+        return {key: mutations(item, random) for key, item in value.items() if random.random() > 0.03}
+    return [mutations(item, random) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_result_of_any_shape_breaks_nothing(name: str) -> None:
+    """What is kept of it is bounded and of the right type, whatever stands where."""
+    documents = list(json_texts.objects(recorded(name)))
+    for seed in range(150):
+        random = Random(seed)
+        text = "\n".join(json.dumps(mutations(document, random)) for document in documents)
+        try:
+            result = known_agents.read(text.encode())
+        except Unreadable:
+            continue
+        known = result.usage.document()
+        assert all(type(known[key]) is int and 0 <= known[key] < 2**63 for key in known if key.endswith("_tokens"))
+        assert len(json.dumps(known)) < 5000
+        assert len(judged(result, "completed", "")[1]) <= 500
+
+
+def test_a_text_that_is_none_is_recorded_all_the_same(host: Host) -> None:
+    """Half of a surrogate pair in an error, and an escape: the status can be read, and a terminal is left alone."""
+    (host.base / "out").write_text(claude(is_error=True, result="bad \ud800 \x1b[2J"), "utf-8")
+    assert dispatch(host, "-q", "--usage", "out", "--", "touch", "out").returncode == 0
+    host.once()
+    (row,) = host.rows().values()
+    assert (row["status"], row["question"]) == ("failed", "bad \\ud800 \x1b[2J")
+
+
+def test_a_result_beside_a_report_that_says_passed(host: Host) -> None:
+    """What the program says of its own failure is believed more than a report of its checks."""
+    (host.base / "report").write_text('{"passed": true, "usage": {"turns": 9}}', "utf-8")
+    (host.base / "out").write_bytes(recorded("claude-2.1.197-result-401.json"))
+    dispatch(host, "--report", "report", "--usage", "out", "--", "sh", "-c", "touch report out; exit 1")
+    assert (only_report(host)["passed"], only_report(host)["usage"]["turns"]) == (False, 1)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dispatch_support import clone, dispatch
+from support import Host, run
 
 from agentic_watch.dispatch.left_file import Unreadable
 from agentic_watch.dispatch.reports import report_sources
@@ -363,3 +365,20 @@ def test_json_of_other_writers_is_read() -> None:
         assert parse('{"passed": true, "note": "\u20ac"}'.encode(encoding)) == {"passed": True, "note": "\u20ac"}
     found = report_sources.parse(b'{"passed": false,\n"note": "a\x1bb"}')
     assert found == ({"passed": False, "note": "a b"}, "held control characters; read without them")
+
+
+def test_findings_of_two_clones_are_the_same(host: Host) -> None:
+    """Linters write absolute file URIs: what stays in a second clone stays, and nothing is new or gone."""
+    for name in ("one", "two"):
+        place = clone(host.base / name)
+        (place / "src").mkdir()
+        text = sarif(at((place / "kept.txt").as_uri()), at((place / "src" / "a b.py").as_uri())).decode()
+        (place / "ruff.sarif").write_text(text, "utf-8")
+        dispatch(host, "-q", "--report", "../ruff.sarif", "--", "touch", "../ruff.sarif", cwd=place / "src")
+    host.once()
+
+    def found(*options: str) -> list[str]:
+        answer = run([*host.arguments(), "findings", "--json", *options], host.base)
+        return [row["file"] for row in json.loads(answer.stdout)["findings"]]
+
+    assert (found("--persistent", "2"), found("--new"), found("--gone")) == (["kept.txt", "src/a b.py"], [], [])

@@ -57,7 +57,7 @@ def with_usage(
         report["usage"] = usage
     counted = reports.changes(report).get("files_changed")
     judged = agent_verdict.judged(result, *ended, changed=bool(counted), stopped=stopped)
-    if judged[0] != ended[0]:
+    if judged != ended:
         report["passed"] = False
     return judged
 

@@ -38,11 +38,11 @@ def judged(
     """(status, question) of a run that ended as `status` for `cause`.
 
     `changed` says that it is known to have changed something, `stopped` that a signal ended it. An error makes it
-    failed whatever the status; without one the cause of a run that failed stays.
+    failed whatever the status; without one the cause of a run that failed stays, and the word of one that is blocked.
     """
     if result.error:
         return "failed", result.error
-    if not result.ended and not stopped:
+    if not result.ended and not stopped and status != "blocked":
         return "failed", f"{_NO_RESULT} ({cause})" if cause else _NO_RESULT
     if status == "completed" and result.denied and not changed:
         return "blocked", _denied(result.denied)

@@ -18,7 +18,7 @@ _DECLINED = "declined"
 
 def knows(event: dict[str, Any]) -> bool:
     """Whether Codex printed this."""
-    return event.get("type") in _KNOWN
+    return name(event.get("type")) in _KNOWN
 
 
 def read(events: Sequence[dict[str, Any]]) -> AgentResult:

@@ -14,11 +14,9 @@ class Clone(NamedTuple):
 
     def below(self, path: str) -> str:
         """An absolute path as one relative to the top; "" where it lies elsewhere. No file is asked."""
+        top = f"{self.top.rstrip('/')}/"
         path = os.path.normpath(path)
-        for top in dict.fromkeys((self.top, os.path.realpath(self.top))) if self.top else ():
-            if path.startswith(f"{top.rstrip('/')}/"):
-                return path[len(top.rstrip("/")) + 1 :]
-        return ""
+        return path[len(top) :] if self.top and path.startswith(top) else ""
 
     def relative(self, path: str) -> str:
         """A path as a report has it, relative to the top where it lies below it; else as it is.
