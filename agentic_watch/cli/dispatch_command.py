@@ -13,6 +13,7 @@ from agentic_watch.cli.dispatch_common import (
     begin_run,
     reports_option,
     say_without_daemon,
+    usage_option,
     work_of,
     work_options,
 )
@@ -28,7 +29,8 @@ _NOT_RUN = "the command was not run; --best-effort runs it all the same"
 
 _EPILOG = """\b
 Examples:
-  agentic-watch dispatch --task "Fix the tests" -- claude -p "Fix the tests"
+  agentic-watch dispatch --task "Fix the tests" -- claude "Fix the tests"
+  agentic-watch dispatch --task "Fix the tests" --usage result.json -- ./run-agent.sh
   agentic-watch dispatch --agent codex:o3 --report junit.xml -- make test
   agentic-watch dispatch --best-effort -- codex exec -s workspace-write "Fix the tests"
   agentic-watch dispatch begin --workspace acme/api/ci-1712 --task "CI 1712"
@@ -93,6 +95,7 @@ def _no_subcommand(args: Sequence[str]) -> str:
 )
 @work_options
 @reports_option
+@usage_option
 @click.option(
     "--blocked-status",
     type=click.IntRange(1, 255),
@@ -129,7 +132,7 @@ def _run(ctx: click.Context, words: tuple[str, ...]) -> None:
     state: State = ctx.obj
     options = ctx.parent.params
     work = work_of(options, words, pid=os.getpid())
-    order = Order(words, options["reports"], options["blocked_status"])
+    order = Order(words, options["reports"], options["blocked_status"], options["usages"])
     ended = dispatch(order, lambda: _begun(state, options, work))
     _tell(state, ended)
     end_like(ended.code)

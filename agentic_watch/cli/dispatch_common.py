@@ -46,6 +46,11 @@ reports_option = click.option(
 )
 
 
+usage_option = click.option(
+    "--usage", "usages", multiple=True, metavar="FILE", help="What the agent's program printed; may be repeated."
+)
+
+
 def work_of(options: dict[str, Any], words: Sequence[str] = (), **process: Any) -> Work:
     """What the options say is dispatched from the current directory; `words` are the command's, where there is one."""
     texts: dict[str, Any] = {key: options[key] or "" for key in ("task", "agent", "org", "repo", "branch")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from agentic_watch.cli.dispatch_common import (
     refused,
     reports_option,
     say_without_daemon,
+    usage_option,
     work_of,
     work_options,
 )
@@ -77,6 +79,7 @@ def _begin(state: State, /, as_json: bool, pid: int | None, process_id: str, **o
 @click.option("--process-id", metavar="TEXT", help="Only if its newest run was begun with this one.")
 @click.option("--branch", metavar="NAME", help="The branch (default: what git has checked out here).")
 @reports_option
+@usage_option
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read status, question, pr_url, branch, report as JSON.")
 @click.option("--unless-finished", is_flag=True, help="Leave a run alone that has been finished already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -110,11 +113,14 @@ def _write_end(state: State, workspace: str, given: dict[str, Any], options: dic
     run, finished = _meant(newest, workspace, options), newest.finished
     report = given.pop("report", None)
     problems: list[str] = []
-    if options["reports"] or not finished:
-        branch, changes = ("", {}) if finished else verdict.changed(run, lambda: False, problems)
+    usages = options["usages"]
+    if options["reports"] or usages or not finished:
+        branch, changes = ("", {}) if finished else verdict.changed(run, lambda: False, problems, usages)
         passed = given["status"] not in _UNSUCCESSFUL
         whole = verdict.report_of(run, options["reports"], passed=passed, changes=changes, problems=problems)
         report = verdict.merged([whole, report or {}])
+        if usages:
+            given |= _by_usage(run, usages, report, given, problems)
         given.setdefault("branch", branch)
     end = End(**given, report=report)
     written = committing_first(
@@ -140,6 +146,19 @@ def _meant(newest: Newest, workspace: str, options: dict[str, Any]) -> Run:
     return run._replace(runs=number) if number else run
 
 
+def _by_usage(
+    run: Run, usages: Sequence[str], report: dict[str, Any], given: dict[str, Any], problems: list[str]
+) -> dict[str, str]:
+    """The status and the question by what the agent's program says; what the caller says of a failure stands.
+
+    But for the question of an error: the program knows its cause.
+    """
+    said = given["status"] in _UNSUCCESSFUL
+    ended = ("failed" if said else "completed", given.get("question", ""))
+    status, question = verdict.with_usage(run, usages, report, ended, problems, stopped=bool(said and ended[1]))
+    return {"status": given["status"] if said or status == ended[0] else status, "question": question}
+
+
 def _input() -> dict[str, Any]:
     """What stdin says. Anybody may have written it: wrong keys and types are usage."""
     try:
@@ -149,9 +168,9 @@ def _input() -> dict[str, Any]:
     for key, value in document.items():
         if key not in _INPUT_KEYS:
             raise click.UsageError(f"stdin: unknown key {clean(key)!r}; known: {', '.join(_INPUT_KEYS)}")
-        if not isinstance(value, dict if key == "report" else str):
+        if value is not None and not isinstance(value, dict if key == "report" else str):
             raise click.UsageError(f"stdin: {key} is not {'an object' if key == 'report' else 'a string'}")
-    return document
+    return {key: value for key, value in document.items() if value is not None}
 
 
 @click.command("schema")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from agentic_watch.dispatch.git_process import GitFailed, GitProcess, ask
@@ -121,9 +121,9 @@ def _of_azure(server: str, parts: list[str]) -> list[str]:
     return [parts[0] if server == "dev.azure.com" else server.partition(".")[0], parts[-1]] if parts else []
 
 
-def after(directory: str, start: str, hurried: Callable[[], bool]) -> Since:
-    """What was changed since the commit `start`, up to the files as they are, new ones too: files, lines inserted and
-    deleted.
+def after(directory: str, start: str, hurried: Callable[[], bool], left_out: Sequence[str] = ()) -> Since:
+    """What was changed since the commit `start`, up to the files as they are, new ones too, but for those `left_out`:
+    files, lines inserted and deleted.
 
     Ends early when `hurried` says so. Raises GitFailed with the cause.
     """
@@ -145,7 +145,7 @@ def after(directory: str, start: str, hurried: Callable[[], bool]) -> Since:
             _copy(source.read(), index)
         # It ends with 1 for what cannot be added (a repository without a commit), and has added all else.
         git("add", "--intent-to-add", "--all", "--ignore-errors", allowed=1)
-        text, unread = _shortstat(git, top, start)
+        text, unread = _shortstat(git, top, start, _inside(left_out, top))
     except OSError as error:
         raise GitFailed(f"{error.filename}: {error.strerror}") from error
     finally:
@@ -156,19 +156,44 @@ def after(directory: str, start: str, hurried: Callable[[], bool]) -> Since:
     return Since(_branch(branch), dict.fromkeys(_KEYS.values(), 0) | counted, unread)
 
 
-def _shortstat(git: Callable[..., str], top: str, start: str) -> tuple[str, tuple[str, ...]]:
-    """What git counts, and the files that it had to leave out: one that it may not read ends it without a number."""
+def _shortstat(
+    git: Callable[..., str],
+    top: str,
+    start: str,
+    left_out: Sequence[str],
+) -> tuple[str, tuple[str, ...]]:
+    """What git counts but for the files `left_out`, and those that it had to leave out: one that it may not read ends it
+    without a number."""
     diff = ("diff", "--no-ext-diff", "--no-textconv")
     try:
-        return git(*diff, "--shortstat", start, "--"), ()
+        return git(*diff, "--shortstat", start, "--", *_but(left_out)), ()
     except GitFailed:
         changed = git(*diff, "--name-only", "-z", start, "--").split("\0")
         paths = ((name, os.path.join(top, name)) for name in changed if name)
         unread = tuple(name for name, path in paths if os.path.isfile(path) and not os.access(path, os.R_OK))
         if not unread:
             raise
-        without = [f":(exclude,literal,top){name}" for name in unread[:_EXCLUDED_AT_MOST]]
-        return git(*diff, "--shortstat", start, "--", ".", *without), unread
+        without = [*left_out, *unread[:_EXCLUDED_AT_MOST]]
+        return git(*diff, "--shortstat", start, "--", *_but(without)), unread
+
+
+def _inside(paths: Sequence[str], top: str) -> list[str]:
+    """Those of these files that lie in the work tree, by their path in it."""
+    inside = [os.path.relpath(os.path.realpath(path), os.path.realpath(top)) for path in paths]
+    return [path for path in inside if not path.startswith("../")]
+
+
+def _but(names: Sequence[str]) -> list[str]:
+    """Pathspecs of all but these files of the work tree."""
+    return [":(top)", *(f":(top,exclude,literal){name}" for name in names)] if names else []
+
+
+def top_level(directory: str) -> str:
+    """The top of the clone that a directory lies in; the directory itself where it is in none."""
+    try:
+        return ask(directory, "rev-parse", "--show-toplevel")
+    except GitFailed:
+        return directory
 
 
 def _copy(data: bytes, path: str) -> None:

@@ -14,7 +14,7 @@ from agentic_watch.dispatch.agent_names import runs_under
 from agentic_watch.dispatch.foreground import CannotRun, Foreground
 from agentic_watch.dispatch.lifecycle import finish
 from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run
-from agentic_watch.dispatch.verdict import changed, report_of
+from agentic_watch.dispatch.verdict import changed, report_of, with_usage
 
 WORKSPACE_VARIABLE = "AGENTIC_WATCH_WORKSPACE"
 """Tells the command its workspace's directory, so that it can say more: `agentic-watch dispatch finish`."""
@@ -35,11 +35,12 @@ _END_NOTHING = frozenset(
 
 
 class Order(NamedTuple):
-    """What to run, and how to judge it: `reports` are files that the command is to leave behind."""
+    """What to run, and how to judge it: `reports` and `usages` are files that the command is to leave behind."""
 
     command: tuple[str, ...]
     reports: tuple[str, ...] = ()
     blocked_status: int = BLOCKED_STATUS
+    usages: tuple[str, ...] = ()
 
 
 class Ended(NamedTuple):
@@ -71,7 +72,7 @@ def dispatch(order: Order, begin: Callable[[], Run | None]) -> Ended:
         else:
             status, cause = _judged(code, foreground.stopped_by, order)
             ended = Ended(code, run, status, cause)
-        return _finished(ended, run, order.reports, foreground.hurried) if run else ended
+        return _finished(ended, run, order, foreground.hurried) if run else ended
 
 
 def refuse_if_taken(run: Run) -> None:
@@ -113,10 +114,15 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _finished(ended: Ended, run: Run, reports: Sequence[str], hurried: Callable[[], bool]) -> Ended:
+def _finished(ended: Ended, run: Run, order: Order, hurried: Callable[[], bool]) -> Ended:
     problems: list[str] = []
-    branch, changes = changed(run, hurried, problems)
-    report = report_of(run, reports, passed=ended.status == "completed", changes=changes, problems=problems)
+    branch, changes = changed(run, hurried, problems, order.usages)
+    report = report_of(run, order.reports, passed=ended.status == "completed", changes=changes, problems=problems)
+    if order.usages and ended.started:
+        stopped = ended.code < 0 or (ended.code == 0 and ended.status != "completed")
+        given = (ended.status, ended.cause)
+        status, cause = with_usage(run, order.usages, report, given, problems, stopped=stopped)
+        ended = ended._replace(status=status, cause=cause)
     end = End(ended.status, question=ended.cause, branch=branch, report=report)
     try:
         finish(run, end, unless_finished=True)
