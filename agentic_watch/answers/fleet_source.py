@@ -14,7 +14,6 @@ from agentic_watch.answers import dialect
 from agentic_watch.answers.dialect import Dialect
 from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, postgres_connection
-from agentic_watch.fleet.deadlines import cut_after, shut
 from agentic_watch.fleet.fleet_errors import Poisonous, Unavailable, Unusable
 from agentic_watch.fleet.follow import HEARTBEAT_SECONDS
 from agentic_watch.history import queries
@@ -25,8 +24,6 @@ from agentic_watch.workspace.instant import now_text
 if TYPE_CHECKING:
     from agentic_watch.fleet.postgres_connection import Connection
 
-ANSWER_SECONDS = 300.0
-"""The longest that one question may take."""
 SILENT_SECONDS = 3 * HEARTBEAT_SECONDS
 """A host that said nothing for so long is silent."""
 
@@ -34,9 +31,21 @@ _OF_COMMIT = [f"d.{name}" for name in ("workspace", "repo", "agent", "branch", "
 _OF_FINDING = [f"coalesce(g.{name}, '')" for name in ("tool", "file", "code", "rule_id", "title", "message")]
 
 
+PARTING = (
+    *((0x80, 0xA9), (0xAB, 0xB1), (0xB4, 0xB4), (0xB6, 0xB8), (0xBB, 0xBB), (0xBF, 0xBF), (0xD7, 0xD7), (0xF7, 0xF7)),
+    *((0x2000, 0x206F), (0x20A0, 0x20C0), (0x2190, 0x245F), (0x2500, 0x2775), (0x2794, 0x2BFF), (0x2E00, 0x2E2E)),
+    *((0x3000, 0x3004), (0x3008, 0x3020), (0xFE30, 0xFE6B), (0xFF01, 0xFF0F), (0xFF1A, 0xFF20), (0xFF3B, 0xFF40)),
+    *((0xFF5B, 0xFF65), (0x1F300, 0x1FAFF)),
+)
+"""Signs beyond ASCII that part words. All else there is part of one: an engine may take no sign of it for a letter."""
+
+_BEYOND_ASCII = "\u0080-\U0010ffff"
+_NO_WORD = f"([^[:alnum:]{_BEYOND_ASCII}]|[{''.join(f'{chr(first)}-{chr(last)}' for first, last in PARTING)}])+"
+
+
 def _words_of(text: str) -> str:
     """Text as its words in lower case, a space around each; what is looked for is made alike by the same engine."""
-    return f"' ' || btrim(regexp_replace(lower({text}), '[^[:alnum:]]+', ' ', 'g')) || ' '"
+    return f"' ' || btrim(regexp_replace(lower({text}), '{_NO_WORD}', ' ', 'g')) || ' '"
 
 
 _COMMIT_WORDS = _words_of(" || ' ' || ".join(_OF_COMMIT))
@@ -71,7 +80,9 @@ FLEET = replace(
 
 HOSTS = (
     "SELECT host, CAST(extract(epoch FROM last_push) AS BIGINT), "
-    "CAST(extract(epoch FROM now() - last_push) AS BIGINT) FROM hosts ORDER BY last_push ASC"
+    "CAST(extract(epoch FROM now() - last_push) AS BIGINT) FROM hosts "
+    # A host may write what it likes there, also what is no number of seconds.
+    "WHERE last_push BETWEEN '1970-01-01' AND '9999-01-01' ORDER BY last_push ASC"
 )
 CLONES = (
     "SELECT DISTINCT a.host_id, a.host, b.host FROM host_boots AS a JOIN host_boots AS b ON a.host_id = b.host_id "
@@ -105,8 +116,7 @@ class PostgresSource:
 
     def _ask(self, sql: str, values: Sequence[object]) -> tuple[list[str], list[tuple[Any, ...]]]:
         text = sql.replace("%", "%%").replace("?", "%s")
-        descriptor = self.connection.fileno()
-        with _told(self.name), postgres_connection.translated(), cut_after(ANSWER_SECONDS, lambda: shut(descriptor)):
+        with _told(self.name), postgres_connection.bounded(self.connection, postgres_connection.ANSWER_SECONDS):
             cursor = self.connection.execute(text, list(values))
             return [column.name for column in cursor.description or ()], cursor.fetchall()
 
