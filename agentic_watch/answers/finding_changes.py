@@ -92,16 +92,18 @@ def _runs(source: Source, wanted: Wanted, runs: int) -> list[dict[_Key, Change]]
     words = source.dialect
     condition, values = where(source, wanted, ("d.report IS NOT NULL", []))
     inner = (
-        f"SELECT {words.identity}, d.org, d.repo, d.workspace, d.updated_utc FROM {words.commits} AS d{condition} "
+        f"SELECT {words.identity}, {words.key} AS run, d.org, d.repo, d.workspace, d.updated_utc "
+        f"FROM {words.commits} AS d{condition} "
         f"ORDER BY d.updated_utc DESC, {words.key} DESC LIMIT {int(runs)}"
     )
     sql = (
-        f"SELECT d.org, d.repo, d.workspace, d.updated_utc, CASE WHEN {words.found} THEN 1 ELSE 0 END, {_COLUMNS} "
-        f"FROM ({inner}) AS d LEFT JOIN {words.findings} AS f ON {words.of_commit} ORDER BY d.updated_utc DESC"
+        f"SELECT d.run, d.org, d.repo, d.workspace, d.updated_utc, CASE WHEN {words.found} THEN 1 ELSE 0 END, "
+        f"{_COLUMNS} FROM ({inner}) AS d LEFT JOIN {words.findings} AS f ON {words.of_commit} "
+        "ORDER BY d.updated_utc DESC, d.run DESC"
     )
-    found: dict[tuple[str, str], dict[_Key, Change]] = {}
-    for org, repo, workspace, updated, is_one, *finding in source.rows(sql, values):
-        run = found.setdefault((updated, workspace), {})
+    found: dict[object, dict[_Key, Change]] = {}
+    for number, org, repo, workspace, updated, is_one, *finding in source.rows(sql, values):
+        run = found.setdefault(number, {})
         if not is_one:  # a run without findings
             continue
         tool, coded, title, file, line, severity, message = finding
