@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import decimal
 import os
+import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,16 +32,26 @@ _OF_COMMIT = [f"d.{name}" for name in ("workspace", "repo", "agent", "branch", "
 _OF_FINDING = [f"coalesce(g.{name}, '')" for name in ("tool", "file", "code", "rule_id", "title", "message")]
 
 
-PARTING = (
-    *((0x80, 0xA9), (0xAB, 0xB1), (0xB4, 0xB4), (0xB6, 0xB8), (0xBB, 0xBB), (0xBF, 0xBF), (0xD7, 0xD7), (0xF7, 0xF7)),
-    *((0x2000, 0x206F), (0x20A0, 0x20C0), (0x2190, 0x245F), (0x2500, 0x2775), (0x2794, 0x2BFF), (0x2E00, 0x2E2E)),
-    *((0x3000, 0x3004), (0x3008, 0x3020), (0xFE30, 0xFE6B), (0xFF01, 0xFF0F), (0xFF1A, 0xFF20), (0xFF3B, 0xFF40)),
-    *((0xFF5B, 0xFF65), (0x1F300, 0x1FAFF)),
-)
-"""Signs beyond ASCII that part words. All else there is part of one: an engine may take no sign of it for a letter."""
+_BEYOND_ASCII = range(0x80, 0x20000)
 
-_BEYOND_ASCII = "\u0080-\U0010ffff"
-_NO_WORD = f"([^[:alnum:]{_BEYOND_ASCII}]|[{''.join(f'{chr(first)}-{chr(last)}' for first, last in PARTING)}])+"
+
+def parting() -> str:
+    """The signs beyond ASCII that part words, as ranges of a regular expression; all else there is part of a word.
+
+    An engine may take no sign beyond ASCII for a letter (LC_CTYPE C), so they are named: what is neither a letter nor a
+    number nor a mark, as the search of a host's history has it (https://sqlite.org/fts5.html#unicode61_tokenizer).
+    """
+    signs = [point for point in _BEYOND_ASCII if unicodedata.category(chr(point))[0] in "ZPS"]
+    ranges: list[list[int]] = []
+    for point in signs:
+        if ranges and ranges[-1][1] == point - 1:
+            ranges[-1][1] = point
+        else:
+            ranges.append([point, point])
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
+
+
+_NO_WORD = f"([^[:alnum:]\u0080-\U0010ffff]|[{parting()}])+"
 
 
 def _words_of(text: str) -> str:
