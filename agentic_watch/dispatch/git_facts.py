@@ -156,14 +156,9 @@ def after(directory: str, start: str, hurried: Callable[[], bool], left_out: Seq
     return Since(_branch(branch), dict.fromkeys(_KEYS.values(), 0) | counted, unread)
 
 
-def _shortstat(
-    git: Callable[..., str],
-    top: str,
-    start: str,
-    left_out: Sequence[str],
-) -> tuple[str, tuple[str, ...]]:
-    """What git counts but for the files `left_out`, and those that it had to leave out: one that it may not read ends it
-    without a number."""
+def _shortstat(git: Callable[..., str], top: str, start: str, left_out: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """What git counts but for the files `left_out`, and those that it had to leave out too: one that it may not read
+    ends it without a number."""
     diff = ("diff", "--no-ext-diff", "--no-textconv")
     try:
         return git(*diff, "--shortstat", start, "--", *_but(left_out)), ()
