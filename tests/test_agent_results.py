@@ -295,6 +295,9 @@ def test_denied_calls_block_only_what_changed_nothing() -> None:
         "blocked",
         "tool calls were denied and nothing was changed: run_shell_command 2×, edit",
     )
+    stream = recorded("gemini-0.61.0-stream.jsonl").decode()
+    refused = stream.replace('"status": "success"}', '"status": "error", "error": {"type": "policy_violation"}}')
+    assert ending(refused)[1].endswith("write_file 2×")
     declined = '{"type":"item.completed","item":{"type":"command_execution","status":"declined","command":"SECRET"}}\n'
     assert "SECRET" not in ending(declined + recorded("codex-0.171.0-exec-json.jsonl").decode())[1]
     rejected = {"tool": "edit", "state": {"status": "error", "error": "The user rejected permission to use this"}}
