@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import NamedTuple
 
+from agentic_watch.history import pruned
 from agentic_watch.history.store import History, Key, marks
 
 
@@ -92,7 +93,7 @@ def _flat(keys: Collection[Key]) -> list[str | int]:
 def pruned_before(history: History) -> str:
     """Until when the history was pruned, as `updated_utc` is written; "" when it never was. Raises HistoryError."""
     with history.reading() as connection:
-        return str(connection.execute("SELECT ifnull(max(pruned_before), '') FROM about").fetchone()[0])
+        return pruned.before(connection)
 
 
 def has_any(history: History, root: str, workspace: str) -> bool:
