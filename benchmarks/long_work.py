@@ -1,8 +1,8 @@
 """How long prune, import and rename-root take over a large history, and how long a commit beside them waits.
 
 `python -m benchmarks.long_work DIRECTORY [DISPATCHES]` fills a history there with a year of 300,000 dispatches (or so
-many), prunes half of it, imports the archive again and renames the root, each in a process of its own. Meanwhile
-one row is inserted every 50 ms, as the daemon inserts it. Prints a JSON object for each.
+many; one that is there is taken), prunes half of it, imports the archive again and renames the root, each in a process
+of its own. Meanwhile one row is inserted every 50 ms, as the daemon inserts it. Prints a JSON object for each.
 """
 
 from __future__ import annotations
@@ -64,9 +64,10 @@ def main(directory: str, dispatches: str = "300000") -> None:
     """Fill, and measure each command."""
     path = os.path.join(directory, "history.db")
     archive = os.path.join(directory, "archive.jsonl")
-    filling = [sys.executable, "-m", "benchmarks.past", path, dispatches]
-    subprocess.run(filling, check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
-    os.sync()
+    if not os.path.exists(path):
+        filling = [sys.executable, "-m", "benchmarks.past", path, dispatches]
+        subprocess.run(filling, check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+        os.sync()
     program = [sys.executable, "-m", "agentic_watch", "--history", path]
     new = rows()
     with contextlib.closing(History(path)) as history:
