@@ -90,6 +90,13 @@ def _dispatch(lab: Lab, user: str, task: str, *options: str, umask: str = "0002"
     assert result.returncode == 0, result.stderr
 
 
+def _block(page: Path, begins: str) -> list[str]:
+    """The commands of the block of a page that begins so."""
+    _, _, rest = page.read_text("utf-8").partition(f"\n\n    {begins}")
+    assert rest, begins
+    return [line.strip() for line in f"{begins}{rest}".split("\n\n")[0].splitlines()]
+
+
 def _follow(lab: Lab, problems: list[dict[str, object]]) -> None:
     """Do what a problem's next step says, word for word."""
     for step in dict.fromkeys(str(problem["next"]) for problem in problems if problem["check"] in ("roots", "daemon")):
@@ -199,6 +206,40 @@ def test_the_manual_page_and_the_completions_are_where_they_are_looked_for(lab: 
     assert lab.sh(f"bash -c 'source {_COMPLETIONS[0]}; complete -p agentic-watch'").endswith(" agentic-watch")
 
 
+def test_debians_directory_of_node_exporter_is_opened(lab: Lab) -> None:
+    """It is root's: `check` says so, recording goes on, and docs/monitoring's two commands let the metrics in."""
+    directory = "/var/lib/prometheus/node-exporter"
+    lab.append(_CONFIG, f'[metrics]\ntextfile = "{directory}/agentic-watch.prom"\n')
+    lab.sh(f"install -d -m 755 {directory}; systemctl restart agentic-watch")
+    code, problems = lab.check()
+    (problem,) = (problem for problem in problems if problem["check"] == "metrics")
+    assert (code, problem["next"]) == (1, f"setfacl -m u:agentic-watch:rwx {directory}")
+    for command in _block(_PROJECT / "docs/monitoring/README.md", "setfacl"):
+        lab.sh(command)
+    lab.until(lambda: "agentic_watch_ready 1.0" in lab.sh(f"cat {directory}/*.prom || true"), "written", 10)
+    assert lab.check() == (0, [])
+
+
+def test_the_history_moves_to_another_disk(lab: Lab) -> None:
+    """The commands of docs/operations.md, as they stand there: rows, host id and services go on. A history of root's in
+    there is given back by `check --repair`."""
+    lab.sh("install -d /data; mount -t tmpfs tmpfs /data")
+    before = _rows(lab), lab.sh("agentic-watch export --json | head -n 1 || true")
+    for command in _block(_PROJECT / "docs/operations.md", "systemctl stop agentic-watch\n    systemctl stop"):
+        lab.sh(command)
+    assert (_rows(lab), lab.sh("agentic-watch export --json | head -n 1 || true")) == before
+    _dispatch(lab, "bob", "moved", "--org acme --repo api")
+    lab.until(lambda: "moved" in _rows(lab), "recorded there")
+    assert lab.check() == lab.check("--quick") == (0, [])
+    lab.sh("chown root:root /data/agentic-watch /data/agentic-watch/history.db*; chmod 755 /data/agentic-watch")
+    code, problems = lab.check("--quick")
+    assert code == 1
+    assert all("check --repair as root" in str(problem["next"]) for problem in problems)
+    lab.sh("agentic-watch check --repair")
+    assert lab.check("--quick") == (0, [])
+    lab.say("the history on another disk: moved, given to root, mended")
+
+
 def test_an_upgrade_runs_the_new_program_on_the_old_history(lab: Lab, packages: list[Path]) -> None:
     """Daemon and pusher are other processes, of the new version, though no unit has changed; a changed configuration is
     kept."""
@@ -251,4 +292,4 @@ def test_purging_leaves_the_history_and_nothing_else(lab: Lab) -> None:
     for path in ("/opt/agentic-watch", "/usr/bin/agentic-watch", "/etc/agentic-watch", *_COMPLETIONS):
         assert lab.call("test", "-e", path).returncode == 1, path
     assert lab.sh("find /etc /usr/lib/systemd -name '*agentic*'") == ""
-    assert lab.sh("stat -c %U /var/lib/agentic-watch/history.db") == "agentic-watch"
+    assert lab.sh("stat -c %U /data/agentic-watch/history.db") == "agentic-watch"
