@@ -158,6 +158,7 @@ SELDOM = {
     "daemon.*",
     "failures[]",
     "problems[]",
+    "warnings[]",
     "error",
     "new_findings.first[].*",
 }
