@@ -147,7 +147,7 @@ def test_the_first_hour_of_an_operator(lab: Lab) -> None:
     assert lab.check() == lab.check("--quick") == (0, [])
     lab.say("the first hour: two users, one organisation, both in the history")
     lab.sh("gpasswd -d agentic-watch agents; systemctl restart agentic-watch")
-    lab.until(lambda: lab.check()[0] == 1 and lab.check("--quick")[0] == 1, "noticed", 10)
+    lab.until(lambda: lab.check()[0] == 1 and lab.check("--quick")[0] == 1, "noticed")
     _dispatch(lab, "alice", "three", "--org acme --repo api --workspace acme/api/three")
     shown = " ".join(lab.sh("agentic-watch show acme/api/three").split())
     assert "so not committed" in shown
@@ -166,7 +166,7 @@ def test_a_workspace_with_another_umask_is_found_and_opened(lab: Lab) -> None:
     assert code == 1
     assert any("with another umask than 0002" in problem["error"] for problem in problems)
     _dispatch(lab, "bob", "five", "--workspace closed/api/five", umask="0077")
-    lab.until(lambda: any(problem["check"] == "daemon" for problem in lab.check("--quick")[1]), "unseen", 10)
+    lab.until(lambda: any(problem["check"] == "daemon" for problem in lab.check("--quick")[1]), "unseen")
     assert "agentic_watch_unreadable_directories 1.0" in lab.sh("agentic-watch metrics")
     assert f"unreadable: 1 (what is in there is not seen): {_ROOT}/closed" in lab.sh("agentic-watch status")
     reader = lab.as_user("nobody", "agentic-watch check --quick --nagios")
@@ -176,7 +176,7 @@ def test_a_workspace_with_another_umask_is_found_and_opened(lab: Lab) -> None:
     _follow(lab, lab.check()[1])
     _dispatch(lab, "bob", "six", "--workspace closed/api/six", umask="0077")
     lab.until(lambda: {"four", "five", "six"} <= set(_rows(lab)), "recorded")
-    lab.until(lambda: lab.check("--quick") == (0, []), "well again", 10)
+    lab.until(lambda: lab.check("--quick") == (0, []), "well again")
     assert lab.check() == (0, [])
     lab.say("umask 0022 and 0077: found, opened by one setfacl")
 
@@ -216,7 +216,7 @@ def test_debians_directory_of_node_exporter_is_opened(lab: Lab) -> None:
     assert (code, problem["next"]) == (1, f"setfacl -m u:agentic-watch:rwx {directory}")
     for command in _block(_PROJECT / "docs/monitoring/README.md", "setfacl"):
         lab.sh(command)
-    lab.until(lambda: "agentic_watch_ready 1.0" in lab.sh(f"cat {directory}/*.prom || true"), "written", 10)
+    lab.until(lambda: "agentic_watch_ready 1.0" in lab.sh(f"cat {directory}/*.prom || true"), "written")
     assert lab.check() == (0, [])
 
 
