@@ -14,7 +14,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-
 EXTRAS = "[dashboard,fleet,mcp,metrics]"
 """What the Debian package carries besides."""
 
