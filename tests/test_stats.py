@@ -18,7 +18,6 @@ from typing import Any
 
 import generated
 import pytest
-import support
 from support import Host, command, environment, run
 
 from agentic_watch.answers import source
@@ -267,12 +266,12 @@ def test_times_that_an_agent_planted_end_no_answer(tmp_path: Path, zone: str, qu
     ]
     # Not through generated.fill alone: the committed time of the last one would be beyond all time.
     generated.fill(host.history, [one._replace(committed_at="2026-11-01T00:00:00Z") for one in commits])
-    arguments = support.command([*host.arguments(), *question])
+    arguments = command([*host.arguments(), *question])
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(
             arguments,
-            env={**support.environment(tmp_path), "TZ": zone},
+            env={**environment(tmp_path), "TZ": zone},
             stdout=theirs,
             stderr=subprocess.PIPE,
             cwd=tmp_path,
