@@ -196,9 +196,9 @@ class Daemon:
         """A workspace changed: it is read soon, since it may be replaced or removed, and committed when it rests."""
         key = candidate.root.key, candidate.name
         wait = self._shares.wait(key, now)
-        lane = Lane.FOUND
-        if from_event:
-            lane = Lane.EVENT if self._shares.is_modest(key, now) else Lane.BUSY
+        lane = Lane.EVENT if from_event else Lane.FOUND
+        if not self._shares.is_modest(key, now):
+            lane = Lane.BUSY
         self._pending.touch(candidate, now, lane=lane, wait=wait)
         if self._config.settle_seconds:
             self._prefetches.add(candidate, now + wait, lane=lane)

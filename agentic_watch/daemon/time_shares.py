@@ -10,17 +10,18 @@ Key = tuple[str, str]
 """(root's key, workspace's name)."""
 
 _AT_ONCE_SECONDS = 0.1
-_PER_SECOND = 0.01
-"""In the long run one workspace gets a hundredth of the loop's time."""
+_PER_SECOND = 0.002
+"""In the long run a workspace gets this part of the loop's time: of a thousand that storm all together, little more."""
 _LEAST_SECONDS = 0.005
 """What a look counts at least: an unfinished status is opened and read in a tenth of that."""
-_MODEST_SECONDS = 0.02
+_MODEST_SECONDS = 0.0075
+"""One look within the last few seconds: a status, and then its report."""
 _LONGEST_WAIT_SECONDS = 16.0
 _FORGET_AT = 1024
 
 
 class TimeShares:
-    """By workspace, what it had lately. Who had none for ten seconds is forgotten, so that nothing grows."""
+    """By workspace, what it had lately. Who had none for a minute is forgotten, so that nothing grows."""
 
     def __init__(self) -> None:
         self._had: dict[Key, tuple[float, float]] = {}
