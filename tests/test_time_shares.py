@@ -46,3 +46,12 @@ def test_who_had_a_look_lately_goes_after_those_that_had_none() -> None:
     assert not shares.is_modest(ONE, 60.0)
     assert shares.is_modest(OTHER, 60.0)
     assert shares.is_modest(ONE, 140.0)
+
+
+def test_all_that_had_much_get_a_fifth_together() -> None:
+    """However many they are."""
+    shares = TimeShares()
+    shares.busy_had(0.005, 100.0)
+    assert shares.busy_from == 100.02
+    shares.busy_had(0.0, 100.01)
+    assert shares.busy_from == 100.02

@@ -30,7 +30,7 @@ _AT_MOST = 16
 _LATELY_SECONDS = 1.0
 """While events tell of something now and then, what was found by looking is done so few at a time."""
 _TURN_SECONDS = 1.0
-_BUSY_LANE_SECONDS = 0.005
+BUSY_LANE_SECONDS = 0.005
 """What a turn spends on workspaces that had much time lately; one of them at least has its turn."""
 _CHARGED_AT_MOST_SECONDS = 0.05
 """Of the time between two of a group, in which others may have been written, too."""
@@ -117,14 +117,16 @@ class DueCommits:
 
     def _commit_busy(self, now: float) -> bool:
         """Those that had much time lately, one by one, so that each is charged for what it takes."""
-        end, mended = time.monotonic() + _BUSY_LANE_SECONDS, False
-        while found := self._take_due(now, Lane.BUSY, 1):
-            began = time.monotonic()
+        start, mended = time.monotonic(), False
+        ended = start
+        while start >= self._shares.busy_from and ended - start < BUSY_LANE_SECONDS:
+            if not (found := self._take_due(now, Lane.BUSY, 1)):
+                break
+            began = ended
             mended |= self._commit(iter(found))
             ended = time.monotonic()
             self._shares.charge(_key(found[0]), ended - began, ended)
-            if ended >= end:
-                break
+        self._shares.busy_had(ended - start, ended)
         return mended
 
     def _found_by_looking(self, now: float, is_news: Callable[[], bool]) -> Iterator[Candidate]:

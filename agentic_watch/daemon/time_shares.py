@@ -18,12 +18,18 @@ _MODEST_SECONDS = 0.0075
 """One look within the last few seconds: a status, and then its report."""
 _LONGEST_WAIT_SECONDS = 16.0
 _FORGET_AT = 1024
+_ALL_BUSY_FACTOR = 4.0
+"""All that had much lately get a fifth of the loop's time together: after each slice there is a pause."""
 
 
 class TimeShares:
-    """By workspace, what it had lately. Who had none for a minute is forgotten, so that nothing grows."""
+    """By workspace, what it had lately. Who had none for a minute is forgotten, so that nothing grows.
+
+    Those that had much have their next turn at `busy_from`.
+    """
 
     def __init__(self) -> None:
+        self.busy_from = 0.0
         self._had: dict[Key, tuple[float, float]] = {}
         self._forget_at = _FORGET_AT
 
@@ -34,6 +40,10 @@ class TimeShares:
         if len(self._had) >= self._forget_at:
             self._had = {one: had for one, had in self._had.items() if self._lately(one, now)}
             self._forget_at = max(_FORGET_AT, 2 * len(self._had))
+
+    def busy_had(self, seconds: float, now: float) -> None:
+        """Those that had much lately have had so much more."""
+        self.busy_from = max(self.busy_from, now + _ALL_BUSY_FACTOR * seconds)
 
     def is_modest(self, key: Key, now: float) -> bool:
         """Whether a workspace had little lately."""
