@@ -36,6 +36,8 @@ from agentic_watch.workspace.layout import Candidate
 log = logging.getLogger("agentic_watch.daemon")
 
 _FLUSH_SECONDS = 2.0
+_HISTORY_PATIENCE_MS = 1_000
+"""Others write for less, and rows can come later: nobody's finish waits longer for a history that is locked."""
 _PREFETCH_SECONDS = 0.1
 """What a turn spends on reading statuses ahead."""
 _AGAIN_SECONDS = 0.05
@@ -61,7 +63,7 @@ class Daemon:
         self._health = health
         self._metrics = metrics
         self._hints = HintQueue()
-        self._history = History(config.history, on_progress=health.at_work)
+        self._history = History(config.history, on_progress=health.at_work, patience_ms=_HISTORY_PATIENCE_MS)
         self._last_seen = LastSeen(self._history)
         self._probe = HistoryProbe(self._history, self._last_seen, health)
         self._committer = Committer(config, self._history)

@@ -49,7 +49,7 @@ class Rechecks:
         tries = before.tries + 1 if before is not None else 0
         throttled = throttled or (before is not None and before.throttled)
         # Spread by name, so that thousands which were throttled together do not all come back at once.
-        share = 0.75 + 0.25 * zlib.crc32(path.encode("utf-8", "surrogateescape")) / 2**32
+        share = 0.5 + 0.5 * zlib.crc32(path.encode("utf-8", "surrogateescape")) / 2**32
         due = now + share * _PAUSES_SECONDS[min(tries, len(_PAUSES_SECONDS) - 1)]
         self._waiting[path] = Recheck(due, tries, throttled, identity)
 
