@@ -55,3 +55,12 @@ def test_all_that_had_much_get_a_fifth_together() -> None:
     assert shares.busy_from == 100.02
     shares.busy_had(0.0, 100.01)
     assert shares.busy_from == 100.02
+
+
+def test_who_had_too_many_events_goes_after_all_others_for_a_while() -> None:
+    """It need not wait for a look, but has its turn with those that had much."""
+    shares = TimeShares()
+    shares.use_up(ONE, 100.0)
+    assert not shares.is_modest(ONE, 130.0)
+    assert shares.wait(ONE, 100.0) == 0.0
+    assert shares.is_modest(ONE, 160.0)

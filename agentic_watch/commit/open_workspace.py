@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -62,6 +63,15 @@ class OpenWorkspace:
         """The descriptor of `.meta`."""
         assert self.place.meta is not None
         return self.place.meta
+
+    @property
+    def report_bytes(self) -> int:
+        """How large the report is that its record is to hold, as far as it may be that large."""
+        try:
+            size = os.stat(layout.REPORT, dir_fd=self.meta, follow_symlinks=False).st_size
+        except OSError:
+            return 0
+        return min(size, self.limits.report_bytes)
 
     def signature(self) -> bytes:
         """The status as it was when read, the marker as it is now; b"" while the status cannot be trusted."""

@@ -74,6 +74,7 @@ class Daemon:
         self._due = DueCommits(self._committer, self._pending, self._last_seen, health, self._shares)
         self._sweeps = Sweeps(self._last_seen)
         self._signals = Signals(lambda: self._hints.wake())
+        self._due.is_stopping = lambda: self._signals.stopping
         self._absent: set[str] = set()
         self._hanging: frozenset[str] = frozenset()
         self._next_flush = 0.0
@@ -172,7 +173,7 @@ class Daemon:
             if hint.candidate is None:
                 self._handle_root(hint)
             else:
-                self._handle(hint.candidate, from_event=hint.from_event, now=now)
+                self._handle(hint.candidate, hint, now)
 
     def _is_news(self) -> bool:
         """Whether there is something that no look at a whole root should keep waiting."""
@@ -194,11 +195,15 @@ class Daemon:
         wakes += [due for due in dues if due is not None]
         return max(0.0, min(wakes) - now)
 
-    def _handle(self, candidate: Candidate, *, from_event: bool, now: float) -> None:
+    def _handle(self, candidate: Candidate, hint: Hint, now: float) -> None:
         """A workspace changed: it is read soon, since it may be replaced or removed, and committed when it rests."""
         key = candidate.root.key, candidate.name
+        if hint.throttled:
+            self._shares.use_up(key, now)
+            if not hint.from_event:
+                return
         wait = self._shares.wait(key, now)
-        lane = Lane.EVENT if from_event else Lane.FOUND
+        lane = Lane.EVENT if hint.from_event else Lane.FOUND
         if not self._shares.is_modest(key, now):
             lane = Lane.BUSY
         self._pending.touch(candidate, now, lane=lane, wait=wait)

@@ -41,6 +41,10 @@ class TimeShares:
             self._had = {one: had for one, had in self._had.items() if self._lately(one, now)}
             self._forget_at = max(_FORGET_AT, 2 * len(self._had))
 
+    def use_up(self, key: Key, now: float) -> None:
+        """A workspace had too many events: it counts as one that had all it may have at once."""
+        self._had[key] = (max(self._lately(key, now), _AT_ONCE_SECONDS), now)
+
     def busy_had(self, seconds: float, now: float) -> None:
         """Those that had much lately have had so much more."""
         self.busy_from = max(self.busy_from, now + _ALL_BUSY_FACTOR * seconds)
