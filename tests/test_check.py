@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pwd
 import re
+import shutil
 import signal
 import sqlite3
 import time
@@ -16,16 +19,26 @@ from typing import Any
 
 import pytest
 from daemon_support import Service
-from support import POWERLESS, UPDATED, Host, Workspace, make, run, snapshot
+from support import NOBODY, POWERLESS, UPDATED, Host, Workspace, make, run, snapshot
+from unprivileged import public_directory
 
 from agentic_watch.answers.check import limits_check
 from agentic_watch.answers.check.clock_check import clock
 from agentic_watch.answers.check.finding import Check, Finding
-from agentic_watch.answers.check.parity import OnDisk, disagreements
+from agentic_watch.answers.check.ownership_check import ownership
+from agentic_watch.answers.check.parity import (
+    Line,
+    OnDisk,
+    RecordedRow,
+    disagreements,
+    missing_lines,
+    older_lines,
+)
 from agentic_watch.answers.check.records_check import records
 from agentic_watch.answers.check.repair import repair
 from agentic_watch.answers.check.subject import subject
 from agentic_watch.answers.check.waiting_check import waiting
+from agentic_watch.service.service_user import Account
 
 
 def check(host: Host, *options: str, code: int = 0, lacking: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -63,6 +76,8 @@ def test_all_is_well_after_a_pass(host: Host, committed: list[Workspace]) -> Non
     before = snapshot(host.base)
     document = check(host)
     assert {**snapshot(host.base), "state": None} == {**before, "state": None}  # SQLite's files came and went there
+    assert check(host, "--repair") == document
+    assert {**snapshot(host.base), "state": None} == {**before, "state": None}
     assert document["checks"].pop("daemon") is None
     assert set(document["checks"]) >= {"configuration", "ownership", "roots", "space", "clock", "history", "records"}
     assert set(document["checks"].values()) == {True}
@@ -90,9 +105,10 @@ def test_a_deleted_journal_is_found_and_comes_back(host: Host) -> None:
         "changes": {"files_changed": 2},
         "passed": True,
     }
-    workspace = make(host.root, report=report, task="Täsk", agent="codex:gpt-5", started_at="2026-04-14T10:00:00Z")
+    about = {"task": "Täsk", "agent": "codex:gpt-5", "started_at": "2026-04-14T10:00:00Z"}
+    workspace = make(host.root, report=report, **about)
     host.once()
-    workspace.write_status(updated_at="2026-04-15T11:17:08Z", runs=1)
+    workspace.write_status(updated_at="2026-04-15T11:17:08Z", status="merged", **about)
     host.once()
     before = workspace.journal.read_bytes()
     assert before.count(b"\n") == 2
@@ -193,6 +209,7 @@ def test_a_history_that_may_not_be_looked_at_is_unknown(host: Host, committed: l
 
 def test_quietly_it_says_only_what_is_not_well(host: Host, committed: list[Workspace]) -> None:
     """With -q the lines that are ok are left out."""
+    assert re.search(r"^ok ", run([*host.arguments(), "check"], host.base).stdout, re.MULTILINE)
     assert not re.search(r"^ok ", run([*host.arguments(), "check", "-q"], host.base).stdout, re.MULTILINE)
 
 
@@ -229,6 +246,95 @@ def test_a_lost_root_fails_the_probe(host: Host, committed: list[Workspace]) -> 
     with Service(host) as service:
         host.root.rename(host.base / "unmounted")
         service.wait(lambda: run([*host.arguments(), "check", "--quick"], host.base).returncode == 1)
+
+
+def test_what_the_daemon_cannot_look_into_is_told(host: Host, committed: list[Workspace]) -> None:
+    """A directory without a mode: within a reconcile `status`, the metrics and the probe tell of it, with the command
+    that opens it; once it is open they are silent again."""
+    closed = host.root / "closed"
+    make(host.root, "closed/repo/task")
+    service = Service(host, prefix=_powerless())
+    service.reconcile_seconds = 1
+    closed.chmod(0)
+    with service:
+        arguments = ["--config", str(service.config_file)]
+        result = run([*arguments, "check", "--quick"], host.base)
+        assert result.returncode == 1
+        (line,) = (line for line in result.stdout.splitlines() if line.startswith("problem"))
+        assert f"daemon: {closed}: 1 below the roots that the daemon cannot look into" in line
+        assert f"setfacl -R -m u:{_own_name()}:rwX -m d:u:{_own_name()}:rwX {host.root}" in line
+        assert "agentic_watch_unreadable_directories 1.0" in run([*arguments, "metrics"], host.base).stdout
+        document = json.loads(run([*arguments, "status", "--json"], host.base).stdout)
+        assert (document["daemon"]["unreadable"], document["daemon"]["unreadable_names"]) == (1, [str(closed)])
+        closed.chmod(0o755)
+        service.wait(lambda: run([*arguments, "check", "--quick"], host.base).returncode == 0)
+        assert service.state().unreadable_names == ()
+
+
+def _powerless() -> list[str]:
+    """What starts a process without root's way past permissions; nobody else has it."""
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+
+
+def _own_name() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.mark.parametrize(("stopped", "code", "state"), [(False, 0, "OK"), (True, 2, "CRITICAL")])
+def test_a_monitoring_plugin_says_the_worst_first(
+    host: Host, committed: list[Workspace], *, stopped: bool, code: int, state: str
+) -> None:
+    """--nagios: the states of its kin, no bar that would begin performance data, and the worst line first."""
+    with Service(host) as service:
+        if stopped:
+            service.stop()
+        result = run([*host.arguments(), "check", "--quick", "--nagios"], host.base)
+        assert (result.returncode, result.stdout.split(": ")[0]) == (code, state)
+        assert "|" not in result.stdout
+        states = [line.split(": ")[0] for line in result.stdout.splitlines()]
+        assert states == sorted(states)
+
+
+def test_a_plugin_that_cannot_ask_is_unknown(host: Host) -> None:
+    """A configuration that cannot be read: 3, and no other exit status that a monitoring host would not know."""
+    result = run(["--config", str(host.base / "none.toml"), "check", "--nagios"], host.base)
+    assert (result.returncode, result.stdout.count("\n"), result.stderr) == (3, 1, "")
+    assert result.stdout.startswith("UNKNOWN: configuration: ")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_a_reader_is_not_told_that_sound_workspaces_are_broken() -> None:
+    """A workspace of mode 0700 that the service's user reads well: for another one it is unknown, and no problem."""
+    with public_directory() as base:
+        host = Host.make(base)
+        workspace = make(host.root)
+        host.once()
+        workspace.path.chmod(0o700)
+        about = replace(subject(host.config()), now=time.time())
+        assert all(finding.ok for finding in records(about))
+        pid = os.fork()
+        if not pid:  # the check's own process is the reader
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            os._exit(10 + sum(finding.ok is False for finding in records(about)))
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 10
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_history_among_other_things_is_not_given_with_them(host: Host, committed: list[Workspace]) -> None:
+    """`check` as root names a way that works, and never the repair that would do nothing."""
+    (host.history.parent / "other").touch()
+    nobody = Account.of("nobody")
+    about = replace(subject(host.config()), account=nobody)
+    steps = {finding.text.split(": ")[0]: finding.next_step for finding in ownership(about) if finding.ok is False}
+    assert "install -d -o nobody" in steps[str(host.history.parent)]
+    assert "--repair" not in steps[str(host.history.parent)]
+    assert "--repair" in steps[str(host.history)]
+    (host.history.parent / "other").unlink()
+    steps = {finding.text.split(": ")[0]: finding.next_step for finding in ownership(about) if finding.ok is False}
+    assert "--repair" in steps[str(host.history.parent)]
 
 
 def test_repair_is_no_part_of_the_probe(host: Host) -> None:
@@ -303,28 +409,54 @@ def test_a_clock_that_was_set_back_is_told(host: Host, committed: list[Workspace
 # --- what agrees (times passed in)
 
 A, B = ("2026-04-14T00:00:00.000000000Z", 0), ("2026-04-15T00:00:00.000000000Z", 1)
+THIS, OTHER = 1, 2
+"""Two dispatches."""
+
+
+def line(dispatch: int = THIS) -> Line:
+    return Line(0, dispatch, "2026-04-16T00:00:00Z")
+
+
+def row(dispatch: int = THIS, **fields: bool) -> RecordedRow:
+    return RecordedRow(0, dispatch, **fields)
 
 
 @pytest.mark.parametrize(
     ("disk", "rows", "said"),
     [
-        (OnDisk(), set(), []),
-        (OnDisk(A, 1000, A, {A}), {A}, []),
-        (OnDisk(B, 1, A, {A}), {A}, []),
-        (OnDisk(None, 1000, A, {A}), {A}, []),
-        (OnDisk(B, 1000, A, {A}), {A}, ["finished and not committed"]),
-        (OnDisk(A, 1000, A, {A}), set(), ["no history row"]),
-        (OnDisk(A, 1000, A, set()), {A}, ["no journal line"]),
-        (OnDisk(A, 1000, None, {A}), {A}, ["marker is missing"]),
-        (OnDisk(B, 1000, A, {A, B}), {A, B}, ["marker names another"]),
-        (OnDisk(None, 1000, B, {A}), {A}, ["neither a row nor a journal line"]),
+        (OnDisk(), {}, []),
+        (OnDisk(A, 1000, A, lines={A: line()}), {A: row()}, []),
+        (OnDisk(B, 1, A, lines={A: line()}), {A: row()}, []),
+        (OnDisk(None, 1000, A, lines={A: line()}), {A: row()}, []),
+        (OnDisk(B, 1000, A, lines={A: line()}), {A: row()}, ["finished and not committed"]),
+        (OnDisk(A, 1000, A, lines={A: line()}), {}, ["no history row"]),
+        (OnDisk(A, 1000, A, lines={A: line()}, moved={A}), {}, []),
+        (OnDisk(A, 1000, A, moved={A}), {}, []),
+        (OnDisk(A, 1000, None, lines={A: line()}), {A: row()}, ["marker is missing"]),
+        (OnDisk(B, 1000, A, lines={A: line(), B: line()}), {A: row(), B: row()}, ["marker names another"]),
+        (OnDisk(None, 1000, B, lines={A: line()}), {A: row()}, ["neither a row nor a journal line"]),
     ],
 )
-def test_each_disagreement_is_told(disk: OnDisk, rows: set[tuple[str, int]], said: list[str]) -> None:
+def test_each_disagreement_is_told(disk: OnDisk, rows: dict[tuple[str, int], RecordedRow], said: list[str]) -> None:
     """One line for each thing that one record has and another lacks, none where all agree."""
     found = list(disagreements(disk, rows, "", 300))
     assert len(found) == len(said)
     assert all(text in line for text, line in zip(said, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("missing", "is_told"),
+    [
+        (row(), True),
+        (row(OTHER), False),
+        (row(is_ours=False), False),
+        (row(stays=False), False),
+    ],
+)
+def test_a_missing_line_is_told_of_what_stands_there(missing: RecordedRow, is_told: bool) -> None:
+    """Not of another dispatch that had this name before, of another host's, or of one that was moved."""
+    disk = OnDisk(B, 1000, B, lines={B: line()}, standing={THIS})
+    assert list(missing_lines(disk, {A: missing, B: row()})) == [A] * is_told
 
 
 def test_records_of_one_identity_that_say_otherwise_are_told(host: Host, committed: list[Workspace]) -> None:
@@ -343,7 +475,10 @@ def test_records_of_one_identity_that_say_otherwise_are_told(host: Host, committ
 
 def test_what_was_pruned_lacks_nothing() -> None:
     """Lines and markers from before `pruned_before` need no row."""
-    assert list(disagreements(OnDisk(A, 1000, A, {A}), set(), B[0], 300)) == []
+    disk = OnDisk(A, 1000, A, lines={A: line()})
+    assert list(disagreements(disk, {}, B[0], 300)) == []
+    assert list(older_lines(disk, {}, B[0])) == [A]
+    assert list(older_lines(disk, {A: row()}, B[0])) == []
 
 
 def test_a_moved_workspace_agrees_with_its_records(host: Host, committed: list[Workspace]) -> None:
@@ -351,8 +486,122 @@ def test_a_moved_workspace_agrees_with_its_records(host: Host, committed: list[W
     (host.root / "org").rename(host.root / "renamed")
     host.once()
     assert problems(check(host)) == []
-    (host.root / "renamed/repo/a/.meta/journal.jsonl").unlink()
-    assert ("records", "renamed/repo/a") in problems(check(host, code=1))
+
+
+@pytest.fixture
+def redispatched(host: Host) -> tuple[Workspace, Workspace]:
+    """A workspace that was moved, and another dispatch that runs at its old name by now; no pass came between."""
+    old = make(host.root, "org/repo/old", started_at="2026-04-14T08:00:00Z", task="first")
+    host.once()
+    moved = Workspace(host.root, "org/repo/moved")
+    old.path.rename(moved.path)
+    new = make(host.root, "org/repo/old", started_at="2026-04-16T08:00:00Z", status="running", task="second")
+    return new, moved
+
+
+@pytest.mark.parametrize("passes", [0, 1, 2])
+def test_what_runs_at_the_old_name_of_a_moved_workspace_is_let_be(
+    host: Host, redispatched: tuple[Workspace, Workspace], passes: int
+) -> None:
+    """The row has its line where the workspace is now: nothing is wrong, and nothing is written into another's."""
+    for _ in range(passes):
+        host.once()
+    before = snapshot(host.root)
+    for options in ((), ("--repair",)):
+        assert [one for one in problems(check(host, *options)) if one[0] == "records"] == []
+    assert snapshot(host.root) == before
+
+
+def test_a_row_of_a_dispatch_that_was_deleted_is_let_be(host: Host) -> None:
+    """A directory that was deleted and dispatched into anew has the lines of the new dispatch alone."""
+    old = make(host.root, started_at="2026-04-14T08:00:00Z")
+    host.once()
+    shutil.rmtree(old.path)
+    make(host.root, started_at="2026-04-16T08:00:00Z", updated_at="2026-04-16T09:00:00Z")
+    host.once()
+    before = snapshot(host.root)
+    check(host)
+    check(host, "--repair")
+    assert snapshot(host.root) == before
+
+
+def test_a_copy_agrees_with_the_row_of_the_original(host: Host) -> None:
+    """Its lines and marker name another workspace that has the row; the original's stay sound, too."""
+    original = make(host.root, "org/repo/one", started_at="2026-04-14T08:00:00Z")
+    host.once()
+    shutil.copytree(original.path, host.root / "org/repo/two")
+    before = snapshot(host.root)
+    assert problems(check(host)) == []
+    check(host, "--repair")
+    assert snapshot(host.root) == before
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_workspace_that_went_to_another_root_agrees(host: Host, is_replaced: bool) -> None:
+    """Under the same name, below another root of the same history: its row is the first root's."""
+    workspace = make(host.root, started_at="2026-04-14T08:00:00Z")
+    host.once()
+    other = host.base / "other"
+    (other / "org/repo").mkdir(parents=True)
+    workspace.path.rename(other / workspace.name)
+    if is_replaced:  # by one that is told apart by its line alone
+        make(host.root, started_at="2026-04-14T08:00:00Z", status="running")
+    result = run([*host.arguments(), "--root", str(other), "check", "--json"], host.base)
+    assert [one for one in problems(json.loads(result.stdout)) if one[0] == "records"] == []
+
+
+def test_rows_of_other_hosts_are_not_judged(host: Host, committed: list[Workspace]) -> None:
+    """An import may bring rows with this root's path and a name that stands here: they need no line here."""
+    exported = run([*host.arguments(), "export"], host.base).stdout.splitlines()
+    theirs = {**json.loads(exported[0]), "host": "another", "updated_at": "2026-04-01T00:00:00Z", "task": ""}
+    (host.base / "theirs.jsonl").write_text(json.dumps(theirs) + "\n")
+    assert run([*host.arguments(), "import", str(host.base / "theirs.jsonl")], host.base).returncode == 0
+    before = snapshot(host.root)
+    check(host)
+    committed[0].journal.unlink()  # what is lost of this host's comes back without theirs
+    assert problems(check(host, code=1)) == [("records", committed[0].name)]
+    check(host, "--repair")
+    assert [found["updated_at"] for found in committed[0].lines()] == [UPDATED]
+    assert snapshot(host.root).keys() == before.keys()
+
+
+def test_lines_that_are_no_records_are_told(host: Host, committed: list[Workspace]) -> None:
+    """A history made anew would have no row of them; a torn last one goes aside, others are left as they are."""
+    torn, planted, _ = committed
+    with torn.journal.open("a") as file:
+        file.write('{"workspace":"org/repo/a","upd')
+    with planted.journal.open("a") as file:
+        file.write(json.dumps({**planted.line(), "status": "", "runs": 9}) + "\n")
+    found = [one for one in check(host, code=1)["findings"] if one["check"] == "records"]
+    assert sorted(one["workspace"] for one in found) == [torn.name, planted.name]
+    assert all("1 lines are no records" in one["error"] for one in found)
+    lines = planted.journal.read_bytes()
+    repaired = [one for one in check(host, "--repair", code=1)["findings"] if one["check"] == "records"]
+    assert {one["workspace"]: one["repaired"] for one in repaired} == {torn.name: True, planted.name: False}
+    assert len(torn.lines()) == 1
+    assert planted.journal.read_bytes() == lines
+    host.forget_history()
+    assert host.once().summary["recovered_rows"] == 3
+    assert len(host.rows()) == 3
+
+
+def test_lines_as_old_as_what_was_pruned_are_told(host: Host, committed: list[Workspace]) -> None:
+    """An archive beside the history says that they were pruned; of others nobody knows."""
+    old = [make(host.root, f"org/repo/old-{number}", updated_at="2020-01-01T00:00:00Z") for number in range(3)]
+    host.once()
+    assert run([*host.arguments(), "prune", "--older-than", "60w"], host.base).returncode == 0
+    check(host)
+    never = {**old[0].line(), "runs": 7}
+    with old[0].journal.open("a") as file:
+        file.write(json.dumps(never) + "\n")
+    told = host.once().stderr
+    assert "1 journal lines are older than what was pruned" in told
+    (found,) = [one for one in check(host)["findings"] if one["check"] == "records"]
+    assert (found["ok"], "1 journal lines (the first in" in found["error"]) == (None, True)
+    assert "agentic-watch import --as" in found["next"]
+    result = run([*host.arguments(), "import", "--as", str(host.root), str(old[0].journal)], host.base)
+    assert result.returncode == 0
+    check(host)
 
 
 def limit_findings(found: dict[str, Any]) -> list[str]:
@@ -388,3 +637,50 @@ def test_a_running_daemon_has_its_inotify_instance(host: Host) -> None:
         found = list(limits_check.limits(subject(host.config())))
     assert [one.ok for one in found] == [True, True, True]
     assert "the daemon uses 1" in found[1].text
+
+
+def test_what_a_killed_backup_or_prune_left_is_named(host: Host, committed: list[Workspace]) -> None:
+    """With its size, unless somebody is at work on it; the next prune removes it."""
+    left = host.history.with_name("history.db.pruned-20261130T000000Z.jsonl.0123456789ab.part")
+    left.write_bytes(b"x" * 12_345)
+    (found,) = [one for one in check(host, code=1)["findings"] if one["ok"] is False]
+    assert (found["check"], found["error"].startswith(f"{left}: 12,345 bytes")) == ("history", True)
+    with left.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        check(host)
+    assert run([*host.arguments(), "prune", "--older-than", "1d"], host.base).returncode == 0
+    assert not left.exists()
+    check(host)
+
+
+def test_a_status_that_is_neither_finished_nor_known_is_named(host: Host) -> None:
+    """It promises a commit that never comes: `check` and `status` name it, and what to add where it is an end."""
+    make(host.root, "org/repo/a", status="success")
+    host.once()
+    (found,) = [one for one in check(host)["findings"] if one["workspace"] == "org/repo/a"]
+    assert found["ok"] is None
+    assert "'success' is neither finished nor known" in found["error"]
+    assert found["next"] == 'if it is an end, add "success" to finished in [commit]'
+    (after_an_hour,) = [one for one in later(host, records, 3700) if one.workspace]
+    assert (after_an_hour.ok, after_an_hour.text) == (False, found["error"])
+    status = run([*host.arguments(), "status"], host.base).stdout
+    assert 'unknown statuses, never committed: "success"; add those that are ends to finished in [commit]' in status
+
+
+def test_a_status_that_is_configured_as_finished_is_not_named(host: Host, tmp_path: Path) -> None:
+    """Added to `finished`, it is committed, and all is well."""
+    make(host.root, "org/repo/a", status="success")
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[[roots]]\npath = "{host.root}"\n[history]\npath = "{host.history}"\n'
+        '[commit]\nfinished = ["completed", "success"]\n',
+        "utf-8",
+    )
+    for command in (["--once"], ["check"], ["status"]):
+        result = run(["--config", str(config), *command], host.base)
+        assert (result.returncode, "unknown statuses" in result.stdout, "nor known" in result.stdout) == (
+            0,
+            False,
+            False,
+        )
+    assert host.rows()["org/repo/a"]["status"] == "success"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,27 +12,34 @@ from agentic_watch.answers.record_steps import Records, journal_step, marker_ste
 from agentic_watch.answers.step import Step
 from agentic_watch.commit import decide
 from agentic_watch.config import Config, Layout, Limits, Root
+from agentic_watch.history.pruned import is_pruned
 from agentic_watch.history.workspaces_table import State
 from agentic_watch.inventory.ghosts import is_ghost, named_at
-from agentic_watch.workspace import instant, layout, status
+from agentic_watch.service.root_access import Closed
+from agentic_watch.workspace import instant, layout, marker, status
 from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Place, open_place
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
+_DISPATCH = ("started_utc", "org", "repo", "task", "agent", "branch")
 _FILES: tuple[tuple[Layout, str], ...] = (("meta", layout.META_STATUS), ("root", layout.STATUS))
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
     """What else is known of a workspace: the history's rows of it (None when it cannot tell, and `error` says why),
-    its line in the index, until when the history was pruned ("" when never), whether a daemon runs (None: unknown)."""
+    its line in the index, until when the history was pruned ("" when never), whether a daemon runs (None: unknown),
+    and what keeps that out of the workspace, with the command that lets it in (None: nothing, as far as it is known).
+    """
 
     rows: Sequence[Mapping[str, Any]] | None = ()
     state: State | None = None
     pruned_before: str = ""
     daemon: bool | None = False
+    closed: Closed | None = None
     error: str = ""
 
 
@@ -77,13 +85,13 @@ def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> 
         found = status.read(place.directory, place.meta, candidate.root, config.limits).status
     except WorkspaceError as error:
         return _stuck(path, [Step("status", False, str(error)), *_index_steps(past.state)])
+    access = [] if past.closed is None else [Step("access", False, f"{past.closed.path}: {past.closed.cause}")]
     file, words = _status_words(place, candidate.root, config.limits, found)
     steps = [Step("status", True, words), _finished_step(found, config.finished), _lock_step(place)]
-    moved_here = (row for row in past.rows or () if row["moved_to"] == candidate.name)
-    records = Records(candidate.name, found, frozenset(str(row["workspace"]) for row in moved_here))
+    records = Records(candidate.name, found, _former_names(candidate, found, past))
     steps += [marker_step(place.meta, records), journal_step(place.meta, config.limits, records)]
     steps.append(row_step(past.rows, past.error, records))
-    steps += _index_steps(past.state)
+    steps += [*access, *_index_steps(past.state)]
     finished = found.status in config.finished
     committed = _is_committed(records)
     return Explanation(
@@ -95,6 +103,30 @@ def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> 
         status=found,
         differences=tuple(records.differences()),
     )
+
+
+def marker_of(candidate: Candidate) -> Marker | None:
+    """What the marker of a workspace says, None when there is none that can be read."""
+    try:
+        place = open_place(candidate.root.path, candidate.name)
+    except WorkspaceError:
+        return None
+    with closing(place):
+        try:
+            return marker.read(place.meta) if place.meta is not None else None
+        except WorkspaceError:
+            return None
+
+
+def _former_names(candidate: Candidate, found: Status, past: Past) -> frozenset[str]:
+    """The names under which this directory's dispatches have their rows, beside its own."""
+    started = None if found.started_at.is_zero else found.started_at.utc()
+    dispatch = (started, found.org, found.repo, found.task, found.agent, found.branch)
+    return frozenset(
+        str(row["workspace"])
+        for row in past.rows or ()
+        if row["moved_to"] == candidate.name or tuple(row[name] for name in _DISPATCH) == dispatch
+    ) - {candidate.name}
 
 
 def _status_words(place: Place, root: Root, limits: Limits, found: Status) -> tuple[str, str]:
@@ -163,7 +195,8 @@ def _why(found: Status, records: Records, past: Past, config: Config) -> str:
     plan = decide(records.marked, records.row_at, records.line_at, "")
     if plan.nothing:
         return f"committed at {plan.committed_at}: the marker vouches for it and the history has its row"
-    if past.pruned_before and found.updated_at.utc() < past.pruned_before and (records.marked or records.line_at):
+    is_old = is_pruned(found.updated_at.utc(), records.line_at or "", past.pruned_before)
+    if is_old and (records.marked or records.line_at):
         return f"committed, and its row was pruned: what is older than {past.pruned_before} is taken for done"
     if records.row_unknown and records.marked and records.line_at:
         return f"committed at {records.line_at}: the marker vouches for it and the journal has its line"
@@ -186,6 +219,8 @@ def _and(names: Sequence[str]) -> str:
 
 def _who(past: Past, config: Config) -> str:
     """What will add it."""
+    if past.closed is not None:
+        return f"{past.closed.path}: {past.closed.cause}; this lets it: {past.closed.step}"
     if past.state is not None and past.state.fail_count and past.state.next_attempt_at:
         return (
             f"it failed ({past.state.last_error}) and is tried again at {instant.now_text(past.state.next_attempt_at)}"

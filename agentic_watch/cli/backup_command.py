@@ -22,7 +22,9 @@ from agentic_watch.history.history_errors import HistoryError
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(state: State, file: str, as_json: bool) -> None:
-    """Write a consistent, compact snapshot of the history to FILE, replacing an existing one.
+    """Write a consistent, compact snapshot of the history to FILE.
+
+    An older backup of the same history at FILE is replaced; anything else there is refused and left as it is.
 
     \b
     Examples:

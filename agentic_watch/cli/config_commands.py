@@ -7,6 +7,7 @@ import shlex
 
 import click
 
+from agentic_watch.answers.check.configuration_check import lacking
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Misconfigured, Refused
@@ -25,6 +26,7 @@ from agentic_watch.config import (
 )
 from agentic_watch.config.places import ETC_FILE
 from agentic_watch.history.history_errors import HistoryRefused
+from agentic_watch.host.extras import how_to_add
 
 HEADER = """\
 # agentic-watch: what to watch, and where the history is.
@@ -92,7 +94,8 @@ def show(state: State, as_json: bool) -> None:
 def check(state: State, as_json: bool) -> None:
     """Validate the configuration; list every problem (exit status 78).
 
-    `systemctl reload` runs this first: a reload rejects an invalid file.
+    `systemctl reload` runs this first: a reload rejects an invalid file. An extra that the configuration asks for and
+    this installation lacks is a warning (exit status 0): recording goes on without it.
     """
     try:
         config = state.committing()
@@ -101,11 +104,14 @@ def check(state: State, as_json: bool) -> None:
             raise
         problems = error.problems if isinstance(error, ConfigError) else [str(error)]
         failures = [{"error": clean(line)} for line in problems]
-        print_json({"schema": SCHEMA, "ok": False, "file": _file(state), "failures": failures})
+        print_json({"schema": SCHEMA, "ok": False, "file": _file(state), "failures": failures, "warnings": []})
         click.get_current_context().exit(Misconfigured.exit_code)
     if as_json:
-        print_json({"schema": SCHEMA, "ok": True, "file": config.file, "failures": []})
+        warnings = [{"error": f"{text}. {how_to_add(extra)}"} for text, extra in lacking(config)]
+        print_json({"schema": SCHEMA, "ok": True, "file": config.file, "failures": [], "warnings": warnings})
         return
+    for text, extra in lacking(config):
+        messages.tell(messages.WARNING, f"{text}. {how_to_add(extra)}", "warning: ")
     roots = ", ".join(root.key for root in config.roots)
     click.echo(f"{config.file or 'no file'}: nothing wrong; roots: {roots}; history: {config.history}")
 

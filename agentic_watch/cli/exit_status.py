@@ -31,6 +31,8 @@ _OWN: dict[str, dict[int, str]] = {
     "check": {
         0: "no problem found",
         1: "a problem needs an operator; each is named with its next step",
+        2: "usage error; --nagios: a problem (critical)",
+        3: "--nagios: no problem, but something cannot be known (unknown)",
     },
     "commit": {
         0: "each workspace is committed",
@@ -41,7 +43,7 @@ _OWN: dict[str, dict[int, str]] = {
     "config init": {1: "the file exists already, or cannot be written"},
     "dispatch": {
         0: "the command succeeded; otherwise dispatch ends with the command's own exit status or signal",
-        1: "before the command runs: the status cannot be written",
+        1: "before the command runs (never with --best-effort): the status cannot be written",
         2: "before the command runs: usage error",
         78: "before the command runs: configuration error",
         126: "the command cannot be executed",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from agentic_watch.answers import documents
 from agentic_watch.answers.filters import Wanted
-from agentic_watch.answers.finding_changes import Change, Kind, changes
+from agentic_watch.answers.finding_changes import CHANGE_COLUMNS, Kind, changes
 from agentic_watch.answers.findings import BY, Recurring, recurring
 from agentic_watch.answers.source import Source
 from agentic_watch.cli import clock_times, messages
@@ -84,8 +84,7 @@ def command(state: State, /, by: str | None, persistent: int | None, **options: 
             found = changes(source, asked, chosen[0], persistent or _RUNS)
             head = {"kind": chosen[0], "runs": persistent or _RUNS}
             head |= {"repositories_count": found.repositories, "too_few_runs_count": found.untold}
-            columns = tuple(field.name for field in fields(Change))
-            answer = _Answer(head, columns, [one.document() for one in found.found], len(found.found))
+            answer = _Answer(head, CHANGE_COLUMNS, [one.document() for one in found.found], len(found.found))
         else:
             by = by or "rule"
             groups = recurring(source, asked, by)

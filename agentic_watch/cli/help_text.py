@@ -10,8 +10,10 @@ _EXAMPLES = {
     "check": ("agentic-watch check --quick", "agentic-watch check --repair --json"),
     "": ("agentic-watch --once --dry-run", "agentic-watch --root /srv/agents/workspace -v"),
     "dispatch": (
-        'agentic-watch dispatch --task "Fix the tests" -- claude -p "Fix the tests"',
+        'agentic-watch dispatch --task "Fix the tests" -- claude "Fix the tests"',
+        'agentic-watch dispatch --task "Fix the tests" --usage result.json -- ./run-agent.sh',
         "agentic-watch dispatch --agent codex:o3 --report junit.xml -- make test",
+        'agentic-watch dispatch --best-effort -- codex exec -s workspace-write "Fix the tests"',
         'agentic-watch dispatch begin --workspace acme/api/ci-1712 --task "CI 1712"',
         'agentic-watch dispatch finish acme/api/ci-1712 --status failed --question "no runner"',
     ),

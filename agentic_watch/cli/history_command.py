@@ -54,7 +54,7 @@ def command(state: State, /, search: tuple[str, ...], columns: str, **options: A
 
     SEARCH is one or more words; all words must match, the last may be a prefix. Task, question and findings are
     searched, among others. Repeat a filter or separate values with commas to match any of them. T is a span before
-    now (90m, 12h, 7d, 2w), today, yesterday, week, a date (--until: its end) or an RFC 3339 time.
+    now (90m, 12h, 7d, 2w, 6mo), today, yesterday, week, a date (--until: its end) or an RFC 3339 time.
 
     \b
     Examples:

@@ -58,7 +58,7 @@ def command(state: State, /, by: str | None, span: str, **options: Any) -> None:
       agentic-watch stats --compare 14d
     """
     form, asked = form_of(options), wanted(options)
-    question = Question(asked, by or "agent", outcomes(state), utc=options["utc"] or not on_terminal())
+    question = Question(asked, by or "agent", outcomes(state), utc=options["utc"] or form.name != "table")
     if span:
         _compare(state, question, span, [by] if by else _COMPARED, form)
         return

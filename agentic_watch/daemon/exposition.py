@@ -37,8 +37,10 @@ class Snapshot:
     backlog: int = 0
     oldest_seconds: float = 0.0
     workspaces: Mapping[str, int] | None = None
+    unreadable: int = 0
     overflows: int = 0
     watches: int = 0
+    hanging: int = 0
     history_usable: bool | None = None
     schema: int | None = None
     backlogs: Mapping[str, Backlog] = field(default_factory=dict)
@@ -76,10 +78,22 @@ def registry(snapshots: Snapshots) -> CollectorRegistry:
 
 def serve(snapshots: Snapshots, listen: str) -> tuple[WSGIServer, Thread]:
     """Answer scrapes at an address such as `127.0.0.1:9477`, in a thread. Raises OSError when it cannot be had."""
-    from prometheus_client import start_http_server
+    import socket
+    from threading import Thread
+    from wsgiref.simple_server import make_server
+
+    from prometheus_client import make_wsgi_app
+
+    from agentic_watch.daemon.scrape_server import ScrapeHandler, ScrapeServer
 
     host, _, port = listen.rpartition(":")
-    return start_http_server(int(port), host.strip("[]"), registry(snapshots))
+    host = host.strip("[]")
+    family, *_ = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    kind: type[ScrapeServer] = type("Server", (ScrapeServer,), {"address_family": family})
+    server = make_server(host, int(port), make_wsgi_app(registry(snapshots)), kind, ScrapeHandler)
+    thread = Thread(target=server.serve_forever, name="scrapes", daemon=True)
+    thread.start()
+    return server, thread
 
 
 def write(path: str, snapshot: Snapshot) -> None:
@@ -110,7 +124,9 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
         ("ready", "1 once every root was looked at and what was due is committed.", float(snapshot.ready)),
         ("backlog_workspaces", "Workspaces that wait for their quiet time or their turn.", snapshot.backlog),
         ("backlog_oldest_seconds", "How long the first of the backlog has waited.", snapshot.oldest_seconds),
+        ("unreadable_directories", "Directories that could not be looked into.", snapshot.unreadable),
         ("watches", "Kernel watches that the daemon holds.", snapshot.watches),
+        ("hanging_mounts", "Roots, and mounts below them, that do not answer.", snapshot.hanging),
         ("watches_limit", "Kernel watches that one user may hold; absent where it cannot be read.", watch_limit()),
         ("history_usable", "1 while rows can be written.", usable),
         ("history_schema_version", "The schema of the history.", snapshot.schema),

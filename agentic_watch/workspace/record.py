@@ -58,6 +58,11 @@ class Record(NamedTuple):
         return b"{%s}\n" % b",".join(parts)
 
 
+def dispatch_of(said: Record | Status) -> tuple[int, str, str, str, str, str]:
+    """What stays the same while a dispatch goes on: it tells two of one identity apart (Go's zero time, a template)."""
+    return said.started_at.ns, said.org, said.repo, said.task, said.agent, said.branch
+
+
 def from_status(workspace: str, status: Status, report: dict[str, Any], committed_at: str) -> Record:
     """Make the record of a finished status and its report."""
     return Record(
@@ -90,8 +95,9 @@ def from_line(line: bytes) -> Record:
     """Read a journal line, ours or the original's. Raises Malformed when it is not a whole record."""
     raw = load_object(line, META_JOURNAL, LINE_VALUES, MAX_DEPTH + 1)
     report = raw.get("report")
-    if raw.get("updated_at") is None:
-        raise Malformed(META_JOURNAL, "a line has no updated_at")
+    for name in ("status", "updated_at"):  # the only ones that a status must have
+        if raw.get(name) in (None, ""):
+            raise Malformed(META_JOURNAL, f"a line has no {name}")
     committed_at = time_field(raw, "committed_at", META_JOURNAL)
     if committed_at.is_zero:
         raise Malformed(META_JOURNAL, "a line has no committed_at")

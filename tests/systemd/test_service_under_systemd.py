@@ -83,7 +83,7 @@ def test_install_leads_to_ready(lab: Lab) -> None:
     assert lab.get("User") == lab.sh(f"stat -c %U /proc/{pid(lab)}") == "agentic-watch"
     lab.say(f"installed and ready: {lab.get('StatusText')}")
     commands = re.findall(r"^  (.*)$", said, re.MULTILINE)
-    assert commands == ["usermod -aG agents agentic-watch", f"chmod -R g+rwX {ROOT}"]
+    assert commands == ["usermod -aG agents agentic-watch && systemctl restart agentic-watch"]
     lab.sh("; ".join(commands))
     again = lab.install()
     assert "warning" not in again
@@ -224,6 +224,19 @@ def test_a_history_of_roots_is_found_and_mended(lab: Lab) -> None:
     lab.finish(f"{ROOT}/org/repo/mended")
     lab.until(lambda: "org/repo/mended" in rows(lab), "a row again")
     lab.say("a history that became root's: found, mended")
+
+
+def test_check_judges_as_whom_systemd_names(lab: Lab) -> None:
+    """An operator's own drop-in has another user: `check` says what that one cannot write, whatever root may."""
+    lab.write(LIMITS, "[Service]\nUser=agent\nGroup=strangers\n")
+    lab.sh("systemctl daemon-reload")
+    code, problems = lab.check("--quick")
+    assert code == 1
+    assert any("history.db: agent cannot write it" in problem["error"] for problem in problems)
+    said = lab.call("agentic-watch", "check").stdout
+    assert re.search(r"^ok +users: agent: in agents, strangers$", said, re.MULTILINE), said
+    settle(lab)
+    assert lab.check("--quick") == (0, [])
 
 
 def test_a_root_that_comes_later_is_worked_in(lab: Lab) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from agentic_watch.config import Config
 from agentic_watch.service.service_user import Account
@@ -14,7 +14,7 @@ class Finding:
     """`ok`: True, all is well; False, an operator must act, and `next_step` says how; None, it cannot be known.
 
     `text` is one line that begins with a path or a name. `root` and `workspace` when it is about one; `repaired`
-    says that it was so and is no more.
+    says that it was so and is no more. `missing_line` is the identity (`updated_utc`, runs) of a row without its line.
     """
 
     check: str
@@ -24,19 +24,22 @@ class Finding:
     root: str = ""
     workspace: str = ""
     repaired: bool = False
+    missing_line: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What is looked at: a configuration, the user that works with it, and the time (seconds since the epoch).
 
-    `installed`: the system's units are in place for this history.
+    `installed`: the system's units are in place for this history. The configuration's roots are those that answer;
+    `silent` are the keys of the others, with what does not answer.
     """
 
     config: Config
     account: Account
     installed: bool
     now: float
+    silent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def patience(self) -> float:

@@ -1,0 +1,163 @@
+"""A dispatch is recorded once, wherever its directory goes: which of the history's rows are those of this directory?
+
+What its journal or its marker holds decides, not what stands where it was before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing
+from typing import NamedTuple
+
+from agentic_watch.commit.insertion import HeldRows
+from agentic_watch.commit.outcome import Outcome, Verdict
+from agentic_watch.commit.sightings import Sighting
+from agentic_watch.config import Config, Limits, Root
+from agentic_watch.history import identities
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.identities import Asked, Held
+from agentic_watch.history.store import History
+from agentic_watch.workspace import instant, journal, layout, record, report
+from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.place import open_place
+from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.status import Status
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+
+_JOURNAL_BYTES = 262_144
+"""Another workspace's journal up to this size is read for its own lines: a dispatch adds one of some hundred bytes."""
+_GONE = "went away before it was committed: it is in the history, from what was read; it has neither line nor marker"
+
+
+def asked(workspace: str, said: Status | Record) -> Asked:
+    """What the history is asked for the row of a status or a line, under the name of this workspace."""
+    started = None if said.started_at.is_zero else said.started_at.utc()
+    of_dispatch = said.task, started, said.org, said.repo, said.agent, said.branch
+    return Asked(workspace, said.updated_at.utc(), said.runs, said.status, said.question, *of_dispatch)
+
+
+def row_elsewhere(candidate: Candidate, status: Status, names: Iterable[str], history: History) -> Held | None:
+    """The row that a dispatch got under one of these names, in any root. Raises HistoryError."""
+    wanted = [asked(name, status) for name in names]
+    found = identities.anywhere(history, candidate.root.key, wanted) if wanted else []
+    return next((row for _, row in found if row.is_dispatch), None)
+
+
+def is_here(row: Held, candidate: Candidate) -> bool:
+    """Whether a row says that its workspace was seen last where this one is."""
+    return row.moved_to == place_of(row.root, row.workspace, candidate)
+
+
+def is_elsewhere(row: Held, candidate: Candidate) -> bool:
+    """Whether a row was made under another name, or in another root."""
+    return (row.root, row.workspace) != (candidate.root.key, candidate.name)
+
+
+def place_of(root: str, workspace: str, candidate: Candidate) -> str | None:
+    """Where a row's workspace is when it is this one: None at home, its name below the row's root, else its path."""
+    if root != candidate.root.key:
+        return os.path.join(candidate.root.path, candidate.name)
+    return None if workspace == candidate.name else candidate.name
+
+
+def record_place(rows: Collection[Held], candidate: Candidate, history: History) -> None:
+    """Note in rows that their workspace is this one by now. Raises HistoryError."""
+    if history.read_only:
+        return
+    by_place: dict[str | None, list[int]] = {}
+    for row in rows:
+        if not is_here(row, candidate):
+            by_place.setdefault(place_of(row.root, row.workspace, candidate), []).append(row.id)
+    for place, ids in by_place.items():
+        identities.move(history, ids, place)
+
+
+def can_be_name(name: str, max_depth: int) -> bool:
+    """Whether a line's `workspace` can be the name of a workspace."""
+    parts = name.split("/")
+    return name_problem(name) is None and not {"", ".", ".."} & set(parts) and len(parts) <= max_depth
+
+
+class Standing(NamedTuple):
+    """Who has a name now, in all roots: whether anybody is `there` who would have lines of its own, and the `homes` of
+    those lines: root's key by identity and dispatch."""
+
+    there: bool
+    homes: dict[tuple[object, ...], str]
+
+
+def standing(name: str, candidate: Candidate, config: Config) -> Standing:
+    """Look who has a name that lines of this workspace bear."""
+    homes: dict[tuple[object, ...], str] = {}
+    there = False
+    for root in {candidate.root, *config.roots}:
+        own = _own_lines(root, name, config.limits)
+        there |= own is not None
+        homes |= dict.fromkeys(own or (), root.key)
+    return Standing(there, homes)
+
+
+def line_key(line: Record) -> tuple[object, ...]:
+    """What a line is found by among those of another workspace."""
+    return line.identity, record.dispatch_of(line)
+
+
+def _own_lines(root: Root, name: str, limits: Limits) -> set[tuple[object, ...]] | None:
+    """The lines of a workspace that bear its own name; in doubt none.
+
+    None when nobody stands there who could have some: no workspace, or one whose lines all have other names.
+    """
+    try:
+        place = open_place(root.path, name)
+    except Missing:
+        return None
+    except WorkspaceError:
+        return set()
+    with closing(place):
+        try:
+            if layout.status_files(place.directory, "", root, name.count("/") + 1) is None:
+                return None
+            if place.meta is None:
+                return set()
+            with closing(journal.open_journal(place.meta, limits, append=False)) as lines:
+                if lines.size > _JOURNAL_BYTES:
+                    return set()
+                records = list(lines.records())
+        except (WorkspaceError, OSError):
+            return set()
+    own = {line_key(one) for one in records if one.workspace == name}
+    return own if own or not records else None
+
+
+def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: History) -> Outcome:
+    """Make the rows of finishes whose workspace went away before they were committed: the one case of rows without
+    lines."""
+    rows, now = HeldRows(), instant.now_text()
+    try:
+        pruned_before = identities.pruned_before(history)
+        for one in seen:
+            if not _is_recorded(candidate, one, history, pruned_before):
+                content, _ = report.parse(one.report)
+                rows.add(record.from_status(candidate.name, one.status, content, now), candidate.root.key)
+        new = history.insert(rows.take())
+    except HistoryError as error:
+        return Outcome(candidate, Verdict.BUSY, f"went away, and is not in the history yet ({error})")
+    if not new:
+        return Outcome(candidate, Verdict.VANISHED, "is not there", is_gone=True)
+    done = Outcome(candidate, Verdict.COMMITTED, status=seen[-1].status, committed_at=now, is_gone=True)
+    return done._replace(warnings=(_GONE,))
+
+
+def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_before: str) -> bool:
+    """Whether a finish has a row, here or where its marker says that it was committed, or had one that was pruned.
+
+    Raises HistoryError.
+    """
+    names = {candidate.name} if one.marked_as is None else {candidate.name, one.marked_as}
+    if row_elsewhere(candidate, one.status, names, history) is not None:
+        return True
+    if one.status.updated_at.is_zero:  # as old as its line, which is gone
+        return one.marked_as is not None and pruned_before > ""
+    return one.marked_as is not None and one.status.updated_at.utc() < pruned_before

@@ -1,0 +1,35 @@
+"""Long work on the history in slices: between two of them whoever commits gets its turn."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+_HELD_SECONDS = 0.05
+_LONGEST_PAUSE = 0.12
+_LEAST, _MOST = 200, 5_000
+
+
+class Slices:
+    """`size` is how many rows the next slice may have: so many as hold the history for about 50 ms."""
+
+    def __init__(self) -> None:
+        self.size = _LEAST
+        self._held = 0.0
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """The work of one slice, inside its transaction: what it waits for before and after that does not count."""
+        started = time.monotonic()
+        yield
+        self._held = max(time.monotonic() - started, 0.001)
+        self.size = min(max(int(self.size * min(_HELD_SECONDS / self._held, 2)), _LEAST), _MOST)
+
+    def pause(self) -> None:
+        """Leave the history to others for half as long as it was held.
+
+        A commit that waits asks again after 25 ms at most for the first 130 ms, later after 100 (SQLite's busy
+        handler): on a slow host, where a slice takes long, the pause is longer than that.
+        """
+        time.sleep(min(self._held / 2, _LONGEST_PAUSE))
