@@ -189,6 +189,7 @@ SELDOM = {
     "failures[].error",
     "failures[].root",
     "failures[].workspace",
+    "warnings[].error",
     "error",
     "new_findings[].*",
 }
