@@ -123,6 +123,17 @@ class History:
             if time.monotonic() >= end:
                 return
 
+    def rebuild_derived(self, damage_met: sqlite3.Error) -> None:
+        """Make anew, whole, what is derived, after damage in it was met. Raises HistoryError."""
+        with self.transaction() as connection:
+            mending.give_up(connection, damage_met)
+        self._mend_later(damage_met)
+        is_done = False
+        while not is_done:
+            self.mend(1.0)
+            with self._guarded() as connection:
+                is_done = mending.is_done(connection)
+
     def is_the_same(self, connection: sqlite3.Connection) -> bool:
         """Whether all that was inserted here is in it: nobody put an older copy of it in its place meanwhile."""
         if self._newest is None or stocktaking.is_there(connection, self._newest):
