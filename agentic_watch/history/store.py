@@ -25,8 +25,9 @@ _PATIENCE_MS = 5_000
 _PATIENCE_WHEN_FAILING_MS = 200
 _PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 """How long a history that cannot be opened is left alone, by how often that was tried in a row."""
-_LOCKED_PAUSE_SECONDS = 1.0
-"""How long nobody waits for the write lock again that somebody else holds: commits go on without a row meanwhile."""
+_LOCKED_PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0)
+"""How long nobody waits for the write lock again that somebody else holds, by how often that was in vain in a row:
+commits go on without a row meanwhile."""
 
 Key = tuple[str, int]
 """(`updated_utc`, `runs`): a row's identity within its workspace."""
@@ -62,6 +63,7 @@ class History:
     _failing: bool = False
     _newest: Newest | None = None
     _locked_until: float = 0.0
+    _locked_times: int = 0
     _locked_cause: str = ""
 
     def open(self) -> None:
@@ -154,7 +156,7 @@ class History:
                 connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 with transaction(connection):
-                    self._locked_cause = ""
+                    self._locked_times = 0
                     schema.refuse_newer(connection, self.path)  # one that was upgraded under us
                     yield connection
             finally:
@@ -200,7 +202,8 @@ class History:
             if mending.is_of_search(error):
                 self._give_up_derived(error)
             elif getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-                self._locked_until = time.monotonic() + _LOCKED_PAUSE_SECONDS
+                pause = _LOCKED_PAUSES_SECONDS[min(self._locked_times, len(_LOCKED_PAUSES_SECONDS) - 1)]
+                self._locked_until, self._locked_times = time.monotonic() + pause, self._locked_times + 1
                 self._locked_cause = f"{self.path}: {error}"
             elif damage.looks_corrupt(error) and not self.read_only:
                 with contextlib.suppress(OSError):  # whoever meets it next tries again
@@ -258,7 +261,7 @@ class History:
 
     @property
     def _patience_ms(self) -> int:
-        return _PATIENCE_WHEN_FAILING_MS if self._failing or self._locked_cause else self.patience_ms
+        return _PATIENCE_WHEN_FAILING_MS if self._failing or self._locked_times else self.patience_ms
 
     def _mend_later(self, cause: sqlite3.Error) -> None:
         self.notices.append(f"{self.path}: what is derived of its dispatches is damaged ({cause}); it is made anew")
