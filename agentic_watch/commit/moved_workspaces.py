@@ -81,7 +81,7 @@ def can_be_name(name: str, max_depth: int) -> bool:
 
 
 class Standing(NamedTuple):
-    """Who has a name now: whether anybody is `there`, in the same root, who would have lines of its own; and the `homes`
+    """Who has a name now: is anybody `there`, in the same root, who would have lines of its own; and the `homes`
     of such lines, in all roots: root's key by identity and dispatch."""
 
     there: bool
