@@ -1,0 +1,221 @@
+"""What lies on the disk and in the history at one moment, as another program reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from agentic_watch.config import FINISHED
+from agentic_watch.workspace import instant
+
+ZERO = "0001-01-01T00:00:00Z"
+_ZERO_UTC = instant.parse(ZERO).utc()
+
+Where = tuple[str, str]
+"""(root's key, name): where a workspace is, or was when it was committed."""
+Key = tuple[str, int]
+"""(`updated_utc`, runs)."""
+Said = tuple[str, str]
+"""(status, question)."""
+
+
+class Dispatch(NamedTuple):
+    """What makes a finish the same wherever its directory goes."""
+
+    utc: str
+    runs: int
+    started_at: str
+    org: str
+    repo: str
+    task: str
+    agent: str
+    branch: str
+
+    @property
+    def key(self) -> Key:
+        return self.utc, self.runs
+
+    def __repr__(self) -> str:
+        told = (self.task, self.branch, self.agent, self.org, self.repo, self.started_at[:16])
+        return f"<{self.utc} run {self.runs}: {', '.join(text for text in told if text)}>"
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Dispatch:
+        """That of a status or of a journal line."""
+        texts = (document.get(name) or "" for name in ("org", "repo", "task", "agent", "branch"))
+        utc = instant.parse(document.get("updated_at") or ZERO).utc()
+        return cls(utc, document.get("runs", 0), document.get("started_at") or ZERO, *texts)
+
+
+class Line(NamedTuple):
+    """One record of a journal."""
+
+    name: str
+    dispatch: Dispatch
+    said: Said
+    committed_at: str
+
+
+class Mark(NamedTuple):
+    """A marker."""
+
+    name: str
+    key: Key
+    committed_at: str
+
+
+class Row(NamedTuple):
+    """One row of `dispatch_history`; `all` is the whole of it, but for its number."""
+
+    where: Where
+    dispatch: Dispatch
+    said: Said
+    committed_at: str
+    moved_to: str | None
+    host: str
+    all: str
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A directory with a status or a journal. `dispatch` and `said` are those of a finished status; `tail` is the piece of
+    a line at the journal's end."""
+
+    has_status: bool = False
+    dispatch: Dispatch | None = None
+    said: Said = ("", "")
+    journal: bytes = b""
+    lines: tuple[Line, ...] = ()
+    mark: Mark | None = None
+    marker: bytes = b""
+
+    @property
+    def whole(self) -> bytes:
+        """The journal without the piece of a line at its end."""
+        return self.journal[: self.journal.rfind(b"\n") + 1]
+
+    def names(self, dispatch: Dispatch) -> set[str]:
+        """The names under which the journal holds a dispatch."""
+        return {line.name for line in self.lines if line.dispatch == dispatch}
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """All of one moment. `rows` by (where, key)."""
+
+    workspaces: Mapping[Where, Workspace] = field(default_factory=dict)
+    rows: Mapping[tuple[Where, Key], Row] = field(default_factory=dict)
+    pruned_before: str = ""
+
+    def at(self, where: Where) -> Workspace:
+        """The workspace there, an empty one when there is none."""
+        return self.workspaces.get(where) or Workspace()
+
+    def has_row(self, name: str, dispatch: Dispatch) -> bool:
+        """Whether there is a row of this dispatch under this name, of whatever root."""
+        return any(row.where[1] == name for row in self.rows_of(dispatch))
+
+    def rows_of(self, dispatch: Dispatch) -> Iterator[Row]:
+        """Its rows, under whatever names."""
+        return (row for row in self.rows.values() if row.dispatch == dispatch)
+
+    def elsewhere(self, where: Where, dispatch: Dispatch) -> bool:
+        """Whether the journal or marker there holds a dispatch under a name that has its row, other than the place's."""
+        there = self.at(where)
+        names = there.names(dispatch)
+        if there.mark is not None and there.mark.key == dispatch.key:
+            names = names | {there.mark.name}
+        return any(row.where[1] in names and row.where != where for row in self.rows_of(dispatch))
+
+    def is_recorded(self, where: Where, dispatch: Dispatch) -> bool:
+        """Whether a dispatch that is found there has its row."""
+        own = self.rows.get((where, dispatch.key))
+        return (own is not None and own.dispatch == dispatch) or self.elsewhere(where, dispatch)
+
+    def is_old(self, dispatch: Dispatch, committed_at: str) -> bool:
+        """Whether a row of it would have been pruned."""
+        return age(dispatch.utc, committed_at) < self.pruned_before
+
+    def was_done(self, where: Where, dispatch: Dispatch) -> bool:
+        """Whether a line or a marker tells of a dispatch that would have been pruned."""
+        there = self.at(where)
+        tells = [line.committed_at for line in there.lines if line.dispatch == dispatch]
+        if there.mark is not None and there.mark.key == dispatch.key:
+            tells.append(there.mark.committed_at)
+        return any(self.is_old(dispatch, committed_at) for committed_at in tells)
+
+
+def age(utc: str, committed_at: str) -> str:
+    """The instant by which a commit is pruned: Go's zero time tells none."""
+    return instant.parse(committed_at).utc() if utc == _ZERO_UTC else utc
+
+
+def workspace(directory: Path, layout: str) -> Workspace | None:
+    """What a directory holds, None when that is neither a status nor a journal."""
+    meta = directory / ".meta"
+    status = status_of(directory, layout)
+    journal, marker = _bytes(meta / "journal.jsonl"), _bytes(meta / "commit.json")
+    if status is None and not journal:
+        return None
+    dispatch, said = None, ("", "")
+    if status is not None and status["status"] in FINISHED:
+        dispatch, said = Dispatch.of(status), _said(status)
+    return Workspace(status is not None, dispatch, said, journal, tuple(_lines(journal)), _mark(marker), marker)
+
+
+def status_of(directory: Path, layout: str) -> dict[str, Any] | None:
+    """The status that counts in this layout: the newer one, that of `.meta/` in a tie."""
+    places = {"meta": (directory / ".meta",), "root": (directory,)}.get(layout, (directory / ".meta", directory))
+    found = [json.loads(text) for place in places if (text := _bytes(place / "status.json"))]
+    return max(found, key=lambda document: instant.parse(document["updated_at"]).ns) if found else None
+
+
+def rows(history: Path) -> tuple[dict[tuple[Where, Key], Row], str]:
+    """All rows, and `pruned_before`."""
+    if not history.exists():
+        return {}, ""
+    with contextlib.closing(sqlite3.connect(f"file:{history}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:
+            return {}, ""  # its making was ended by a kill
+        found = [_row(dict(row)) for row in connection.execute("SELECT * FROM dispatch_history")]
+        (pruned_before,) = connection.execute("SELECT ifnull(max(pruned_before), '') FROM about").fetchone()
+    return {(row.where, row.dispatch.key): row for row in found}, pruned_before
+
+
+def _row(columns: dict[str, Any]) -> Row:
+    del columns["id"]
+    dispatch = Dispatch.of(columns)
+    where = columns["root"], columns["workspace"]
+    parts = columns["committed_at"], columns["moved_to"], columns["host"], repr(sorted(columns.items()))
+    return Row(where, dispatch, _said(columns), *parts)
+
+
+def _said(document: Mapping[str, Any]) -> Said:
+    return document["status"], document.get("question") or ""
+
+
+def _lines(journal: bytes) -> Iterator[Line]:
+    """Those that are records; what was appended to half a line is none."""
+    for text in journal.split(b"\n"):
+        with contextlib.suppress(ValueError):
+            found = json.loads(text)
+            yield Line(found["workspace"], Dispatch.of(found), _said(found), found["committed_at"])
+
+
+def _mark(marker: bytes) -> Mark | None:
+    with contextlib.suppress(ValueError):
+        found = json.loads(marker)
+        return Mark(found["workspace"], Dispatch.of(found).key, found["committed_at"])
+    return None
+
+
+def _bytes(path: Path) -> bytes:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return path.read_bytes()
+    return b""
