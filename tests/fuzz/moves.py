@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import directories, dispatchers, glimpses, operators
+from . import directories, dispatchers, glimpses, operators, pruning
 from .world import World
 
 Move = Callable[[World], None]
@@ -42,7 +42,9 @@ MOVES: tuple[tuple[Move, int], ...] = (
     (operators.delete_rows, 2),
     (operators.damage_search, 2),
     (operators.forget_index, 1),
-    (operators.prune, 2),
+    (pruning.prune, 3),
+    (pruning.prune_without_a_root, 1),
+    (pruning.prune_before_a_push, 1),
     (operators.export_and_import, 1),
     (operators.import_archive, 1),
     (operators.import_of_another_host, 1),

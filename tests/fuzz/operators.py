@@ -7,14 +7,12 @@ import json
 import os
 import shutil
 import sqlite3
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 from . import records
 from .kill import run_and_kill
 from .read_only import pass_over
-from .records import Dispatch, Records, age
+from .records import Dispatch, Records
 from .world import NAMES, Root, World, want
 
 
@@ -57,13 +55,24 @@ def read_only_tree(world: World) -> None:
 
 
 def back_up(world: World) -> None:
-    """Somebody makes a backup of the history."""
-    if world.program.history.exists() and (world.daemon is None or not world.daemon.has_another_file):
-        (world.base / "kept.db").unlink(missing_ok=True)
-        did = world.program.run("backup", str(world.base / "kept.db"))
-        want(did.code == 0, f"backup: {did.err}")
-        want(records.rows(world.base / "kept.db") == records.rows(world.program.history), "the backup has other rows")
+    """Somebody makes a backup of the history: over an older one, if that lacks nothing which the backup there has."""
+    kept, history = world.base / "kept.db", world.program.history
+    if not history.exists() or (world.daemon is not None and world.daemon.has_another_file):
+        return
+    if not kept.exists() or world.chance(0.3):
+        kept.unlink(missing_ok=True)
+        may = True
+    else:
+        same = records.history_id(kept) == records.history_id(history)
+        may = same and records.rows(kept)[0].keys() <= records.rows(history)[0].keys()
+    before = kept.read_bytes() if kept.exists() else b""
+    did = world.program.run("backup", str(kept))
+    want(did.code == (0 if may else 1), f"backup, which {'may' if may else 'may not'} write: {did}")
+    if may:
+        want(records.rows(kept) == records.rows(history), "the backup has other rows")
         world.kept_damaged = world.damaged
+    else:
+        want(kept.read_bytes() == before, "a backup that was refused wrote")
 
 
 def restore_history(world: World) -> None:
@@ -120,60 +129,6 @@ def _by_sql(world: World, statement: str) -> None:
             shell.commit()
 
 
-# --- prune
-
-
-def prune(world: World) -> None:
-    """Old rows go into an archive; a root may be away meanwhile, which has to be said."""
-    before = _quiet(world)
-    if not before.rows:
-        return
-    row = world.rng.choice(list(before.rows.values()))
-    hours = _hours_since(age(row.dispatch.utc, row.committed_at)) + world.rng.choice((0, 0, 30))
-    archive = world.base / f"archive-{len(world.steps)}.jsonl"
-    arguments = ("prune", "--older-than", f"{hours}h", "--yes", "--archive", str(archive))
-    away = world.rng.choice(world.roots) if world.chance(0.2) else None
-    if away is not None:
-        away.path.rename(world.base / "away")
-        refused = world.program.run(*arguments)
-        want(refused.code == 1 and world.records().rows == before.rows, f"prune without a root: {refused}")
-        arguments += ("--force",)
-    if world.chance(0.2):
-        world.close()
-        run_and_kill(world, arguments, world.rng.randrange(1, 300))
-        arguments = (*arguments[:-1], f"{archive}.2") if away is None else (*arguments[:-2], f"{archive}.2", "--force")
-    did = world.program.run(*arguments)
-    if away is not None:
-        (world.base / "away").rename(away.path)
-    want(did.code == 0, f"prune: {did}")
-    _check_pruned(world, before, {archive, Path(f"{archive}.2")})
-
-
-def _check_pruned(world: World, before: Records, archives: set[Path]) -> None:
-    """What is older went, all of it into the archives, and nothing else."""
-    after = world.records()
-    kept = {
-        identity: row for identity, row in before.rows.items() if not after.is_old(row.dispatch, row.committed_at)
-    }
-    want(after.rows == kept, f"prune left {after.rows.keys() ^ kept.keys()}")
-    lines = [json.loads(x) for path in archives if path.exists() for x in path.read_text().splitlines()]
-    archived = {((x["root"], x["workspace"]), Dispatch.of(x).key) for x in lines}
-    want(before.rows.keys() - kept.keys() <= archived, "prune deleted what it did not archive")
-
-
-def _hours_since(utc: str) -> int:
-    moment = datetime.strptime(utc[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
-    return max(1, int((time.time() - moment.timestamp()) // 3600))
-
-
-def _quiet(world: World) -> Records:
-    """All records, after passes that left nothing to be recovered."""
-    with world.watched():
-        for _ in range(2):
-            world.one_pass()
-    return world.records()
-
-
 # --- exports and imports
 
 
@@ -206,19 +161,21 @@ def import_of_another_host(world: World) -> None:
     _import(world, world.base / "other.jsonl", world.records())
 
 
+def _quiet(world: World) -> Records:
+    """All records, after passes that left nothing to be recovered."""
+    with world.watched():
+        for _ in range(2):
+            world.one_pass()
+    return world.records()
+
+
 def _import(world: World, file: Path, before: Records) -> None:
     did = world.program.run("import", str(file))
     want(did.code == 0, f"import: {did}")
-    lines = [json.loads(text) for text in file.read_text().splitlines()]
-    asked = {((x["root"], x["workspace"]), Dispatch.of(x).key): x for x in lines}
-    after = world.records()
-    want(after.rows.keys() == before.rows.keys() | asked.keys(), f"import: {after.rows.keys() ^ before.rows.keys()}")
-    for identity, line in asked.items():
-        row = after.rows[identity]
-        if identity not in before.rows:
-            want(row.dispatch == Dispatch.of(line) and row.moved_to == line.get("moved_to"), f"imported as {row}")
-    lost = [row for identity, row in before.rows.items() if after.rows[identity][:6] != row[:6]]
-    want(not lost, f"import changed or lost {lost}")
+    asked, after = records.archived(file.read_text().splitlines()), world.records()
+    expected = {identity: row[:6] for identity, row in {**asked, **before.rows}.items()}
+    rows = {identity: row[:6] for identity, row in after.rows.items()}
+    want(rows == expected, f"import: {set(rows.items()) ^ set(expected.items())}")
 
 
 # --- roots

@@ -50,9 +50,15 @@ class Program:
     def history(self) -> Path:
         return self.base / "state" / "history.db"
 
-    def configure(self, roots: Iterable[dict[str, str]]) -> None:
-        """Write the configuration for these roots."""
-        document = {"roots": list(roots), "history": {"path": str(self.history)}, "commit": {"settle_seconds": 0.4}}
+    def configure(self, roots: Iterable[dict[str, str]], url: str = "") -> None:
+        """Write the configuration for these roots; with a target at a URL, when one is given."""
+        document: dict[str, Any] = {"roots": list(roots), "history": {"path": str(self.history)}}
+        document["commit"] = {"settle_seconds": 0.4}
+        if url:
+            (self.base / "token").write_text("t0ken")
+            (self.base / "token").chmod(0o600)
+            target = {"name": "fleet", "kind": "http", "url": url, "token_file": str(self.base / "token")}
+            document["push"] = [target]
         self._file.write_text(tomli_w.dumps(document))
 
     def config(self) -> Config:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from . import rule
 from .world import World, want
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -22,14 +23,8 @@ def pass_over(world: World) -> None:
     with world.watched(whole=True):
         want(_in_a_child(world) == 0, "a read-only tree ended the pass")
     want(_tree(world) == tree, "a read-only tree was written to")
-    after = world.records()
-    for where, there in after.workspaces.items():
-        for line in there.lines:
-            if not after.was_done(where, line.dispatch):
-                has_row = after.is_recorded(where, line.dispatch) or any(
-                    w[1] == line.name and key == line.dispatch.key for w, key in after.rows
-                )
-                want(has_row, f"{where}: a read-only tree gave no row for {line}")
+    lacking = [*rule.lacking_rows(world.records())]
+    want(not lacking, f"a read-only tree gave no rows: {lacking}")
 
 
 def _tree(world: World) -> dict[str, tuple[int, int, bytes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,6 +79,9 @@ class Row(NamedTuple):
     moved_to: str | None
     host: str
     all: str
+
+    def __repr__(self) -> str:
+        return f"Row{self[:6]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +189,18 @@ def rows(history: Path) -> tuple[dict[tuple[Where, Key], Row], str]:
         found = [_row(dict(row)) for row in connection.execute("SELECT * FROM dispatch_history")]
         (pruned_before,) = connection.execute("SELECT ifnull(max(pruned_before), '') FROM about").fetchone()
     return {(row.where, row.dispatch.key): row for row in found}, pruned_before
+
+
+def history_id(history: Path) -> str:
+    """Which history a file is, or is a copy of."""
+    with contextlib.closing(sqlite3.connect(f"file:{history}?mode=ro", uri=True)) as connection:
+        return str(connection.execute("SELECT max(history_id) FROM about").fetchone()[0])
+
+
+def archived(lines: Iterable[str]) -> dict[tuple[Where, Key], Row]:
+    """The rows of an archive or an export, which has one a line."""
+    found = [_row({"moved_to": None, "id": 0, **json.loads(line)}) for line in lines]
+    return {(row.where, row.dispatch.key): row for row in found}
 
 
 def _row(columns: dict[str, Any]) -> Row:

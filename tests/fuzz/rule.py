@@ -27,13 +27,19 @@ def wrong(before: Records, after: Records, seen: Seen, *, whole: bool) -> Iterat
 
 def lacking(before: Records, after: Records) -> Iterator[str]:
     """What a pass that was not disturbed has left undone."""
+    yield from lacking_rows(after)
     for where, there in after.workspaces.items():
-        for line in there.lines:
-            taken = any(w[1] == line.name and key == line.dispatch.key for w, key in after.rows)
-            if not taken and not after.is_recorded(where, line.dispatch) and not after.was_done(where, line.dispatch):
-                yield f"{where}: the line of {line.name}, {line.dispatch} has no row"
         if there.dispatch is not None and not before.was_done(where, there.dispatch):
             yield from _lacking_of_status(where, there, there.dispatch, before, after)
+
+
+def lacking_rows(records: Records) -> Iterator[str]:
+    """The lines that have no row, though they are not so old that it would have been pruned."""
+    for where, there in records.workspaces.items():
+        for line in there.lines:
+            taken = any(w[1] == line.name and key == line.dispatch.key for w, key in records.rows)
+            if not (taken or records.is_recorded(where, line.dispatch) or records.was_done(where, line.dispatch)):
+                yield f"{where}: the line of {line.name}, {line.dispatch} has no row"
 
 
 def _lacking_of_status(

@@ -62,7 +62,7 @@ class Pass:
 @dataclass
 class World:
     """`seen` are the finishes that the daemon has read and not committed yet, `known` all dispatches that there ever were,
-    `damaged`: the search was, which nobody notices until a row is written."""
+    `damaged`: the search was, which nobody notices until a row is written. `pushed`: a target ever got anything."""
 
     base: Path
     seed: int
@@ -74,6 +74,7 @@ class World:
     known: set[Dispatch] = field(default_factory=set)
     damaged: bool = False
     kept_damaged: bool = False
+    pushed: bool = False
     daemon: Daemon | None = None
 
     def __post_init__(self) -> None:
@@ -84,12 +85,10 @@ class World:
             root.path.mkdir(parents=True)
         self.configure()
 
-    def configure(self) -> None:
-        """Have the configuration say what the roots are now."""
-        named = [{"name": root.name} if root.name else {} for root in self.roots]
-        self.program.configure(
-            {"path": str(root.path), "layout": self.layout, **name} for root, name in zip(self.roots, named, strict=True)
-        )
+    def configure(self, url: str = "") -> None:
+        """Have the configuration say what the roots are now, and where a target is, if there is one."""
+        roots = [{"path": str(root.path), "layout": self.layout, "name": root.name} for root in self.roots]
+        self.program.configure([{key: value for key, value in root.items() if value} for root in roots], url)
 
     # --- where things are
 
