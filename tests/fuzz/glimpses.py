@@ -40,7 +40,7 @@ def glimpse(world: World) -> None:
 def _look(world: World, where: Where) -> None:
     world.working_daemon().look(where)
     now = world.records()
-    if (dispatch := now.at(where).dispatch) is not None and not now.elsewhere(where, dispatch):
+    if (dispatch := now.at(where).dispatch) is not None and not now.is_elsewhere(where, dispatch):
         world.seen.setdefault(where, set()).add(dispatch)
 
 

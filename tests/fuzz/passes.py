@@ -57,8 +57,10 @@ def _want_same(before: Records, after: Records, who: str) -> None:
     for where in before.workspaces.keys() | after.workspaces.keys():
         was, there = before.at(where), after.at(where)
         want((was.journal, was.marker) == (there.journal, there.marker), f"{who} changed a record of {where}")
-    changed = {row.all for row in before.rows.values()} ^ {row.all for row in after.rows.values()}
-    want(not changed, f"{who} changed rows: {sorted(changed)}")
+    for identity in before.rows.keys() | after.rows.keys():
+        row, now = before.rows.get(identity), after.rows.get(identity)
+        may = row is not None and now is not None and row[:4] == now[:4] and len(rule.holders(now, after)) > 1
+        want(row == now or may, f"{who} made {now} of {row}")  # of several copies the row names one
 
 
 def repair(world: World) -> None:

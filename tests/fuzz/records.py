@@ -70,7 +70,8 @@ class Mark(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of `dispatch_history`; `all` is the whole of it, but for its number."""
+    """One row of `dispatch_history`; `all` is the whole of it, but for its number. `seen_at` is where `moved_to` says, as
+    far as that is below a root."""
 
     where: Where
     dispatch: Dispatch
@@ -79,6 +80,7 @@ class Row(NamedTuple):
     moved_to: str | None
     host: str
     all: str
+    seen_at: Where | None = None
 
     def __repr__(self) -> str:
         return f"Row{self[:6]}"
@@ -119,26 +121,32 @@ class Records:
         """The workspace there, an empty one when there is none."""
         return self.workspaces.get(where) or Workspace()
 
-    def has_row(self, name: str, dispatch: Dispatch) -> bool:
-        """Whether there is a row of this dispatch under this name, of whatever root."""
-        return any(row.where[1] == name for row in self.rows_of(dispatch))
-
     def rows_of(self, dispatch: Dispatch) -> Iterator[Row]:
         """Its rows, under whatever names."""
         return (row for row in self.rows.values() if row.dispatch == dispatch)
 
-    def elsewhere(self, where: Where, dispatch: Dispatch) -> bool:
-        """Whether the journal or marker there holds a dispatch under a name that has its row, other than the place's."""
+    def has_row(self, name: str, dispatch: Dispatch) -> bool:
+        """Whether there is a row of this dispatch under this name, of whatever root."""
+        return any(row.where[1] == name for row in self.rows_of(dispatch))
+
+    def rows_told(self, where: Where, dispatch: Dispatch) -> Iterator[Row]:
+        """The rows of a dispatch that is found there, by the names under which journal and marker hold it."""
         there = self.at(where)
         names = there.names(dispatch)
         if there.mark is not None and there.mark.key == dispatch.key:
             names = names | {there.mark.name}
-        return any(row.where[1] in names and row.where != where for row in self.rows_of(dispatch))
+        for row in self.rows_of(dispatch):
+            if row.where[1] in names or row.seen_at in {(where[0], name) for name in names}:
+                yield row
 
     def is_recorded(self, where: Where, dispatch: Dispatch) -> bool:
-        """Whether a dispatch that is found there has its row."""
-        own = self.rows.get((where, dispatch.key))
-        return (own is not None and own.dispatch == dispatch) or self.elsewhere(where, dispatch)
+        """Whether a dispatch that is found there has its row: one of that place, or one that the records there tell of."""
+        own = (where in (row.where, row.seen_at) for row in self.rows_of(dispatch))
+        return any(own) or any(True for _ in self.rows_told(where, dispatch))
+
+    def is_elsewhere(self, where: Where, dispatch: Dispatch) -> bool:
+        """Whether the records there tell of a row of another place."""
+        return any(row.where != where for row in self.rows_told(where, dispatch))
 
     def is_old(self, dispatch: Dispatch, committed_at: str) -> bool:
         """Whether a row of it would have been pruned."""
@@ -178,15 +186,15 @@ def status_of(directory: Path, layout: str) -> dict[str, Any] | None:
     return max(found, key=lambda document: instant.parse(document["updated_at"]).ns) if found else None
 
 
-def rows(history: Path) -> tuple[dict[tuple[Where, Key], Row], str]:
-    """All rows, and `pruned_before`."""
+def rows(history: Path, roots: Mapping[str, str] | None = None) -> tuple[dict[tuple[Where, Key], Row], str]:
+    """All rows, and `pruned_before`. `roots` are their keys by their paths."""
     if not history.exists():
         return {}, ""
     with contextlib.closing(sqlite3.connect(f"file:{history}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
         if not connection.execute("PRAGMA user_version").fetchone()[0]:
             return {}, ""  # its making was ended by a kill
-        found = [_row(dict(row)) for row in connection.execute("SELECT * FROM dispatch_history")]
+        found = [_row(dict(row), roots or {}) for row in connection.execute("SELECT * FROM dispatch_history")]
         (pruned_before,) = connection.execute("SELECT ifnull(max(pruned_before), '') FROM about").fetchone()
     return {(row.where, row.dispatch.key): row for row in found}, pruned_before
 
@@ -199,16 +207,23 @@ def history_id(history: Path) -> str:
 
 def archived(lines: Iterable[str]) -> dict[tuple[Where, Key], Row]:
     """The rows of an archive or an export, which has one a line."""
-    found = [_row({"moved_to": None, "id": 0, **json.loads(line)}) for line in lines]
+    found = [_row({"moved_to": None, "id": 0, **json.loads(line)}, {}) for line in lines]
     return {(row.where, row.dispatch.key): row for row in found}
 
 
-def _row(columns: dict[str, Any]) -> Row:
+def _row(columns: dict[str, Any], roots: Mapping[str, str]) -> Row:
     del columns["id"]
-    dispatch = Dispatch.of(columns)
     where = columns["root"], columns["workspace"]
     parts = columns["committed_at"], columns["moved_to"], columns["host"], repr(sorted(columns.items()))
-    return Row(where, dispatch, _said(columns), *parts)
+    return Row(where, Dispatch.of(columns), _said(columns), *parts, _place(where[0], columns["moved_to"], roots))
+
+
+def _place(root: str, moved_to: str | None, roots: Mapping[str, str]) -> Where | None:
+    """A name below the row's own root, or a path below another one."""
+    if moved_to is None or not moved_to.startswith("/"):
+        return (root, moved_to) if moved_to is not None else None
+    below = ((key, moved_to[len(path) + 1 :]) for path, key in roots.items() if moved_to.startswith(f"{path}/"))
+    return next(below, None)
 
 
 def _said(document: Mapping[str, Any]) -> Said:

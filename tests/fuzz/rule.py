@@ -38,8 +38,17 @@ def lacking_rows(records: Records) -> Iterator[str]:
     for where, there in records.workspaces.items():
         for line in there.lines:
             taken = any(w[1] == line.name and key == line.dispatch.key for w, key in records.rows)
-            if not (taken or records.is_recorded(where, line.dispatch) or records.was_done(where, line.dispatch)):
+            done = taken or records.is_recorded(where, line.dispatch) or records.was_done(where, line.dispatch)
+            if not done and _counts(where, there, line, records):
                 yield f"{where}: the line of {line.name}, {line.dispatch} has no row"
+
+
+def _counts(where: Where, there: Workspace, line: Line, records: Records) -> bool:
+    """Whether a line must have a row: under another name only if that tells of this directory, for an agent can write
+    any line. It does if the finished status has its line under it, or the history a row of another line."""
+    if line.name == where[1] or line.dispatch == there.dispatch:
+        return True
+    return any(one.name == line.name and records.has_row(one.name, one.dispatch) for one in there.lines)
 
 
 def _lacking_of_status(
@@ -54,11 +63,12 @@ def _lacking_of_status(
     vouched = was.mark is not None and was.mark.key == dispatch.key and before.is_recorded(where, dispatch)
     if not names and not vouched:
         yield f"{where}: finished {dispatch} has no line"
-    if there.mark is None or there.mark.key != dispatch.key or there.mark.name not in names | {where[1]}:
-        yield f"{where}: the marker is {there.mark}, not that of {dispatch}"
+    mark = there.mark
+    if mark is None or mark.key != dispatch.key:  # it may name any place where the directory was
+        yield f"{where}: the marker is {mark}, not that of {dispatch}"
     own, new = after.rows.get((where, dispatch.key)), there.lines[len(was.lines) :]
-    if new and own is not None and there.mark is not None:
-        told = {new[-1].committed_at, own.committed_at, there.mark.committed_at}
+    if new and own is not None and mark is not None:
+        told = {new[-1].committed_at, own.committed_at, mark.committed_at}
         if len(told) > 1:
             yield f"{where}: line, row and marker of {dispatch} were made, and differ: {told}"
 
@@ -72,6 +82,11 @@ def _says_otherwise(where: Where, there: Workspace, dispatch: Dispatch, records:
     lines += [(x.dispatch, x.said) for x in there.lines if x.dispatch == dispatch]
     lines += [(row.dispatch, row.said) for row in records.rows_of(dispatch) if records.is_recorded(where, dispatch)]
     return any(one != (dispatch, there.said) for one in lines)
+
+
+def holders(row: Row, records: Records) -> list[Where]:
+    """The places whose journal has the line of a row."""
+    return [where for where, there in records.workspaces.items() if row.where[1] in there.names(row.dispatch)]
 
 
 # --- rows
@@ -114,13 +129,13 @@ def _is_asked_for(row: Row, before: Records, seen: Seen) -> bool:
 
 def _lines_for(row: Row, before: Records) -> Iterator[tuple[Where, Line]]:
     """The lines, by the workspace that has them, that a row may come from: it is recovered as what they name."""
-    if before.has_row(row.where[1], row.dispatch):
+    if before.has_row(row.where[1], row.dispatch) or before.is_old(row.dispatch, row.committed_at):
         return
     for where, there in before.workspaces.items():
         for line in there.lines:
             named = line.name, line.dispatch, line.committed_at
             if named == (row.where[1], row.dispatch, row.committed_at) and where[0] == row.where[0]:
-                if not before.is_old(row.dispatch, line.committed_at):
+                if not before.is_recorded(where, row.dispatch):
                     yield where, line
 
 
@@ -143,7 +158,7 @@ def _journal_changed(where: Where, before: Records, there: Workspace, seen: Seen
         dispatch = line.dispatch
         if line.name != where[1] or dispatch not in _finished(where, was, seen):
             yield f"{where}: nothing asked for the line of {line.name}, {dispatch}"
-        elif was.names(dispatch) or before.elsewhere(where, dispatch):
+        elif was.names(dispatch) or before.is_elsewhere(where, dispatch):
             yield f"{where}: {dispatch} is recorded under another name, and got a line"
         elif before.was_done(where, dispatch):
             yield f"{where}: {dispatch} was pruned, and got a line"

@@ -175,7 +175,8 @@ class World:
         for where in self.places():
             if (workspace := records.workspace(self.path(where), self.layout)) is not None:
                 found[where] = workspace
-        return Records(found, *records.rows(self._history_to_read()))
+        paths = {str(root.path): root.key for root in self.roots}
+        return Records(found, *records.rows(self._history_to_read(), paths))
 
     def _history_to_read(self) -> Path:
         history = self.program.history
