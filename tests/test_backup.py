@@ -1,12 +1,14 @@
 """`backup`: a copy of the history, whole and in one moment."""
 
+import fcntl
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support import Host, make, run
+from support import FIXTURES, Host, make, run, start, wait_for
 
 
 @pytest.fixture
@@ -77,3 +79,96 @@ def test_without_a_history_there_is_no_copy(host: Host) -> None:
     """One line says that there is none, and no file is left."""
     assert "no history at" in back_up(host, host.base / "copy.db", code=1)
     assert [path.name for path in host.base.iterdir()] == ["root"]
+
+
+def test_the_only_copy_of_a_lost_history_is_kept(committed: Host) -> None:
+    """A history that was lost and made anew is another one: the copy that has the old rows is not written over."""
+    copy = committed.base / "copy.db"
+    back_up(committed, copy)
+    committed.forget_history()
+    shutil.rmtree(committed.root)
+    make(committed.root, "o/r/three")
+    committed.once()
+    before = copy.read_bytes()
+    assert f"{copy}: is another history (2 commits)" in back_up(committed, copy, code=1)
+    assert copy.read_bytes() == before
+
+
+def test_a_copy_that_holds_more_is_kept(committed: Host) -> None:
+    """An older copy was restored: what only the newer one has is named, with the way to take it in."""
+    older, newer = committed.base / "older.db", committed.base / "newer.db"
+    back_up(committed, older)
+    make(committed.root, "o/r/three")
+    committed.once()
+    back_up(committed, newer)
+    committed.forget_history()
+    shutil.copy(older, committed.history)
+    refused = back_up(committed, newer, code=1)
+    assert f"{newer}: holds 1 commits that {committed.history} lacks" in refused
+    run([*committed.arguments(), "import", str(newer)], committed.base)
+    assert ": 3 commits, " in back_up(committed, newer)
+
+
+def test_what_was_pruned_since_does_not_hold_it_up(committed: Host) -> None:
+    """Yesterday's copy holds what was pruned today, which lies in an archive: the nightly backup goes on."""
+    copy = committed.base / "copy.db"
+    make(committed.root, "o/r/old", updated_at="2020-01-01T00:00:00Z")
+    committed.once()
+    back_up(committed, copy)
+    run([*committed.arguments(), "prune", "--older-than", "60w"], committed.base)
+    assert ": 2 commits, " in back_up(committed, copy)
+
+
+def test_a_history_in_use_is_kept(committed: Host) -> None:
+    """A copy that another service works with by now: its log beside it tells."""
+    copy = committed.base / "copy.db"
+    back_up(committed, copy)
+    with closing(sqlite3.connect(copy)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("UPDATE upkeep SET rows = rows")
+        before = copy.read_bytes()
+        assert f"{copy}: is in use" in back_up(committed, copy, code=1)
+        assert copy.read_bytes() == before
+
+
+def test_a_copy_of_an_older_schema_is_kept(committed: Host) -> None:
+    """It says nothing of whose it is."""
+    copy = committed.base / "copy.db"
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.executescript((FIXTURES / "history-schema-2.sql").read_text())
+    before = copy.read_bytes()
+    assert "has schema version 2" in back_up(committed, copy, code=1)
+    assert copy.read_bytes() == before
+
+
+def test_a_missing_directory_is_what_is_named(committed: Host) -> None:
+    """Not the history's log files, which are well."""
+    refused = back_up(committed, committed.base / "no" / "copy.db", code=1)
+    assert refused == f"Error: {committed.base / 'no'}: is no directory; make it, or name another file\n"
+
+
+def test_what_a_killed_backup_left_goes_with_the_next(committed: Host) -> None:
+    """But not what another backup is at work on."""
+    copy = committed.base / "copy.db"
+    left, under_way = (committed.base / f"copy.db.{digit * 12}.part" for digit in "ab")
+    for path in (left, under_way):
+        path.write_bytes(b"half")
+    with under_way.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        back_up(committed, copy)
+    assert sorted(path.name for path in committed.base.glob("copy*")) == ["copy.db", under_way.name]
+
+
+def test_a_killed_backup_leaves_the_old_copy(committed: Host) -> None:
+    """And the next one removes what it left."""
+    copy = committed.base / "copy.db"
+    back_up(committed, copy)
+    before = copy.read_bytes()
+    process = start([*committed.arguments(), "backup", str(copy)], committed.base)
+    wait_for(lambda: process.poll() is not None or any(committed.base.glob("*.part")))
+    process.kill()
+    process.communicate()
+    assert process.returncode in (0, -9)
+    assert len(copy.read_bytes()) == len(before)
+    back_up(committed, copy)
+    assert list(committed.base.glob("*.part")) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import time
@@ -20,7 +21,14 @@ from support import POWERLESS, UPDATED, Host, Workspace, make, run, snapshot
 from agentic_watch.answers.check import limits_check
 from agentic_watch.answers.check.clock_check import clock
 from agentic_watch.answers.check.finding import Check, Finding
-from agentic_watch.answers.check.parity import OnDisk, disagreements
+from agentic_watch.answers.check.parity import (
+    Line,
+    OnDisk,
+    RecordedRow,
+    disagreements,
+    missing_lines,
+    older_lines,
+)
 from agentic_watch.answers.check.records_check import records
 from agentic_watch.answers.check.repair import repair
 from agentic_watch.answers.check.subject import subject
@@ -89,9 +97,10 @@ def test_a_deleted_journal_is_found_and_comes_back(host: Host) -> None:
         "changes": {"files_changed": 2},
         "passed": True,
     }
-    workspace = make(host.root, report=report, task="Täsk", agent="codex:gpt-5", started_at="2026-04-14T10:00:00Z")
+    about = {"task": "Täsk", "agent": "codex:gpt-5", "started_at": "2026-04-14T10:00:00Z"}
+    workspace = make(host.root, report=report, **about)
     host.once()
-    workspace.write_status(updated_at="2026-04-15T11:17:08Z", runs=1)
+    workspace.write_status(updated_at="2026-04-15T11:17:08Z", status="merged", **about)
     host.once()
     before = workspace.journal.read_bytes()
     assert before.count(b"\n") == 2
@@ -291,28 +300,54 @@ def test_a_clock_that_was_set_back_is_told(host: Host, committed: list[Workspace
 # --- what agrees (times passed in)
 
 A, B = ("2026-04-14T00:00:00.000000000Z", 0), ("2026-04-15T00:00:00.000000000Z", 1)
+THIS, OTHER = 1, 2
+"""Two dispatches."""
+
+
+def line(dispatch: int = THIS) -> Line:
+    return Line(0, dispatch, "2026-04-16T00:00:00Z")
+
+
+def row(dispatch: int = THIS, **fields: bool) -> RecordedRow:
+    return RecordedRow(0, dispatch, **fields)
 
 
 @pytest.mark.parametrize(
     ("disk", "rows", "said"),
     [
-        (OnDisk(), set(), []),
-        (OnDisk(A, 1000, A, {A}), {A}, []),
-        (OnDisk(B, 1, A, {A}), {A}, []),
-        (OnDisk(None, 1000, A, {A}), {A}, []),
-        (OnDisk(B, 1000, A, {A}), {A}, ["finished and not committed"]),
-        (OnDisk(A, 1000, A, {A}), set(), ["no history row"]),
-        (OnDisk(A, 1000, A, set()), {A}, ["no journal line"]),
-        (OnDisk(A, 1000, None, {A}), {A}, ["marker is missing"]),
-        (OnDisk(B, 1000, A, {A, B}), {A, B}, ["marker names another"]),
-        (OnDisk(None, 1000, B, {A}), {A}, ["neither a row nor a journal line"]),
+        (OnDisk(), {}, []),
+        (OnDisk(A, 1000, A, lines={A: line()}), {A: row()}, []),
+        (OnDisk(B, 1, A, lines={A: line()}), {A: row()}, []),
+        (OnDisk(None, 1000, A, lines={A: line()}), {A: row()}, []),
+        (OnDisk(B, 1000, A, lines={A: line()}), {A: row()}, ["finished and not committed"]),
+        (OnDisk(A, 1000, A, lines={A: line()}), {}, ["no history row"]),
+        (OnDisk(A, 1000, A, lines={A: line()}, moved={A}), {}, []),
+        (OnDisk(A, 1000, A, moved={A}), {}, []),
+        (OnDisk(A, 1000, None, lines={A: line()}), {A: row()}, ["marker is missing"]),
+        (OnDisk(B, 1000, A, lines={A: line(), B: line()}), {A: row(), B: row()}, ["marker names another"]),
+        (OnDisk(None, 1000, B, lines={A: line()}), {A: row()}, ["neither a row nor a journal line"]),
     ],
 )
-def test_each_disagreement_is_told(disk: OnDisk, rows: set[tuple[str, int]], said: list[str]) -> None:
+def test_each_disagreement_is_told(disk: OnDisk, rows: dict[tuple[str, int], RecordedRow], said: list[str]) -> None:
     """One line for each thing that one record has and another lacks, none where all agree."""
     found = list(disagreements(disk, rows, "", 300))
     assert len(found) == len(said)
     assert all(text in line for text, line in zip(said, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("missing", "is_told"),
+    [
+        (row(), True),
+        (row(OTHER), False),
+        (row(is_ours=False), False),
+        (row(stays=False), False),
+    ],
+)
+def test_a_missing_line_is_told_of_what_stands_there(missing: RecordedRow, is_told: bool) -> None:
+    """Not of another dispatch that had this name before, of another host's, or of one that was moved."""
+    disk = OnDisk(B, 1000, B, lines={B: line()}, standing={THIS})
+    assert list(missing_lines(disk, {A: missing, B: row()})) == [A] * is_told
 
 
 def test_records_of_one_identity_that_say_otherwise_are_told(host: Host, committed: list[Workspace]) -> None:
@@ -331,7 +366,10 @@ def test_records_of_one_identity_that_say_otherwise_are_told(host: Host, committ
 
 def test_what_was_pruned_lacks_nothing() -> None:
     """Lines and markers from before `pruned_before` need no row."""
-    assert list(disagreements(OnDisk(A, 1000, A, {A}), set(), B[0], 300)) == []
+    disk = OnDisk(A, 1000, A, lines={A: line()})
+    assert list(disagreements(disk, {}, B[0], 300)) == []
+    assert list(older_lines(disk, {}, B[0])) == [A]
+    assert list(older_lines(disk, {A: row()}, B[0])) == []
 
 
 def test_a_moved_workspace_agrees_with_its_records(host: Host, committed: list[Workspace]) -> None:
@@ -339,8 +377,122 @@ def test_a_moved_workspace_agrees_with_its_records(host: Host, committed: list[W
     (host.root / "org").rename(host.root / "renamed")
     host.once()
     assert problems(check(host)) == []
-    (host.root / "renamed/repo/a/.meta/journal.jsonl").unlink()
-    assert ("records", "renamed/repo/a") in problems(check(host, code=1))
+
+
+@pytest.fixture
+def redispatched(host: Host) -> tuple[Workspace, Workspace]:
+    """A workspace that was moved, and another dispatch that runs at its old name by now; no pass came between."""
+    old = make(host.root, "org/repo/old", started_at="2026-04-14T08:00:00Z", task="first")
+    host.once()
+    moved = Workspace(host.root, "org/repo/moved")
+    old.path.rename(moved.path)
+    new = make(host.root, "org/repo/old", started_at="2026-04-16T08:00:00Z", status="running", task="second")
+    return new, moved
+
+
+@pytest.mark.parametrize("passes", [0, 1, 2])
+def test_what_runs_at_the_old_name_of_a_moved_workspace_is_let_be(
+    host: Host, redispatched: tuple[Workspace, Workspace], passes: int
+) -> None:
+    """The row has its line where the workspace is now: nothing is wrong, and nothing is written into another's."""
+    for _ in range(passes):
+        host.once()
+    before = snapshot(host.root)
+    for options in ((), ("--repair",)):
+        assert [one for one in problems(check(host, *options)) if one[0] == "records"] == []
+    assert snapshot(host.root) == before
+
+
+def test_a_row_of_a_dispatch_that_was_deleted_is_let_be(host: Host) -> None:
+    """A directory that was deleted and dispatched into anew has the lines of the new dispatch alone."""
+    old = make(host.root, started_at="2026-04-14T08:00:00Z")
+    host.once()
+    shutil.rmtree(old.path)
+    make(host.root, started_at="2026-04-16T08:00:00Z", updated_at="2026-04-16T09:00:00Z")
+    host.once()
+    before = snapshot(host.root)
+    check(host)
+    check(host, "--repair")
+    assert snapshot(host.root) == before
+
+
+def test_a_copy_agrees_with_the_row_of_the_original(host: Host) -> None:
+    """Its lines and marker name another workspace that has the row; the original's stay sound, too."""
+    original = make(host.root, "org/repo/one", started_at="2026-04-14T08:00:00Z")
+    host.once()
+    shutil.copytree(original.path, host.root / "org/repo/two")
+    before = snapshot(host.root)
+    assert problems(check(host)) == []
+    check(host, "--repair")
+    assert snapshot(host.root) == before
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_workspace_that_went_to_another_root_agrees(host: Host, is_replaced: bool) -> None:
+    """Under the same name, below another root of the same history: its row is the first root's."""
+    workspace = make(host.root, started_at="2026-04-14T08:00:00Z")
+    host.once()
+    other = host.base / "other"
+    (other / "org/repo").mkdir(parents=True)
+    workspace.path.rename(other / workspace.name)
+    if is_replaced:  # by one that is told apart by its line alone
+        make(host.root, started_at="2026-04-14T08:00:00Z", status="running")
+    result = run([*host.arguments(), "--root", str(other), "check", "--json"], host.base)
+    assert [one for one in problems(json.loads(result.stdout)) if one[0] == "records"] == []
+
+
+def test_rows_of_other_hosts_are_not_judged(host: Host, committed: list[Workspace]) -> None:
+    """An import may bring rows with this root's path and a name that stands here: they need no line here."""
+    exported = run([*host.arguments(), "export"], host.base).stdout.splitlines()
+    theirs = {**json.loads(exported[0]), "host": "another", "updated_at": "2026-04-01T00:00:00Z", "task": ""}
+    (host.base / "theirs.jsonl").write_text(json.dumps(theirs) + "\n")
+    assert run([*host.arguments(), "import", str(host.base / "theirs.jsonl")], host.base).returncode == 0
+    before = snapshot(host.root)
+    check(host)
+    committed[0].journal.unlink()  # what is lost of this host's comes back without theirs
+    assert problems(check(host, code=1)) == [("records", committed[0].name)]
+    check(host, "--repair")
+    assert [found["updated_at"] for found in committed[0].lines()] == [UPDATED]
+    assert snapshot(host.root).keys() == before.keys()
+
+
+def test_lines_that_are_no_records_are_told(host: Host, committed: list[Workspace]) -> None:
+    """A history made anew would have no row of them; a torn last one goes aside, others are left as they are."""
+    torn, planted, _ = committed
+    with torn.journal.open("a") as file:
+        file.write('{"workspace":"org/repo/a","upd')
+    with planted.journal.open("a") as file:
+        file.write('{"workspace":"org/repo/b"}\n')
+    found = [one for one in check(host, code=1)["findings"] if one["check"] == "records"]
+    assert sorted(one["workspace"] for one in found) == [torn.name, planted.name]
+    assert all("1 lines are no records" in one["error"] for one in found)
+    lines = planted.journal.read_bytes()
+    repaired = [one for one in check(host, "--repair", code=1)["findings"] if one["check"] == "records"]
+    assert {one["workspace"]: one["repaired"] for one in repaired} == {torn.name: True, planted.name: False}
+    assert len(torn.lines()) == 1
+    assert planted.journal.read_bytes() == lines
+    host.forget_history()
+    assert host.once().summary["recovered_rows"] == 3
+    assert len(host.rows()) == 3
+
+
+def test_lines_as_old_as_what_was_pruned_are_told(host: Host, committed: list[Workspace]) -> None:
+    """An archive beside the history says that they were pruned; of others nobody knows."""
+    old = [make(host.root, f"org/repo/old-{number}", updated_at="2020-01-01T00:00:00Z") for number in range(3)]
+    host.once()
+    assert run([*host.arguments(), "prune", "--older-than", "60w"], host.base).returncode == 0
+    check(host)
+    never = {**old[0].line(), "runs": 7}
+    with old[0].journal.open("a") as file:
+        file.write(json.dumps(never) + "\n")
+    told = host.once().stderr
+    assert "1 journal lines are older than what was pruned" in told
+    (found,) = [one for one in check(host)["findings"] if one["check"] == "records"]
+    assert (found["ok"], "1 journal lines (the first in" in found["error"]) == (None, True)
+    assert "agentic-watch import --as" in found["next"]
+    result = run([*host.arguments(), "import", "--as", str(host.root), str(old[0].journal)], host.base)
+    assert result.returncode == 0
+    check(host)
 
 
 def limit_findings(found: dict[str, Any]) -> list[str]:

@@ -1,13 +1,30 @@
 """`prune`: old commits go into an archive and out of the history, whole and for good."""
 
 import json
+import os
+import pty
 import sqlite3
 import subprocess
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Host, Workspace, make, run, snapshot
+from support import (
+    Host,
+    Workspace,
+    command,
+    environment,
+    give_away,
+    make,
+    run,
+    snapshot,
+    start,
+    wait_for,
+)
+
+from agentic_watch.fleet.push_state import PushState
 
 FINDING = {"tool": "gosec", "code": "G304", "message": "oldfinding"}
 
@@ -102,7 +119,7 @@ def test_an_archive_that_cannot_be_written_keeps_everything(mixed: Host) -> None
 def test_numbers_are_not_used_again(mixed: Host) -> None:
     """What was exported up to a cursor stays so: the next commit gets a new number."""
     last = max(row["id"] for row in mixed.query("SELECT id FROM dispatch_history"))
-    run([*mixed.arguments(), "prune", "--older-than", "1m"], mixed.base)
+    run([*mixed.arguments(), "prune", "--older-than", "1m", "--yes"], mixed.base)
     make(mixed.root, "o/r/newer", updated_at="2026-11-02T00:00:00Z")
     mixed.once()
     (row,) = mixed.query("SELECT id FROM dispatch_history WHERE workspace = 'o/r/newer'")
@@ -144,3 +161,219 @@ def test_a_pruned_commit_stays_done_when_its_marker_is_lost(mixed: Host) -> None
     assert mixed.once().counts == {"scanned": 2, "skipped": 2}
     assert len(workspace.lines()) == 1
     assert names(mixed) == ["o/r/new"]
+
+
+OLD = "2020-01-01T00:00:00Z"
+
+
+def configured(host: Host, *roots: Path, extra: str = "") -> list[str]:
+    """The arguments for a configuration file with these roots."""
+    file = host.base / "config.toml"
+    tables = "".join(f'[[roots]]\npath = "{root}"\n' for root in roots)
+    file.write_text(f'{tables}[history]\npath = "{host.history}"\n{extra}')
+    return ["--config", str(file)]
+
+
+def prune_with(host: Host, arguments: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+    return run([*arguments, "prune", "--older-than", "60w", *options], host.base)
+
+
+def lose_rows(host: Host) -> None:
+    """As if the history had been locked or full when its rows were to come: lines and markers are there, no rows."""
+    with closing(sqlite3.connect(host.history)) as connection, connection:
+        connection.execute("DELETE FROM dispatch_history")
+
+
+def test_what_never_was_in_the_history_is_taken_in_first(mixed: Host) -> None:
+    """Lines whose rows could not be written at their time are rows before anything goes, and in the archive."""
+    lose_rows(mixed)
+    found = pruned(mixed)
+    assert (found["recovered_rows"], found["commits"]) == (2, 1)
+    (line,) = Path(found["archive"]).read_text().splitlines()
+    assert json.loads(line)["workspace"] == "o/r/old"
+    assert names(mixed) == ["o/r/new"]
+
+
+def test_taking_in_writes_nothing_else(mixed: Host) -> None:
+    """What is finished and not committed is left to the daemon, which waits for its report."""
+    make(mixed.root, "o/r/finished", updated_at="2026-11-02T00:00:00Z")
+    before = snapshot(mixed.root)
+    pruned(mixed)
+    assert snapshot(mixed.root) == before
+    assert names(mixed) == ["o/r/new"]
+
+
+def test_a_root_that_is_away_stops_it(mixed: Host) -> None:
+    """It is named, with the way to prune all the same; what its journals hold is told when it is back."""
+    other = mixed.base / "other"
+    arguments = configured(mixed, mixed.root, other)
+    make(other, "o/r/elsewhere", updated_at=OLD)
+    run([*arguments, "--once"], mixed.base)
+    lose_rows(mixed)
+    run([*mixed.arguments(), "--once"], mixed.base)
+    other.rename(mixed.base / "away")
+    result = prune_with(mixed, arguments)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"failed: {other}: is away" in result.stderr
+    assert "--force" in result.stderr
+    assert len(names(mixed)) == 2
+    assert list(mixed.history.parent.glob("*.jsonl")) == []
+    dry = prune_with(mixed, arguments, "--dry-run")
+    assert (dry.returncode, f"warning: {other}: is away" in dry.stderr) == (0, True)
+    forced = prune_with(mixed, arguments, "--force")
+    assert forced.returncode == 0
+    assert f"warning: {other}: is away" in forced.stderr
+    assert names(mixed) == ["o/r/new"]
+    (mixed.base / "away").rename(other)
+    told = run([*arguments, "--once", "--json"], mixed.base)
+    assert json.loads(told.stdout)["older_lines"] == 1
+    assert "1 journal lines are older than what was pruned" in told.stderr
+    checked = run([*arguments, "check"], mixed.base)
+    assert (checked.returncode, f"(the first in {other}/o/r/elsewhere)" in checked.stdout) == (0, True)
+
+
+def test_a_root_that_is_away_hinders_nothing_where_nothing_goes(mixed: Host) -> None:
+    """Nothing is old enough: that is said, and all is well."""
+    arguments = configured(mixed, mixed.root, mixed.base / "away")
+    result = run([*arguments, "prune", "--older-than", "520w"], mixed.base)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+PUSH = '[[push]]\nname = "fleet"\nkind = "http"\nurl = "http://127.0.0.1:9/"\n'
+
+
+def test_rows_that_a_fleet_lacks_stay(mixed: Host) -> None:
+    """The target is named with how many it lacks; once it has them, or by force, they go."""
+    arguments = configured(mixed, mixed.root, extra=PUSH)
+    result = prune_with(mixed, arguments)
+    assert result.returncode == 1
+    assert "[[push]] fleet: lacks 1 of the commits that are to go" in result.stderr
+    assert len(names(mixed)) == 2
+    state = PushState(str(mixed.history.parent / "push.db"))
+    (about,) = mixed.query("SELECT history_id FROM about")
+    (row,) = mixed.query("SELECT id FROM dispatch_history WHERE workspace = 'o/r/old'")
+    state.delivered("fleet", about["history_id"], row["id"])
+    state.close()
+    assert prune_with(mixed, arguments).returncode == 0
+    assert names(mixed) == ["o/r/new"]
+
+
+def test_what_a_target_does_not_want_is_not_lacking(mixed: Host) -> None:
+    """A target of failed dispatches does not hold up the completed ones."""
+    arguments = configured(mixed, mixed.root, extra=f'{PUSH}statuses = ["failed"]\n')
+    assert prune_with(mixed, arguments).returncode == 0
+
+
+def test_a_row_without_a_time_is_as_old_as_its_commit(mixed: Host) -> None:
+    """It stays until its committed_at is old; its line then brings it back no more, but did until then."""
+    workspace = make(mixed.root, "o/r/unset", updated_at="0001-01-01T00:00:00Z")
+    mixed.once()
+    assert pruned(mixed)["commits"] == 1
+    assert names(mixed) == ["o/r/new", "o/r/unset"]
+    lose_rows(mixed)
+    assert mixed.once().counts["recovered_rows"] == 2
+    assert sorted(names(mixed)) == ["o/r/new", "o/r/unset"]
+    with closing(sqlite3.connect(mixed.history)) as connection, connection:
+        connection.execute("UPDATE dispatch_history SET committed_at = ? WHERE workspace = 'o/r/unset'", (OLD,))
+    workspace.journal.write_text(json.dumps({**workspace.line(), "committed_at": OLD}) + "\n")
+    workspace.marker.write_text(json.dumps({**workspace.mark(), "committed_at": OLD}))
+    found = pruned(mixed, "--archive", str(mixed.base / "second.jsonl"))
+    assert (found["commits"], found["first_utc"]) == (1, "2020-01-01T00:00:00.000000000Z")
+    assert mixed.once().counts == {"scanned": 3, "skipped": 3}
+    assert names(mixed) == ["o/r/new"]
+    assert len(workspace.lines()) == 1
+
+
+def test_less_than_a_day_is_asked_about(mixed: Host) -> None:
+    """1m is a minute: refused without --yes where nobody can be asked; a month is 1mo."""
+    result = run([*mixed.arguments(), "prune", "--older-than", "1m"], mixed.base)
+    assert result.returncode == 2
+    assert "--yes" in result.stderr
+    assert len(names(mixed)) == 2
+    assert run([*mixed.arguments(), "prune", "--older-than", "1m", "--dry-run"], mixed.base).returncode == 0
+    result = run([*mixed.arguments(), "prune", "--older-than", "14mo", "--json"], mixed.base)
+    assert json.loads(result.stdout)["commits"] == 1
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n\n", 2), ("y\n", 0)])
+def test_a_terminal_is_asked(mixed: Host, answer: str, left: int) -> None:
+    """And what it says is done."""
+    leader, follower = pty.openpty()
+    os.write(leader, answer.encode())
+    arguments = command([*mixed.arguments(), "prune", "--older-than", "1m"])
+    result = subprocess.run(
+        arguments, stdin=follower, capture_output=True, env=environment(mixed.base), timeout=60, check=False
+    )
+    os.close(leader)
+    os.close(follower)
+    assert b"less than a day" in result.stderr
+    assert len(names(mixed)) == left
+
+
+def test_stdout_is_no_archive(mixed: Host) -> None:
+    """It could not be on disk before anything goes: a usage error, and no file called -."""
+    result = prune(mixed, "--archive", "-", code=2)
+    assert "export" in result.stderr
+    assert list(mixed.base.glob("*-*")) == []
+
+
+def test_the_archive_is_owned_as_the_history_is(mixed: Host) -> None:
+    """Root prunes, the service's user can still read, write and remove what lies beside its history."""
+    give_away(mixed.history.parent)
+    archive, history = Path(pruned(mixed)["archive"]).stat(), mixed.history.stat()
+    assert (archive.st_uid, archive.st_gid) == (history.st_uid, history.st_gid)
+    assert archive.st_mode & 0o777 == 0o640
+
+
+def test_a_killed_prune_is_finished_by_the_next(host: Host) -> None:
+    """Whatever it left is whole; its unfinished archive goes, and nothing that went comes back."""
+    for number in range(60):
+        make(host.root, f"o/r/old-{number}", updated_at=OLD, report={"findings": [FINDING]})
+    make(host.root, "o/r/new", updated_at="2026-11-01T00:00:00Z")
+    host.once()
+    (host.history.parent / "history.db.pruned-20261130T000000Z.jsonl.0123456789ab.part").write_text("half")
+    process = start([*host.arguments(), "prune", "--older-than", "60w"], host.base)
+    wait_for(lambda: process.poll() is not None or bool(list(host.history.parent.glob("*.jsonl"))))
+    process.kill()
+    process.communicate()
+    host.once()
+    left = names(host)
+    found = pruned(host, "--archive", str(host.base / "second.jsonl"))
+    assert found["commits"] == len(left) - 1
+    assert names(host) == ["o/r/new"]
+    assert host.query("SELECT 1 FROM findings") == []
+    assert _is_whole(host.history)
+    archived = [*host.history.parent.glob("*.jsonl"), *host.base.glob("*.jsonl")]
+    went = {json.loads(line)["workspace"] for file in archived for line in file.read_text().splitlines()}
+    assert went == {f"o/r/old-{number}" for number in range(60)}
+    assert [*host.history.parent.glob("*.part")] == []
+    assert host.once().counts == {"scanned": 61, "skipped": 61}
+
+
+def test_commits_come_between_the_slices(host: Host) -> None:
+    """While thousands of rows are deleted, another writer never waits long for the history."""
+    make(host.root, "o/r/new", updated_at="2026-11-01T00:00:00Z")
+    host.once()
+    multiply(host, 4_000)
+    waits: list[float] = []
+    with closing(sqlite3.connect(host.history, timeout=20, isolation_level=None)) as connection:
+        process = start([*host.arguments(), "prune", "--older-than", "60w"], host.base)
+        while process.poll() is None:
+            began = time.monotonic()
+            connection.execute("BEGIN IMMEDIATE")
+            waits.append(time.monotonic() - began)
+            connection.execute("COMMIT")
+            time.sleep(0.01)
+        assert process.communicate()[1] == ""
+    assert names(host) == ["o/r/new"]
+    assert len(waits) > 10
+    assert max(waits) < 2
+
+
+def multiply(host: Host, count: int) -> None:
+    """Old dispatches of another root beside those that are there."""
+    record = {"status": "completed", "updated_at": OLD, "committed_at": OLD, "root": "/elsewhere", "host": "another"}
+    records = ({**record, "workspace": f"o/r/old-{number}", "task": f"task {number}"} for number in range(count))
+    file = host.base / "many.jsonl"
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert run([*host.arguments(), "import", str(file)], host.base).returncode == 0

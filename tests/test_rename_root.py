@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from support import Host, make, run
+from support import UPDATED, Host, make, run, start, wait_for
 
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.history.rows import commit_id
@@ -82,3 +82,71 @@ def test_without_a_history_none_is_made(host: Host) -> None:
     """One line, and no file appears."""
     rename(host, "a", "b", code=1)
     assert not host.history.parent.exists()
+
+
+def two_roots(host: Host, names: tuple[str, str]) -> list[str]:
+    """The arguments for a configuration with two roots of these names, "" for none; a dispatch is in each."""
+    file = host.base / "config.toml"
+    tables = ""
+    for number, name in enumerate(names):
+        root = host.base / f"root-{number}"
+        make(root, "o/r/task", task=f"task {number}")
+        tables += f'[[roots]]\npath = "{root}"\n' + (f'name = "{name}"\n' if name else "")
+    file.write_text(f'{tables}[history]\npath = "{host.history}"\n')
+    arguments = ["--config", str(file)]
+    assert run([*arguments, "--once"], host.base).returncode == 0
+    return arguments
+
+
+@pytest.mark.parametrize("names", [("", "agents"), ("first", "agents")])
+def test_two_roots_of_the_configuration_are_not_made_one(host: Host, names: tuple[str, str]) -> None:
+    """Their dispatches would be mixed, and those with one identity deleted: refused, nothing is changed."""
+    arguments = two_roots(host, names)
+    everything = "SELECT root, task, commit_id FROM dispatch_history ORDER BY id"
+    before = [tuple(row) for row in host.query(everything)]
+    for old in {names[0] or str(host.base / "root-0"), str(host.base / "root-0")}:
+        result = run([*arguments, "rename-root", old, "agents"], host.base)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert f"agents: is another root of the configuration ({host.base / 'root-1'})" in result.stderr
+    assert [
+        tuple(row) for row in host.query("SELECT root, task, commit_id FROM dispatch_history ORDER BY id")
+    ] == before
+
+
+def test_the_name_that_the_configuration_has_already_is_fine(host: Host) -> None:
+    """The configuration may be changed first: the root at that path has the new name there."""
+    make(host.root)
+    host.once()
+    result = run([*named(host, "agents"), "rename-root", str(host.root), "agents"], host.base)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert host.rows()["org/repo/task"]["root"] == "agents"
+
+
+def test_commits_that_say_different_things_are_not_merged(host: Host) -> None:
+    """Two rows of one identity under both names, with different tasks: neither may go."""
+    make(host.root)
+    host.once()
+    exported = json.loads(run([*host.arguments(), "export"], host.base).stdout)
+    (host.base / "one.jsonl").write_text(json.dumps({**exported, "root": "agents", "task": "another"}) + "\n")
+    run([*host.arguments(), "import", str(host.base / "one.jsonl")], host.base)
+    assert "say different things" in rename(host, str(host.root), "agents", code=1).stderr
+    rows = host.query("SELECT root, task FROM dispatch_history ORDER BY id")
+    assert [tuple(row) for row in rows] == [(str(host.root), ""), ("agents", "another")]
+
+
+def test_a_killed_one_goes_on_when_it_is_run_again(host: Host) -> None:
+    """Whenever it ends, each commit is there once, with the id that its root gives it."""
+    record = {"status": "completed", "updated_at": UPDATED, "committed_at": UPDATED, "root": "old", "host": "another"}
+    lines = (json.dumps({**record, "workspace": f"o/r/t-{number}"}) for number in range(2_000))
+    (host.base / "many.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    run([*host.arguments(), "import", str(host.base / "many.jsonl")], host.base)
+    process = start([*host.arguments(), "rename-root", "old", "new"], host.base)
+    count = "SELECT count(*) AS n FROM dispatch_history WHERE root = 'new'"
+    wait_for(lambda: process.poll() is not None or host.query(count)[0]["n"] > 0)
+    process.kill()
+    process.communicate()
+    rename(host, "old", "new", code=0 if host.query(count)[0]["n"] < 2_000 else 1)
+    rows = host.query("SELECT * FROM dispatch_history")
+    assert len(rows) == 2_000
+    for row in rows:
+        assert row["commit_id"] == commit_id("new", row["workspace"], row["updated_utc"], row["runs"])

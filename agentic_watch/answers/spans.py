@@ -11,10 +11,10 @@ from datetime import date
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.instant import Instant
 
-EXPECTED = "a span (90m, 12h, 7d, 2w), today, yesterday, week, a date (2026-04-14) or an RFC 3339 time"
+EXPECTED = "a span (90m, 12h, 7d, 2w, 6mo), today, yesterday, week, a date (2026-04-14) or an RFC 3339 time"
 
-_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_LENGTH = re.compile(r"(\d{1,9})([mhdw])", re.ASCII)
+_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800, "mo": 30 * 86_400}
+_LENGTH = re.compile(r"(\d{1,9})(mo|[mhdw])", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _WEEK = 7
 _NS = 10**9
@@ -67,7 +67,7 @@ def point(text: str, clock: Clock, *, end: bool = False) -> str:
 
 
 def length(text: str) -> int:
-    """The seconds of a span such as `7d`. Raises ValueError for anything else."""
+    """The seconds of a span such as `7d`; a month (`mo`) has 30 days. Raises ValueError for anything else."""
     match = _LENGTH.fullmatch(text)
     if match is None or not int(match[1]):
         raise ValueError("is not a span")

@@ -122,6 +122,7 @@ class SharePass:
             return
         self._last_seen.note(outcome, time.time())
         summary.recovered_rows += outcome.recovered_rows
+        summary.older += outcome.older
         self._history_error = self._history_error or outcome.history_error
         if outcome.verdict is Verdict.COMMITTED:
             summary.committed += 1

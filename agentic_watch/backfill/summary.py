@@ -32,6 +32,8 @@ class WouldCommit:
 class Summary:
     """`scanned` counts workspaces, `seconds` is wall time.
 
+    `older` are the commit ids of journal lines that the history lacks and that are as old as what was pruned: they stay
+    out.
     `interrupted`: the pass was ended before it had seen all. `would_commit` is filled by a dry run.
     """
 
@@ -43,6 +45,7 @@ class Summary:
     recovered_rows: int = 0
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
+    older: list[str] = field(default_factory=list)
     interrupted: bool = False
     would_commit: list[WouldCommit] = field(default_factory=list)
 
@@ -59,6 +62,7 @@ class Summary:
         self.skipped += other.skipped
         self.unfinished += other.unfinished
         self.recovered_rows += other.recovered_rows
+        self.older += other.older
         self.interrupted |= other.interrupted
         self.would_commit += other.would_commit
         for failure in other.failures:

@@ -64,7 +64,7 @@ def command(state: State, /, search: tuple[str, ...], limit: int, columns: str, 
 
     SEARCH is one or more words, the last one perhaps only begun; task, question and findings are searched.
     A filter may be given more than once, or with commas: one of its values has to match. T is a span before now
-    (90m, 12h, 7d, 2w), today, yesterday, week, a date (until means its end) or an RFC 3339 time.
+    (90m, 12h, 7d, 2w, 6mo), today, yesterday, week, a date (until means its end) or an RFC 3339 time.
 
     \b
     Examples:

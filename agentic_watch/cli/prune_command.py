@@ -2,63 +2,140 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import click
 
 from agentic_watch.answers import spans
 from agentic_watch.answers.spans import Clock
+from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Interrupted, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.cli.progress import progress
-from agentic_watch.exchange import pruning
+from agentic_watch.config import Config
+from agentic_watch.exchange import before_pruning, pruning
+from agentic_watch.exchange.archives import default_path
 from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.pruning import Old
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
-from agentic_watch.workspace import instant
+from agentic_watch.inventory.renamed_roots import refuse_renamed
+
+_DAY = 86_400
+
+
+@dataclass(slots=True)
+class _Pruning:
+    """What was asked for, and how far it is: `archive` is the file once it is whole."""
+
+    before: str
+    target: str
+    force: bool
+    dry_run: bool
+    recovered_rows: int = 0
+    archive: str | None = None
+    deleted: int = 0
 
 
 @click.command("prune")
-@click.option("--older-than", required=True, metavar="SPAN", help="A span such as 180d or 26w.")
+@click.option(
+    "--older-than", required=True, metavar="SPAN", help="A span such as 180d, 26w or 6mo (months of 30 days)."
+)
 @click.option("--archive", metavar="FILE", help="Where they are written to; beside the history by default.")
+@click.option("--force", is_flag=True, help="Prune even if a root is away or a [[push]] target lacks commits.")
+@click.option("--yes", is_flag=True, help="Do not ask before pruning with a SPAN of less than a day.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def command(state: State, older_than: str, archive: str | None, dry_run: bool, as_json: bool) -> None:
-    """Take dispatches whose last update is older than SPAN out of the history, and write them to an archive first.
+def command(
+    state: State, older_than: str, archive: str | None, force: bool, yes: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Archive dispatches whose last update is older than SPAN, and delete them from the history.
 
-    A journal line or a marker of theirs brings them back no more; `agentic-watch import ARCHIVE` does. Safe beside
-    the daemon. The file keeps its size and fills it again; `backup` makes a smaller copy.
+    What the journals of the roots hold is taken in first. Nothing goes while a root is away or a [[push]] target
+    lacks one of the commits: each is named. The archive is a file (never stdout: it must be on disk before anything
+    goes). Journals and markers do not bring pruned dispatches back; `agentic-watch import ARCHIVE` does. Safe beside
+    the daemon. The file does not shrink; its free space is reused, and `backup` makes a smaller copy.
 
     \b
     Examples:
       agentic-watch prune --older-than 180d --dry-run
-      agentic-watch prune --older-than 52w --archive /backup/2025.jsonl
+      agentic-watch prune --older-than 12mo --archive /backup/2025.jsonl
     """
-    path = state.config_to_read().history
+    config = state.config_to_read()
+    refuse_renamed(config)
     started = time.monotonic()
+    before = _before(older_than, asks=not (yes or dry_run))
+    if archive == "-":
+        raise click.BadParameter("must be a file; `agentic-watch export` prints to stdout", param_hint="--archive")
+    work = _Pruning(before, archive or default_path(config.history), force, dry_run)
     try:
-        before = Clock(time.time(), utc=True).ago(spans.length(older_than))
-    except (ValueError, OverflowError) as error:
-        raise click.BadParameter(
-            f"{older_than!r} is not a span such as 180d or 26w", param_hint="--older-than"
-        ) from error
-    try:
-        found = pruning.old(path, before)
-        target = archive or f"{path}.pruned-{instant.stamp()}.jsonl"
-        if found.commits and not dry_run:
-            _prune(path, found, target)
+        found = _prune(config, work)
     except (HistoryError, ExchangeError) as error:
-        raise Refused(str(error)) from error
+        raise Refused(f"{error}{_so_far(work)}") from error
     except KeyboardInterrupt as error:
-        raise Interrupted("interrupted: nothing was pruned") from error
-    written = target if found.commits and not dry_run else None
-    _tell(found, written, dry_run=dry_run, as_json=as_json, seconds=time.monotonic() - started)
+        raise Interrupted(f"interrupted{_so_far(work) or ': nothing was pruned'}") from error
+    _tell(found, work, as_json=as_json, seconds=time.monotonic() - started)
 
 
-def _prune(path: str, found: Old, target: str) -> None:
+def _before(older_than: str, *, asks: bool) -> str:
+    """What is pruned is older than this, as `updated_utc` is written."""
+    try:
+        seconds = spans.length(older_than)
+        before = Clock(time.time(), utc=True).ago(seconds)
+    except (ValueError, OverflowError) as error:
+        text = f"{older_than!r} is not a span such as 180d, 26w or 6mo"
+        raise click.BadParameter(text, param_hint="--older-than") from error
+    if seconds < _DAY and asks:
+        text = f"{older_than} is less than a day (m: minutes, mo: months): nearly all dispatches go"
+        if not sys.stdin.isatty():
+            raise click.BadParameter(f"{text}; say --yes if that is meant", param_hint="--older-than")
+        click.confirm(f"{text}. Go on?", abort=True, err=True)
+    return before
+
+
+def _prune(config: Config, work: _Pruning) -> Old:
+    unread: Sequence[str]
+    if work.dry_run:
+        found, unread = pruning.old(config.history, work.before), before_pruning.away(config)
+    else:
+        pruning.old(config.history, work.before)  # there is a history: a writer would make one
+        unread = _take_in(config, work)
+        found = pruning.old(config.history, work.before)
+    if not found.commits:
+        return found
+    _refuse_losses(work, [*unread, *before_pruning.undelivered(config, found)])
+    if not work.dry_run:
+        _archive_and_delete(config.history, work, found)
+    return found
+
+
+def _take_in(config: Config, work: _Pruning) -> Sequence[str]:
+    """Why what is not in the history yet could not be read, one line each."""
+    history = History(config.history)
+    try:
+        with progress("workspaces", 0) as tell:
+            taken = before_pruning.take_in(config, history, tell)
+    finally:
+        history.close()
+    work.recovered_rows = taken.recovered_rows
+    return taken.unread
+
+
+def _refuse_losses(work: _Pruning, losses: Sequence[str]) -> None:
+    level, prefix = (logging.WARNING, "warning: ") if work.force or work.dry_run else (logging.ERROR, "failed: ")
+    for text in losses:
+        messages.tell(level, text, prefix)
+    if losses and not work.force and not work.dry_run:
+        raise ExchangeError("nothing was pruned: mend what is named above, or give it up with --force")
+
+
+def _archive_and_delete(path: str, work: _Pruning, found: Old) -> None:
     done = 0
     with progress("archive", found.commits) as tell:
 
@@ -67,35 +144,51 @@ def _prune(path: str, found: Old, target: str) -> None:
             done += count
             tell(done)
 
-        pruning.archive(path, found, target, on_progress)
+        pruning.archive(path, found, work.target, on_progress)
+    work.archive = work.target
     history = History(path)
     try:
         with progress("delete", found.commits) as tell:
-            pruning.remove(history, found, tell)
+
+            def on_deleted(count: int) -> None:
+                work.deleted = count
+                tell(count)
+
+            pruning.remove(history, found, on_deleted)
     finally:
         history.close()
 
 
-def _tell(found: Old, written: str | None, *, dry_run: bool, as_json: bool, seconds: float) -> None:
+def _so_far(work: _Pruning) -> str:
+    """How far it came before it was ended; "" when nothing was deleted yet."""
+    if work.archive is None:
+        return ""
+    return f": {work.deleted:,} commits went, all are in {work.archive}; run it again for the others"
+
+
+def _tell(found: Old, work: _Pruning, *, as_json: bool, seconds: float) -> None:
     if as_json:
         print_json(
             {
                 "schema": 1,
-                "dry_run": dry_run,
+                "dry_run": work.dry_run,
                 "before": found.before,
+                "recovered_rows": work.recovered_rows,
                 "commits": found.commits,
                 "findings": found.findings,
                 "first_utc": found.first or None,
                 "last_utc": found.last or None,
-                "archive": written,
+                "archive": work.archive,
                 "seconds": round(seconds, 3),
             }
         )
         return
+    if work.recovered_rows:
+        messages.tell(logging.INFO, f"{work.recovered_rows:,} rows recovered from journals")
     if not found.commits:
         click.echo(f"nothing is older than {found.before[:19]}Z")
         return
     span = f"of {found.first[:10]} to {found.last[:10]}"
-    does = "would go" if dry_run else "went"
-    where = f" into {written}" if written else ""
+    does = "would go" if work.dry_run else "went"
+    where = f" into {work.archive}" if work.archive else ""
     click.echo(clean(f"{found.commits:,} commits and {found.findings:,} findings {span} {does}{where}"))

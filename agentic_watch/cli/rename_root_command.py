@@ -7,7 +7,7 @@ import logging
 import click
 
 from agentic_watch.cli import messages
-from agentic_watch.cli.exit_status import Held, Refused
+from agentic_watch.cli.exit_status import Held, Interrupted, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.cli.progress import progress
@@ -16,7 +16,7 @@ from agentic_watch.config.places import clean as printable
 from agentic_watch.daemon import instance
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.exchange.exchange_errors import ExchangeError
-from agentic_watch.exchange.root_names import commits_of, rename_root
+from agentic_watch.exchange.root_names import commits_of, refuse_merge, rename_root
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
@@ -31,8 +31,8 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
     """Have the history call the root OLD by NEW: its `name` in the configuration, or its absolute path.
 
     For a root that moves, or gets a name after dispatches were committed under its path. Stop the daemon, run this,
-    change the configuration, start the daemon. What a fleet was told stays there under OLD, until
-    `check --fleet` says how to end it.
+    change the configuration, start the daemon. Two roots of the configuration are never made one. If it is ended
+    halfway, run it again. What a fleet was told stays there under OLD, until `check --fleet` says how to end it.
 
     \b
     Examples:
@@ -42,13 +42,21 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
     config = state.config_to_read()
     _check(old, new)
     history = History(config.history)
+    renamed = 0
+
+    def on_progress(count: int) -> None:
+        nonlocal renamed
+        renamed = count
+        tell(count)
+
     try:
+        refuse_merge(config.roots, old, new)
         with queries.reading(config.history):
             pass  # there is one: a writer would make it
         held = Instance.acquire(config.history)
         try:
             with progress("commits", commits_of(history, old)) as tell:
-                done = rename_root(history, old, new, tell)
+                done = rename_root(history, old, new, on_progress)
         finally:
             history.close()
             held.release()
@@ -58,6 +66,8 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
         raise Refused(f"{error.filename or config.history}: {error.strerror}") from error
     except (HistoryError, ExchangeError) as error:
         raise Refused(str(error)) from error
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted: renamed {renamed:,} commits; run it again for the others") from error
     if as_json:
         print_json({"schema": 1, "old": old, "new": new, "renamed": done.renamed, "merged": done.merged})
     else:

@@ -20,6 +20,7 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.commit import Outcome, Verdict
 from agentic_watch.config import Config
+from agentic_watch.exchange.archives import in_no_archive
 from agentic_watch.history.store import History
 from agentic_watch.scan import RootUnavailable, scan
 
@@ -43,8 +44,12 @@ def run_once(state: State, *, dry_run: bool, as_json: bool, jobs: int | None = N
         history.close()
     for notice in history.notices:
         log.warning(notice)
+    older = len(in_no_archive(config.history, summary.older)) if summary.older else 0
+    if older:
+        text = "journal lines are older than what was pruned, and neither in the history nor in an archive beside it"
+        log.warning("%d %s; see agentic-watch check", older, text)
     if as_json:
-        _print_document(summary, dry_run=dry_run)
+        _print_document(summary, older, dry_run=dry_run)
     else:
         _print(summary, dry_run=dry_run)
     return _exit_status(summary)
@@ -82,13 +87,16 @@ def _hear(done: str, outcome: Outcome) -> None:
         log.info("%s: %s", name, done)
 
 
-def _print_document(summary: Summary, *, dry_run: bool) -> None:
+def _print_document(summary: Summary, older: int, *, dry_run: bool) -> None:
     from agentic_watch.answers.documents import SCHEMA  # 5 ms
 
     document = {"schema": SCHEMA, **dataclasses.asdict(summary)}
     would = document.pop("would_commit")
     if not summary.interrupted:
         del document["interrupted"]
+    del document["older"]
+    if older:
+        document["older_lines"] = older
     for failure in document["failures"]:
         failure["workspace"] = clean(failure["workspace"])
         del failure["lies_in_workspace"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from agentic_watch.commit import batch
 from agentic_watch.commit.batch import Batch
 from agentic_watch.commit.found import Found, Known, find, look_up
+from agentic_watch.commit.insertion import insert_now
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look
 from agentic_watch.commit.outcome import Outcome, failed
 from agentic_watch.commit.patience import ENDLESS, Patience, PatienceOver
@@ -93,8 +95,9 @@ class Committer:
                 workspace.close()
             opener.close()
 
-    def judge(self, candidate: Candidate) -> Outcome:
-        """What `commit` would do now; reads only, takes no lock, changes nothing."""
+    def judge(self, candidate: Candidate, *, recover: bool = False) -> Outcome:
+        """What `commit` would do now; reads only, takes no lock, changes nothing; with `recover` inserts the rows that
+        the journal has and the history lacks."""
         workspace = open_to_look(candidate, self.config)
         if isinstance(workspace, Outcome):
             return workspace
@@ -103,6 +106,8 @@ class Committer:
             if workspace.place.meta is not None:
                 (known,) = look_up([workspace], self.history)
                 found = ENDLESS.finish(find(workspace, known, self.history, repair=False))
+            if recover and not found.history_error:
+                found = replace(found, history_error=insert_now(found.lacking.take(), self.history))
             return Commit(workspace, known, found, look_only(workspace, found)).outcome()
         except WorkspaceError as error:
             return failed(candidate, error)

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from agentic_watch.commit.insertion import HeldRows
 from agentic_watch.commit.journal_reading import JournalReading
 from agentic_watch.commit.open_workspace import OpenWorkspace
-from agentic_watch.history import identities, workspaces_table
+from agentic_watch.history import identities, pruned, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import Asked, Held
 from agentic_watch.history.store import History
 from agentic_watch.workspace import layout, marker, signatures
-from agentic_watch.workspace.record import Identity
+from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 
@@ -37,7 +37,7 @@ class Found:
 
     `marked`: the marker has its identity. `row`, `line`: the committed_at of the history row and of the journal line
     with it; `overtaken`: later commits have lines after it; `differs`: row or line says otherwise than the status;
-    `pruned`: a row of this time would have been pruned.
+    `pruned`: a row of this time would have been pruned; `older` are the lines of which that is true, by commit id.
     `lacking` are the rows that the journal has and the
     history lacks; of all `recovered` ones some may be inserted already, unless `history_error` says why not.
     `unread_journal` is the signature of a journal that was not read, since the history holds all of it.
@@ -49,6 +49,7 @@ class Found:
     overtaken: bool = False
     differs: bool = False
     pruned: bool = False
+    older: tuple[str, ...] = ()
     lacking: HeldRows = field(default_factory=HeldRows)
     recovered: int = 0
     history_error: str = ""
@@ -65,12 +66,12 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known
         asked = [one for workspace in here if (one := _asked(workspace)) is not None]
         try:
             rows = identities.held(history, root, asked) if asked else {}
-            pruned = identities.pruned_before(history)
+            pruned_before = identities.pruned_before(history)
             journals = workspaces_table.journal_signatures(history, root, with_journal) if with_journal else {}
         except HistoryError as error:
             found |= {f"{root}\0{name}": Known(error=str(error)) for name in names}
             continue
-        found |= {f"{root}\0{name}": Known(rows.get(name), journals.get(name, b""), pruned) for name in names}
+        found |= {f"{root}\0{name}": Known(rows.get(name), journals.get(name, b""), pruned_before) for name in names}
     return [found[f"{workspace.candidate.root.key}\0{workspace.candidate.name}"] for workspace in workspaces]
 
 
@@ -89,22 +90,22 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
     """
     names = {workspace.candidate.name, known.row.workspace if known.row is not None else workspace.candidate.name}
     marker_of = _read_marker(workspace, repair=repair) if workspace.finished else None
-    marked = marker_of is not None and marker_of[0] in names and marker_of[1] == workspace.identity
+    marked = marker_of is not None and marker_of.workspace in names and marker_of.identity == workspace.identity
+    marked_at = marker_of.committed_at if marker_of is not None and marked else ""
     asked = _asked(workspace)
-    pruned = asked is not None and asked.updated_utc < known.pruned_before
-    if not _must_read_journal(workspace, known, marked=marked, pruned=pruned):
+    may_be_pruned = asked is not None and asked.updated_utc < known.pruned_before
+    if not _must_read_journal(workspace, known, marked=marked, pruned=may_be_pruned):
         return Found(
             marked=marked,
             row=known.row.committed_at if known.row is not None else None,
             differs=known.row is not None and not known.row.is_same,
-            pruned=pruned,
+            pruned=_is_pruned(asked, marked_at, known),
             unread_journal=known.journal,
         )
     reading = JournalReading(
         workspace,
         history,
         error=known.error,
-        pruned_before=known.pruned_before,
         row_of=known.row.workspace if known.row is not None else "",
     )
     yield from reading.read(repair=repair)
@@ -112,7 +113,9 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
     if reading.former:
         row = row or _row_of(asked, reading.former, workspace.candidate.root.key, history)
         marked = (
-            marker_of is not None and marker_of[0] in {*names, reading.former} and (marker_of[1] == workspace.identity)
+            marker_of is not None
+            and marker_of.workspace in {*names, reading.former}
+            and marker_of.identity == workspace.identity
         )
     return Found(
         marked=marked,
@@ -120,11 +123,16 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
         line=reading.line,
         overtaken=reading.overtaken,
         differs=(row is not None and not row.is_same) or reading.differs,
-        pruned=pruned,
+        pruned=_is_pruned(asked, reading.line or marked_at, known),
+        older=tuple(reading.older),
         lacking=reading.lacking,
         recovered=reading.recovered,
         history_error=reading.error,
     )
+
+
+def _is_pruned(asked: Asked | None, committed_at: str, known: Known) -> bool:
+    return asked is not None and pruned.is_pruned(asked.updated_utc, committed_at, known.pruned_before)
 
 
 def _row_of(asked: Asked | None, former: str, root: str, history: History) -> Held | None:
@@ -149,16 +157,15 @@ def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool, 
     return (known.row is not None or pruned) and not marked and workspace.finished
 
 
-def _read_marker(workspace: OpenWorkspace, *, repair: bool) -> tuple[str, Identity] | None:
+def _read_marker(workspace: OpenWorkspace, *, repair: bool) -> Marker | None:
     if workspace.place.lacks(layout.MARKER):
         return None
     try:
-        found = marker.read(workspace.meta)
+        return marker.read(workspace.meta)
     except Malformed as error:
         if repair:
             workspace.warnings.append(f"{error}; {_set_marker_aside(workspace.meta)}")
         return None
-    return (found.workspace, found.identity) if found else None
 
 
 def _set_marker_aside(meta: int) -> str:

@@ -9,8 +9,9 @@ from agentic_watch.commit.insertion import HeldRows, insert_now
 from agentic_watch.commit.moves import has_come_back, is_there, may_be, take_down, was_moved
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.patience import PACE
-from agentic_watch.history import identities
+from agentic_watch.history import identities, pruned
 from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import History, Key
 from agentic_watch.workspace import layout
 from agentic_watch.workspace.record import Record
@@ -28,16 +29,14 @@ class JournalReading:
 
     `former` is the name that the workspace had when its lines were written, if it was moved. `lacking` are rows that
     the history lacks, `recovered` says how many there were in all; `error` is why the history could not be asked or
-    take them, "" when it could. What is older than `pruned_before` never becomes a row; `row_of` is the workspace that
-    the row of the status's commit names, "" when there is none.
+    take them, "" when it could. `older` are the commit ids of lines that the history lacks and that are as old as
+    what was pruned: these never become rows. `row_of` is the workspace that the row of the status's commit names, ""
+    when there is none.
     """
 
-    def __init__(
-        self, workspace: OpenWorkspace, history: History, *, error: str, pruned_before: str, row_of: str
-    ) -> None:
+    def __init__(self, workspace: OpenWorkspace, history: History, *, error: str, row_of: str) -> None:
         self._workspace = workspace
         self._history = history
-        self._pruned_before = pruned_before
         self._row_of = row_of
         self._recovers = True
         self._name = workspace.candidate.name
@@ -54,6 +53,7 @@ class JournalReading:
         self.differs = False
         self.lacking = HeldRows()
         self.recovered = 0
+        self.older: list[str] = []
         self.error = error
 
     def read(self, *, repair: bool) -> Iterator[None]:
@@ -151,7 +151,7 @@ class JournalReading:
 
     def _take(self, record: Record, size: int) -> None:
         key = record.updated_at.utc(), record.runs
-        if self.error or not self._recovers or key[0] < self._pruned_before:
+        if self.error or not self._recovers:
             return
         self._waiting.setdefault(key, record)
         self._waiting_bytes += size
@@ -172,9 +172,11 @@ class JournalReading:
             self.error = str(error)
             return
         for key in lacking:
-            if key[0] >= pruned_before:
-                self.lacking.add(waiting[key], root)
-                self.recovered += 1
+            if pruned.is_pruned(key[0], waiting[key].committed_at, pruned_before):
+                self.older.append(commit_id(root, self._name, *key))
+                continue
+            self.lacking.add(waiting[key], root)
+            self.recovered += 1
         if self.lacking.weight > HELD_BYTES:
             # Rather a transaction of its own than a journal's worth of rows in memory.
             self.error = insert_now(self.lacking.take(), self._history)

@@ -31,7 +31,8 @@ class Outcome(NamedTuple):
     neighbours fail with it (both as in WorkspaceError).
     `history_error` says that journal and marker are done but the row is not. `signature` is what the next scan
     compares with (scan/look.py), `journal` the journal's signature when the history holds all of it; both b"" when
-    the workspace must be read again. `is_gone`: the workspace is not there any more, whatever was done for it.
+    the workspace must be read again. `older` are the commit ids of the journal's lines that the history lacks and
+    that are as old as what was pruned. `is_gone`: the workspace is not there any more, whatever was done for it.
     """
 
     candidate: Candidate
@@ -42,6 +43,7 @@ class Outcome(NamedTuple):
     status: Status | None = None
     committed_at: str = ""
     recovered_rows: int = 0
+    older: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     history_error: str = ""
     signature: bytes = b""

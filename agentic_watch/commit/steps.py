@@ -169,6 +169,7 @@ class Commit:
             status=workspace.status,
             committed_at=plan.committed_at if plan is not None else "",
             recovered_rows=recovered,
+            older=self.found.older,
             warnings=warnings,
             history_error=self.history_error,
             signature=b"" if self.history_error else workspace.signature(),

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.new_file import new_path
-from agentic_watch.history import ownership, queries
+from agentic_watch.history import ownership, pruned, queries, read_only, schema
 from agentic_watch.history.history_errors import HistoryNotOurs
 
 _STEPS_BETWEEN_WORDS = 100_000
 """Of SQLite's machine: some milliseconds."""
+_OF_TARGET = ("SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE")
+"""What only the file that is written can fail with."""
+
+# What was pruned here is in an archive: a copy that has it still is an older one.
+_LACKING = f"""
+SELECT count(*) FROM there.dispatch_history AS old
+WHERE NOT EXISTS (
+    SELECT 1 FROM main.dispatch_history AS new WHERE new.root = old.root AND new.workspace = old.workspace
+      AND new.updated_utc = old.updated_utc AND new.runs = old.runs
+) AND NOT {pruned.older("old", "(SELECT ifnull(pruned_before, '') FROM main.about)")}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +41,73 @@ def back_up(history: str, path: str, on_progress: Callable[[int, int], None]) ->
     One snapshot: what is committed meanwhile is not in it. Raises HistoryError, HistoryRefused, ExchangeError.
     """
     path = os.path.abspath(path)
-    _refuse_target(history, path)
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory):
+        raise ExchangeError(f"{directory}: is no directory; make it, or name another file")
     try:
-        with queries.reading(history) as connection, new_path(path) as temporary:
-            (commits,) = connection.execute("SELECT count(*) FROM dispatch_history").fetchone()
-            connection.set_progress_handler(lambda: _tell(on_progress, temporary, history), _STEPS_BETWEEN_WORDS)
-            connection.execute("VACUUM INTO ?", (temporary,))
-            connection.set_progress_handler(None, 0)
+        with queries.reading(history) as connection:
+            _refuse_target(connection, history, path)
+            with new_path(path) as temporary:
+                (commits,) = connection.execute("SELECT count(*) FROM dispatch_history").fetchone()
+                connection.set_progress_handler(lambda: _tell(on_progress, temporary, history), _STEPS_BETWEEN_WORDS)
+                _vacuum_into(connection, temporary, path)
     except OSError as error:
-        raise ExchangeError(f"{error.filename or path}: cannot be written: {error.strerror}") from error
+        raise ExchangeError(f"{path}: cannot be written: {error.strerror}") from error
     return Copied(path, os.path.getsize(path), commits)
 
 
-def _refuse_target(history: str, path: str) -> None:
-    if os.path.realpath(path) == os.path.realpath(history):
+def _vacuum_into(connection: sqlite3.Connection, temporary: str, path: str) -> None:
+    try:
+        connection.execute("VACUUM INTO ?", (temporary,))
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorname", "").startswith(_OF_TARGET):
+            raise ExchangeError(f"{path}: cannot be written: {error}") from error
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
+def _refuse_target(connection: sqlite3.Connection, history: str, path: str) -> None:
+    """Raise ExchangeError unless nothing is at `path`, or an older copy of this history. Nothing there is changed."""
+    if os.path.exists(path) and os.path.samefile(path, history):
         raise ExchangeError(f"{path}: is the history itself; name another file")
     try:
-        ownership.refuse_foreign(path)
+        is_there = ownership.refuse_foreign(path)
     except HistoryNotOurs as error:
         raise ExchangeError(f"{path}: is there, and no older copy of a history; name another file") from error
-    except OSError as error:
-        raise ExchangeError(f"{path}: {error.strerror}") from error
+    if not is_there:
+        return
+    if read_only.at_rest(path) is None:
+        raise ExchangeError(f"{path}: is in use ({os.path.realpath(path)}-wal lies beside it); name another file")
+    try:
+        connection.execute("ATTACH ? AS there", (read_only.untouched_uri(path),))
+        try:
+            _refuse_other(connection, history, path)
+        finally:
+            connection.execute("DETACH there")
+    except sqlite3.Error as error:
+        text = f"{path}: cannot be compared with {history} ({error}); name another file, or move it away"
+        raise ExchangeError(text) from error
+
+
+def _refuse_other(connection: sqlite3.Connection, history: str, path: str) -> None:
+    """Raise ExchangeError when what is there is no older copy, or nobody can tell."""
+    (version,) = connection.execute("PRAGMA there.user_version").fetchone()
+    if version != schema.VERSION:
+        text = f"{path}: has schema version {version}, and nothing tells whose copy it is; name another file"
+        raise ExchangeError(f"{text}, or move it away")
+    ids = {name: connection.execute(f"SELECT history_id FROM {name}.about").fetchone() for name in ("main", "there")}
+    if ids["main"] != ids["there"]:
+        (count,) = connection.execute("SELECT count(*) FROM there.dispatch_history").fetchone()
+        raise ExchangeError(
+            f"{path}: is another history ({count:,} commits), no older copy of {history}; name another file"
+        )
+    (lacking,) = connection.execute(_LACKING).fetchone()
+    if lacking:
+        raise ExchangeError(
+            f"{path}: holds {lacking:,} commits that {history} lacks; `agentic-watch import {path}` takes them in, or "
+            "name another file"
+        )
 
 
 def _tell(on_progress: Callable[[int, int], None], temporary: str, history: str) -> None:

@@ -15,9 +15,9 @@ from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.incoming import Incoming, Reader, tables
 from agentic_watch.history.read_only import connect_untouched
 from agentic_watch.history.rows import Row
+from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 
-_GROUP_ROWS = 500
 _GROUP_BYTES = 8 << 20
 _MAGIC = b"SQLite format 3\0"
 
@@ -44,12 +44,13 @@ def import_file(
     `root` is the root of records that name none. `on_progress` hears how far into how much of the file it is. Raises
     HistoryError when the history cannot take them; what was given before is in it.
     """
-    done = Imported(path)
+    done, slices = Imported(path), Slices()
     incoming = Incoming(path, os.uname().nodename, root or _root_of(path, config))
     try:
         done.kind, reader = _kind(path, history, incoming)
-        for group in _groups(reader(incoming)):
-            new = history.insert(group)
+        for group in _groups(reader(incoming), slices):
+            with slices.one():
+                new = history.insert(group)
             done.imported, done.skipped = done.imported + new, done.skipped + len(group) - new
             done.read, done.invalid = incoming.read, incoming.invalid
             on_progress(incoming.position, incoming.size)
@@ -98,14 +99,14 @@ def _root_of(path: str, config: Config) -> str | None:
     return config.roots[0].key if len(config.roots) == 1 else None
 
 
-def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """The rows, some at a time: one transaction each, and no more than may be held in memory."""
+def _groups(rows: Iterable[Row], slices: Slices) -> Iterator[list[Row]]:
+    """The rows, some at a time: one transaction each, as long as a slice, and no more than may be held in memory."""
     group: list[Row] = []
     weight = 0
     for row in rows:
         group.append(row)
         weight += row.weight
-        if len(group) >= _GROUP_ROWS or weight > _GROUP_BYTES:
+        if len(group) >= slices.size or weight > _GROUP_BYTES:
             yield group
             group, weight = [], 0
     if group:

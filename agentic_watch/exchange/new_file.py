@@ -1,40 +1,90 @@
-"""A file that appears whole, under its name, or not at all."""
+"""A file that appears whole, under its name, or not at all; and what runs that were killed left of such files."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
+
+_RANDOM_BYTES = 6
+_LEFTOVER = re.compile(r".*\.[0-9a-f]{12}\.part", re.DOTALL)
 
 
 @contextlib.contextmanager
 def new_file(path: str) -> Iterator[BinaryIO]:
     """A file to write, durably in place when the block ends well, and gone when it does not.
 
-    Nothing that is there is replaced: it may be the only copy of something. Only its owner may read it, as one may the
-    history that it comes from. Raises OSError, FileExistsError when the name is taken.
+    Nothing that is there is replaced: it may be the only copy of something. Only its owner and group may read it.
+    Raises OSError, FileExistsError when the name is taken.
     """
-    with (
-        new_path(path, place=_link) as temporary,
-        open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb") as file,
-    ):
+    with new_path(path, 0o640, place=_link) as temporary, open(temporary, "r+b") as file:
         yield file
 
 
 @contextlib.contextmanager
-def new_path(path: str, *, place: Callable[[str, str], None] = os.rename) -> Iterator[str]:
-    """The name of a file that the block makes beside `path`, and that takes its place durably. Raises OSError."""
-    temporary = f"{path}.{os.urandom(6).hex()}.part"
+def new_path(path: str, mode: int = 0o644, *, place: Callable[[str, str], None] = os.rename) -> Iterator[str]:
+    """The name of an empty file beside `path`, which the block fills, and which takes that place durably.
+
+    What earlier runs left of theirs is removed. Raises OSError.
+    """
+    remove_leftovers(path)
+    temporary, descriptor = _create(path, mode)
     try:
         yield temporary
-        _sync(temporary)
+        os.fsync(descriptor)
         place(temporary, path)
-        _sync(os.path.dirname(path) or ".")
+        _sync_directory(os.path.dirname(path) or ".")
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(prefix: str) -> None:
+    """Remove the unfinished files whose paths begin so. Raises OSError when the directory cannot be read."""
+    for unfinished in leftovers(prefix):
+        with contextlib.suppress(OSError):  # somebody else's
+            os.unlink(unfinished)
+
+
+def leftovers(prefix: str) -> list[str]:
+    """The unfinished files whose paths begin so and that no process is at work on: those were killed.
+
+    Raises OSError when the directory cannot be read.
+    """
+    directory, base = os.path.split(prefix)
+    names = [name for name in os.listdir(directory or ".") if name.startswith(base) and _LEFTOVER.fullmatch(name)]
+    return [path for name in sorted(names) if _is_left(path := os.path.join(directory, name))]
+
+
+def _create(path: str, mode: int) -> tuple[str, int]:
+    """A new file and its descriptor, whose lock tells others that somebody is at work on it."""
+    while True:
+        temporary = f"{path}.{os.urandom(_RANDOM_BYTES).hex()}.part"
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.path.lexists(temporary):
+            return temporary, descriptor
+        os.close(descriptor)  # another run took it for left, between the two calls
+
+
+def _is_left(path: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _link(temporary: str, path: str) -> None:
@@ -43,8 +93,8 @@ def _link(temporary: str, path: str) -> None:
     os.unlink(temporary)
 
 
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

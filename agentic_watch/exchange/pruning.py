@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.exporting import host_id
-from agentic_watch.exchange.new_file import new_file
+from agentic_watch.exchange.new_file import new_file, remove_leftovers
 from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
-from agentic_watch.history import queries
+from agentic_watch.history import pruned, queries
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
+from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 
 _PAGE = 500
-_DELETED_AT_ONCE = 1_000
 _COLUMNS = ("id", *HISTORY_COLUMNS)
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
+_AGE = pruned.age("d")
+OLDER = pruned.older("d", ":before")
+# By their numbers: SQLite would rather sort all that are older anew for each slice.
+_IN_ORDER = f"FROM dispatch_history AS d NOT INDEXED WHERE d.id > :after AND d.id <= :last_id AND {OLDER} ORDER BY d.id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +43,36 @@ def old(history: str, before: str) -> Old:
     """Count what is older. Raises HistoryError and HistoryRefused."""
     with queries.reading(history) as connection:
         commits, findings, first, last, last_id = connection.execute(
-            "SELECT count(*), ifnull(sum(findings_count), 0), min(updated_utc), max(updated_utc), max(id) "
-            "FROM dispatch_history WHERE updated_utc < ?",
-            (before,),
+            f"SELECT count(*), ifnull(sum(findings_count), 0), min({_AGE}), max({_AGE}), max(id) "
+            f"FROM dispatch_history AS d WHERE {OLDER}",
+            {"before": before},
         ).fetchone()
     return Old(before, commits, findings, first or "", last or "", last_id or 0)
 
 
 def archive(history: str, found: Old, path: str, on_progress: Callable[[int], None]) -> None:
-    """Write what is older to a new file of interchange lines, durably. `on_progress` hears of so many more commits.
+    """Write what is older to a new file of interchange lines, durably, owned as the history is.
 
-    Raises HistoryError, HistoryRefused, ExchangeError.
+    `on_progress` hears of so many more commits. Raises HistoryError, HistoryRefused, ExchangeError.
     """
     whose = host_id(history)
     try:
+        remove_leftovers(history)  # of an archive with another time in its name
         with new_file(path) as file:
+            _give(file.fileno(), history)
             for commits in _pages(history, found):
                 text = "".join(f"{interchange.line(interchange.document(commit, whose))}\n" for commit in commits)
                 file.write(text.encode("utf-8"))
                 on_progress(len(commits))
     except OSError as error:
         raise ExchangeError(f"{path}: cannot be written: {error.strerror}; nothing was pruned") from error
+
+
+def _give(descriptor: int, history: str) -> None:
+    """Only root can give a file away; for others it is theirs, as the history is."""
+    owner = os.stat(history)
+    if os.geteuid() == 0:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _pages(history: str, found: Old) -> Iterator[list[Commit]]:
@@ -75,30 +89,37 @@ def _pages(history: str, found: Old) -> Iterator[list[Commit]]:
 
 
 def _page(connection: sqlite3.Connection, found: Old, after: int) -> Iterator[Commit]:
-    sql = (
-        f"SELECT {', '.join(_COLUMNS)} FROM dispatch_history "
-        "WHERE id > ? AND id <= ? AND updated_utc < ? ORDER BY id LIMIT ?"
-    )
-    for row in connection.execute(sql, (after, found.last_id, found.before, _PAGE)).fetchall():
+    sql = f"SELECT {', '.join(_COLUMNS)} {_IN_ORDER} LIMIT {_PAGE}"
+    for row in connection.execute(sql, _bounds(found, after)).fetchall():
         findings = connection.execute(f"SELECT {_FINDINGS} FROM findings WHERE dispatch_id = ? ORDER BY id", row[:1])
         yield Commit(dict(zip(_COLUMNS, row, strict=True)), tuple(findings))
 
 
-def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> int:
+def _bounds(found: Old, after: int) -> dict[str, str | int]:
+    return {"before": found.before, "after": after, "last_id": found.last_id}
+
+
+def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> None:
     """Delete what was archived, findings and search with it, and have no older line or marker bring it back.
 
-    One transaction: all or nothing. `on_progress` hears how many commits went; gives them all. Raises HistoryError,
-    HistoryRefused.
+    First it is said what goes, then it goes, some at a time: each slice is a transaction, and commits come between.
+    One that is ended halfway leaves whole commits, which the next prune takes. `on_progress` hears how many went.
+    Raises HistoryError, HistoryRefused.
     """
-    gone = 0
     with history.transaction() as connection:
-        for first in range(0, found.last_id, _DELETED_AT_ONCE):
-            last = min(first + _DELETED_AT_ONCE, found.last_id)
-            # The triggers of the table take findings and search entries along, and have the workspaces looked at again.
-            gone += connection.execute(
-                "DELETE FROM dispatch_history WHERE id > ? AND id <= ? AND +updated_utc < ?",
-                (first, last, found.before),
-            ).rowcount
-            on_progress(gone)
         connection.execute("UPDATE about SET pruned_before = max(ifnull(pruned_before, ''), ?)", (found.before,))
-    return gone
+    slices, gone, after = Slices(), 0, 0
+    while True:
+        with history.reading() as connection:
+            sql = f"SELECT max(id) FROM (SELECT d.id {_IN_ORDER} LIMIT {slices.size})"
+            (last,) = connection.execute(sql, _bounds(found, after)).fetchone()
+        if last is None:
+            break
+        with slices.one(), history.transaction(durable=False) as connection:
+            # The triggers of the table take findings and search entries along, and have the workspaces read again.
+            sql = f"DELETE FROM dispatch_history AS d WHERE d.id > :after AND d.id <= :last_id AND {OLDER}"
+            gone += connection.execute(sql, {**_bounds(found, after), "last_id": last}).rowcount
+        after = last
+        on_progress(gone)
+    with history.transaction():
+        pass  # makes durable what came before

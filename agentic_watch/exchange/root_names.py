@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from agentic_watch.config import Root
 from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.history.rows import commit_id
+from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 
-_CHUNK = 5_000
+_IDENTITY = "n.root = :new AND n.workspace = d.workspace AND n.updated_utc = d.updated_utc AND n.runs = d.runs"
+_SAME = " AND ".join(
+    f"n.{name} IS d.{name}"
+    for name in ("status", "task", "question", "started_utc", "org", "repo", "agent", "branch", "issue", "report")
+)
+_DIFFERENT = (
+    f"SELECT d.workspace FROM dispatch_history AS d JOIN dispatch_history AS n ON {_IDENTITY} "
+    f"WHERE d.root = :old AND NOT ({_SAME}) LIMIT 1"
+)
+_SOME = (
+    "SELECT d.id, d.workspace, d.updated_utc, d.runs, "
+    f"EXISTS (SELECT 1 FROM dispatch_history AS n WHERE {_IDENTITY}) "
+    "FROM dispatch_history AS d WHERE d.root = :old LIMIT :size"
+)
+_SEEN = (
+    "UPDATE OR REPLACE workspaces SET root = :new, signature = x'', journal = x'' "
+    "WHERE root = :old AND workspace IN (SELECT workspace FROM workspaces WHERE root = :old LIMIT :size)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,35 +40,67 @@ class Renamed:
     merged: int
 
 
+def refuse_merge(roots: Sequence[Root], old: str, new: str) -> None:
+    """Raise ExchangeError when both are roots of the configuration: two roots would become one."""
+    both = [root for root in roots if old in (root.key, root.path)], [root for root in roots if root.key == new]
+    if all(both) and both[1][0] not in both[0]:
+        raise ExchangeError(
+            f"{new}: is another root of the configuration ({both[1][0].path}); its dispatches and those of {old} would "
+            "become one root's. Choose a name that no root has"
+        )
+
+
 def rename_root(history: History, old: str, new: str, on_progress: Callable[[int], None]) -> Renamed:
-    """Give all that the history holds of the root `old` to the root `new`, in one transaction.
+    """Give all that the history holds of the root `old` to the root `new`, some at a time: each slice is a transaction.
 
     A commit's id is made of its root, so each gets its new one. No daemon may run meanwhile: it would commit under the
-    old name. `on_progress` hears how many have theirs. Raises HistoryError, HistoryRefused, ExchangeError when there is
-    no such root.
+    old name. One that is ended halfway goes on when it is called again. `on_progress` hears how many have theirs.
+    Raises HistoryError, HistoryRefused, ExchangeError when there is no such root, or a commit that is there under both
+    names says different things.
     """
-    with history.transaction() as connection:
-        merged = connection.execute(
-            "DELETE FROM dispatch_history AS d WHERE root = ? AND EXISTS (SELECT 1 FROM dispatch_history AS n "
-            "WHERE n.root = ? AND n.workspace = d.workspace AND n.updated_utc = d.updated_utc AND n.runs = d.runs)",
-            (old, new),
-        ).rowcount
-        renamed, after = 0, 0
-        identity = "SELECT id, workspace, updated_utc, runs FROM dispatch_history WHERE root = ? AND id > ? ORDER BY id"
-        while rows := connection.execute(f"{identity} LIMIT ?", (old, after, _CHUNK)).fetchall():
-            after = rows[-1][0]
-            connection.executemany(
-                "UPDATE dispatch_history SET root = ?, commit_id = ? WHERE id = ?",
-                ((new, commit_id(new, workspace, utc, runs), number) for number, workspace, utc, runs in rows),
-            )
-            renamed += len(rows)
-            on_progress(renamed)
-        seen = connection.execute(
-            "UPDATE OR REPLACE workspaces SET root = ?, signature = x'', journal = x'' WHERE root = ?", (new, old)
-        ).rowcount
-        if not renamed and not merged and not seen:
-            raise ExchangeError(f"{old}: the history holds no such root; {_there(history)}")
+    names = {"old": old, "new": new}
+    _refuse(history, names)
+    slices, renamed, merged = Slices(), 0, 0
+    while True:
+        with slices.one(), history.transaction() as connection:
+            rows = connection.execute(_SOME, {**names, "size": slices.size}).fetchall()
+            _rename(connection, new, [row[:4] for row in rows if not row[4]])
+            twice = [(row[0],) for row in rows if row[4]]
+            connection.executemany("DELETE FROM dispatch_history WHERE id = ?", twice)
+        renamed, merged = renamed + len(rows) - len(twice), merged + len(twice)
+        on_progress(renamed)
+        if not rows:
+            break
+    seen = 1
+    while seen:
+        with slices.one(), history.transaction() as connection:
+            seen = connection.execute(_SEEN, {**names, "size": slices.size}).rowcount
     return Renamed(renamed, merged)
+
+
+def _rename(connection: sqlite3.Connection, new: str, rows: Sequence[tuple[int, str, str, int]]) -> None:
+    connection.executemany(
+        "UPDATE dispatch_history SET root = ?, commit_id = ? WHERE id = ?",
+        ((new, commit_id(new, workspace, utc, runs), number) for number, workspace, utc, runs in rows),
+    )
+
+
+def _refuse(history: History, names: dict[str, str]) -> None:
+    old, new = names["old"], names["new"]
+    with history.reading() as connection:
+        is_there = connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM dispatch_history WHERE root = ?1) "
+            "OR EXISTS (SELECT 1 FROM workspaces WHERE root = ?1)",
+            (old,),
+        ).fetchone()[0]
+        different = connection.execute(_DIFFERENT, names).fetchone()
+    if not is_there:
+        raise ExchangeError(f"{old}: the history holds no such root; {_there(history)}")
+    if different:
+        raise ExchangeError(
+            f"{different[0]}: its commits under {old} and under {new} say different things, and one of them would go; "
+            "nothing was renamed. Choose a name that no root has"
+        )
 
 
 def commits_of(history: History, root: str) -> int:

@@ -47,23 +47,6 @@ def held(history: History, root: str, asked: Sequence[Asked]) -> dict[str, Held]
     return {workspace: Held(at, bool(same), where) for workspace, at, same, where in found}
 
 
-def contents(history: History, root: str, workspaces: Sequence[str]) -> dict[str, dict[Key, int]]:
-    """By workspace, also by a former name, what each of its rows says: identity → `content` of its texts.
-
-    Raises HistoryError.
-    """
-    found: dict[str, dict[Key, int]] = {}
-    with history.reading() as connection:
-        for column in ("moved_to", "workspace"):
-            sql = (
-                f"SELECT {column}, updated_utc, runs, status, task, question FROM dispatch_history "
-                f"WHERE root = ? AND {column} IN ({marks(list(workspaces))})"
-            )
-            for workspace, utc, runs, *texts in connection.execute(sql, (root, *workspaces)):
-                found.setdefault(workspace, {})[utc, runs] = content(*texts)
-    return found
-
-
 def content(status: str, task: str, question: str) -> int:
     """The texts that two records of one identity should share, as a number: a task can be a megabyte."""
     return hash((status, task, question))

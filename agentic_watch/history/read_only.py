@@ -34,7 +34,12 @@ def connect_read_only(path: str) -> sqlite3.Connection:
 
 def connect_untouched(path: str) -> sqlite3.Connection:
     """A connection to the file alone, as it was before what its log holds; touches nothing beside it."""
-    return sqlite3.connect(f"file:{_escaped(path)}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    return sqlite3.connect(untouched_uri(path), uri=True, isolation_level=None)
+
+
+def untouched_uri(path: str) -> str:
+    """The file alone, for a connection or an ATTACH."""
+    return f"file:{_escaped(path)}?mode=ro&immutable=1"
 
 
 def _escaped(path: str) -> str:

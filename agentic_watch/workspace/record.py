@@ -90,8 +90,9 @@ def from_line(line: bytes) -> Record:
     """Read a journal line, ours or the original's. Raises Malformed when it is not a whole record."""
     raw = load_object(line, META_JOURNAL, LINE_VALUES, MAX_DEPTH + 1)
     report = raw.get("report")
-    if raw.get("updated_at") is None:
-        raise Malformed(META_JOURNAL, "a line has no updated_at")
+    for name in ("status", "updated_at"):  # the only ones that a status must have
+        if raw.get(name) in (None, ""):
+            raise Malformed(META_JOURNAL, f"a line has no {name}")
     committed_at = time_field(raw, "committed_at", META_JOURNAL)
     if committed_at.is_zero:
         raise Malformed(META_JOURNAL, "a line has no committed_at")

@@ -14,7 +14,7 @@ class Finding:
     """`ok`: True, all is well; False, an operator must act, and `next_step` says how; None, it cannot be known.
 
     `text` is one line that begins with a path or a name. `root` and `workspace` when it is about one; `repaired`
-    says that it was so and is no more.
+    says that it was so and is no more. `missing_line` is the identity (`updated_utc`, runs) of a row without its line.
     """
 
     check: str
@@ -24,6 +24,7 @@ class Finding:
     root: str = ""
     workspace: str = ""
     repaired: bool = False
+    missing_line: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

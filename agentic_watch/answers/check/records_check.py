@@ -6,105 +6,181 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 from agentic_watch.answers.check.finding import Finding, Subject
-from agentic_watch.answers.check.parity import OnDisk, contradictions, disagreements
-from agentic_watch.config import Config, Root
-from agentic_watch.history import identities, queries
+from agentic_watch.answers.check.parity import (
+    OnDisk,
+    RecordedRow,
+    contradictions,
+    disagreements,
+    missing_lines,
+    named,
+    older_lines,
+)
+from agentic_watch.answers.check.recorded_rows import Told, dispatches_of, rows_of
+from agentic_watch.answers.check.workspace_records import WorkspaceRecords, read_records
+from agentic_watch.config import Root
+from agentic_watch.exchange.archives import in_no_archive
+from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.store import History, Key
+from agentic_watch.history.rows import commit_id
+from agentic_watch.history.store import Key
 from agentic_watch.scan import RootUnavailable, Trouble, scan
-from agentic_watch.workspace import journal, marker, status
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.layout import META_JOURNAL, Candidate
 from agentic_watch.workspace.names import name_problem
-from agentic_watch.workspace.place import Opener, Place
-from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 _NAME = "records"
 _GROUP = 500
+_LINES_AT_ONCE = 10_000
 _STUCK_SECONDS = 3600.0
 _UNDER_WAY_SECONDS = 0.2
 _CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema status` is the format), or take it away"
 _COMPARE = "agentic-watch show tells what differs; a dispatch that is to count needs a time or a run of its own"
 _RENAME = "rename it, or add it to the root's ignore"
+_NO_RECORDS = "a history made anew gets no rows of them; check --repair moves a torn last line aside, others are left"
 REPAIR = "agentic-watch check --repair"
+
+
+@dataclass(slots=True)
+class _Look:
+    """One look at all: `elsewhere` are the commits whose lines or markers lie under another name or root than their
+    row's, `missing` the findings of lines that may be among these, `older` the lines that are as old as what was
+    pruned, by commit_id, with where each lies."""
+
+    subject: Subject
+    pruned_before: str
+    elsewhere: set[Told] = field(default_factory=set)
+    missing: list[Finding] = field(default_factory=list)
+    older: dict[str, str] = field(default_factory=dict)
 
 
 def records(subject: Subject) -> Iterator[Finding]:
     """Each workspace in which a record lacks what another has, or that cannot be committed for longer than an hour."""
     seen = wrong = 0
     try:
-        pruned = pruned_before(subject.config.history)
+        look = _Look(subject, pruned_before(subject.config.history))
         for root in subject.config.roots:
             # That a root is not there is for the check of the roots to say.
             with contextlib.suppress(RootUnavailable), contextlib.closing(scan(root)) as found:
                 while group := list(islice(found, _GROUP)):
                     seen += len(group)
-                    for finding in _look_twice(subject, root, group, pruned):
+                    for finding in _look_twice(look, root, group):
                         wrong += 1
                         yield finding
     except HistoryError:
         yield Finding(_NAME, None, f"{subject.config.history}: cannot be compared with what lies in the workspaces")
         return
+    for finding in look.missing:
+        if finding.missing_line is not None and (finding.workspace, *finding.missing_line) not in look.elsewhere:
+            wrong += 1
+            yield finding
+    yield from _older(look)
     if not wrong:
         yield Finding(_NAME, True, f"{seen} workspace{'s' if seen != 1 else ''}: all records agree")
 
 
-def _look_twice(subject: Subject, root: Root, group: Sequence[Candidate | Trouble], pruned: str) -> Iterator[Finding]:
+def _older(look: _Look) -> Iterator[Finding]:
+    """The lines of which nobody knows whether they were pruned or never were in the history."""
+    left = in_no_archive(look.subject.config.history, look.older.keys()) if look.older else []
+    if left:
+        text = (
+            f"{len(left):,} journal lines (the first in {look.older[left[0]]}) are older than what was pruned (before "
+            f"{look.pruned_before[:19]}Z), and neither in the history nor in an archive beside it"
+        )
+        step = f"if no other archive has them: agentic-watch import --as ROOT WORKSPACE/{META_JOURNAL}"
+        yield Finding(_NAME, None, text, step)
+
+
+def _look_twice(look: _Look, root: Root, group: Sequence[Candidate | Trouble]) -> Iterator[Finding]:
     """What is wrong and stays wrong: a commit may be under way between a look at the history and one at the disk."""
-    first = _look_at_all(subject, root, group, pruned)
+    first = _look_at_all(look, root, group)
     if not first:
         return
     time.sleep(_UNDER_WAY_SECONDS)
-    again = _look_at_all(subject, root, [one for one in group if one.name in first], pruned)
+    again = _look_at_all(look, root, [one for one in group if one.name in first])
     for name, findings in again.items():
-        yield from (finding for finding in findings if finding in first[name])
+        staying = [finding for finding in findings if finding in first[name]]
+        look.missing += [finding for finding in staying if finding.missing_line is not None]
+        yield from (finding for finding in staying if finding.missing_line is None)
 
 
-def _look_at_all(
-    subject: Subject, root: Root, group: Sequence[Candidate | Trouble], pruned: str
-) -> dict[str, list[Finding]]:
+def _look_at_all(look: _Look, root: Root, group: Sequence[Candidate | Trouble]) -> dict[str, list[Finding]]:
     """By workspace, what is wrong with it."""
-    rows = _rows(subject.config.history, root, [one.name for one in group])
-    looks = {one.name: list(_look(subject, one, rows.get(one.name, {}), pruned)) for one in group}
-    return {name: findings for name, findings in looks.items() if findings}
+    rows = rows_of(look.subject.config.history, root.key, [one.name for one in group if not name_problem(one.name)])
+    found: dict[str, list[Finding]] = {}
+    read: list[WorkspaceRecords] = []
+    for one in group:
+        try:
+            there = _read(look.subject, one)
+        except _Wrong as wrong:
+            found[one.name] = [Finding(_NAME, False, str(wrong), wrong.step, root.key, one.name)]
+            continue
+        read += [there] if there is not None else []
+        if sum(one.size for one in read) > _LINES_AT_ONCE:
+            found |= _compare(look, root, read, rows)
+            read = []
+    return found | _compare(look, root, read, rows)
 
 
-def _look(subject: Subject, found: Candidate | Trouble, rows: Mapping[Key, int], pruned: str) -> Iterator[Finding]:
-    """What is wrong with one workspace."""
+def _compare(
+    look: _Look, root: Root, read: Sequence[WorkspaceRecords], rows: Mapping[str, Mapping[Key, RecordedRow]]
+) -> dict[str, list[Finding]]:
+    told = {told for one in read for told in one.elsewhere(rows.get(one.name, {}))}
+    known = dispatches_of(look.subject.config.history, told)
+    look.elsewhere |= known.keys()
+    found = {}
+    for one in read:
+        disk, here = one.on_disk(known), rows.get(one.name, {})
+        for key in older_lines(disk, here, look.pruned_before):
+            look.older[commit_id(root.key, one.name, *key)] = f"{root.key}/{one.name}"
+        if findings := list(_findings(look, root, one, disk, here)):
+            found[one.name] = findings
+    return found
+
+
+def _findings(
+    look: _Look, root: Root, one: WorkspaceRecords, disk: OnDisk, rows: Mapping[Key, RecordedRow]
+) -> Iterator[Finding]:
+    where = f"{root.key}/{one.name}"
+    texts = [(text, REPAIR) for text in disagreements(disk, rows, look.pruned_before, look.subject.patience)]
+    texts += [(text, _COMPARE) for text in contradictions(disk, rows)]
+    texts += [(warning, _NO_RECORDS) for warning in one.warnings]
+    for text, step in texts:
+        yield Finding(_NAME, False, f"{where}: {text}", step, root.key, one.name)
+    for key in missing_lines(disk, rows):
+        text = f"{where}: {named(key)} has a history row and no journal line"
+        yield Finding(_NAME, False, text, REPAIR, root.key, one.name, missing_line=key)
+
+
+class _Wrong(Exception):
+    """A workspace cannot be read, and that is for somebody to mend by `step`."""
+
+    def __init__(self, text: str, step: str) -> None:
+        super().__init__(text)
+        self.step = step
+
+
+def _read(subject: Subject, found: Candidate | Trouble) -> WorkspaceRecords | None:
+    """What lies in a workspace; None when it is gone, or not wrong for long enough. Raises _Wrong."""
     where = f"{found.root.key}/{found.name}"
     if problem := name_problem(found.name):
         if isinstance(found, Trouble) or subject.now - found.changed_at > _STUCK_SECONDS:
-            yield Finding(_NAME, False, f"{where}: {problem}", _RENAME, found.root.key, found.name)
-        return
+            raise _Wrong(f"{where}: {problem}", _RENAME)
+        return None
     if isinstance(found, Trouble):
-        text = f"{where}: {found.cause}; what is below it is not seen"
-        yield Finding(_NAME, False, text, "mend its permissions", found.root.key, found.name)
-        return
+        raise _Wrong(f"{where}: {found.cause}; what is below it is not seen", "mend its permissions")
     try:
-        disk = _read(subject.config, found, subject.now, rows)
+        return read_records(subject.config, found, subject.now)
     except Missing:
-        return
+        return None
     except WorkspaceError as error:
         if error.passing or subject.now - found.changed_at > _STUCK_SECONDS:
             step = "mend its permissions" if error.passing else _CORRECT
-            yield Finding(_NAME, False, f"{where}: {error}", step, found.root.key, found.name)
-        return
-    for text in disagreements(disk, rows.keys(), pruned, subject.patience):
-        yield Finding(_NAME, False, f"{where}: {text}", REPAIR, found.root.key, found.name)
-    for text in contradictions(disk, rows):
-        yield Finding(_NAME, False, f"{where}: {text}", _COMPARE, found.root.key, found.name)
-
-
-def _rows(history: str, root: Root, names: Sequence[str]) -> dict[str, dict[Key, int]]:
-    """By workspace, the identities of its rows, and what they say. Raises HistoryError."""
-    store = History(history, read_only=True)
-    try:
-        asked = [name for name in names if not name_problem(name)]
-        return identities.contents(store, root.key, asked)
-    finally:
-        store.close()
+            raise _Wrong(f"{where}: {error}", step) from error
+        return None
 
 
 def pruned_before(history: str) -> str:
@@ -117,49 +193,3 @@ def pruned_before(history: str) -> str:
         if isinstance(error.__cause__, sqlite3.OperationalError) and "no such table" in str(error.__cause__):
             return ""
         raise
-
-
-def _read(config: Config, candidate: Candidate, now: float, rows: Mapping[Key, int]) -> OnDisk:
-    """Raises WorkspaceError."""
-    opener = Opener()
-    try:
-        place = opener.open(candidate.root.path, candidate.name)
-        try:
-            return _read_place(config, candidate, place, now, rows)
-        finally:
-            place.close()
-    finally:
-        opener.close()
-
-
-def _read_place(config: Config, candidate: Candidate, place: Place, now: float, rows: Mapping[Key, int]) -> OnDisk:
-    said = status.read(place.directory, place.meta, candidate.root, config.limits).status
-    finished = (said.updated_at.utc(), said.runs) if said.status in config.finished else None
-    waited = now - candidate.changed_at
-    content = identities.content(said.status, said.task, said.question)
-    if place.meta is None:
-        return OnDisk(finished, waited, said=content)
-    marked = None
-    with contextlib.suppress(Malformed):  # the next commit moves it aside
-        found = marker.read(place.meta)
-        if found is not None:
-            key = found.updated_at.utc(), found.runs
-            marked = key if found.workspace == candidate.name or key in rows else None
-    lines = _lines(config, candidate, place.meta, rows)
-    return OnDisk(finished, waited, marked, lines.keys(), content, lines)
-
-
-def _lines(config: Config, candidate: Candidate, meta: int, rows: Mapping[Key, int]) -> dict[Key, int]:
-    """The identities of its own lines, and of those under a former name that its rows confirm; what they say."""
-    own: dict[Key, int] = {}
-    former: dict[Key, int] = {}
-    opened = journal.open_journal(meta, config.limits, append=False)
-    try:
-        for line in opened.records():
-            key = line.updated_at.utc(), line.runs
-            if line.workspace == candidate.name or key in rows:
-                lines = own if line.workspace == candidate.name else former
-                lines.setdefault(key, identities.content(line.status, line.task, line.question))
-    finally:
-        opened.close()
-    return former | own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from agentic_watch.answers.check import fleet_check, history_check, lost_lines, ownership_check
@@ -11,7 +11,7 @@ from agentic_watch.commit import Committer
 from agentic_watch.config import Config
 from agentic_watch.history import workspaces_table
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.store import History
+from agentic_watch.history.store import History, Key
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.workspace_errors import WorkspaceError
@@ -62,18 +62,18 @@ def _mend_history(subject: Subject, wrong: Sequence[Finding]) -> list[Finding]:
 
 def _mend_records(subject: Subject, wrong: Sequence[Finding]) -> list[Finding]:
     """Have each workspace read as if nothing was known of it: what one record lacks comes from the others."""
-    wanted = dict.fromkeys(
-        (finding.root, finding.workspace)
-        for finding in wrong
-        if finding.check == "records" and not name_problem(finding.workspace)
-    )
+    wanted: dict[tuple[str, str], set[Key]] = {}
+    for finding in wrong:
+        if finding.check == "records" and not name_problem(finding.workspace):
+            missing = wanted.setdefault((finding.root, finding.workspace), set())
+            missing |= {finding.missing_line} if finding.missing_line is not None else set()
     roots = {root.key: root for root in subject.config.roots}
     history = History(subject.config.history)
     committer = Committer(subject.config, history)
     refused = []
     try:
-        for root, name in wanted:
-            if cause := _mend_workspace(subject.config, committer, Candidate(roots[root], name)):
+        for (root, name), missing in wanted.items():
+            if cause := _mend_workspace(subject.config, committer, Candidate(roots[root], name), missing):
                 text = f"{root}/{name}: could not be repaired: {cause}"
                 refused.append(Finding("records", False, text, "", root, name))
     finally:
@@ -82,11 +82,11 @@ def _mend_records(subject: Subject, wrong: Sequence[Finding]) -> list[Finding]:
     return refused
 
 
-def _mend_workspace(config: Config, committer: Committer, candidate: Candidate) -> str:
+def _mend_workspace(config: Config, committer: Committer, candidate: Candidate, missing: Collection[Key]) -> str:
     """Why it could not be repaired, "" when nothing stood in the way."""
     try:
         workspaces_table.remember(committer.history, (), [(candidate.root.key, candidate.name)])
-        lost_lines.restore(config, candidate)
+        lost_lines.restore(config, candidate, missing)
         outcome = committer.commit(candidate)
     except (WorkspaceError, HistoryError) as error:
         return str(error)

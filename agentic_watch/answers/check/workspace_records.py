@@ -1,0 +1,116 @@
+"""What lies in one workspace: its status, marker and journal, read as the check needs them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from agentic_watch.answers.check.parity import Dispatch, Line, OnDisk, dispatch_of
+from agentic_watch.answers.check.recorded_rows import Told
+from agentic_watch.config import Config
+from agentic_watch.history import identities
+from agentic_watch.history.store import Key
+from agentic_watch.workspace import journal, marker, status
+from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.marker import Marker
+from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.place import Opener, Place
+from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.status import Status
+from agentic_watch.workspace.workspace_errors import Malformed
+
+
+@dataclass(slots=True)
+class WorkspaceRecords:
+    """`own` are the lines that name this workspace, `foreign` those that name others: by what they name, the dispatch.
+
+    `warnings` tell of lines that are no records.
+    """
+
+    name: str
+    status: Status
+    is_finished: bool
+    waited: float
+    marker: Marker | None = None
+    own: dict[Key, Line] = field(default_factory=dict)
+    foreign: dict[Told, Dispatch] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many lines it holds."""
+        return len(self.own) + len(self.foreign)
+
+    def elsewhere(self, rows: Collection[Key]) -> Iterator[Told]:
+        """What it tells of commits that have no row under its name."""
+        yield from self.foreign
+        yield from ((self.name, *key) for key in self.own.keys() - set(rows))
+        if self.marker is not None and not (self.marker.workspace == self.name and _key(self.marker) in rows):
+            yield self.marker.workspace, *_key(self.marker)
+
+    def on_disk(self, known: Mapping[Told, Collection[Dispatch]]) -> OnDisk:
+        """All of it; `known` are the dispatches of those commits that have a row under another name or root."""
+        own = {(self.name, *key): line.dispatch for key, line in self.own.items()}
+        confirmed = {told for told, one in (own | self.foreign).items() if one in known.get(told, ())}
+        marked = self._marked
+        if marked is not None and self.marker is not None and self.marker.workspace != self.name:
+            told = self.marker.workspace, *marked
+            if told not in confirmed and dispatch_of(self.status) not in known.get(told, ()):
+                marked = None
+            else:
+                confirmed.add(told)
+        return OnDisk(
+            finished=_key(self.status) if self.is_finished else None,
+            waited=self.waited,
+            marked=marked,
+            marked_at=self.marker.committed_at if self.marker is not None else "",
+            lines=self.own,
+            said=identities.content(self.status.status, self.status.task, self.status.question),
+            moved={(utc, runs) for _, utc, runs in confirmed},
+            standing={dispatch_of(self.status), *(line.dispatch for line in self.own.values())},
+        )
+
+    @property
+    def _marked(self) -> Key | None:
+        return _key(self.marker) if self.marker is not None else None
+
+
+def read_records(config: Config, candidate: Candidate, now: float) -> WorkspaceRecords:
+    """Read a workspace. Raises WorkspaceError."""
+    opener = Opener()
+    try:
+        place = opener.open(candidate.root.path, candidate.name)
+        try:
+            return read_place(config, candidate, place, now)
+        finally:
+            place.close()
+    finally:
+        opener.close()
+
+
+def read_place(config: Config, candidate: Candidate, place: Place, now: float) -> WorkspaceRecords:
+    """Read a workspace that is open. Raises WorkspaceError."""
+    said = status.read(place.directory, place.meta, candidate.root, config.limits).status
+    found = WorkspaceRecords(candidate.name, said, said.status in config.finished, now - candidate.changed_at)
+    if place.meta is None:
+        return found
+    with contextlib.suppress(Malformed):  # the next commit moves it aside
+        found.marker = marker.read(place.meta)
+    opened = journal.open_journal(place.meta, config.limits, append=False)
+    try:
+        for line in opened.records():
+            key = line.updated_at.utc(), line.runs
+            if line.workspace == candidate.name:
+                content = identities.content(line.status, line.task, line.question)
+                found.own.setdefault(key, Line(content, dispatch_of(line), line.committed_at))
+            elif not name_problem(line.workspace):
+                found.foreign.setdefault((line.workspace, *key), dispatch_of(line))
+        found.warnings = tuple(opened.warnings)
+    finally:
+        opened.close()
+    return found
+
+
+def _key(told: Status | Marker | Record) -> Key:
+    return told.updated_at.utc(), told.runs
