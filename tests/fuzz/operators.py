@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 from . import records
 from .kill import run_and_kill
 from .read_only import pass_over
-from .records import Dispatch, Records
+from .records import Dispatch, Key, Records, Row, Where
 from .world import NAMES, Root, World, want
 
 
@@ -63,8 +64,7 @@ def back_up(world: World) -> None:
         kept.unlink(missing_ok=True)
         may = True
     else:
-        same = records.history_id(kept) == records.history_id(history)
-        may = same and records.rows(kept)[0].keys() <= records.rows(history)[0].keys()
+        may = records.history_id(kept) == records.history_id(history) and not _lacks(world, records.rows(kept)[0])
     before = kept.read_bytes() if kept.exists() else b""
     did = world.program.run("backup", str(kept))
     want(did.code == (0 if may else 1), f"backup, which {'may' if may else 'may not'} write: {did}")
@@ -73,6 +73,14 @@ def back_up(world: World) -> None:
         world.kept_damaged = world.damaged
     else:
         want(kept.read_bytes() == before, "a backup that was refused wrote")
+
+
+def _lacks(world: World, rows: Mapping[tuple[Where, Key], Row]) -> bool:
+    """Whether the history lacks one of these rows, and has not pruned it."""
+    now = world.records()
+    return any(
+        identity not in now.rows and not now.is_old(row.dispatch, row.committed_at) for identity, row in rows.items()
+    )
 
 
 def restore_history(world: World) -> None:

@@ -151,9 +151,9 @@ def _journal_changed(where: Where, before: Records, there: Workspace, seen: Seen
     was = before.at(where)
     if not there.journal.startswith(was.whole):
         yield f"{where}: the journal is not what it was with lines at its end"
-    for (name, key), count in Counter((line.name, line.dispatch.key) for line in there.lines).items():
-        if count > 1 and count > sum((line.name, line.dispatch.key) == (name, key) for line in was.lines):
-            yield f"{where}: {count} lines of {name}, {key}"
+    for (name, dispatch), count in Counter((line.name, line.dispatch) for line in there.lines).items():
+        if count > 1 and count > sum((line.name, line.dispatch) == (name, dispatch) for line in was.lines):
+            yield f"{where}: {count} lines of {name}, {dispatch}"
     for line in there.lines[len(was.lines) :]:
         dispatch = line.dispatch
         if line.name != where[1] or dispatch not in _finished(where, was, seen):
