@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -528,3 +529,17 @@ def test_a_running_daemon_has_its_inotify_instance(host: Host) -> None:
         found = list(limits_check.limits(subject(host.config())))
     assert [one.ok for one in found] == [True, True, True]
     assert "the daemon has its one" in found[1].text
+
+
+def test_what_a_killed_backup_or_prune_left_is_named(host: Host, committed: list[Workspace]) -> None:
+    """With its size, unless somebody is at work on it; the next prune removes it."""
+    left = host.history.with_name("history.db.pruned-20261130T000000Z.jsonl.0123456789ab.part")
+    left.write_bytes(b"x" * 12_345)
+    (found,) = [one for one in check(host, code=1)["findings"] if one["ok"] is False]
+    assert (found["check"], found["error"].startswith(f"{left}: 12,345 bytes")) == ("history", True)
+    with left.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        check(host)
+    assert run([*host.arguments(), "prune", "--older-than", "1d"], host.base).returncode == 0
+    assert not left.exists()
+    check(host)

@@ -152,6 +152,7 @@ SHAPES = {
 """Each section of the reference that shows a shape, and the command that prints one; what commits comes after."""
 
 SELDOM = {
+    "older_lines",
     "would_commit[].root",
     "would_commit[].workspace",
     "daemon.stale",

@@ -20,7 +20,6 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.commit import Outcome, Verdict
 from agentic_watch.config import Config
-from agentic_watch.exchange.archives import in_no_archive
 from agentic_watch.history.store import History
 from agentic_watch.scan import RootUnavailable, scan
 
@@ -44,7 +43,11 @@ def run_once(state: State, *, dry_run: bool, as_json: bool, jobs: int | None = N
         history.close()
     for notice in history.notices:
         log.warning(notice)
-    older = len(in_no_archive(config.history, summary.older)) if summary.older else 0
+    older = 0
+    if summary.older:
+        from agentic_watch.exchange.archives import in_no_archive  # rarely needed
+
+        older = len(in_no_archive(config.history, summary.older))
     if older:
         text = "journal lines are older than what was pruned, and neither in the history nor in an archive beside it"
         log.warning("%d %s; see agentic-watch check", older, text)

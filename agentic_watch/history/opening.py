@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 
-from agentic_watch.history import additions, ownership, schema, stocktaking
+from agentic_watch.history import additions, dumped, ownership, schema, stocktaking
 from agentic_watch.history.schema import OnProgress
 from agentic_watch.history.state_directory import directory_lock, make_directories
 
@@ -30,7 +30,12 @@ def open_to_write(path: str, patience_ms: int, notices: list[str], on_progress: 
         try:
             connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
             found = schema.refuse_newer(connection, path) if is_there else 0
-            if not found:  # also one whose making was ended by a kill
+            if not found and dumped.is_ours(connection):
+                schema.adopt(connection)
+                notices.append(f"{path}: had no schema version, as what is loaded from a dump; its tables are ours")
+            elif not found and dumped.names(connection):
+                raise dumped.refusal(path)
+            elif not found:  # also one whose making was ended by a kill
                 schema.create(connection)
             elif found != schema.VERSION:
                 _upgrade(connection, path, found, notices, on_progress)

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 from collections import Counter
 
+from agentic_watch.history import dumped
 from agentic_watch.history.history_errors import HistoryNotOurs
 from agentic_watch.history.read_only import connect_untouched
 
@@ -20,7 +21,6 @@ _HEADER_BYTES = 100
 _APPLICATION_ID_AT = slice(68, 72)
 """https://sqlite.org/fileformat2.html#the_database_header"""
 
-_TABLES = frozenset({"dispatch_history", "findings", "workspaces"})
 _LARGEST_FRESH = 1 << 16
 """Bytes of a database whose tables are all in its log."""
 
@@ -99,8 +99,8 @@ def _header(path: str) -> bytes:
 
 
 def _has_tables_of_ours(path: str) -> bool:
-    """The first schemas had no application_id: their tables tell."""
-    tables, number = _look(path)
+    """The first schemas had no application_id, and what was loaded from a dump has none: their tables tell."""
+    tables, number, is_ours = _look(path)
     if not tables and os.path.lexists(_log(path)) and os.path.getsize(path) <= _LARGEST_FRESH:
         import shutil  # rarely needed
         import tempfile
@@ -109,20 +109,23 @@ def _has_tables_of_ours(path: str) -> bool:
             copy = shutil.copyfile(path, f"{directory}/history.db")
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(_log(path), f"{copy}-wal")
-            tables, number = _look(copy, with_log=True)
-    if tables >= _TABLES:
+            tables, number, is_ours = _look(copy, with_log=True)
+    if tables >= dumped.TABLES and (number or is_ours):
         return True
+    if tables >= dumped.TABLES:
+        raise dumped.refusal(path)
     if tables or number:
         raise _refusal(path, f"another program's database (schema version {number}; no upgrade of ours leads there)")
     return False
 
 
-def _look(path: str, *, with_log: bool = False) -> tuple[set[str], int]:
-    """The names of a database's tables, and its user_version."""
+def _look(path: str, *, with_log: bool = False) -> tuple[set[str], int, bool]:
+    """The names of a database's tables, its user_version, and when that is 0 whether the tables are ours."""
     try:
         with contextlib.closing(sqlite3.connect(path) if with_log else connect_untouched(path)) as connection:
-            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            return names, connection.execute("PRAGMA user_version").fetchone()[0]
+            (number,) = connection.execute("PRAGMA user_version").fetchone()
+            names = dumped.names(connection)
+            return names, number, number == 0 and names >= dumped.TABLES and dumped.is_ours(connection)
     except sqlite3.DatabaseError as error:
         raise _refusal(path, f"a database that cannot be read ({error})") from error
 

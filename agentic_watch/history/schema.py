@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 
-from agentic_watch.history import ownership
+from agentic_watch.history import dumped, ownership
 from agentic_watch.history.history_errors import HistoryTooNew
 from agentic_watch.history.read_only import connect_read_only
 
@@ -60,6 +60,16 @@ def create(connection: sqlite3.Connection) -> None:
     for statement in tables.CREATE:
         connection.execute(statement)
     _write_about(connection)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+
+
+def adopt(connection: sqlite3.Connection) -> None:
+    """Give a history that was loaded from a dump the numbers of its header. Its tables must be ours (dumped.py)."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"PRAGMA application_id = {ownership.APPLICATION_ID}")
+    if connection.execute("SELECT count(*) FROM about").fetchone() == (0,):
+        _write_about(connection)
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
 
@@ -150,7 +160,9 @@ def open_read_only(path: str) -> sqlite3.Connection:
         create(connection)
         return connection
     try:
-        if not (found := refuse_newer(connection, path)):
+        if not (found := refuse_newer(connection, path)) and dumped.is_ours(connection):
+            return connection
+        if not found:
             raise sqlite3.OperationalError("is not a history of this program yet")
         if found != VERSION:
             raise sqlite3.OperationalError(f"has schema version {found}; the daemon or --once brings it to {VERSION}")

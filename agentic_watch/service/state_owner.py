@@ -13,11 +13,18 @@ from agentic_watch.service import units
 from agentic_watch.service.service_user import Account, not_writable
 
 _SUFFIXES = ("", "-wal", "-shm", ".daemon", ".cookie")
+_NEEDED = ("", "-wal", "-shm")
 
 
 def foreign(history: str, account: Account) -> list[str]:
     """The state directory and the files in it that the account cannot write. Only root may ask for another's."""
     return not_writable(account, [path for path in _paths(history) if os.path.lexists(path)])
+
+
+def needed(history: str) -> list[str]:
+    """What must be written for a row: the history, its log, and the directory that the log is made in."""
+    real = os.path.realpath(history)
+    return [os.path.dirname(real), *(real + suffix for suffix in _NEEDED)]
 
 
 def give(paths: list[str], account: Account) -> Iterator[str]:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from agentic_watch.answers.check.finding import Finding, Subject
+from agentic_watch.exchange import new_file
 from agentic_watch.history import derived_tables, queries
 from agentic_watch.history.history_errors import HistoryError
 
@@ -33,6 +34,7 @@ def history(subject: Subject) -> Iterator[Finding]:
         yield Finding(_NAME, False, str(error), "mend what it names; journals and markers go on meanwhile")
         return
     yield from _search(path)
+    yield from _leftovers(path)
 
 
 def _sound(connection: sqlite3.Connection, path: str) -> Iterator[Finding]:
@@ -61,6 +63,18 @@ def _search(path: str) -> Iterator[Finding]:
         yield Finding("search", True, f"{path}: the search index tells what the rows tell")
     else:
         yield Finding("search", False, f"{path}: the search index tells something else than the rows", REPAIR)
+
+
+def _leftovers(path: str) -> Iterator[Finding]:
+    """What a backup or a prune that was killed left beside the history."""
+    try:
+        left = new_file.leftovers(path)
+        sizes = [os.path.getsize(one) for one in left]
+    except OSError:
+        return  # gone by now, or for the check of the ownership to say
+    for one, size in zip(left, sizes, strict=True):
+        text = f"{one}: {size:,} bytes that a killed backup or prune left"
+        yield Finding(_NAME, False, text, "remove it, or let the next prune do it")
 
 
 def mend(subject: Subject) -> None:

@@ -21,10 +21,11 @@ def ownership(subject: Subject) -> Iterator[Finding]:
     foreign = state_owner.foreign(history, account)
     for path in foreign:
         info = os.lstat(path)
+        costs = ", so no row comes" if path in state_owner.needed(history) else ""
         yield Finding(
             _NAME,
             False,
-            f"{path}: {account.name} cannot write it (it is {belongs_to(info.st_uid, info.st_gid)}), so no row comes",
+            f"{path}: {account.name} cannot write it (it is {belongs_to(info.st_uid, info.st_gid)}){costs}",
             f"chown {account.name}:{account.group} {path}, or agentic-watch check --repair as root",
         )
     if not foreign and os.path.lexists(history):
