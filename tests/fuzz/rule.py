@@ -39,16 +39,8 @@ def lacking_rows(records: Records) -> Iterator[str]:
         for line in there.lines:
             taken = any(w[1] == line.name and key == line.dispatch.key for w, key in records.rows)
             done = taken or records.is_recorded(where, line.dispatch) or records.was_done(where, line.dispatch)
-            if not done and _counts(where, there, line, records):
+            if not done:
                 yield f"{where}: the line of {line.name}, {line.dispatch} has no row"
-
-
-def _counts(where: Where, there: Workspace, line: Line, records: Records) -> bool:
-    """Whether a line must have a row: under another name only if that tells of this directory, for an agent can write
-    any line. It does if the finished status has its line under it, or the history a row of another line."""
-    if line.name == where[1] or line.dispatch == there.dispatch:
-        return True
-    return any(one.name == line.name and records.has_row(one.name, one.dispatch) for one in there.lines)
 
 
 def _lacking_of_status(
@@ -124,7 +116,9 @@ def _is_asked_for(row: Row, before: Records, seen: Seen) -> bool:
     there = before.at(where)
     if dispatch not in _finished(where, there, seen):
         return False
-    return not (before.is_recorded(where, dispatch) or before.was_done(where, dispatch) or there.names(dispatch))
+    own = before.rows.get((where, dispatch.key))
+    told = there.names(dispatch) or before.is_elsewhere(where, dispatch) or before.was_done(where, dispatch)
+    return not told and (own is None or own.dispatch != dispatch)
 
 
 def _lines_for(row: Row, before: Records) -> Iterator[tuple[Where, Line]]:
