@@ -20,7 +20,7 @@ REPORT = {
     "changes": {"files_changed": 2, "insertions": 30, "deletions": 4},
     "clusters": [[1, 2.5, None]],
 }
-IDENTIFYING = {"host_id", "commit_id", "host", "root", "schema"}
+IDENTIFYING = {"host_id", "commit_id", "host", "root", "schema", "moved_to"}
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def content(host: Host, history: Path) -> tuple[list[Any], list[Any]]:
 
 
 def test_a_line_is_the_journals_record_and_whose_it_is(full: Host) -> None:
-    """Each commit is one object: the keys of its journal line with the same values, and five more."""
+    """Each commit is one object: the keys of its journal line with the same values, and six more."""
     lines, _ = export(full)
     two = next(line for line in lines if line["workspace"] == "o/r/two")
     assert set(two) == {*JOURNAL_KEYS, "report", "findings", "changes"} | IDENTIFYING

@@ -1,4 +1,4 @@
-"""A workspace that was moved stays itself, one that was copied is another; what was pruned stays pruned."""
+"""A dispatch is recorded once, wherever its directory goes; what was pruned stays pruned."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_the_row_knows_a_moved_workspace_though_its_old_place_is_taken(
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_a_moved_workspace_that_lost_its_journal_has_one_row(host: Host, taken: bool) -> None:
-    """The line that is written again has the new name, the row keeps the former one, and is the only one."""
+    """The line that is written again names what the row names, which is the only one."""
     moved = move(committed(host), NEW)
     host.once()
     if taken:
@@ -162,14 +162,14 @@ def test_a_moved_workspace_that_lost_its_journal_has_one_row(host: Host, taken: 
     for _ in range(3):
         look_again(moved)
         assert "recovered_rows" not in host.once().counts
-    assert [line["workspace"] for line in moved.lines()] == [NEW]
+    assert [line["workspace"] for line in moved.lines()] == [OLD]
     assert rows(host) == before
     again = move(moved, "c/d/third")
     for _ in range(2):
         look_again(again)
         counts = host.once().counts
         assert counts["skipped"] == counts["scanned"]
-    assert rows(host) == [(name, run, place and "c/d/third") for name, run, place in before]
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, "c/d/third"), *before[2:]]
 
 
 def test_two_that_were_moved_from_one_place_are_both_known(host: Host) -> None:
@@ -184,28 +184,234 @@ def test_two_that_were_moved_from_one_place_are_both_known(host: Host) -> None:
     assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW), (OLD, 5, "c/d/second")]
 
 
-def test_a_moved_workspace_gives_no_rows_to_the_one_at_its_old_place(host: Host) -> None:
-    """What its journal tells of a workspace that is there again, and the history does not know of, is not believed."""
+def copied(workspace: Workspace, name: str) -> Workspace:
+    """`cp -a` of a workspace."""
+    copy = Workspace(workspace.root, name)
+    shutil.copytree(workspace.path, copy.path)
+    return copy
+
+
+def test_a_copy_is_not_recorded_again(host: Host) -> None:
+    """It holds what was recorded: nothing is written into it, and its rows say where it was seen last."""
+    copy = copied(committed(host), NEW)
+    before = snapshot(copy.path)
+    result = host.once()
+    assert (result.counts, result.stderr) == ({"scanned": 2, "skipped": 2}, "")
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW)]
+    assert snapshot(copy.path) == before
+    assert host.once().counts == {"scanned": 2, "skipped": 2}
+
+
+def test_what_a_copy_runs_is_recorded_under_its_name(host: Host) -> None:
+    """It has a time of its own, so it is another dispatch."""
+    original = committed(host)
+    copied(original, NEW).write_status(runs=2, updated_at="2026-05-01T00:00:00Z")
+    assert host.once().counts == {"scanned": 2, "committed": 1, "skipped": 1}
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW), (NEW, 2, None)]
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_forty_copies_whose_original_is_gone_are_recorded_once(host: Host, jobs: int) -> None:
+    """Whoever comes first: all of them hold the one dispatch, and all are done."""
+    original = committed(host)
+    for number in range(40):
+        copied(original, f"org/repo/copy-{number}")
+    shutil.rmtree(original.path)
+    for _ in range(2):
+        assert host.once("--jobs", str(jobs)).counts == {"scanned": 40, "skipped": 40}
+    assert [row[:2] for row in rows(host)] == [(OLD, 1), (OLD, 2)]
+
+
+def empty_directories(old: Path) -> None:
+    """What `rsync --remove-source-files` leaves."""
+    (old / ".meta").mkdir(parents=True)
+    (old / "repo").mkdir()
+
+
+def log_file(old: Path) -> None:
+    old.write_text("moved\n")
+
+
+def link(old: Path) -> None:
+    old.symlink_to("/nowhere")
+
+
+def organisation(old: Path) -> None:
+    """Its former name is a directory of others by now."""
+    (old / "inner" / ".meta").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("leave", [empty_directories, log_file, link, organisation])
+def test_what_is_left_at_the_old_place_does_not_matter(host: Host, leave: Callable[[Path], None]) -> None:
+    """The journal tells whose dispatch it is, not what stands where it was."""
+    original = committed(host)
+    moved = move(original, NEW)
+    leave(original.path)
+    for _ in range(2):
+        assert host.once().counts == {"scanned": 1, "skipped": 1}
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW)]
+    assert len(moved.lines()) == 2
+
+
+def test_a_dispatch_at_the_old_place_before_the_next_pass_is_its_own(host: Host) -> None:
+    """The moved one is known by what it holds, the new one by its time."""
     moved = move(committed(host), NEW)
+    again = make(host.root, OLD, runs=1, updated_at="2026-05-01T00:00:00Z")
+    assert host.once().counts == {"scanned": 2, "committed": 1, "skipped": 1}
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW), (OLD, 1, None)]
+    assert (len(moved.lines()), len(again.lines())) == (2, 1)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["the history is there", "the history was lost"])
+@pytest.mark.parametrize("count", [2, 3], ids=["swapped", "rotated"])
+def test_workspaces_that_change_places_stay_what_they_are(host: Host, count: int, lost: bool) -> None:
+    """Each has the rows of its own journal, wherever it stands."""
+    names = [f"org/repo/{number}" for number in range(count)]
+    for day, name in enumerate(names, 1):
+        make(host.root, name, updated_at=f"2026-05-0{day}T00:00:00Z")
     host.once()
+    aside = [Path(host.root, name).rename(host.base / f"aside-{number}") for number, name in enumerate(names)]
+    places = [*names[1:], names[0]]
+    for directory, place in zip(aside, places, strict=True):
+        directory.rename(host.root / place)
+    if lost:
+        host.forget_history()
+    for _ in range(2):
+        assert host.once().counts["skipped"] == count
+    assert rows(host) == [(name, 0, place) for name, place in zip(names, places, strict=True)]
+    assert [len(Workspace(host.root, name).lines()) for name in names] == [1] * count
+
+
+def test_a_shift_into_a_place_that_was_left_is_known(host: Host) -> None:
+    """One goes away, its neighbour takes its place: each keeps its rows."""
+    first = make(host.root, "org/repo/0", updated_at="2026-05-01T00:00:00Z")
+    second = make(host.root, "org/repo/1", updated_at="2026-05-02T00:00:00Z")
+    host.once()
+    move(first, "org/repo/2")
+    move(second, "org/repo/0")
+    assert host.once().counts == {"scanned": 2, "skipped": 2}
+    assert rows(host) == [("org/repo/0", 0, "org/repo/2"), ("org/repo/1", 0, "org/repo/0")]
+
+
+def test_a_journal_that_is_rotated_away_before_the_move_leaves_the_marker(host: Host) -> None:
+    """The marker names the row: no line, no second row."""
+    workspace = committed(host)
+    workspace.journal.rename(workspace.meta / "journal.jsonl.1")
+    moved = move(workspace, NEW)
+    for _ in range(2):
+        assert host.once().counts == {"scanned": 1, "skipped": 1}
+    assert rows(host) == [(OLD, 1, None), (OLD, 2, NEW)]
+    assert not moved.journal.exists()
+
+
+def test_a_move_is_known_behind_many_pruned_lines(host: Host) -> None:
+    """However many lines of its journal have no rows any more."""
+    workspace = committed(host)
+    old = [{**workspace.lines()[0], "runs": run, "updated_at": "2020-01-01T00:00:00Z"} for run in range(500)]
+    workspace.journal.write_text("".join(json.dumps(line) + "\n" for line in [*old, *workspace.lines()]))
+    host.once()
+    prune(host, "2026-01-01T00:00:00.000000000Z")
+    lines = len(move(workspace, NEW).lines())
+    assert host.once().counts == {"scanned": 1, "skipped": 1}
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW)]
+    assert len(Workspace(host.root, NEW).lines()) == lines
+
+
+@pytest.mark.parametrize("what", ["line", "marker"])
+def test_what_was_pruned_and_moved_is_not_recorded_anew(host: Host, what: str) -> None:
+    """Its line or its marker under the former name is older than the pruning: it is done."""
+    workspace = committed(host, runs=1)
+    prune(host, "2026-04-15T00:00:00.000000000Z")
+    moved = move(workspace, NEW)
+    (moved.journal if what == "marker" else moved.marker).unlink()
+    for _ in range(2):
+        assert host.once().counts == {"scanned": 1, "skipped": 1}
+    assert rows(host) == []
+    assert len(moved.lines() if what == "line" else []) == (what == "line")
+
+
+@pytest.mark.parametrize("field", ["started_at", "org", "repo", "task", "agent", "branch"])
+def test_a_template_that_was_copied_and_run_is_a_dispatch_of_its_own(host: Host, field: str) -> None:
+    """Go's zero time is the time of both: what else is said of the dispatch tells them apart."""
+    zero = "0001-01-01T00:00:00Z"
+    original = make(host.root, OLD, updated_at=zero)
+    host.once()
+    copy = copied(original, NEW)
+    copy.write_status(updated_at=zero, **{field: "2026-04-14T10:00:00Z" if field == "started_at" else "another"})
+    assert host.once().counts == {"scanned": 2, "committed": 1, "skipped": 1}
+    assert rows(host) == [(OLD, 0, NEW), (NEW, 0, None)]
+    assert [line["workspace"] for line in copy.lines()] == [OLD, NEW]
+
+
+def test_a_copy_that_says_otherwise_how_it_ended_is_warned_of(host: Host) -> None:
+    """It is the same dispatch: nothing is appended."""
+    copy = copied(committed(host, runs=1), NEW)
+    copy.write_status(status="merged", runs=1, updated_at="2026-04-14T11:00:01Z")
+    result = host.once()
+    assert result.counts == {"scanned": 2, "skipped": 2}
+    assert "says otherwise" in result.stderr
+    assert (rows(host), len(copy.lines())) == ([(OLD, 1, NEW)], 1)
+
+
+@pytest.mark.parametrize("name", [OLD, NEW])
+def test_a_workspace_that_goes_to_another_root_is_not_recorded_again(host: Host, name: str) -> None:
+    """The rows of both roots are in one history; `moved_to` is a path then."""
+    original = committed(host)
+    other = host.base / "other"
+    to = Workspace(other, name)
+    to.path.parent.mkdir(parents=True)
+    original.path.rename(to.path)
+    roots = ["--root", str(other)]
+    for _ in range(2):
+        assert host.once(*roots).counts == {"scanned": 1, "skipped": 1}
+    assert rows(host) == [(OLD, 1, str(to.path)), (OLD, 2, str(to.path))]
+    assert len(to.lines()) == 2
+    to.write_status(runs=3, updated_at="2026-04-14T11:00:03Z")
+    assert host.once(*roots).counts == {"scanned": 1, "committed": 1}
+    assert rows(host)[-1] == (name, 3, None)
+
+
+def test_an_older_history_takes_in_what_a_moved_workspace_holds(host: Host) -> None:
+    """One of its lines has its row: the others were written by the same directory, whatever has its old name now."""
+    workspace = committed(host, runs=1)
+    with contextlib.closing(sqlite3.connect(host.history)) as connection:
+        connection.execute("VACUUM INTO ?", (str(host.base / "backup.db"),))
+    workspace.write_status(runs=2, updated_at="2026-04-14T11:00:02Z")
+    host.once()
+    moved = move(workspace, NEW)
+    moved.write_status(runs=3, updated_at="2026-04-14T11:00:03Z")
     make(host.root, OLD, runs=1, updated_at="2026-05-01T00:00:00Z")
     host.once()
-    before = rows(host)
-    with moved.journal.open("a") as journal:
-        journal.write(json.dumps({**moved.lines()[0], "runs": 9}) + "\n")
-    assert "recovered_rows" not in host.once().counts
-    assert rows(host) == before
+    host.forget_history()
+    (host.base / "backup.db").rename(host.history)
+    host.once()
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW), (NEW, 3, None), (OLD, 1, None)]
+    assert host.once().counts == {"scanned": 2, "skipped": 2}
 
 
-def test_a_copy_is_a_dispatch_of_its_own(host: Host) -> None:
-    """While both are there its lines are foreign, and its status is committed under its own name."""
-    original = committed(host)
-    copy = Workspace(host.root, NEW)
-    shutil.copytree(original.path, copy.path)
-    result = host.once()
-    assert result.counts == {"scanned": 2, "committed": 1, "skipped": 1}
-    assert "2 lines name another workspace" in result.stderr
-    assert rows(host) == [(OLD, 1, None), (OLD, 2, None), (NEW, 2, None)]
+def test_a_restored_workspace_is_done(host: Host) -> None:
+    """An older copy of it is put back, under its own name or another: its finish has a row."""
+    workspace = committed(host, runs=1)
+    copied(workspace, "aside/of/it")
+    workspace.write_status(runs=2, updated_at="2026-04-14T11:00:02Z")
+    host.once()
+    shutil.rmtree(workspace.path)
+    move(Workspace(host.root, "aside/of/it"), OLD)
+    assert host.once().counts == {"scanned": 1, "skipped": 1}
+    assert [row[:2] for row in rows(host)] == [(OLD, 1), (OLD, 2)]
+
+
+def test_a_move_is_known_in_a_history_that_was_exported_and_imported(host: Host) -> None:
+    """The interchange object says where the workspace was seen last, and the row elsewhere, too."""
+    move(committed(host), NEW)
+    host.once()
+    exported = host.base / "export.jsonl"
+    exported.write_text(run([*host.arguments(), "export"], host.base).stdout)
+    assert {json.loads(line)["moved_to"] for line in exported.read_text().splitlines()} == {NEW}
+    host.forget_history()
+    assert run([*host.arguments(), "import", str(exported)], host.base).returncode == 0
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW)]
+    assert host.once().counts == {"scanned": 1, "skipped": 1}
 
 
 def test_a_workspace_that_is_moved_while_the_history_cannot_be_used_is_still_itself(host: Host) -> None:
@@ -222,32 +428,18 @@ def test_a_workspace_that_is_moved_while_the_history_cannot_be_used_is_still_its
     assert [line["workspace"] for line in moved.lines()] == [OLD, OLD]
 
 
-@pytest.mark.parametrize("runs_again", [False, True])
-def test_a_copy_of_one_that_was_moved_and_came_back_is_a_dispatch_of_its_own(host: Host, runs_again: bool) -> None:
-    """It was at the copy's place before; it is at its own now, and its rows say so."""
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_workspace_that_comes_back_is_where_it_was(host: Host, copies: bool) -> None:
+    """Its rows say its own name again; a copy that it leaves where it was is nothing new."""
     moved = move(committed(host), NEW)
     host.once()
-    back = move(moved, OLD)
-    if runs_again:
-        back.write_status(status="running", runs=3, updated_at="2026-04-14T11:00:03Z")
-    host.once()
+    if copies:
+        copied(moved, OLD)
+    else:
+        move(moved, OLD)
+    counts = host.once().counts
+    assert counts["skipped"] == counts["scanned"]
     assert rows(host) == [(OLD, 1, None), (OLD, 2, None)]
-    if runs_again:
-        back.write_status(runs=3, updated_at="2026-04-14T11:00:03Z")
-        host.once()
-    last = 3 if runs_again else 2
-    shutil.copytree(back.path, Workspace(host.root, NEW).path)
-    assert host.once().counts == {"scanned": 2, "committed": 1, "skipped": 1}
-    assert rows(host)[-2:] == [(OLD, last, None), (NEW, last, None)]
-
-
-def test_a_copy_at_the_former_place_does_not_bring_the_moved_one_back(host: Host) -> None:
-    """While the moved one is at its new place its rows stay with it."""
-    moved = move(committed(host), NEW)
-    host.once()
-    shutil.copytree(moved.path, Workspace(host.root, OLD).path)
-    host.once()
-    assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW)]
 
 
 @pytest.mark.parametrize("former", ["../outside", "/etc", "a//b", ".", "a/../b", "a/b/c/d/e/f/g", "a\nb"])
@@ -352,3 +544,73 @@ def test_a_line_that_names_no_workspace_is_nobodys(host: Host) -> None:
     assert host.once().counts == {"scanned": 1, "committed": 1}
     assert host.rows()[workspace.name]["committed_at"] != planted["committed_at"]
     assert [line["workspace"] for line in workspace.lines()[1:]] == [workspace.name]
+
+
+# --- the history was lost, or knows it under another name
+
+
+def test_in_another_root_a_lost_marker_makes_no_second_line(host: Host) -> None:
+    """The journal is read for it again: its line names the same workspace, and its row another root."""
+    original = committed(host, runs=1)
+    to = Workspace(host.base / "other", OLD)
+    to.path.parent.mkdir(parents=True)
+    original.path.rename(to.path)
+    roots = ["--root", str(host.base / "other")]
+    host.once(*roots)
+    to.marker.unlink()
+    for _ in range(2):
+        assert host.once(*roots).counts == {"scanned": 1, "skipped": 1}
+    assert (len(rows(host)), len(to.lines()), to.marker.exists()) == (1, 1, True)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_one_dispatch_with_lines_under_two_names_has_one_row(host: Host, lost: bool) -> None:
+    """core-agent has committed it once more where it was moved to."""
+    moved = move(committed(host, runs=1), NEW)
+    line = moved.line()
+    with moved.journal.open("a") as journal:
+        journal.write(json.dumps({**line, "workspace": NEW}) + "\n")
+    moved.marker.write_text(json.dumps({**json.loads(moved.marker.read_text()), "workspace": NEW}))
+    if lost:
+        host.forget_history()
+    for _ in range(2):
+        assert host.once().counts["skipped"] == 1
+    assert len(rows(host)) == 1
+
+
+def test_a_lost_history_is_rebuilt_where_an_old_name_is_an_organisation_now(host: Host) -> None:
+    """What stands there is no workspace, so nobody else could tell of it."""
+    flat = committed(host, "flat", runs=1)
+    flat.path.rename(host.base / "aside")
+    nested = Workspace(host.root, "flat/repo/task")
+    nested.path.parent.mkdir(parents=True)
+    (host.base / "aside").rename(nested.path)
+    nested.write_status(status="running", runs=2, updated_at="2026-04-14T11:00:02Z")
+    host.forget_history()
+    assert host.once().counts == {"scanned": 1, "unfinished": 1, "recovered_rows": 1}
+    assert rows(host) == [("flat", 1, "flat/repo/task")]
+
+
+def test_a_lost_history_is_rebuilt_from_workspaces_that_changed_places_and_run_again(host: Host) -> None:
+    """Each stands where the other was, and has lines of the other's name only: both came from there."""
+    names = ["org/repo/0", "org/repo/1"]
+    for name in names:
+        committed(host, name, runs=1).write_status(status="running", runs=2, updated_at="2026-05-01T00:00:00Z")
+    aside = [Path(host.root, name).rename(host.base / name.replace("/", "-")) for name in names]
+    for directory, name in zip(aside, reversed(names), strict=True):
+        directory.rename(host.root / name)
+    host.forget_history()
+    assert host.once().counts == {"scanned": 2, "unfinished": 2, "recovered_rows": 2}
+    assert rows(host) == [("org/repo/0", 1, "org/repo/1"), ("org/repo/1", 1, "org/repo/0")]
+
+
+def test_a_workspace_that_has_a_name_is_not_added_to_by_others(host: Host) -> None:
+    """Lines that an agent plants in the name of its neighbour, before it was ever committed, are reported."""
+    neighbour = make(host.root, "z/z/neighbour")
+    planted = make(host.root, "a/a/planter", task="another")
+    line = {"updated_at": "2026-01-01T00:00:00Z", "runs": 7, "status": "completed", "workspace": neighbour.name}
+    planted.journal.write_text(json.dumps({**line, "committed_at": "2026-01-01T00:00:01Z"}) + "\n")
+    result = host.once()
+    assert result.counts == {"scanned": 2, "committed": 2}
+    assert "1 lines name another workspace" in result.stderr
+    assert len(rows(host)) == 2

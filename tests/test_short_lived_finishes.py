@@ -12,6 +12,7 @@ from daemon_support import Service
 from support import Host, Workspace, held_lock, make, write_locked
 
 from agentic_watch.commit import Committer, Outcome, Verdict
+from agentic_watch.config import Config, Root
 from agentic_watch.history.store import History
 
 NAME = "org/repo/task"
@@ -93,23 +94,79 @@ def test_a_finish_that_is_still_there_is_read_again(host: Host, committer: Commi
     assert workspace.line()["findings"] == REPORT["findings"]
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["the workspace", "its status"])
-def test_a_finish_whose_workspace_goes_away_is_in_the_history(host: Host, committer: Committer, whole: bool) -> None:
+def test_a_finish_whose_workspace_goes_away_is_in_the_history(host: Host, committer: Committer) -> None:
     """Its row is written from what was read, the outcome says what is missing, and nothing is made on disk."""
     workspace = make(host.root, report=REPORT)
     committer.look_ahead(host.candidate())
-    if whole:
-        shutil.rmtree(workspace.path)
-    else:
-        (workspace.meta / "status.json").unlink()
+    shutil.rmtree(workspace.path)
     (outcome,) = commit(committer, host)
     assert (outcome.verdict, outcome.is_gone) == (Verdict.COMMITTED, True)
     assert "neither line nor marker" in outcome.warnings[0]
     assert host.rows()[NAME]["findings_count"] == 1
-    assert not workspace.journal.exists()
+    assert not workspace.path.exists()
     (again,) = commit(committer, host)
     assert again.verdict is Verdict.VANISHED
     assert runs(host) == [0]
+
+
+def test_a_finish_whose_status_alone_goes_away_has_all_three_records(host: Host, committer: Committer) -> None:
+    """The workspace stands, so line and marker can be written, from what was read."""
+    workspace = make(host.root, report=REPORT)
+    committer.look_ahead(host.candidate())
+    (workspace.meta / "status.json").unlink()
+    assert [outcome.verdict for outcome in commit(committer, host)] == [Verdict.COMMITTED, Verdict.JOURNAL_ONLY]
+    assert (runs(host), workspace.line()["runs"], workspace.mark()["runs"]) == ([0], 0, 0)
+    assert host.rows()[NAME]["findings_count"] == 1
+
+
+def test_a_finish_that_is_replaced_by_running_with_the_same_identity_is_committed(
+    host: Host, committer: Committer
+) -> None:
+    """The dispatcher wrote neither a new time nor a new run: what was finished is not lost for that."""
+    workspace = make(host.root, status="failed")
+    committer.look_ahead(host.candidate())
+    workspace.write_status(status="running")
+    assert [outcome.verdict for outcome in commit(committer, host)] == [Verdict.COMMITTED, Verdict.UNFINISHED]
+    assert (workspace.line()["status"], host.rows()[NAME]["status"]) == ("failed", "failed")
+
+
+def test_ten_that_fail_alike_and_are_removed_are_ten(host: Host, committer: Committer) -> None:
+    """One task, one second: within the settle time only the directory tells what was moved."""
+    names = [f"org/repo/{number}" for number in range(10)]
+    for name in names:
+        make(host.root, name, status="failed")
+        committer.look_ahead(host.candidate(name))
+    for name in names:
+        shutil.rmtree(host.root / name)
+    committer.commit_group([host.candidate(name) for name in names])
+    assert sorted(host.rows()) == names
+
+
+def test_one_agent_cannot_take_the_room_of_what_others_finished(host: Host, committer: Committer) -> None:
+    """Six workspaces that are held locked, with huge questions: the finish of another is kept, and theirs are named."""
+    huge = [f"org/repo/huge-{number}" for number in range(6)]
+    honest = make(host.root, status="failed", runs=1)
+    with contextlib.ExitStack() as held:
+        said = []
+        for name in huge:
+            workspace = make(host.root, name, question="x" * 900_000)
+            held.enter_context(held_lock(workspace.meta))
+            said += committer.look_ahead(host.candidate(name))
+        said += committer.look_ahead(host.candidate())
+        honest.write_status(status="running", runs=2, updated_at="2026-04-14T12:00:00Z")
+        commit(committer, host)
+    assert runs(host) == [1]
+    assert {text.split(":")[0] for text in said} == set(huge)
+
+
+def test_what_left_the_configuration_is_forgotten(host: Host, committer: Committer) -> None:
+    """A root that is no longer named takes no room from the others, and nothing of it is recorded."""
+    workspace = make(host.root)
+    committer.look_ahead(host.candidate())
+    (host.base / "other").mkdir()
+    committer.use(Config(roots=(Root(str(host.base / "other")),), history=str(host.history)))
+    shutil.rmtree(workspace.path)
+    assert [outcome.verdict for outcome in commit(committer, host)] == [Verdict.VANISHED]
 
 
 @pytest.mark.parametrize("runs_again", [True, False])
@@ -260,12 +317,12 @@ def test_a_workspace_that_is_moved_before_it_is_committed_has_one_row(
     assert [line["workspace"] for line in Workspace(host.root, NAME).lines()] == [NAME]
 
 
-def test_a_copy_that_goes_away_is_recorded(host: Host, committer: Committer) -> None:
-    """What it was copied from is there: it was a dispatch of its own."""
+def test_a_copy_that_goes_away_is_recorded_once(host: Host, committer: Committer) -> None:
+    """Its marker names the row that its dispatch has."""
     workspace = make(host.root, "org/repo/former")
     committer.commit_group([host.candidate("org/repo/former")])
     shutil.copytree(workspace.path, host.root / NAME)
     committer.look_ahead(host.candidate())
     shutil.rmtree(host.root / NAME)
     commit(committer, host)
-    assert host.rows().keys() == {"org/repo/former", NAME}
+    assert host.rows().keys() == {"org/repo/former"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -9,12 +10,13 @@ from agentic_watch.commit import batch
 from agentic_watch.commit.batch import Batch
 from agentic_watch.commit.found import Found, Known, find, look_up
 from agentic_watch.commit.insertion import insert_now
-from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look
-from agentic_watch.commit.outcome import Outcome, failed
+from agentic_watch.commit.moved_workspaces import record_removed
+from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look, sighting_of
+from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.patience import ENDLESS, Patience, PatienceOver
 from agentic_watch.commit.paused_commits import Begun, PausedCommits
 from agentic_watch.commit.pipeline import Pipeline
-from agentic_watch.commit.short_lived import ShortLived
+from agentic_watch.commit.sightings import Sightings
 from agentic_watch.commit.steps import Commit
 from agentic_watch.commit.writing import Writing, look_only, prepare
 from agentic_watch.config import Config
@@ -34,7 +36,7 @@ class Committer:
         self.history = history
         self._overlap = Overlap()
         self._paused = PausedCommits()
-        self._short_lived = ShortLived()
+        self._sightings = Sightings()
 
     def commit(self, candidate: Candidate, *, force: bool = False) -> Outcome:
         """Commit one workspace: a group of one."""
@@ -59,15 +61,37 @@ class Committer:
         while waiting:
             again: list[Candidate] = []
             for outcome in self._commit_once(waiting, force, patience):
-                if self._short_lived.took(outcome):
+                if self._is_more(outcome):
                     again.append(outcome.candidate)
                 yield outcome
             waiting = again
 
-    def look_ahead(self, candidate: Candidate) -> None:
+    def _is_more(self, outcome: Outcome) -> bool:
+        """Forget a finish that is recorded; whether its workspace has another one, or says something else by now."""
+        if outcome.verdict not in (Verdict.COMMITTED, Verdict.SKIPPED) or outcome.status is None or outcome.is_gone:
+            return False
+        self._sightings.discard(outcome.candidate, (outcome.status.updated_at.ns, outcome.status.runs))
+        return outcome.is_replaced
+
+    def look_ahead(self, candidate: Candidate) -> list[str]:
         """Read a status that is to be committed later: if it is finished, it is not lost when it is replaced or removed
-        before that."""
-        self._short_lived.sightings.look(candidate, self.config)
+        before that. Gives a line for each workspace that lost one since there is no room for all."""
+        workspace = open_to_look(candidate, self.config)
+        if not isinstance(workspace, Outcome):
+            try:
+                if (seen := sighting_of(workspace)) is not None:
+                    self._sightings.keep(candidate, seen)
+            finally:
+                workspace.close()
+        return [
+            f"{name}: finished, and may be replaced before it is committed: too much of it to be kept in memory"
+            for name in self._sightings.take_losses()
+        ]
+
+    def use(self, config: Config) -> None:
+        """Go on under another configuration."""
+        self.config = config
+        self._sightings.keep_roots({root.key for root in config.roots})
 
     def _commit_once(self, candidates: Iterable[Candidate], force: bool, patience: Patience) -> Iterator[Outcome]:
         """One way through the batches, for one commit of each workspace."""
@@ -79,10 +103,9 @@ class Committer:
                 if (begun := self._paused.take(candidate)) is not None:
                     yield from self._go_on(begun, patience, pipeline)
                     continue
-                opened = self._short_lived.open(candidate, opener, self.config, self.history)
-                opened = opened or open_and_lock(candidate, opener, self.config, force=force)
+                opened = open_and_lock(candidate, opener, self.config, self._sightings, force=force)
                 if isinstance(opened, Outcome):
-                    yield opened
+                    yield self._record_removed(opened) if opened.is_gone else opened
                     continue
                 locked.append(opened)
                 if len(locked) >= batch.most():
@@ -94,6 +117,19 @@ class Committer:
             for workspace in locked:
                 workspace.close()
             opener.close()
+
+    def _record_removed(self, gone: Outcome) -> Outcome:
+        """What becomes of a workspace that is not there, with the finishes that were seen in it."""
+        candidate = gone.candidate
+        seen = self._sightings.of(candidate)
+        if not seen:
+            return gone
+        outcome = record_removed(candidate, seen, self.history)
+        # When its whole root is away it may come back: what was seen is kept for its lines.
+        if outcome.is_gone and os.path.isdir(candidate.root.path):
+            for one in seen:
+                self._sightings.discard(candidate, one.identity)
+        return outcome
 
     def judge(self, candidate: Candidate, *, recover: bool = False) -> Outcome:
         """What `commit` would do now; reads only, takes no lock, changes nothing; with `recover` inserts the rows that

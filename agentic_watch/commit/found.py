@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from agentic_watch.commit import moved_workspaces
 from agentic_watch.commit.insertion import HeldRows
-from agentic_watch.commit.journal_reading import JournalReading
+from agentic_watch.commit.journal_search import JournalSearch
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.history import identities, pruned, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import Asked, Held
 from agentic_watch.history.store import History
-from agentic_watch.workspace import layout, marker, signatures
+from agentic_watch.workspace import instant, layout, marker, signatures
 from agentic_watch.workspace.marker import Marker
+from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 
@@ -36,11 +38,13 @@ class Found:
     """What is there of the commit that a status asks for.
 
     `marked`: the marker has its identity. `row`, `line`: the committed_at of the history row and of the journal line
-    with it; `overtaken`: later commits have lines after it; `differs`: row or line says otherwise than the status;
-    `pruned`: a row of this time would have been pruned; `older` are the lines of which that is true, by commit id.
-    `lacking` are the rows that the journal has and the
-    history lacks; of all `recovered` ones some may be inserted already, unless `history_error` says why not.
-    `unread_journal` is the signature of a journal that was not read, since the history holds all of it.
+    with it, under whatever name the workspace had then; `overtaken`: later commits have lines after it; `differs`: row
+    or line says otherwise than the status; `pruned`: a row of this time would have been pruned; `older` are the lines
+    that the history lacks and of which that is true, by commit id.
+    `lacking` are the rows that the journal has and the history lacks; of all `recovered` ones some may be inserted
+    already, unless `history_error` says why not. `unread_journal` is the signature of a journal that was not read,
+    since the history holds all of it; `is_moved`: some of its rows are of another name or root.
+    `recorded_as` is the workspace that row, line and marker name.
     """
 
     marked: bool = False
@@ -54,6 +58,8 @@ class Found:
     recovered: int = 0
     history_error: str = ""
     unread_journal: bytes = b""
+    is_moved: bool = False
+    recorded_as: str = ""
 
 
 def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known]:
@@ -76,11 +82,7 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known
 
 
 def _asked(workspace: OpenWorkspace) -> Asked | None:
-    status = workspace.status
-    if status is None:
-        return None
-    utc = status.updated_at.utc()
-    return Asked(workspace.candidate.name, utc, status.runs, status.status, status.task, status.question)
+    return None if workspace.status is None else moved_workspaces.asked(workspace.candidate.name, workspace.status)
 
 
 def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bool) -> Generator[None, None, Found]:
@@ -88,65 +90,94 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
 
     Gives way now and then while a long journal is read (patience.py). Raises WorkspaceError.
     """
-    names = {workspace.candidate.name, known.row.workspace if known.row is not None else workspace.candidate.name}
-    marker_of = _read_marker(workspace, repair=repair) if workspace.finished else None
-    marked = marker_of is not None and marker_of.workspace in names and marker_of.identity == workspace.identity
-    marked_at = marker_of.committed_at if marker_of is not None and marked else ""
-    asked = _asked(workspace)
-    may_be_pruned = asked is not None and asked.updated_utc < known.pruned_before
-    if not _must_read_journal(workspace, known, marked=marked, pruned=may_be_pruned):
-        return Found(
-            marked=marked,
-            row=known.row.committed_at if known.row is not None else None,
-            differs=known.row is not None and not known.row.is_same,
-            pruned=_is_pruned(asked, marked_at, known),
-            unread_journal=known.journal,
-        )
-    reading = JournalReading(
-        workspace,
-        history,
-        error=known.error,
-        row_of=known.row.workspace if known.row is not None else "",
-    )
-    yield from reading.read(repair=repair)
-    row = known.row
-    if reading.former:
-        row = row or _row_of(asked, reading.former, workspace.candidate.root.key, history)
-        marked = (
-            marker_of is not None
-            and marker_of.workspace in {*names, reading.former}
-            and marker_of.identity == workspace.identity
-        )
+    marked_as = _read_marker(workspace, repair=repair) if workspace.finished else None
+    if marked_as is not None and marked_as.identity != workspace.identity:
+        marked_as = None
+    may_be_pruned = _asked_before(workspace, known.pruned_before)
+    marked = marked_as is not None and marked_as.workspace in _names(workspace, known.row)
+    search = JournalSearch(workspace, history, known.row, error=known.error)
+    is_unread = not _must_read_journal(workspace, known, marked=marked, is_old=may_be_pruned)
+    if not is_unread:
+        yield from search.read(repair=repair)
+    found = _judge(workspace, known, marked_as, search, history)
+    return replace(found, unread_journal=known.journal) if is_unread else found
+
+
+def _judge(
+    workspace: OpenWorkspace, known: Known, marked_as: Marker | None, search: JournalSearch, history: History
+) -> Found:
+    """What marker, row and lines say together: those of another name count when they are of this dispatch."""
+    name, row, error = workspace.candidate.name, search.row, search.error
+    if marked_as is not None and not error and (row is None or not row.is_dispatch):
+        try:
+            row = _row_of_marker(workspace, marked_as, history) or row
+        except HistoryError as failure:
+            error = str(failure)
+    has_row = row is not None and row.is_dispatch
+    line, differs, moved_line = search.line, search.differs, search.moved_line
+    is_old = _is_pruned(workspace, known.pruned_before, marked_as, line, moved_line)
+    recorded_as = row.workspace if row is not None and has_row else name
+    if line is None and moved_line is not None and (has_row or error or is_old or search.recovers_moved_line):
+        line, differs = moved_line.committed_at, search.moved_line_differs
+        recorded_as = row.workspace if row is not None and has_row else moved_line.workspace
+    is_elsewhere = row is not None and has_row and moved_workspaces.is_elsewhere(row, workspace.candidate)
+    is_vouched_for = is_elsewhere or is_old or (marked_as is not None and marked_as.workspace in (name, recorded_as))
     return Found(
-        marked=marked,
+        marked=marked_as is not None and is_vouched_for,
         row=row.committed_at if row is not None else None,
-        line=reading.line,
-        overtaken=reading.overtaken,
-        differs=(row is not None and not row.is_same) or reading.differs,
-        pruned=_is_pruned(asked, reading.line or marked_at, known),
-        older=tuple(reading.older),
-        lacking=reading.lacking,
-        recovered=reading.recovered,
-        history_error=reading.error,
+        line=line,
+        overtaken=search.overtaken,
+        differs=differs or (row is not None and not row.is_same),
+        pruned=is_old,
+        older=tuple(search.older),
+        lacking=search.lacking,
+        recovered=search.recovered,
+        history_error=error,
+        is_moved=search.is_moved,
+        recorded_as=recorded_as,
     )
 
 
-def _is_pruned(asked: Asked | None, committed_at: str, known: Known) -> bool:
-    return asked is not None and pruned.is_pruned(asked.updated_utc, committed_at, known.pruned_before)
+def _row_of_marker(workspace: OpenWorkspace, marked_as: Marker, history: History) -> Held | None:
+    """The row of this dispatch under the name that its marker holds, in any root; its place is noted.
+
+    Raises HistoryError.
+    """
+    assert workspace.status is not None
+    row = moved_workspaces.row_elsewhere(workspace.candidate, workspace.status, {marked_as.workspace}, history)
+    if row is not None:
+        moved_workspaces.record_place([row], workspace.candidate, history)
+    return row
 
 
-def _row_of(asked: Asked | None, former: str, root: str, history: History) -> Held | None:
-    """The row of the status's commit, under the name that its workspace has now or the one that it had before."""
-    if asked is None:
-        return None
+def _names(workspace: OpenWorkspace, row: Held | None) -> set[str]:
+    return {workspace.candidate.name} | ({row.workspace} if row is not None else set())
+
+
+def _asked_before(workspace: OpenWorkspace, pruned_before: str) -> bool:
+    """Whether a row of the status's time may have been pruned; Go's zero time tells nothing."""
+    return workspace.status is not None and workspace.status.updated_at.utc() < pruned_before
+
+
+def _is_pruned(
+    workspace: OpenWorkspace, pruned_before: str, marked_as: Marker | None, line: str | None, moved_line: Record | None
+) -> bool:
+    """Whether the row of this commit would have been pruned."""
+    if workspace.status is None or not pruned_before:
+        return False
+    committed_at = line or (moved_line and moved_line.committed_at) or (marked_as and marked_as.committed_at) or ""
+    return pruned.is_pruned(workspace.status.updated_at.utc(), _utc(committed_at), pruned_before)
+
+
+def _utc(text: str) -> str:
+    """A marker's committed_at may be any text: what is no time is not known."""
     try:
-        rows = identities.held(history, root, [asked, asked._replace(workspace=former)])
-    except HistoryError:
-        return None
-    return next(iter(rows.values()), None)
+        return instant.parse(text).utc()
+    except ValueError:
+        return ""
 
 
-def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool, pruned: bool) -> bool:
+def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool, is_old: bool) -> bool:
     if workspace.place.lacks(layout.JOURNAL):
         return False
     if not known.journal or known.journal != signatures.at(workspace.meta, layout.JOURNAL):
@@ -154,7 +185,7 @@ def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool, 
     # A journal that has not changed since all of it was in the history holds no identity that the
     # history lacks, but those whose rows were pruned; one that the history has may still be missing from a journal
     # made anew.
-    return (known.row is not None or pruned) and not marked and workspace.finished
+    return (known.row is not None or is_old) and not marked and workspace.finished
 
 
 def _read_marker(workspace: OpenWorkspace, *, repair: bool) -> Marker | None:

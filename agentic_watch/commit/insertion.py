@@ -27,9 +27,9 @@ class HeldRows:
     rows: list[Row] = field(default_factory=list)
     weight: int = 0
 
-    def add(self, record: Record, root: str) -> None:
+    def add(self, record: Record, root: str, moved_to: str | None = None) -> None:
         """Make the row of a record and keep it."""
-        row = rows.from_record(record, root, HOST)
+        row = rows.from_record(record, root, HOST, moved_to)
         self.rows.append(row)
         self.weight += row.weight
 

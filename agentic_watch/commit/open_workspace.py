@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
+from agentic_watch.commit.sightings import Sighting, Sightings
 from agentic_watch.config import KNOWN_STATUSES, Config, Limits
-from agentic_watch.workspace import journal, layout, marker, signatures, status
+from agentic_watch.workspace import journal, layout, marker, report, signatures, status
 from agentic_watch.workspace.journal import Journal
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
@@ -18,24 +18,12 @@ from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 
-class Seen(Protocol):
-    """What was read of a workspace earlier: a finished status, and the report's bytes."""
-
-    @property
-    def status(self) -> Status:
-        """What the status file said."""
-
-    @property
-    def report(self) -> bytes | None:
-        """The report's bytes, None for none."""
-
-
 @dataclass(slots=True)
 class OpenWorkspace:
     """A workspace whose status has been read. `finished`: that is to be committed, and `.meta` is locked.
 
     `status` is None when it cannot be read, which `trouble` tells; its journal may still have something to say.
-    `seen` is what was read before of a status that is gone, and its report; None when what is on disk counts.
+    `sighting` is what was read before of a status that is gone, and its report; None when what is on disk counts.
     `linked` tells that what it says may be compared with what is recorded, but not recorded. `journal` is None until it
     is read or written; `warnings` are one line each.
     """
@@ -49,7 +37,7 @@ class OpenWorkspace:
     warnings: list[str] = field(default_factory=list)
     linked: WorkspaceError | None = None
     trouble: WorkspaceError | None = None
-    seen: Seen | None = None
+    sighting: Sighting | None = None
     journal: Journal | None = None
 
     @property
@@ -93,36 +81,21 @@ class OpenWorkspace:
         self.place.close()
 
 
-def open_and_lock(candidate: Candidate, opener: Opener, config: Config, *, force: bool) -> OpenWorkspace | Outcome:
+def open_and_lock(
+    candidate: Candidate, opener: Opener, config: Config, sightings: Sightings, *, force: bool
+) -> OpenWorkspace | Outcome:
     """Open a workspace, lock it and read its status. An Outcome means that there is nothing to write.
 
-    `force` takes an unfinished status for finished.
+    A finish that was seen there, and that its status file does not say any more, comes first. `force` takes an
+    unfinished status for finished.
     """
-    return _open(candidate, opener, lambda place: _lock_and_read(candidate, place, config, force))
-
-
-def open_as_seen(candidate: Candidate, opener: Opener, config: Config, seen: Seen) -> OpenWorkspace | Outcome:
-    """Open a workspace and lock it, to commit a status that was seen there before."""
-
-    def lock(place: Place) -> OpenWorkspace | Outcome:
-        place.make_meta()
-        if not _lock(place):
-            return _held(candidate)
-        return OpenWorkspace(candidate, place, config.limits, seen.status, b"", finished=True, seen=seen)
-
-    return _open(candidate, opener, lock)
-
-
-def _open(
-    candidate: Candidate, opener: Opener, lock: Callable[[Place], OpenWorkspace | Outcome]
-) -> OpenWorkspace | Outcome:
     try:
         place = opener.open(candidate.root.path, candidate.name)
     except WorkspaceError as error:
         return failed(candidate, error)
     opened: OpenWorkspace | Outcome | None = None
     try:
-        opened = lock(place)
+        opened = _lock_and_read(candidate, place, config, sightings, force)
     except WorkspaceError as error:
         opened = failed(candidate, error)
     finally:
@@ -146,19 +119,42 @@ def open_to_look(candidate: Candidate, config: Config) -> OpenWorkspace | Outcom
         return failed(candidate, error)
 
 
-def _lock_and_read(candidate: Candidate, place: Place, config: Config, force: bool) -> OpenWorkspace | Outcome:
+def _lock_and_read(
+    candidate: Candidate, place: Place, config: Config, sightings: Sightings, force: bool
+) -> OpenWorkspace | Outcome:
     if problem := name_problem(candidate.name):
         return Outcome(candidate, Verdict.FAILED, problem)
     if place.meta is None:
         # `.meta` is made for finished work only, so here the first look comes before the lock.
-        seen = _read_status(candidate, place, config, force)
-        if not seen.finished:
-            outcome = Outcome(candidate, Verdict.UNFINISHED, status=seen.status, signature=seen.signature())
-            return outcome._replace(warnings=tuple(seen.warnings))
+        found = _read_or_recall(candidate, place, config, sightings, force)
+        if not found.finished:
+            outcome = Outcome(candidate, Verdict.UNFINISHED, status=found.status, signature=found.signature())
+            return outcome._replace(warnings=tuple(found.warnings))
         place.make_meta()
     if not _lock(place):
-        return _held(candidate)
-    return _read(candidate, place, config, force)
+        return Outcome(candidate, Verdict.BUSY, "is held (flock on .meta) by another process")
+    return _read_or_recall(candidate, place, config, sightings, force)
+
+
+def _read_or_recall(
+    candidate: Candidate, place: Place, config: Config, sightings: Sightings, force: bool
+) -> OpenWorkspace:
+    """The workspace with the finish to commit now: the oldest that was seen and has gone, else what its status says."""
+    workspace: OpenWorkspace | None = None
+    try:
+        workspace = _read(candidate, place, config, force)
+    except WorkspaceError as error:
+        if not sightings.of(candidate) or (place.meta is None and isinstance(error, Missing)):
+            raise
+    now = None
+    if workspace is not None and workspace.finished and workspace.status is not None:
+        sightings.discard_moved(candidate, place.inode, workspace.status)
+        now = workspace.identity
+    finish = sightings.next_finish(candidate, now)
+    if finish is not None:
+        return OpenWorkspace(candidate, place, config.limits, finish.status, b"", finished=True, sighting=finish)
+    assert workspace is not None
+    return workspace
 
 
 def _lock(place: Place) -> bool:
@@ -168,10 +164,6 @@ def _lock(place: Place) -> bool:
     assert place.meta is not None
     marker.remove_temporaries(place.meta, place.names)
     return True
-
-
-def _held(candidate: Candidate) -> Outcome:
-    return Outcome(candidate, Verdict.BUSY, "is held (flock on .meta) by another process")
 
 
 def _read(candidate: Candidate, place: Place, config: Config, force: bool) -> OpenWorkspace:
@@ -195,3 +187,17 @@ def _read_status(candidate: Candidate, place: Place, config: Config, force: bool
         said = Status(said.status, said.updated_at, pid=said.pid, runs=said.runs)  # no text that may be a secret
     warnings = list(found.warnings)
     return OpenWorkspace(candidate, place, config.limits, said, found.signature, finished, warnings, found.linked)
+
+
+def sighting_of(workspace: OpenWorkspace) -> Sighting | None:
+    """What is to be kept of a workspace that was opened to look, None when it has no finish that may be recorded."""
+    if not workspace.finished or workspace.linked is not None or workspace.status is None:
+        return None
+    content, marked_as = None, None
+    if workspace.place.meta is not None:
+        with suppress(WorkspaceError):
+            content = report.content(workspace.meta, workspace.limits.report_bytes)
+        with suppress(WorkspaceError):
+            said = marker.read(workspace.meta)
+            marked_as = said.workspace if said is not None and said.identity == workspace.identity else None
+    return Sighting(workspace.status, content, workspace.place.inode, marked_as)

@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     compares with (scan/look.py), `journal` the journal's signature when the history holds all of it; both b"" when
     the workspace must be read again. `older` are the commit ids of the journal's lines that the history lacks and
     that are as old as what was pruned. `is_gone`: the workspace is not there any more, whatever was done for it.
+    `is_replaced`: this finish was committed from what was read of it, and the status file may say another one by now.
     """
 
     candidate: Candidate
@@ -49,6 +50,7 @@ class Outcome(NamedTuple):
     signature: bytes = b""
     journal: bytes = b""
     is_gone: bool = False
+    is_replaced: bool = False
 
 
 def failed(candidate: Candidate, error: WorkspaceError, warnings: tuple[str, ...] = ()) -> Outcome:

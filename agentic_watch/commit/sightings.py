@@ -7,31 +7,30 @@ killed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
-from agentic_watch.commit.open_workspace import OpenWorkspace, open_to_look
-from agentic_watch.commit.outcome import Outcome
-from agentic_watch.config import Config
-from agentic_watch.workspace import marker, report
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.record import Identity
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 _EACH = 8
 """Finishes of one workspace that are kept at a time: who finishes more often within a settle time is not looked at."""
+_EACH_BYTES = 1 << 20
 _ALL_BYTES = 8 << 20
 
+_Key = tuple[str, str]
+"""(root's key, workspace's name)."""
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+
+class Sighting(NamedTuple):
     """A finished status, the bytes of the report beside it (None when there was none that could be kept), which
-    directory it stood in (Place.inode), and whether the marker said that it was committed."""
+    directory it stood in (Place.inode), and the workspace that the marker named when it had this identity."""
 
     status: Status
     report: bytes | None
     inode: tuple[int, int]
-    marked: bool
+    marked_as: str | None = None
 
     @property
     def identity(self) -> Identity:
@@ -45,86 +44,109 @@ class Sighting:
 
 
 class Sightings:
-    """By workspace, what was seen and is not committed yet, the oldest first."""
+    """By workspace, what was seen and is not committed yet, the oldest first.
+
+    Each workspace may have 1 MiB, all together 8; beyond that the heaviest workspace of the heaviest root gives up its
+    reports, then its finishes.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], dict[Identity, Sighting]] = {}
-        self._where: dict[tuple[int, int], tuple[str, str]] = {}
+        self._seen: dict[_Key, dict[Identity, Sighting]] = {}
+        self._directories: dict[tuple[int, int], _Key] = {}
+        self._weights: dict[_Key, int] = {}
         self._weight = 0
+        self._losses: dict[_Key, bool] = {}
 
-    def look(self, candidate: Candidate, config: Config) -> None:
-        """Read the status and, when it is finished, keep it, in place of an earlier sight of the same commit."""
-        workspace = open_to_look(candidate, config)
-        if isinstance(workspace, Outcome):
+    def keep(self, candidate: Candidate, one: Sighting) -> None:
+        """Keep a finish, in place of an earlier sight of the same commit, and of the same one in the same directory
+        under a former name."""
+        key = candidate.root.key, candidate.name
+        self.discard_moved(candidate, one.inode, one.status)
+        self._remove(key, one.identity)
+        here = self._seen.get(key, {})
+        if self._weights.get(key, 0) + one.weight > _EACH_BYTES:
+            one = one._replace(report=None)
+        if len(here) >= _EACH or self._weights.get(key, 0) + one.weight > _EACH_BYTES:
+            self._lose(key)
             return
-        try:
-            if workspace.finished and workspace.linked is None and workspace.status is not None:
-                seen = workspace.status, _report(workspace), workspace.place.inode, _is_marked(workspace)
-                self._keep(candidate, Sighting(*seen))
-        finally:
-            workspace.close()
+        self._add(key, one)
+        while self._weight > _ALL_BYTES:
+            self._make_room()
 
     def of(self, candidate: Candidate) -> list[Sighting]:
         """What was seen of a workspace."""
         return list(self._seen.get((candidate.root.key, candidate.name), {}).values())
 
-    def drop(self, candidate: Candidate, identity: Identity) -> None:
-        """Forget one of them: it is recorded."""
-        key = candidate.root.key, candidate.name
-        seen = self._seen.get(key, {})
-        if (one := seen.pop(identity, None)) is not None:
-            self._weight -= one.weight
-            if not seen:
-                del self._seen[key]
-                if self._where.get(one.inode) == key:
-                    del self._where[one.inode]
+    def next_finish(self, candidate: Candidate, now: Identity | None) -> Sighting | None:
+        """The oldest finish that the status file no longer says; `now` is the identity of the finish that it says."""
+        return next((one for one in self.of(candidate) if one.identity != now), None)
 
-    def was_moved(self, candidate: Candidate, one: Sighting) -> bool:
-        """Whether the same finish was seen since in the same directory under another name of the root."""
-        key = candidate.root.key, candidate.name
-        where = self._where.get(one.inode, key)
-        return where != key and where[0] == key[0] and one.identity in self._seen.get(where, {})
+    def discard(self, candidate: Candidate, identity: Identity) -> None:
+        """Forget a finish: it is recorded."""
+        self._losses.pop((candidate.root.key, candidate.name), None)
+        self._remove((candidate.root.key, candidate.name), identity)
 
-    def _keep(self, candidate: Candidate, one: Sighting) -> None:
-        self.drop(candidate, one.identity)
-        if self._weight + one.weight > _ALL_BYTES:
-            one = replace(one, report=None)
-        seen = self._seen.get((candidate.root.key, candidate.name), {})
-        if len(seen) < _EACH and self._weight + one.weight <= _ALL_BYTES:
-            self._seen.setdefault((candidate.root.key, candidate.name), seen)[one.identity] = one
-            self._weight += one.weight
-            self._where[one.inode] = candidate.root.key, candidate.name
+    def discard_moved(self, candidate: Candidate, inode: tuple[int, int], status: Status) -> None:
+        """Forget a finish that was seen in the same directory under another name: it is recorded under this one.
 
+        Within the settle time the directory tells what was moved, and nothing else: ten workspaces may fail alike.
+        """
+        key = self._directories.get(inode)
+        identity = status.updated_at.ns, status.runs
+        if key is None or key == (candidate.root.key, candidate.name):
+            return
+        if (one := self._seen[key].get(identity)) is not None and one.status == status:
+            self._remove(key, identity)
 
-def _report(workspace: OpenWorkspace) -> bytes | None:
-    if workspace.place.meta is None:
-        return None
-    try:
-        return report.content(workspace.meta, workspace.limits.report_bytes)
-    except WorkspaceError:
-        return None
+    def keep_roots(self, keys: Collection[str]) -> None:
+        """Forget what was seen below other roots than these."""
+        for key in [key for key in self._seen if key[0] not in keys]:
+            self._remove_all(key)
+        self._losses.clear()
 
+    def _add(self, key: _Key, one: Sighting) -> None:
+        self._seen.setdefault(key, {})[one.identity] = one
+        self._directories[one.inode] = key
+        self._weights[key] = self._weights.get(key, 0) + one.weight
+        self._weight += one.weight
 
-def _is_marked(workspace: OpenWorkspace) -> bool:
-    if workspace.place.meta is None:
-        return False
-    try:
-        found = marker.read(workspace.meta)
-    except WorkspaceError:
-        return False
-    return found is not None and found.identity == workspace.identity
+    def _remove(self, key: _Key, identity: Identity) -> None:
+        here = self._seen.get(key, {})
+        if (one := here.pop(identity, None)) is None:
+            return
+        self._weights[key] -= one.weight
+        self._weight -= one.weight
+        if not any(other.inode == one.inode for other in here.values()) and self._directories.get(one.inode) == key:
+            del self._directories[one.inode]
+        if not here:
+            del self._seen[key], self._weights[key]
 
+    def _remove_all(self, key: _Key) -> None:
+        for identity in list(self._seen[key]):
+            self._remove(key, identity)
 
-def identity_now(candidate: Candidate, config: Config) -> Identity | None:
-    """Which commit the status is now, None when it cannot be told. Raises Missing when there is none any more."""
-    workspace = open_to_look(candidate, config)
-    if isinstance(workspace, Outcome):
-        if workspace.is_gone:
-            raise Missing(candidate.name, workspace.cause)
-        return None
-    try:
-        if isinstance(workspace.trouble, Missing):
-            raise workspace.trouble
-        return workspace.identity
-    finally:
-        workspace.close()
+    def _make_room(self) -> None:
+        key = self._heaviest()
+        here = list(self._seen[key].values())
+        self._remove_all(key)
+        if any(one.report is not None for one in here):
+            for one in here:
+                self._add(key, one._replace(report=None))
+        else:
+            self._lose(key)
+
+    def _heaviest(self) -> _Key:
+        by_root: dict[str, int] = {}
+        for (root, _), weight in self._weights.items():
+            by_root[root] = by_root.get(root, 0) + weight
+        root = max(by_root, key=by_root.__getitem__)
+        return max((key for key in self._weights if key[0] == root), key=self._weights.__getitem__)
+
+    def _lose(self, key: _Key) -> None:
+        self._losses.setdefault(key, False)
+
+    def take_losses(self) -> Iterator[str]:
+        """The workspaces that lost a finish, each once until one of its finishes is recorded."""
+        new = [key for key, is_told in self._losses.items() if not is_told]
+        self._losses.update(dict.fromkeys(new, True))
+        yield from (name for _, name in new)

@@ -152,7 +152,7 @@ class Commit:
     def _marker(self) -> Marker:
         plan, status = self.writing.plan, self.workspace.status
         assert plan is not None and status is not None
-        return Marker(self.workspace.candidate.name, status.updated_at, status.runs, plan.committed_at)
+        return Marker(self.found.recorded_as, status.updated_at, status.runs, plan.committed_at)
 
     # --- step 7
 
@@ -174,6 +174,7 @@ class Commit:
             history_error=self.history_error,
             signature=b"" if self.history_error else workspace.signature(),
             journal=b"" if self.history_error or doubts else self._signature_of_journal(),
+            is_replaced=workspace.sighting is not None,
         )
         if (trouble := workspace.trouble) is None:
             return outcome
@@ -191,7 +192,10 @@ class Commit:
         return Verdict.COMMITTED if self.writing.plan.is_new else Verdict.SKIPPED
 
     def _signature_of_journal(self) -> bytes:
-        """Of a journal that holds no line which was neither read nor written here; b"" when it may hold one."""
+        """Of a journal that holds no line which was neither read nor written here; b"" when it may hold one, and when
+        some of its lines have their rows under another name: these are looked up each time."""
+        if self.found.is_moved:
+            return b""
         if self._journal_signature is not None:
             return self._journal_signature
         journal = self.workspace.journal

@@ -41,7 +41,7 @@ def prepare(workspace: OpenWorkspace, found: Found) -> Writing:
     plan = _plan(workspace, found)
     writing = Writing(plan)
     if plan is not None and plan.append:
-        _make_line(writing, workspace, plan)
+        _make_line(writing, workspace, plan, found.recorded_as)
     return writing
 
 
@@ -50,7 +50,7 @@ def _plan(workspace: OpenWorkspace, found: Found) -> Plan | None:
         return None
     now = instant.now_text()
     plan = decide(found.marked, found.row, found.line, now, differs=found.differs, pruned=found.pruned)
-    if workspace.seen is not None and found.overtaken:
+    if workspace.sighting is not None and found.overtaken:
         plan = plan._replace(mark=False)  # another process was faster, and has marked what came after it
     if workspace.linked is not None and (plan.append or found.differs):
         raise workspace.linked
@@ -59,11 +59,11 @@ def _plan(workspace: OpenWorkspace, found: Found) -> Plan | None:
     return plan
 
 
-def _make_line(writing: Writing, workspace: OpenWorkspace, plan: Plan) -> None:
-    limits, name, status = workspace.limits, workspace.candidate.name, workspace.status
+def _make_line(writing: Writing, workspace: OpenWorkspace, plan: Plan, name: str) -> None:
+    limits, status = workspace.limits, workspace.status
     assert status is not None
-    if workspace.seen is not None:
-        content, warning = report.parse(workspace.seen.report)
+    if workspace.sighting is not None:
+        content, warning = report.parse(workspace.sighting.report)
     elif workspace.place.lacks(layout.REPORT):
         content, warning = {}, ""
     else:

@@ -71,7 +71,8 @@ class Daemon:
 
     def _use(self, config: Config) -> None:
         """Take over what a configuration says; the watcher is made, and not started."""
-        self._config = self._committer.config = config
+        self._config = config
+        self._committer.use(config)
         self._pending.settle_seconds = config.settle_seconds
         self._next_reconcile = time.monotonic() + config.reconcile_seconds
         self._awaited = {root.key for root in config.roots}
@@ -189,7 +190,8 @@ class Daemon:
     def _look_ahead(self, candidate: Candidate) -> None:
         """What waits may be replaced or removed meanwhile."""
         if self._config.settle_seconds:
-            self._committer.look_ahead(candidate)
+            for warning in self._committer.look_ahead(candidate):
+                log.warning("%s", warning)
 
     def _heed_root(self, hint: Hint) -> None:
         """A root came, went, or is to be looked at."""

@@ -33,12 +33,13 @@ def rows(incoming: Incoming) -> Iterator[Row]:
 
 def _rows(connection: sqlite3.Connection, incoming: Incoming) -> Iterator[Row]:
     columns = [name for name in HISTORY_COLUMNS if name != _COMMIT_ID]
-    sql = f"SELECT id, {', '.join(columns)} FROM dispatch_history ORDER BY id"
-    for number, *values in connection.execute(sql):
+    moved_to = "moved_to" if "moved_to" in tables(connection)["dispatch_history"] else "NULL"
+    sql = f"SELECT id, {moved_to}, {', '.join(columns)} FROM dispatch_history ORDER BY id"
+    for number, place, *values in connection.execute(sql):
         incoming.position += 1
         incoming.read += 1
         found: dict[str, Any] = dict(zip(columns, values, strict=True))
         # Made anew: an older history has none, and what names a commit everywhere is not a thing to believe a file.
         found[_COMMIT_ID] = commit_id(found["root"], found["workspace"], found["updated_utc"], found["runs"])
         findings = connection.execute(f"SELECT {_FINDINGS} FROM findings WHERE dispatch_id = ? ORDER BY id", (number,))
-        yield Row(tuple(found[name] for name in HISTORY_COLUMNS), tuple(findings))
+        yield Row(tuple(found[name] for name in HISTORY_COLUMNS), tuple(findings), place)

@@ -18,7 +18,7 @@ from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 
 _PAGE = 500
-_COLUMNS = ("id", *HISTORY_COLUMNS)
+_COLUMNS = ("id", *HISTORY_COLUMNS, "moved_to")
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 _AGE = pruned.age("d")
 OLDER = pruned.older("d", ":before")

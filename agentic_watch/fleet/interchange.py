@@ -1,6 +1,6 @@
 """The one form in which a commit leaves this host and comes back: export, import, archive, dead letters, HTTP.
 
-One JSON object a line: the keys of a journal record, and host_id, commit_id, host, root and "schema": 1.
+One JSON object a line: the keys of a journal record, and host_id, commit_id, host, root, moved_to and "schema": 1.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from agentic_watch.history.rows import Row
 from agentic_watch.workspace import record
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
+from agentic_watch.workspace.status import text_field
 
 SCHEMA = 1
 _RECORD = (
     *("agent", "branch", "committed_at", "issue", "org", "pr_url", "process_id", "question", "repo", "runs"),
     *("started_at", "status", "task", "updated_at", "workspace"),
 )
+_PLACE = ("host", "root", "moved_to")
 _CHANGES = ("files_changed", "insertions", "deletions")
 
 
@@ -57,7 +59,7 @@ def document(commit: Commit, host_id: str) -> dict[str, Any]:
         "changes": reports.changes(report) or {key: columns[key] for key in _CHANGES if columns[key] is not None},
     }
     found |= {key: value for key, value in large.items() if value}
-    whose = {"host_id": host_id, "commit_id": commit.commit_id, "host": columns["host"], "root": columns["root"]}
+    whose = {"host_id": host_id, "commit_id": commit.commit_id} | {key: columns[key] for key in _PLACE}
     return {**found, **whose, "schema": SCHEMA}
 
 
@@ -68,14 +70,15 @@ def line(found: Mapping[str, Any]) -> str:
 
 def row(found: Mapping[str, Any]) -> Row:
     """The history row of an object. Raises Malformed, or KeyError when `root` or `host` is missing."""
-    return rows.from_record(record.from_line(dump(found).encode("utf-8")), found["root"], found["host"])
+    moved_to = text_field(dict(found), "moved_to", "commit") or None
+    return rows.from_record(record.from_line(dump(found).encode("utf-8")), found["root"], found["host"], moved_to)
 
 
 def commit(found: Mapping[str, Any], number: int = 0) -> Commit:
     """An object as the commit it was made of; `number` is its number in the history, if it has one. Raises as `row`."""
     made = row(found)
     columns = dict(zip(HISTORY_COLUMNS, made.values, strict=True))
-    return Commit({**columns, "id": number, "commit_id": found["commit_id"]}, made.findings)
+    return Commit({**columns, "id": number, "commit_id": found["commit_id"], "moved_to": made.moved_to}, made.findings)
 
 
 def _finding(values: Sequence[Any]) -> dict[str, Any]:

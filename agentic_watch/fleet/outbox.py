@@ -14,7 +14,7 @@ from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import marks
 
-_COLUMNS = ("id", *HISTORY_COLUMNS)
+_COLUMNS = ("id", *HISTORY_COLUMNS, "moved_to")
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 _BYTES_OF = ("report", "task", "question")
 _FINDING_BYTES = 200

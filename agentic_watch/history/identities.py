@@ -6,87 +6,106 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from agentic_watch.history.store import History, Key, marks
+from agentic_watch.history.store import History, marks
 
 
 class Asked(NamedTuple):
-    """A commit that is asked for, and the texts that should be those of its row."""
+    """A commit that is asked for, and the texts that should be those of its row.
+
+    `started_utc` is as in dispatch_history, None when unset. The last five and `task` tell one dispatch from another
+    of the same identity.
+    """
 
     workspace: str
     updated_utc: str
     runs: int
     status: str
-    task: str
     question: str
+    task: str
+    started_utc: str | None
+    org: str
+    repo: str
+    agent: str
+    branch: str
+
+    @property
+    def dispatch(self) -> tuple[object, ...]:
+        """Its identity and what tells it from another dispatch of the same one, without a workspace."""
+        return self.updated_utc, self.runs, self.task, *self[6:]
 
 
 class Held(NamedTuple):
-    """The row of a commit: when it was committed, whether its texts are those asked for, and the workspace that it
-    was committed in, which may have been moved since."""
+    """The row of a commit: when it was committed, the workspace that it was committed in, where that was seen last
+    (None: there), and whether its texts are those asked for.
 
-    committed_at: str
-    is_same: bool
+    `is_dispatch` says that it is the same dispatch, `is_same` that it says the same of how that ended.
+    """
+
+    id: int
+    root: str
     workspace: str
+    moved_to: str | None
+    committed_at: str
+    is_dispatch: bool
+    is_same: bool
 
 
+_DISPATCH = "held.started_utc IS asked.started_utc" + "".join(
+    f" AND held.{name} = asked.{name}" for name in ("org", "repo", "task", "agent", "branch")
+)
 _SAME = "held.status = asked.status AND held.task = asked.task AND held.question = asked.question"
+_HELD = f"held.id, held.root, held.workspace, held.moved_to, held.committed_at, {_DISPATCH}, {_SAME}"
+_IDENTITY = "held.updated_utc = asked.updated_utc AND held.runs = asked.runs"
+
+# Each index begins with the root, and there are few: one step of a search for each, instead of a look at all rows.
+_ROOTS = (
+    "roots (root) AS (SELECT min(root) FROM dispatch_history UNION ALL "
+    "SELECT (SELECT min(root) FROM dispatch_history WHERE root > roots.root) FROM roots WHERE roots.root IS NOT NULL)"
+)
+
+_BY_FORMER_NAME = (
+    f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN dispatch_history AS held "
+    f"ON held.root = ? AND held.moved_to = asked.workspace AND {_IDENTITY} AND {_DISPATCH}"
+)
+
+
+def _with_asked(count: int) -> str:
+    rows = ", ".join(f"({number}, {marks(Asked._fields)})" for number in range(count))
+    return f"WITH RECURSIVE {_ROOTS}, asked (n, {', '.join(Asked._fields)}) AS (VALUES {rows})"
 
 
 def held(history: History, root: str, asked: Sequence[Asked]) -> dict[str, Held]:
     """By workspace, the rows of those that the history holds, under its name or a former one. Raises HistoryError."""
-    rows = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(asked))
-    by_name, by_former_name = (
-        f"SELECT asked.workspace, held.committed_at, {_SAME}, held.workspace "
-        f"FROM asked CROSS JOIN dispatch_history AS held ON held.root = ? AND held.{column} = asked.workspace "
-        "AND held.updated_utc = asked.updated_utc AND held.runs = asked.runs"
-        for column in ("workspace", "moved_to")
+    by_name = (
+        f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN dispatch_history AS held "
+        f"ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
     )
-    sql = f"WITH asked ({', '.join(Asked._fields)}) AS (VALUES {rows}) {by_former_name} UNION ALL {by_name}"
+    found = _select(history, f"{_BY_FORMER_NAME} UNION ALL {by_name}", asked, root, root)
+    return {asked[number].workspace: row for number, row in found}
+
+
+def anywhere(history: History, root: str, asked: Sequence[Asked]) -> list[tuple[int, Held]]:
+    """The rows of these commits, with the number of each in `asked`: of any root under the name asked for, of `root`
+    also under the name of a workspace that was moved there.
+
+    Raises HistoryError.
+    """
+    by_name = (
+        f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN roots CROSS JOIN dispatch_history AS held "
+        f"ON held.root = roots.root AND held.workspace = asked.workspace AND {_IDENTITY}"
+    )
+    return _select(history, f"{by_name} UNION ALL {_BY_FORMER_NAME}", asked, root)
+
+
+def _select(history: History, sql: str, asked: Sequence[Asked], *roots: str) -> list[tuple[int, Held]]:
     with history.reading() as connection:
-        found = connection.execute(sql, (*chain.from_iterable(asked), root, root)).fetchall()
-    return {workspace: Held(at, bool(same), where) for workspace, at, same, where in found}
+        found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *roots))
+        return [(number, Held(*row)) for number, *row in found]
 
 
 def content(status: str, task: str, question: str) -> int:
     """The texts that two records of one identity should share, as a number: a task can be a megabyte."""
     return hash((status, task, question))
-
-
-def lacking(history: History, root: str, workspace: str, keys: Collection[Key], *, here: str) -> set[Key]:
-    """Those of one workspace's commits that the history lacks: they have neither a row of its name, nor one of a former
-    name that was moved there, or to `here`, its name now.
-
-    Raises HistoryError.
-    """
-    rows = ", ".join(["(?, ?)"] * len(keys))
-    by_name = (
-        f"WITH asked (updated_utc, runs) AS (VALUES {rows}) "
-        "SELECT asked.updated_utc, asked.runs FROM asked CROSS JOIN dispatch_history AS held "
-        "ON held.root = ? AND held.workspace = ? AND held.updated_utc = asked.updated_utc AND held.runs = asked.runs"
-    )
-    with history.reading() as connection:
-        left = set(keys) - set(connection.execute(by_name, (*_flat(keys), root, workspace)))
-        if left:
-            by_former_name = (
-                "SELECT updated_utc, runs FROM dispatch_history WHERE root = ? AND moved_to IN (?, ?) "
-                f"AND (updated_utc, runs) IN (VALUES {', '.join(['(?, ?)'] * len(left))})"
-            )
-            left -= set(connection.execute(by_former_name, (root, workspace, here, *_flat(left))))
-    return left
-
-
-def named_otherwise(history: History, root: str, asked: Asked) -> set[str]:
-    """The other names under which commits of this identity and with these texts were made. Raises HistoryError."""
-    sql = (
-        "SELECT workspace FROM dispatch_history WHERE root = ? AND workspace <> ? AND updated_utc = ? AND runs = ? "
-        "AND status = ? AND task = ? AND question = ?"
-    )
-    with history.reading() as connection:
-        return {name for (name,) in connection.execute(sql, (root, *asked))}
-
-
-def _flat(keys: Collection[Key]) -> list[str | int]:
-    return [value for key in keys for value in key]
 
 
 def pruned_before(history: History) -> str:
@@ -102,30 +121,10 @@ def has_any(history: History, root: str, workspace: str) -> bool:
         return connection.execute(sql, (root, workspace, workspace)).fetchone() is not None
 
 
-def places(history: History, root: str, workspace: str, keys: Collection[Key], *, here: str) -> set[str]:
-    """Where the history believes these commits of a workspace to be, by name; empty when it holds none of them.
-
-    They have its name, or a former one and were moved there, or to `here`. Raises HistoryError.
+def move(history: History, ids: Collection[int], to: str | None) -> None:
+    """Note where the workspaces of these rows were seen last (None: where they were committed); the rows keep their
+    identity. What a power cut takes of it is noted again. Raises HistoryError.
     """
-    sql = (
-        "SELECT DISTINCT ifnull(moved_to, workspace) FROM dispatch_history "
-        "WHERE root = ? AND (workspace = ? OR moved_to IN (?, ?)) "
-        f"AND (updated_utc, runs) IN (VALUES {', '.join(['(?, ?)'] * len(keys))})"
-    )
-    with history.reading() as connection:
-        found = connection.execute(sql, (root, workspace, workspace, here, *_flat(keys)))
-        return {place for (place,) in found}
-
-
-def move(history: History, root: str, workspace: str, places: Collection[str], to: str) -> None:
-    """Take down that a workspace whose commits were in `places` has another name now; they keep their identity.
-
-    What else was committed under its name, and is elsewhere, stays there. Raises HistoryError.
-    """
-    sql = (
-        "UPDATE dispatch_history SET moved_to = nullif(?, workspace) "
-        "WHERE root = ? AND (workspace = ? OR moved_to = ?) "
-        f"AND ifnull(moved_to, workspace) IN ({marks(list(places))}) AND moved_to IS NOT ?"
-    )
-    with history.transaction() as connection:
-        connection.execute(sql, (to, root, workspace, workspace, *places, to))
+    with history.transaction(durable=False) as connection:
+        sql = f"UPDATE dispatch_history SET moved_to = ? WHERE id IN ({marks(list(ids))})"
+        connection.execute(sql, (to, *ids))

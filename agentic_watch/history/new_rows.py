@@ -12,8 +12,8 @@ from agentic_watch.history.opening import begin_anew
 from agentic_watch.history.rows import Row
 
 _INSERT = (
-    f"INSERT INTO dispatch_history (id, {', '.join(HISTORY_COLUMNS)}) "
-    f"VALUES ({', '.join('?' * (len(HISTORY_COLUMNS) + 1))}) "
+    f"INSERT INTO dispatch_history (id, {', '.join(HISTORY_COLUMNS)}, moved_to) "
+    f"VALUES ({', '.join('?' * (len(HISTORY_COLUMNS) + 2))}) "
     "ON CONFLICT DO NOTHING"
 )
 _NEXT = "SELECT ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'dispatch_history'), 0) + 1"
@@ -48,7 +48,8 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
     twice, so that nobody inherits what belongs to a row that was deleted."""
     (first,) = connection.execute(_NEXT).fetchone()
     numbered = list(enumerate(rows, first))
-    inserted = connection.executemany(_INSERT, ((number, *row.values) for number, row in numbered)).rowcount
+    values = ((number, *row.values, row.moved_to) for number, row in numbered)
+    inserted = connection.executemany(_INSERT, values).rowcount
     if inserted < len(rows):  # the others were there already
         new = {number for (number,) in connection.execute("SELECT id FROM dispatch_history WHERE id >= ?", (first,))}
         numbered = [(number, row) for number, row in numbered if number in new]

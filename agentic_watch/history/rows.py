@@ -19,10 +19,12 @@ _NUMBERS = frozenset({"line", "column"})
 
 
 class Row(NamedTuple):
-    """A `dispatch_history` row (values in HISTORY_COLUMNS' order) and its findings, ready to insert."""
+    """A `dispatch_history` row (values in HISTORY_COLUMNS' order), its findings, and where its workspace was seen last
+    (None: where it was committed); ready to insert."""
 
     values: tuple[Any, ...]
     findings: tuple[tuple[Any, ...], ...]
+    moved_to: str | None = None
 
     @property
     def report(self) -> str | None:
@@ -43,7 +45,7 @@ def commit_id(root: str, workspace: str, updated_utc: str, runs: int) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
 
 
-def from_record(record: Record, root: str, host: str) -> Row:
+def from_record(record: Record, root: str, host: str, moved_to: str | None = None) -> Row:
     """Make the row of one commit; `root` is the root's key (its name, else its path)."""
     report = record.report
     changes = record.changes
@@ -76,7 +78,7 @@ def from_record(record: Record, root: str, host: str) -> Row:
         host,
         commit_id(root, record.workspace, updated_utc, record.runs),
     )
-    return Row(values, tuple(finding_values(item) for item in record.findings))
+    return Row(values, tuple(finding_values(item) for item in record.findings), moved_to)
 
 
 def _duration_ms(record: Record) -> int | None:

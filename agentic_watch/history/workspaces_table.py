@@ -39,10 +39,15 @@ class State(NamedTuple):
 # beside its row, or when such rows were pruned.
 _FIELDS = ", ".join(State._fields)
 _SAME = "d.root = given.root AND d.updated_utc = given.updated_utc AND d.runs = given.runs"
+# Of several copies the row names one, and those below another root by a path; too many may share Go's zero time.
+_IS_COPY = (
+    "updated_utc > '0001-01-01T00:00:00.000000000Z' AND EXISTS (SELECT 1 FROM dispatch_history AS d "
+    "WHERE d.updated_utc = given.updated_utc AND d.runs = given.runs AND d.moved_to IS NOT NULL)"
+)
 _IS_TRUE = (
     f"NOT committed OR EXISTS (SELECT 1 FROM dispatch_history AS d WHERE d.workspace = given.workspace AND {_SAME}) "
     f"OR EXISTS (SELECT 1 FROM dispatch_history AS d WHERE d.moved_to = given.workspace AND {_SAME}) "
-    "OR updated_utc < (SELECT pruned_before FROM about)"
+    f"OR ({_IS_COPY}) OR updated_utc < (SELECT pruned_before FROM about)"
 )
 _BELIEVED = {
     "committed": "committed AND is_true",

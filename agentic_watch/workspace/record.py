@@ -58,6 +58,11 @@ class Record(NamedTuple):
         return b"{%s}\n" % b",".join(parts)
 
 
+def dispatch_of(said: Record | Status) -> tuple[int, str, str, str, str, str]:
+    """What stays the same while a dispatch goes on: it tells two of one identity apart (Go's zero time, a template)."""
+    return said.started_at.ns, said.org, said.repo, said.task, said.agent, said.branch
+
+
 def from_status(workspace: str, status: Status, report: dict[str, Any], committed_at: str) -> Record:
     """Make the record of a finished status and its report."""
     return Record(

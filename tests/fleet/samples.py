@@ -50,7 +50,8 @@ def row(number: int, /, root: str = "/srv/agents", report: dict[str, Any] | None
 def commit(number: int, /, **fields: Any) -> Commit:
     """The same as a commit of the history."""
     made = row(number, **fields)
-    return Commit({**dict(zip(HISTORY_COLUMNS, made.values, strict=True)), "id": number}, made.findings)
+    columns = dict(zip(HISTORY_COLUMNS, made.values, strict=True))
+    return Commit({**columns, "id": number, "moved_to": made.moved_to}, made.findings)
 
 
 def fill(history: Path, numbers: range, **fields: Any) -> list[str]:

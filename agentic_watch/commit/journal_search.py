@@ -1,0 +1,241 @@
+"""One journal, read through: which line is the status's own, which lines does the history lack, and which were written
+before the workspace was moved here?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agentic_watch.commit import moved_workspaces
+from agentic_watch.commit.batch import HELD_BYTES
+from agentic_watch.commit.insertion import HeldRows, insert_now
+from agentic_watch.commit.open_workspace import OpenWorkspace
+from agentic_watch.commit.patience import PACE
+from agentic_watch.history import identities, pruned
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.identities import Asked, Held
+from agentic_watch.history.rows import commit_id
+from agentic_watch.history.store import History
+from agentic_watch.workspace import instant, layout
+from agentic_watch.workspace.record import Record, dispatch_of
+from agentic_watch.workspace.status import Status
+
+_ASKED_AT_ONCE = 256
+_ASKED_BYTES = 65_536
+"""The history is asked about so many lines at once; so many bytes of them may wait for that, and one line more."""
+_NAMES_AT_MOST = 256
+"""So many other names are told apart in one journal; lines of further ones are only counted."""
+
+
+class JournalSearch:
+    """`line` is the committed_at of the status's own line, `differs` whether that says otherwise than the status,
+    `moved_line` its line under another name; `row` is the row of either; `overtaken` says that lines of other commits
+    follow it.
+
+    `lacking` are rows that the history lacks, `recovered` says how many there were in all, `recovers_moved_line`
+    whether that of `moved_line` is among them; `is_moved` says that some rows are of another name or root. `error` is
+    why the history could not be asked or take them, "" when it could. `older` are the commit ids of lines that the
+    history lacks and that are as old as what was pruned: these never become rows.
+    """
+
+    def __init__(self, workspace: OpenWorkspace, history: History, row: Held | None, *, error: str) -> None:
+        self._workspace = workspace
+        self._candidate = workspace.candidate
+        self._history = history
+        self._names = {workspace.candidate.name} | ({row.workspace} if row is not None else set())
+        self.row = row
+        self._waiting: list[Record] = []
+        self._waiting_bytes = 0
+        self._others = _OtherNames()
+        self._recovered_names = {workspace.candidate.name}
+        self._recovered: set[int] = set()
+        self.line: str | None = None
+        self.moved_line: Record | None = None
+        self.moved_line_differs = False
+        self.overtaken = False
+        self.differs = False
+        self.lacking = HeldRows()
+        self.recovered = 0
+        self.recovers_moved_line = False
+        self.is_moved = False
+        self.older: list[str] = []
+        self.error = error
+
+    def read(self, *, repair: bool) -> Iterator[None]:
+        """Read it to its end, giving way now and then; with `repair` it is opened so that it can be appended to.
+
+        Raises WorkspaceError.
+        """
+        for record, size in self._records(repair):
+            if record is None:
+                yield
+                continue
+            self._compare(record)
+            if record.workspace == self._candidate.name:
+                self._others.own_came()
+            elif not self._can_be_moved(record) or not self._others.tell_apart(record.workspace):
+                self._others.count_unknown("")
+                continue
+            self._look_up_later(record, size)
+        self._look_up()
+        yield from self._recover_former(repair)
+        if others := sum(number for name, number in self._others.unknown.items() if name not in self._others.former):
+            self._workspace.warnings.append(
+                f"{layout.META_JOURNAL}: {others} lines name another workspace; passed over"
+            )
+
+    def _recover_former(self, repair: bool) -> Iterator[None]:
+        """Read once more what was written before the workspace was moved here, and the history lacks."""
+        self._recovered_names = {name for name in self._others.unknown if name and self._is_former(name)}
+        self._others.former |= self._recovered_names
+        self.is_moved |= bool(self._recovered_names)
+        if not self._recovered_names:
+            return
+        for record, size in self._records(repair):
+            if record is None:
+                yield
+            elif record.workspace in self._recovered_names:
+                self._look_up_later(record, size)
+        self._look_up()
+
+    def _records(self, repair: bool) -> Iterator[tuple[Record | None, int]]:
+        """Each record that is to be looked at, with its size, and now and then None: a place to give way."""
+        journal = self._workspace.open_journal(append=repair)
+        for count, (record, size) in enumerate(journal.sized_records(), 1):
+            if count % PACE == 0:
+                yield None, 0
+            yield record, size
+
+    def _compare(self, record: Record) -> None:
+        """Whether this is the status's own line, here or from where the workspace was before."""
+        status = self._workspace.status
+        if status is None:
+            return
+        if record.identity != self._workspace.identity:
+            self.overtaken |= self.line is not None or self.moved_line is not None
+        elif record.workspace in self._names:
+            if self.line is None:
+                self.line, self.differs = record.committed_at, _says_otherwise(record, status)
+        elif self.moved_line is None and self._can_be_moved(record) and dispatch_of(record) == dispatch_of(status):
+            self.moved_line, self.moved_line_differs = record, _says_otherwise(record, status)
+
+    def _can_be_moved(self, record: Record) -> bool:
+        return moved_workspaces.can_be_name(record.workspace, self._candidate.root.max_depth)
+
+    def _look_up_later(self, record: Record, size: int) -> None:
+        """Ask the history of this line, together with others."""
+        if self.error:
+            return
+        self._waiting.append(record)
+        self._waiting_bytes += size
+        if len(self._waiting) >= _ASKED_AT_ONCE or self._waiting_bytes > _ASKED_BYTES:
+            self._look_up()
+
+    def _look_up(self) -> None:
+        """Ask the history which of those that wait it lacks; note in the rows of the others that they are here."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        if self.error or not waiting:
+            return
+        asked = [moved_workspaces.asked(record.workspace, record) for record in waiting]
+        try:
+            found = identities.anywhere(self._history, self._candidate.root.key, asked)
+            own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]
+            moved_workspaces.record_place([row for _, row in own], self._candidate, self._history)
+            # A prune may have taken them since the history was looked up; it says so in the same transaction.
+            pruned_before = identities.pruned_before(self._history) if len(own) < len(waiting) else ""
+        except HistoryError as error:
+            self.error = str(error)
+            return
+        for number, row in own:
+            self._note_row(waiting[number], row)
+        done = {asked[number].dispatch for number, _ in own}  # one dispatch may have lines under two names
+        taken = {number for number, row in found if row.root == self._candidate.root.key}
+        for number, record in enumerate(waiting):
+            if asked[number].dispatch not in done:
+                self._take(record, asked[number], pruned_before, is_taken=number in taken)
+        if self.lacking.weight > HELD_BYTES:
+            # Rather a transaction of its own than a journal's worth of rows in memory.
+            self.error = insert_now(self.lacking.take(), self._history)
+
+    def _is_row_of(self, asked: Asked, row: Held) -> bool:
+        """Whether a row is that of a line, and not of another dispatch of the same identity."""
+        own = self._candidate.root.key, self._candidate.name
+        return row.is_dispatch or own == (row.root, row.workspace) == (row.root, asked.workspace)
+
+    def _note_row(self, record: Record, row: Held) -> None:
+        own = self._workspace.identity, self._candidate.name
+        if record is self.moved_line or (record.identity, record.workspace) == own:
+            self.row = row if self.row is None or not self.row.is_dispatch else self.row
+        if record.workspace != self._candidate.name:
+            self._others.former.add(record.workspace)
+        self.is_moved |= moved_workspaces.is_elsewhere(row, self._candidate)
+
+    def _take(self, record: Record, asked: Asked, pruned_before: str, *, is_taken: bool) -> None:
+        """A line that the history lacks: make its row, if it counts here and its identity is not `is_taken` by another
+        dispatch."""
+        name, is_own = record.workspace, record.workspace == self._candidate.name
+        if pruned.is_pruned(asked.updated_utc, instant.parse(record.committed_at).utc(), pruned_before):
+            if is_own or name in self._others.former:
+                self.older.append(commit_id(self._candidate.root.key, name, asked.updated_utc, record.runs))
+        elif name not in self._recovered_names:
+            self._others.count_unknown(name)
+        elif not is_taken and hash(asked.dispatch) not in self._recovered:
+            self._recovered.add(hash(asked.dispatch))
+            self.lacking.add(record, self._candidate.root.key, None if is_own else self._candidate.name)
+            self.recovered += 1
+            moved = self.moved_line
+            is_asked_for = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
+            self.recovers_moved_line |= is_asked_for
+
+    def _is_former(self, name: str) -> bool:
+        """Whether lines under this name, which the history lacks, were written before this directory was moved here.
+
+        They were when the history has another line of theirs, or the status's own line is among them. When the history
+        was lost, also if nothing speaks against it: they stand before all that were written here, and nobody else can
+        tell of such a workspace. Else an agent could add to what others did.
+        """
+        if self.error:
+            return False
+        if name in self._others.former or (self.moved_line is not None and self.moved_line.workspace == name):
+            return True
+        if name in self._others.after_own:
+            return False
+        try:
+            return moved_workspaces.is_unknown(name, self._candidate, self._workspace.limits, self._history)
+        except HistoryError as error:
+            self.error = str(error)
+            return False
+
+
+class _OtherNames:
+    """The other workspaces that a journal's lines name: those that this one was `former`ly, those whose first line
+    stands `after_own` ones, and of how many lines of each the history does not know ("": of any others)."""
+
+    def __init__(self) -> None:
+        self.former: set[str] = set()
+        self.after_own: set[str] = set()
+        self.unknown: dict[str, int] = {}
+        self._names: set[str] = set()
+        self._has_own = False
+
+    def own_came(self) -> None:
+        """A line names the workspace itself."""
+        self._has_own = True
+
+    def tell_apart(self, name: str) -> bool:
+        """A line names another workspace; whether there is still room for that name."""
+        if name not in self._names:
+            if len(self._names) >= _NAMES_AT_MOST:
+                return False
+            self._names.add(name)
+            if self._has_own:
+                self.after_own.add(name)
+        return True
+
+    def count_unknown(self, name: str) -> None:
+        """The history has no row for one of its lines."""
+        self.unknown[name] = self.unknown.get(name, 0) + 1
+
+
+def _says_otherwise(record: Record, status: Status) -> bool:
+    """Whether a line of the status's identity says otherwise how it ended."""
+    return (record.status, record.task, record.question) != (status.status, status.task, status.question)

@@ -1,0 +1,141 @@
+"""A dispatch is recorded once, wherever its directory goes: which of the history's rows are those of this directory?
+
+What its journal or its marker holds decides, not what stands where it was before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing
+
+from agentic_watch.commit.insertion import HeldRows
+from agentic_watch.commit.outcome import Outcome, Verdict
+from agentic_watch.commit.sightings import Sighting
+from agentic_watch.config import Limits, Root
+from agentic_watch.history import identities
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.identities import Asked, Held
+from agentic_watch.history.store import History
+from agentic_watch.workspace import instant, journal, layout, record, report
+from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.place import Place, open_place
+from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.status import Status
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+
+_GONE = "went away before it was committed: it is in the history, from what was read; it has neither line nor marker"
+
+
+def asked(workspace: str, said: Status | Record) -> Asked:
+    """What the history is asked for the row of a status or a line, under the name of this workspace."""
+    started = None if said.started_at.is_zero else said.started_at.utc()
+    of_dispatch = said.task, started, said.org, said.repo, said.agent, said.branch
+    return Asked(workspace, said.updated_at.utc(), said.runs, said.status, said.question, *of_dispatch)
+
+
+def row_elsewhere(candidate: Candidate, status: Status, names: Iterable[str], history: History) -> Held | None:
+    """The row that a dispatch got under one of these names, in any root. Raises HistoryError."""
+    wanted = [asked(name, status) for name in names]
+    found = identities.anywhere(history, candidate.root.key, wanted) if wanted else []
+    return next((row for _, row in found if row.is_dispatch), None)
+
+
+def is_here(row: Held, candidate: Candidate) -> bool:
+    """Whether a row says that its workspace was seen last where this one is."""
+    return row.moved_to == place_of(row, candidate)
+
+
+def is_elsewhere(row: Held, candidate: Candidate) -> bool:
+    """Whether a row was made under another name, or in another root."""
+    return (row.root, row.workspace) != (candidate.root.key, candidate.name)
+
+
+def place_of(row: Held, candidate: Candidate) -> str | None:
+    """Where a row's workspace is when it is this one: None at home, its name below the row's root, else its path."""
+    if row.root != candidate.root.key:
+        return os.path.join(candidate.root.path, candidate.name)
+    return None if row.workspace == candidate.name else candidate.name
+
+
+def record_place(rows: Collection[Held], candidate: Candidate, history: History) -> None:
+    """Note in rows that their workspace is this one by now. Raises HistoryError."""
+    if history.read_only:
+        return
+    by_place: dict[str | None, list[int]] = {}
+    for row in rows:
+        if not is_here(row, candidate):
+            by_place.setdefault(place_of(row, candidate), []).append(row.id)
+    for place, ids in by_place.items():
+        identities.move(history, ids, place)
+
+
+def can_be_name(name: str, max_depth: int) -> bool:
+    """Whether a line's `workspace` can be the name of a workspace."""
+    parts = name.split("/")
+    return name_problem(name) is None and not {"", ".", ".."} & set(parts) and len(parts) <= max_depth
+
+
+def is_unknown(name: str, candidate: Candidate, limits: Limits, history: History) -> bool:
+    """Whether nobody else can tell of a workspace of this root: none stands there that would have lines of its own, and
+    the history has no commit of it.
+
+    Raises HistoryError.
+    """
+    try:
+        place = open_place(candidate.root.path, name)
+    except Missing:
+        return not identities.has_any(history, candidate.root.key, name)
+    except WorkspaceError:
+        return False
+    with closing(place):
+        if _speaks_for(place, name, candidate.root, limits):
+            return False
+    return not identities.has_any(history, candidate.root.key, name)
+
+
+def _speaks_for(place: Place, name: str, root: Root, limits: Limits) -> bool:
+    """Whether a directory is the workspace of its name, in doubt: one whose lines all have other names came there."""
+    try:
+        if layout.status_files(place.directory, "", root, name.count("/") + 1) is None:
+            return False
+        if place.meta is None:
+            return True
+        with closing(journal.open_journal(place.meta, limits, append=False)) as lines:
+            names = {record.workspace for record in lines.records()}
+    except (WorkspaceError, OSError):
+        return True
+    return not names or name in names
+
+
+def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: History) -> Outcome:
+    """Make the rows of finishes whose workspace went away before they were committed: the one case of rows without
+    lines."""
+    rows, now = HeldRows(), instant.now_text()
+    try:
+        pruned_before = identities.pruned_before(history)
+        for one in seen:
+            if not _is_recorded(candidate, one, history, pruned_before):
+                content, _ = report.parse(one.report)
+                rows.add(record.from_status(candidate.name, one.status, content, now), candidate.root.key)
+        new = history.insert(rows.take())
+    except HistoryError as error:
+        return Outcome(candidate, Verdict.BUSY, f"went away, and is not in the history yet ({error})")
+    if not new:
+        return Outcome(candidate, Verdict.VANISHED, "is not there", is_gone=True)
+    done = Outcome(candidate, Verdict.COMMITTED, status=seen[-1].status, committed_at=now, is_gone=True)
+    return done._replace(warnings=(_GONE,))
+
+
+def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_before: str) -> bool:
+    """Whether a finish has a row, here or where its marker says that it was committed, or had one that was pruned.
+
+    Raises HistoryError.
+    """
+    names = {candidate.name} if one.marked_as is None else {candidate.name, one.marked_as}
+    if row_elsewhere(candidate, one.status, names, history) is not None:
+        return True
+    if one.status.updated_at.is_zero:  # as old as its line, which is gone
+        return one.marked_as is not None and pruned_before > ""
+    return one.marked_as is not None and one.status.updated_at.utc() < pruned_before
