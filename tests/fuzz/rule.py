@@ -39,8 +39,19 @@ def lacking_rows(records: Records) -> Iterator[str]:
         for line in there.lines:
             taken = any(w[1] == line.name and key == line.dispatch.key for w, key in records.rows)
             done = taken or records.is_recorded(where, line.dispatch) or records.was_done(where, line.dispatch)
-            if not done:
+            if not done and _counts(where, there, line, records):
                 yield f"{where}: the line of {line.name}, {line.dispatch} has no row"
+
+
+def _counts(where: Where, there: Workspace, line: Line, records: Records) -> bool:
+    """Whether a line must have a row. An agent can write any name: another one than the place's must be its workspace's
+    former one for sure, or that of nobody else that the history or the disk know."""
+    if line.name == where[1] or line.dispatch == there.dispatch:
+        return True
+    if any(one.name == line.name and records.has_row(one.name, one.dispatch) for one in there.lines):
+        return True
+    named = where[0], line.name
+    return named not in records.workspaces and all(row.where != named for row in records.rows.values())
 
 
 def _lacking_of_status(
@@ -150,7 +161,8 @@ def _journal_changed(where: Where, before: Records, there: Workspace, seen: Seen
             yield f"{where}: {count} lines of {name}, {dispatch}"
     for line in there.lines[len(was.lines) :]:
         dispatch = line.dispatch
-        if line.name != where[1] or dispatch not in _finished(where, was, seen):
+        seen_here = {row.where[1] for row in before.rows_of(dispatch) if where in (row.where, row.seen_at)}
+        if line.name not in seen_here | {where[1]} or dispatch not in _finished(where, was, seen):
             yield f"{where}: nothing asked for the line of {line.name}, {dispatch}"
         elif was.names(dispatch) or before.is_elsewhere(where, dispatch):
             yield f"{where}: {dispatch} is recorded under another name, and got a line"
@@ -176,7 +188,7 @@ def _marker_changed(where: Where, before: Records, there: Workspace, seen: Seen)
 
 
 def lines_lost(where: Where, records: Records) -> set[Line]:
-    """The lines that may be written again: rows of this very workspace whose lines are not there."""
+    """The lines that may be written again: those of rows of this very workspace that are not there."""
     there, host = records.at(where), os.uname().nodename
     return {
         Line(where[1], row.dispatch, row.said, row.committed_at)
