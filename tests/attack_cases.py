@@ -220,7 +220,7 @@ CONTENTS: tuple[tuple[str, bytes, str], ...] = (
     ("a lone surrogate as key", b'{"\\udfff":1}', "surrogate"),
     ("invalid UTF-8", b'{"x":"\xff\xfe"}', "is not UTF-8"),
     ("UTF-16", '{"status":"completed"}'.encode("utf-16"), "is not UTF-8"),
-    ("a BOM", b"\xef\xbb\xbf{}", "is not JSON"),
+    ("a BOM alone", b"\xef\xbb\xbf", "is empty"),
     ("a list", b"[]", "is not a JSON object"),
     ("a string", b'"x"', "is not a JSON object"),
     ("250,001 values", b'{"x":[' + b"{}," * 125_001 + b"{}]}", "values"),

@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from support import Host, command, environment
+from support import Host, command, drop, environment
 
 
 def dispatching_arguments(host: Host, arguments: Sequence[str]) -> list[str]:
@@ -22,6 +23,7 @@ def dispatch(
     cwd: Path | None = None,
     stdin: str = "",
     environ: Mapping[str, str] | None = None,
+    lacking: Sequence[int] = (),
     timeout: float = 60.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run `agentic-watch dispatch …` to its end; nothing of the program's own may come out as a traceback."""
@@ -34,6 +36,7 @@ def dispatch(
         text=True,
         timeout=timeout,
         check=False,
+        preexec_fn=partial(drop, lacking) if lacking and os.getuid() == 0 else None,
     )
     assert "Traceback" not in result.stderr, result.stderr[-1500:]
     return result

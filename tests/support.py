@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -209,29 +210,36 @@ class Once:
         return {failure["workspace"]: failure["error"] for failure in self.summary["failures"]}
 
 
+_NO_CONFIGURATION = Path(__file__).with_name("no_configuration.toml")
 _COUNTS = ("scanned", "committed", "skipped", "unfinished", "failed", "recovered_rows")
 
 
 def environment(base: Path) -> dict[str, str]:
     """An environment in which nothing of the tester's own configuration is found; unclosed files are errors."""
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "VIRTUAL_ENV") if key in os.environ}
-    return {**kept, "HOME": str(base), "PYTHONWARNINGS": "error::ResourceWarning", "PYTHONUTF8": "1"}
+    fixed = {
+        "PYTHONWARNINGS": "error::ResourceWarning",
+        "PYTHONUTF8": "1",
+        "AGENTIC_WATCH_CONFIG": str(_NO_CONFIGURATION),
+    }
+    return {**kept, **fixed, "HOME": str(base)}
 
 
 def command(arguments: Sequence[str | bytes]) -> list[str | bytes]:
     return [sys.executable, "-m", "agentic_watch", *arguments]
 
 
+def drop(capabilities: Sequence[int]) -> None:
+    """In a child of root's: no capability of these for what it executes."""
+    for capability in capabilities:
+        if _LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "prctl(PR_CAPBSET_DROP)")
+
+
 def run(
     arguments: Sequence[str | bytes], base: Path, *, lacking: Sequence[int] = (), timeout: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
     """Run the program to its end; as root without the capabilities `lacking` (nobody else has any)."""
-
-    def drop() -> None:
-        for capability in lacking:
-            if _LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0):
-                raise OSError(ctypes.get_errno(), "prctl(PR_CAPBSET_DROP)")
-
     result = subprocess.run(
         command(arguments),
         env=environment(base),
@@ -239,7 +247,7 @@ def run(
         capture_output=True,
         timeout=timeout,
         check=False,
-        preexec_fn=drop if lacking and os.getuid() == 0 else None,
+        preexec_fn=partial(drop, lacking) if lacking and os.getuid() == 0 else None,
     )
     text = subprocess.CompletedProcess(result.args, result.returncode, result.stdout.decode(), result.stderr.decode())
     assert "Traceback" not in text.stderr, text.stderr[-1500:]

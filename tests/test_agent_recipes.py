@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dispatch_support import clone, git, git_environment, only_status, statuses
+from agent_stand_in import AGENTS
+from dispatch_support import clone, dispatch, git, git_environment, only_report, only_status, statuses
 from support import Host, wait_for
 
 PROJECT = Path(__file__).parents[1]
 RECIPES = PROJECT / "examples" / "agents"
+HOOK = RECIPES / "claude-code/hook.py"
+STAND_IN = Path(__file__).parent / "agent_stand_in.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,10 @@ class Bench:
         path = self.programs / name
         path.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
         path.chmod(0o755)
+
+    def agent(self, name: str) -> None:
+        """A program that takes the options of the real one, and prints what that one printed."""
+        self.stand_in(name, f'exec {sys.executable} {STAND_IN} {name} "$@"')
 
     @property
     def environ(self) -> dict[str, str]:
@@ -86,8 +94,8 @@ def test_every_recipe_is_listed_and_tested() -> None:
 def test_three_commands_lead_to_a_row(bench: Bench) -> None:
     """The first commands of the documentation, as they stand there."""
     (bench.host.base / "config.toml").unlink()
-    bench.stand_in("claude", 'echo "fixed: $2" >> kept.txt')
-    text = (PROJECT / "docs" / "agents.md").read_text("utf-8")
+    bench.agent("claude")
+    text = (PROJECT / "docs" / "agents.md").read_text("utf-8").replace("\\\n", "")
     commands = re.findall(r"^    (agentic-watch .*)$", text, re.MULTILINE)[:3]
     assert [command.split()[1] for command in commands] == ["config", "dispatch", "--once"]
     for command in commands:
@@ -95,6 +103,7 @@ def test_three_commands_lead_to_a_row(bench: Bench) -> None:
     history = bench.host.base / ".local/state/agentic-watch/history.db"
     (row,) = bench.host.rows(history).values()
     assert (row["status"], row["agent"], row["repo"]) == ("completed", "claude", "billing")
+    assert (row["files_changed"], json.loads(row["report"])["usage"]["turns"]) == (1, 3)
 
 
 def test_a_shell_script_of_ones_own(bench: Bench) -> None:
@@ -111,85 +120,229 @@ def test_a_shell_script_of_ones_own(bench: Bench) -> None:
     )
 
 
-def test_claude_code_without_a_terminal(bench: Bench) -> None:
-    """An error in what it prints is a failed dispatch though its exit status is 0."""
-    bench.stand_in("claude", 'echo "{\\"is_error\\": $FAILS, \\"result\\": \\"asked: $2\\"}"')
-    recipe = str(RECIPES / "claude-code/headless.sh")
-    assert bench.run(recipe, "Fix", environ={"FAILS": "false"}) == "asked: Fix\n"
-    bench.run(recipe, "Fix", code=1, environ={"FAILS": "true", "CLAUDE_MODEL": "opus"})
-    assert [(row["status"], row["agent"]) for row in bench.rows()] == [
-        ("completed", "claude:default"),
-        ("failed", "claude:opus"),
-    ]
+@pytest.mark.parametrize("program", ["claude", "codex", "gemini", "qwen", "opencode", "mini", "aider"])
+def test_the_stand_in_refuses_what_the_program_does_not_know(bench: Bench, program: str) -> None:
+    """An option that a version does not have is an error, as it is there: `codex exec --full-auto` is gone."""
+    bench.agent(program)
+    for option in ("--full-auto", "--no-such-option"):
+        result = subprocess.run(
+            [str(bench.programs / program), option, "Fix"],
+            env=bench.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (result.returncode, f"unexpected argument '{option}'" in result.stderr) == (1, True)
 
 
-def test_claude_code_by_its_hooks(bench: Bench) -> None:
-    """Each turn of a session is a run of one workspace; one that the session's end cut off has failed."""
-    settings = json.loads((RECIPES / "claude-code/settings.json").read_text("utf-8"))
-    hook = str(RECIPES / "claude-code/hook.py")
+HEADLESS = {
+    "claude-code/headless.sh": ("claude", "CLAUDE_MODEL"),
+    "codex/exec.sh": ("codex", "CODEX_MODEL"),
+    "gemini.sh": ("gemini", "GEMINI_MODEL"),
+    "qwen.sh": ("qwen", "QWEN_MODEL"),
+    "opencode.sh": ("opencode", "OPENCODE_MODEL"),
+    "mini-swe-agent.sh": ("mini", "MSWEA_MODEL_NAME"),
+}
 
-    def fire(name: str, **more: str) -> None:
-        assert name in settings["hooks"]
-        event = {"hook_event_name": name, "session_id": "5f1c", "cwd": str(bench.clone), **more}
-        bench.run(sys.executable, hook, stdin=json.dumps(event))
 
-    for prompt in ("First", "Second"):
-        fire("UserPromptSubmit", prompt=prompt)
-        assert only_status(bench.host)["status"] == "running"
-        fire("Stop")
-    fire("UserPromptSubmit", prompt="Third")
-    fire("SessionEnd", reason="prompt_input_exit")
+@pytest.mark.parametrize("recipe", HEADLESS)
+def test_a_program_without_a_terminal_does_its_work(bench: Bench, recipe: str) -> None:
+    """With the recipe's options it may write; what it did, and what that took, are in the history."""
+    program, model = HEADLESS[recipe]
+    bench.agent(program)
+    bench.run(str(RECIPES / recipe), "Fix it's tests", environ={model: "some/model"})
+    bench.run(str(RECIPES / recipe), "Again")
+    assert (bench.clone / "kept.txt").read_text("utf-8").endswith("done: Fix it's tests\ndone: Again\n")
+    first, second = bench.rows()
+    assert (first["status"], first["task"], first["agent"]) == ("completed", "Fix it's tests", f"{program}:some/model")
+    assert (first["files_changed"], first["insertions"], second["agent"]) == (1, 1, program)
+    assert json.loads(first["report"])["usage"]["output_tokens"] > 0
+    assert "CANNED" not in first["report"] + second["report"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "recorded", "code", "question"),
+    [
+        ("claude-code/headless.sh", "claude-2.1.197-result-529.json", 1, "API Error: 529 Overloaded."),
+        ("claude-code/headless.sh", "claude-2.1.197-result-401.json", 0, "Invalid API key"),
+        ("codex/exec.sh", "codex-0.171.0-exec-json-529-after-one-turn.jsonl", 1, "unexpected status 529"),
+        ("qwen.sh", "qwen-0.15.10-json-401-exit0.json", 0, "[API Error: 401 invalid x-api-key]"),
+        ("opencode.sh", "opencode-1.18.33-run-json-401.jsonl", 1, "invalid x-api-key"),
+    ],
+)
+def test_a_program_that_failed_is_recorded_with_its_cause(
+    bench: Bench, recipe: str, recorded: str, code: int, question: str
+) -> None:
+    """Whatever its exit status is, which the caller sees."""
+    bench.agent(HEADLESS[recipe][0])
+    environ = {"RECORDED": str(AGENTS / recorded), "RECORDED_STATUS": str(code)}
+    said = bench.run(str(RECIPES / recipe), "Fix", code=code, environ=environ)
+    assert (only_status(bench.host)["status"], only_report(bench.host)["passed"]) == ("failed", False)
+    assert only_status(bench.host)["question"].startswith(question)
+    if recipe.startswith("claude"):
+        assert question in said
+
+
+def test_without_its_options_claude_code_is_blocked(bench: Bench) -> None:
+    """Each write is denied, and it ends with 0: no success."""
+    bench.agent("claude")
+    words = ["sh", "-c", 'claude -p "Fix" --output-format json > "$AGENTIC_WATCH_WORKSPACE/out"']
+    result = dispatch(bench.host, "-q", "--usage", "out", "--", *words, cwd=bench.clone, environ=bench.environ)
+    assert (result.returncode, only_status(bench.host)["status"]) == (0, "blocked")
+
+
+def hooked(recorded: str, title: str) -> list[dict[str, Any]]:
+    """What a session's hooks got on stdin, in order; `title` is how the record names the session."""
+    found: list[dict[str, Any]] = []
+    inside = not title
+    for line in (AGENTS / recorded).read_text("utf-8").splitlines():
+        if line.startswith("####"):
+            inside = line == f"#### {title}"
+            continue
+        event = json.loads(line)
+        event = event.get("ev", event)
+        if event["hook_event_name"].startswith("#####"):
+            inside = event["hook_event_name"] == f"##### {title}"
+        elif inside:
+            found.append(event)
+        if not title and found and found[-1]["hook_event_name"] == "SessionEnd":
+            break
+    return found
+
+
+def fire(bench: Bench, events: Sequence[dict[str, Any]], agent: str = "claude", **environ: str) -> None:
+    """Run the hook for each event that the settings name, by a shell as the programs do."""
+    file = "claude-code/settings.json" if agent == "claude" else "codex/hooks.json"
+    settings = json.loads((RECIPES / file).read_text("utf-8"))["hooks"]
+    for event in events:
+        for hook in settings.get(event["hook_event_name"], []):
+            (one,) = hook["hooks"]
+            words = one["command"].split()
+            assert words[1].endswith("/agentic_watch.py")
+            command = f"{sys.executable} {HOOK} {' '.join(words[2:])}; true"
+            bench.run("sh", "-c", command, stdin=json.dumps({**event, "cwd": str(bench.clone)}), environ=environ)
+
+
+OVERLOADED = "API Error: 529 Overloaded."
+
+
+@pytest.mark.parametrize(
+    ("title", "ends"),
+    [
+        ("ok", [("ready-for-review", "")]),
+        ("529", [("failed", OVERLOADED)]),
+        ("after1-529", [("failed", "the session ended in the middle of the turn: other"), ("failed", OVERLOADED)]),
+        ("denied", [("ready-for-review", "")]),
+        ("agent", [("ready-for-review", "")]),
+        ("sigint", [("failed", "the session ended in the middle of the turn: other")]),
+        ("sigterm", [("failed", "the session ended in the middle of the turn: other")]),
+        ("maxturns", [("failed", "the session ended in the middle of the turn: other")]),
+    ],
+)
+def test_what_claude_code_s_hooks_say_is_recorded(bench: Bench, title: str, ends: list[tuple[str, str]]) -> None:
+    """One run a prompt, with the cause of an API error, also where the session's end is told before it."""
+    fire(bench, hooked("claude-2.1.197-hooks.jsonl", title))
     rows = bench.rows()
-    assert {row["workspace"] for row in rows} == {"sessions/claude-5f1c"}
-    assert [(row["runs"], row["status"], row["task"]) for row in rows] == [
-        (1, "ready-for-review", "First"),
-        (2, "ready-for-review", "Second"),
-        (3, "failed", "Third"),
-    ]
-    event = {"hook_event_name": "UserPromptSubmit", "session_id": "6", "prompt": "x"}
-    bench.run(sys.executable, hook, stdin=json.dumps(event), environ={"AGENTIC_WATCH_WORKSPACE": "/x"})
-    assert len(statuses(bench.host)) == 1
+    assert [(row["runs"], row["status"]) for row in rows] == [(1, status) for status, _ in ends]
+    assert [row["question"].startswith(question) for row, (_, question) in zip(rows, ends, strict=True)] == [
+        True
+    ] * len(ends)
+    (newest,) = bench.host.query("SELECT agent, task, question, process_id FROM dispatches")
+    assert (newest["agent"], newest["task"]) == ("claude", "Fix")
+    assert newest["question"].startswith(ends[-1][1])
+    assert len(newest["process_id"]) == 36
 
 
-def test_codex_without_a_terminal(bench: Bench) -> None:
-    """Its exit status decides."""
-    bench.stand_in("codex", 'test "$1 $2 $3 $4" = "exec --full-auto --model o3" && exit 4')
-    bench.run(str(RECIPES / "codex/exec.sh"), "Fix", code=4, environ={"CODEX_MODEL": "o3"})
+@pytest.mark.parametrize(
+    ("title", "status", "question"),
+    [
+        ("", "ready-for-review", ""),
+        ("401", "failed", "the session ended in the middle of the turn: other"),
+        ("sigint", "failed", "stopped by hand"),
+    ],
+)
+def test_what_codex_hooks_say_is_recorded(bench: Bench, title: str, status: str, question: str) -> None:
+    """The same hook does for Codex, whose events name the model; its `notify` is silent on turns that failed."""
+    fire(bench, hooked("codex-0.171.0-hooks.jsonl", title), "codex")
     (row,) = bench.rows()
-    assert (row["status"], row["question"], row["agent"]) == ("failed", "exit status 4", "codex:o3")
+    assert (row["status"], row["question"], row["agent"]) == (status, question, "codex:gpt-5.2-codex")
+    assert row["workspace"].startswith("sessions/codex-01a229c")
 
 
-def test_codex_by_its_notify(bench: Bench) -> None:
-    """Each turn that ended is a run; other events are nothing."""
-    assert '"/home/me/.codex/agentic_watch_notify.py"' in (RECIPES / "codex/config.toml").read_text("utf-8")
-    for turn, kind in (("1", "agent-turn-complete"), ("2", "approval-requested"), ("3", "agent-turn-complete")):
-        event = {
-            "type": kind,
-            "thread-id": "t7",
-            "turn-id": turn,
-            "cwd": str(bench.clone),
-            "input-messages": ["Fix", turn],
-        }
-        bench.run(sys.executable, str(RECIPES / "codex/notify.py"), json.dumps(event))
-    assert [(row["workspace"], row["runs"], row["task"], row["process_id"]) for row in bench.rows()] == [
-        ("sessions/codex-t7", 1, "Fix 1", "1"),
-        ("sessions/codex-t7", 2, "Fix 3", "3"),
+def test_a_prompt_after_an_interrupted_turn(bench: Bench) -> None:
+    """Esc sends no hook: the next prompt records the turn before as interrupted, and is a run of its own."""
+    session = hooked("claude-2.1.197-hooks.jsonl", "ok")
+    start, prompt, end = session[0], session[1], session[-1]
+    fire(bench, [start, prompt])
+    status = only_status(bench.host)
+    assert (status["status"], status["process_id"]) == ("running", prompt["prompt_id"])
+    assert status["pid"] == os.getpid()  # the agent's, which is above the shell that runs the hook
+    fire(bench, [{**prompt, "prompt": "Second", "prompt_id": "p2"}, {**session[-2], "prompt_id": "p2"}])
+    fire(bench, [{**prompt, "prompt": "Third"}, end])
+    assert [(row["runs"], row["task"], row["status"], row["question"]) for row in bench.rows()] == [
+        (1, "Fix", "failed", "interrupted: another prompt came"),
+        (2, "Second", "ready-for-review", ""),
+        (3, "Third", "failed", "the session ended in the middle of the turn: other"),
     ]
+
+
+def test_a_hook_inside_of_a_dispatch_does_nothing(bench: Bench) -> None:
+    """`agentic-watch dispatch -- claude` records the session itself."""
+    fire(bench, hooked("claude-2.1.197-hooks.jsonl", "ok"), AGENTIC_WATCH_WORKSPACE="/x")
+    assert statuses(bench.host) == {}
 
 
 def test_aider(bench: Bench) -> None:
-    """The tests that it runs itself leave the report."""
-    bench.stand_in("aider", 'while [ "$1" != --test-cmd ]; do shift; done; sh -c "$2"; exit 0')
-    failure = "echo '<testsuite><testcase name=\"t\"><failure/></testcase></testsuite>' > junit.xml"
-    bench.run(str(RECIPES / "aider.sh"), "Fix", environ={"AIDER_TEST": failure})
+    """The tests that it runs itself leave the report, and its own files are no change."""
+    bench.agent("aider")
+    failure = "<testsuite><testcase name='t'><failure/></testcase></testsuite>"
+    test = f'echo "{failure}" > "$AGENTIC_WATCH_WORKSPACE/junit.xml"'
+    bench.run(str(RECIPES / "aider.sh"), "Fix", environ={"TEST_COMMAND": test, "AIDER_MODEL": "gpt-4o"})
     (row,) = bench.rows()
     assert (row["status"], row["passed"], row["test_passed"], row["findings_count"]) == ("completed", 0, 0, 1)
+    assert (row["files_changed"], row["agent"]) == (1, "aider:gpt-4o")
+    assert (bench.clone / ".aider.chat.history.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("printed", "status", "question", "usage"),
+    [
+        (
+            "Main model: gpt-4o with diff edit format\nlitellm.AuthenticationError: AuthenticationError: no key\n"
+            "The API provider is not able to authenticate you. Check your API key.\n",
+            "failed",
+            "litellm.AuthenticationError: AuthenticationError: no key",
+            {"models": ["gpt-4o"]},
+        ),
+        (
+            "litellm.RateLimitError: 429\nRetrying in 0.2 seconds...\nTokens: 4.5k sent, 1k cache hit, 210 received. "
+            "Cost: $0.0051 message, $0.01 session.\n",
+            "completed",
+            "",
+            {"cost_usd": 0.01},
+        ),
+    ],
+)
+def test_what_aider_prints_decides(
+    bench: Bench, printed: str, status: str, question: str, usage: dict[str, Any]
+) -> None:
+    """It ends with 0 where the API refused it; an error that was tried again with success is none."""
+    (bench.host.base / "printed").write_text(printed, "utf-8")
+    bench.agent("aider")
+    said = bench.run(
+        str(RECIPES / "aider.sh"),
+        "Fix",
+        environ={"RECORDED": str(bench.host.base / "printed"), "TEST_COMMAND": "true"},
+    )
+    assert printed in said
+    assert (only_status(bench.host)["status"], only_status(bench.host).get("question", "")) == (status, question)
+    assert only_report(bench.host).get("usage") == usage
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("success", "ready-for-review"), ("cancelled", "failed")])
 def test_a_job_of_a_ci(bench: Bench, outcome: str, status: str) -> None:
     """The steps of the job, run one after the other as a runner does."""
-    bench.stand_in("claude", 'echo "$2" >> kept.txt')
+    bench.agent("claude")
     values = {
         "github.repository": "acme/billing",
         "github.run_id": "1712",
@@ -198,7 +351,7 @@ def test_a_job_of_a_ci(bench: Bench, outcome: str, status: str) -> None:
     }
     text = (RECIPES / "ci.yml").read_text("utf-8")
     text = re.sub(r"\$\{\{ ([a-z_.]+) \}\}", lambda match: values[match[1]], text)
-    environ = {"GITHUB_RUN_ID": "1712", "GITHUB_RUN_ATTEMPT": "1"}
+    environ = {"GITHUB_RUN_ID": "1712", "GITHUB_RUN_ATTEMPT": "1", "RUNNER_TEMP": str(bench.host.base)}
     environ |= dict(re.findall(r"^ +([A-Z]+): (.+)$", text, re.MULTILINE))
     steps = re.findall(r"^ +(?:- )?run: (?:>\n)?((?:.+\n)(?: {10}.+\n)*)", text, re.MULTILINE)
     assert len(steps) == 3
@@ -208,6 +361,7 @@ def test_a_job_of_a_ci(bench: Bench, outcome: str, status: str) -> None:
     assert (row["workspace"], row["status"], row["task"]) == ("acme/billing/ci-1712", status, "Fix; it's 5 o'clock")
     assert (row["process_id"], row["files_changed"]) == ("1712-1", 1)
     assert row["question"] == ("" if outcome == "success" else "the job: cancelled")
+    assert json.loads(row["report"])["usage"]["turns"] == 3
 
 
 def test_a_systemd_unit(bench: Bench) -> None:
@@ -240,3 +394,13 @@ def test_twenty_tasks_a_few_at_a_time(bench: Bench) -> None:
     assert {row["repo"] for row in rows.values()} == {"billing"}
     assert len({row["branch"] for row in rows.values()}) == 20
     assert len(git(bench.clone, "worktree", "list").splitlines()) == 1
+
+
+def test_fan_out_without_words_of_its_own_runs_claude_code(bench: Bench) -> None:
+    """By its own recipe, with the options that let it write and the cause of a failure."""
+    bench.agent("claude")
+    tasks = bench.host.base / "tasks"
+    tasks.write_text("one\n", "utf-8")
+    bench.run(str(RECIPES / "fan-out.sh"), str(tasks))
+    (row,) = bench.rows()
+    assert (row["status"], row["task"], row["agent"], row["files_changed"]) == ("completed", "one", "claude", 1)

@@ -202,7 +202,8 @@ def test_a_history_that_may_not_be_looked_at_is_unknown(host: Host, committed: l
 
 def test_quietly_it_says_only_what_is_not_well(host: Host, committed: list[Workspace]) -> None:
     """With -q the lines of what is well are left out."""
-    assert "well" not in run([*host.arguments(), "check", "-q"], host.base).stdout
+    assert "ok " in run([*host.arguments(), "check"], host.base).stdout
+    assert "ok " not in run([*host.arguments(), "check", "-q"], host.base).stdout
 
 
 # --- the probe
@@ -528,7 +529,7 @@ def test_a_running_daemon_has_its_inotify_instance(host: Host) -> None:
         service.wait(lambda: service.watching() == ["inotify"])
         found = list(limits_check.limits(subject(host.config())))
     assert [one.ok for one in found] == [True, True, True]
-    assert "the daemon has its one" in found[1].text
+    assert "the daemon uses 1" in found[1].text
 
 
 def test_what_a_killed_backup_or_prune_left_is_named(host: Host, committed: list[Workspace]) -> None:
@@ -543,3 +544,36 @@ def test_what_a_killed_backup_or_prune_left_is_named(host: Host, committed: list
     assert run([*host.arguments(), "prune", "--older-than", "1d"], host.base).returncode == 0
     assert not left.exists()
     check(host)
+
+
+def test_a_status_that_is_neither_finished_nor_known_is_named(host: Host) -> None:
+    """It promises a commit that never comes: `check` and `status` name it, and what to add where it is an end."""
+    make(host.root, "org/repo/a", status="success")
+    host.once()
+    (found,) = [one for one in check(host)["findings"] if one["workspace"] == "org/repo/a"]
+    assert found["ok"] is None
+    assert "'success' is neither finished nor known" in found["error"]
+    assert found["next"] == 'if it is an end, add "success" to finished in [commit]'
+    (after_an_hour,) = [one for one in later(host, records, 3700) if one.workspace]
+    assert (after_an_hour.ok, after_an_hour.text) == (False, found["error"])
+    status = run([*host.arguments(), "status"], host.base).stdout
+    assert 'unknown statuses, never committed: "success"; add those that are ends to finished in [commit]' in status
+
+
+def test_a_status_that_is_configured_as_finished_is_not_named(host: Host, tmp_path: Path) -> None:
+    """Added to `finished`, it is committed, and all is well."""
+    make(host.root, "org/repo/a", status="success")
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[[roots]]\npath = "{host.root}"\n[history]\npath = "{host.history}"\n'
+        '[commit]\nfinished = ["completed", "success"]\n',
+        "utf-8",
+    )
+    for command in (["--once"], ["check"], ["status"]):
+        result = run(["--config", str(config), *command], host.base)
+        assert (result.returncode, "unknown statuses" in result.stdout, "nor known" in result.stdout) == (
+            0,
+            False,
+            False,
+        )
+    assert host.rows()["org/repo/a"]["status"] == "success"

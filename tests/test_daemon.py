@@ -100,7 +100,7 @@ def test_a_root_made_after_the_start_is_waited_for(host: Host) -> None:
         there.root.rename(late)
         service.wait_committed(Workspace(late, there.name))
         service.wait(lambda: service.watching() == ["inotify", "inotify"])
-        assert len(service.lines(f"{late}: No such file or directory; waiting for it")) == 1
+        assert len(service.lines(f"{late}: not available (No such file or directory); waiting")) == 1
 
 
 def test_a_root_can_be_watched_by_polling(host: Host) -> None:
@@ -379,8 +379,8 @@ def test_a_thread_that_dies_ends_the_process_with_one_line(host: Host) -> None:
         "import sys\n"
         "from agentic_watch.cli import main\n"
         "from agentic_watch.watch.follower import Follower\n"
-        "def hear(*_): raise RuntimeError('injected')\n"
-        "Follower.hear = hear\n"
+        "def follow(*_): raise RuntimeError('injected')\n"
+        "Follower.follow = follow\n"
         "main()\n"
     )
     make(host.root, "org/repo/first")
@@ -405,7 +405,7 @@ def test_a_thread_that_ends_without_a_word_ends_the_process(host: Host) -> None:
     code = (
         "from agentic_watch.cli import main\n"
         "from agentic_watch.watch.root_thread import RootThread\n"
-        "RootThread.should_keep_running = lambda self: False\n"
+        "RootThread.run = lambda self: None\n"
         "main()\n"
     )
     result = subprocess.run(
@@ -438,7 +438,7 @@ def test_a_finish_does_not_wait_for_the_slice_of_a_look_that_is_under_way(host: 
         "import time\n"
         "from agentic_watch.cli import main\n"
         "from agentic_watch.daemon import sweeps\n"
-        "def endless(*_):\n"
+        "def endless(*_, **__):\n"
         "    while True:\n"
         "        time.sleep(0.001)\n"
         "        yield None\n"

@@ -77,6 +77,23 @@ def test_a_locked_history_holds_up_no_commit(host: Host, service: Service) -> No
         assert len(service.lines("the history works again")) == 1
 
 
+def test_a_locked_history_holds_up_no_burst(host: Host) -> None:
+    """However many finish meanwhile: journals and markers go on at full speed, and the rows follow."""
+    burst = [make(host.root, f"org/repo/task-{number:04}", status="running") for number in range(1_200)]
+    service = Service(host)
+    service.settle_seconds = 0.0
+    with service:
+        with write_locked(host.history):
+            for workspace in burst:
+                workspace.write_status()
+            service.wait(lambda: all(workspace.marker.exists() for workspace in burst), 20.0)
+            assert service.names() == []
+            single = make(host.root, "org/repo/single")
+            service.wait(lambda: committed_on_disk(single), 3.0)
+        service.wait(lambda: len(service.names()) == len(burst) + 1, 30.0)
+        assert all(map(committed_on_disk, burst))
+
+
 def test_a_history_out_of_reach_holds_up_no_commit(host: Host, service: Service) -> None:
     """Its directory is gone and something else stands there."""
     with service:

@@ -71,7 +71,7 @@ def test_the_command_can_say_itself_how_it_ended(host: Host) -> None:
     assert (status["status"], status["question"], status["pr_url"]) == ("blocked", "Which API?", "http://pr")
 
 
-@pytest.mark.parametrize(("words", "code"), [(["no-such-program"], 127), (["/etc/hostname"], 126)])
+@pytest.mark.parametrize(("words", "code"), [(["no-such-program"], 127), (["/etc/passwd"], 126)])
 def test_a_command_that_cannot_be_run_is_recorded_as_failed(host: Host, words: list[str], code: int) -> None:
     """Status 127 or 126 as a shell has it, one line, and a record."""
     result = dispatch(host, "--", *words)
@@ -92,10 +92,27 @@ def test_stdin_directory_environment_and_words_reach_the_command(host: Host) -> 
     assert result.stdout == f"in\n{place}\na -- --task b\n{host.root}/w\n"
 
 
-def test_the_command_needs_no_dashes_before_it(host: Host) -> None:
-    """The first word that is no option begins the command, unless it is begin, finish or schema."""
-    assert dispatch(host, "--agent", "me", "echo", "--task", "x").stdout == "--task x\n"
-    assert only_status(host)["agent"] == "me"
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["begn", "--task", "x"],
+        ["start", "--help"],
+        ["status"],
+        ["--agent", "me", "echo", "x"],
+        ["--task", "x", "finsh"],
+    ],
+)
+def test_a_word_without_dashes_before_it_is_no_command(host: Host, words: list[str]) -> None:
+    """A misspelt subcommand is a usage error that says how a command is run, not a failed dispatch."""
+    result = dispatch(host, *words)
+    assert (result.returncode, result.stdout, statuses(host)) == (2, "", {})
+    assert "A command to run goes after --" in result.stderr
+    assert ("did you mean `begin`?" in result.stderr) == ("begn" in words)
+    assert ("did you mean `finish`?" in result.stderr) == ("finsh" in words)
+
+
+def test_behind_dashes_each_word_is_a_command(host: Host) -> None:
+    """Also one that is called as a subcommand is."""
     begin = host.base / "begin"
     begin.write_text("#!/bin/sh\necho mine\n", "utf-8")
     begin.chmod(0o755)
@@ -172,6 +189,14 @@ def test_a_workspace_in_which_a_run_goes_on_is_not_taken(host: Host) -> None:
         assert first.stdin is not None
         first.stdin.close()
     assert (only_status(host)["runs"], only_status(host)["status"]) == (1, "completed")
+
+
+def test_what_the_command_finishes_itself_is_told_once(host: Host) -> None:
+    """`finish` within a dispatch leaves it to the dispatch to say that no daemon runs."""
+    say = " ".join(dispatching_arguments(host, ["finish", "--status", "blocked"]))
+    result = dispatch(host, "--workspace", "w", "--", "sh", "-c", say)
+    assert result.stderr == "w: no daemon is running; agentic-watch --once commits it\n"
+    assert dispatch(host, "finish", "w", "--status", "failed").stderr.count("no daemon is running") == 1
 
 
 def test_it_says_once_that_no_daemon_runs(host: Host) -> None:

@@ -64,7 +64,7 @@ def test_finish_reads_what_a_program_knows_from_stdin(host: Host) -> None:
     assert (only_status(host)["status"], only_status(host)["pr_url"]) == ("ready-for-review", "http://pr")
     assert only_report(host) == {"passed": True, "test_passed": True}
     nothing = ('{"report": {"x": NaN}}', '{"question": "\\ud800"}', '{"report": {"x": ' + "[" * 900 + "]" * 900 + "}}")
-    for text in ("{", "[]", '{"state": "x"}', '{"report": 1}', '{"status": null}', *nothing):
+    for text in ("{", "[]", '{"state": "x"}', '{"report": 1}', '{"status": 1}', *nothing):
         result = dispatch(host, "finish", "w", "--stdin", stdin=text)
         assert (result.returncode, result.stdout) == (2, "")
 
@@ -190,3 +190,22 @@ def test_many_begin_and_finish_at_once(host: Host) -> None:
     assert finish(run, End("failed"))
     assert statuses(host)["w"]["runs"] == 1
     assert list(host.root.rglob("*.tmp")) == []
+
+
+def test_a_byte_order_mark_is_passed_over(host: Host) -> None:
+    """In what stdin says, in the status, the report and the journal, as editors of another system write them."""
+    mark = b"\xef\xbb\xbf"
+    dispatch(host, "begin", "--workspace", "w")
+    text = mark.decode() + '{"status": "blocked", "question": null, "pr_url": null, "report": {"test_passed": true}}'
+    assert dispatch(host, "finish", "w", "--stdin", stdin=text).returncode == 0
+    assert only_status(host)["status"] == "blocked"
+    for name in ("status.json", "report.json"):
+        path = host.root / "w/.meta" / name
+        path.write_bytes(mark + path.read_bytes())
+    host.once()
+    journal = host.root / "w/.meta/journal.jsonl"
+    journal.write_bytes(mark + journal.read_bytes())
+    host.forget_history()
+    assert host.once().counts["recovered_rows"] == 1
+    rows = host.query("SELECT status, question, test_passed FROM dispatch_history")
+    assert [tuple(row) for row in rows] == [("blocked", "", 1)]

@@ -12,7 +12,7 @@ import termios
 from pathlib import Path
 
 import pytest
-from dispatch_support import dispatching_arguments, git_environment, only_status
+from dispatch_support import dispatching_arguments, git_environment, only_report, only_status
 from support import Host, wait_for
 
 NOTE_SIGNALS = """
@@ -62,7 +62,7 @@ def wait_for_command(pid: int, name: str) -> int:
 
 
 def test_a_signal_sent_to_us_reaches_the_command_once(host: Host) -> None:
-    """What somebody sends to the wrapper is handed on; at the end the status says completed."""
+    """What somebody sends to the wrapper is handed on; what ends well just after that was stopped all the same."""
     notes = host.base / "notes"
     process = subprocess.Popen(noting(host, notes, FORWARDED), env=git_environment(host.base))
     wait_for(lambda: lines(notes) == ["ready"])
@@ -71,7 +71,7 @@ def test_a_signal_sent_to_us_reaches_the_command_once(host: Host) -> None:
         wait_for(lambda count=count: len(lines(notes)) == count)
     assert process.wait(20) == 0
     assert lines(notes) == ["ready", *FORWARDED]
-    assert only_status(host)["status"] == "completed"
+    assert (only_status(host)["status"], only_status(host)["question"]) == ("failed", "stopped by SIGTERM")
 
 
 def in_terminal(host: Host, arguments: list[str]) -> tuple[subprocess.Popen[bytes], int]:
@@ -121,7 +121,7 @@ def test_ctrl_c_in_a_terminal_is_not_doubled(host: Host) -> None:
     finally:
         os.close(ours)
     assert lines(notes) == ["ready", "SIGINT", "SIGQUIT", "SIGWINCH", "SIGTERM"]
-    assert only_status(host)["status"] == "completed"
+    assert only_status(host)["question"] == "stopped by SIGTERM"
 
 
 def test_ctrl_z_stops_both_and_fg_continues_both(host: Host) -> None:
@@ -193,3 +193,66 @@ def test_a_command_that_a_signal_ends_is_recorded(host: Host, number: signal.Sig
     assert process.wait(20) == -number
     status = only_status(host)
     assert (status["status"], status["question"]) == ("failed", f"killed by {number.name}")
+
+
+ENDS_WELL = """
+import signal, sys, time
+asked = []
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, lambda *_: asked.append(time.monotonic()))
+print("ready", flush=True)
+while not asked or time.monotonic() < asked[0] + float(sys.argv[1]):
+    time.sleep(0.01)
+"""
+
+
+def stopped(host: Host, number: signal.Signals, seconds: float) -> int:
+    """Send a signal to a command that takes so long to end with 0 after it; gives the exit status."""
+    words = dispatching_arguments(host, ["--", sys.executable, "-c", ENDS_WELL, str(seconds)])
+    process = subprocess.Popen(words, env=git_environment(host.base), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        return process.wait(30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_stopped_and_ends_with_0_has_failed(host: Host, number: signal.Signals) -> None:
+    """Many an agent answers Ctrl-C so: it is no success, and the caller still sees the command's own exit status."""
+    assert stopped(host, number, 0) == 0
+    status, report = only_status(host), only_report(host)
+    assert (status["status"], status["question"], report["passed"]) == ("failed", f"stopped by {number.name}", False)
+    host.once()
+    (row,) = host.rows().values()
+    assert (row["status"], row["question"], row["passed"]) == ("failed", f"stopped by {number.name}", 0)
+
+
+def test_a_command_that_goes_on_long_after_it_was_asked_to_stop_ends_by_itself(host: Host) -> None:
+    """One that takes no notice, and is done more than ten seconds later, has done its work."""
+    assert stopped(host, signal.SIGTERM, 10.5) == 0
+    assert (only_status(host)["status"], only_report(host)["passed"]) == ("completed", True)
+
+
+def test_a_signal_that_asks_for_no_end_is_no_stop(host: Host) -> None:
+    """A command that ends well after SIGUSR1 has completed."""
+    assert stopped(host, signal.SIGUSR1, 0) == 0
+    assert only_status(host)["status"] == "completed"
+
+
+def test_what_a_stopped_command_says_itself_stands(host: Host) -> None:
+    """It was asked to stop, and says by `finish` how it ended."""
+    finish = dispatching_arguments(host, ["finish", "--status", "ready-for-review"])
+    script = f"trap '{' '.join(finish)}; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
+    process = subprocess.Popen(
+        dispatching_arguments(host, ["--", "sh", "-c", script]),
+        env=git_environment(host.base),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == b"ready\n"
+        process.terminate()
+        assert process.wait(30) == 0
+    assert (only_status(host)["status"], only_status(host).get("question")) == ("ready-for-review", None)

@@ -9,10 +9,13 @@ from typing import Any
 
 import generated
 import pytest
+from agent_stand_in import AGENTS
 from support import Host, run
 
 from agentic_watch.answers.failure_classes import failure_class, normalised
 from agentic_watch.answers.host_causes import host_cause
+from agentic_watch.dispatch.agents import known_agents
+from agentic_watch.dispatch.agents.agent_verdict import judged
 from agentic_watch.workspace.record import Record
 
 COMMITS = generated.past()
@@ -153,3 +156,82 @@ def test_a_normalised_message_takes_no_time_whatever_it_is(tmp_path: Path) -> No
     """A long message without any end to its words is cut first: no pattern meets more than a line's beginning."""
     for piece in ("a/", "'x ", "0x", "a-", "/", "1.", "ab1"):
         assert len(normalised(piece * 500_000)) <= 120
+
+
+SAID = {
+    "credentials": (
+        "Invalid API key · Fix external API key",
+        "Not logged in · Please run /login",
+        "unexpected status 401 Unauthorized: invalid x-api-key, url: http://127.0.0.1:8899/v1/responses",
+        "[API Error: API key not valid. Please pass a valid API key. (Status: INVALID_ARGUMENT)]",
+        "[API Error: 401 invalid x-api-key]",
+        "invalid x-api-key",
+        "litellm.AuthenticationError: AuthenticationError: OpenAIException - no such user",
+    ),
+    "rate limit": (
+        "API Error: Request rejected (429) · this may be a temporary capacity issue",
+        "You've hit your limit · resets 3pm (Europe/Berlin)",
+        "exceeded retry limit, last status: 429 Too Many Requests",
+        "You've hit your usage limit. Upgrade to Pro or try again later.",
+        "[API Error: You exceeded your current quota. (Status: RESOURCE_EXHAUSTED)]",
+        "[API Error: 429 slow down]",
+        "Rate limited",
+        "litellm.RateLimitError: RateLimitError: OpenAIException - slow down",
+        "API Error: 529 Overloaded. This is a server-side issue, usually temporary — try again in a moment.",
+        "unexpected status 529 <unknown status code>: Overloaded, url: http://127.0.0.1:8899/v1/responses",
+        "[API Error: The model is overloaded. Please try again later. (Status: UNAVAILABLE)]",
+        "[API Error: 529 Overloaded]",
+        "Overloaded",
+        "litellm.InternalServerError: AnthropicException - Overloaded",
+    ),
+    "network": (
+        "API Error: Unable to connect to API (ECONNRESET)",
+        "stream disconnected before completion: error sending request",
+        "exception TypeError: fetch failed sending request",
+        "[API Error: Connection error. (cause: fetch failed)]",
+        "Cannot connect to API: The socket connection was closed unexpectedly",
+        "litellm.APIConnectionError: APIConnectionError: OpenAIException - Connection error.",
+    ),
+    "prompt too long": (
+        "Prompt is too long",
+        "Codex ran out of room in the model's context window. Start a new thread or clear earlier history.",
+        "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+        "[API Error: 400 This model's maximum context length is 131072 tokens.]",
+        "prompt is too long: 210000 tokens > 200000 maximum",
+        "litellm.ContextWindowExceededError: the messages are 140000 tokens",
+    ),
+    "turn limit": (
+        "turn limit reached (error_max_turns)",
+        "Reached max session turns for this session. Increase the number of turns by specifying maxSessionTurns.",
+        "step or cost limit reached (LimitsExceeded)",
+    ),
+    "tool calls denied": ("tool calls were denied and nothing was changed: Bash, Write",),
+    "stopped by hand": (
+        "stopped by SIGINT",
+        "stopped by hand",
+        "interrupted: another prompt came",
+        "Operation cancelled.",
+    ),
+    "exit status N": ("exit status 3",),
+}
+"""What programs say of the failures that are met most, by what is the matter."""
+
+
+@pytest.mark.parametrize(("cause", "text"), [(cause, text) for cause, texts in SAID.items() for text in texts])
+def test_what_agents_programs_say_falls_into_classes(cause: str, text: str) -> None:
+    """Seven programs have as many words for one thing: the host's causes are told as such, others are one class."""
+    of_host = host_cause(text)
+    assert (of_host or failure_class(text, (0, None, None, None))) == cause
+    assert bool(of_host) == (cause in ("credentials", "rate limit", "network"))
+
+
+def test_few_of_them_are_no_more_than_an_exit_status() -> None:
+    """Where a program says its cause, in these words or in a result that was recorded, at most one in ten has none."""
+    texts = [text for texts in SAID.values() for text in texts]
+    for path in AGENTS.iterdir():
+        if not path.name.endswith(("hooks.jsonl", "notify.json", "options.json")):
+            status, question = judged(known_agents.read(path.read_bytes()), "completed", "")
+            texts += [question] if status != "completed" else []
+    classes = [host_cause(text) or failure_class(text, (0, None, None, None)) for text in texts]
+    assert len(classes) > 42
+    assert sum(found.startswith("exit status") for found in classes) * 10 <= len(classes)

@@ -174,3 +174,30 @@ def test_usage_and_nothing(past: Host) -> None:
     none = run([*past.arguments(), "findings", "--repo", "sit"], past.base)
     assert (none.returncode, none.stdout) == (0, "")
     assert none.stderr.endswith("did you mean --repo site?\n")
+
+
+def test_changes_are_those_of_the_agent_that_was_asked_for(host: Host) -> None:
+    """`--agent` compares that agent's runs with each other, whoever ran in between."""
+    commits = [
+        generated.record(
+            workspace=f"acme/api/{n}",
+            org="acme",
+            repo="api",
+            status="completed",
+            agent=agent,
+            report={"findings": [{"tool": "t", "code": code, "file": "a.go"} for code in codes]},
+            updated_at=generated.at(n),
+        )
+        for n, (agent, codes) in enumerate(
+            [("codex:o3", ["A"]), ("claude", ["X"]), ("codex:o3", ["A", "B"]), ("claude", ["X", "Y"])], 10**9
+        )
+    ]
+    generated.fill(host.history, commits)
+
+    def rules(*options: str) -> list[str]:
+        return [row["rule"] for row in ask(host, *options)["findings"]]
+
+    assert rules("--new", "--agent", "codex") == ["B"]
+    assert rules("--new", "--agent", "claude") == ["Y"]
+    assert rules("--persistent", "2", "--agent", "codex", "--since", "2001-09-09T01:46:42Z") == ["A"]
+    assert rules("--new") == ["X", "Y"]

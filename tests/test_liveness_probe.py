@@ -12,18 +12,19 @@ from pathlib import Path
 
 import pytest
 from support import wait_for
-from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask
+from watchdog.observers.inotify_c import InotifyConstants, Mask, WatchDescriptor
 
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.daemon.notify import Notifier
+from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.liveness_probe import LivenessProbe
 
 
 @pytest.fixture
-def inotify() -> Iterator[InotifyFD]:
+def inotify() -> Iterator[InotifyReader]:
     """A running instance of the test's own."""
-    made = InotifyFD()
+    made = InotifyReader([b"cookie", b"history.db.cookie"])
     made.start()
     yield made
     made.stop()
@@ -36,28 +37,32 @@ class Stuck:
     def __init__(self) -> None:
         self.entered, self.let_go = threading.Event(), threading.Event()
 
-    def on_event(self, event: InotifyEvent) -> None:
+    def route(self, _wd: WatchDescriptor, _mask: int, _name: bytes) -> bool:
         self.entered.set()
         self.let_go.wait(30.0)
+        return False
 
-    def on_watch_deleted(self, wd: int) -> None:
+    def watch_ended(self, wd: WatchDescriptor) -> None:
         pass
 
-    def on_queue_overflow(self) -> None:
+    def throttled(self, wd: WatchDescriptor) -> None:
+        pass
+
+    def overflowed(self) -> None:
         pass
 
 
-def hang(inotify: InotifyFD, directory: Path) -> Stuck:
+def hang(inotify: InotifyReader, directory: Path) -> Stuck:
     """Let the reading thread hang."""
     directory.mkdir()
     stuck = Stuck()
-    inotify.add_callback(os.fsencode(directory), Mask(InotifyConstants.IN_CREATE), stuck, CallbackId(1))
-    (directory / "file").touch()
+    inotify.subscribe(os.fsencode(directory), Mask(InotifyConstants.IN_CREATE), stuck)
+    (directory / "file").mkdir()
     assert stuck.entered.wait(10.0)
     return stuck
 
 
-def test_each_question_is_answered(tmp_path: Path, inotify: InotifyFD) -> None:
+def test_each_question_is_answered(tmp_path: Path, inotify: InotifyReader) -> None:
     """Question after question, by an empty file that is not written to."""
     file = tmp_path / "history.db.cookie"
     cookie = LivenessProbe(inotify, str(file))
@@ -67,7 +72,7 @@ def test_each_question_is_answered(tmp_path: Path, inotify: InotifyFD) -> None:
     assert file.stat().st_size == 0
 
 
-def test_a_hung_reader_does_not_answer_until_it_goes_on(tmp_path: Path, inotify: InotifyFD) -> None:
+def test_a_hung_reader_does_not_answer_until_it_goes_on(tmp_path: Path, inotify: InotifyReader) -> None:
     """Its thread lives, and still the answer is no: however often it is asked, until it reads again."""
     cookie = LivenessProbe(inotify, str(tmp_path / "cookie"))
     wait_for(lambda: cookie._proven and cookie._answered)
@@ -79,7 +84,7 @@ def test_a_hung_reader_does_not_answer_until_it_goes_on(tmp_path: Path, inotify:
     wait_for(cookie.answered)
 
 
-def test_a_question_that_cannot_be_put_proves_nothing(tmp_path: Path, inotify: InotifyFD) -> None:
+def test_a_question_that_cannot_be_put_proves_nothing(tmp_path: Path, inotify: InotifyReader) -> None:
     """A full or read-only disk, here a directory in the file's place: counts as answered, as long as it lasts."""
     file = tmp_path / "cookie"
     cookie = LivenessProbe(inotify, str(file))
@@ -95,7 +100,7 @@ def test_a_question_that_cannot_be_put_proves_nothing(tmp_path: Path, inotify: I
     stuck.let_go.set()
 
 
-def test_silence_from_the_beginning_proves_nothing(tmp_path: Path, inotify: InotifyFD) -> None:
+def test_silence_from_the_beginning_proves_nothing(tmp_path: Path, inotify: InotifyReader) -> None:
     """Where no event ever came, as on some network file systems, the threads' lives are the answer."""
     stuck = hang(inotify, tmp_path / "other")
     cookie = LivenessProbe(inotify, str(tmp_path / "cookie"))
@@ -103,7 +108,7 @@ def test_silence_from_the_beginning_proves_nothing(tmp_path: Path, inotify: Inot
     stuck.let_go.set()
 
 
-def test_a_directory_that_is_replaced_is_watched_anew(tmp_path: Path, inotify: InotifyFD) -> None:
+def test_a_directory_that_is_replaced_is_watched_anew(tmp_path: Path, inotify: InotifyReader) -> None:
     """The history's directory is moved away or deleted, and made again."""
     state = tmp_path / "state"
     state.mkdir()
@@ -111,10 +116,10 @@ def test_a_directory_that_is_replaced_is_watched_anew(tmp_path: Path, inotify: I
     wait_for(lambda: cookie._proven and cookie._answered)
     (state / "cookie").unlink()
     state.rmdir()
-    wait_for(lambda: cookie._planted is None)
+    wait_for(lambda: cookie._watched is None)
     assert cookie.answered()
     state.mkdir()
-    wait_for(lambda: cookie.answered() and cookie._planted is not None and (state / "cookie").is_file())
+    wait_for(lambda: cookie.answered() and cookie._watched is not None and (state / "cookie").is_file())
     wait_for(lambda: cookie._answered)
 
 
@@ -145,7 +150,7 @@ def test_no_answer_no_watchdog(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         manager.close()
 
 
-def test_a_cookie_that_an_agent_planted_is_not_followed(tmp_path: Path, inotify: InotifyFD) -> None:
+def test_a_cookie_that_an_agent_watched_is_not_followed(tmp_path: Path, inotify: InotifyReader) -> None:
     """A symbolic link in the file's place is neither followed nor replaced."""
     (tmp_path / "cookie").symlink_to(tmp_path / "target")
     cookie = LivenessProbe(inotify, str(tmp_path / "cookie"))
@@ -153,7 +158,7 @@ def test_a_cookie_that_an_agent_planted_is_not_followed(tmp_path: Path, inotify:
     assert not (tmp_path / "target").exists()
 
 
-def test_a_directory_that_is_renamed_and_made_anew_is_no_false_alarm(tmp_path: Path, inotify: InotifyFD) -> None:
+def test_a_directory_that_is_renamed_and_made_anew_is_no_false_alarm(tmp_path: Path, inotify: InotifyReader) -> None:
     """The watch stays with the directory that is renamed; a question to its successor is not taken for unanswered."""
     state = tmp_path / "state"
     state.mkdir()

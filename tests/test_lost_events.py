@@ -82,7 +82,7 @@ def test_without_a_watch_for_all_the_coldest_go_without(host: Host) -> None:
         for workspace in warm:
             workspace.write_status()
         service.wait_committed(*warm)  # by events: no reconcile comes
-        agree(service, "inotify", "no inotify watch left", detail="the watch limit is reached")
+        agree(service, "inotify", "inotify watch limit reached", detail="the watch limit is reached")
         assert service.stop() == 0
     service.reconcile_seconds = RECONCILE_SECONDS
     service.configure()
@@ -103,7 +103,7 @@ def test_a_tree_of_levels_beyond_the_watch_limit_is_scanned(host: Host) -> None:
     with service:
         made = [make(host.root, f"org-{number:02}/repo/task") for number in range(30)]
         service.wait_committed(*made)
-        agree(service, "inotify", "no inotify watch left", detail="the watch limit is reached")
+        agree(service, "inotify", "inotify watch limit reached", detail="the watch limit is reached")
 
 
 @pytest.mark.faults
@@ -113,7 +113,7 @@ def test_a_root_that_gets_no_watch_at_all_is_polled(host: Host) -> None:
     with Service(host, prefix=limited(max_inotify_watches=0)) as service:
         workspace = make(host.root)
         service.wait_committed(workspace)
-        agree(service, "poll", "looking every 5 s instead", detail="no inotify watch is left")
+        agree(service, "poll", "polling every 5 s", detail="no inotify watch is left")
 
 
 @pytest.mark.faults
@@ -123,7 +123,7 @@ def test_without_an_inotify_instance_the_roots_are_polled(host: Host) -> None:
     with Service(host, prefix=limited(max_inotify_instances=0)) as service:
         workspace = make(host.root)
         service.wait_committed(workspace)
-        agree(service, "poll", "no inotify instance to be had", detail="no inotify instance")
+        agree(service, "poll", "cannot create an inotify instance", detail="no inotify instance")
         assert "fs.inotify.max_user_instances" in service.log()
 
 

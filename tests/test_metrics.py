@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import signal
 import socket
 import stat
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 from daemon_support import Service
 from prometheus_client.parser import text_string_to_metric_families
-from support import Host, make, run, wait_for
+from support import Host, environment, make, run, wait_for
 
 from agentic_watch.daemon.failure_causes import CLASSES, OTHER, cause_class
 
@@ -163,18 +165,59 @@ def test_an_impossible_address_is_named(host: Host, listen: str) -> None:
     assert "metrics.listen" in result.stderr
 
 
-def test_a_taken_address_is_a_matter_of_configuration(host: Host) -> None:
-    """The daemon says it in one line and ends with 78; nothing restarts it in vain."""
+def test_a_taken_address_stops_no_recording(host: Host) -> None:
+    """One error line; the daemon commits, and the textfile is written all the same."""
     service = Service(host)
     service.configure()
     with contextlib.closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
+        listen = f'listen = "127.0.0.1:{taken.getsockname()[1]}"'
         with service.config_file.open("a") as file:
-            file.write(f'\n[metrics]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n')
-        result = run(["--config", str(service.config_file)], host.base)
-    assert result.returncode == 78
-    assert "metrics.listen" in result.stderr
+            file.write(f'\n[metrics]\ntextfile = "{_textfile(host)}"\n{listen}\n')
+        with service:
+            service.wait_committed(make(host.root))
+            service.wait(_textfile(host).exists)
+            assert len(service.lines(" ERROR ")) == len(service.lines("metrics.listen")) == 1
+
+
+def test_without_its_extra_metrics_stop_no_recording(host: Host) -> None:
+    """Nothing of prometheus_client is installed: one error line at the start and at a reload, a warning of `config
+    check`, a problem of `check`; all is committed."""
+    service = Service(host, environ=_without_prometheus(host))
+    service.configure()
+    with service.config_file.open("a") as file:
+        file.write(f'\n[metrics]\ntextfile = "{_textfile(host)}"\n')
+    with service:
+        service.wait_committed(make(host.root))
+        assert len(service.lines(" ERROR ")) == len(service.lines("prometheus_client, which is not installed")) == 1
+        service.signal(signal.SIGHUP)
+        service.wait_log("was reloaded")
+        assert len(service.lines("prometheus_client, which is not installed")) == 2
+        for command, code in ((("config", "check"), 0), (("check",), 1)):
+            result = subprocess.run(
+                [sys.executable, "-m", "agentic_watch", "--config", str(service.config_file), *command],
+                env={**environment(host.base), **_without_prometheus(host)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert result.returncode == code
+            assert "[metrics] needs prometheus_client" in result.stdout + result.stderr
+    assert not _textfile(host).exists()
+
+
+def _without_prometheus(host: Host) -> dict[str, str]:
+    """An environment in which Python finds no module of that name."""
+    directory = host.base / "hidden"
+    directory.mkdir(exist_ok=True)
+    (directory / "sitecustomize.py").write_text(
+        "import importlib.machinery as m, sys\n"
+        "find = m.PathFinder.find_spec\n"
+        "m.PathFinder.find_spec = classmethod(lambda cls, name, *more: "
+        "None if name == 'prometheus_client' else find(name, *more))\n"
+    )
+    return {"PYTHONPATH": str(directory)}
 
 
 @pytest.mark.parametrize(

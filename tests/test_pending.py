@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentic_watch.config import Root
-from agentic_watch.daemon.pending import Pending
+from agentic_watch.daemon.pending import Lane, Pending
 from agentic_watch.workspace.layout import Candidate
 
 ROOT = Root("/srv/work")
@@ -141,28 +141,53 @@ def test_the_newest_sight_of_a_workspace_is_the_one_taken() -> None:
     assert [one.signature for one in pending.take(200.0, 10)] == [b"new"]
 
 
-def test_what_was_told_goes_before_what_was_found_by_looking() -> None:
+def test_what_an_event_told_of_goes_before_what_was_found_by_looking() -> None:
     """However long the others have been waiting; among themselves the longest waiting is first."""
     pending = Pending(0.0)
     for number in range(100):
         pending.touch(candidate(f"found-{number:02}"), 100.0 + number)
-    pending.touch(candidate("told-2"), 300.0, told=True)
-    pending.touch(candidate("told-1"), 200.0, told=True)
-    pending.touch(candidate("found-50"), 400.0, told=True)
+    pending.touch(candidate("event-2"), 300.0, lane=Lane.EVENT)
+    pending.touch(candidate("event-1"), 200.0, lane=Lane.EVENT)
+    pending.touch(candidate("busy"), 100.0, lane=Lane.BUSY)
+    pending.touch(candidate("found-50"), 400.0, lane=Lane.EVENT)
     assert pending.next_due() == 100.0
-    assert not pending.is_told(199.0)
-    assert pending.is_told(200.0)
-    assert pending.take(199.0, 1, told=True) == []
-    assert names(pending.take(500.0, 5)) == ["told-1", "told-2", "found-50", "found-00", "found-01"]
+    assert not pending.is_due(199.0, Lane.EVENT)
+    assert pending.is_due(200.0, Lane.EVENT)
+    assert pending.take(199.0, 1, lane=Lane.EVENT) == []
+    taken = pending.take(500.0, 6)
+    assert names(taken) == ["event-1", "event-2", "found-50", "busy", "found-00", "found-01"]
     assert len(pending) == 97
-    assert names(pending.take(500.0, 200, told=False))[-1] == "found-99"
+    assert names(pending.take(500.0, 200, lane=Lane.FOUND))[-1] == "found-99"
 
 
-def test_what_was_told_once_stays_told_until_it_is_taken() -> None:
+def test_what_an_event_told_of_keeps_its_place_until_it_is_taken() -> None:
     """A look that comes after the event does not put it back."""
     pending = Pending(0.0)
-    pending.touch(candidate("a"), 100.0, told=True)
+    pending.touch(candidate("a"), 100.0, lane=Lane.EVENT)
     pending.touch(candidate("a"), 101.0)
     pending.add(candidate("a"), 50.0)
-    assert names(pending.take(101.0, 1, told=True)) == ["a"]
+    assert names(pending.take(101.0, 1, lane=Lane.EVENT)) == ["a"]
     assert pending.next_due() is None
+
+
+def test_who_has_had_its_share_waits_for_another_one() -> None:
+    """Whatever it does meanwhile; and goes after those that had less."""
+    pending = Pending(SETTLE)
+    pending.touch(candidate("a"), 100.0, lane=Lane.EVENT)
+    pending.touch(candidate("a"), 100.5, lane=Lane.BUSY, wait=9.0)
+    pending.touch(candidate("b"), 107.0, lane=Lane.EVENT)
+    assert pending.next_due() == 109.0
+    assert names(pending.take(110.0, 10)) == ["b", "a"]
+
+
+def test_what_was_due_then_can_be_asked_about_later() -> None:
+    """Until it is taken, however often it is touched meanwhile; what comes later under its name is another matter."""
+    pending = Pending(0.0)
+    pending.touch(candidate("a"), 100.0)
+    pending.add(candidate("later"), 200.0)
+    ((key, number),) = pending.due_numbers(100.0)
+    pending.touch(candidate("a"), 100.5)
+    assert pending.holds(key, number)
+    pending.take(101.0, 10)
+    pending.touch(candidate("a"), 102.0)
+    assert not pending.holds(key, number)

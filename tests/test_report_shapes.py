@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from agentic_watch.dispatch.report_sources import parse
+from agentic_watch.dispatch.reports.report_sources import parse
 
 REPORTS = Path(__file__).parent / "fixtures" / "reports"
 
 
 def report(name: str) -> dict[str, Any]:
-    return parse((REPORTS / name).read_bytes())
+    return parse((REPORTS / name).read_bytes()).report
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import dataclasses
 import os
 import re
 import shutil
@@ -16,11 +17,11 @@ import pytest
 from support import command, environment
 
 from agentic_watch.config import MetricsPlaces, Overrides
-from agentic_watch.service import deploy, service_user, state_owner, units
+from agentic_watch.service import deploy, root_access, state_owner, units
 from agentic_watch.service.install import Masked, install, standings, uninstall
 from agentic_watch.service.manager import Manager
 from agentic_watch.service.remembered import chosen
-from agentic_watch.service.service_user import Account, NoSuchAccount, can_read, not_writable, remedy
+from agentic_watch.service.service_user import Account, NoSuchAccount, can_read, not_writable
 from agentic_watch.service.units import BACKFILL, SERVICE, USER, Host, command_line, hidden_by, quoted, render
 
 AWKWARD = '/srv/a b%c"d\\e:f$g'
@@ -335,7 +336,7 @@ def test_what_root_made_is_given_to_the_service(open_directory: Path) -> None:
         str(open_directory),
         *(f"{history}{suffix}" for suffix in ("", "-shm", "-wal", ".daemon")),
     ]
-    given = list(state_owner.give(found, nobody))
+    given = list(state_owner.give(str(history), found, nobody))
     assert len(given) == 3
     assert {os.stat(path).st_uid for path in given} == {nobody.uid}
     assert {(open_directory / name).stat().st_uid for name in ("", "victim", "other.db", "history.db-")} == {0}
@@ -350,17 +351,98 @@ def test_a_history_that_is_a_link_is_not_given_away(open_directory: Path) -> Non
     victim.touch(mode=0o600)
     (open_directory / "history.db-wal").symlink_to(victim)
     with pytest.raises(OSError, match="symbolic links"):
-        list(state_owner.give([str(open_directory / "history.db-wal")], nobody))
+        list(state_owner.give(str(open_directory / "history.db"), [str(open_directory / "history.db-wal")], nobody))
     assert victim.stat().st_uid == 0
 
 
-def test_a_group_without_a_name_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`usermod` takes no number: the remedy makes a group of that number first."""
-    monkeypatch.setattr(service_user.grp, "getgrgid", {}.__getitem__)
-    monkeypatch.setattr(service_user.os, "stat", lambda _: os.stat_result((0o40755, 0, 0, 2, 0, 1001, 0, 0, 0, 0)))
-    first, second = remedy(Account("aw", 1, 1, ()), str(tmp_path), "/srv/a b")
-    assert first == "groupadd --gid 1001 agents-1001 && usermod -aG agents-1001 aw"
-    assert second == "chmod -R g+rwX '/srv/a b'"
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_directory_is_given_when_it_holds_nothing_else(open_directory: Path) -> None:
+    """A disk of the history's own becomes the service's, its `lost+found` stays root's; one with other things stays."""
+    nobody = Account.of("nobody")
+    history = open_directory / "h.db"
+    for name in ("h.db", "h.db-wal", "host_id"):
+        (open_directory / name).touch(mode=0o600)
+    (open_directory / "lost+found").mkdir(mode=0o700)
+    assert state_owner.can_be_given(str(history), str(open_directory))
+    list(state_owner.give(str(history), state_owner.foreign(str(history), nobody), nobody))
+    assert open_directory.stat().st_uid == history.stat().st_uid == nobody.uid
+    assert (open_directory / "lost+found").stat().st_uid == 0
+    assert state_owner.foreign(str(history), nobody) == []
+    (open_directory / "other").touch()
+    assert not state_owner.can_be_given(str(history), str(open_directory))
+
+
+# --- who cannot write below a root, and what lets it
+
+AGENT, AGENTS = 60001, 60002
+"""A user and a group that nobody else here is or has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Case:
+    """Directories, each in the one before, with their group and modes; what is said of the one with this number."""
+
+    modes: tuple[int, ...]
+    gid: int
+    groups: tuple[int, ...]
+    cause: str
+    step: str
+    named: int = -1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
+@pytest.mark.parametrize(
+    "case",
+    [
+        _Case((0o2775, 0o2775), AGENTS, (), "is not in its group", "groupadd --gid 60002 agents-60002 && usermod -aG"),
+        _Case((0o2775, 0o755), AGENTS, (AGENTS,), "with another umask than 0002", "setfacl -R -m u:nobody:rwX -m d:"),
+        _Case((0o755, 0o755), AGENT, (), "for its owner and its group 60001 only (mode 0755)", "setfacl -R"),
+        _Case((0o755, 0o700, 0o755), AGENT, (), "cannot enter it", "setfacl -R", named=1),
+        _Case((0o777, 0o755), 0, (), "for its owner", "setfacl -R"),
+    ],
+    ids=["group", "umask", "owner", "hidden", "roots"],
+)
+def test_each_way_of_being_shut_out_has_its_own_words(open_directory: Path, case: _Case) -> None:
+    """Not in the group, the dispatcher's umask, a directory of its owner: cause and command are of that one."""
+    nobody = dataclasses.replace(Account.of("nobody"), groups=(Account.of("nobody").gid, *case.groups))
+    path, made = open_directory, []
+    for number, mode in enumerate(case.modes):
+        path = path / f"d {number}"
+        path.mkdir()
+        os.chown(path, AGENT, case.gid)
+        path.chmod(mode)
+        made.append(path)
+    found = root_access.closed(nobody, None, str(made[0]), [str(path)])
+    assert found is not None
+    assert found.path == str(made[case.named])
+    assert case.cause in found.cause
+    assert found.step.startswith(case.step)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
+def test_a_daemon_with_former_groups_is_told_to_start_again(open_directory: Path) -> None:
+    """The user was put into the group after the daemon started: the command is a restart, and nothing else."""
+    nobody = Account.of("nobody")
+    os.chown(open_directory, 0, AGENTS)
+    open_directory.chmod(0o2775)
+    now = dataclasses.replace(nobody, groups=(*nobody.groups, AGENTS))
+    found = root_access.closed(now, nobody, str(open_directory), [str(open_directory)])
+    assert found is not None
+    assert "the groups that it had before" in found.cause
+    assert found.step == "systemctl restart agentic-watch"
+    assert root_access.closed(now, now, str(open_directory), [str(open_directory)]) is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
+def test_a_root_that_cannot_be_reached_is_opened_from_above(open_directory: Path) -> None:
+    """A home of mode 0700 above the root: the command opens the way, not the root."""
+    home = open_directory / "home"
+    (home / "root").mkdir(parents=True)
+    (home / "root").chmod(0o777)
+    home.chmod(0o700)
+    found = root_access.closed(Account.of("nobody"), None, str(home / "root"), [str(home / "root")])
+    assert found is not None
+    assert found.step == f"setfacl -m u:nobody:x {home}"
 
 
 # --- what was chosen before

@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -14,7 +16,7 @@ from typing import Any
 
 import generated
 import pytest
-from support import Host, run
+from support import Host, command, environment, run
 
 from agentic_watch.answers import source
 from agentic_watch.answers.filters import Wanted
@@ -143,6 +145,21 @@ def test_days_are_local_where_nothing_else_is_asked_for(past: Host, monkeypatch:
         time.tzset()
     # An hour's dispatch each from midnight UTC on: the first local day lacks one hour.
     assert [(group.key, group.dispatches) for group in found.groups] == [("2026-03-01", 23), ("2026-03-02", 24)]
+
+
+def test_days_in_a_pipe_are_the_terminal_s(past: Host) -> None:
+    """A table has local days wherever it goes, as `--since today` means them; JSON, CSV and --utc have UTC's."""
+
+    def days(*options: str) -> list[str]:
+        words = command([*past.arguments(), "stats", "--by", "day", "--until", "2026-03-02T22:00:00Z", *options])
+        environ = {**environment(past.base), "TZ": "CET-1"}
+        text = subprocess.run(words, env=environ, capture_output=True, text=True, check=True).stdout
+        if "--json" in options:
+            return [f"{group['key']} {group['dispatches']}" for group in json.loads(text)["groups"]]
+        return [" ".join(found) for found in re.findall(r"^(2026-[-0-9]+)\D+(\d+)", text, re.MULTILINE)]
+
+    assert days() == ["2026-03-01 23", "2026-03-02 23"]
+    assert days("--json") == days("--csv") == days("--utc") == ["2026-03-01 24", "2026-03-02 22"]
 
 
 def test_csv_and_table(past: Host) -> None:

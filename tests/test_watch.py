@@ -182,7 +182,7 @@ def test_roots_that_lead_to_one_directory_each_hear_of_their_workspaces(host: Ho
     service.roots = [{"path": str(host.root), "name": "outer"}, {"path": str(inner), "name": "inner"}]
     with service:
         inner.symlink_to(host.root / "org")
-        service.wait_log("is there, watching it (inotify)")
+        service.wait_log("available, watching (inotify)")
         make(host.root, "org/repo/task")
         # For the root that comes second the journal names a workspace that it has not: one that was moved, which is
         # taken down once its row is there.

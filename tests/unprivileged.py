@@ -14,6 +14,7 @@ from support import NOBODY, environment
 _SCRIPT = """
 import importlib, os, sys
 import sqlite_utils
+import tomllib
 import agentic_watch.cli
 for name in ("history_command", "show_command", "status_command"):
     importlib.import_module(f"agentic_watch.cli.{name}")
@@ -29,15 +30,17 @@ agentic_watch.cli.main()
 
 def run_as_nobody(arguments: Sequence[str], base: Path) -> subprocess.CompletedProcess[str]:
     """Run the program to its end as an unprivileged user (as the tests' own user when that is not root)."""
-    result = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, str(NOBODY), *arguments],
-        env=environment(base),
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    with tempfile.NamedTemporaryFile() as none:  # the tests may lie where nobody else may look
+        Path(none.name).chmod(0o644)
+        result = subprocess.run(
+            [sys.executable, "-c", _SCRIPT, str(NOBODY), *arguments],
+            env={**environment(base), "AGENTIC_WATCH_CONFIG": none.name},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     assert "Traceback" not in result.stderr, result.stderr
     return result
 

@@ -13,6 +13,7 @@ from agentic_watch.commit import decide
 from agentic_watch.config import Config, Layout, Limits, Root
 from agentic_watch.history.workspaces_table import State
 from agentic_watch.inventory.ghosts import is_ghost, named_at
+from agentic_watch.service.root_access import Closed
 from agentic_watch.workspace import instant, layout, status
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
@@ -26,12 +27,15 @@ _FILES: tuple[tuple[Layout, str], ...] = (("meta", layout.META_STATUS), ("root",
 @dataclass(frozen=True, slots=True)
 class Past:
     """What else is known of a workspace: the history's rows of it (None when it cannot tell, and `error` says why),
-    its line in the index, until when the history was pruned ("" when never), whether a daemon runs (None: unknown)."""
+    its line in the index, until when the history was pruned ("" when never), whether a daemon runs (None: unknown),
+    and what keeps that out of the workspace, with the command that lets it in (None: nothing, as far as it is known).
+    """
 
     rows: Sequence[Mapping[str, Any]] | None = ()
     state: State | None = None
     pruned_before: str = ""
     daemon: bool | None = False
+    closed: Closed | None = None
     error: str = ""
 
 
@@ -77,13 +81,14 @@ def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> 
         found = status.read(place.directory, place.meta, candidate.root, config.limits).status
     except WorkspaceError as error:
         return _stuck(path, [Step("status", False, str(error)), *_index_steps(past.state)])
+    access = [] if past.closed is None else [Step("access", False, f"{past.closed.path}: {past.closed.cause}")]
     file, words = _status_words(place, candidate.root, config.limits, found)
     steps = [Step("status", True, words), _finished_step(found, config.finished), _lock_step(place)]
     moved_here = (row for row in past.rows or () if row["moved_to"] == candidate.name)
     records = Records(candidate.name, found, frozenset(str(row["workspace"]) for row in moved_here))
     steps += [marker_step(place.meta, records), journal_step(place.meta, config.limits, records)]
     steps.append(row_step(past.rows, past.error, records))
-    steps += _index_steps(past.state)
+    steps += [*access, *_index_steps(past.state)]
     finished = found.status in config.finished
     committed = _is_committed(records)
     return Explanation(
@@ -186,6 +191,8 @@ def _and(names: Sequence[str]) -> str:
 
 def _who(past: Past, config: Config) -> str:
     """What will add it."""
+    if past.closed is not None:
+        return f"{past.closed.path}: {past.closed.cause}; this lets it: {past.closed.step}"
     if past.state is not None and past.state.fail_count and past.state.next_attempt_at:
         return (
             f"it failed ({past.state.last_error}) and is tried again at {instant.now_text(past.state.next_attempt_at)}"

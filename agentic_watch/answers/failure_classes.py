@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import re
 
+from agentic_watch.answers.agent_causes import cause_said
+
 _READ = 400
 _SHOWN = 120
 _DIGITS = bytes.maketrans(b"23456789", b"11111111")
@@ -25,12 +27,14 @@ _TAKEN_OUT = (
 
 
 def failure_class(question: str, verdicts: tuple[int | None, int | None, int | None, int | None]) -> str:
-    """The class of a failure: its question, else the verdicts that failed; "" when there is neither.
+    """The class of a failure: what agents' programs are known to mean by its question, else the words of that, else
+    the verdicts that failed; "" when there is neither.
 
     `verdicts` are the report's: passed, build, test and lint, in this order; 0 is false, None unknown.
     """
     if question.strip():
-        return normalised(question)
+        first = question.strip().partition("\n")[0][:_READ]
+        return cause_said(first, of_host=False) or normalised(question)
     passed, build, test, lint = verdicts
     failed = [name for name, value in (("build", build), ("tests", test), ("lint", lint)) if value == 0]
     if failed:

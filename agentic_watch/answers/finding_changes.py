@@ -54,13 +54,14 @@ class Changes:
 def changes(source: Source, wanted: Wanted, kind: Kind, runs: int = _BEFORE) -> Changes:
     """What stayed in the newest `runs` of each repository, is new in the newest one, or was in the one before.
 
-    Of the repositories that have a wanted dispatch; runs without a report say nothing of findings and are passed over.
+    Of the repositories that have a wanted dispatch, and their wanted runs, whenever these were; runs without a report
+    say nothing of findings and are passed over.
     """
     found: list[Change] = []
     told = 0
     repositories = list(_repositories(source, wanted))
     for org, repo in repositories:
-        newest = _runs(source, replace(Wanted(until=wanted.until), org=(org,), repo=(repo,)), runs)
+        newest = _runs(source, replace(wanted, org=(org,), repo=(repo,), since=""), runs)
         if len(newest) == runs:
             told += 1
             found += _told(newest, kind)

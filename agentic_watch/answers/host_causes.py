@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from agentic_watch.answers.agent_causes import cause_said
 from agentic_watch.answers.failure_classes import digits_alike
 
 _TABLE = (
@@ -31,4 +32,5 @@ def alike(text: str) -> str:
 
 def host_cause(text: str) -> str:
     """What of the host such a message complains about; "" when it does not."""
-    return next((cause for cause, pattern in _CAUSES if pattern.search(text)), "")
+    found = next((cause for cause, pattern in _CAUSES if pattern.search(text)), "")
+    return found or cause_said(text, of_host=True)

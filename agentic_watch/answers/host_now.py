@@ -12,7 +12,7 @@ from typing import Any
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.answers.standing import Standing
 from agentic_watch.answers.workspaces_now import workspaces_now
-from agentic_watch.config import Config
+from agentic_watch.config import KNOWN_STATUSES, Config
 from agentic_watch.daemon.instance import DaemonState, Pulse, file_of, pulse
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
@@ -62,6 +62,12 @@ class HostNow:
         return _ranked(standing.status or UNREADABLE for standing in self.standings)
 
     @property
+    def unknown_statuses(self) -> dict[str, int]:
+        """Workspaces by each status that is neither finished nor known: nothing is committed of these."""
+        known = KNOWN_STATUSES | self.config.finished | {UNREADABLE}
+        return {status: count for status, count in self.counts.items() if status not in known}
+
+    @property
     def pools(self) -> dict[str, int]:
         """Running dispatches by agent (`base[:model]`), the most first."""
         return _ranked(standing.agent for standing in self.lists.running)
@@ -88,7 +94,10 @@ def host_now(config: Config) -> HostNow:
             standings.append(standing)
         else:
             missing[standing.root] = standing.last_error
-    failures += [f"{root}: {cause}; mount or make it, or configure another" for root, cause in missing.items()]
+    for root, cause in missing.items():
+        hangs = cause.endswith("does not answer")
+        step = "see to its server, or unmount it" if hangs else "mount or make it, or configure another"
+        failures.append(f"{root}: {cause}; {step}")
     return HostNow(
         config=config,
         at=time.time(),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.answers import documents, explain, listing, source
+from agentic_watch.answers.check.roots_check import running_account
+from agentic_watch.answers.check.subject import subject as subject_of
 from agentic_watch.answers.explain import Explanation, Past
 from agentic_watch.answers.source import Source
 from agentic_watch.config import Config
@@ -17,6 +19,9 @@ from agentic_watch.history.columns import FINDING_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import State
+from agentic_watch.service import deploy, root_access
+from agentic_watch.service.root_access import Closed
+from agentic_watch.service.service_user import can_be_asked
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.find import UnknownWorkspace, find
 from agentic_watch.workspace.layout import Candidate
@@ -77,7 +82,8 @@ def one_dispatch(config: Config, given: str, directory: str) -> Shown:
             raise
         return _without_history(candidate, config, error)
     state = _state(config, subject)
-    past = Past(commits, state, pruned_before=pruned, daemon=_daemon_runs(config))
+    closed = _closed(config, subject.candidate)
+    past = Past(commits, state, pruned_before=pruned, daemon=_daemon_runs(config), closed=closed)
     told = explain.explain(subject.candidate, config, past) if subject.candidate else None
     return Shown(subject.root, subject.workspace, dispatch, commits, findings, told, state)
 
@@ -106,7 +112,7 @@ def _in_history(asked: Source, config: Config, given: str, reason: str) -> _Subj
         return _Subject(found[0], name, _candidate(config, found[0], name))
     condition = "d.id = ?" if _ROW_ID.fullmatch(given) else "d.commit_id = ?"
     if condition == "d.commit_id = ?" and not _COMMIT_ID.fullmatch(given.lower()):
-        raise NoSuchDispatch(f"{reason}, nor in the history{_near(asked, name)}")
+        raise NoSuchDispatch(_nowhere(reason, _near(asked, name)))
     sql = f"SELECT d.root, d.workspace, d.id FROM {table} AS d WHERE {condition}"
     for key, workspace, row_id in asked.rows(sql, (given.lower(),)):
         return _Subject(key, workspace, _candidate(config, key, workspace), row_id)
@@ -115,8 +121,13 @@ def _in_history(asked: Source, config: Config, given: str, reason: str) -> _Subj
 
 def _known(asked: Source, subject: _Subject, reason: str) -> _Subject:
     if next(iter(_commits(asked, subject)), None) is None:
-        raise NoSuchDispatch(f"{reason}, nor in the history")
+        raise NoSuchDispatch(_nowhere(reason))
     return subject
+
+
+def _nowhere(reason: str, near: str = "") -> str:
+    """A reason that says what was meant says enough."""
+    return reason if reason.endswith("?") else f"{reason}, nor in the history{near}"
 
 
 def _near(asked: Source, name: str) -> str:
@@ -173,6 +184,15 @@ def _state(config: Config, subject: _Subject) -> State | None:
         history.close()
 
 
+def _closed(config: Config, candidate: Candidate | None) -> Closed | None:
+    """What keeps the service's user out of a workspace; None also when this user may not ask for it."""
+    about = subject_of(config)
+    if candidate is None or not about.installed or not can_be_asked(about.account):
+        return None
+    root, directories = candidate.root.path, deploy.written_to(candidate.root, [candidate.name])
+    return root_access.closed(about.account, running_account(about), root, directories)
+
+
 def _daemon_runs(config: Config) -> bool | None:
     try:
         return instance.look(config.history)[0]
@@ -182,7 +202,8 @@ def _daemon_runs(config: Config) -> bool | None:
 
 def _without_history(candidate: Candidate, config: Config, error: HistoryError) -> Shown:
     absent = not os.path.lexists(config.history)
-    past = Past(() if absent else None, None, daemon=_daemon_runs(config), error=str(error))
+    closed = _closed(config, candidate)
+    past = Past(() if absent else None, None, daemon=_daemon_runs(config), closed=closed, error=str(error))
     told = explain.explain(candidate, config, past)
     return Shown(candidate.root.key, candidate.name, None, (), (), told, None, "" if absent else str(error))
 

@@ -15,6 +15,7 @@ from agentic_watch.history import workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History, Key
 from agentic_watch.history.workspaces_table import State
+from agentic_watch.host.file_systems import unanswered
 from agentic_watch.host.jobs import shared_out
 from agentic_watch.scan import RootUnavailable, Trouble, scan
 from agentic_watch.workspace import instant, signatures, status
@@ -44,7 +45,11 @@ def workspaces_now(
     and left closed.
     """
     past = _Past(history, on_lost)
+    silent = unanswered(root.path for root in config.roots)
     for root in config.roots:
+        if root.path in silent:
+            yield Standing(root.key, "", last_error=f"{silent[root.path]} does not answer")
+            continue
         try:
             with contextlib.closing(scan(root)) as found:
                 while group := list(islice(found, _GROUP)):

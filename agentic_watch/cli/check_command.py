@@ -14,45 +14,73 @@ from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import EXIT_FAILED
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
+from agentic_watch.config import ConfigError, NoRootsError
+from agentic_watch.history.history_errors import HistoryRefused
 
-_WORDS = {True: "well", False: "problem", None: "unknown"}
+_WORDS = {True: "ok", False: "problem", None: "unknown"}
+_STATES = {True: (0, "OK"), False: (2, "CRITICAL"), None: (3, "UNKNOWN")}
+_SEVERITIES = (False, None, True)
 
 
 @click.command("check")
-@click.option("--quick", is_flag=True, help="Only what a probe asks, in 0.3 s: daemon, history, roots, what is stuck.")
-@click.option("--fleet", is_flag=True, help="Only whether each [[push]] target has what was sent to it, day by day.")
-@click.option("--repair", is_flag=True, help="Add what is missing from what is there, and mend ownership.")
+@click.option("--quick", is_flag=True, help="Fast probe for monitoring (under 0.3 s): daemon, history, roots, backlog.")
+@click.option("--fleet", is_flag=True, help="Only compare each [[push]] target with the history, day by day.")
+@click.option("--repair", is_flag=True, help="Rebuild missing records from existing ones; fix file ownership.")
+@click.option("--nagios", is_flag=True, help="As a monitoring plugin: worst line first; ends with 0, 2 or 3 (unknown).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def command(state: State, quick: bool, fleet: bool, repair: bool, as_json: bool) -> None:
-    """Judge whether all is well: 0 when it is, 1 when something needs an operator.
+def command(state: State, quick: bool, fleet: bool, repair: bool, nagios: bool, as_json: bool) -> None:
+    """Check daemon, history and records; report each problem with its fix: 0 all is well, 1 not.
 
     Each problem is one line with its cause and the next step. Nothing is changed without --repair, and no record is
-    ever deleted.
+    ever deleted. What this user may not look at is unknown, which does not fail the check; --nagios ends with 3 then.
     """
     if quick and (repair or fleet):
         raise click.UsageError("--repair and --fleet go without --quick, which does not look far enough")
-    about = subject(state.config())
+    if nagios and (repair or as_json):
+        raise click.UsageError("--nagios goes without --repair and --json")
     # Whatever a part of the program would warn of is said as a finding.
     logging.disable(logging.WARNING)
     checks = _checks(quick=quick, fleet=fleet)
-    if as_json or repair:
-        findings = list(checked(about, checks))
-        if repair:
-            from agentic_watch.answers.check.repair import repair as mend
+    if nagios:
+        click.get_current_context().exit(_as_plugin(state, checks))
+    if not is_well(_answer(state, checks, repair=repair, as_json=as_json)):
+        click.get_current_context().exit(EXIT_FAILED)
 
-            findings = mend(about, checks, findings)
-        if as_json:
-            print_json(document(findings))
-        else:
-            print_findings(findings, with_well=state.verbosity >= 0)
-    else:
+
+def _answer(state: State, checks: Sequence[Check], *, repair: bool, as_json: bool) -> list[Finding]:
+    """Say what the checks find, line by line as it comes where that can be."""
+    about = subject(state.config())
+    with_well = state.verbosity >= 0
+    if not (as_json or repair):
         findings = []
         for finding in checked(about, checks):
             findings.append(finding)
-            print_findings([finding], with_well=state.verbosity >= 0)
-    if not is_well(findings):
-        click.get_current_context().exit(EXIT_FAILED)
+            print_findings([finding], with_well=with_well)
+        return findings
+    findings = list(checked(about, checks))
+    if repair:
+        from agentic_watch.answers.check.repair import repair as mend
+
+        findings = mend(about, checks, findings)
+    if as_json:
+        print_json(document(findings))
+    else:
+        print_findings(findings, with_well=with_well)
+    return findings
+
+
+def _as_plugin(state: State, checks: Sequence[Check]) -> int:
+    """Say it as Nagios, Icinga and their kin read it; gives the exit status."""
+    try:
+        findings = list(checked(subject(state.config()), checks))
+    except (ConfigError, NoRootsError, HistoryRefused) as error:
+        findings = [Finding("configuration", None, " ".join(str(error).split("\n")))]
+    worst = sorted(findings, key=lambda finding: _SEVERITIES.index(finding.ok))
+    for finding in worst:
+        # What follows a bar would be read as performance data.
+        click.echo(clean(f"{_STATES[finding.ok][1]}: {_line(finding)}").replace("|", "/"))
+    return _STATES[worst[0].ok][0]
 
 
 def _checks(*, quick: bool, fleet: bool) -> Sequence[Check]:
@@ -76,8 +104,12 @@ def print_findings(findings: Iterable[Finding], *, with_well: bool) -> None:
         if finding.ok and not with_well:
             continue
         word = "repaired" if finding.repaired else _WORDS[finding.ok]
-        step = f"; next: {finding.next_step}" if finding.next_step and not finding.repaired else ""
-        click.echo(clean(f"{word:<8} {finding.check}: {finding.text}{step}"))
+        click.echo(clean(f"{word:<8} {_line(finding)}"))
+
+
+def _line(finding: Finding) -> str:
+    step = f"; next: {finding.next_step}" if finding.next_step and not finding.repaired else ""
+    return f"{finding.check}: {finding.text}{step}"
 
 
 def document(findings: list[Finding]) -> dict[str, Any]:
@@ -111,6 +143,5 @@ def say_findings(findings: Iterable[Finding]) -> None:
     """What is not well, on stderr: another command quotes it."""
     for finding in findings:
         if finding.ok is not True:
-            step = f"; next: {finding.next_step}" if finding.next_step else ""
             level = logging.WARNING if finding.ok is False else logging.INFO
-            messages.tell(level, clean(f"check: {_WORDS[finding.ok]}: {finding.check}: {finding.text}{step}"))
+            messages.tell(level, clean(f"check: {_WORDS[finding.ok]}: {_line(finding)}"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from agentic_watch.cli.output import clean, print_json_lines
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
-from agentic_watch.workspace.find import UnknownWorkspace, find
+from agentic_watch.workspace.find import UnknownWorkspace, find, here
 from agentic_watch.workspace.layout import Candidate
 
 _BUSY_SECONDS = 2.0
@@ -78,7 +77,7 @@ def _print(answer: CommitAnswer) -> None:
 
 def _commit(committer: Committer, config: Config, given: str, force: bool) -> _Result:
     try:
-        candidate = find(config.roots, given, os.getcwd())
+        candidate = find(config.roots, given, here())
     except UnknownWorkspace as error:
         return _Result(committing.commit_answer(clean(given), None), [f"failed: {error}"], clean(str(error)))
     outcome = _when_free(committer, candidate, force)

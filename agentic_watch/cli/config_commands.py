@@ -7,6 +7,8 @@ import shlex
 
 import click
 
+from agentic_watch.answers.check.configuration_check import lacking
+from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Misconfigured
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
@@ -23,6 +25,7 @@ from agentic_watch.config import (
 )
 from agentic_watch.config.places import ETC_FILE
 from agentic_watch.history.history_errors import HistoryRefused
+from agentic_watch.host.extras import how_to_add
 
 HEADER = """\
 # agentic-watch: what to watch, and where the history lies.
@@ -90,7 +93,8 @@ def show(state: State, as_json: bool) -> None:
 def check(state: State, as_json: bool) -> None:
     """Say all that is wrong with the configuration (exit status 78), or that nothing is.
 
-    `systemctl reload` asks this first: a daemon takes in no configuration that it refuses.
+    `systemctl reload` asks this first: a daemon takes in no configuration that it refuses. An extra that the
+    configuration asks for and this installation lacks is a warning (exit status 0): recording goes on without it.
     """
     try:
         config = state.committing()
@@ -98,11 +102,15 @@ def check(state: State, as_json: bool) -> None:
         if not as_json:
             raise
         problems = error.problems if isinstance(error, ConfigError) else [str(error)]
-        print_json({"schema": 1, "ok": False, "problems": [clean(line) for line in problems], "file": _file(state)})
+        problems = [clean(line) for line in problems]
+        print_json({"schema": 1, "ok": False, "problems": problems, "warnings": [], "file": _file(state)})
         click.get_current_context().exit(Misconfigured.exit_code)
     if as_json:
-        print_json({"schema": 1, "ok": True, "problems": [], "file": config.file})
+        warnings = [f"{text}. {how_to_add(extra)}" for text, extra in lacking(config)]
+        print_json({"schema": 1, "ok": True, "problems": [], "warnings": warnings, "file": config.file})
         return
+    for text, extra in lacking(config):
+        messages.tell(messages.WARNING, f"{text}. {how_to_add(extra)}", "warning: ")
     roots = ", ".join(root.key for root in config.roots)
     click.echo(f"{config.file or 'no file'}: nothing wrong; roots: {roots}; history: {config.history}")
 

@@ -7,10 +7,10 @@ import webbrowser
 import click
 
 from agentic_watch.cli.exit_status import Refused
-from agentic_watch.cli.extras import missing_extra
 from agentic_watch.cli.global_options import State
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.host.extras import missing_extra
 
 
 @click.command("dashboard")

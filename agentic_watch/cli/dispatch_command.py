@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -10,35 +11,40 @@ import click
 from agentic_watch.cli import global_options, help_text, messages
 from agentic_watch.cli.dispatch_common import (
     begin_run,
-    refused,
     reports_option,
     say_without_daemon,
+    usage_option,
     work_of,
     work_options,
 )
+from agentic_watch.cli.exit_status import Misconfigured, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.dispatch.foreground import end_like
-from agentic_watch.dispatch.runs import DispatchError
-from agentic_watch.dispatch.wrapper import BLOCKED_STATUS, Ended, Order, dispatch
+from agentic_watch.dispatch.runs import DispatchError, Run, Work
+from agentic_watch.dispatch.wrapper import BLOCKED_STATUS, Ended, Order, dispatch, refuse_if_taken
 
 _AFTER_DASHES = "agentic_watch.dispatch.after_dashes"
 _RECORDS = ("begin", "finish", "schema")
+_NOT_RUN = "the command was not run; --best-effort runs it all the same"
 
 _EPILOG = """\b
 Examples:
-  agentic-watch dispatch --task "Fix the tests" -- claude -p "Fix the tests"
+  agentic-watch dispatch --task "Fix the tests" -- claude "Fix the tests"
+  agentic-watch dispatch --task "Fix the tests" --usage result.json -- ./run-agent.sh
   agentic-watch dispatch --agent codex:o3 --report junit.xml -- make test
+  agentic-watch dispatch --best-effort -- codex exec -s workspace-write "Fix the tests"
   agentic-watch dispatch begin --workspace acme/api/ci-1712 --task "CI 1712"
   agentic-watch dispatch finish acme/api/ci-1712 --status failed --question "no runner"
 
 \b
 Exit status: the command's own (or its signal); 126 it cannot be run, 127 it is not there.
-Before it runs: 1 the status cannot be written, 2 usage, 78 configuration.
+It is not run when it cannot be recorded (unless --best-effort): 1 the status cannot be written, 2 usage,
+78 configuration.
 """
 
 
 class _Dispatch(click.Group):
-    """A group whose words after the options are a command to run, unless the first is one of its own."""
+    """A group whose words after `--` are a command to run; without that they name a command of its own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
@@ -63,9 +69,20 @@ class _Dispatch(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if ctx.meta[_AFTER_DASHES] or args[0] not in _RECORDS:
+        if ctx.meta[_AFTER_DASHES]:
             return _run.name, _run, args
+        if args[0] not in _RECORDS:
+            raise click.UsageError(_no_subcommand(args), ctx)
         return super().resolve_command(ctx, args)
+
+
+def _no_subcommand(args: Sequence[str]) -> str:
+    """A misspelt word is not run and recorded as a failed dispatch."""
+    import difflib
+
+    near = difflib.get_close_matches(args[0], _RECORDS, 1)
+    meant = f"did you mean `{near[0]}`?" if near else "there are begin, finish and schema;"
+    return f"no such command: {args[0]}; {meant} A command to run goes after --: agentic-watch dispatch -- {args[0]} …"
 
 
 @click.group(
@@ -78,19 +95,22 @@ class _Dispatch(click.Group):
 )
 @work_options
 @reports_option
+@usage_option
 @click.option(
     "--blocked-status",
     type=click.IntRange(1, 255),
     default=BLOCKED_STATUS,
     show_default=True,
     metavar="N",
-    help="The exit status by which the command says that it is blocked.",
+    help="Exit status that means blocked.",
 )
+@click.option("--best-effort", is_flag=True, help="Run COMMAND also when it cannot be recorded.")
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Run COMMAND here and now, with this terminal, and record it: running, then completed or failed.
 
-    Its workspace is a directory below the first root; the command finds it in $AGENTIC_WATCH_WORKSPACE.
+    Its workspace is a directory below the first root; the command finds it in $AGENTIC_WATCH_WORKSPACE, and the number
+    of its run in $AGENTIC_WATCH_RUN. A command that cannot be recorded is not run, unless --best-effort is given.
     """
     if ctx.invoked_subcommand is None:
         raise click.UsageError("nothing to run; give -- COMMAND, or begin, finish or schema")
@@ -112,13 +132,27 @@ def _run(ctx: click.Context, words: tuple[str, ...]) -> None:
     state: State = ctx.obj
     options = ctx.parent.params
     work = work_of(options, words, pid=os.getpid())
-    order = Order(words, options["reports"], options["blocked_status"])
-    try:
-        ended = dispatch(order, lambda: begin_run(state, options["workspace"], work))
-    except DispatchError as error:
-        raise refused(error) from error
+    order = Order(words, options["reports"], options["blocked_status"], options["usages"])
+    ended = dispatch(order, lambda: _begun(state, options, work))
     _tell(state, ended)
     end_like(ended.code)
+
+
+def _begun(state: State, options: dict[str, Any], work: Work) -> Run | None:
+    """Begin a run that is all ours; where nothing can be recorded, end with the cause, or with --best-effort say it."""
+    from agentic_watch.config import ConfigError, NoRootsError
+
+    try:
+        run = begin_run(state, options["workspace"], work)
+        refuse_if_taken(run)
+        return run
+    except (DispatchError, ConfigError, NoRootsError) as error:
+        said = f"{error}\n" if "\n" in str(error) else f"{error}; "
+        if options["best_effort"]:
+            messages.tell(messages.WARNING, f"{said}the command runs unrecorded", "warning: ")
+            return None
+        kind = Refused if isinstance(error, DispatchError) else Misconfigured
+        raise (click.UsageError if isinstance(error, NoRootsError) else kind)(f"{said}{_NOT_RUN}") from error
 
 
 def _tell(state: State, ended: Ended) -> None:
@@ -126,6 +160,8 @@ def _tell(state: State, ended: Ended) -> None:
         messages.tell(messages.ERROR, ended.cause, "failed: ")
     for problem in ended.problems:
         messages.tell(messages.WARNING, problem, "warning: ")
+    if ended.run is None:
+        return
     if state.verbosity > 0:
         messages.tell(messages.INFO, f"{ended.run.path}: {ended.status}, run {ended.run.runs}")
     say_without_daemon(state, ended.run)

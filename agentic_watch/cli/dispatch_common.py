@@ -12,9 +12,12 @@ import click
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
+from agentic_watch.dispatch.agent_names import agent_of
 from agentic_watch.dispatch.lifecycle import begin
 from agentic_watch.dispatch.runs import DispatchError, Run, Uncommitted, Work
 from agentic_watch.dispatch.where import choose
+from agentic_watch.workspace.find import here
+from agentic_watch.workspace.layout import META
 
 _TASK_AT_MOST = 200
 _TRIES = 10
@@ -43,13 +46,18 @@ reports_option = click.option(
 )
 
 
+usage_option = click.option(
+    "--usage", "usages", multiple=True, metavar="FILE", help="What the agent's program printed; may be repeated."
+)
+
+
 def work_of(options: dict[str, Any], words: Sequence[str] = (), **process: Any) -> Work:
     """What the options say is dispatched from the current directory; `words` are the command's, where there is one."""
     texts: dict[str, Any] = {key: options[key] or "" for key in ("task", "agent", "org", "repo", "branch")}
     if words:
         texts["command"] = "" if texts["task"] else _as_typed(words)
-        texts["agent"] = texts["agent"] or os.path.basename(words[0])
-    return Work(**texts, issue=options["issue"] or 0, directory=os.getcwd(), **process)
+        texts["agent"] = texts["agent"] or agent_of(words)
+    return Work(**texts, issue=options["issue"] or 0, directory=here(), **process)
 
 
 def _as_typed(words: Sequence[str]) -> str:
@@ -59,10 +67,33 @@ def _as_typed(words: Sequence[str]) -> str:
 
 
 def begin_run(state: State, workspace: str | None, work: Work) -> Run:
-    """Begin in the workspace that the options name. Raises DispatchError."""
+    """Begin in the workspace that the options name, and say what will be missing of it. Raises DispatchError."""
     config = state.config()
-    root, name = choose(config.roots, workspace or "", os.getcwd())
-    return committing_first(state, lambda: begin(root, work, name, config.finished))
+    root, name = choose(config.roots, workspace or "", here())
+    run = committing_first(state, lambda: begin(root, work, name, config.finished))
+    if run.problem:
+        messages.tell(messages.WARNING, run.problem, "warning: ")
+    if run.begun:
+        _say_unwritable(config.history, run)
+    return run
+
+
+def _say_unwritable(history: str, run: Run) -> None:
+    """Say that whoever keeps this history cannot commit the new run: nobody else may see that for hours."""
+    from agentic_watch.host.other_users import cannot_write, other_owner_of
+
+    owner = other_owner_of(history)
+    if owner is not None and cannot_write(owner, os.path.join(run.path, META)):
+        import shlex
+
+        root = shlex.quote(run.root.path)
+        grant = f"u:{owner.name}:rwX"
+        messages.tell(
+            messages.WARNING,
+            f"{run.path}/{META}: {owner.name}, who keeps the history, cannot write there, so this will not be "
+            f"recorded; setfacl -R -m {grant} -m d:{grant} {root}",
+            "warning: ",
+        )
 
 
 def committing_first(state: State, step: Callable[[], T]) -> T:

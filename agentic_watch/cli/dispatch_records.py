@@ -16,16 +16,19 @@ from agentic_watch.cli.dispatch_common import (
     refused,
     reports_option,
     say_without_daemon,
+    usage_option,
     work_of,
     work_options,
 )
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.dispatch import verdict
-from agentic_watch.dispatch.lifecycle import finish, newest_run
-from agentic_watch.dispatch.runs import DispatchError, End, Run
+from agentic_watch.dispatch.agent_names import process_of
+from agentic_watch.dispatch.lifecycle import Newest, finish, newest_run
+from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run
 from agentic_watch.dispatch.where import choose_existing
-from agentic_watch.dispatch.wrapper import WORKSPACE_VARIABLE
+from agentic_watch.dispatch.wrapper import RUN_VARIABLE, STARTED_VARIABLE, WORKSPACE_VARIABLE
+from agentic_watch.workspace.find import here
 from agentic_watch.workspace.jsontext import load_object
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
@@ -37,16 +40,24 @@ _UNSUCCESSFUL = frozenset({"failed", "rejected", "blocked"})
 
 @click.command("begin")
 @work_options
-@click.option("--pid", type=click.IntRange(min=0), default=0, help="The process whose end makes it a ghost.")
+@click.option(
+    "--pid",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Process to watch; if it ends before `finish`, the run is a ghost (default: the process above this one that "
+    "--agent names, for an agent's hooks; 0: none).",
+)
 @click.option("--process-id", default="", metavar="TEXT", help="What you call the process yourself.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def _begin(state: State, /, as_json: bool, pid: int, process_id: str, **options: Any) -> None:
+def _begin(state: State, /, as_json: bool, pid: int | None, process_id: str, **options: Any) -> None:
     """Record that a run begins, and print its workspace's directory.
 
-    A run that goes on there is left as it is; after a finished one `runs` is one up.
+    A run that goes on there is left as it is, unless the same process was given another task (another --process-id
+    where both have one): then that run is failed, "interrupted", and a new one begins. After a finished run `runs` is
+    incremented.
     """
-    work = work_of(options, pid=pid, process_id=process_id)
+    work = work_of(options, pid=process_of(options["agent"] or "") if pid is None else pid, process_id=process_id)
     try:
         run = begin_run(state, options["workspace"], work)
     except DispatchError as error:
@@ -55,6 +66,8 @@ def _begin(state: State, /, as_json: bool, pid: int, process_id: str, **options:
         print_json({**_document(run), "started_at": run.started_at, "begun": run.begun})
     else:
         click.echo(clean(run.path))
+        if state.verbosity > 0:
+            messages.tell(messages.INFO, f"{run.path}: {'begun' if run.begun else 'goes on'}, run {run.runs}")
 
 
 @click.command("finish")
@@ -62,15 +75,16 @@ def _begin(state: State, /, as_json: bool, pid: int, process_id: str, **options:
 @click.option("--status", metavar="STATUS", help="How it ended (default: completed).")
 @click.option("--question", metavar="TEXT", help="What it asks, or why it failed.")
 @click.option("--pr", "pr_url", metavar="URL", help="The pull request.")
+@click.option("--run", "number", type=click.IntRange(min=1), metavar="N", help="Only if this is its newest run.")
+@click.option("--process-id", metavar="TEXT", help="Only if its newest run was begun with this one.")
 @click.option("--branch", metavar="NAME", help="The branch (default: what git has checked out here).")
 @reports_option
+@usage_option
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read status, question, pr_url, branch, report as JSON.")
 @click.option("--unless-finished", is_flag=True, help="Leave a run alone that has been finished already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def _finish(
-    state: State, /, workspace: str | None, reports: tuple[str, ...], from_stdin: bool, as_json: bool, **options: Any
-) -> None:
+def _finish(state: State, /, workspace: str | None, from_stdin: bool, as_json: bool, **options: Any) -> None:
     """Record how the run in WORKSPACE (a path, or a name below a root; default: $AGENTIC_WATCH_WORKSPACE) ended.
 
     Finishing again in the same way changes nothing; in another way (completed, later merged) is recorded too.
@@ -80,39 +94,69 @@ def _finish(
     given = {"status": "completed"} | (_input() if from_stdin else {})
     given |= {key: options[key] for key in _INPUT_KEYS if options.get(key) is not None}
     try:
-        run, written = _write_end(state, workspace, given, reports, options["unless_finished"])
+        run, written = _write_end(state, workspace, given, options)
     except DispatchError as error:
         raise refused(error) from error
     if as_json:
         print_json({**_document(run), "status": given["status"], "written": written})
     else:
         click.echo(clean(f"{run.path}: {given['status'] if written else 'finished already'}, run {run.runs}"))
-    if written:
-        say_without_daemon(state, run)
+    if written and not (RUN_VARIABLE in os.environ and os.environ.get(WORKSPACE_VARIABLE) == run.path):
+        say_without_daemon(state, run)  # else `dispatch`, which runs us, does
 
 
-def _write_end(
-    state: State, workspace: str, given: dict[str, Any], reports: Sequence[str], unless_finished: bool
-) -> tuple[Run, bool]:
-    """Put the report together and finish the newest run there; gives it, and whether anything had to be written."""
+def _write_end(state: State, workspace: str, given: dict[str, Any], options: dict[str, Any]) -> tuple[Run, bool]:
+    """Put the report together and finish the run that is meant; gives it, and whether anything had to be written."""
     config = state.config()
-    root, name = choose_existing(config.roots, workspace, os.getcwd())
-    run, finished = newest_run(root, name, os.getcwd())
+    root, name = choose_existing(config.roots, workspace, here())
+    newest = newest_run(root, name, here())
+    run, finished = _meant(newest, workspace, options), newest.finished
     report = given.pop("report", None)
     problems: list[str] = []
-    if reports or not finished:
-        branch, changes = ("", {}) if finished else verdict.changed(run, lambda: False, problems)
+    usages = options["usages"]
+    if options["reports"] or usages or not finished:
+        branch, changes = ("", {}) if finished else verdict.changed(run, lambda: False, problems, usages)
         passed = given["status"] not in _UNSUCCESSFUL
-        whole = verdict.report_of(run, reports, passed=passed, changes=changes, problems=problems)
+        whole = verdict.report_of(run, options["reports"], passed=passed, changes=changes, problems=problems)
         report = verdict.merged([whole, report or {}])
+        if usages:
+            given |= _by_usage(run, usages, report, given, problems)
         given.setdefault("branch", branch)
     end = End(**given, report=report)
     written = committing_first(
-        state, lambda: finish(run, end, unless_finished=unless_finished, finished=config.finished)
+        state, lambda: finish(run, end, unless_finished=options["unless_finished"], finished=config.finished)
     )
     for problem in problems:
         messages.tell(messages.WARNING, problem, "warning: ")
     return run, written
+
+
+def _meant(newest: Newest, workspace: str, options: dict[str, Any]) -> Run:
+    """The run whose end this is: the one that the options name, or `dispatch` in the environment of its command, else
+    the newest. Raises Overtaken when another process has begun the newest."""
+    run, process_id = newest.run, options["process_id"]
+    if process_id is not None and process_id != newest.process_id:
+        raise Overtaken(
+            f"{run.path}: run {run.runs} was begun with process id {newest.process_id!r}; the end of "
+            f"{process_id!r} is not written"
+        )
+    number, ours = options["number"], os.environ.get(RUN_VARIABLE, "")
+    if ours.isdecimal() and os.environ.get(WORKSPACE_VARIABLE) in (workspace, run.path) and number in (None, int(ours)):
+        return run._replace(runs=int(ours), started_at=os.environ.get(STARTED_VARIABLE) or run.started_at)
+    return run._replace(runs=number) if number else run
+
+
+def _by_usage(
+    run: Run, usages: Sequence[str], report: dict[str, Any], given: dict[str, Any], problems: list[str]
+) -> dict[str, str]:
+    """The status and the question by what the agent's program says; what the caller says of a failure stands.
+
+    But for the question of an error: the program knows its cause.
+    """
+    said = given["status"] in _UNSUCCESSFUL
+    ended = ("failed" if said else "completed", given.get("question", ""))
+    status, question = verdict.with_usage(run, usages, report, ended, problems, stopped=bool(said and ended[1]))
+    return {"status": given["status"] if said or status == ended[0] else status, "question": question}
 
 
 def _input() -> dict[str, Any]:
@@ -124,9 +168,9 @@ def _input() -> dict[str, Any]:
     for key, value in document.items():
         if key not in _INPUT_KEYS:
             raise click.UsageError(f"stdin: unknown key {clean(key)!r}; known: {', '.join(_INPUT_KEYS)}")
-        if not isinstance(value, dict if key == "report" else str):
+        if value is not None and not isinstance(value, dict if key == "report" else str):
             raise click.UsageError(f"stdin: {key} is not {'an object' if key == 'report' else 'a string'}")
-    return document
+    return {key: value for key, value in document.items() if value is not None}
 
 
 @click.command("schema")

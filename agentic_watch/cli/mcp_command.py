@@ -8,8 +8,8 @@ import click
 
 from agentic_watch.cli import logs
 from agentic_watch.cli.exit_status import Refused
-from agentic_watch.cli.extras import missing_extra
 from agentic_watch.cli.global_options import State
+from agentic_watch.host.extras import missing_extra
 
 
 @click.command("mcp")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from agentic_watch.cli.exit_status import Refused
-from agentic_watch.cli.extras import missing_extra
 from agentic_watch.cli.global_options import State
 from agentic_watch.daemon import exposition
 from agentic_watch.daemon.instance import pulse
@@ -14,6 +13,7 @@ from agentic_watch.fleet.backlog import backlogs
 from agentic_watch.history import workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
+from agentic_watch.host.extras import missing_extra
 
 
 @click.command("metrics")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 
+from agentic_watch.answers.check.configuration_check import lacking
 from agentic_watch.cli import logs
-from agentic_watch.cli.exit_status import EXIT_FAILED, Held, Misconfigured, Refused
-from agentic_watch.cli.extras import missing_extra
+from agentic_watch.cli.exit_status import EXIT_FAILED, Held, Refused
 from agentic_watch.cli.global_options import State
-from agentic_watch.config import Config
+from agentic_watch.config import Config, MetricsPlaces
 from agentic_watch.daemon import instance
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.loop import Daemon, StartAnew
 from agentic_watch.daemon.metrics import Metrics
 from agentic_watch.daemon.notify import Notifier
+from agentic_watch.host.extras import how_to_add
 
 log = logging.getLogger("agentic_watch.daemon")
 
@@ -27,6 +29,7 @@ def run_daemon(state: State) -> int:
     def reload() -> Config:
         fresh = state.reload_committing()
         logs.set_level(fresh, state.verbosity)
+        _name_lacking(fresh)
         return fresh
 
     try:
@@ -35,10 +38,10 @@ def run_daemon(state: State) -> int:
         raise Held(str(error)) from error
     except OSError as error:
         raise Refused(f"{config.history}: {error.strerror}; make its directory writable, or name another") from error
-    metrics = Metrics(config)
+    _name_lacking(config)
+    metrics = _open_metrics(config)
     ended_well = False
     try:
-        _open_metrics(metrics)
         Daemon(config, reload, Health(Notifier(os.environ), held), metrics).run()
         ended_well = True
     except instance.Held as error:
@@ -52,10 +55,20 @@ def run_daemon(state: State) -> int:
     return 0
 
 
-def _open_metrics(metrics: Metrics) -> None:
+def _name_lacking(config: Config) -> None:
+    """What the configuration asks for and this installation lacks is said, and stops nothing."""
+    for text, extra in lacking(config):
+        log.error("%s. %s", text, how_to_add(extra))
+
+
+def _open_metrics(config: Config) -> Metrics:
+    """The metrics, or as much of them as there can be: they are no part of recording, which goes on without."""
+    metrics = Metrics(config)
     try:
         metrics.open()
-    except ModuleNotFoundError as error:
-        raise Misconfigured(f"[metrics]: {missing_extra(error.name, 'metrics')}") from error
+    except ModuleNotFoundError:
+        return Metrics(replace(config, metrics=MetricsPlaces()))
     except OSError as error:
-        raise Misconfigured(f"metrics.listen: {error.strerror}; choose another port") from error
+        log.error("metrics.listen: %s: %s; choose another port. It goes on", config.metrics.listen, error.strerror)
+        return Metrics(replace(config, metrics=config.metrics._replace(listen=None)))
+    return metrics

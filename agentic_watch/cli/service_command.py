@@ -143,7 +143,8 @@ def _check_account(deployment: Deployment) -> None:
     account = Account.of(deployment.host.account[0])
     if (why := deploy.unreadable(deployment, account)) is not None:
         raise Refused(why)
-    for path in state_owner.give(state_owner.foreign(deployment.config.history, account), account):
+    history = deployment.config.history
+    for path in state_owner.give(history, state_owner.foreign(history, account), account):
         _say(f"gave {path} to {account.name}")
     for doubt in deploy.doubts(deployment, account):
         _say(f"warning: {doubt}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +19,7 @@ from agentic_watch.cli.output import clean, human_duration, line_width, print_js
 from agentic_watch.cli.table_layout import Column, print_columns
 from agentic_watch.cli.text_width import wrap
 from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.workspace.find import here
 
 _FINDINGS_SHOWN = 20
 _LONGEST_TEXT = 2_000
@@ -76,7 +76,7 @@ def command(state: State, /, given: str, utc: bool, as_json: bool) -> None:
 
 def _ask(state: State, given: str) -> Shown:
     if not state.fleet:
-        return one_dispatch.one_dispatch(state.config_to_read(), given, os.getcwd())
+        return one_dispatch.one_dispatch(state.config_to_read(), given, here())
     from agentic_watch.answers.fleet_dispatch import fleet_dispatch
 
     with asking(state) as fleet:

@@ -67,7 +67,9 @@ def command(state: State, /, by: str | None, span: str, limit: int, html: str, *
     if options["as_json"] and options["as_csv"]:
         raise click.UsageError("--json and --csv do not go together")
     asked = wanted(options)
-    question = Question(asked, by or "agent", outcomes(state), utc=options["utc"] or not on_terminal())
+    question = Question(
+        asked, by or "agent", outcomes(state), utc=options["utc"] or options["as_json"] or options["as_csv"]
+    )
     if span:
         _compare(state, question, span, [by] if by else _COMPARED, as_json=options["as_json"])
         return

@@ -48,12 +48,20 @@ def lines(now: HostNow, *, utc: bool) -> Iterator[str]:
     listed = ", ".join(counts[:_SHOWN] + more)
     yield f"workspaces: {len(now.standings)}{f' ({listed})' if listed else ''}"
     yield from (clean(f"  {root}: {cause}") for root, cause in now.missing.items())
+    yield from _unknown_statuses(now)
     for section in _SECTIONS:
         standings: tuple[Standing, ...] | None = getattr(now.lists, section.name)
         if standings is None:
             yield f"{section.name}: unknown, the history cannot tell"
         else:
             yield from _section(section, standings, now, utc)
+
+
+def _unknown_statuses(now: HostNow) -> Iterator[str]:
+    unknown = list(now.unknown_statuses)
+    if unknown:
+        named = ", ".join(f'"{clean(shorten(status, _WIDEST))}"' for status in unknown[:_SHOWN])
+        yield f"unknown statuses, never committed: {named}; add those that are ends to finished in [commit]"
 
 
 def _section(section: _Section, standings: tuple[Standing, ...], now: HostNow, utc: bool) -> Iterator[str]:
@@ -168,5 +176,10 @@ def _how_it_is(daemon: DaemonState, utc: bool) -> Iterator[str]:
     for root in daemon.roots:
         detail = f" ({root.detail})" if root.detail else ""
         yield f"  {root.root}: {root.watching}, {root.watches} watches{detail}"
+    if daemon.unreadable:
+        named = (
+            f"{', '.join(daemon.unreadable_names)}{' …' if daemon.unreadable > len(daemon.unreadable_names) else ''}"
+        )
+        yield f"  unreadable: {daemon.unreadable} (what is in there is not seen): {named}"
     if daemon.history_error:
         yield f"  history: {daemon.history_error}"

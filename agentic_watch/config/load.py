@@ -146,10 +146,10 @@ class _Assembly:
         # The same directory given twice is a slip of the shell that costs nothing.
         wanted = dict.fromkeys(path for path in paths if path is not None)
         # A directory under another spelling is the root that the file names: a second key would record all of it twice.
-        spelled = {os.path.realpath(path): path for path in from_file}
+        spelled = {places.real_path(path): path for path in from_file}
         roots: list[Root] = []
         for path in wanted:
-            known = path if path in from_file else spelled.get(os.path.realpath(path), path)
+            known = path if path in from_file else spelled.get(places.real_path(path), path)
             root, given = from_file.get(known, (Root(path), frozenset[str]()))
             if root in roots:
                 continue
@@ -232,7 +232,7 @@ def _clashes(labelled: Sequence[tuple[str, Root]]) -> Iterator[str]:
 
 def _names_of(path: str) -> tuple[str, str]:
     # By its text, and by where symlinks lead today: a directory under two names would be committed twice.
-    return path, os.path.realpath(path)
+    return path, places.real_path(path)
 
 
 def _lies_in(inner: tuple[str, str], outer: tuple[str, str]) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Mapping
 
 from .model import ConfigError, Overrides
@@ -13,6 +14,10 @@ FILE_VARIABLE = "AGENTIC_WATCH_CONFIG"
 _VARIABLE = re.compile(r"\$(?:(\$)|(\w+)|\{([^}]*)\})", re.ASCII)
 _CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 _SURROGATE = r"[\ud800-\udfff]"
+
+
+_ANSWER_SECONDS = 1.0
+"""How long a file system is waited for that a path leads into, which may hang."""
 
 
 class BadValueError(ValueError):
@@ -83,7 +88,11 @@ def expanded(text: str, environ: Mapping[str, str]) -> str:
 
 def absolute(text: str, environ: Mapping[str, str]) -> str:
     """Expand a path of the command line; a relative one is meant from the working directory."""
-    return normalised(os.path.abspath(expanded(text, environ)))
+    path = expanded(text, environ)
+    try:
+        return normalised(os.path.abspath(path))
+    except FileNotFoundError:
+        raise BadValueError(f"{shown(text)} is relative, and the current directory was removed") from None
 
 
 def normalised(path: str) -> str:
@@ -181,3 +190,12 @@ def _exists(path: str) -> bool:
     except OSError:
         return True  # It may well be there; reading it will say what is wrong.
     return True
+
+
+def real_path(path: str) -> str:
+    """Where symlinks lead today; the path as it is when its file system does not answer."""
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(os.path.realpath(path)), daemon=True)
+    thread.start()
+    thread.join(_ANSWER_SECONDS)
+    return found[0] if found else path

@@ -7,13 +7,15 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.commit.patience import Patience
 from agentic_watch.daemon.fresh_start import FreshStart
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.outcome_log import OutcomeLog
-from agentic_watch.daemon.pending import Pending
+from agentic_watch.daemon.pending import Lane, Pending
+from agentic_watch.daemon.time_shares import Key, TimeShares
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
 from agentic_watch.workspace.layout import Candidate
@@ -23,27 +25,39 @@ _JOURNAL_SECONDS = 0.1
 """What a turn may spend on long journals, and then on everything else before it goes on with them."""
 _IS_BEING_REMOVED = os.strerror(errno.ENOENT)
 """A failure for this cause is not worth a word before the next attempt: by then the workspace is gone."""
-_NEWS_EVERY = 4
 _AT_LEAST = 8
 _AT_MOST = 16
 _LATELY_SECONDS = 1.0
 """While events tell of something now and then, what was found by looking is done so few at a time."""
 _TURN_SECONDS = 1.0
+_BUSY_LANE_SECONDS = 0.005
+"""What a turn spends on workspaces that had much time lately; one of them at least has its turn."""
+_CHARGED_AT_MOST_SECONDS = 0.05
+"""Of the time between two of a group, in which others may have been written, too."""
+_AGAIN_SECONDS = 0.1
+_PUT_BY_PER_SECOND = 1_000
 _BUSY_SECONDS = 0.5
 _LONGEST_BUSY_SECONDS = 15.0
 _BUSY_TRIES_BEFORE_WORD = 6
 
 
 class DueCommits:
-    """Used from the loop's thread. `fresh` says which failing ones are tried whatever their back-off says."""
+    """Used from the loop's thread. `fresh` says which failing ones are tried whatever their back-off says;
+    `is_left_alone` which workspaces lie on what does not answer."""
 
-    def __init__(self, committer: Committer, pending: Pending, last_seen: LastSeen, health: Health) -> None:
+    def __init__(
+        self, committer: Committer, pending: Pending, last_seen: LastSeen, health: Health, shares: TimeShares
+    ) -> None:
         self._committer = committer
         self._pending = pending
         self._last_seen = last_seen
         self._health = health
-        self._busy: dict[tuple[str, str], int] = {}
-        self._told_at = float("-inf")
+        self._shares = shares
+        self._busy: dict[Key, int] = {}
+        self._event_at = float("-inf")
+        self._put_by: list[Candidate] = []
+        self._next_put_by = 0.0
+        self.is_left_alone: Callable[[Candidate], bool] = lambda _: False
         self.outcomes = OutcomeLog()
         self.fresh = FreshStart(())
         self._host_faults = HostFaults()
@@ -51,64 +65,105 @@ class DueCommits:
     def begin_anew(self, roots: Iterable[str]) -> None:
         """A start, a reload: everything below these roots is tried now."""
         self.fresh, self._host_faults = FreshStart(roots), HostFaults()
+        self._put_by.clear()
 
-    def is_due(self) -> bool:
-        """Whether anything is to be done now."""
-        due = self._pending.next_due()
-        return due is not None and due <= time.monotonic()
+    @property
+    def has_put_by(self) -> bool:
+        """Whether anything waits for what it lies on to answer."""
+        return bool(self._put_by)
 
     def found(self, candidate: Candidate) -> None:
         """A scan found it changed, or failing: due when it has rested, or when its back-off is over."""
         now = time.time()
         wait = min(candidate.changed_at, now) + self._committer.config.settle_seconds - now
-        failing = self._last_seen.failing.get((candidate.root.key, candidate.name))
+        failing = self._last_seen.failing.get(_key(candidate))
         if failing is not None and not self.fresh.is_tried_now(candidate):
             wait = max(wait, min(failing[1] - now, BACKOFF_SECONDS[-1]))
         self._pending.add(candidate, time.monotonic() + max(0.0, wait))
 
-    def commit(self, go_on: Callable[[], bool]) -> bool:
-        """Commit what is due, what events told of first; whether the history works again since.
+    def commit(self, is_news: Callable[[], bool]) -> bool:
+        """Commit what is due now, what events told of first; whether the history works again since.
 
-        `go_on` takes the news, and is asked often.
+        With `is_news`, which says that an event told of more, what was found by looking waits for the next turn.
         """
-        mended, patience = False, Patience(_JOURNAL_SECONDS)
-        for due in (self._told(go_on), self._found_by_looking(go_on)):
-            if self.is_due():
-                for outcome in self._committer.commit_each(due, patience=patience):
-                    mended |= self._take(outcome)
+        now = time.monotonic()
+        self._take_up_again(now)
+        mended = self._commit(self._from_events(now))
+        mended |= self._commit_busy(now)
+        mended |= self._commit(self._found_by_looking(now, is_news))
         self.outcomes.turned(time.monotonic())
         return mended
 
-    def _told(self, go_on: Callable[[], bool]) -> Iterator[Candidate]:
-        """While there is much of it, what becomes due meanwhile too, for a time that a turn may take."""
-        end = time.monotonic() + _TURN_SECONDS
-        group = self._pending.take(time.monotonic(), GROUP, told=True)
-        if group:
-            self._told_at = time.monotonic()
-        yield from group
-        while len(group) == GROUP and time.monotonic() < end and go_on():
-            group = self._pending.take(time.monotonic(), GROUP, told=True)
-            yield from group
+    def _commit(self, due: Iterator[Candidate]) -> bool:
+        first = next(due, None)
+        if first is None:
+            return False
+        # Journals at their limit take seconds, which is nobody else's time.
+        patience, mended = Patience(_JOURNAL_SECONDS), False
+        for outcome in self._committer.commit_each(chain([first], due), patience=patience):
+            mended |= self._take(outcome)
+        return mended
 
-    def _found_by_looking(self, go_on: Callable[[], bool]) -> Iterator[Candidate]:
+    def _from_events(self, now: float) -> Iterator[Candidate]:
+        """What was due when the turn began, for as long as a turn may take."""
+        end = now + _TURN_SECONDS
+        while time.monotonic() < end and (group := self._take_due(now, Lane.EVENT, GROUP)):
+            self._event_at = now
+            for candidate in group:
+                began = time.monotonic()
+                yield candidate
+                ended = time.monotonic()
+                self._shares.charge(_key(candidate), min(ended - began, _CHARGED_AT_MOST_SECONDS), ended)
+
+    def _commit_busy(self, now: float) -> bool:
+        """Those that had much time lately, one by one, so that each is charged for what it takes."""
+        end, mended = time.monotonic() + _BUSY_LANE_SECONDS, False
+        while found := self._take_due(now, Lane.BUSY, 1):
+            began = time.monotonic()
+            mended |= self._commit(iter(found))
+            ended = time.monotonic()
+            self._shares.charge(_key(found[0]), ended - began, ended)
+            if ended >= end:
+                break
+        return mended
+
+    def _found_by_looking(self, now: float, is_news: Callable[[], bool]) -> Iterator[Candidate]:
         """One by one, until there is news that should not wait for a whole batch."""
-        end = time.monotonic() + _TURN_SECONDS
         count = 0
-        while found := self._pending.take(time.monotonic(), told=False):
+        while found := self._take_due(now, Lane.FOUND, 1):
             yield from found
             count += 1
-            if count % _NEWS_EVERY == 0 and not go_on():
+            spent = time.monotonic() - now
+            if spent >= _TURN_SECONDS or (count >= _AT_LEAST and is_news()):
                 return
-            now = time.monotonic()
-            if now >= end or (count >= _AT_LEAST and self._pending.is_told(now)):
+            if count >= _AT_MOST and now + spent - self._event_at < _LATELY_SECONDS:
                 return
-            if count >= _AT_MOST and now - self._told_at < _LATELY_SECONDS:
-                return
+
+    def _take_due(self, now: float, lane: Lane, at_most: int) -> list[Candidate]:
+        """Some that are due; what lies on something that does not answer is put by."""
+        while taken := self._pending.take(now, at_most, lane=lane):
+            silent = [candidate for candidate in taken if self.is_left_alone(candidate)]
+            self._put_by += silent
+            if len(silent) < len(taken):
+                return [candidate for candidate in taken if candidate not in silent] if silent else taken
+        return []
+
+    def _take_up_again(self, now: float) -> None:
+        """What was put by, and lies on what answers again."""
+        if not self._put_by or now < self._next_put_by:
+            return
+        self._next_put_by = now + max(_AGAIN_SECONDS, len(self._put_by) / _PUT_BY_PER_SECOND)
+        put_by, self._put_by = self._put_by, []
+        for candidate in put_by:
+            if self.is_left_alone(candidate):
+                self._put_by.append(candidate)
+            else:
+                self._pending.add(candidate, now)
 
     def _take(self, outcome: Outcome) -> bool:
         """Take down what became of one; whether the history works again."""
         candidate, now = outcome.candidate, time.monotonic()
-        key = candidate.root.key, candidate.name
+        key = _key(candidate)
         if outcome.verdict is Verdict.COMMITTED:
             self._health.committed += 1
             self.outcomes.committed(outcome, now)
@@ -118,7 +173,7 @@ class DueCommits:
         due = self._last_seen.note(outcome, wall)
         self._heed_the_host(outcome, now)
         if outcome.verdict is Verdict.READING:
-            self._pending.add(candidate, now + _JOURNAL_SECONDS)
+            self._pending.add(candidate, now + _JOURNAL_SECONDS, lane=Lane.BUSY)
             return False
         if outcome.verdict is Verdict.BUSY:
             self.fresh.took(candidate, "")
@@ -155,7 +210,7 @@ class DueCommits:
     def _put_off(self, outcome: Outcome, wait: float, *, summed_up: bool) -> None:
         """It failed: said the first time, and tried again after a while."""
         candidate, now = outcome.candidate, time.monotonic()
-        count = self._last_seen.failing[candidate.root.key, candidate.name][0]
+        count = self._last_seen.failing[_key(candidate)][0]
         said_at = 2 if outcome.cause.endswith(_IS_BEING_REMOVED) else 1
         level = logging.WARNING if count == said_at and not summed_up else logging.DEBUG
         self.outcomes.failed(outcome, wait, level, now)
@@ -164,10 +219,14 @@ class DueCommits:
     def _wait_for_others(self, outcome: Outcome, now: float) -> None:
         """Somebody is at work on the workspace: come back, ever more rarely, since an agent could hold it for ever."""
         candidate = outcome.candidate
-        key = candidate.root.key, candidate.name
+        key = _key(candidate)
         tries = self._busy[key] = self._busy.get(key, 0) + 1
         wait = min(_BUSY_SECONDS * 2 ** min(tries - 1, 10), _LONGEST_BUSY_SECONDS)
         if tries == _BUSY_TRIES_BEFORE_WORD:
             text = f"{outcome.cause}; tried again until it is free"
             self.outcomes.say(logging.WARNING, candidate, text, now, cause=text)
         self._pending.add(candidate._replace(signature=b""), now + wait)
+
+
+def _key(candidate: Candidate) -> Key:
+    return candidate.root.key, candidate.name

@@ -37,8 +37,10 @@ class Snapshot:
     backlog: int = 0
     oldest_seconds: float = 0.0
     workspaces: Mapping[str, int] | None = None
+    unreadable: int = 0
     overflows: int = 0
     watches: int = 0
+    hanging: int = 0
     history_usable: bool | None = None
     schema: int | None = None
     backlogs: Mapping[str, Backlog] = field(default_factory=dict)
@@ -110,7 +112,9 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
         ("ready", "1 once every root was looked at and what was due is committed.", float(snapshot.ready)),
         ("backlog_workspaces", "Workspaces that wait for their quiet time or their turn.", snapshot.backlog),
         ("backlog_oldest_seconds", "How long the first of the backlog has waited.", snapshot.oldest_seconds),
+        ("unreadable_directories", "Directories that could not be looked into.", snapshot.unreadable),
         ("watches", "Kernel watches that the daemon holds.", snapshot.watches),
+        ("hanging_mounts", "Roots, and mounts below them, that do not answer.", snapshot.hanging),
         ("watches_limit", "Kernel watches that one user may hold; absent where it cannot be read.", watch_limit()),
         ("history_usable", "1 while rows can be written.", usable),
         ("history_schema_version", "The schema of the history.", snapshot.schema),

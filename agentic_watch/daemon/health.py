@@ -56,6 +56,7 @@ class Health:
         self.failing = 0
         self.committed = 0
         self.log_dropped = 0
+        self.unreadable: tuple[str, ...] = ()
         self.oldest_pending: Callable[[], float] = lambda: 0.0
         self.counted = Counted()
 
@@ -90,6 +91,8 @@ class Health:
             committed=self.committed,
             overflows=overflows,
             log_dropped=self.log_dropped,
+            unreadable=len(self.unreadable),
+            unreadable_names=self.unreadable[:_ROOTS_BY_NAME],
         )
         self._notifier.pay()
         if settled and (self._state.phase == "starting" or self._reloading):

@@ -1,4 +1,4 @@
-"""The loop: take hints, scan in slices, commit what is due, tell how it goes.
+"""The loop: take hints, scan in slices, read ahead, commit what is due, tell how it goes.
 
 Everything is done by one thread, so nothing here needs a lock; watchers only queue hints and signal
 handlers only set a flag.
@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from queue import Empty, SimpleQueue
 
 from agentic_watch.commit import Committer
 from agentic_watch.config import Config, ConfigError, NoRootsError, Root
@@ -21,20 +20,27 @@ from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.history_probe import HistoryProbe
 from agentic_watch.daemon.instance import Held
 from agentic_watch.daemon.metrics import Metrics
-from agentic_watch.daemon.pending import Pending
+from agentic_watch.daemon.pending import Lane, Pending
+from agentic_watch.daemon.readiness import Readiness
 from agentic_watch.daemon.signals import Signals
 from agentic_watch.daemon.sweeps import Sweeps
+from agentic_watch.daemon.time_shares import TimeShares
 from agentic_watch.history.history_errors import HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.host.threads import left_to_main_thread
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.watch.hints import Hint, Hints
+from agentic_watch.watch.hints import Hint, HintQueue
 from agentic_watch.watch.watcher import Watcher
 from agentic_watch.workspace.layout import Candidate
 
 log = logging.getLogger("agentic_watch.daemon")
 
 _FLUSH_SECONDS = 2.0
+_PREFETCH_SECONDS = 0.1
+_BUSY_LANE_SECONDS = 0.005
+"""What a turn spends on reading statuses ahead: all of them, and of those that had much time lately."""
+_AGAIN_SECONDS = 0.05
+"""After this a root that has not answered just now is asked for again; its own thread asks it four times a second."""
 _IDLE_SECONDS = 1.0
 """The kernel may hand a signal to another thread while the main one has one to handle; then nothing ends our wait, and
 Python handles the signal only when the wait is over."""
@@ -55,17 +61,20 @@ class Daemon:
         self._load = load
         self._health = health
         self._metrics = metrics
-        self._hints: Hints = SimpleQueue()
+        self._hints = HintQueue()
         self._history = History(config.history, on_progress=health.at_work)
         self._last_seen = LastSeen(self._history)
         self._probe = HistoryProbe(self._history, self._last_seen, health)
         self._committer = Committer(config, self._history)
+        self._shares = TimeShares()
         self._pending = Pending(config.settle_seconds)
+        self._prefetches = Pending(0.0)
         self._health.oldest_pending = lambda: self._pending.waited(time.monotonic())
-        self._due = DueCommits(self._committer, self._pending, self._last_seen, health)
+        self._due = DueCommits(self._committer, self._pending, self._last_seen, health, self._shares)
         self._sweeps = Sweeps(self._last_seen)
-        self._signals = Signals(lambda: self._hints.put(None))
+        self._signals = Signals(lambda: self._hints.wake())
         self._absent: set[str] = set()
+        self._hanging: frozenset[str] = frozenset()
         self._next_flush = 0.0
         self._use(config)
 
@@ -75,12 +84,14 @@ class Daemon:
         self._committer.use(config)
         self._pending.settle_seconds = config.settle_seconds
         self._next_reconcile = time.monotonic() + config.reconcile_seconds
-        self._awaited = {root.key for root in config.roots}
-        self._due.begin_anew(self._awaited)
+        keys = {root.key for root in config.roots}
+        self._readiness = Readiness(self._pending, keys)
+        self._due.begin_anew(keys)
         self._due.outcomes.many_roots = len(config.roots) > 1
         # What a former watcher still has to say is not taken for words of this one.
-        self._hints = SimpleQueue()
+        self._hints = HintQueue()
         self._watcher = Watcher(config.roots, self._hints, f"{config.history}.cookie", poll_seconds=config.poll_seconds)
+        self._due.is_left_alone = self._watcher.is_left_alone
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT. Raises HistoryRefused, StartAnew, and Held when another daemon took over."""
@@ -109,7 +120,7 @@ class Daemon:
             raise StartAnew(f"the watcher cannot start: {error}") from error
 
     def _turn(self) -> None:
-        """One full turn of the loop."""
+        """One full turn of the loop, about a second at most: what comes meanwhile is the next one's."""
         self._take_hints()
         self._check_threads()
         if self._signals.reloading:
@@ -117,12 +128,14 @@ class Daemon:
         now = time.monotonic()
         if now >= self._next_reconcile:
             self._reconcile()
-        for key, seconds in self._sweeps.advance(self._found, self._is_news):
-            self._health.scanned(seconds)
-            self._due.fresh.swept(key)
-            self._watcher.scanned(key)
-        self._heed_waiting()
-        mended = self._due.commit(self._heed_and_go_on)
+        for key, seconds in self._sweeps.advance(self._found, self._is_news, self._watcher.root_is_left_alone):
+            self._readiness.seen(key)
+            if seconds is not None:
+                self._health.scanned(seconds)
+                self._due.fresh.swept(key)
+                self._watcher.scanned(key)
+        self._prefetch()
+        mended = not self._signals.stopping and self._due.commit(self._is_news)
         if self._probe.turned(now) or mended:
             self._look_at_all_anew()
         if now >= self._next_flush:
@@ -135,73 +148,88 @@ class Daemon:
         for handler in logging.getLogger().handlers:
             handler.flush()
             self._health.log_dropped = getattr(handler, "dropped", 0)
+        self._health.unreadable = self._sweeps.unreadable
         self._health.pending, self._health.failing = len(self._pending), len(self._last_seen.failing)
-        settled = not self._awaited and not self._sweeps and not self._due.is_due()
+        self._hanging = self._watcher.hanging()
+        is_ready = self._readiness.is_reached(time.monotonic(), self._hanging)
         states, overflows = self._watcher.states(), self._watcher.overflows()
-        self._health.turned(states, overflows, settled=settled, answers=self._watcher.answers)
+        self._health.turned(states, overflows, settled=is_ready, answers=self._watcher.answers)
         self._metrics.tell(self._health, self._history)
 
     # --- what is to be done
 
     def _take_hints(self) -> None:
-        """Wait for the next hint, until something is due; then take all that came."""
-        patience = self._patience()
-        if patience or not self._pending.is_told(time.monotonic()):
-            self._watcher.read_on()
-        with suppress(Empty):
-            self._heed(self._hints.get(timeout=patience))
-        self._heed_waiting()
+        """Wait until there is a hint, or something is due; then take the hints that are there."""
+        seconds = self._until_due()
+        if seconds or not self._pending.is_due(time.monotonic(), Lane.EVENT):
+            self._watcher.loop_idle()
+        self._handle_hints(seconds)
+
+    def _handle_hints(self, seconds: float) -> None:
+        """Wait for hints, at most so long, and handle those that are there then."""
+        hints = self._hints.take(seconds)
+        now = time.monotonic()
+        for hint in hints:
+            if hint.candidate is None:
+                self._handle_root(hint)
+            else:
+                self._handle(hint.candidate, from_event=hint.from_event, now=now)
 
     def _is_news(self) -> bool:
         """Whether there is something that no look at a whole root should keep waiting."""
-        return not self._hints.empty() or self._pending.is_told(time.monotonic())
+        return not self._hints.is_empty or self._pending.is_due(time.monotonic(), Lane.EVENT)
 
-    def _heed_waiting(self) -> None:
-        """Take all hints that have come."""
-        with suppress(Empty):
-            while True:
-                self._heed(self._hints.get_nowait())
-
-    def _heed_and_go_on(self) -> bool:
-        self._heed_waiting()
-        return not self._signals.stopping
-
-    def _patience(self) -> float:
+    def _until_due(self) -> float:
         """Seconds until something is to be done without a hint."""
-        if self._sweeps or self._signals.stopping or self._signals.reloading:
+        if any(not self._watcher.root_is_left_alone(key) for key in self._sweeps.roots) or (
+            self._signals.stopping or self._signals.reloading
+        ):
             return 0.0
         now = time.monotonic()
         wakes = [self._next_reconcile, now + min(_IDLE_SECONDS, self._health.interval)]
+        if not self._hanging.issuperset(self._sweeps.roots) or self._due.has_put_by:
+            wakes.append(now + _AGAIN_SECONDS)
         if self._last_seen.dirty:
             wakes.append(self._next_flush)
-        if (due := self._pending.next_due()) is not None:
-            wakes.append(due)
+        wakes += [due for queue in (self._pending, self._prefetches) if (due := queue.next_due()) is not None]
         return max(0.0, min(wakes) - now)
 
-    def _heed(self, hint: Hint | None) -> None:
-        if hint is None:
-            return  # only to wake us
-        if hint.candidate is not None:
-            self._look_ahead(hint.candidate)
-            self._pending.touch(hint.candidate, time.monotonic(), told=hint.told)
-        else:
-            self._heed_root(hint)
-
-    def _look_ahead(self, candidate: Candidate) -> None:
-        """What waits may be replaced or removed meanwhile."""
+    def _handle(self, candidate: Candidate, *, from_event: bool, now: float) -> None:
+        """A workspace changed: it is read soon, since it may be replaced or removed, and committed when it rests."""
+        key = candidate.root.key, candidate.name
+        wait = self._shares.wait(key, now)
+        lane = Lane.FOUND
+        if from_event:
+            lane = Lane.EVENT if self._shares.is_modest(key, now) else Lane.BUSY
+        self._pending.touch(candidate, now, lane=lane, wait=wait)
         if self._config.settle_seconds:
-            for warning in self._committer.look_ahead(candidate):
-                log.warning("%s", warning)
+            self._prefetches.add(candidate, now + wait, lane=lane)
 
-    def _heed_root(self, hint: Hint) -> None:
+    def _prefetch(self) -> None:
+        """Read statuses that are to be committed later, for as long as a turn may take; the others are the next's."""
+        began = now = time.monotonic()
+        for lane in Lane:
+            end = now + _BUSY_LANE_SECONDS if lane is Lane.BUSY else began + _PREFETCH_SECONDS
+            while candidates := self._prefetches.take(began, lane=lane):
+                for candidate in candidates:
+                    if self._watcher.is_left_alone(candidate):
+                        self._prefetches.add(candidate, now + _AGAIN_SECONDS, lane=lane)
+                        continue
+                    for warning in self._committer.look_ahead(candidate):
+                        log.warning("%s", warning)
+                    spent, now = time.monotonic() - now, time.monotonic()
+                    self._shares.charge((candidate.root.key, candidate.name), spent, now)
+                if now >= end or self._signals.stopping:
+                    break
+
+    def _handle_root(self, hint: Hint) -> None:
         """A root came, went, or is to be looked at."""
         key = hint.root.key
         if hint.reason in ("waiting", "lost"):
-            self._awaited.discard(key)
+            self._readiness.seen(key)
             self._sweeps.stop(key)
             self._absent.add(key)
         elif hint.reason != "poll" or key not in self._sweeps:
-            self._awaited.discard(key)
             if hint.read_only:
                 self._cannot_write(hint.root)
             self._absent.discard(key)
@@ -227,6 +255,7 @@ class Daemon:
         for root in self._config.roots:
             if root.key in there and root.key not in self._sweeps:
                 self._sweep(root)
+        self._watcher.retry_inotify()
 
     def _look_at_all_anew(self) -> None:
         """The history is back, or another: have it take in what the journals hold."""
@@ -234,10 +263,10 @@ class Daemon:
         self._reconcile()
 
     def _sweep(self, root: Root) -> None:
-        self._sweeps.begin(root, self._config.finished)
+        self._sweeps.begin(root, self._config.finished, self._watcher.left_alone(root.key))
 
     def _found(self, candidate: Candidate) -> None:
-        self._watcher.missed(candidate)
+        self._watcher.ensure_watched(candidate)
         self._due.found(candidate)
 
     # --- signals, threads, reload
@@ -261,11 +290,12 @@ class Daemon:
         if config.history != self._config.history:
             log.warning("%s: another history takes effect at the next start", config.history)
         self._watcher.stop()
-        self._heed_waiting()
-        self._sweeps.clear()
+        self._handle_hints(0.0)
+        self._sweeps.keep_roots(config.roots)
         self._pending.keep_roots(config.roots)
+        self._prefetches.keep_roots(config.roots)
         self._committer.let_go()
         self._use(replace(config, history=self._config.history))
-        self._last_seen.keep_roots(self._awaited)
+        self._last_seen.keep_roots({root.key for root in config.roots})
         self._start_watcher()
         log.info("the configuration was reloaded: %d root%s", len(config.roots), "" if len(config.roots) == 1 else "s")

@@ -29,7 +29,8 @@ class DaemonState:
     are tried again, `committed` those committed and `overflows` the event queue's overflows since the start.
     `beat` is when this was said by the host's monotonic clock (clock_gettime(2), CLOCK_MONOTONIC), in seconds; 0.0
     when it was not said. `log_dropped` counts log lines that nobody took,
-    `oldest_pending_seconds` is how long the first of those that are pending has waited.
+    `oldest_pending_seconds` is how long the first of those that are pending has waited. `unreadable` counts directories
+    below the roots that could not be looked into (at most a thousand a root), `unreadable_names` are the first of them.
     """
 
     pid: int
@@ -47,6 +48,8 @@ class DaemonState:
     beat: float = 0.0
     log_dropped: int = 0
     oldest_pending_seconds: float = 0.0
+    unreadable: int = 0
+    unreadable_names: tuple[str, ...] = ()
     counted: Counted = field(default_factory=Counted)
 
 
@@ -92,7 +95,8 @@ def _decode(data: bytes) -> DaemonState:
         raise ValueError("torn")
     roots = tuple(RootState(**_known(RootState, root)) for root in document.pop("roots"))
     counted = from_document(document.pop("counted", {}))
-    return DaemonState(roots=roots, counted=counted, **_known(DaemonState, document))
+    names = tuple(document.pop("unreadable_names", ()))
+    return DaemonState(roots=roots, counted=counted, unreadable_names=names, **_known(DaemonState, document))
 
 
 def _known(kind: type[RootState] | type[DaemonState], document: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from agentic_watch.config import Root
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
-from agentic_watch.scan import RootUnavailable, Trouble
+from agentic_watch.scan import LeftAlone, RootUnavailable, Trouble
 from agentic_watch.workspace.layout import Candidate
 
 log = logging.getLogger("agentic_watch.daemon")
@@ -35,31 +35,47 @@ class Sweeps:
         self._last_seen = last_seen
         self._sweeps: dict[str, _Sweep] = {}
         self._troubled: dict[str, set[str]] = {}
+        self.unreadable: tuple[str, ...] = ()
+        """The directories that the last look at each root could not look into; what is in them is not seen."""
 
     def __contains__(self, key: str) -> bool:
         return key in self._sweeps
 
-    def __bool__(self) -> bool:
-        return bool(self._sweeps)
+    @property
+    def roots(self) -> Collection[str]:
+        """The roots that are being looked at."""
+        return self._sweeps.keys()
 
-    def begin(self, root: Root, finished: frozenset[str]) -> None:
-        """Look at a root from the beginning, even when a look is under way."""
-        self._sweeps[root.key] = _Sweep(rescan(root, self._last_seen, finished, Counts()))
+    def begin(self, root: Root, finished: frozenset[str], left_alone: LeftAlone | None) -> None:
+        """Look at a root from the beginning, even when a look is under way; not into what is `left_alone`."""
+        found = rescan(root, self._last_seen, finished, Counts(), left_alone=left_alone)
+        self._sweeps[root.key] = _Sweep(found)
 
     def stop(self, key: str) -> None:
         """The root is gone."""
         self._sweeps.pop(key, None)
+        self._set_troubled(key, set())
 
     def clear(self) -> None:
         """Stop all."""
         self._sweeps.clear()
 
-    def advance(self, take: Callable[[Candidate], None], is_news: Callable[[], bool]) -> list[tuple[str, float]]:
+    def keep_roots(self, roots: Iterable[Root]) -> None:
+        """Stop all; what was said of other roots is forgotten."""
+        self.clear()
+        for key in self._troubled.keys() - {root.key for root in roots}:
+            self.stop(key)
+
+    def advance(
+        self, take: Callable[[Candidate], None], is_news: Callable[[], bool], is_left_alone: Callable[[str], bool]
+    ) -> list[tuple[str, float | None]]:
         """Go on for a slice of time, or for a step when there is news, and hand over what is found; gives the roots
-        that are done: key and seconds."""
+        that are done: key and seconds, None for one that cannot be looked at. A root that is left alone waits."""
         end = time.monotonic() + _SLICE_SECONDS
-        done: list[tuple[str, float]] = []
+        done: list[tuple[str, float | None]] = []
         for key, sweep in list(self._sweeps.items()):
+            if is_left_alone(key):
+                continue
             try:
                 for found in sweep.found:
                     if isinstance(found, Trouble):
@@ -71,6 +87,7 @@ class Sweeps:
             except RootUnavailable as error:
                 log.debug("%s", error)
                 del self._sweeps[key]
+                done.append((key, None))
                 continue
             del self._sweeps[key]
             self._tell_ended(key, sweep.troubled)
@@ -91,4 +108,9 @@ class Sweeps:
     def _tell_ended(self, key: str, troubled: set[str]) -> None:
         for name in self._troubled.get(key, set()) - troubled:
             log.info("%s: can be looked into again, or is gone", name or key, extra={"root": key})
-        self._troubled[key] = troubled
+        self._set_troubled(key, troubled)
+
+    def _set_troubled(self, key: str, names: set[str]) -> None:
+        self._troubled[key] = names
+        every = ((root, name) for root, troubled in self._troubled.items() for name in troubled)
+        self.unreadable = tuple(sorted(f"{root}/{name}" if name else root for root, name in every))

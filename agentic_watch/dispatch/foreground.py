@@ -9,9 +9,11 @@ is handed on.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import NoReturn, Self
@@ -30,7 +32,10 @@ _HANDED_ON = frozenset(
         signal.SIGCONT,
     }
 )
-_ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
+_STOPPING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM})
+_ENDING = _STOPPING | {signal.SIGQUIT}
+_STOPPED_WITHIN_SECONDS = 10.0
+"""A command that ends so soon after it was asked to has not ended by itself."""
 # Python ignores these two, and exec(3) would hand that down.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -47,7 +52,12 @@ class Foreground:
     """A command and its signals; `with` holds the signals back from its first line to its last.
 
     In between nothing interrupts what is written down. For the main thread of a process with no other.
+
+    `stopped_by` is the signal by which the command was asked to end just before it did, 0 for none: many an agent
+    answers Ctrl-C with exit status 0.
     """
+
+    stopped_by = 0
 
     def __enter__(self) -> Self:
         # A signal that our starter ignores (nohup, a job in the background) is neither ours nor the command's.
@@ -70,28 +80,58 @@ class Foreground:
         if early := signal.sigpending() & _ENDING & self._heard:
             return -int(min(early))  # it came before there was a command that it could have reached
         try:
-            pid = os.posix_spawnp(command[0], command, environ, setsigmask=self._before, setsigdef=_IGNORED_BY_PYTHON)
-        except FileNotFoundError:
-            raise CannotRun("not found", 127) from None
-        except (OSError, ValueError) as error:
-            cause = error.strerror if isinstance(error, OSError) else str(error)
-            raise CannotRun(f"cannot be run: {cause}", 126) from None
+            pid = self._started(command, environ)
+        except OSError as error:
+            raise _cannot_run(command[0], error) from None
+        except ValueError as error:
+            raise CannotRun(f"cannot be run: {error}", 126) from None
         return self._wait(pid)
 
     def hurried(self) -> bool:
         """Whether somebody wants us to end: it is asked where finishing could take long."""
         return bool(signal.sigpending() & _ENDING & self._heard)
 
+    def _started(self, command: tuple[str, ...], environ: Mapping[str, str]) -> int:
+        """Text without a `#!` is run by the shell, as execvp(3) and each shell have it."""
+        try:
+            return self._spawn(command, environ)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            from agentic_watch.host.executables import script
+
+            if not (path := script(command[0])):
+                raise
+            return self._spawn(("/bin/sh", path, *command[1:]), environ)
+
+    def _spawn(self, command: tuple[str, ...], environ: Mapping[str, str]) -> int:
+        return os.posix_spawnp(command[0], command, environ, setsigmask=self._before, setsigdef=_IGNORED_BY_PYTHON)
+
     def _wait(self, pid: int) -> int:
+        asked, asked_at = 0, 0.0
         while True:
             info = signal.sigwaitinfo(self._heard)
+            if info.si_signo in _STOPPING:
+                asked, asked_at = info.si_signo, time.monotonic()
             if info.si_signo == signal.SIGCHLD:
                 if (ended := _ended(pid)) is not None:
+                    self.stopped_by = asked if time.monotonic() - asked_at <= _STOPPED_WITHIN_SECONDS else 0
                     return ended
             elif info.si_signo == signal.SIGTSTP:
                 _stop(pid, handed_on=not _reached(pid, info))
             elif not _reached(pid, info):
                 os.kill(pid, info.si_signo)
+
+
+def _cannot_run(word: str, error: OSError) -> CannotRun:
+    if not isinstance(error, FileNotFoundError):
+        return CannotRun(f"cannot be run: {error.strerror}", 126)
+    from agentic_watch.host.executables import interpreter
+
+    if named := interpreter(word):
+        ends = "; its lines end with CR LF" if named.endswith("\r") else ""
+        return CannotRun(f"cannot be run: its interpreter {named!r} is not there{ends}", 126)
+    return CannotRun("not found", 127)
 
 
 def _ended(pid: int) -> int | None:
@@ -155,19 +195,3 @@ def end_like(code: int) -> NoReturn:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)
     os._exit(128 + number)  # process 1 of a container survives its own signals
-
-
-def cause_of(code: int) -> str:
-    """Why it failed, for `question`: `exit status 3`, or `killed by SIGTERM`; "" for success."""
-    if code < 0:
-        return f"killed by {_signal_name(-code)}"
-    if code > 128 and (name := _signal_name(code - 128)).startswith("SIG"):
-        return f"exit status {code} ({name} in a shell)"
-    return f"exit status {code}" if code else ""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

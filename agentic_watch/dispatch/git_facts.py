@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from agentic_watch.dispatch.git_process import GitFailed, GitProcess, ask
@@ -18,37 +18,60 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORTSTAT = re.compile(r"(\d+) (file|insertion|deletion)")
 _KEYS = {"file": "files_changed", "insertion": "insertions", "deletion": "deletions"}
 _COUNT_SECONDS = 10.0
+_EXCLUDED_AT_MOST = 1000
+_AZURE = ("dev.azure.com", ".visualstudio.com")
+_REF = ("--symbolic-full-name", "HEAD")
 _HOME = ("--path-format=absolute", "--git-common-dir")
 
 
 class Facts(NamedTuple):
-    """What is checked out; "" is unknown. `commit` is the full hash, of the empty tree before the first commit."""
+    """What is checked out; "" is unknown. `commit` is the full hash, of the empty tree before the first commit.
+
+    `problem` is what git said where a clone is there and it does not read it.
+    """
 
     org: str = ""
     repo: str = ""
     branch: str = ""
     commit: str = ""
+    problem: str = ""
 
 
-NOTHING = Facts()
+class Since(NamedTuple):
+    """What became of a clone since a commit: the branch now, the counts of `changes`, and files that nobody here may
+    read and that are not among them."""
+
+    branch: str
+    changes: dict[str, int]
+    unread: tuple[str, ...]
 
 
 def look(directory: str) -> Facts:
-    """The facts of `directory`; NOTHING where it is in no clone, or there is no git."""
+    """The facts of `directory`; none where it is in no clone, or there is no git."""
     try:
-        head = GitProcess(directory, "rev-parse", *_HOME, "HEAD", "--abbrev-ref", "HEAD")
-    except GitFailed:
-        return NOTHING
+        return _facts(directory)
+    except GitFailed as error:
+        told = f"{directory}: {error}; recorded without its repository, branch and changes"
+        return Facts(problem=told if _is_clone(directory) else "")
+
+
+def _facts(directory: str) -> Facts:
+    head = GitProcess(directory, "rev-parse", *_HOME, "HEAD", *_REF)
     try:
         # Asked while the first is at work: it costs no time where there is a second processor.
         org, repo = owner_and_name(ask(directory, "config", "--get", "remote.origin.url"))
     except GitFailed:
         org, repo = "", ""
-    try:
-        home, commit, branch = _head(directory, head)
-    except GitFailed:
-        return NOTHING
+    home, commit, branch = _head(directory, head)
     return Facts(org, repo or os.path.basename(home.removesuffix("/.git")), branch, commit)
+
+
+def _is_clone(directory: str) -> bool:
+    """Whether a `.git` lies in a directory or above it, whatever git makes of that."""
+    here, above = os.path.realpath(directory), ""
+    while here != above and not os.path.lexists(os.path.join(here, ".git")):
+        here, above = os.path.dirname(here), here
+    return here != above
 
 
 def _head(directory: str, asked: GitProcess) -> tuple[str, str, str]:
@@ -61,11 +84,12 @@ def _head(directory: str, asked: GitProcess) -> tuple[str, str, str]:
             raise
     # There is no commit yet.
     empty = ask(directory, "hash-object", "-t", "tree", "/dev/null")
-    return home, empty, ask(directory, "symbolic-ref", "--short", "HEAD")
+    return home, empty, _branch(ask(directory, "symbolic-ref", "HEAD"))
 
 
-def _branch(name: str) -> str:
-    return "" if name == "HEAD" else name
+def _branch(ref: str) -> str:
+    """The branch of a full name: git's own short form has `heads/` before it where a tag is called the same."""
+    return ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else ""
 
 
 def owner_and_name(url: str) -> tuple[str, str]:
@@ -73,38 +97,55 @@ def owner_and_name(url: str) -> tuple[str, str]:
     path = os.path.normpath(url.strip()) if url.startswith(("/", ".")) else url.strip().rstrip("/")
     path = path.removesuffix(".git").rstrip("/")
     _, scheme, rest = path.partition("://")
+    host = ""
     if scheme:
-        path = rest.partition("/")[2]
+        host, _, path = rest.partition("/")
     elif ":" in path and "/" not in path.partition(":")[0]:
-        path = path.partition(":")[2]
+        host, _, path = path.partition(":")
     elif path.startswith(("/", ".")):
         return "", os.path.basename(path)  # a directory of this host says nothing of an organisation
-    parts = [part for part in path.split("/") if part]
+    parts = [part for part in path.split("/") if part not in ("", "_git")]
+    if (server := host.rpartition("@")[2].partition(":")[0]).endswith(_AZURE):
+        parts = _of_azure(server, parts)
     return (parts[-2] if len(parts) > 1 else "", parts[-1] if parts else "")
 
 
-def after(directory: str, start: str, hurried: Callable[[], bool]) -> tuple[str, dict[str, int]]:
-    """The branch that is checked out now, and what was changed since the commit `start`: files, lines inserted and
-    deleted, up to the files as they are, new ones too.
+def _of_azure(server: str, parts: list[str]) -> list[str]:
+    """The organisation and the repository of Azure DevOps, which has a project between them.
+
+    `dev.azure.com/org/project/_git/repo`, `org.visualstudio.com/project/_git/repo`, or by ssh
+    `ssh.dev.azure.com:v3/org/project/repo`.
+    """
+    if parts[:1] == ["v3"]:
+        return [*parts[1:2], parts[-1]]
+    return [parts[0] if server == "dev.azure.com" else server.partition(".")[0], parts[-1]] if parts else []
+
+
+def after(directory: str, start: str, hurried: Callable[[], bool], left_out: Sequence[str] = ()) -> Since:
+    """What was changed since the commit `start`, up to the files as they are, new ones too, but for those `left_out`:
+    files, lines inserted and deleted.
 
     Ends early when `hurried` says so. Raises GitFailed with the cause.
     """
     if not _COMMIT.fullmatch(start):
         raise GitFailed("the commit at the start is not known")
-    out = ask(directory, "rev-parse", "--show-toplevel", "--absolute-git-dir", "--abbrev-ref", "HEAD", allowed=128)
+    out = ask(directory, "rev-parse", "--show-toplevel", "--absolute-git-dir", *_REF, allowed=128)
     top, git_directory, branch = (*out.split("\n", 2), "", "")[:3]
     if not git_directory:
         raise GitFailed("there is no work tree")
     # New files are announced to a copy of the index, so that git itself counts them; the agent's own stays.
     index = os.path.join(git_directory, f"index.{os.urandom(6).hex()}")
-    add = ("add", "--intent-to-add", "--all", "--ignore-errors")
-    diff = ("diff", "--shortstat", "--no-ext-diff", "--no-textconv", start, "--")
+
+    def git(*arguments: str, allowed: int = 0) -> str:
+        process = GitProcess(top, *arguments, environ={"GIT_INDEX_FILE": index})
+        return process.answer(seconds=_COUNT_SECONDS, hurried=hurried, allowed=allowed)
+
     try:
         with contextlib.suppress(FileNotFoundError), open(os.path.join(git_directory, "index"), "rb") as source:
             _copy(source.read(), index)
-        for step in (add, diff):
-            process = GitProcess(top, *step, environ={"GIT_INDEX_FILE": index})
-            text = process.answer(seconds=_COUNT_SECONDS, hurried=hurried)
+        # It ends with 1 for what cannot be added (a repository without a commit), and has added all else.
+        git("add", "--intent-to-add", "--all", "--ignore-errors", allowed=1)
+        text, unread = _shortstat(git, top, start, _inside(left_out, top))
     except OSError as error:
         raise GitFailed(f"{error.filename}: {error.strerror}") from error
     finally:
@@ -112,7 +153,47 @@ def after(directory: str, start: str, hurried: Callable[[], bool]) -> tuple[str,
             with contextlib.suppress(OSError):
                 os.unlink(leftover)
     counted = {_KEYS[what]: int(count) for count, what in _SHORTSTAT.findall(text)}
-    return _branch(branch), dict.fromkeys(_KEYS.values(), 0) | counted
+    return Since(_branch(branch), dict.fromkeys(_KEYS.values(), 0) | counted, unread)
+
+
+def _shortstat(
+    git: Callable[..., str],
+    top: str,
+    start: str,
+    left_out: Sequence[str],
+) -> tuple[str, tuple[str, ...]]:
+    """What git counts but for the files `left_out`, and those that it had to leave out: one that it may not read ends it
+    without a number."""
+    diff = ("diff", "--no-ext-diff", "--no-textconv")
+    try:
+        return git(*diff, "--shortstat", start, "--", *_but(left_out)), ()
+    except GitFailed:
+        changed = git(*diff, "--name-only", "-z", start, "--").split("\0")
+        paths = ((name, os.path.join(top, name)) for name in changed if name)
+        unread = tuple(name for name, path in paths if os.path.isfile(path) and not os.access(path, os.R_OK))
+        if not unread:
+            raise
+        without = [*left_out, *unread[:_EXCLUDED_AT_MOST]]
+        return git(*diff, "--shortstat", start, "--", *_but(without)), unread
+
+
+def _inside(paths: Sequence[str], top: str) -> list[str]:
+    """Those of these files that lie in the work tree, by their path in it."""
+    inside = [os.path.relpath(os.path.realpath(path), os.path.realpath(top)) for path in paths]
+    return [path for path in inside if not path.startswith("../")]
+
+
+def _but(names: Sequence[str]) -> list[str]:
+    """Pathspecs of all but these files of the work tree."""
+    return [":(top)", *(f":(top,exclude,literal){name}" for name in names)] if names else []
+
+
+def top_level(directory: str) -> str:
+    """The top of the clone that a directory lies in; the directory itself where it is in none."""
+    try:
+        return ask(directory, "rev-parse", "--show-toplevel")
+    except GitFailed:
+        return directory
 
 
 def _copy(data: bytes, path: str) -> None:

@@ -71,7 +71,7 @@ class GitProcess:
             _close(self._out, self._problem)
             status = _ended(self._pid)
         if status not in (0, allowed):
-            raise GitFailed(problem.strip().partition("\n")[0] or f"git {self._what} ended with {status}", out)
+            raise GitFailed(_first_line(problem) or f"git {self._what} ended with {status}", out)
         return out.removesuffix("\n")
 
     def _read(self, deadline: float, hurried: Callable[[], bool]) -> tuple[str, str]:
@@ -91,6 +91,12 @@ class GitProcess:
                     poll.unregister(descriptor)
                     left -= 1
         return said[self._out].decode("utf-8", "replace"), said[self._problem].decode("utf-8", "replace")
+
+
+def _first_line(problem: str) -> str:
+    """What git says first; where that ends in a colon, with what it names below."""
+    first, *more = [line.strip() for line in problem.strip().splitlines()] or [""]
+    return f"{first} {more[0]}" if first.endswith(":") and more else first
 
 
 def ask(directory: str, *arguments: str, allowed: int = 0) -> str:

@@ -8,20 +8,21 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentic_watch.config import FINISHED, Root
 from agentic_watch.dispatch import git_facts, new_workspace, status_writer
 from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run, Uncommitted, Work
 from agentic_watch.dispatch.status_writer import Current
 from agentic_watch.host.processes import is_alive
-from agentic_watch.workspace import files, layout
+from agentic_watch.workspace import files, instant, layout
 from agentic_watch.workspace.place import Place
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _RUNNING = "running"
 _REPORT_LIMIT = 64 << 20
 _WAITING = frozenset({"queued", _RUNNING})
+_INTERRUPTED = "interrupted: another prompt came"
 START_COMMIT = "start_commit"
 """A field of the status of our own: what git had checked out at the start; other readers pass over it."""
 
@@ -29,13 +30,14 @@ START_COMMIT = "start_commit"
 def begin(root: str | Root, work: Work, workspace: str = "", finished: Collection[str] = FINISHED) -> Run:
     """Write that `work` runs: into a new workspace below `root`, or into the one named `workspace`.
 
-    A run that is going on there is returned as it is (`begun` is False then); a finished one, or one whose process
-    is gone, is followed by a new run, `runs` one up. The status is on disk when this returns.
+    A run that is going on there is returned as it is (`begun` is False then), unless the same process has been given
+    another prompt since: that run is written as failed first, and a new one begins. A finished one, or one whose
+    process is gone, is followed by a new run, `runs` one up. The status is on disk when this returns.
     `finished` are the statuses that get committed. Raises Uncommitted when a finished run there has not been, and
     DispatchError for all else that keeps the status from being written.
     """
     where = root if isinstance(root, Root) else Root(os.path.abspath(root))
-    facts = git_facts.look(work.directory) if work.directory else git_facts.NOTHING
+    facts = git_facts.look(work.directory) if work.directory else git_facts.Facts()
     work = work._replace(org=work.org or facts.org, repo=work.repo or facts.repo, branch=work.branch or facts.branch)
     with _said(workspace or where.path):
         if workspace:
@@ -43,14 +45,19 @@ def begin(root: str | Root, work: Work, workspace: str = "", finished: Collectio
         else:
             name, place = new_workspace.make_new(where, work)
         with contextlib.closing(place):
-            return _begin(where, name, place, work, facts.commit, finished)
+            return _begin(where, name, place, work, facts.commit, finished)._replace(problem=facts.problem)
 
 
 def _begin(root: Root, name: str, place: Place, work: Work, commit: str, finished: Collection[str]) -> Run:
     status_writer.lock(place)
     former = status_writer.current(place, root)
     if former is not None and _goes_on(former):
-        return _run(root, name, former, work.directory, begun=False)
+        run = _run(root, name, former, work.directory, begun=False)
+        if not _is_another_prompt(former, work):
+            return run
+        end = End("failed", question=_INTERRUPTED)
+        _write_end(place, run, former, _of_end(former, end), end)
+        former = status_writer.current(place, root)
     if former is not None:
         _check_committed(root, name, place, former, finished)
         # What was said of the former run is in its journal line, and must not be taken for this one's report.
@@ -70,6 +77,16 @@ def _goes_on(former: Current) -> bool:
     if status.status != _RUNNING:
         return False
     return not status.pid or is_alive(status.pid, status.updated_at.ns)
+
+
+def _is_another_prompt(former: Current, work: Work) -> bool:
+    """Whether the agent that is at work has been given something else to do: only it can say so of its own run."""
+    status = former.status
+    if work.pid != status.pid:
+        return False
+    if work.process_id and status.process_id:
+        return work.process_id != status.process_id
+    return bool(work.task and status.task) and work.task != status.task
 
 
 def _of_new_run(former: Current | None, work: Work) -> dict[str, Any]:
@@ -101,20 +118,22 @@ def finish(run: Run, end: End, *, unless_finished: bool = False, finished: Colle
     """Write how `run` ended: its report first, then its status. Gives whether anything had to be written.
 
     A run that ended in the same way already is left alone; one that ended otherwise gets the new status (completed,
-    later merged), or is left alone too with `unless_finished`. Raises Overtaken when another run has begun since,
-    Uncommitted when the status that would be replaced has not been committed, DispatchError else.
+    later merged), or is left alone too with `unless_finished`. Raises Overtaken when another run has begun since, or
+    another dispatch with the same number, Uncommitted when the status that would be replaced has not been committed,
+    DispatchError else: for a status, too, that is in none of `finished`, since it would never be committed.
     """
-    if end.status in _WAITING or not end.status:
-        raise DispatchError(f"{run.path}: {end.status or 'an empty status'} is no end; give completed, failed, …")
+    if end.status not in finished:
+        raise DispatchError(f"{run.path}: {_no_end(end.status, finished)}")
     with _said(run.path), contextlib.closing(new_workspace.open_existing(run.root, run.name)) as place:
-        place.make_meta()
+        place.make_meta(new_workspace.DIRECTORY_MODE)
         status_writer.lock(place)
         former = status_writer.current(place, run.root)
         if former is None:
             raise DispatchError(f"{run.path}: holds no status; nothing was begun there")
-        if former.status.runs != run.runs:
+        if _overtakes(former, run):
             raise Overtaken(
-                f"{run.path}: run {former.status.runs} has begun since; the end of {run.runs} is not written"
+                f"{run.path}: run {former.status.runs}, begun at {former.status.started_at.text}, is another one; the "
+                f"end of run {run.runs} is not written: {end.status}{f', {end.question}' if end.question else ''}"
             )
         fields = _of_end(former, end)
         if former.status.status not in _WAITING and (unless_finished or _stands(place, former, fields, end)):
@@ -122,6 +141,25 @@ def finish(run: Run, end: End, *, unless_finished: bool = False, finished: Colle
         _check_committed(run.root, run.name, place, former, finished)
         _write_end(place, run, former, fields, end)
     return True
+
+
+def _no_end(status: str, finished: Collection[str]) -> str:
+    """Why nothing ends with this status, and what to do."""
+    if status in _WAITING or not status:
+        return f"{status or 'an empty status'} is no end; give completed, failed, …"
+    return (
+        f"{status!r} is none of the statuses that get committed ({', '.join(sorted(finished))}); "
+        "give one of these, or add it to finished in [commit]"
+    )
+
+
+def _overtakes(former: Current, run: Run) -> bool:
+    """Whether what stands there is another run: a dispatcher that begins anew may count from one again."""
+    try:
+        started_at = instant.parse(run.started_at).ns
+    except ValueError:
+        return True  # somebody has set it by hand
+    return (former.status.runs, former.status.started_at.ns) != (run.runs, started_at)
 
 
 def _of_end(former: Current, end: End) -> dict[str, Any]:
@@ -157,13 +195,22 @@ def _write_end(place: Place, run: Run, former: Current, fields: dict[str, Any], 
     status_writer.replace(place, fields, beside=beside)
 
 
-def newest_run(root: Root, name: str, directory: str = "") -> tuple[Run, bool]:
-    """The newest run of the workspace `name`, and whether it is finished. Raises DispatchError when there is none."""
+class Newest(NamedTuple):
+    """The newest run of a workspace, whether it is finished, and what its dispatcher calls its process, if anything."""
+
+    run: Run
+    finished: bool
+    process_id: str
+
+
+def newest_run(root: Root, name: str, directory: str = "") -> Newest:
+    """The newest run of the workspace `name`. Raises DispatchError when there is none."""
     with _said(os.path.join(root.path, name)), contextlib.closing(new_workspace.open_existing(root, name)) as place:
         former = status_writer.current(place, root)
     if former is None:
         raise DispatchError(f"{os.path.join(root.path, name)}: holds no status; nothing was begun there")
-    return _run(root, name, former, directory, begun=False), former.status.status not in _WAITING
+    run = _run(root, name, former, directory, begun=False)
+    return Newest(run, former.status.status not in _WAITING, former.status.process_id)
 
 
 def _run(root: Root, name: str, former: Current, directory: str, *, begun: bool) -> Run:

@@ -18,6 +18,8 @@ from agentic_watch.workspace.workspace_errors import WorkspaceError, from_os_err
 _SLUG_LENGTH = 40
 _LOOKED_AT = 1000
 """So many names of a directory tell whether workspaces lie below it: it may be any directory, and a large one."""
+DIRECTORY_MODE = 0o777
+"""Less umask: a group of agents, or a default ACL, decides who else may write there."""
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 _UNFIT_IN_SLUG = re.compile(r"[^a-z0-9]+")
 
@@ -76,13 +78,14 @@ def _made(root: Root, name: str, *, new: bool) -> Place:
     try:
         for depth, base in enumerate(components, 1):
             path = "/".join(components[:depth])
-            _check_findable(root, current, base, path, last=depth == len(components))
-            inner = files.make_directory(current, base, path, new=new and depth == len(components))
+            last = depth == len(components)
+            _check_findable(root, current, base, path, last=last)
+            inner = files.make_directory(current, base, path, new=new and last, mode=DIRECTORY_MODE)
             os.close(current)
             current = inner
         if not new:
             _check_hides_none(root, current, name)
-        return Place(current, files.make_directory(current, layout.META, layout.META))
+        return Place(current, files.make_directory(current, layout.META, layout.META, mode=DIRECTORY_MODE))
     except BaseException:
         os.close(current)
         raise

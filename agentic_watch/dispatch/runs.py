@@ -33,7 +33,8 @@ class Run(NamedTuple):
     """One run in a workspace: `name` is the workspace's path below the root, `runs` counts from 1.
 
     `started_at` is RFC 3339, `begun` says that this call began it (else it was running already). `start_commit`
-    is what git had checked out in `directory` then, "" when nobody asked.
+    is what git had checked out in `directory` then, "" when nobody asked. `problem` is what git said of a clone that
+    it does not read, "" for nothing.
     """
 
     root: Root
@@ -43,6 +44,7 @@ class Run(NamedTuple):
     begun: bool
     directory: str = ""
     start_commit: str = ""
+    problem: str = ""
 
     @property
     def path(self) -> str:
@@ -84,4 +86,4 @@ class Uncommitted(DispatchError):
 
 
 class Overtaken(DispatchError):
-    """Another run has begun in the workspace since: this one's end is not written over it."""
+    """Another run, or another dispatch, has begun in the workspace since: this one's end is not written over it."""

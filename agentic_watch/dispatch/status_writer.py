@@ -107,7 +107,7 @@ def replace_whole(directory: int, name: str, label: str, data: bytes) -> None:
     """Replace a file by a temporary one that is synced and renamed. The caller syncs the directory."""
     _remove_temporaries(directory, name)
     temporary = files.random_name(f".{name}.")
-    descriptor = files.create(directory, temporary, label)
+    descriptor = files.create(directory, temporary, label, mode=0o666)
     try:
         files.write(descriptor, data, label)
         files.sync(descriptor, label)

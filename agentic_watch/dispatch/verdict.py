@@ -10,7 +10,7 @@ from typing import Any
 from agentic_watch.dispatch import git_facts, new_workspace
 from agentic_watch.dispatch.git_process import GitFailed
 from agentic_watch.dispatch.runs import Run
-from agentic_watch.workspace import instant
+from agentic_watch.workspace import instant, layout
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.workspace_errors import WorkspaceError
@@ -35,14 +35,54 @@ def report_of(
     return report
 
 
-def changed(run: Run, hurried: Callable[[], bool], problems: list[str]) -> tuple[str, dict[str, int]]:
-    """The branch at the end of a run and what git counts as changed since its start; empty when nobody can tell."""
+def with_usage(
+    run: Run,
+    paths: Sequence[str],
+    report: dict[str, Any],
+    ended: tuple[str, str],
+    problems: list[str],
+    *,
+    stopped: bool = False,
+) -> tuple[str, str]:
+    """(status, question) of a run that ended like that, judged by what its agent's program says in the files `paths`.
+
+    `usage` goes into the report, and a run that is judged otherwise has not passed.
+    """
+    from agentic_watch.dispatch.agents import agent_verdict
+
+    result = agent_verdict.read_results(run, paths, problems)
+    if result is None:
+        return ended
+    if usage := result.usage.document():
+        report["usage"] = usage
+    counted = reports.changes(report).get("files_changed")
+    judged = agent_verdict.judged(result, *ended, changed=bool(counted), stopped=stopped)
+    if judged != ended:
+        report["passed"] = False
+    return judged
+
+
+def changed(
+    run: Run, hurried: Callable[[], bool], problems: list[str], left_out: Sequence[str] = ()
+) -> tuple[str, dict[str, int]]:
+    """The branch at the end of a run and what git counts as changed since its start; empty when nobody can tell.
+
+    The files `left_out` are not the agent's work, and not counted.
+    """
     if run.directory and run.start_commit:
         try:
-            return git_facts.after(run.directory, run.start_commit, hurried)
+            branch, changes, unread = git_facts.after(run.directory, run.start_commit, hurried, left_out)
         except GitFailed as error:
             problems.append(f"{run.directory}: the changes are not counted: {error}")
+        else:
+            if unread:
+                problems.append(f"{run.directory}: {_listed(unread)} cannot be read; the changes are counted without")
+            return branch, changes
     return "", {}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _written_by_command(run: Run, problems: list[str]) -> Iterable[dict[str, Any]]:
@@ -54,20 +94,37 @@ def _written_by_command(run: Run, problems: list[str]) -> Iterable[dict[str, Any
         return
     if warning:
         problems.append(f"{run.path}: {warning}")
+    if written:
+        from agentic_watch.dispatch import left_file
+        from agentic_watch.dispatch.reports import report_sources
+
+        try:
+            report_sources.refuse_result(written)
+        except left_file.Unreadable as error:
+            problems.append(f"{os.path.join(run.path, layout.META_REPORT)}: {error}; recorded without it")
+            return
     yield written
 
 
 def _from_files(run: Run, paths: Sequence[str], problems: list[str]) -> Iterable[dict[str, Any]]:
     if not paths:
         return
-    from agentic_watch.dispatch import report_sources
+    from agentic_watch.dispatch import left_file
+    from agentic_watch.dispatch.reports import report_sources
+    from agentic_watch.dispatch.reports.clone_paths import Clone
 
     since = instant.parse(run.started_at).ns
+    top = git_facts.top_level(run.directory) if run.directory else ""
     for path in paths:
+        place = left_file.locate(path, run.path)
         try:
-            yield report_sources.read(os.path.abspath(path), since)
-        except report_sources.Unreadable as error:
+            report, warning = report_sources.read(place, since, Clone(top, os.path.dirname(place)))
+        except left_file.Unreadable as error:
             problems.append(f"{path}: {error}; recorded without it")
+            continue
+        if warning:
+            problems.append(f"{path}: {warning}")
+        yield report
 
 
 def merged(found: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -6,83 +6,131 @@ While the command runs nothing else happens, and little is loaded: twenty of the
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from agentic_watch.dispatch.foreground import CannotRun, Foreground, cause_of
+from agentic_watch.dispatch.agent_names import runs_under
+from agentic_watch.dispatch.foreground import CannotRun, Foreground
 from agentic_watch.dispatch.lifecycle import finish
 from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run
-from agentic_watch.dispatch.verdict import changed, report_of
+from agentic_watch.dispatch.verdict import changed, report_of, with_usage
 
 WORKSPACE_VARIABLE = "AGENTIC_WATCH_WORKSPACE"
 """Tells the command its workspace's directory, so that it can say more: `agentic-watch dispatch finish`."""
+RUN_VARIABLE = "AGENTIC_WATCH_RUN"
+STARTED_VARIABLE = "AGENTIC_WATCH_STARTED_AT"
+"""Tell it which run it is there, so that what it says is written onto no other."""
 BLOCKED_STATUS = 75
 """EX_TEMPFAIL of sysexits.h: by this exit status a command says that it is blocked rather than failed."""
+_TIMED_OUT = 124
+"""timeout(1) ends so when the time is over."""
+_END_NOTHING = frozenset(
+    {
+        *(signal.SIGCHLD, signal.SIGCONT, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
+        *(signal.SIGURG, signal.SIGWINCH),
+        signal.SIGSTKFLT,  # "unused", says signal(7); 128 + 16 is what 400 of HTTP leaves in eight bits
+    }
+)
 
 
 class Order(NamedTuple):
-    """What to run, and how to judge it: `reports` are files that the command is to leave behind."""
+    """What to run, and how to judge it: `reports` and `usages` are files that the command is to leave behind."""
 
     command: tuple[str, ...]
     reports: tuple[str, ...] = ()
     blocked_status: int = BLOCKED_STATUS
+    usages: tuple[str, ...] = ()
 
 
 class Ended(NamedTuple):
     """How it went: `code` is the exit status or minus the signal, `cause` why it failed, `problems` one line each.
 
-    `started` is False when the command could not be run at all.
+    `started` is False when the command could not be run at all. Without a run nothing was recorded.
     """
 
     code: int
-    run: Run
+    run: Run | None
     status: str
     cause: str = ""
     started: bool = True
     problems: tuple[str, ...] = ()
 
 
-def dispatch(order: Order, begin: Callable[[], Run]) -> Ended:
+def dispatch(order: Order, begin: Callable[[], Run | None]) -> Ended:
     """Run a command as a dispatch that `begin` begins. Raises what `begin` raises, before anything was run.
 
-    Once the command ran nothing is raised: its exit status is the answer, and what could not be written a problem.
+    Where that gives None, the command runs unrecorded. Once it ran nothing is raised: its exit status is the answer,
+    and what could not be written a problem.
     """
     with Foreground() as foreground:
         run = begin()
-        if not run.begun:
-            raise DispatchError(
-                f"{run.path}: run {run.runs} is going on there; take another workspace, or if its process is no more: "
-                f"agentic-watch dispatch finish {run.path} --status failed"
-            )
         try:
-            code = foreground.run(order.command, {**os.environ, WORKSPACE_VARIABLE: run.path})
+            code = foreground.run(order.command, {**os.environ, **(_variables(run) if run else {})})
         except CannotRun as error:
             ended = Ended(error.code, run, "failed", f"{order.command[0]}: {error}", started=False)
         else:
-            ended = _judged(code, run, order)
-        return _finished(ended, order.reports, foreground.hurried)
+            status, cause = _judged(code, foreground.stopped_by, order)
+            ended = Ended(code, run, status, cause)
+        return _finished(ended, run, order, foreground.hurried) if run else ended
 
 
-def _judged(code: int, run: Run, order: Order) -> Ended:
+def refuse_if_taken(run: Run) -> None:
+    """Raise DispatchError when a run was going on there already."""
+    if not run.begun:
+        raise DispatchError(
+            f"{run.path}: run {run.runs} is going on there; take another workspace, or if its process is no more: "
+            f"agentic-watch dispatch finish {run.path} --status failed"
+        )
+
+
+def _variables(run: Run) -> dict[str, str]:
+    return {WORKSPACE_VARIABLE: run.path, RUN_VARIABLE: str(run.runs), STARTED_VARIABLE: run.started_at}
+
+
+def _judged(code: int, stopped_by: int, order: Order) -> tuple[str, str]:
+    """(status, why it failed) by the exit status, or minus the signal, and the signal that asked for the end."""
     if code == 0:
-        return Ended(code, run, "completed")
+        return ("failed", f"stopped by {_signal_name(stopped_by)}") if stopped_by else ("completed", "")
     if code == order.blocked_status:
-        return Ended(code, run, "blocked")
-    return Ended(code, run, "failed", cause_of(code))
+        return "blocked", ""
+    return "failed", _cause_of(code, order.command)
 
 
-def _finished(ended: Ended, reports: Sequence[str], hurried: Callable[[], bool]) -> Ended:
-    run = ended.run
+def _cause_of(code: int, command: Sequence[str]) -> str:
+    """`exit status 3`, with the signal that a shell means by it, or `killed by SIGTERM`."""
+    if code < 0:
+        return f"killed by {_signal_name(-code)}"
+    if code == _TIMED_OUT and runs_under("timeout", command):
+        return "timed out"
+    name = _signal_name(code - 128) if code - 128 not in _END_NOTHING else ""
+    return f"exit status {code} ({name} in a shell)" if name.startswith("SIG") else f"exit status {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _finished(ended: Ended, run: Run, order: Order, hurried: Callable[[], bool]) -> Ended:
     problems: list[str] = []
-    branch, changes = changed(run, hurried, problems)
-    report = report_of(run, reports, passed=ended.code == 0, changes=changes, problems=problems)
+    branch, changes = changed(run, hurried, problems, order.usages)
+    report = report_of(run, order.reports, passed=ended.status == "completed", changes=changes, problems=problems)
+    if order.usages and ended.started:
+        stopped = ended.code < 0 or (ended.code == 0 and ended.status != "completed")
+        given = (ended.status, ended.cause)
+        status, cause = with_usage(run, order.usages, report, given, problems, stopped=stopped)
+        ended = ended._replace(status=status, cause=cause)
     end = End(ended.status, question=ended.cause, branch=branch, report=report)
     try:
         finish(run, end, unless_finished=True)
-    except DispatchError as error:
+    except Overtaken as error:
         problems.append(str(error))
-        if not isinstance(error, Overtaken):
-            problems += _without_report(run, end)
+        ended = ended._replace(run=None)
+    except DispatchError as error:
+        problems += [str(error), *_without_report(run, end)]
     return ended._replace(problems=tuple(problems))
 
 

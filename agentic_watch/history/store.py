@@ -25,6 +25,8 @@ _PATIENCE_MS = 5_000
 _PATIENCE_WHEN_FAILING_MS = 200
 _PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 """How long a history that cannot be opened is left alone, by how often that was tried in a row."""
+_LOCKED_PAUSE_SECONDS = 1.0
+"""How long nobody waits for the write lock again that somebody else holds: commits go on without a row meanwhile."""
 
 Key = tuple[str, int]
 """(`updated_utc`, `runs`): a row's identity within its workspace."""
@@ -58,6 +60,8 @@ class History:
     _last_cause: str = ""
     _failing: bool = False
     _newest: Newest | None = None
+    _locked_until: float = 0.0
+    _locked_cause: str = ""
 
     def open(self) -> None:
         """Open and upgrade the file; in place of a corrupt one that could be set aside, a new one.
@@ -131,11 +135,14 @@ class History:
 
         One that is not `durable` may be gone after a power cut, but not after a kill; the next durable one makes it so.
         """
+        if time.monotonic() < self._locked_until:
+            raise HistoryError(self._locked_cause)
         with self._guarded() as connection:
             if not durable:
                 connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 with transaction(connection):
+                    self._locked_cause = ""
                     schema.refuse_newer(connection, self.path)  # one that was upgraded under us
                     yield connection
             finally:
@@ -180,6 +187,9 @@ class History:
         except sqlite3.DatabaseError as error:
             if mending.is_of_search(error):
                 self._give_up_derived(error)
+            elif getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                self._locked_until = time.monotonic() + _LOCKED_PAUSE_SECONDS
+                self._locked_cause = f"{self.path}: {error}"
             elif damage.looks_corrupt(error) and not self.read_only:
                 with contextlib.suppress(OSError):  # whoever meets it next tries again
                     self._set_aside(str(error))
@@ -236,7 +246,7 @@ class History:
 
     @property
     def _patience_ms(self) -> int:
-        return _PATIENCE_WHEN_FAILING_MS if self._failing else _PATIENCE_MS
+        return _PATIENCE_WHEN_FAILING_MS if self._failing or self._locked_cause else _PATIENCE_MS
 
     def _mend_later(self, cause: sqlite3.Error) -> None:
         self.notices.append(f"{self.path}: what is derived of its dispatches is damaged ({cause}); it is made anew")

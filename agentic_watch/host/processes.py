@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 
 _ENDED = (b"Z", b"X")
 _STOPPED = (b"T", b"t")
+_LEVELS_AT_MOST = 64
 _SLACK_SECONDS = 2.0
 """How far the two clocks may be apart: the wall clock may have been stepped since."""
 
@@ -44,3 +46,16 @@ def is_alive(pid: int, since_ns: int | None = None) -> bool:
         return fields[0] not in _ENDED
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
     return fields[0] not in _ENDED and time.time() - age <= since_ns / 1e9 + _SLACK_SECONDS
+
+
+def ancestors() -> Iterator[tuple[int, list[str]]]:
+    """The processes above us, the nearest first: their ids and command lines, as far as procfs shows them."""
+    pid = os.getppid()
+    for _ in range(_LEVELS_AT_MOST):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                yield pid, file.read(1 << 16).decode("utf-8", "surrogateescape").split("\0")
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                pid = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, IndexError, ValueError):
+            return

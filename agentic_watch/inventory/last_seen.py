@@ -5,6 +5,7 @@ Rows are written some at a time: one that is lost costs a second look at its wor
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 
@@ -21,6 +22,8 @@ from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.status import Status
 
 _FLUSH_AT = 512
+_TRY_SECONDS = 2.0
+"""Not each outcome asks again for a history that was locked a moment ago."""
 _MEND_SECONDS = 0.1
 _NO_STATUS = Status("", instant.ZERO)
 _LONGEST_ERROR = 500
@@ -42,6 +45,7 @@ class LastSeen:
         self._history = history
         self._changed: dict[Key, State] = {}
         self._gone: set[Key] = set()
+        self._next_try = 0.0
         self.failing: dict[Key, tuple[int, float]] = {}
 
     def load(self, root: str, finished: frozenset[str], known: Known) -> Iterator[None]:
@@ -112,7 +116,7 @@ class LastSeen:
     def _keep(self, key: Key, state: State) -> None:
         self._changed[key] = state
         self._gone.discard(key)
-        if len(self._changed) >= _FLUSH_AT:
+        if len(self._changed) >= _FLUSH_AT and time.monotonic() >= self._next_try:
             self.flush()
 
     def flush(self) -> None:
@@ -129,6 +133,7 @@ class LastSeen:
                 self.distrust()
             workspaces_table.remember(self._history, self._changed.values(), self._gone)
         except HistoryError:
+            self._next_try = time.monotonic() + _TRY_SECONDS
             if len(self._changed) + len(self._gone) < 8 * _FLUSH_AT:
                 return
         self._changed.clear()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agentic_watch.config import Root
 from agentic_watch.history.workspaces_table import Known
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.scan import Trouble, scan_in_steps
+from agentic_watch.scan import LeftAlone, Trouble, scan_in_steps
 from agentic_watch.scan.share import WHOLE, Share
 from agentic_watch.workspace.layout import Candidate
 
@@ -24,7 +24,12 @@ class Counts:
 
 
 def rescan(
-    root: Root, last_seen: LastSeen, finished: frozenset[str], counts: Counts, share: Share = WHOLE
+    root: Root,
+    last_seen: LastSeen,
+    finished: frozenset[str],
+    counts: Counts,
+    share: Share = WHOLE,
+    left_alone: LeftAlone | None = None,
 ) -> Iterator[Candidate | Trouble | None]:
     """Yield the workspaces of a root that changed or are failing, and the directories that could not be looked into.
 
@@ -40,7 +45,7 @@ def rescan(
     hidden: set[str] = set()
     changed = 0
     failed = {name for key, name in last_seen.failing if key == root.key}  # also those that have no row
-    for found in scan_in_steps(root, there, share):
+    for found in scan_in_steps(root, there, share, left_alone):
         if isinstance(found, int):
             counts.scanned += found
             yield None

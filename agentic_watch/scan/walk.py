@@ -6,7 +6,7 @@ An unchanged workspace costs two stats, of its status file and its marker, and o
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from agentic_watch.config import Root
@@ -30,6 +30,9 @@ class Trouble:
 Step = Candidate | Trouble | int
 """What is found, or how many workspaces were passed over since: a place to pause, however large the tree."""
 
+LeftAlone = Callable[[str], bool]
+"""Whether a directory, by its path below the root, is not to be touched now: a mount that does not answer."""
+
 _PAUSE_AT = 64
 
 
@@ -50,9 +53,12 @@ def scan(root: Root) -> Generator[Candidate | Trouble, None, None]:
     return (found for found in scan_in_steps(root, {}) if isinstance(found, (Candidate, Trouble)))
 
 
-def scan_in_steps(root: Root, known: dict[str, bytes], share: Share = WHOLE) -> Iterator[Step]:
+def scan_in_steps(
+    root: Root, known: dict[str, bytes], share: Share = WHOLE, left_alone: LeftAlone | None = None
+) -> Iterator[Step]:
     """Every workspace of a share of a root, but only the number of those that have their signature in `known` (name →
     signature), which are taken out of there; of the share's names there, those that are left were not found.
+    What is `left_alone` becomes a Trouble.
 
     Raises RootUnavailable.
     """
@@ -61,18 +67,47 @@ def scan_in_steps(root: Root, known: dict[str, bytes], share: Share = WHOLE) -> 
     except OSError as error:
         raise RootUnavailable(root, error.strerror or "cannot be opened") from error
     try:
-        yield from _Walk(root, known, share).inside(top, "", beside_workspace_files=False)
+        yield from _Walk(root, known, share, left_alone).inside(top, "", beside_workspace_files=False)
     finally:
         os.close(top)
+
+
+def scan_below(root: Root, top: int, name: str, left_alone: LeftAlone) -> Iterator[Candidate | Trouble]:
+    """Every workspace at or below the directory `name` of the root `top`, which is open; the one whose `.meta` that is.
+
+    Nothing when it lies inside of a workspace, or where nothing is looked for. Raises WorkspaceError, OSError.
+    """
+    parts = name.split("/")
+    directory = os.dup(top)
+    beside = False
+    try:
+        for depth, base in enumerate(parts, 1):
+            path = "/".join(parts[:depth])
+            found = sight(root, directory, base, path)
+            if found is not None:
+                if parts[depth:] in ([], [layout.META]):
+                    yield found
+                return
+            if depth >= root.max_depth or not may_enter(root, base, path, depth, beside):
+                return
+            inner = files.open_directory(directory, base, path)
+            os.close(directory)
+            directory = inner
+            beside = layout.exists(directory, layout.META) or layout.exists(directory, layout.STATUS)
+        below = _Walk(root, {}, WHOLE, left_alone).inside(directory, name, beside_workspace_files=beside)
+        yield from (one for one in below if isinstance(one, (Candidate, Trouble)))
+    finally:
+        os.close(directory)
 
 
 class _Walk:
     """One look over a root."""
 
-    def __init__(self, root: Root, known: dict[str, bytes], share: Share) -> None:
+    def __init__(self, root: Root, known: dict[str, bytes], share: Share, left_alone: LeftAlone | None) -> None:
         self._root = root
         self._known = known
         self._share = share
+        self._left_alone = left_alone
 
     def inside(self, directory: int, name: str, *, beside_workspace_files: bool) -> Iterator[Step]:
         """Every workspace below the open directory `name` ("" is the root), which is none itself."""
@@ -90,6 +125,9 @@ class _Walk:
                     if not may_enter(root, base, inner, depth, beside_workspace_files):
                         continue
                     before = known.get(inner)
+                    if self._left_alone is not None and self._left_alone(inner):
+                        yield Trouble(root, inner, "does not answer")
+                        continue
                     if before is not None and not share.has(inner):
                         continue  # its owner looks at it, and below it if it is no workspace any more
                     if before and is_unchanged(root, directory, base, before):
@@ -128,7 +166,7 @@ class _Walk:
             if has_meta and self._share.has(name) and (left := sight_of_journal(root, directory, name)) is not None:
                 yield left if left.signature != known else 1
             beside = has_meta or layout.exists(directory, layout.STATUS)
-            below = self if known is None else _Walk(root, self._known, WHOLE)
+            below = self if known is None else _Walk(root, self._known, WHOLE, self._left_alone)
             yield from below.inside(directory, name, beside_workspace_files=beside)
         finally:
             os.close(directory)

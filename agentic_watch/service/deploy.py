@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import heapq
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from agentic_watch.config import Config, Overrides, Root, find_file, load
 from agentic_watch.scan import RootUnavailable, scan
-from agentic_watch.service import push_unit, service_user, units
+from agentic_watch.service import push_unit, root_access, service_user, units
 from agentic_watch.service.remembered import chosen
 from agentic_watch.service.service_user import Account
 from agentic_watch.service.units import Host
@@ -39,7 +39,7 @@ def plan(overrides: Overrides, *, for_user: bool, run_as: str | None) -> Deploym
     before = chosen(unit_directory(for_user))
     overrides = before.overrides() if overrides == Overrides() else overrides
     account = None if for_user else _names(run_as or before.run_as)
-    config = _effective(overrides, account)
+    config = load(overrides, os.environ) if account is None else as_the_service(overrides)
     host = Host(
         # -P: nothing is imported from the directory that the service happens to be started in.
         command=(sys.executable, "-P", "-m", "agentic_watch"),
@@ -68,10 +68,11 @@ def _names(run_as: str | None) -> tuple[str, str]:
     return account.name, account.group
 
 
-def _effective(overrides: Overrides, account: tuple[str, str] | None) -> Config:
-    """The configuration as the service will read it: the file is found here, its variables are the service's."""
-    if account is None:
-        return load(overrides, os.environ)
+def as_the_service(overrides: Overrides) -> Config:
+    """The configuration as the system's service will read it: the file is found here, its variables are the service's.
+
+    Raises ConfigError and NoRootsError.
+    """
     found = find_file(overrides, os.environ)
     environ = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     environ |= {"HOME": units.STATE, "STATE_DIRECTORY": units.STATE}
@@ -131,21 +132,27 @@ def doubts(deployment: Deployment, account: Account) -> Iterator[str]:
     for root in deployment.config.roots:
         if not os.path.isdir(root.path):
             yield f"{root.path}: is not there yet; the service waits for it, and starts itself anew once it is there"
-        elif closed := service_user.not_writable(account, samples(root)):
-            first, second = service_user.remedy(account, closed[0], root.path)
+        elif closed := root_access.closed(account, None, root.path, samples(root)):
             yield (
-                f"{closed[0]}: the user {account.name} cannot write there, so nothing in it will be committed. "
-                f"These two commands help, then systemctl restart {units.SERVICE}:\n  {first}\n  {second}"
+                f"{closed.path}: {closed.cause}, so nothing in it will be committed. "
+                f"This lets it, and `agentic-watch check` tells whether it did:\n  {closed.step}"
             )
 
 
 def samples(root: Root) -> list[str]:
-    """Directories that a commit would write to; the root itself while it holds no workspace."""
-    found: list[str] = []
+    """Directories that a commit would write to, those of the newest dispatches; the root while it holds none."""
+    newest: list[Candidate] = []
     with contextlib.suppress(RootUnavailable), contextlib.closing(scan(root)) as seen:
         workspaces = (one for one in seen if isinstance(one, Candidate))
-        for one in itertools.islice(workspaces, _LOOKED_AT):
-            workspace = os.path.join(root.path, one.name)
-            meta = os.path.join(workspace, layout.META)
-            found.append(meta if os.path.isdir(meta) else workspace)
+        newest = heapq.nlargest(_LOOKED_AT, workspaces, key=lambda one: one.changed_at)
+    return written_to(root, [one.name for one in newest])
+
+
+def written_to(root: Root, names: Iterable[str]) -> list[str]:
+    """Of some workspaces the directories that a commit would write to; the root where none of them is on disk."""
+    found = []
+    for name in names:
+        workspace = os.path.join(root.path, name)
+        meta = os.path.join(workspace, layout.META)
+        found += [path for path in (meta, workspace) if os.path.isdir(path)][:1]
     return found or [root.path]

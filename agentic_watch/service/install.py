@@ -27,8 +27,8 @@ class Standing:
 
 
 def standings(files: Mapping[str, str]) -> list[Standing]:
-    """What stands of each file on this host."""
-    return [Standing(path, _state(path, text)) for path, text in files.items()]
+    """What stands of each file on this host; one that a package brought as it should be is no other file."""
+    return [_standing(path, text) for path, text in files.items()]
 
 
 def install(files: Mapping[str, str], manager: Manager, say: Say) -> bool:
@@ -41,7 +41,7 @@ def install(files: Mapping[str, str], manager: Manager, say: Say) -> bool:
         say(f"wrote {path}")
     sysusers, tmpfiles = (f"/etc/{kind}/{units.USER}.conf" for kind in ("sysusers.d", "tmpfiles.d"))
     if sysusers in files:
-        make_account(sysusers, tmpfiles)
+        make_account(units.lies_at(sysusers), units.lies_at(tmpfiles))
     # What an earlier run wrote and did not get to load counts as changed, too.
     stale = manager.properties(units.SERVICE, "NeedDaemonReload")["NeedDaemonReload"] == "yes"
     if changed or stale:
@@ -85,12 +85,13 @@ def uninstall(paths: Sequence[str], manager: Manager, say: Say) -> None:
         manager.do("daemon-reload")
 
 
-def _state(path: str, text: str) -> str:
+def _standing(path: str, text: str) -> Standing:
+    there = units.lies_at(path)
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return "current" if file.read() == text else "differs"
+        with open(there, encoding="utf-8", errors="surrogateescape") as file:
+            return Standing(there, "current") if file.read() == text else Standing(path, "differs")
     except FileNotFoundError:
-        return "missing"
+        return Standing(path, "missing")
 
 
 def _refuse_link(path: str) -> None:

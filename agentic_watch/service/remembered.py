@@ -1,9 +1,9 @@
-"""What was chosen when the service was installed, read back from the drop-in: an upgrade must not change it."""
+"""What a unit says, read back from its files: an upgrade must not change what was chosen when it was installed."""
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agentic_watch.config import Overrides
@@ -33,14 +33,29 @@ class Chosen:
 
 def chosen(unit_directory: str) -> Chosen:
     """What the installed drop-in says; nothing when there is none, or none that can be read."""
-    try:
-        with open(os.path.join(units.drop_in_path(unit_directory, units.SERVICE)), encoding="utf-8") as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return Chosen()
-    settings = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    options = tuple(word for word in words(settings.get("ExecStart", "")) if word.startswith("--"))
-    return Chosen(settings.get("User"), options)
+    return read_back([units.lies_at(units.drop_in_path(unit_directory, units.SERVICE))])
+
+
+def read_back(files: Iterable[str]) -> Chosen:
+    """What a unit's files say, in the order in which systemd reads them: the last word counts."""
+    settings: dict[str, str] = {}
+    for path in files:
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = file.read().splitlines()
+        except (OSError, UnicodeDecodeError):
+            continue
+        said = (line.partition("=") for line in lines if not line.startswith("#"))
+        settings.update((name, value) for name, equals, value in said if equals)
+    return Chosen(settings.get("User"), tuple(_options(words(settings.get("ExecStart", "")))))
+
+
+def _options(command: list[str]) -> Iterable[str]:
+    """Each option as one word, `--name=value`."""
+    following = [*command[1:], "--"]
+    for word, value in zip(command, following, strict=False):
+        if word.startswith("--"):
+            yield word if "=" in word or value.startswith("-") else f"{word}={value}"
 
 
 def words(line: str) -> list[str]:

@@ -8,7 +8,7 @@ import pwd
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import agentic_watch
 from agentic_watch.service.units import hidden_by
@@ -17,6 +17,7 @@ _SECONDS = 60.0
 _NOT_WRITABLE = r"""for path; do
     [ -w "$path" ] && { [ ! -d "$path" ] || [ -x "$path" ]; } || printf '%s\0' "$path"
 done"""
+_NOT_ENTERED = r"""for path; do [ -x "$path" ] || printf '%s\0' "$path"; done"""
 
 
 class NoSuchAccount(Exception):
@@ -45,6 +46,33 @@ class Account:
     def group(self) -> str:
         """The name of its first group, or the number when that has none."""
         return group_name(self.gid)
+
+
+def with_groups(account: Account, group: str, further: Sequence[str]) -> Account:
+    """The account as a unit's Group= ("": its own) and SupplementaryGroups= make it; unknown groups are left out."""
+    gid = _gid(group) if group else account.gid
+    groups = (*account.groups, *map(_gid, further), gid)
+    known = dict.fromkeys(number for number in groups if number is not None)
+    return replace(account, gid=account.gid if gid is None else gid, groups=tuple(known))
+
+
+def of_process(pid: int, name: str) -> Account | None:
+    """Who a process is now, by the kernel's word: its groups are those of its start. None when it has ended."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            said = dict(line.split(":", 1) for line in file)
+    except (OSError, ValueError):
+        return None
+    _, uid, *_ = map(int, said["Uid"].split())
+    _, gid, *_ = map(int, said["Gid"].split())
+    return Account(name, uid, gid, tuple(map(int, said["Groups"].split())))
+
+
+def _gid(group: str) -> int | None:
+    try:
+        return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
 
 
 def group_name(gid: int) -> str:
@@ -81,16 +109,9 @@ def not_writable(account: Account, paths: Sequence[str]) -> list[str]:
     return _as(account, ["/bin/sh", "-c", _NOT_WRITABLE, "sh", *paths]).stdout.split("\0")[:-1]
 
 
-def remedy(account: Account, directory: str, root: str) -> tuple[str, str]:
-    """The two commands that let a user write below a root of which it cannot write `directory`."""
-    gid = os.stat(directory).st_gid
-    if gid == 0:  # nobody should be in root's group
-        return f"chgrp -R {account.group} {_shell(root)}", f"chmod -R g+rwX {_shell(root)}"
-    group, make = group_name(gid), ""
-    if group == str(gid):  # usermod takes no number, and other tools show a name
-        group = f"agents-{gid}"
-        make = f"groupadd --gid {gid} {group} && "
-    return f"{make}usermod -aG {group} {account.name}", f"chmod -R g+rwX {_shell(root)}"
+def not_entered(account: Account, directories: Sequence[str]) -> list[str]:
+    """Those of some directories that a user cannot enter."""
+    return _as(account, ["/bin/sh", "-c", _NOT_ENTERED, "sh", *directories]).stdout.split("\0")[:-1]
 
 
 def can_be_asked(account: Account) -> bool:
@@ -113,9 +134,3 @@ def _as(account: Account, command: Sequence[str]) -> subprocess.CompletedProcess
         timeout=_SECONDS,
         check=False,
     )
-
-
-def _shell(path: str) -> str:
-    import shlex
-
-    return shlex.quote(path)

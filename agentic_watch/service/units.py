@@ -86,6 +86,17 @@ def drop_in_path(unit_directory: str, unit: str) -> str:
     return f"{unit_directory}/{unit}.d/{_DROP_IN}"
 
 
+def packaged_at(path: str) -> str:
+    """Where a package brings a file that `render` has in /etc."""
+    return path.replace("/etc/systemd/", "/usr/lib/systemd/", 1).replace("/etc/", "/usr/lib/", 1)
+
+
+def lies_at(path: str) -> str:
+    """Where systemd finds a file of the service: an administrator's goes before a package's of the same name."""
+    packaged = packaged_at(path)
+    return packaged if not os.path.lexists(path) and os.path.lexists(packaged) else path
+
+
 def hidden_by(path: str) -> str | None:
     """Which setting of the system unit hides a path from the service, None when none does."""
     if is_below(path, _HIDDEN_HOMES):

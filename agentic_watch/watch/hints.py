@@ -1,10 +1,12 @@
-"""What the watcher tells the daemon: look here. A hint may be wrong or come twice; the files are the truth."""
+"""What the watcher tells the loop: look here. A hint may be wrong or come twice; the files are the truth."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from queue import SimpleQueue
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 
 from agentic_watch.config import Root
 from agentic_watch.workspace.layout import Candidate
@@ -14,20 +16,62 @@ from agentic_watch.workspace.layout import Candidate
 class Hint:
     """Look at one workspace (`candidate`), or at the whole root (None) because of `reason`.
 
-    `told` says that an event of the workspace itself brought the news, not a look at many.
+    `from_event` says that an event of the workspace itself brought it, not a look at many.
     `read_only` tells of a root whose file system this process may not write to, whoever it is.
     """
 
     root: Root
     candidate: Candidate | None = None
     reason: str = ""
-    told: bool = False
+    from_event: bool = False
     read_only: bool = False
 
 
-Announce = Callable[[Candidate, bool], None]
-"""Takes a workspace that appeared or changed, and whether an event of its own told so."""
+Announce = Callable[[Candidate], None]
+"""Takes a workspace that a look found, new or changed."""
 
 
-Hints = SimpleQueue[Hint | None]
-"""Where hints go; None only wakes the reader. SimpleQueue.put is reentrant: a signal handler may use it."""
+class HintQueue:
+    """From the watcher's threads to the loop. One hint waits for each workspace, however many events there were."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # Only the bell: a signal handler may ring it, which may take no lock that the thread it interrupts may hold.
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._workspaces: dict[tuple[str, str], Hint] = {}
+        self._roots: list[Hint] = []
+
+    def put(self, hint: Hint) -> None:
+        """Leave a hint; it becomes one with what waits for the same workspace."""
+        with self._lock:
+            was_empty = self.is_empty
+            if hint.candidate is None:
+                self._roots.append(hint)
+            else:
+                key = hint.root.key, hint.candidate.name
+                before = self._workspaces.get(key)
+                if before is not None and before.from_event and not hint.from_event:
+                    hint = replace(hint, from_event=True)
+                self._workspaces[key] = hint
+        if was_empty:
+            self.wake()
+
+    def wake(self) -> None:
+        """End a `take` that waits. Reentrant."""
+        self._bell.put(None)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._workspaces and not self._roots
+
+    def take(self, seconds: float) -> list[Hint]:
+        """Wait for hints, at most `seconds`, and take all that are there then: those of whole roots first."""
+        with suppress(Empty):
+            self._bell.get(timeout=seconds)
+            while True:
+                self._bell.get_nowait()
+        with self._lock:
+            taken = [*self._roots, *self._workspaces.values()]
+            self._roots, self._workspaces = [], {}
+        return taken

@@ -5,108 +5,135 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
-from typing import Any, cast
-
-from watchdog.observers.api import EventEmitter, ObservedWatch
 
 from agentic_watch.config import Root
-from agentic_watch.host.file_systems import MountTable, filesystem_without_events, mounts_below
-from agentic_watch.watch.follower import Follower
-from agentic_watch.watch.hints import Hint, Hints
-from agentic_watch.watch.inbox import Inbox
-from agentic_watch.watch.kernel_reader import KernelReader
-from agentic_watch.watch.leaving import Leaving
-from agentic_watch.watch.overflow import Overflow
-from agentic_watch.watch.tree import Tree
-from agentic_watch.watch.watches import Watches
+from agentic_watch.host.file_systems import filesystem_without_events
+from agentic_watch.scan import LeftAlone
+from agentic_watch.watch.contact import (
+    ASK_OFTEN_SECONDS,
+    ASK_SECONDS,
+    FRESH_SECONDS,
+    HANGING_SECONDS,
+    NEWEST_SECONDS,
+    Contact,
+)
+from agentic_watch.watch.hints import Hint, HintQueue
+from agentic_watch.watch.inner_mounts import InnerMounts
+from agentic_watch.watch.inotify_reader import InotifyReader
+from agentic_watch.watch.root_state import RootState
+from agentic_watch.watch.watched_root import WatchedRoot
 from agentic_watch.workspace import files
-from agentic_watch.workspace.layout import Candidate
 
 log = logging.getLogger("agentic_watch.watch")
 
-_CHECK_SECONDS = 5.0
 _WAIT_SECONDS = 0.5
-_LEAVING_SECONDS = 0.01
 _WORTH_A_REST_SECONDS = 0.0002
 _REST_FACTOR = 2.0
 _LONGEST_REST_SECONDS = 1.0
-_LATE = "the watches of workspaces committed long since are being placed"
-_SHORT = "the watch limit is reached; the coldest workspaces are found by scanning"
 
 
-class RootThread(EventEmitter):
-    """Queues hints for one root. `watching` is waiting, scanning (its watches are being placed), inotify or poll;
-    `detail` says why it is not inotify.
+class RootThread(threading.Thread):
+    """Queues hints for one root, which is waiting, scanning (its watches are being placed), inotify or poll.
 
-    The root is open only while it is looked into: a descriptor kept would keep it from being unmounted.
+    The root is open only while it is looked into: a descriptor kept would keep it from being unmounted. It, and what is
+    mounted below it, may hang: others ask `unanswered` and `is_left_alone` before they touch it, and never wait for
+    this thread.
     """
 
-    def __init__(self, hints: Hints, root: Root, reader: KernelReader | None, poll: tuple[float, str]) -> None:
-        # watchdog's queue is only ever put to; ours takes hints instead of file events.
-        super().__init__(cast("Any", hints), ObservedWatch(root.path, recursive=True), timeout=_CHECK_SECONDS)
-        self.name = f"watch {root.key}"
+    def __init__(self, hints: HintQueue, root: Root, reader: InotifyReader | None, poll: tuple[float, str]) -> None:
+        super().__init__(name=f"watch {root.key}", daemon=True)
         self.root = root
-        self.watching = "waiting"
-        self._poll_seconds, self._without = poll
-        self.detail = self._without
+        self._poll_seconds, without = poll
+        self._watching, self._detail = "waiting", without
+        self._without = without
         self._hints = hints
-        self._reader = reader
-        self._inbox = Inbox()
-        self._leaving: Leaving | None = None
-        if reader is not None:
-            reader.listen(self._inbox)
-            self._leaving = Leaving(reader, self._inbox)
-        self._tree: Tree | None = None
-        self._follower: Follower | None = None
-        self._overflow = Overflow()
+        self._contact = Contact()
+        self._mounts = InnerMounts(root, self._contact)
+        self._watched = WatchedRoot(root, reader, hints, self._may_enter) if reader is not None else None
         self._identity: tuple[int, int] | None = None
-        self._mount_table = MountTable()
-        self._mounts: frozenset[tuple[str, str]] = frozenset()
-        self._next_check = 0.0
-        self._missed = False
-        self._said_short = False
-        self._is_scanned = False
+        self._stopping = threading.Event()
+        self._next_look = self._next_poll = 0.0
+        self._missed = self._may_hang = False
+        self._tries_again = False
 
-    @property
-    def watches(self) -> int:
-        """How many inotify watches this root has."""
-        tree = self._tree
-        return tree.watches if tree is not None else 0
+    # --- asked by others
 
-    def want(self, name: str) -> None:
+    def state(self) -> RootState:
+        """How it is watched, and what does not answer."""
+        hanging = self.hanging()
+        watching, detail = self._watching, [self._detail] if self._detail else []
+        if "" in hanging:
+            watching, detail = "hanging", ["does not answer; nothing in it is read or committed until it does"]
+        else:
+            detail += [f"{name} does not answer" for name in hanging]
+            polled = self._mounts.without_events() if watching == "inotify" and self.root.watch == "auto" else {}
+            detail += [f"{name} ({kind}) is polled" for name, kind in polled.items() if name not in hanging]
+        watches = self._watched.watches if self._watched is not None else 0
+        return RootState(self.root.key, self.root.path, watching, watches, "; ".join(detail), len(hanging))
+
+    def is_left_alone(self, name: str = "") -> bool:
+        """Whether the root, or the mount in which the workspace `name` lies, does not answer now."""
+        if self._may_hang and self._contact.since_answer() > NEWEST_SECONDS:
+            return True
+        return self._contact.unanswered() >= FRESH_SECONDS or (bool(name) and self._mounts.is_left_alone(name))
+
+    def left_alone(self) -> LeftAlone | None:
+        """For a look over the root that answers: which directories it leaves out; None when there can be none."""
+        return self._mounts.is_left_alone if self._mounts else None
+
+    def hanging(self) -> list[str]:
+        """What has not answered for so long that it is worth a word: "" for the root, or mounts below it."""
+        return [*([""] if self._contact.unanswered() >= HANGING_SECONDS else []), *self._mounts.hanging()]
+
+    def ensure_watched(self, name: str) -> None:
         """A scan found the workspace `name` changed: it may lack its watches."""
-        if self._tree is not None:
-            self._inbox.want(name)
+        if self._watched is not None:
+            self._watched.want(name)
 
     def scanned(self) -> None:
         """The root was looked at as a whole: who waits for that gets its watches now."""
-        self._is_scanned = True
-        self._inbox.wake()
+        if self._watched is not None:
+            self._watched.scanned()
 
-    def queue_events(self, timeout: float) -> None:
-        """One turn: wait for the root, or for news of it, and pass them on."""
-        if self._leaving:
-            self._leaving.advance()
-        if self._identity is None:
-            if not self._begin():
-                self.stopped_event.wait(_WAIT_SECONDS)
-        elif self._tree is None or self._follower is None:
-            self._poll()
-        else:
-            self._listen(self._tree, self._follower, timeout)
+    def retry_inotify(self) -> None:
+        """When it is polled for want of watches, try again whether there are any."""
+        self._tries_again = True
+
+    def stop(self) -> None:
+        """End soon, unless the root hangs."""
+        self._stopping.set()
+        if self._watched is not None:
+            self._watched.wake()
+
+    # --- its turns
 
     def run(self) -> None:
         """Turn until stopped. The watches go with the inotify instance, which ends with all its roots."""
         try:
-            super().run()
+            while not self._stopping.is_set():
+                self._turn()
         finally:
-            self._mount_table.close()
+            self._mounts.close()
 
-    def on_thread_stop(self) -> None:
-        """Wake the thread so that it sees the stop."""
-        self._inbox.wake()
+    def _turn(self) -> None:
+        """Wait for the root, or for news of it, and pass them on."""
+        is_removing = self._watched is not None and self._watched.remove_some()
+        if self._identity is None:
+            with self._contact.asking():
+                began = self._begin()
+            if not began:
+                self._stopping.wait(_WAIT_SECONDS)
+        elif self._watching == "inotify" and self._watched is not None:
+            worked = self._listen(self._watched)
+            if not is_removing:
+                self._rest(worked)
+        else:
+            self._poll()
+        if self._contact.take_has_hung():
+            self._hints.put(Hint(self.root, None, "answers again"))
 
     # --- coming and going
 
@@ -127,174 +154,146 @@ class RootThread(EventEmitter):
         finally:
             os.close(top)
         if self._missed:
-            log.info("%s: is there, watching it (%s)", self.root.path, self.watching, extra=self._where)
+            log.info("%s: available, watching (%s)", self.root.path, self._watching, extra=self._where)
             self._missed = False
-        self._hints.put(Hint(self.root, None, self.watching, read_only=read_only))
+        self._hints.put(Hint(self.root, None, self._watching, read_only=read_only))
         return True
 
     def _miss(self, why: str) -> None:
         if not self._missed:
-            log.warning("%s: %s; waiting for it", self.root.path, why, extra=self._where)
-            self.detail = why
+            log.warning("%s: not available (%s); waiting", self.root.path, why, extra=self._where)
+            self._detail = why
             self._hints.put(Hint(self.root, None, "waiting"))
         self._missed = True
 
     def _choose(self, top: int) -> None:
         """Watch by inotify when that is wanted and can work, else by polling."""
+        self._mounts.has_changed()
+        self._mounts.refresh()
+        silent = filesystem_without_events(top)
+        self._may_hang = silent is not None
         if self.root.watch == "poll":
-            self.watching, self.detail = "poll", "as configured"
+            self._watching, self._detail = "poll", "as configured"
             return
-        silent = filesystem_without_events(top) if self.root.watch == "auto" else None
-        if silent is not None:
+        if silent is not None and self.root.watch == "auto":
             self._fall_back(f"lies on {silent}, which sends no events")
-        elif self._reader is None or self._leaving is None:
-            self.watching, self.detail = "poll", self._without  # which was said for all roots together
+        elif self._watched is None:
+            self._watching, self._detail = "poll", self._without  # which was said for all roots together
         else:
-            self.watching, self.detail = "scanning", "its watches are being placed"
-            self._plant(top, self._reader, self._leaving)
+            self._watching, self._detail = "scanning", "its watches are being placed"
+            self._watched.watch_all(top)
+            self._watching, self._detail = "inotify", self._watched.lack()
 
-    def _plant(self, top: int, reader: KernelReader, leaving: Leaving) -> None:
-        """Watch all there is; the watches that there were before go afterwards, or when they run short."""
-        self._mounts = mounts_below(self.root.path)
-        self._is_scanned = False
-        before = self._tree
-        if before is not None:
-            leaving.reserve = before.uproot
-        tree = Tree(self.root, Watches(reader, self._inbox, leaving), self._announce, self.stopped_event)
-        try:
-            tree.plant(top)
-            while before is not None and not (tree.is_whole or tree.plant_late(top)):
-                pass
-        finally:
-            leaving.reserve = None
-        self._tree, self._follower = tree, Follower(self.root, tree, self._announce, self._follower)
-        self._inbox.told = tree.told
-        if before is not None:
-            before.uproot()
-        self.watching = "inotify"
-        self._tell_what_lacks(tree)
+    def _may_enter(self, path: str) -> bool:
+        """Asked before each directory is looked into: the root has answered so far, and that may be a mount."""
+        self._contact.go_on()
+        return not self._stopping.is_set() and not self._mounts.is_left_alone(path)
 
     def _fall_back(self, why: str) -> None:
-        self._uproot()
-        self.watching, self.detail = "poll", why
-        text = "%s: %s; looking every %.0f s instead"
-        log.warning(text, self.root.path, why, self._poll_seconds, extra=self._where)
+        if self._watched is not None:
+            self._watched.unwatch_all()
+        if (self._watching, self._detail) != ("poll", why):
+            text = "%s: %s; polling every %.0f s"
+            log.warning(text, self.root.path, why, self._poll_seconds, extra=self._where)
+        self._watching, self._detail = "poll", why
 
     def _lose(self) -> None:
         text = "%s: was removed, renamed or unmounted; waiting for it to come back"
         log.warning(text, self.root.path, extra=self._where)
-        self._uproot()
+        if self._watched is not None:
+            self._watched.unwatch_all()
         self._identity = None
-        self.watching = "waiting"
-        self.detail, self._missed = "was removed, renamed or unmounted", True
+        self._watching = "waiting"
+        self._detail, self._missed = "was removed, renamed or unmounted", True
         self._hints.put(Hint(self.root, None, "lost"))
-
-    def _uproot(self) -> None:
-        if self._tree is not None:
-            self._tree.uproot()
-        self._tree = self._follower = None
 
     # --- at work
 
-    def _announce(self, candidate: Candidate, told: bool) -> None:
-        if told and self._reader is not None:
-            self._reader.announced()
-        self._hints.put(Hint(self.root, candidate, told=told))
-
     def _poll(self) -> None:
-        if self.stopped_event.wait(self._poll_seconds):
+        """Ask whether the root is there; and have it looked at, when that is due."""
+        if self._stopping.wait(self._ask_seconds):
             return
         with self._opened() as top:
-            if top is not None:
-                self._hints.put(Hint(self.root, None, "poll"))
-            else:
-                self._lose()
-
-    def _listen(self, tree: Tree, follower: Follower, timeout: float) -> None:
-        now = time.monotonic()
-        patience = follower.patience(self._overflow.patience(0.0 if self._has_late(tree) else timeout, now))
-        taken = self._inbox.take(_LEAVING_SECONDS if self._leaving else patience)
-        if self.stopped_event.is_set():
-            return
-        began = time.monotonic()
-        with self._opened() as top:
-            if top is None or not follower.hear(taken.news, top):
+            if top is None:
                 self._lose()
                 return
-            follower.revisit(top)
-            for name in taken.wanted:
-                tree.want(name, top)
-            if taken.overflowed:
-                self._overflow.lost()
-            self._look_at_mounts(tree, top)
-            if self._has_late(tree) and tree.plant_late(top):
-                self._hints.put(Hint(self.root, None, "watched"))
-            self._plant_anew_if_due(top)
-        if self._tree is not None:
-            self._tell_what_lacks(self._tree)
-        self._rest(time.monotonic() - began)
+            self._look_at_mounts(top)
+            if self._tries_again:
+                self._tries_again = False
+                self._try_inotify(top)
+        if time.monotonic() >= self._next_poll:
+            self._next_poll = time.monotonic() + self._poll_seconds
+            self._hints.put(Hint(self.root, None, "poll"))
 
-    def _has_late(self, tree: Tree) -> bool:
-        return self._is_scanned and not tree.is_whole
-
-    def _plant_anew_if_due(self, top: int) -> None:
-        """Events were lost, nobody knows which: watch all anew, then have the whole root looked at."""
-        began = time.monotonic()
-        if not self._overflow.is_due(began) or self._reader is None or self._leaving is None:
-            return
+    def _try_inotify(self, top: int) -> None:
+        """A root that found no watch when it was looked for: others may have given theirs back since."""
+        before = self._watching, self._detail
         try:
-            self._plant(top, self._reader, self._leaving)
+            self._choose(top)
         except OSError as error:
+            self._watching, self._detail = before
             self._fall_back(f"cannot be watched ({error.strerror})")
-        self._overflow.mended(began, time.monotonic())
-        self._hints.put(Hint(self.root, None, "overflow"))
+        if self._watching == "inotify":
+            log.info("%s: watching it (inotify) from now on", self.root.path, extra=self._where)
+            self._hints.put(Hint(self.root, None, self._watching))
 
-    def _look_at_mounts(self, tree: Tree, top: int) -> None:
-        """Something may be mounted over what is watched, of which the kernel sends no event."""
-        if time.monotonic() < self._next_check:
+    def _listen(self, watched: WatchedRoot) -> float:
+        """Take what there is and do what is to be done; gives how many seconds that took."""
+        taken = watched.take(self._ask_seconds)
+        if self._stopping.is_set():
+            return 0.0
+        began = time.monotonic()
+        with self._opened() as top:
+            try:
+                if top is None or not watched.follow(taken, top):
+                    self._lose()
+                else:
+                    self._look_at_mounts(top)
+                    self._detail = watched.lack()
+            except OSError as error:
+                self._fall_back(f"cannot be watched ({error.strerror})")
+        return time.monotonic() - began
+
+    def _look_at_mounts(self, top: int) -> None:
+        """Something may be mounted over what is watched, of which the kernel sends no event; or sends none itself."""
+        now = time.monotonic()
+        if now < self._next_look:
             return
-        self._next_check = time.monotonic() + _CHECK_SECONDS
-        if not self._mount_table.has_changed():
-            return
-        before, self._mounts = self._mounts, mounts_below(self.root.path)
-        for name in sorted({name for _, name in before ^ self._mounts}):
-            tree.remounted(name, top)
+        self._next_look = now + min(self._poll_seconds, ASK_SECONDS)
+        elsewhere = self._mounts.refresh() if self._mounts.has_changed() else []
+        for name in {*elsewhere, *self._mounts.answering_again()}:
+            if self._watched is not None:
+                self._watched.look_at(name, top)
+        if self.root.watch == "auto" and self._watching == "inotify" and now >= self._next_poll:
+            self._next_poll = now + self._poll_seconds
+            self._mounts.poll(top, lambda candidate: self._hints.put(Hint(self.root, candidate)))
 
     def _rest(self, worked: float) -> None:
         """Leave the processor to others: what one root is told must not cost the host more than a third of one."""
-        if worked > _WORTH_A_REST_SECONDS and not self._leaving:
-            self.stopped_event.wait(min(_REST_FACTOR * worked, _LONGEST_REST_SECONDS))
+        if worked > _WORTH_A_REST_SECONDS:
+            self._stopping.wait(min(_REST_FACTOR * worked, _LONGEST_REST_SECONDS))
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int | None]:
         """The root, open; None when its path no longer leads to the directory that is watched."""
-        try:
-            top = files.open_root(self.root.path)
-        except OSError:
-            yield None
-            return
-        try:
-            yield top if _identity(top) == self._identity else None
-        finally:
-            os.close(top)
+        with self._contact.asking():
+            try:
+                top = files.open_root(self.root.path)
+            except OSError:
+                yield None
+                return
+            try:
+                yield top if _identity(top) == self._identity else None
+            finally:
+                os.close(top)
+
+    @property
+    def _ask_seconds(self) -> float:
+        return ASK_OFTEN_SECONDS if self._may_hang else ASK_SECONDS
 
     @property
     def _where(self) -> dict[str, str]:
         return {"root": self.root.key}
-
-    def _tell_what_lacks(self, tree: Tree) -> None:
-        """Say who is not watched; and once that the kernel's watch limit is reached, and what would help."""
-        self.detail = _SHORT if tree.short else "" if tree.is_whole else _LATE
-        if not tree.short or self._said_short:
-            return
-        self._said_short = True
-        log.warning(
-            "%s: no inotify watch left after %d; the coldest workspaces go without and are found by scanning. "
-            "Raise fs.inotify.max_user_watches (sysctl), then reload",
-            self.root.path,
-            tree.watches,
-            extra=self._where,
-        )
 
 
 def _identity(directory: int) -> tuple[int, int]:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Sequence
 
 from agentic_watch.config import Root
-from agentic_watch.watch.hints import Hints
-from agentic_watch.watch.inbox import NAMES
-from agentic_watch.watch.kernel_reader import KernelReader
+from agentic_watch.scan import LeftAlone
+from agentic_watch.watch.change_queues import NAMES
+from agentic_watch.watch.hints import HintQueue
+from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.liveness_probe import LivenessProbe
 from agentic_watch.watch.root_state import RootState
 from agentic_watch.watch.root_thread import RootThread
@@ -28,14 +29,15 @@ class Watcher:
     watched is looked at every `poll_seconds`.
     """
 
-    def __init__(self, roots: Sequence[Root], hints: Hints, cookie: str = "", *, poll_seconds: float = 5.0) -> None:
+    def __init__(self, roots: Sequence[Root], hints: HintQueue, cookie: str = "", *, poll_seconds: float = 5.0) -> None:
         self._roots = roots
         self._cookie_file = cookie
         self._poll_seconds = poll_seconds
         self._probe: LivenessProbe | None = None
         self._hints = hints
-        self._reader: KernelReader | None = None
+        self._reader: InotifyReader | None = None
         self._threads: dict[str, RootThread] = {}
+        self._said_hanging: set[str] = set()
 
     def start(self) -> None:
         """Start the threads. Each root is announced with a hint as soon as its watches are in place.
@@ -51,44 +53,75 @@ class Watcher:
     def _open_inotify(self) -> str:
         """Open the one instance; gives why there is none when the kernel refuses."""
         try:
-            reader = KernelReader({*NAMES, os.fsencode(os.path.basename(self._cookie_file))})
+            reader = InotifyReader({*NAMES, os.fsencode(os.path.basename(self._cookie_file))})
         except OSError as error:
             what = "fs.inotify.max_user_instances (sysctl)" if error.errno == errno.EMFILE else "the limits"
             log.warning(
-                "no inotify instance to be had (%s); looking every %.0f s instead. Raise %s, then restart",
+                "cannot create an inotify instance (%s); polling every %.0f s. Raise %s, then restart",
                 error.strerror,
                 self._poll_seconds,
                 what,
             )
             return f"no inotify instance ({error.strerror})"
-        reader.name = "inotify"
         reader.start()
         self._reader = reader
         if self._cookie_file:
             self._probe = LivenessProbe(reader, self._cookie_file)
-            reader.listen(self._probe)
         return ""
 
     def states(self) -> tuple[RootState, ...]:
         """The true state of each root."""
-        return tuple(RootState(key, t.root.path, t.watching, t.watches, t.detail) for key, t in self._threads.items())
+        return tuple(thread.state() for thread in self._threads.values())
+
+    def hanging(self) -> frozenset[str]:
+        """The roots that have not answered for some seconds. What is new of them, and of inner mounts, is said."""
+        hanging = {key: thread.hanging() for key, thread in self._threads.items()}
+        paths = {
+            os.path.join(self._threads[key].root.path, name).rstrip("/")
+            for key, names in hanging.items()
+            for name in names
+        }
+        for path in sorted(paths - self._said_hanging):
+            log.warning("%s: does not answer; it is left alone until it does, and everything else goes on", path)
+        for path in sorted(self._said_hanging - paths):
+            log.info("%s: answers again", path)
+        self._said_hanging = paths
+        return frozenset(key for key, names in hanging.items() if "" in names)
+
+    def is_left_alone(self, candidate: Candidate) -> bool:
+        """Whether what a workspace lies on does not answer now, so that whoever touched it might hang."""
+        thread = self._threads.get(candidate.root.key)
+        return thread is not None and thread.is_left_alone(candidate.name)
+
+    def root_is_left_alone(self, key: str) -> bool:
+        """Whether a root does not answer now."""
+        return self._threads[key].is_left_alone()
+
+    def left_alone(self, key: str) -> LeftAlone | None:
+        """Which directories a look over a root leaves out; None when there can be none."""
+        return self._threads[key].left_alone()
 
     def overflows(self) -> int:
         """How often the kernel dropped events since the start."""
         return self._reader.overflows if self._reader is not None else 0
 
-    def missed(self, candidate: Candidate) -> None:
+    def ensure_watched(self, candidate: Candidate) -> None:
         """A scan found what no event told: the workspace may lack its watches."""
-        self._threads[candidate.root.key].want(candidate.name)
+        self._threads[candidate.root.key].ensure_watched(candidate.name)
 
     def scanned(self, key: str) -> None:
         """A root was looked at as a whole: its watches that could wait until then are placed now."""
         self._threads[key].scanned()
 
-    def read_on(self) -> None:
-        """The reader of hints has done what there was to do (kernel_reader.py)."""
+    def retry_inotify(self) -> None:
+        """Roots that are polled for want of watches try again whether there are any."""
+        for thread in self._threads.values():
+            thread.retry_inotify()
+
+    def loop_idle(self) -> None:
+        """The reader of hints has done what there was to do (inotify_reader.py)."""
         if self._reader is not None:
-            self._reader.read_on()
+            self._reader.loop_idle()
 
     def answers(self) -> bool:
         """Whether inotify answered the last question; without inotify the threads' lives (`dead`) are the answer."""
@@ -100,13 +133,14 @@ class Watcher:
         return next((thread.name for thread in threads if not thread.is_alive()), None)
 
     def stop(self) -> None:
-        """End all threads and give up all watches. One that could not even be started has nothing to end."""
+        """End all threads and give up all watches. One that could not even be started has nothing to end, and one
+        whose root hangs ends with the process."""
         end = time.monotonic() + _JOIN_SECONDS
         alive = [thread for thread in self._threads.values() if thread.is_alive()]
         for thread in alive:
             thread.stop()
         for thread in alive:
-            thread.join(max(0.0, end - time.monotonic()))
+            thread.join(max(0.0, end - time.monotonic()) if not thread.is_left_alone() else 0.0)
         if self._reader is not None and self._reader.is_alive():
             self._reader.stop()
             self._reader.join(max(0.1, end - time.monotonic()))

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import errno
 import heapq
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import IntEnum
-from types import MappingProxyType
 
 from watchdog.observers.inotify_c import InotifyConstants, Mask, WatchDescriptor
 
-from agentic_watch.watch.inbox import Inbox
-from agentic_watch.watch.kernel_reader import KernelReader
-from agentic_watch.watch.leaving import Leaving
+from agentic_watch.watch.change_queues import Kind, RootQueue, WatchedDirectory
+from agentic_watch.watch.inotify_reader import InotifyReader
+from agentic_watch.watch.pending_removals import PendingRemovals
 
 _MASK = Mask(
     InotifyConstants.IN_ONLYDIR
@@ -34,73 +32,29 @@ _MASK = Mask(
 """One for all: the kernel keeps one mask a directory, and two roots may lead to one directory."""
 
 _EVICT_SHARE = 50
-_CHILDLESS: Mapping[str, Node] = MappingProxyType({})
-"""One for all: an empty dictionary for each of 200,000 watches would be 12 MiB."""
-
-_NO_WATCH = WatchDescriptor(-1)
-
-
-class Kind(IntEnum):
-    """What a watched directory is."""
-
-    ROOT = 0
-    LEVEL = 1
-    WORKSPACE = 2
-    META = 3
-
-
-@dataclass(slots=True, eq=False)
-class Node:
-    """One watch. `heat` is when its workspace was last of interest (seconds), the least gives its watch up first."""
-
-    wd: WatchDescriptor
-    parent: Node | None
-    base: str
-    kind: Kind
-    heat: float = 0.0
-    meta: Node | None = None
-    children: Mapping[str, Node] = field(default_factory=lambda: _CHILDLESS)
-
-    @property
-    def name(self) -> str:
-        """The path below the root, "" for the root."""
-        parts = []
-        node: Node = self
-        while node.parent is not None:
-            parts.append(node.base)
-            node = node.parent
-        return "/".join(reversed(parts))
-
-    def holds(self, other: Node) -> bool:
-        """Whether `other` is this directory or lies below it."""
-        above: Node | None = other
-        while above is not None and above is not self:
-            above = above.parent
-        return above is self
-
-    def path_of(self, base: str) -> str:
-        """The path below the root of a directory in this one."""
-        return f"{self.name}/{base}" if self.parent is not None else base
+NO_WATCH = WatchDescriptor(-1)
+"""Of a directory that has its place and no watch."""
 
 
 class Watches:
     """The watches of one root. Owned by one thread; `short` tells that there were too few since it was made."""
 
-    def __init__(self, reader: KernelReader, inbox: Inbox, leaving: Leaving) -> None:
+    def __init__(self, reader: InotifyReader, queue: RootQueue, removals: PendingRemovals) -> None:
         self._reader = reader
-        self._inbox = inbox
-        self._leaving = leaving
-        self._by_wd: dict[WatchDescriptor, Node] = {}
+        self._queue = queue
+        self._removals = removals
+        self._by_wd: dict[WatchDescriptor, WatchedDirectory] = {}
         self.short = False
 
     def __len__(self) -> int:
         return len(self._by_wd)
 
-    def get(self, wd: WatchDescriptor) -> Node | None:
-        """The directory of a watch; None when it is watched no longer."""
-        return self._by_wd.get(wd)
+    @property
+    def directories(self) -> Mapping[WatchDescriptor, WatchedDirectory]:
+        """By watch, the directory for which it stands now."""
+        return self._by_wd
 
-    def add(self, parent: Node | None, base: str, directory: int, kind: Kind) -> Node | None:
+    def add(self, parent: WatchedDirectory | None, base: str, directory: int, kind: Kind) -> WatchedDirectory | None:
         """Watch the open directory; None when no watch is to be had, even after others were given up.
 
         Raises OSError when it cannot be watched for another reason.
@@ -111,68 +65,67 @@ class Watches:
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.ENOMEM):
                     raise
-            if self._leaving.make_room():
+            if self._removals.remove_now():
                 continue
             self.short = True
             if not self._give_up_the_coldest():
                 return None
 
-    def drop(self, node: Node) -> None:
+    def drop(self, node: WatchedDirectory) -> None:
         """Give up a watch and those below it."""
         self._detach(node)
-        self._leaving.add(self._forget(one) for one in _with_all_below(node) if self._by_wd.get(one.wd) is one)
+        self._removals.add(self._forget(one) for one in _with_all_below(node) if self._by_wd.get(one.wd) is one)
 
-    def mute(self, node: Node) -> None:
-        """The kernel's watch is gone, and the directory stays in its place without one."""
+    def lose(self, node: WatchedDirectory) -> None:
+        """The kernel's watch is gone, and the directory keeps its place, and those below it their watches."""
         if self._by_wd.get(node.wd) is node:
             self._forget(node)
-        node.wd = _NO_WATCH
+        node.wd = NO_WATCH
 
-    def hear_again(self, node: Node, directory: int) -> None:
-        """Watch a muted directory, which is open, again. Raises OSError when that cannot be."""
+    def regain(self, node: WatchedDirectory, directory: int) -> None:
+        """Watch a directory that lost its watch, and is open, again. Raises OSError when that cannot be."""
         wd = self._watch(directory)
-        other = self._by_wd.get(wd)
-        if other is not None and other is not node:
-            self._reader.unhear([wd], self._inbox)
-            raise OSError(errno.ESTALE, "is another directory by now", node.base)
+        if wd in self._by_wd:
+            self._reader.unsubscribe([wd], self._queue)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), node.base)
         node.wd = wd
         self._by_wd[wd] = node
 
-    def is_of(self, node: Node, directory: int) -> bool:
+    def is_of(self, node: WatchedDirectory, directory: int) -> bool:
         """Whether the open directory is the one that the watch stands for."""
         try:
             wd = self._watch(directory)
         except OSError:
             return False
-        self._reader.unhear([wd], self._inbox)
+        self._reader.unsubscribe([wd], self._queue)
         return wd == node.wd
 
-    def drop_below(self, node: Node) -> None:
+    def drop_below(self, node: WatchedDirectory) -> None:
         """Give up all watches below one."""
         for inner in [*node.children.values(), *([node.meta] if node.meta is not None else [])]:
             self.drop(inner)
 
     def clear(self) -> None:
         """Give up all."""
-        self._leaving.add(self._by_wd)
+        self._removals.add(self._by_wd)
         self._by_wd.clear()
 
-    def _forget(self, node: Node) -> WatchDescriptor:
+    def _forget(self, node: WatchedDirectory) -> WatchDescriptor:
         del self._by_wd[node.wd]
         return node.wd
 
     def _watch(self, directory: int) -> WatchDescriptor:
         # The magic link leads to the very directory that is open, whatever its name leads to by now.
-        return self._reader.hear(b"/proc/self/fd/%d" % directory, _MASK, self._inbox)
+        return self._reader.subscribe(b"/proc/self/fd/%d" % directory, _MASK, self._queue)
 
-    def _place(self, wd: WatchDescriptor, spot: tuple[Node | None, str, Kind]) -> Node:
+    def _place(self, wd: WatchDescriptor, spot: tuple[WatchedDirectory | None, str, Kind]) -> WatchedDirectory:
         parent, base, kind = spot
         node = self._by_wd.get(wd)
         if node is None:
-            node = self._by_wd[wd] = Node(wd, parent, base, kind)
+            node = self._by_wd[wd] = WatchedDirectory(wd, parent, base, kind)
         else:
             # The same directory: the kernel keeps one watch for it, whatever its name.
-            self._reader.unhear([wd], self._inbox)
+            self._reader.unsubscribe([wd], self._queue)
             if (node.parent, node.base) != (parent, base):
                 if parent is not None and node.holds(parent):
                     raise OSError(errno.ELOOP, "is mounted, or for a moment believed to be, inside itself", base)
@@ -184,15 +137,18 @@ class Watches:
             self._attach(parent, node)
         return node
 
-    def _attach(self, parent: Node, node: Node) -> None:
+    def _attach(self, parent: WatchedDirectory, node: WatchedDirectory) -> None:
         if node.kind is Kind.META:
             parent.meta = node
         else:
             children = parent.children if isinstance(parent.children, dict) else {}
+            before = children.get(node.base)
+            if before is not None and before.wd == NO_WATCH:  # no event tells of its end
+                self.drop(before)
             children[node.base] = node
             parent.children = children
 
-    def _detach(self, node: Node) -> None:
+    def _detach(self, node: WatchedDirectory) -> None:
         parent = node.parent
         if parent is not None and isinstance(parent.children, dict) and parent.children.get(node.base) is node:
             del parent.children[node.base]
@@ -208,7 +164,7 @@ class Watches:
         return bool(coldest)
 
 
-def _with_all_below(node: Node) -> Iterator[Node]:
+def _with_all_below(node: WatchedDirectory) -> Iterator[WatchedDirectory]:
     waiting = [node]
     while waiting:
         one = waiting.pop()

@@ -145,10 +145,10 @@ def open_to_overwrite(directory: int, name: str) -> int:
     return os.open(name, os.O_WRONLY | _GUARDED, dir_fd=directory)
 
 
-def create(directory: int, name: str, label: str, flags: int = 0) -> int:
-    """Create a new file (0644 less umask, owned as its directory when we are root)."""
+def create(directory: int, name: str, label: str, flags: int = 0, *, mode: int = 0o644) -> int:
+    """Create a new file (`mode` less umask, owned as its directory when we are root)."""
     try:
-        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _GUARDED | flags, 0o644, dir_fd=directory)
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _GUARDED | flags, mode, dir_fd=directory)
     except OSError as error:
         raise cannot(directory, label, "be created", error) from error
     try:
@@ -164,13 +164,13 @@ class Taken(WorkspaceError):
     """The name of what was to be new is taken."""
 
 
-def make_directory(parent: int, name: str, label: str, *, new: bool = False) -> int:
-    """Make the directory `name` durably (0755 less umask) and open it; one that is there already will do.
+def make_directory(parent: int, name: str, label: str, *, new: bool = False, mode: int = 0o755) -> int:
+    """Make the directory `name` durably (`mode` less umask) and open it; one that is there already will do.
 
     A `new` one must not be there yet, as whatever it may be: else Taken.
     """
     try:
-        os.mkdir(name, 0o755, dir_fd=parent)
+        os.mkdir(name, mode, dir_fd=parent)
         made = True
     except FileExistsError as error:
         if new:

@@ -7,20 +7,43 @@ from collections.abc import Sequence
 
 from agentic_watch.config import Root
 from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.never_entered import no_workspace
 
 
 class UnknownWorkspace(Exception):
-    """Nothing below the configured roots answers to what was given."""
+    """Nothing below the configured roots answers to what was given, or it can be no workspace."""
+
+
+def here() -> str:
+    """The current directory, "" when it was removed: a hook may run after the worktree that it was started in."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
 
 
 def find(roots: Sequence[Root], given: str, directory: str) -> Candidate:
     """The candidate that `given` names: a path (absolute, or relative to `directory`) or a name below a root.
 
+    Where there is no directory to begin in ("") a relative one is only a name.
     Only text is compared and no symlink below a root is followed: what is opened is decided by the commit.
-    Raises UnknownWorkspace when it is in no root, or in several.
+    Raises UnknownWorkspace when it is in no root, or in several, or where no scan would find a workspace.
     """
+    candidate = _named(roots, given, directory)
+    if refused := no_workspace(candidate.root, candidate.name):
+        cause, meant = refused
+        hint = f"; did you mean {os.path.join(candidate.root.path, meant)}?" if meant else ""
+        raise UnknownWorkspace(f"{given}: is no workspace, {cause}{hint}")
+    return candidate
+
+
+def _named(roots: Sequence[Root], given: str, directory: str) -> Candidate:
     path = os.path.normpath(os.path.join(directory, given))
-    if (os.path.isabs(given) or os.path.lexists(path)) and (candidate := _at(roots, path)) is not None:
+    if (
+        os.path.isabs(path)
+        and (os.path.isabs(given) or os.path.lexists(path))
+        and (candidate := _at(roots, path)) is not None
+    ):
         return candidate
     name = os.path.normpath(given)
     if os.path.isabs(given) or name.split("/")[0] in ("..", "."):

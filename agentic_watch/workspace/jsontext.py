@@ -5,6 +5,7 @@ RFC 8259. Go's encoding/json is the other reader and writer of these files.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -58,7 +59,11 @@ def _finite(text: str) -> float:
 
 
 def load_object(data: bytes, label: str, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
-    """Parse one JSON object. Raises Malformed, which names `label` and the cause."""
+    """Parse one JSON object; a byte order mark is passed over (RFC 8259, 8.1).
+
+    Raises Malformed, which names `label` and the cause.
+    """
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import logging
 import os
+import threading
 
 from agentic_watch.workspace.workspace_errors import WorkspaceError
+
+log = logging.getLogger("agentic_watch.workspace")
+
+_REFUSED = (errno.EPERM, errno.EINVAL)
+_saying = threading.Lock()
+_said: set[tuple[int, int]] = set()
 
 
 @functools.cache
@@ -17,7 +26,8 @@ def _us() -> tuple[int, int]:
 def own_as(descriptor: int, directory: int, label: str, *, made: bool = False) -> None:
     """As root, give what is open to the owner of `directory`. `made` just now, it is ours and our group's already.
 
-    Raises WorkspaceError.
+    Where that is refused to root, too (a user that its user namespace does not have, an NFS export with root_squash),
+    it stays ours, as cp(1) leaves it; that is said once. Raises WorkspaceError for any other cause.
     """
     if _us()[0] != 0:
         return
@@ -26,4 +36,14 @@ def own_as(descriptor: int, directory: int, label: str, *, made: bool = False) -
         if not made or (owner.st_uid, owner.st_gid) != _us():
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
     except OSError as error:
-        raise WorkspaceError(label, f"cannot be given to its owner: {error.strerror}", passing=True) from error
+        if error.errno not in _REFUSED:
+            raise WorkspaceError(label, f"cannot be given to its owner: {error.strerror}", passing=True) from error
+        _say_refused(owner.st_uid, owner.st_gid, error.strerror or "")
+
+
+def _say_refused(user: int, group: int, cause: str) -> None:
+    with _saying:  # several threads write at a time
+        if (user, group) not in _said:
+            _said.add((user, group))
+            text = "what is made for the owner %d:%d cannot be given to it (%s) and stays root's"
+            log.warning(text, user, group, cause)

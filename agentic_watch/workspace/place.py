@@ -33,10 +33,10 @@ class Place:
         info = os.fstat(self.directory)
         return info.st_dev, info.st_ino
 
-    def make_meta(self) -> None:
-        """Make `.meta/` when only `status.json` is there."""
+    def make_meta(self, mode: int = 0o755) -> None:
+        """Make `.meta/` (`mode` less umask) when only `status.json` is there."""
         if self.meta is None:
-            self.meta = files.make_directory(self.directory, META, META)
+            self.meta = files.make_directory(self.directory, META, META, mode=mode)
 
     def lock(self) -> bool:
         """Take the workspace's lock without waiting, and list `.meta`; False when another process holds it.

@@ -72,6 +72,23 @@ class Lab:
         """Write a file."""
         self.sh(f"mkdir -p {shlex.quote(str(Path(path).parent))}; printf %s {shlex.quote(text)} >{shlex.quote(path)}")
 
+    def append(self, path: str, text: str) -> None:
+        """Write to the end of a file."""
+        self.sh(f"printf %s {shlex.quote(text)} >>{shlex.quote(path)}")
+
+    def as_user(self, user: str, script: str, umask: str = "0002") -> subprocess.CompletedProcess[str]:
+        """Run a script as a user with all its groups, or as a number that has no name; with this umask."""
+        who = ["--reuid", user, "--regid", user, "--clear-groups"]
+        if not user.isdigit():
+            who = ["--reuid", user, "--regid", "agents", "--init-groups"]
+        return self.call("env", "HOME=/nonexistent", "setpriv", *who, "bash", "-euc", f"umask {umask}; cd /; {script}")
+
+    def check(self, *options: str) -> tuple[int, list[dict[str, Any]]]:
+        """What `agentic-watch check` ends with for root, and its problems."""
+        result = self.call("agentic-watch", "check", "--json", *options)
+        findings = json.loads(result.stdout)["findings"]
+        return result.returncode, [finding for finding in findings if finding["ok"] is False]
+
     def finish(self, workspace: str, updated_at: str = "2026-04-14T11:17:08Z") -> None:
         """A dispatch ends: its user, in the agents' group, writes what a dispatcher does."""
         status = shlex.quote(_FINISHED % updated_at)
@@ -90,10 +107,11 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program's wheel, and those of all that it needs."""
+    """The program's wheel, and those of all that it and its extras need."""
     directory = tmp_path_factory.mktemp("wheels")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel"]
-    subprocess.run([*pip, "--wheel-dir", directory, _PROJECT], check=True, stderr=subprocess.DEVNULL)
+    wanted = f"{_PROJECT}[dashboard,fleet,mcp,metrics]"
+    subprocess.run([*pip, "--wheel-dir", directory, wanted], check=True, stderr=subprocess.DEVNULL)
     return directory
 
 

@@ -49,6 +49,7 @@ inner() {
         ln -sf /dev/null "etc/systemd/system/$unit"
     done
     ln -sf /lib/systemd/system/multi-user.target etc/systemd/system/default.target
+    rm -f usr/sbin/policy-rc.d  # an image of a container has one: nothing may be started
     : >etc/fstab
     systemd-id128 new >etc/machine-id
     mkdir -p etc/systemd/{journald,system}.conf.d

@@ -83,7 +83,7 @@ def test_install_leads_to_ready(lab: Lab) -> None:
     assert lab.get("User") == lab.sh(f"stat -c %U /proc/{pid(lab)}") == "agentic-watch"
     lab.say(f"installed and ready: {lab.get('StatusText')}")
     commands = re.findall(r"^  (.*)$", said, re.MULTILINE)
-    assert commands == ["usermod -aG agents agentic-watch", f"chmod -R g+rwX {ROOT}"]
+    assert commands == ["usermod -aG agents agentic-watch && systemctl restart agentic-watch"]
     lab.sh("; ".join(commands))
     again = lab.install()
     assert "warning" not in again

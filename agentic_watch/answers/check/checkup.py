@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agentic_watch.answers.check.clock_check import clock
-from agentic_watch.answers.check.configuration_check import configuration
+from agentic_watch.answers.check.configuration_check import configuration, metrics_file
 from agentic_watch.answers.check.daemon_check import daemon
 from agentic_watch.answers.check.finding import Check
 from agentic_watch.answers.check.history_check import history
@@ -19,6 +19,6 @@ from agentic_watch.answers.check.units_check import unit_files, units_in_force, 
 from agentic_watch.answers.check.waiting_check import waiting
 
 ALL: Sequence[Check] = (
-    *(configuration, unit_files, units_in_force, users, ownership, roots_there, roots_writable, limits),
+    *(configuration, metrics_file, unit_files, units_in_force, users, ownership, roots_there, roots_writable, limits),
     *(space, clock, daemon, history, waiting, records),
 )

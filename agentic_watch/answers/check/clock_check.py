@@ -24,7 +24,7 @@ def clock(subject: Subject) -> Iterator[Finding]:
         text = f"the clock says {now}, and the history was last written {instant.now_text(newest)}"
         yield Finding(_NAME, False, text, "set it (timedatectl set-ntp true)")
     else:
-        yield Finding(_NAME, True, f"{now}, after all that is recorded")
+        yield Finding(_NAME, True, f"{now}, later than every recorded time")
 
 
 def _times(history: str) -> Iterator[float]:

@@ -1,14 +1,18 @@
-"""The configuration: is it one that the daemon would start with?"""
+"""The configuration: is it one that the daemon would start with, and does this installation have what it asks for?"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from agentic_watch.answers.check.finding import Finding, Subject
-from agentic_watch.config import ConfigError
+from agentic_watch.config import Config, ConfigError
+from agentic_watch.host.extras import how_to_add, is_installed
 from agentic_watch.inventory.renamed_roots import refuse_renamed
+from agentic_watch.service import service_user
 
 _NAME = "configuration"
+_DRIVERS = {"postgres": "psycopg", "http": "httpx"}
 
 
 def configuration(subject: Subject) -> Iterator[Finding]:
@@ -21,3 +25,31 @@ def configuration(subject: Subject) -> Iterator[Finding]:
         return
     count = len(subject.config.roots)
     yield Finding(_NAME, True, f"{file}: {count} root{'s' if count != 1 else ''}")
+    for text, extra in lacking(subject.config):
+        yield Finding(_NAME, False, text, how_to_add(extra))
+
+
+def lacking(config: Config) -> Iterator[tuple[str, str]]:
+    """What the configuration asks for and this installation lacks, in words, and the name of the extra."""
+    if config.metrics != type(config.metrics)() and not is_installed("prometheus_client"):
+        yield "[metrics] needs prometheus_client, which is not installed: there are no metrics", "metrics"
+    for kind in sorted({target.kind for target in config.push}):
+        if not is_installed(_DRIVERS[kind]):
+            yield f"[[push]] of kind {kind} needs {_DRIVERS[kind]}, which is not installed: nothing is pushed", "fleet"
+
+
+def metrics_file(subject: Subject) -> Iterator[Finding]:
+    """The directory of the metrics' file: Debian's, for one, is root's."""
+    file, account = subject.config.metrics.textfile, subject.account
+    if file is None or not service_user.can_be_asked(account):
+        return
+    directory = os.path.dirname(file)
+    if not os.path.isdir(directory):
+        yield Finding(
+            "metrics", False, f"{directory}: is not there, so {file} is not written", "make it, or name another"
+        )
+    elif service_user.not_writable(account, [directory]):
+        text = f"{directory}: {account.name} cannot write there, so {file} is not written"
+        yield Finding("metrics", False, text, f"setfacl -m u:{account.name}:rwx {directory}")
+    else:
+        yield Finding("metrics", True, f"{directory}: {account.name} can write there")

@@ -10,6 +10,8 @@ from agentic_watch import __version__
 from agentic_watch.answers.check.finding import Finding, Subject
 from agentic_watch.daemon.instance import Pulse, file_of, pulse
 from agentic_watch.daemon.state_file import DaemonState
+from agentic_watch.service.root_access import open_for
+from agentic_watch.service.units import is_below
 
 _NAME = "daemon"
 
@@ -56,9 +58,20 @@ def alive(subject: Subject) -> Iterator[Finding]:
         yield from _content(subject, state, start)
 
 
+def _openings(subject: Subject, state: DaemonState) -> Iterator[str]:
+    for root in subject.config.roots:
+        if any(is_below(name, (root.key,)) for name in state.unreadable_names):
+            yield open_for(subject.account.name, root.path)
+
+
 def _content(subject: Subject, state: DaemonState, start: str) -> Iterator[Finding]:
     if state.history_error:
         yield Finding(_NAME, False, f"the daemon cannot use its history: {state.history_error}", "see ownership, space")
+    if state.unreadable:
+        named = f"{', '.join(state.unreadable_names)}{' …' if state.unreadable > len(state.unreadable_names) else ''}"
+        text = f"{state.unreadable} below the roots that the daemon cannot look into, so nothing in there is committed"
+        step = f"let {subject.account.name} in: {' && '.join(_openings(subject, state))}"
+        yield Finding(_NAME, False, f"{named}: {text}", step)
     there = {root.key for root in subject.config.roots if os.path.isdir(root.path)}
     for root in state.roots:
         if root.watching == "waiting" and root.root in there:  # the check of the roots names one that is not

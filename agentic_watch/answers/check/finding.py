@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from agentic_watch.config import Config
 from agentic_watch.service.service_user import Account
@@ -31,13 +31,15 @@ class Finding:
 class Subject:
     """What is looked at: a configuration, the user that works with it, and the time (seconds since the epoch).
 
-    `installed`: the system's units are in place for this history.
+    `installed`: the system's units are in place for this history. The configuration's roots are those that answer;
+    `silent` are the keys of the others, with what does not answer.
     """
 
     config: Config
     account: Account
     installed: bool
     now: float
+    silent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def patience(self) -> float:

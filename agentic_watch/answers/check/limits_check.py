@@ -37,8 +37,8 @@ def _watches(roots: tuple[Root, ...]) -> Finding:
         return _untold(name)
     need = _WATCHES_EACH * sum(map(_workspaces, roots))
     if need <= limit:
-        return Finding(_NAME, True, f"fs.inotify.{name}: {limit}, about {need} wanted")
-    text = f"fs.inotify.{name}: is {limit}, the workspaces here want about {need}"
+        return Finding(_NAME, True, f"fs.inotify.{name}: {limit}, about {need} needed")
+    text = f"fs.inotify.{name}: is {limit}, the workspaces here need about {need}"
     return Finding(_NAME, False, text, _raise(name, 2 * need))
 
 
@@ -48,9 +48,9 @@ def _instances(subject: Subject, running: DaemonState | None) -> Finding:
     if (limit := _sysctl(name)) is None:
         return _untold(name)
     if running is not None and any(root.watching == "inotify" for root in running.roots):
-        return Finding(_NAME, True, f"fs.inotify.{name}: {limit}, and the daemon has its one")
+        return Finding(_NAME, True, f"fs.inotify.{name}: {limit}, the daemon uses 1")
     if os.geteuid() not in (0, account.uid):
-        return Finding(_NAME, None, f"fs.inotify.{name}: {limit}; how many {account.name} has is told to root")
+        return Finding(_NAME, None, f"fs.inotify.{name}: {limit}; run as root to see how many {account.name} uses")
     used = _instances_of(account.uid)
     if used < limit:
         return Finding(_NAME, True, f"fs.inotify.{name}: {limit}, {account.name} has {used}")

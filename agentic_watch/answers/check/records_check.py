@@ -21,13 +21,15 @@ from agentic_watch.answers.check.parity import (
 )
 from agentic_watch.answers.check.recorded_rows import Told, dispatches_of, rows_of
 from agentic_watch.answers.check.workspace_records import WorkspaceRecords, read_records
-from agentic_watch.config import Root
+from agentic_watch.config import KNOWN_STATUSES, Root
 from agentic_watch.exchange.archives import in_no_archive
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import Key
 from agentic_watch.scan import RootUnavailable, Trouble, scan
+from agentic_watch.service import service_user
+from agentic_watch.service.root_access import open_for
 from agentic_watch.workspace.layout import META_JOURNAL, Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
@@ -37,6 +39,7 @@ _GROUP = 500
 _LINES_AT_ONCE = 10_000
 _STUCK_SECONDS = 3600.0
 _UNDER_WAY_SECONDS = 0.2
+_WORD_AT_MOST = 60
 _CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema status` is the format), or take it away"
 _COMPARE = "agentic-watch show tells what differs; a dispatch that is to count needs a time or a run of its own"
 _RENAME = "rename it, or add it to the root's ignore"
@@ -116,7 +119,7 @@ def _look_at_all(look: _Look, root: Root, group: Sequence[Candidate | Trouble]) 
         try:
             there = _read(look.subject, one)
         except _Wrong as wrong:
-            found[one.name] = [Finding(_NAME, False, str(wrong), wrong.step, root.key, one.name)]
+            found[one.name] = [Finding(_NAME, wrong.ok, str(wrong), wrong.step, root.key, one.name)]
             continue
         read += [there] if there is not None else []
         if sum(one.size for one in read) > _LINES_AT_ONCE:
@@ -150,17 +153,25 @@ def _findings(
     texts += [(warning, _NO_RECORDS) for warning in one.warnings]
     for text, step in texts:
         yield Finding(_NAME, False, f"{where}: {text}", step, root.key, one.name)
+    word = one.status.status
+    if word not in KNOWN_STATUSES | look.subject.config.finished:
+        word = word[:_WORD_AT_MOST]
+        text = f"{where}: its status {word!r} is neither finished nor known, so it is not committed"
+        step = f'if it is an end, add "{word}" to finished in [commit]'
+        ok = False if one.waited > _STUCK_SECONDS else None  # it may be a step on the way
+        yield Finding(_NAME, ok, text, step, root.key, one.name)
     for key in missing_lines(disk, rows):
         text = f"{where}: {named(key)} has a history row and no journal line"
         yield Finding(_NAME, False, text, REPAIR, root.key, one.name, missing_line=key)
 
 
 class _Wrong(Exception):
-    """A workspace cannot be read, and that is for somebody to mend by `step`."""
+    """A workspace cannot be read, and that is for somebody to mend by `step`; `ok` None: this user cannot know."""
 
-    def __init__(self, text: str, step: str) -> None:
+    def __init__(self, text: str, step: str, ok: bool | None = False) -> None:
         super().__init__(text)
         self.step = step
+        self.ok = ok
 
 
 def _read(subject: Subject, found: Candidate | Trouble) -> WorkspaceRecords | None:
@@ -171,16 +182,24 @@ def _read(subject: Subject, found: Candidate | Trouble) -> WorkspaceRecords | No
             raise _Wrong(f"{where}: {problem}", _RENAME)
         return None
     if isinstance(found, Trouble):
-        raise _Wrong(f"{where}: {found.cause}; what is below it is not seen", "mend its permissions")
+        raise _out_of_sight(subject, found, f"{where}: {found.cause}; what is below it is not seen")
     try:
         return read_records(subject.config, found, subject.now)
     except Missing:
         return None
     except WorkspaceError as error:
-        if error.passing or subject.now - found.changed_at > _STUCK_SECONDS:
-            step = "mend its permissions" if error.passing else _CORRECT
-            raise _Wrong(f"{where}: {error}", step) from error
+        if error.passing:
+            raise _out_of_sight(subject, found, f"{where}: {error}") from error
+        if subject.now - found.changed_at > _STUCK_SECONDS:
+            raise _Wrong(f"{where}: {error}", _CORRECT) from error
         return None
+
+
+def _out_of_sight(subject: Subject, found: Candidate | Trouble, text: str) -> _Wrong:
+    """What the service's user cannot read either needs an operator; what only this user cannot, it cannot know."""
+    if not service_user.can_be_asked(subject.account):
+        return _Wrong(f"{text} (by this user)", "", ok=None)
+    return _Wrong(text, f"mend its permissions: {open_for(subject.account.name, found.root.path)}")
 
 
 def pruned_before(history: str) -> str:

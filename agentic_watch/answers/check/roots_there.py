@@ -12,6 +12,9 @@ _NAME = "roots"
 
 def roots_there(subject: Subject) -> Iterator[Finding]:
     """A root that is not there is waited for, and what would be in it is not seen."""
+    for key, path in subject.silent.items():
+        step = "see to its server, or unmount it; nothing in this root is checked until it answers"
+        yield Finding(_NAME, False, f"{path}: does not answer", step, root=key)
     for root in subject.config.roots:
         try:
             os.close(os.open(root.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))

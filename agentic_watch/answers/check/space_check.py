@@ -32,4 +32,4 @@ def space(subject: Subject) -> Iterator[Finding]:
             low = True
             yield Finding(_NAME, False, f"{path}: {room.f_favail} of {room.f_files} inodes are free", "remove files")
     if not low:
-        yield Finding(_NAME, True, f"{len(seen)} file system{'s' if len(seen) != 1 else ''} with room")
+        yield Finding(_NAME, True, f"{len(seen)} file system{'s' if len(seen) != 1 else ''}, enough free space")

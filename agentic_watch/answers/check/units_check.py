@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 from agentic_watch.answers.check.finding import Finding, Subject
 from agentic_watch.answers.check.subject import installed
+from agentic_watch.config import Config
 from agentic_watch.service import install, units
+from agentic_watch.service.loaded import loaded
 from agentic_watch.service.manager import Manager, NoSystemd
-from agentic_watch.service.service_user import Account, NoSuchAccount, group_name
+from agentic_watch.service.push_unit import PUSHER
+from agentic_watch.service.service_user import NoSuchAccount, group_name
 
 _NAME = "units"
 _INSTALL = "agentic-watch service install"
@@ -22,25 +25,24 @@ def unit_files(subject: Subject) -> Iterator[Finding]:
     for standing in wrong:
         yield Finding(_NAME, False, f"{standing.path}: {standing.state}", f"{_INSTALL} writes it anew")
     if not wrong:
-        yield Finding(_NAME, True, f"{deployment.host.unit_directory}: {len(deployment.files)} files as they should be")
+        yield Finding(_NAME, True, f"{units.SERVICE}: {len(deployment.files)} files as they should be")
 
 
 def users(subject: Subject) -> Iterator[Finding]:
-    """The user that the units name."""
-    deployment = installed() if subject.installed else None
-    if deployment is None or deployment.host.account is None:
+    """The user that the unit names, its groups, and those that the unit adds."""
+    if not subject.installed or (unit := loaded()) is None:
         return
     try:
-        account = Account.of(deployment.host.account[0])
+        account = unit.account()
     except NoSuchAccount as error:
-        yield Finding("users", False, f"the units name {error}", _INSTALL)
+        yield Finding("users", False, f"the unit names {error}", _INSTALL)
         return
     groups = ", ".join(group_name(gid) for gid in account.groups)
     yield Finding("users", True, f"{account.name}: in {groups}")
 
 
 def units_in_force(subject: Subject) -> Iterator[Finding]:
-    """Enabled, loaded as they lie there, and the last nightly pass did not fail."""
+    """Enabled, loaded as they lie there, running, and the last nightly pass did not fail."""
     if not subject.installed:
         return
     manager = Manager()
@@ -49,17 +51,30 @@ def units_in_force(subject: Subject) -> Iterator[Finding]:
     except NoSystemd as error:
         yield Finding(_NAME, None, f"{units.SERVICE}: {error}")
         return
-    for unit in (units.SERVICE, units.TIMER):
-        found = manager.properties(unit, "UnitFileState", "NeedDaemonReload", "ActiveState")
-        if found["UnitFileState"] != "enabled":
-            state = found["UnitFileState"] or "not there"
-            yield Finding(_NAME, False, f"{unit}: is {state}, so the next boot will not start it", _INSTALL)
-        if found["NeedDaemonReload"] == "yes":
-            yield Finding(_NAME, False, f"{unit}: has changed since it was loaded", "systemctl daemon-reload")
-        if unit == units.TIMER and found["ActiveState"] != "active":
-            yield Finding(_NAME, False, f"{unit}: is not active, so no nightly pass comes", f"systemctl start {unit}")
+    for unit, lost in _wanted(subject.config):
+        yield from _state(manager, unit, lost)
     if (result := manager.properties(units.BACKFILL, "Result")["Result"]) not in ("success", ""):
         yield Finding(_NAME, False, f"{units.BACKFILL}: the last nightly pass failed ({result})", _why())
+
+
+def _wanted(config: Config) -> Iterator[tuple[str, str]]:
+    """The units that are to be enabled, and what is lost when one does not run ("": the check of the daemon says)."""
+    yield units.SERVICE, ""
+    yield units.TIMER, "so no nightly pass comes"
+    if config.push or config.hooks:
+        yield PUSHER, "so nothing is pushed and no hook is run"
+
+
+def _state(manager: Manager, unit: str, lost: str) -> Iterator[Finding]:
+    found = manager.properties(unit, "UnitFileState", "NeedDaemonReload", "ActiveState")
+    if found["UnitFileState"] != "enabled":
+        state = found["UnitFileState"] or "not there"
+        yield Finding(_NAME, False, f"{unit}: is {state}, so the next boot will not start it", _INSTALL)
+    if found["NeedDaemonReload"] == "yes":
+        yield Finding(_NAME, False, f"{unit}: has changed since it was loaded", "systemctl daemon-reload")
+    if lost and found["ActiveState"] != "active":
+        step = f"systemctl start {unit}; journalctl -u {unit} -n 20 says why when it does not stay"
+        yield Finding(_NAME, False, f"{unit}: is {found['ActiveState'] or 'not there'}, {lost}", step)
 
 
 def _why() -> str:

@@ -1,16 +1,15 @@
 #!/bin/sh
 # Claude Code without a terminal: headless.sh PROMPT, run in the clone to work in.
-# It prints one JSON object at its end; an error there is a failed dispatch, also where its exit status is 0.
+# It may edit files and run commands: without both options each write is denied, and it ends with 0 all the same.
 set -eu
 
 if [ -z "${AGENTIC_WATCH_WORKSPACE:-}" ]; then
-    exec agentic-watch dispatch --task "$1" --agent "claude:${CLAUDE_MODEL:-default}" -- "$0" "$1"
+    exec agentic-watch dispatch --task "$1" --agent "claude${CLAUDE_MODEL:+:$CLAUDE_MODEL}" --usage claude.json -- "$0" "$1"
 fi
 
-claude -p "$1" --output-format json ${CLAUDE_MODEL:+--model "$CLAUDE_MODEL"} > "$AGENTIC_WATCH_WORKSPACE/claude.json"
-python3 - "$AGENTIC_WATCH_WORKSPACE/claude.json" <<'PYTHON'
-import json, sys
-answer = json.load(open(sys.argv[1], encoding="utf-8"))
-print(answer.get("result", ""))
-sys.exit(1 if answer.get("is_error") else 0)
-PYTHON
+result=$AGENTIC_WATCH_WORKSPACE/claude.json
+code=0
+claude -p "$1" --output-format json --permission-mode acceptEdits --allowedTools Bash \
+    ${CLAUDE_MODEL:+--model "$CLAUDE_MODEL"} > "$result" || code=$?
+python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["result"])' "$result" 2> /dev/null || cat "$result"
+exit "$code"

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Claude Code's hooks as dispatches: a run from each prompt to the end of its turn, all in one workspace a session.
+"""Hooks of Claude Code and Codex as dispatches: a run from each prompt to the end of its turn, a workspace a session.
 
-Copy it to ~/.claude/hooks/agentic_watch.py and put settings.json's hooks into ~/.claude/settings.json. A hook gets one
-JSON object on stdin: hook_event_name, session_id, cwd, and prompt or reason with some. Whatever goes wrong here must
-not disturb the session: it is said on stderr, and the exit status is 0.
+Copy it to ~/.claude/hooks/agentic_watch.py and put settings.json's hooks into ~/.claude/settings.json; for Codex to
+~/.codex/agentic_watch.py, with ../codex/hooks.json as ~/.codex/hooks.json. A hook gets one JSON object on stdin.
+Whatever goes wrong here must not disturb the session: it is said on stderr, and the exit status is 0.
 """
 
 import json
@@ -11,28 +11,63 @@ import os
 import subprocess
 import sys
 
+SHELLS = {"sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"}
+
+
+def agent_process() -> int:
+    """The agent's process: our parent, or above the shell that runs the hook for it."""
+    pid = os.getppid()
+    while pid > 1:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            name, _, rest = file.read().partition("(")[2].rpartition(")")
+        if name not in SHELLS:
+            break
+        pid = int(rest.split()[1])
+    return pid
+
+
+def run(*words: str) -> None:
+    """Run `agentic-watch dispatch`; what it cannot do is said."""
+    command = ["agentic-watch", "-q", "dispatch", *words]
+    done = subprocess.run(command, cwd=event.get("cwd"), capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stderr.strip(), file=sys.stderr)
+
+
+def fail(question: str, *options: str) -> None:
+    """The turn has failed."""
+    run("finish", workspace, "--status", "failed", "--question", question[:500], *options)
+
+
 if "AGENTIC_WATCH_WORKSPACE" in os.environ:
     sys.exit(0)  # `agentic-watch dispatch -- claude …` records this session already
 event = json.load(sys.stdin)
-workspace = f"sessions/claude-{event['session_id']}"
-begin = ["begin", "--workspace", workspace, "--agent", "claude"]
-finish = ["finish", workspace]
-steps = {
-    "UserPromptSubmit": [*begin, "--task", event.get("prompt", "")[:200]],
-    "Stop": [*finish, "--status", "ready-for-review", "--unless-finished"],
-    "SessionEnd": [
-        *finish,
-        "--status",
-        "failed",
-        "--unless-finished",
-        "--question",
-        f"ended by {event.get('reason', '?')}",
-    ],
-}
-step = steps.get(event["hook_event_name"])
-if step:
-    done = subprocess.run(
-        ["agentic-watch", "-q", "dispatch", *step], cwd=event.get("cwd"), capture_output=True, text=True, check=False
+agent = sys.argv[1] if len(sys.argv) > 1 else "claude"
+workspace = f"sessions/{agent}-{event['session_id']}"
+name = event["hook_event_name"]
+if name == "UserPromptSubmit":
+    model = f":{event['model']}" if event.get("model") else ""
+    turn = event.get("prompt_id") or event.get("turn_id") or ""
+    # Esc ends a turn without a hook: only the next prompt tells. Before the first one there is nothing to finish.
+    old = ["finish", workspace, "--status", "failed", "--unless-finished"]
+    subprocess.run(
+        ["agentic-watch", "-q", "dispatch", *old, "--question", "interrupted: another prompt came"],
+        cwd=event.get("cwd"),
+        capture_output=True,
+        check=False,
     )
-    if done.returncode:
-        print(done.stderr.strip(), file=sys.stderr)
+    task = event.get("prompt", "")[:200]
+    pid = str(agent_process())
+    run(
+        *("begin", "--workspace", workspace, "--agent", agent + model, "--task", task),
+        *("--process-id", turn, "--pid", pid),
+    )
+elif name == "Stop":
+    run("finish", workspace, "--status", "ready-for-review", "--unless-finished")
+elif name == "StopFailure":
+    # It may come after SessionEnd, and knows why: it has the last word.
+    fail(event.get("last_assistant_message") or event.get("error") or "the turn failed")
+elif name == "Interrupt":
+    fail("stopped by hand", "--unless-finished")
+elif name == "SessionEnd":
+    fail(f"the session ended in the middle of the turn: {event.get('reason', '?')}", "--unless-finished")

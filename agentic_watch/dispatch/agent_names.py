@@ -1,0 +1,134 @@
+"""Who the agent is: the program that a command line comes to run, behind whatever starts it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+from agentic_watch.host.processes import ancestors
+
+_SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh"})
+_TAKE_A_VALUE = {
+    "command": "",
+    "env": "-u --unset -C --chdir",
+    "exec": "-a",
+    "ionice": "-c --class -n --classdata",
+    "nice": "-n --adjustment",
+    "nohup": "",
+    "npx": "-p --package -w --workspace",
+    "setsid": "",
+    "stdbuf": "-i --input -o --output -e --error",
+    "sudo": "-C -D --chdir -g --group -h --host -p --prompt -R --chroot -r --role -T -t --type -U -u --user",
+    "timeout": "-k --kill-after -s --signal",
+    "uvx": "--from --with --with-editable --with-requirements -p --python --index --index-url --default-index",
+}
+"""Programs that start the one named after their options; those of the options whose value is a word of its own."""
+_PACKAGED = frozenset({"npx", "uvx"})
+_OF_PACKAGES = {
+    "aider-chat": "aider",
+    "claude-code": "claude",
+    "gemini-cli": "gemini",
+    "opencode-ai": "opencode",
+    "qwen-code": "qwen",
+}
+"""Packages of agents whose program is called otherwise."""
+_PACKAGE = re.compile(r"(?:@[^/]+/)?([^@=<>~!\[]+)")
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_SCRIPT = re.compile(r"\.(?:c?js|mjs|py|sh)$")
+_BUILTINS = frozenset(
+    (
+        *(".", ":", "[", "cd", "echo", "eval", "exit", "export", "false", "printf", "pwd", "read", "return", "set"),
+        *("shift", "source", "test", "trap", "true", "umask", "unset", "wait"),
+    )
+)
+_KEYWORDS = frozenset(("!", "case", "for", "function", "if", "until", "while", "{"))
+
+
+def agent_of(words: Sequence[str]) -> str:
+    """The name of the program that a command line runs in the end: `timeout 60 npx @openai/codex` runs `codex`."""
+    *_, (launcher, words) = _steps(words)
+    if launcher in _PACKAGED and (package := _PACKAGE.match(words[0])):
+        return _OF_PACKAGES.get(package[1], package[1])
+    return os.path.basename(words[0])
+
+
+def runs_under(launcher: str, words: Sequence[str]) -> bool:
+    """Whether a command line starts its program by this one (`timeout`)."""
+    return any(name == launcher for name, _ in _steps(words))
+
+
+def process_of(agent: str) -> int:
+    """The nearest of the processes above us that is this agent (`base[:model]`), 0 when none is.
+
+    What an agent starts as a hook of its own finds it so, however many shells stand between.
+    """
+    name = agent.partition(":")[0]
+    if not name or name in _SHELLS:
+        return 0
+    return next((pid for pid, words in ancestors() if name in map(_plain, words[:2])), 0)
+
+
+def _plain(word: str) -> str:
+    """A program's name, also where an interpreter runs it as a script."""
+    return _SCRIPT.sub("", os.path.basename(word))
+
+
+def _steps(words: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Each command line that is run in turn, the whole one first, and the launcher that it is run by ("" at first)."""
+    launcher = ""
+    while words:
+        yield launcher, words
+        launcher = os.path.basename(words[0])
+        words = _of_shell(words) if launcher in _SHELLS else _behind(launcher, words)
+
+
+def _behind(launcher: str, words: Sequence[str]) -> Sequence[str]:
+    """What a launcher is to run, nothing when it is none."""
+    if launcher not in _TAKE_A_VALUE:
+        return ()
+    with_value = _TAKE_A_VALUE[launcher].split()
+    at = 1
+    while at < len(words) and words[at].startswith("-") and words[at] != "--":
+        at += 2 if words[at] in with_value else 1
+    rest = words[at + (words[at : at + 1] == ["--"]) :]
+    if launcher == "timeout":
+        return rest[1:]
+    while rest and launcher in ("env", "sudo") and _ASSIGNMENT.match(rest[0]):
+        rest = rest[1:]
+    return rest
+
+
+def _of_shell(words: Sequence[str]) -> Sequence[str]:
+    """The first program that `sh -c TEXT` runs, nothing where that cannot be told from the text."""
+    import shlex
+
+    at = 1
+    while at < len(words) and words[at].startswith(("-", "+")):
+        option = words[at]
+        at += 2 if option.endswith(("o", "O")) and not option.startswith("--") else 1
+        if "c" in option and not option.startswith("--") and at < len(words):
+            break
+    else:
+        return ()
+    lexer = shlex.shlex(words[at], posix=True, punctuation_chars="();&|<>\n")
+    lexer.whitespace, lexer.whitespace_split = " \t\r", True
+    try:
+        pieces = list(lexer)
+    except ValueError:
+        return ()
+    return next((line for line in _simple_commands(pieces) if line[0] not in _BUILTINS), ())
+
+
+def _simple_commands(pieces: Sequence[str]) -> Iterator[list[str]]:
+    """The commands of a shell's line, without assignments, up to what is more than a list of commands."""
+    line: list[str] = []
+    for piece in [*pieces, "\n"]:
+        if piece and set(piece) <= set(";&|\n"):
+            if line:
+                yield line
+            line = []
+        elif line or not _ASSIGNMENT.match(piece):
+            if not line and (piece in _KEYWORDS or any(sign in piece for sign in "()`$")):
+                return
+            line.append(piece)

@@ -1,0 +1,1 @@
+"""What agents' programs print as their result: one file a program, and one table that says which is whose."""

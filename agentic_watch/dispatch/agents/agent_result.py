@@ -1,0 +1,127 @@
+"""What is kept of an agent's result: what it used, whether it ended, and why it failed. None of the model's words.
+
+Input tokens are without those that came from a cache or went into one, output tokens with the reasoning. What a
+program does not say is unknown, never 0.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+ERROR_AT_MOST = 500
+_NAME_AT_MOST = 200
+_NAMES_AT_MOST = 20
+_INT64 = 2**63
+_VARIANT = re.compile(r"\[[^\]]*\]$")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """`report.usage`: tokens, dollars, turns and requests of a run, its models and its session; None is unknown."""
+
+    input_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: float | None = None
+    turns: int | None = None
+    requests: int | None = None
+    models: tuple[str, ...] = ()
+    session_id: str = ""
+    agent_version: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """What is known, for the report."""
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        known["models"] = list(self.models)
+        return {key: value for key, value in known.items() if value not in (None, "", [])}
+
+
+COUNTS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+_SUMS = (*COUNTS, "cost_usd", "turns", "requests")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentResult:
+    """What a program's file says of its run.
+
+    `error` is why it failed, as the program says it; `ended` is False when the file has no result at its end;
+    `denied` names the tools whose calls were denied, one for each call. `whole_session` says that the tokens are
+    those of all runs of the session so far.
+    """
+
+    usage: Usage = Usage()
+    error: str = ""
+    ended: bool = True
+    denied: tuple[str, ...] = ()
+    whole_session: bool = False
+
+
+def together(results: Sequence[AgentResult]) -> AgentResult:
+    """Several results as one: a number is known only when each has it; the first error counts."""
+    if len(results) == 1:
+        return results[0]
+    usages = [result.usage for result in results]
+    sums: dict[str, Any] = {key: plus(getattr(usage, key) for usage in usages) for key in _SUMS}
+    models = tuple(dict.fromkeys(model for usage in usages for model in usage.models))
+    last = usages[-1]
+    return AgentResult(
+        Usage(**sums, models=models, session_id=last.session_id, agent_version=last.agent_version),
+        next((result.error for result in results if result.error), ""),
+        all(result.ended for result in results),
+        tuple(tool for result in results for tool in result.denied),
+    )
+
+
+def object_in(value: Any) -> dict[str, Any]:
+    """The object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_in(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def count(value: Any) -> int | None:
+    """A number of tokens, turns or requests; None for anything else."""
+    return value if type(value) is int and 0 <= value < _INT64 else None
+
+
+def dollars(value: Any, tokens: int | None) -> float | None:
+    """What a run cost. 0 for a run that used tokens says that the program knows no price for its model."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _INT64:
+        return None
+    return float(value) if math.isfinite(value) and (value or not tokens) else None
+
+
+def name(value: Any) -> str:
+    """A short text: of an identifier, a version, a tool."""
+    return value.strip()[:_NAME_AT_MOST] if isinstance(value, str) else ""
+
+
+def models(values: Iterable[Any]) -> tuple[str, ...]:
+    """Names of models, each once and without the variant that some have at their end (`[1m]`)."""
+    plain = dict.fromkeys(_VARIANT.sub("", name(value)) for value in values)
+    return tuple(model for model in plain if model)[:_NAMES_AT_MOST]
+
+
+def cause(value: Any) -> str:
+    """What a program says of its failure, cut where it is long."""
+    return value.strip()[:ERROR_AT_MOST].strip() if isinstance(value, str) else ""
+
+
+def plus(values: Iterable[float | None]) -> Any:
+    """The sum; None when one of them, or all there is, is unknown."""
+    numbers = list(values)
+    return sum(numbers) if numbers and None not in numbers else None
+
+
+def minus(whole: int | None, *parts: int | None) -> int | None:
+    """What is left of a number without its parts; a part that is not known is none."""
+    return None if whole is None else max(0, whole - sum(part or 0 for part in parts))

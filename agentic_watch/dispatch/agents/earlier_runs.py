@@ -1,0 +1,78 @@
+"""What earlier runs of a session used: a program that counts a session from its beginning counts them once more."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from agentic_watch.config import Limits
+from agentic_watch.dispatch import status_writer
+from agentic_watch.dispatch.agents.agent_result import COUNTS, Usage, count, minus, object_in
+from agentic_watch.dispatch.runs import Run
+from agentic_watch.workspace import files, journal
+from agentic_watch.workspace import report as reports
+from agentic_watch.workspace.place import Place, open_place
+from agentic_watch.workspace.workspace_errors import WorkspaceError
+
+_NAMES_AT_MOST = 10_000
+_WORKSPACES_AT_MOST = 200
+_LIMITS = Limits(report_bytes=1 << 20, journal_bytes=8 << 20)
+"""What is larger has more in it than what a session used, and is passed over."""
+
+
+def without_earlier(usage: Usage, run: Run) -> Usage:
+    """What a run used itself, of what its session used so far.
+
+    Earlier runs are those of its workspace and of the newest ones beside it. When they used more than all of the
+    session did, it was another count, and stays.
+    """
+    whole: dict[str, int | None] = {key: getattr(usage, key) for key in COUNTS}
+    if not usage.session_id or not any(whole.values()):
+        return usage
+    before = dict.fromkeys(COUNTS, 0)
+    for used in _earlier(run, usage.session_id):
+        for key in COUNTS:
+            before[key] += count(used.get(key)) or 0
+    if any(number is not None and before[key] > number for key, number in whole.items()):
+        return usage
+    left: dict[str, Any] = {key: minus(number, before[key]) for key, number in whole.items()}
+    return replace(usage, **left)
+
+
+def _earlier(run: Run, session: str) -> Iterator[dict[str, Any]]:
+    """`usage` of each other run of the session."""
+    for name in _beside(run):
+        used: dict[int, dict[str, Any]] = {}
+        with contextlib.suppress(WorkspaceError, OSError), contextlib.closing(open_place(run.root.path, name)) as place:
+            used = _by_run(place, run)
+        if name == run.name:
+            used.pop(run.runs, None)
+        yield from (one for one in used.values() if one.get("session_id") == session)
+
+
+def _beside(run: Run) -> Iterator[str]:
+    """The run's workspace, and the newest of those beside it, by the stamp that their names end with."""
+    yield run.name
+    above = os.path.dirname(run.name)
+    with contextlib.suppress(WorkspaceError, OSError), contextlib.closing(open_place(run.root.path, above)) as place:
+        found = files.names(place.directory, _NAMES_AT_MOST, above)[0] if above else frozenset()
+        newest = sorted(found, key=lambda name: name.rpartition("-")[2], reverse=True)
+        yield from (f"{above}/{name}" for name in newest[:_WORKSPACES_AT_MOST] if f"{above}/{name}" != run.name)
+
+
+def _by_run(place: Place, run: Run) -> dict[int, dict[str, Any]]:
+    """`usage` of each run of a workspace: what its journal says, and of the newest one its report."""
+    if place.meta is None:
+        return {}
+    used = {}
+    with contextlib.closing(journal.open_journal(place.meta, _LIMITS, append=False)) as lines:
+        for record in lines.records():
+            used[record.runs] = object_in(record.report.get("usage"))
+    newest = status_writer.current(place, run.root)
+    report, _ = reports.read(place.meta, _LIMITS.report_bytes)
+    if newest is not None and report:
+        used[newest.status.runs] = object_in(report.get("usage"))
+    return used

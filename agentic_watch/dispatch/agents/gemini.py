@@ -1,0 +1,83 @@
+"""Gemini CLI: `gemini -o json` or `stream-json` (0.61).
+
+Its prompt has what came from the cache in it, its candidates have not the thoughts. Errors of `-o json` go to stderr,
+those of `-o stream-json` into the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from agentic_watch.dispatch.agents.agent_result import (
+    AgentResult,
+    Usage,
+    cause,
+    count,
+    minus,
+    models,
+    name,
+    object_in,
+    plus,
+)
+from agentic_watch.dispatch.agents.session_stats import Statistics
+
+_OF_ERROR = frozenset({"session_id", "error", "warnings"})
+
+
+def knows(event: dict[str, Any]) -> bool:
+    """Whether Gemini CLI printed this."""
+    kind, stats = event.get("type"), event.get("stats")
+    if kind is None:
+        if isinstance(object_in(stats).get("models"), dict):
+            return True
+        return event.keys() <= _OF_ERROR and {"type", "message"} <= object_in(event.get("error")).keys()
+    return (kind == "init" and "session_id" in event) or (kind == "result" and "status" in event)
+
+
+def read(events: Sequence[dict[str, Any]]) -> AgentResult:
+    """Its result: the last event that says how it ended."""
+    start: dict[str, Any] = next((event for event in events if event.get("type") == "init"), {})
+    ends = [event for event in events if event.get("type") in (None, "result")]
+    if not ends:
+        usage = Usage(models=models([start.get("model")]), session_id=name(start.get("session_id")))
+        return AgentResult(usage, ended=False)
+    end = ends[-1]
+    error = object_in(end.get("error"))
+    failed = bool(error) or end.get("status") == "error"
+    told = cause(error.get("message")) or name(error.get("type")) or "an error that was not named" if failed else ""
+    session = name(end.get("session_id")) or name(start.get("session_id"))
+    if end.get("type") == "result":
+        return AgentResult(_of_stream(object_in(end.get("stats")), start, session), told)
+    stats = Statistics(object_in(end.get("stats")))
+    if stats.all_failed and not told:
+        told = "all requests failed"
+    return AgentResult(_of_document(stats, session), told, denied=stats.denied)
+
+
+def _of_document(stats: Statistics, session: str) -> Usage:
+    cached, thoughts = stats.tokens("cached"), stats.tokens("thoughts")
+    return Usage(
+        input_tokens=minus(stats.tokens("prompt"), cached),
+        cache_read_tokens=cached,
+        output_tokens=plus([stats.tokens("candidates"), thoughts]),
+        reasoning_tokens=thoughts,
+        requests=stats.requests,
+        models=stats.models,
+        session_id=session,
+    )
+
+
+def _of_stream(stats: dict[str, Any], start: dict[str, Any], session: str) -> Usage:
+    prompt, cached = count(stats.get("input_tokens")), count(stats.get("cached"))
+    candidates, total = count(stats.get("output_tokens")), count(stats.get("total_tokens"))
+    # The thoughts are only in the total here.
+    output = None if prompt is None else minus(total, prompt)
+    return Usage(
+        input_tokens=minus(prompt, cached),
+        cache_read_tokens=cached,
+        output_tokens=candidates if output is None else output,
+        reasoning_tokens=None if candidates is None else minus(output, candidates),
+        models=models(object_in(stats.get("models"))) or models([start.get("model")]),
+        session_id=session,
+    )

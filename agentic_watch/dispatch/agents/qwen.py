@@ -1,0 +1,67 @@
+"""Qwen Code: `qwen -o json` or `stream-json` (0.15): Claude Code's events, with Gemini's statistics.
+
+It ends with 0 and `is_error` false where all of its requests failed; the result is then what the API said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from agentic_watch.dispatch.agents import claude
+from agentic_watch.dispatch.agents.agent_result import (
+    AgentResult,
+    Usage,
+    cause,
+    count,
+    minus,
+    models,
+    name,
+    object_in,
+    objects_in,
+)
+from agentic_watch.dispatch.agents.session_stats import Statistics
+
+_API_ERROR = "[API Error"
+
+
+def knows(event: dict[str, Any]) -> bool:
+    """Whether Qwen Code printed this."""
+    return "qwen_code_version" in event or (
+        event.get("type") == "result" and "is_error" in event and isinstance(event.get("stats"), dict)
+    )
+
+
+def read(events: Sequence[dict[str, Any]]) -> AgentResult:
+    """Its result: the last event of that type."""
+    start: dict[str, Any] = next((event for event in events if "qwen_code_version" in event), {})
+    result = next((event for event in reversed(events) if event.get("type") == "result"), None)
+    version = name(start.get("qwen_code_version"))
+    if result is None:
+        return AgentResult(Usage(session_id=name(start.get("session_id")), agent_version=version), ended=False)
+    stats = Statistics(object_in(result.get("stats")))
+    main = object_in(result.get("usage"))
+    read_from_cache = count(main.get("cache_read_input_tokens"))
+    usage = Usage(
+        # The candidates have the thoughts in them here.
+        input_tokens=minus(count(main.get("input_tokens")), read_from_cache),
+        cache_read_tokens=read_from_cache,
+        output_tokens=count(main.get("output_tokens")),
+        reasoning_tokens=stats.tokens("thoughts"),
+        turns=count(result.get("num_turns")),
+        requests=stats.requests,
+        models=stats.models or models([start.get("model")]),
+        session_id=name(result.get("session_id")) or name(start.get("session_id")),
+        agent_version=version,
+    )
+    denials = objects_in(result.get("permission_denials"))
+    denied = tuple(name(denial.get("tool_name")) or "a tool" for denial in denials) or stats.denied
+    return AgentResult(usage, claude.error_of(result) or _hidden_error(result, stats), denied=denied)
+
+
+def _hidden_error(result: dict[str, Any], stats: Statistics) -> str:
+    """An error that is no `is_error`: without a word of the model, the result can only be the API's."""
+    text = cause(result.get("result"))
+    if stats.all_failed or (stats.errors and text.startswith(_API_ERROR)):
+        return text or "all requests failed"
+    return ""

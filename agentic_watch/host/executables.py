@@ -1,0 +1,30 @@
+"""What a file is that somebody wants run and that the kernel does not run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+_HEAD = 256
+"""The kernel reads as much of a `#!` line (execve(2))."""
+
+
+def script(word: str) -> str:
+    """The path of the program `word` when it is text without a `#!`, which a shell would run itself; else ""."""
+    path = shutil.which(word) or ""
+    return path if path and b"\0" not in _head(path) else ""
+
+
+def interpreter(word: str) -> str:
+    """What the program `word` names behind its `#!`; "" when it names nothing, or is not there."""
+    path = shutil.which(word)
+    head, _, rest = _head(path).partition(b"\n")[0].partition(b"#!") if path else (b"", b"", b"")
+    return "" if head else os.fsdecode(rest.strip(b" \t").partition(b" ")[0])
+
+
+def _head(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_HEAD)
+    except OSError:
+        return b""

@@ -1,0 +1,226 @@
+"""What the kernel said and nobody has looked at yet: a hint for the loop, or one change a directory for its root.
+
+One entry each, however many events there were, so that an agent that changes a directory all day makes nothing grow.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+
+from watchdog.observers.inotify_c import InotifyConstants, WatchDescriptor
+
+from agentic_watch.config import Root
+from agentic_watch.watch.hints import Hint, HintQueue
+from agentic_watch.workspace import layout
+from agentic_watch.workspace.layout import Candidate
+
+_STATUS = layout.STATUS.encode()
+_TELLING = frozenset({_STATUS, layout.REPORT.encode()})
+_MARKER = layout.MARKER.encode()
+NAMES = _TELLING | {_MARKER}
+"""Of the plain files in watched directories, those whose events are news."""
+_WRITTEN = (
+    InotifyConstants.IN_CLOSE_WRITE
+    | InotifyConstants.IN_MOVED_TO
+    | InotifyConstants.IN_CREATE
+    | InotifyConstants.IN_ATTRIB  # it may have become readable
+)
+_TAKEN_AWAY = InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
+_APPEARED = InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO
+_NAMES_AT_MOST = 64
+_WANTED_AT_MOST = 1024
+UNCOMMITTED = 1e9
+"""Seconds by which an uncommitted workspace counts as warmer than any committed one."""
+
+_CHILDLESS: Mapping[str, WatchedDirectory] = MappingProxyType({})
+"""One for all: an empty dictionary for each of 200,000 watches would be 12 MiB."""
+
+
+class Kind(IntEnum):
+    """What a watched directory is."""
+
+    ROOT = 0
+    LEVEL = 1
+    WORKSPACE = 2
+    META = 3
+
+
+@dataclass(slots=True, eq=False)
+class WatchedDirectory:
+    """One watch. `heat` is when its workspace was last of interest (seconds), the least gives its watch up first."""
+
+    wd: WatchDescriptor
+    parent: WatchedDirectory | None
+    base: str
+    kind: Kind
+    heat: float = 0.0
+    meta: WatchedDirectory | None = None
+    children: Mapping[str, WatchedDirectory] = field(default_factory=lambda: _CHILDLESS)
+
+    @property
+    def name(self) -> str:
+        """The path below the root, "" for the root."""
+        parts = []
+        node: WatchedDirectory = self
+        while node.parent is not None:
+            parts.append(node.base)
+            node = node.parent
+        return "/".join(reversed(parts))
+
+    @property
+    def workspace(self) -> WatchedDirectory:
+        """The workspace of a `.meta`, the directory itself for any other."""
+        return self.parent if self.kind is Kind.META and self.parent is not None else self
+
+    def holds(self, other: WatchedDirectory) -> bool:
+        """Whether `other` is this directory or lies below it."""
+        above: WatchedDirectory | None = other
+        while above is not None and above is not self:
+            above = above.parent
+        return above is self
+
+    def path_of(self, base: str) -> str:
+        """The path below the root of a directory in this one."""
+        return f"{self.name}/{base}" if self.parent is not None else base
+
+
+@dataclass(slots=True)
+class DirectoryChange:
+    """What happened to one watched directory: its status or report was written, its status was taken away, directories
+    appeared in it (`names`; None when too many to name) or had their permissions changed (`opened`, "" for itself), it
+    was renamed, it is gone, its watch was taken away since it had too many events."""
+
+    changed: bool = False
+    status_removed: bool = False
+    moved: bool = False
+    gone: bool = False
+    throttled: bool = False
+    names: set[str] | None = field(default_factory=set)
+    opened: set[str] = field(default_factory=set)
+
+    def add_name(self, name: str) -> None:
+        """A directory appeared."""
+        if self.names is not None:
+            self.names.add(name)
+            if len(self.names) > _NAMES_AT_MOST:
+                self.names = None
+
+    def add_opened(self, name: str) -> None:
+        """A directory's permissions changed. What is too much to name is found by trying again."""
+        if len(self.opened) < _NAMES_AT_MOST:
+            self.opened.add(name)
+
+
+@dataclass(slots=True)
+class TakenChanges:
+    """What was in the queue: `overflowed` when the kernel lost events, `wanted` are names of workspaces."""
+
+    overflowed: bool
+    changes: dict[WatchDescriptor, DirectoryChange]
+    wanted: set[str]
+
+
+class RootQueue:
+    """Fed by the thread that reads events, emptied by one root's. `directories` are those that are watched now."""
+
+    def __init__(self, root: Root, hints: HintQueue) -> None:
+        self.directories: Mapping[WatchDescriptor, WatchedDirectory] = {}
+        self._root = root
+        self._hints = hints
+        self._lock = threading.Lock()
+        self._filled = threading.Event()
+        self._changes: dict[WatchDescriptor, DirectoryChange] = {}
+        self._wanted: set[str] = set()
+        self._overflowed = False
+
+    def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> bool:
+        """One event: a hint when a known workspace's status or report was written, else a change of a directory for
+        the root's thread. Whether it is a hint. Looks up and files only: anything slow would lose events."""
+        if mask & InotifyConstants.IN_ISDIR and mask & (_APPEARED | InotifyConstants.IN_ATTRIB):
+            with self._lock:
+                change = self._of(wd)
+                (change.add_name if mask & _APPEARED else change.add_opened)(name.decode("utf-8", "surrogateescape"))
+        elif name in _TELLING and mask & _WRITTEN:
+            if self._is_hint(wd):
+                return True
+            self._file(wd, "changed")
+        elif name == _STATUS and mask & _TAKEN_AWAY:
+            self._file(wd, "status_removed")
+        elif name == _MARKER and mask & InotifyConstants.IN_MOVED_TO:
+            self._cool(wd)
+            return False
+        elif mask & InotifyConstants.IN_MOVE_SELF:
+            self._file(wd, "moved")
+        else:
+            return False
+        self._filled.set()
+        return False
+
+    def watch_ended(self, wd: WatchDescriptor) -> None:
+        """The directory was deleted or unmounted, and its watch with it."""
+        self._file(wd, "gone")
+        self._filled.set()
+
+    def throttled(self, wd: WatchDescriptor) -> None:
+        """The watch was taken away, since there were too many events."""
+        self._file(wd, "throttled")
+        self._filled.set()
+
+    def overflowed(self) -> None:
+        """The kernel dropped events; nobody knows which."""
+        with self._lock:
+            self._overflowed = True
+        self._filled.set()
+
+    def want(self, name: str) -> None:
+        """Somebody else found the workspace `name` changed: it should have a watch."""
+        with self._lock:
+            if len(self._wanted) < _WANTED_AT_MOST:
+                self._wanted.add(name)
+        self._filled.set()
+
+    def wake(self) -> None:
+        """End a `take` that waits."""
+        self._filled.set()
+
+    def take(self, seconds: float) -> TakenChanges:
+        """Wait for changes, at most `seconds`, and take all there are."""
+        self._filled.wait(seconds)
+        self._filled.clear()
+        with self._lock:
+            taken = TakenChanges(self._overflowed, self._changes, self._wanted)
+            self._overflowed, self._changes, self._wanted = False, {}, set()
+        return taken
+
+    def _file(self, wd: WatchDescriptor, what: str) -> None:
+        with self._lock:
+            setattr(self._of(wd), what, True)
+
+    def _of(self, wd: WatchDescriptor) -> DirectoryChange:
+        change = self._changes.get(wd)
+        if change is None:
+            change = self._changes[wd] = DirectoryChange()
+        return change
+
+    def _workspace(self, wd: WatchDescriptor) -> WatchedDirectory | None:
+        node = self.directories.get(wd)
+        workspace = node.workspace if node is not None else None
+        return workspace if workspace is not None and workspace.kind is Kind.WORKSPACE else None
+
+    def _is_hint(self, wd: WatchDescriptor) -> bool:
+        """Put a hint when the directory is a known workspace, or the `.meta` of one."""
+        if (workspace := self._workspace(wd)) is None:
+            return False
+        workspace.heat = time.time() + UNCOMMITTED
+        self._hints.put(Hint(self._root, Candidate(self._root, workspace.name), from_event=True))
+        return True
+
+    def _cool(self, wd: WatchDescriptor) -> None:
+        """A workspace got its marker."""
+        if (workspace := self._workspace(wd)) is not None:
+            workspace.heat = time.time()

@@ -1,0 +1,206 @@
+"""watchdog's reading thread, made considerate: while the loop is at work it reads now and then; nobody is shouted down.
+
+Every file of a commit makes events, and each one would wake this thread just to be passed over. For that it takes the
+interpreter from the commit, which then sleeps until a processor wakes it again: several times a commit, and longer
+than a sync takes. The kernel keeps the events meanwhile.
+
+The queue is one for all: a directory that fills it by itself loses the news of all others, so its watch is taken away
+(event_rates.py).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import logging
+import os
+import struct
+import termios
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from watchdog.observers.inotify_c import (
+    InotifyConstants,
+    InotifyFD,
+    Mask,
+    WatchDescriptor,
+    inotify_add_watch,
+    inotify_rm_watch,
+)
+
+from agentic_watch.watch.event_rates import Event, EventRates
+
+log = logging.getLogger("agentic_watch.watch")
+
+_LONGEST_PAUSE_SECONDS = 0.02
+"""The kernel's queue holds 16,384 events (fs.inotify.max_queued_events): this pause does not fill it."""
+_SHORT_QUEUE_BYTES = 16 * 2048
+"""As much as 2,048 events without a name: there is room for the one that the end of each watch puts there."""
+_READ_BYTES = 256 * 1024
+_SAY_AGAIN_SECONDS = 600.0
+_HEADER = struct.Struct("iIII")
+
+_OF_A_FILE = frozenset(
+    {
+        InotifyConstants.IN_CREATE,
+        InotifyConstants.IN_CLOSE_WRITE,
+        InotifyConstants.IN_MOVED_TO,
+        InotifyConstants.IN_MOVED_FROM,
+        InotifyConstants.IN_ATTRIB,
+        InotifyConstants.IN_DELETE,
+    }
+)
+"""Masks without IN_ISDIR of what can happen to a file in a watched directory."""
+
+
+class Subscriber(Protocol):
+    """Who hears of the events of a watch. Called by the reading thread: whatever is slow loses events."""
+
+    def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> bool:
+        """An event, equal ones that came together only once; whether the loop has something to do by it."""
+        ...
+
+    def watch_ended(self, wd: WatchDescriptor) -> None:
+        """The directory was deleted or unmounted, and its watch with it."""
+        ...
+
+    def throttled(self, wd: WatchDescriptor) -> None:
+        """The watch was taken away, since its directory had more events than is sensible."""
+        ...
+
+    def overflowed(self) -> None:
+        """The kernel dropped events; nobody knows which."""
+        ...
+
+
+class InotifyReader(InotifyFD):
+    """Reads on when the loop has nothing to do, or after a short while at the latest, or when much is waiting.
+
+    Of plain files only the `names` are passed on: most events of a commit are about others. `overflows` counts how
+    often the kernel dropped events.
+
+    watchdog keeps half a KiB for each watch. There may be two for each of 100,000 workspaces, and next to none of them
+    has more than one subscriber, so these are kept here and watchdog's own register stays empty.
+    """
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        super().__init__()
+        self.name = "inotify"
+        self.overflows = 0
+        self._subscribers: dict[WatchDescriptor, Subscriber] = {}
+        self._further: dict[WatchDescriptor, list[Subscriber]] = {}
+        self._names = frozenset(names)
+        self._rates = EventRates(self._names)
+        self._loop_is_idle = threading.Event()
+        self._loop_is_idle.set()
+        self._said_at = 0.0
+
+    def subscribe(self, path: bytes, mask: Mask, subscriber: Subscriber) -> WatchDescriptor:
+        """Watch a directory, once more when it is watched already. Raises OSError."""
+        with self._lock:
+            wd = inotify_add_watch(self._inotify_fd, path, mask)
+            if wd < 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            if wd in self._subscribers:
+                self._further.setdefault(wd, []).append(subscriber)
+            else:
+                self._subscribers[wd] = subscriber
+        return wd
+
+    def unsubscribe(self, wds: Iterable[WatchDescriptor], subscriber: Subscriber) -> None:
+        """Take back as many of `subscribe`; with the last one a watch ends. One that has ended does not matter."""
+        with self._lock:
+            for wd in wds:
+                further = self._further.get(wd, [])
+                if subscriber in further:
+                    further.remove(subscriber)
+                elif self._subscribers.get(wd) is not subscriber:
+                    continue
+                elif further:
+                    self._subscribers[wd] = further.pop()
+                else:
+                    del self._subscribers[wd]
+                    inotify_rm_watch(self._inotify_fd, wd)
+                if not further:
+                    self._further.pop(wd, None)
+
+    def loop_busy(self) -> None:
+        """The loop has something to do."""
+        self._loop_is_idle.clear()
+
+    def loop_idle(self) -> None:
+        """The loop has done what there was to do."""
+        self._loop_is_idle.set()
+
+    def has_room(self) -> bool:
+        """Whether the kernel's queue is short (FIONREAD, inotify(7))."""
+        try:
+            (waiting,) = struct.unpack("i", fcntl.ioctl(self._inotify_fd, termios.FIONREAD, struct.pack("i", 0)))
+        except OSError:
+            return True  # closed
+        return bool(waiting < _SHORT_QUEUE_BYTES)
+
+    def run(self) -> None:
+        """Read events and pass them on until stopped."""
+        while self.should_keep_running():
+            if self.has_room():
+                self._loop_is_idle.wait(_LONGEST_PAUSE_SECONDS)
+            events = Counter(_events(self._read_event_buffer(_READ_BYTES)))
+            for event in events:
+                self._pass_on(event)
+            for wd in self._rates.count(events.items(), time.monotonic()):
+                self._throttle(wd)
+
+    def _pass_on(self, event: Event) -> None:
+        wd, mask, name = event
+        if wd < 0:
+            if mask & InotifyConstants.IN_Q_OVERFLOW:
+                self._pass_on_overflow()
+        elif mask & InotifyConstants.IN_IGNORED:
+            for subscriber in self._subscribers_of(wd, forget=True):
+                subscriber.watch_ended(wd)
+        elif name in self._names or mask not in _OF_A_FILE:
+            for subscriber in self._subscribers_of(wd):
+                if subscriber.route(wd, mask, name):
+                    self.loop_busy()
+
+    def _pass_on_overflow(self) -> None:
+        """Events were lost: say so now and then, and tell each subscriber once, however many watches it has."""
+        self.overflows += 1
+        now = time.monotonic()
+        if not self._said_at or now - self._said_at >= _SAY_AGAIN_SECONDS:
+            self._said_at = now
+            times = f", {self.overflows} times since the start" if self.overflows > 1 else ""
+            log.warning("the kernel dropped events (queue overflow%s); every root is scanned as a whole", times)
+        with self._lock:
+            everyone = set(self._subscribers.values()).union(*self._further.values())
+        for subscriber in everyone:
+            subscriber.overflowed()
+
+    def _throttle(self, wd: WatchDescriptor) -> None:
+        subscribers = self._subscribers_of(wd, forget=True)
+        if subscribers:
+            inotify_rm_watch(self._inotify_fd, wd)
+        for subscriber in subscribers:
+            subscriber.throttled(wd)
+
+    def _subscribers_of(self, wd: WatchDescriptor, *, forget: bool = False) -> list[Subscriber]:
+        with self._lock:
+            found = [self._subscribers[wd], *self._further.get(wd, [])] if wd in self._subscribers else []
+            if forget:
+                self._subscribers.pop(wd, None)
+                self._further.pop(wd, None)
+        return list(dict.fromkeys(found))
+
+
+def _events(buffer: bytes) -> Iterator[Event]:
+    """The events of a buffer (inotify(7), struct inotify_event)."""
+    start, unpack, header = 0, _HEADER.unpack_from, _HEADER.size
+    while start + header <= len(buffer):
+        wd, mask, _, length = unpack(buffer, start)
+        start += header
+        yield wd, mask, buffer[start : start + length].rstrip(b"\0") if length else b""
+        start += length

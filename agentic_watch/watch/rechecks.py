@@ -1,0 +1,78 @@
+"""Directories that no event will lead back to, so they are looked at again by the clock.
+
+- *refused*: could not be opened; whoever made them may open them a moment later, or an operator some day.
+- *status removed*: it may be back in a moment; else the workspace is a level again.
+- *throttled*: had more events than is sensible, so it has no watch for a while (event_rates.py).
+
+Times are passed in, seconds of the monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
+_QUIET_SECONDS = 60.0
+"""Who needs no recheck for so long after one begins anew with the shortest pause."""
+_AT_MOST = 4096
+
+
+@dataclass(slots=True)
+class Recheck:
+    """A look at one directory, after so many `tries` in a row. `identity` is that of a level that keeps its place while
+    it has no watch, None for all others."""
+
+    due: float
+    tries: int
+    throttled: bool
+    identity: tuple[int, int] | None = None
+
+
+class Rechecks:
+    """By path below the root. So many at most: the scan finds the others. Owned by one root's thread."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Recheck] = {}
+        self._done: dict[str, Recheck] = {}
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._waiting
+
+    def add(self, path: str, now: float, *, throttled: bool = False, identity: tuple[int, int] | None = None) -> None:
+        """Look at `path` again: after a second, and ever later when that is soon necessary again."""
+        if path in self._waiting or len(self._waiting) >= _AT_MOST:
+            return
+        before = self._done.pop(path, None)
+        tries = before.tries + 1 if before is not None else 0
+        throttled = throttled or (before is not None and before.throttled)
+        due = now + _PAUSES_SECONDS[min(tries, len(_PAUSES_SECONDS) - 1)]
+        self._waiting[path] = Recheck(due, tries, throttled, identity)
+
+    def discard(self, path: str) -> None:
+        """It was looked into, or is gone."""
+        self._waiting.pop(path, None)
+
+    def below(self, path: str) -> set[str]:
+        """The names of those that lie directly in the directory `path`, "" for the root."""
+        return {base for parent, _, base in (one.rpartition("/") for one in self._waiting) if parent == path}
+
+    def until_next(self, longest: float, now: float) -> float:
+        """Seconds until the next one is due, at most `longest`."""
+        due = min((one.due for one in self._waiting.values()), default=now + longest)
+        return max(0.0, min(due - now, longest))
+
+    def take(self, now: float) -> dict[str, Recheck]:
+        """Those that are due; each is to be added again when its look does not end it."""
+        taken = {path: one for path, one in self._waiting.items() if one.due <= now}
+        for path, one in taken.items():
+            del self._waiting[path]
+            one.due = now
+            self._done[path] = one
+        while len(self._done) > _AT_MOST:
+            del self._done[next(iter(self._done))]
+        return taken
+
+    def settled(self, now: float) -> list[str]:
+        """Those that have needed no recheck for a while since the last one; of these the ones that were throttled."""
+        quiet = [path for path, one in self._done.items() if now - one.due >= _QUIET_SECONDS]
+        return [path for path in quiet if self._done.pop(path).throttled]

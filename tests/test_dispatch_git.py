@@ -1,0 +1,119 @@
+"""What git says of the clone a dispatch works in, and what is said where it does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dispatch_support import clone, dispatch, git, only_report, only_status
+from support import NOBODY, POWERLESS, Host
+
+AZURE = (
+    "https://dev.azure.com/acme/Payments/_git/billing",
+    "https://acme@dev.azure.com/acme/Payments/_git/billing",
+    "https://dev.azure.com/acme/_git/billing",
+    "https://acme.visualstudio.com/Payments/_git/billing",
+    "https://acme.visualstudio.com/DefaultCollection/Payments/_git/billing",
+    "git@ssh.dev.azure.com:v3/acme/Payments/billing",
+    "acme@vs-ssh.visualstudio.com:v3/acme/Payments/billing",
+    "https://tfs.example.org/tfs/acme/_git/billing",
+)
+
+
+@pytest.mark.parametrize("origin", AZURE)
+def test_azure_devops_has_an_organisation(host: Host, origin: str) -> None:
+    """`_git`, `v3` and the project stand between the organisation and the repository."""
+    dispatch(host, "--", "true", cwd=clone(host.base / "clone", origin))
+    assert (only_status(host)["org"], only_status(host)["repo"]) == ("acme", "billing")
+
+
+def test_a_tag_of_the_branchs_name_does_not_change_it(host: Host) -> None:
+    """At the start, at the end, and before the first commit."""
+    place = clone(host.base / "clone")
+    git(place, "tag", "work")
+    git(place, "tag", "agent/fix")
+    dispatch(host, "--workspace", "w", "--", "true", cwd=place)
+    assert only_status(host)["branch"] == "work"
+    dispatch(host, "--workspace", "w", "--", "git", "checkout", "-qb", "agent/fix", cwd=place)
+    assert only_status(host)["branch"] == "agent/fix"
+    git(place, "checkout", "-q", "--orphan", "new")
+    git(place, "tag", "new", "work")
+    dispatch(host, "--workspace", "w", "--", "true", cwd=place)
+    assert only_status(host)["branch"] == "new"
+
+
+def owned_by_another(place: Path) -> None:
+    git(place, "config", "core.repositoryformatversion", "0")
+    os.chown(place, NOBODY, NOBODY)
+    os.chown(place / ".git", NOBODY, NOBODY)
+
+
+def with_bad_config(place: Path) -> None:
+    (place / ".git/config").write_text("[core\n", "utf-8")
+
+
+def with_unknown_extension(place: Path) -> None:
+    git(place, "config", "core.repositoryformatversion", "1")
+    git(place, "config", "extensions.future", "true")
+
+
+def of_a_lost_worktree(place: Path) -> None:
+    subprocess.run(["rm", "-r", str(place / ".git")], check=True)
+    (place / ".git").write_text("gitdir: /nowhere/.git/worktrees/x\n", "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (with_bad_config, "fatal: bad config line 1"),
+        (with_unknown_extension, "fatal: unknown repository extension found: future"),
+        (of_a_lost_worktree, "fatal: not a git repository: /nowhere/.git/worktrees/x"),
+    ],
+)
+def test_a_clone_that_git_refuses_is_said(host: Host, spoil: Callable[[Path], None], says: str) -> None:
+    """Once, with git's own line, from a directory below it too; it is recorded as what is known."""
+    place = clone(host.base / "clone")
+    (place / "inner").mkdir()
+    spoil(place)
+    for start, arguments in ((place, ["--", "true"]), (place / "inner", ["begin"])):
+        result = dispatch(host, *arguments, cwd=start)
+        assert result.returncode == 0
+        warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+        assert len(warnings) == 1
+        assert says in warnings[0]
+        assert warnings[0].startswith(f"warning: {start}: ")
+        assert warnings[0].endswith("recorded without its repository, branch and changes")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_clone_of_another_user_is_said(host: Host) -> None:
+    """Git calls it dubious, and it is not recorded as no clone without a word."""
+    place = clone(host.base / "clone")
+    owned_by_another(place)
+    assert "warning: " in (said := dispatch(host, "--", "true", cwd=place).stderr)
+    assert "fatal: detected dubious ownership" in said
+
+
+def test_where_no_clone_is_nothing_is_said(host: Host) -> None:
+    """A directory without a `.git` above it is no clone."""
+    assert "warning" not in dispatch(host, "--", "true").stderr
+
+
+def test_a_repository_without_a_commit_among_the_files_does_not_cost_the_counts(host: Host) -> None:
+    """An agent has made one in the clone: git adds all else, and that is counted."""
+    place = clone(host.base / "clone")
+    script = "git init -q nested; echo x > nested/y; echo new > new.txt; echo four >> kept.txt"
+    dispatch(host, "--", "sh", "-c", script, cwd=place)
+    assert only_report(host)["changes"] == {"files_changed": 2, "insertions": 2, "deletions": 0}
+
+
+def test_a_file_that_cannot_be_read_does_not_cost_the_counts(host: Host) -> None:
+    """All else is counted, and the file is named."""
+    place = clone(host.base / "clone")
+    script = "echo new > new.txt; echo four >> kept.txt; echo x > hidden; chmod 0 hidden"
+    result = dispatch(host, "--", "sh", "-c", script, cwd=place, lacking=POWERLESS)
+    assert only_report(host)["changes"] == {"files_changed": 2, "insertions": 2, "deletions": 0}
+    assert f"warning: {place}: hidden cannot be read; the changes are counted without" in result.stderr

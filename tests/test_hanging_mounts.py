@@ -1,0 +1,147 @@
+"""Roots, and mounts below them, that do not answer, or send no events: the others go on, and it is said."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from daemon_support import Service
+from fuse_mirror import FuseMirror, needs_fuse
+from support import Host, Workspace, make, run
+
+pytestmark = needs_fuse
+POLL_SECONDS = 1.0
+
+
+@pytest.fixture
+def mirror(host: Host) -> Iterator[FuseMirror]:
+    """A file system of another process, as sshfs is one."""
+    with FuseMirror(host.base / "behind", host.base / "mirror") as made:
+        yield made
+
+
+@pytest.fixture
+def inner(host: Host) -> Iterator[FuseMirror]:
+    """One that is mounted as an organisation of the root."""
+    with FuseMirror(host.base / "behind", host.root / "far") as made:
+        yield made
+
+
+def with_two_roots(host: Host, mirror: FuseMirror) -> Service:
+    """A daemon for a root that may hang and one on a disk of this host."""
+    service = Service(host)
+    service.poll_seconds = POLL_SECONDS
+    service.roots = [{"path": str(mirror.path), "name": "far"}, {"path": str(host.root), "name": "near"}]
+    return service
+
+
+def test_a_root_of_another_process_is_polled(host: Host, mirror: FuseMirror) -> None:
+    """What is made there or behind it is committed there."""
+    with with_two_roots(host, mirror) as service:
+        behind = make(mirror.behind, "org/repo/behind")
+        service.wait(lambda: "org/repo/behind" in service.names() and behind.marker.exists())
+        assert service.watching() == ["poll", "inotify"]
+        assert len(behind.lines()) == 1
+
+
+def test_a_root_that_hangs_at_the_start_holds_up_no_other(host: Host, mirror: FuseMirror) -> None:
+    """Log, READY, commits and SIGTERM of the others come as ever; it is named, and served when it answers."""
+    make(mirror.behind, "org/repo/behind")
+    near = make(host.root)
+    mirror.hang()
+    with with_two_roots(host, mirror) as service:
+        service.wait_committed(near)
+        service.wait_log(f"{mirror.path}: does not answer")
+        service.wait(lambda: service.watching() == ["hanging", "inotify"])
+        service.wait_committed(make(host.root, "org/repo/later"))
+        mirror.answer()
+        service.wait_log(f"{mirror.path}: answers again")
+        service.wait(lambda: "org/repo/behind" in service.names())
+        service.wait(lambda: service.watching() == ["poll", "inotify"])
+        assert len(service.lines("does not answer; it is left alone")) == 1
+
+
+def test_a_root_that_hangs_while_it_is_served_holds_up_no_other(host: Host, mirror: FuseMirror) -> None:
+    """Reconciles come and go; SIGTERM ends the process in two seconds."""
+    make(mirror.behind, "org/repo/behind")
+    service = with_two_roots(host, mirror)
+    service.reconcile_seconds = 1.0
+    with service:
+        service.wait(lambda: "org/repo/behind" in service.names())
+        service.wait(lambda: service.state().pending == 0)
+        mirror.hang()
+        service.wait_log(f"{mirror.path}: does not answer", 30.0)
+        for number in range(3):
+            began = time.monotonic()
+            service.wait_committed(make(host.root, f"org/repo/task-{number}"))
+            assert time.monotonic() - began < 3.0
+            time.sleep(1.0)  # a reconcile later
+        began = time.monotonic()
+        service.signal(signal.SIGTERM)
+        assert service.wait_end() == 0
+        assert time.monotonic() - began < 2.0
+
+
+def test_a_mount_that_hangs_below_a_root_holds_up_no_other_part_of_it(host: Host, inner: FuseMirror) -> None:
+    """The start, events and reconciles pass it by; its own finishes are committed when it answers."""
+    far = Workspace(inner.path, "repo/task")
+    make(inner.behind, "repo/task")
+    inner.hang()
+    service = Service(host)
+    service.reconcile_seconds, service.poll_seconds = 1.0, POLL_SECONDS
+    with service:
+        service.wait_committed(make(host.root, "org/repo/near"))
+        service.wait_log(f"{inner.path}: does not answer")
+        service.wait(lambda: "far does not answer" in service.state().roots[0].detail)
+        service.wait_committed(make(host.root, "org/repo/later"))
+        inner.answer()
+        service.wait(lambda: "far/repo/task" in service.names())
+        service.wait(far.marker.exists)
+        service.wait(lambda: "does not answer" not in service.state().roots[0].detail)
+        assert service.watching() == ["inotify"]
+
+
+def test_a_mount_without_events_below_a_root_is_polled(host: Host, inner: FuseMirror) -> None:
+    """What is changed behind it, of which no event tells, is committed in seconds; no reconcile comes."""
+    first = make(inner.behind, "repo/first", status="running")
+    service = Service(host)
+    service.poll_seconds = POLL_SECONDS
+    with service:
+        service.wait(lambda: "far (fuse) is polled" in service.state().roots[0].detail)
+        assert len(service.lines("far: lies on fuse, which sends no events")) == 1
+        first.write_status()
+        make(inner.behind, "repo/second")
+        service.wait(lambda: sorted(service.names()) == ["far/repo/first", "far/repo/second"])
+        service.wait(first.marker.exists)
+        service.wait_committed(make(host.root, "org/repo/near"))
+        status = run(["--config", str(service.config_file), "status"], host.base)
+        assert "far (fuse) is polled" in status.stdout
+
+
+@pytest.mark.parametrize("command", ["status", "check", "check --quick"])
+def test_who_asks_beside_a_root_that_hangs_is_answered(host: Host, mirror: FuseMirror, command: str) -> None:
+    """The commands name it, and touch it no more than the daemon does."""
+    with with_two_roots(host, mirror) as service:
+        mirror.hang()
+        service.wait(lambda: service.watching() == ["hanging", "inotify"])
+        arguments = ["--config", str(service.config_file), *command.split()]
+        began = time.monotonic()
+        result = run(arguments, host.base, timeout=30)
+        assert time.monotonic() - began < 10.0
+        assert "does not answer" in result.stdout
+        assert result.returncode == 1
+
+
+def test_the_metrics_tell_how_many_hang(host: Host, mirror: FuseMirror) -> None:
+    """A root, or a mount below one."""
+    text = host.base / "metrics.prom"
+    service = with_two_roots(host, mirror)
+    service.configure()
+    with service.config_file.open("a") as config:
+        config.write(f'\n[metrics]\ntextfile = "{text}"\n')
+    with service:
+        service.wait(lambda: text.exists() and "agentic_watch_hanging_mounts 0.0" in text.read_text())
+        mirror.hang()
+        service.wait(lambda: "agentic_watch_hanging_mounts 1.0" in text.read_text())

@@ -1,0 +1,76 @@
+"""One agent at its worst: what it writes and touches in its own workspaces holds up nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from daemon_support import Service
+from support import Host, make
+
+STORM = """
+import itertools, os, sys, time
+rate, paths = float(sys.argv[1]), sys.argv[2:]
+due = time.monotonic()
+for number, path in enumerate(itertools.cycle(paths), 1):
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
+    if number % 20 == 0:
+        due = max(due + 20 / rate, time.monotonic() - 0.1)
+        time.sleep(max(0.0, due - time.monotonic()))
+"""
+"""Files opened for writing and closed in turn, so many a second."""
+
+LARGE_STATUS_BYTES = 600_000
+STOP_SECONDS = 2.0
+
+
+@contextlib.contextmanager
+def storm(rate: float, *paths: Path) -> Iterator[None]:
+    """A process that opens and closes these, one after the other."""
+    process = subprocess.Popen([sys.executable, "-c", STORM, str(rate), *map(str, paths)])
+    try:
+        yield
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def large(host: Host) -> tuple[float, list[Path]]:
+    """One status at its limit, touched as often as goes for sensible, in turns with the report."""
+    hostile = make(host.root, "hostile/repo/task", status="running", task="x" * LARGE_STATUS_BYTES, report={})
+    return 230, [hostile.meta / "status.json", hostile.meta / "report.json"]
+
+
+def many(host: Host) -> tuple[float, list[Path]]:
+    """A thousand small statuses, none of which is touched too often by itself."""
+    made = [make(host.root, f"hostile/repo/task-{number:04}", status="running") for number in range(1_000)]
+    return 20_000, [workspace.meta / "status.json" for workspace in made]
+
+
+@pytest.mark.parametrize("agent", [large, many])
+@pytest.mark.parametrize("settle", [0.0, 0.2])
+def test_others_are_served_and_sigterm_is_obeyed_beside(host: Host, agent, settle: float) -> None:
+    """Finishes of others come within a second or so; the daemon ends within two."""
+    others = [make(host.root, f"org/repo/task-{number}", status="running") for number in range(10)]
+    service = Service(host)
+    service.settle_seconds = settle
+    rate, paths = agent(host)
+    with service, storm(rate, *paths):
+        time.sleep(3.0)  # the storm at its height, and what it is throttled to
+        took = []
+        for workspace in others:
+            began = time.monotonic()
+            workspace.write_status()
+            service.wait_committed(workspace)
+            took.append(time.monotonic() - began)
+        print(took)
+        assert sorted(took)[-2] < settle + 1.0, took
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < STOP_SECONDS

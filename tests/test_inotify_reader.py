@@ -1,0 +1,168 @@
+"""One inotify instance for all: a watch lasts until nobody needs it, and each who needs it hears of an event once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import wait_for
+from watchdog.observers.inotify_c import InotifyConstants, Mask, WatchDescriptor
+
+from agentic_watch.watch.inotify_reader import InotifyReader
+
+MASK = Mask(InotifyConstants.IN_CREATE | InotifyConstants.IN_DELETE_SELF)
+
+
+class Listener:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[bytes] = []
+        self.ended: list[int] = []
+        self.throttled_watches: list[int] = []
+
+    def route(self, _wd: WatchDescriptor, _mask: int, name: bytes) -> bool:
+        self.events.append(name)
+        return False
+
+    def watch_ended(self, wd: WatchDescriptor) -> None:
+        self.ended.append(wd)
+
+    def throttled(self, wd: WatchDescriptor) -> None:
+        self.throttled_watches.append(wd)
+
+    def overflowed(self) -> None:
+        pass
+
+
+@pytest.fixture
+def reader() -> Iterator[InotifyReader]:
+    """A running one of the test's own."""
+    made = InotifyReader([b"one", b"two", b"three"])
+    made.start()
+    yield made
+    made.stop()
+    made.join(5.0)
+
+
+def watches(reader: InotifyReader) -> int:
+    """How many the kernel keeps (proc(5), fdinfo)."""
+    return Path(f"/proc/self/fdinfo/{reader._inotify_fd}").read_text().count("inotify wd:")
+
+
+def test_a_watch_lasts_until_each_request_for_it_is_taken_back(tmp_path: Path, reader: InotifyReader) -> None:
+    """Whoever asked twice, as for a directory that is watched anew, hears of an event once."""
+    first, second, path = Listener(), Listener(), os.fsencode(tmp_path)
+    wds = [reader.subscribe(path, MASK, listener) for listener in (first, first, second)]
+    assert len(set(wds)) == watches(reader) == 1
+    (tmp_path / "one").touch()
+    wait_for(lambda: (first.events, second.events) == ([b"one"], [b"one"]))
+    reader.unsubscribe(wds[:1], first)
+    (tmp_path / "two").touch()
+    wait_for(lambda: (first.events, second.events) == ([b"one", b"two"], [b"one", b"two"]))
+    reader.unsubscribe(wds[:1], first)
+    (tmp_path / "three").touch()
+    wait_for(lambda: second.events == [b"one", b"two", b"three"])
+    assert first.events == [b"one", b"two"]
+    assert watches(reader) == 1
+    reader.unsubscribe(wds[:1], second)
+    assert watches(reader) == 0
+
+
+def test_the_end_of_a_directory_is_told_to_all_and_ends_the_watch(tmp_path: Path, reader: InotifyReader) -> None:
+    """What is taken back after that is no error."""
+    first, second, gone = Listener(), Listener(), tmp_path / "gone"
+    gone.mkdir()
+    wd, again = (reader.subscribe(os.fsencode(gone), MASK, listener) for listener in (first, second))
+    assert wd == again
+    gone.rmdir()
+    wait_for(lambda: (first.ended, second.ended) == ([wd], [wd]))
+    reader.unsubscribe([wd], first)
+    assert watches(reader) == 0
+
+
+def test_while_the_loop_is_at_work_what_happens_is_read_in_one_go(
+    tmp_path: Path, reader: InotifyReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of a commit make events, too: to be woken for each would take the processor from the commit."""
+    reads = []
+    read = reader._read_event_buffer
+    monkeypatch.setattr(reader, "_read_event_buffer", lambda size: [reads.append(size), read(size)][1])
+    listener = Listener()
+    reader.subscribe(os.fsencode(tmp_path), MASK, listener)
+    reader.loop_busy()
+    began = time.monotonic()
+    for number in range(200):
+        (tmp_path / str(number)).touch()
+        time.sleep(0.001)
+    assert len(reads) <= 2 + (time.monotonic() - began) / 0.02
+    reader.loop_idle()
+    (tmp_path / "one").touch()
+    wait_for(lambda: b"one" in listener.events)
+
+
+def test_the_reader_does_not_let_the_kernel_drop_events_meanwhile(tmp_path: Path, reader: InotifyReader) -> None:
+    """However long the loop is at work."""
+    listener, queue = Listener(), int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    places = [tmp_path / str(number) for number in range(16)]
+    for place in places:
+        place.mkdir()
+        reader.subscribe(os.fsencode(place), MASK, listener)
+    reader.loop_busy()
+    for number in range(2 * queue):
+        made = places[number % len(places)] / str(number)
+        made.mkdir()
+        made.rmdir()
+    wait_for(lambda: len(listener.events) == 2 * queue)
+    assert reader.overflows == 0
+
+
+def test_equal_events_that_are_read_together_are_heard_once(tmp_path: Path, reader: InotifyReader) -> None:
+    """Two files that are opened and closed in turn make two events a read, however many there were."""
+    listener = Listener()
+    reader.subscribe(os.fsencode(tmp_path), Mask(InotifyConstants.IN_CLOSE_WRITE), listener)
+    for name in ("one", "two"):
+        (tmp_path / name).touch()
+    wait_for(lambda: listener.events == [b"one", b"two"])
+    reader.loop_busy()
+    for _ in range(100):
+        for name in ("one", "two"):
+            written(tmp_path / name)
+    written(tmp_path / "three")
+    wait_for(lambda: b"three" in listener.events)
+    assert len(listener.events) < 100
+
+
+def test_a_directory_with_too_many_events_loses_its_watch(tmp_path: Path, reader: InotifyReader) -> None:
+    """Its own listeners are told, and only its watch ends."""
+    listener = Listener()
+    paths = [tmp_path / "loud", tmp_path / "quiet"]
+    for path in paths:
+        path.mkdir()
+    loud, _ = (reader.subscribe(os.fsencode(path), Mask(InotifyConstants.IN_CLOSE_WRITE), listener) for path in paths)
+    wait_for(lambda: storms(paths[0]) and listener.throttled_watches == [loud])
+    wait_for(lambda: watches(reader) == 1)
+    (paths[1] / "three").touch()
+    wait_for(lambda: b"three" in listener.events)
+
+
+def written(file: Path) -> None:
+    """Opened for writing, and closed."""
+    with file.open("ab"):
+        pass
+
+
+def storms(directory: Path) -> bool:
+    """Some hundred events."""
+    for number in range(500):
+        written(directory / ("one", "two")[number % 2])
+    return True
+
+
+def test_what_cannot_be_watched_is_an_error(tmp_path: Path, reader: InotifyReader) -> None:
+    """With the kernel's own cause."""
+    with pytest.raises(FileNotFoundError):
+        reader.subscribe(os.fsencode(tmp_path / "nothing"), MASK, Listener())
