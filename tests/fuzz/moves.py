@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import directories, dispatchers, glimpses, operators, pruning
+from . import directories, dispatchers, glimpses, operators, processes, pruning
 from .world import World
 
 Move = Callable[[World], None]
-MOVES: tuple[tuple[Move, int], ...] = (
+MOVES: tuple[tuple[Move, float], ...] = (
     (dispatchers.dispatch, 12),
     (dispatchers.rewrite, 14),
     (dispatchers.reword, 2),
@@ -49,6 +49,7 @@ MOVES: tuple[tuple[Move, int], ...] = (
     (operators.import_archive, 1),
     (operators.import_of_another_host, 1),
     (operators.rename_root, 1),
+    (processes.daemon_process, 0.2),
 )
 """Each move and how often it comes, against the others. New ones come last, so that a kept seed can be played with the
 ones that there were."""

@@ -49,7 +49,7 @@ def play_on(base: Path, first: int, passes_wanted: int) -> Iterator[tuple[int, i
             return
 
 
-def _move(world: World, moves: Sequence[tuple[Move, int]]) -> None:
+def _move(world: World, moves: Sequence[tuple[Move, float]]) -> None:
     move = world.rng.choices([move for move, _ in moves], [weight for _, weight in moves])[0]
     world.steps.append(move.__name__)
     move(world)
