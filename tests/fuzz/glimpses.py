@@ -40,7 +40,9 @@ def glimpse(world: World) -> None:
 def _look(world: World, where: Where) -> None:
     world.working_daemon().look(where)
     now = world.records()
-    if (dispatch := now.at(where).dispatch) is not None and not now.is_elsewhere(where, dispatch):
+    dispatch = now.at(where).dispatch
+    # What is done, and had its row elsewhere or pruned, leaves nothing to be made of it.
+    if dispatch is not None and not now.is_elsewhere(where, dispatch) and not now.was_done(where, dispatch):
         world.seen.setdefault(where, set()).add(dispatch)
 
 
