@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,8 @@ def test_what_an_agent_wrote_is_clean(host: Host) -> None:
         ("deadbeef defaced 1234567", "deadbeef defaced N"),
         ("id 7d1e6f0a-1b2c-4d5e-8f90-0123456789ab gone", "id HASH gone"),
         ("GET https://example.org/a?b=1 gave 503", "GET URL gave N"),
+        ('Get "https://a.example/v1/x?y=1": dial tcp: timeout', "Get …: dial tcp: timeout"),
+        ("see <https://a.example/1> and 'https://b.example/2', then stop", "see <URL> and …, then stop"),
         ("first line\nsecond 17", "first line"),
         ("   ", ""),
         ("x" * 500, "x" * 120),
@@ -142,6 +145,54 @@ def test_verdicts_make_a_class_where_there_is_no_question() -> None:
         ("Killed", "killed"),
         ("the container was OOM-killed", "out of memory"),
         ("dial tcp: connection refused", "network"),
+        ('API Error: 429 {"type":"error","error":{"type":"rate_limit_error"}}', "rate limit"),
+        ("API Error (529 overloaded)", "rate limit"),
+        ("Error code: 429 - slow down", "rate limit"),
+        ("the server answered HTTP/1.1 429", "rate limit"),
+        ("status_code=529", "rate limit"),
+        ("You exceeded your current quota", "rate limit"),
+        ('{"type":"overloaded_error","message":"Overloaded"}', "rate limit"),
+        ("openai.RateLimitError: slow down", "rate limit"),
+        ("rate limit: retry in 30 s", "rate limit"),
+        ("unexpected status 401 Unauthorized", "credentials"),
+        ("401 Client Error for url: https://x.example/a", "credentials"),
+        ("Invalid API key", "credentials"),
+        ("invalid x-api-key", "credentials"),
+        ("OAuth token has expired", "credentials"),
+        ("HTTP 403", "credentials"),
+        ("403 Forbidden: you may not push", "credentials"),
+        ("could not read credentials", "credentials"),
+        ("Disk quota exceeded", "disk"),
+        ("sqlite: disk I/O: ENOSPC", "disk"),
+        ("fatal: exit status 137", "out of memory"),
+        ("the process exited with code 137", "out of memory"),
+        ("network is unreachable", "network"),
+        ("NetworkError when attempting to fetch resource", "network"),
+        ('Get "https://proxy.golang.org/x": dial tcp: lookup proxy.golang.org: no such host', "network"),
+        ("fatal: Could not resolve host: github.com", "network"),
+        ("net/http: TLS handshake timeout", "network"),
+        ("signal: killed", "killed"),
+        ("exit code 143", "killed"),
+        ("src/menu.go:429:3: undefined", ""),
+        ("src/menu.go:429:3: error: undefined", ""),
+        ("main.py:403: SyntaxError", ""),
+        ("lib.c:529: error: expected ';'", ""),
+        ("expected 401 rows", ""),
+        ("AssertionError: 401 != 200", ""),
+        ("test_network_layout failed", ""),
+        ("TestRateLimit failed", ""),
+        ("test_rate_limiter failed", ""),
+        ("internal/network/dial.go:12: undefined: Dial", ""),
+        ("pkg/ratelimit: build failed", ""),
+        ("test_authentication_flow failed", ""),
+        ("tests/credentials/test_store.py::test_load FAILED", ""),
+        ("call of overloaded 'open(int)' is ambiguous", ""),
+        ("could not resolve dependency react@17", ""),
+        ("2 of 40 mutants killed", ""),
+        ("the forbidden import rule failed in 3 files", ""),
+        ("line 429 of 530 is not covered", ""),
+        ("see https://example.org/status/429", ""),
+        ("Redesign the network page: 2 tests fail", ""),
         ("tests fail in parser.go", ""),
         ("skilled work", ""),
         ("status 4290", ""),
@@ -235,3 +286,14 @@ def test_few_of_them_are_no_more_than_an_exit_status() -> None:
     classes = [host_cause(text) or failure_class(text, (0, None, None, None)) for text in texts]
     assert len(classes) > 42
     assert sum(found.startswith("exit status") for found in classes) * 10 <= len(classes)
+
+
+@pytest.mark.parametrize(
+    "piece", ["a/", "a.", "a.b:1", "x://", "network ", "error: ", "http", "no credentials ", "(", "killed "]
+)
+def test_a_cause_is_found_in_linear_time(piece: str) -> None:
+    """What failures reads of a question, made of nothing but the beginnings of patterns, takes milliseconds."""
+    began = time.process_time()
+    for _ in range(10):
+        host_cause((piece * 1000)[:1000])
+    assert time.process_time() - began < 1

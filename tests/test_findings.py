@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
 import generated
@@ -201,3 +202,54 @@ def test_changes_are_those_of_the_agent_that_was_asked_for(host: Host) -> None:
     assert rules("--new", "--agent", "claude") == ["Y"]
     assert rules("--persistent", "2", "--agent", "codex", "--since", "2001-09-09T01:46:42Z") == ["A"]
     assert rules("--new") == ["X", "Y"]
+
+
+def test_last_seen_is_where_it_is_still_found(tmp_path: Path) -> None:
+    """A later commit of the same run that dropped a finding takes its LAST SEEN back to the run before."""
+    host = Host.make(tmp_path)
+    found = {"findings": [{"tool": "gosec", "code": "G304"}]}
+    commits = [
+        generated.record(
+            workspace=f"w{run}",
+            status="completed",
+            repo="r",
+            started_at=generated.at(generated.BEGIN),
+            updated_at=generated.at(generated.BEGIN + after),
+            report=report,
+        )
+        for run, after, report in ((1, 60, found), (2, 120, found), (2, 180, {}))
+    ]
+    for commit in commits:  # each as a commit of its own, as the daemon makes them
+        generated.fill(host.history, [commit])
+    (row,) = ask(host)["findings"]
+    assert (row["findings"], row["dispatches"], row["last_utc"]) == (1, 1, commits[0].updated_at.utc())
+    text = run([*host.arguments(), "findings"], host.base).stdout
+    assert commits[0].updated_at.utc()[:19] in text
+    assert commits[1].updated_at.utc()[:19] not in text
+
+
+@pytest.mark.parametrize("form", [[], ["--new"], ["--persistent", "2"]])
+def test_a_finding_that_says_nothing_counts_in_every_form(tmp_path: Path, form: list[str]) -> None:
+    """A finding without tool, rule, title and message is one, whether it is counted or compared."""
+    host = Host.make(tmp_path)
+    reports: list[dict[str, Any]] = [{"findings": [{"severity": "high"}]}] * 2
+    if form == ["--new"]:
+        reports[0] = {"passed": True}
+    commits = [
+        generated.record(
+            workspace=f"w{n}", status="failed", repo="r", updated_at=generated.at(10**9 + n), report=report
+        )
+        for n, report in enumerate(reports)
+    ]
+    generated.fill(host.history, commits)
+    (row,) = ask(host, *form)["findings"]
+    assert (row["tool"], row["rule"]) == ("", "(none)")
+
+
+@pytest.mark.parametrize("form", [[], ["--new"], ["--by", "file"]])
+def test_csv_has_its_header_also_without_rows(host: Host, form: list[str]) -> None:
+    """A program that reads the CSV finds the columns, whatever was found."""
+    generated.fill(host.history, [generated.record(workspace="w", status="failed", updated_at=generated.at(10**9))])
+    header, *rows = run([*host.arguments(), "findings", "--csv", *form], host.base).stdout.splitlines()
+    assert rows == []
+    assert "file" in header or "rule" in header

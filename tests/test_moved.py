@@ -614,3 +614,18 @@ def test_a_workspace_that_has_a_name_is_not_added_to_by_others(host: Host) -> No
     assert result.counts == {"scanned": 2, "committed": 2}
     assert "1 lines name another workspace" in result.stderr
     assert len(rows(host)) == 2
+
+
+@pytest.mark.parametrize("other_root", [False, True])
+def test_a_copy_is_shown_as_committed(host: Host, other_root: bool) -> None:
+    """`show` says under which name the dispatch was recorded, whichever of its copies is asked for."""
+    original = committed(host, runs=1)
+    root = host.base / "other" if other_root else host.root
+    arguments = ["--root", str(root), *host.arguments()]
+    copies = [Workspace(root, name) for name in ("a/a/one", "a/a/two")]
+    for copy in copies:
+        shutil.copytree(original.path, copy.path)
+    run([*arguments, "--once"], host.base)
+    for copy in copies:
+        shown = json.loads(run([*arguments, "show", str(copy.path), "--json"], host.base).stdout)
+        assert (shown["on_disk"]["committed"], shown["dispatch"]["workspace"]) == (True, OLD)

@@ -102,8 +102,8 @@ def test_what_somebody_inserts_or_changes_by_sql(history: History) -> None:
 
 
 @pytest.mark.parametrize("since", ["", "2026-02-20T00:00:00.000000000Z", "2026-03-05T04:00:00.000000000Z"])
-def test_totals_tell_what_the_rows_tell(history: History, since: str) -> None:
-    """An answer out of whole periods is the answer out of rows."""
+def test_what_is_judged_tells_what_the_rows_tell(history: History, since: str) -> None:
+    """An answer that knows which commits are superseded is the answer out of rows alone."""
     later = [generated.record(**{**fields(one), "updated_at": a_month_after(one)}) for one in COMMITS]
     insert(history, COMMITS + later)
     wanted = Wanted(since=since)

@@ -24,7 +24,7 @@ from support import (
     wait_for,
 )
 
-from agentic_watch.fleet.push_state import PushState
+from agentic_watch.fleet.push_state import Position, PushState
 
 FINDING = {"tool": "gosec", "code": "G304", "message": "oldfinding"}
 
@@ -252,7 +252,7 @@ def test_rows_that_a_fleet_lacks_stay(mixed: Host) -> None:
     state = PushState(str(mixed.history.parent / "push.db"))
     (about,) = mixed.query("SELECT history_id FROM about")
     (row,) = mixed.query("SELECT id FROM dispatch_history WHERE workspace = 'o/r/old'")
-    state.delivered("fleet", about["history_id"], row["id"])
+    state.delivered("fleet", about["history_id"], Position(row["id"]))
     state.close()
     assert prune_with(mixed, arguments).returncode == 0
     assert names(mixed) == ["o/r/new"]

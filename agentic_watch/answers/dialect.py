@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 class Dialect:
     """The words of one engine.
 
-    `commits` and `findings` are tables. `newest` says that `d` is the newest commit of its run, `same_run` that `e` is
-    of the same run, `of_commit` that `f` was found in `d`; `identity` are the columns that `of_commit` asks for, `key`
-    settles the order of commits of one time, `searching` says that the words behind its one `?` occur in `d`.
-    `moved` says of `d` that its workspace was moved, and that {} is so of its name now, "" where that is not known.
-    `earlier` is true of every `e` that is not the newest of its run, and spares a look at others; `totals` is a table
-    of findings by period, repository and rule, "" where there is none. `joined` makes one text of a group's numbers
-    that are not NULL, with commas between.
+    `commits` and `findings` are tables. `newest` says that `d` is the newest commit of its run, `same_run` that `e`
+    is of the same run, `of_commit` that `f` was found in `d`, `found` that there is an `f`; `identity` are the
+    columns that `of_commit` asks for, `key` settles the order of commits of one time, `searching` says that the
+    words behind its one `?` occur in `d`. `moved` says of `d` that its workspace was moved, and that {} is so of
+    its name now, "" where that is not known. `earlier` is true of every `e` that is not the newest of its run, and
+    spares a look at others. `joined` makes one text of a group's numbers that are not NULL, with commas between.
     """
 
     commits: str
@@ -27,13 +26,13 @@ class Dialect:
     newest: str
     same_run: str
     of_commit: str
+    found: str
     identity: str
     key: str
     searching: str
     joined: str
     moved: str = ""
     earlier: str = "1 = 1"
-    totals: str = ""
 
 
 _SAME_RUN = "newer.root = d.root AND newer.workspace = d.workspace AND newer.runs = d.runs"
@@ -47,6 +46,7 @@ SQLITE = Dialect(
     ),
     same_run="d.root = e.root AND d.workspace = e.workspace AND d.runs = e.runs AND d.started_utc IS e.started_utc",
     of_commit="f.dispatch_id = d.id",
+    found="f.dispatch_id IS NOT NULL",
     identity="d.id",
     key="d.id",
     searching="d.id IN (SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH ?)",
@@ -59,7 +59,6 @@ SQLITE_JUDGED = replace(
     SQLITE,
     newest="d.id NOT IN (SELECT id FROM superseded)",
     earlier="e.id IN (SELECT id FROM superseded)",
-    totals="finding_counts",
 )
 """The same where all rows are judged already (history/newest_commits.py)."""
 
@@ -75,6 +74,7 @@ POSTGRES = Dialect(
         "AND d.started_utc IS NOT DISTINCT FROM e.started_utc"
     ),
     of_commit="f.host_id = d.host_id AND f.commit_id = d.commit_id",
+    found="f.commit_id IS NOT NULL",
     identity="d.host_id, d.commit_id",
     key="d.commit_id",
     searching="lower(d.workspace || ' ' || d.agent || ' ' || d.branch || ' ' || d.task || ' ' || d.question) LIKE ?",

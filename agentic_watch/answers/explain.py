@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,15 @@ from agentic_watch.config import Config, Layout, Limits, Root
 from agentic_watch.history.workspaces_table import State
 from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.service.root_access import Closed
-from agentic_watch.workspace import instant, layout, status
+from agentic_watch.workspace import instant, layout, marker, status
 from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Place, open_place
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
+_DISPATCH = ("started_utc", "org", "repo", "task", "agent", "branch")
 _FILES: tuple[tuple[Layout, str], ...] = (("meta", layout.META_STATUS), ("root", layout.STATUS))
 
 
@@ -84,8 +87,7 @@ def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> 
     access = [] if past.closed is None else [Step("access", False, f"{past.closed.path}: {past.closed.cause}")]
     file, words = _status_words(place, candidate.root, config.limits, found)
     steps = [Step("status", True, words), _finished_step(found, config.finished), _lock_step(place)]
-    moved_here = (row for row in past.rows or () if row["moved_to"] == candidate.name)
-    records = Records(candidate.name, found, frozenset(str(row["workspace"]) for row in moved_here))
+    records = Records(candidate.name, found, _former_names(candidate, found, past))
     steps += [marker_step(place.meta, records), journal_step(place.meta, config.limits, records)]
     steps.append(row_step(past.rows, past.error, records))
     steps += [*access, *_index_steps(past.state)]
@@ -100,6 +102,30 @@ def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> 
         status=found,
         differences=tuple(records.differences()),
     )
+
+
+def marker_of(candidate: Candidate) -> Marker | None:
+    """What the marker of a workspace says, None when there is none that can be read."""
+    try:
+        place = open_place(candidate.root.path, candidate.name)
+    except WorkspaceError:
+        return None
+    with closing(place):
+        try:
+            return marker.read(place.meta) if place.meta is not None else None
+        except WorkspaceError:
+            return None
+
+
+def _former_names(candidate: Candidate, found: Status, past: Past) -> frozenset[str]:
+    """The names under which this directory's dispatches have their rows, beside its own."""
+    started = None if found.started_at.is_zero else found.started_at.utc()
+    dispatch = (started, found.org, found.repo, found.task, found.agent, found.branch)
+    return frozenset(
+        str(row["workspace"])
+        for row in past.rows or ()
+        if row["moved_to"] == candidate.name or tuple(row[name] for name in _DISPATCH) == dispatch
+    ) - {candidate.name}
 
 
 def _status_words(place: Place, root: Root, limits: Limits, found: Status) -> tuple[str, str]:

@@ -14,8 +14,11 @@ _DIGITS = bytes.maketrans(b"23456789", b"11111111")
 _HASH = r"(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,}(?:-[0-9a-f]+)*"
 """Seven hexadecimal digits or more, of both kinds: a word or a number alone is none."""
 
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"'`“”<>]*", re.IGNORECASE)
+"""Up to a quote: what stands around it belongs to the message."""
+
 _TAKEN_OUT = (
-    (re.compile(r"\b[a-z]+://\S+", re.IGNORECASE), "URL"),
+    (_URL, "URL"),
     (re.compile(r'"[^"\n]*"|“[^”\n]*”|`[^`\n]*`|(?<!\w)\'[^\'\n]*\'(?!\w)'), "…"),
     (re.compile(r"(?<![\w/])(?:[\w.~-]*/)+[\w.@-]+(?::\d+)*"), "PATH"),
     (re.compile(r"\b[\w-]+\.(?:go|py|ts|js|rs|java|rb|c|h|cpp|md|json|yaml|yml|toml|sql|sh)\b(?::\d+)*"), "PATH"),
@@ -24,6 +27,9 @@ _TAKEN_OUT = (
     (re.compile(r"\s+"), " "),
 )
 """What differs from one failure to the next, and what stands in its place; in this order."""
+
+_PLACE = re.compile(r"(?<![\w.~/-])[\w.~/-]*\w\.[a-z]\w{0,4}\b(?![\w./-])(?::\d+)*", re.IGNORECASE)
+"""A file with its suffix, and perhaps a line and a column of it: `src/menu.go:429:3`."""
 
 
 def failure_class(question: str, verdicts: tuple[int | None, int | None, int | None, int | None]) -> str:
@@ -45,6 +51,11 @@ def failure_class(question: str, verdicts: tuple[int | None, int | None, int | N
 def normalised(text: str) -> str:
     """The words of a message that are the same each time it comes; its first line says what is the matter."""
     return _normalised(digits_alike(text.strip().partition("\n")[0][:_READ]))
+
+
+def without_places(text: str) -> str:
+    """The text without URLs and the names of files: their words and numbers say nothing of what is the matter."""
+    return _PLACE.sub(" ", _URL.sub(" ", text))
 
 
 def digits_alike(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from agentic_watch.answers.filters import Wanted, where
@@ -40,6 +40,10 @@ class Change:
     def document(self) -> dict[str, Any]:
         """The finding for JSON."""
         return asdict(self)
+
+
+CHANGE_COLUMNS = tuple(one.name for one in fields(Change))
+"""The keys of a change's document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +93,21 @@ def _runs(source: Source, wanted: Wanted, runs: int) -> list[dict[_Key, Change]]
     words = source.dialect
     condition, values = where(source, wanted, ("d.report IS NOT NULL", []))
     inner = (
-        f"SELECT {words.identity}, d.org, d.repo, d.workspace, d.updated_utc FROM {words.commits} AS d{condition} "
+        f"SELECT {words.identity}, {words.key} AS run, d.org, d.repo, d.workspace, d.updated_utc "
+        f"FROM {words.commits} AS d{condition} "
         f"ORDER BY d.updated_utc DESC, {words.key} DESC LIMIT {int(runs)}"
     )
     sql = (
-        f"SELECT d.org, d.repo, d.workspace, d.updated_utc, {_COLUMNS} "
-        f"FROM ({inner}) AS d LEFT JOIN {words.findings} AS f ON {words.of_commit} ORDER BY d.updated_utc DESC"
+        f"SELECT d.run, d.org, d.repo, d.workspace, d.updated_utc, CASE WHEN {words.found} THEN 1 ELSE 0 END, "
+        f"{_COLUMNS} FROM ({inner}) AS d LEFT JOIN {words.findings} AS f ON {words.of_commit} "
+        "ORDER BY d.updated_utc DESC, d.run DESC"
     )
-    found: dict[tuple[str, str], dict[_Key, Change]] = {}
-    for org, repo, workspace, updated, tool, coded, title, file, line, severity, message in source.rows(sql, values):
-        run = found.setdefault((updated, workspace), {})
-        if not (tool or coded or title or file):  # a run without findings
+    found: dict[object, dict[_Key, Change]] = {}
+    for number, org, repo, workspace, updated, is_one, *finding in source.rows(sql, values):
+        run = found.setdefault(number, {})
+        if not is_one:  # a run without findings
             continue
+        tool, coded, title, file, line, severity, message = finding
         rule = rule_name(coded, title)
         place = f"{org}/{repo}" if org else repo
         run.setdefault((tool, rule, file), Change(place, tool, rule, file, line, severity, message, workspace, updated))

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentic_watch.answers import whole_periods
 from agentic_watch.answers.filters import REPOSITORY, Wanted, where
 from agentic_watch.answers.rules import CODED, FILE, TITLE, TOOL, rule_name
 from agentic_watch.answers.source import Source
@@ -67,8 +66,6 @@ def recurring(source: Source, wanted: Wanted, by: str) -> list[Recurring]:
 
 
 def _rows(source: Source, wanted: Wanted, by: str) -> Iterator[tuple[Any, ...]]:
-    if by == "rule" and whole_periods.can_tell(source, wanted):
-        return whole_periods.counted(source, wanted)
     return _of_repositories(source, wanted) if by == "repo" else _counted(source, wanted, by)
 
 
@@ -98,6 +95,8 @@ def _counted(source: Source, wanted: Wanted, by: str) -> Iterator[tuple[Any, ...
         f"d.updated_utc AS updated_utc "
         f"FROM {words.commits} AS d JOIN {words.findings} AS f ON {words.of_commit}{condition}"
     )
-    group = "org, repo, tool, coded, title, file, titled"
+    columns = "org, repo, tool, coded, title, file, titled"
     counts = "count(*), count(DISTINCT dispatch), max(updated_utc)"
-    return source.rows(f"SELECT {group}, {counts} FROM ({each}) AS one GROUP BY {group}", values)
+    # What differs most comes first: an engine that sorts compares less.
+    group = "repo, coded, file, tool, org, title, titled"
+    return source.rows(f"SELECT {columns}, {counts} FROM ({each}) AS one GROUP BY {group}", values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import decimal
 import os
+import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,6 @@ from agentic_watch.answers import dialect
 from agentic_watch.answers.dialect import Dialect
 from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, postgres_connection
-from agentic_watch.fleet.deadlines import cut_after, shut
 from agentic_watch.fleet.fleet_errors import Poisonous, Unavailable, Unusable
 from agentic_watch.fleet.follow import HEARTBEAT_SECONDS
 from agentic_watch.history import queries
@@ -25,8 +25,6 @@ from agentic_watch.workspace.instant import now_text
 if TYPE_CHECKING:
     from agentic_watch.fleet.postgres_connection import Connection
 
-ANSWER_SECONDS = 300.0
-"""The longest that one question may take."""
 SILENT_SECONDS = 3 * HEARTBEAT_SECONDS
 """A host that said nothing for so long is silent."""
 
@@ -34,9 +32,31 @@ _OF_COMMIT = [f"d.{name}" for name in ("workspace", "repo", "agent", "branch", "
 _OF_FINDING = [f"coalesce(g.{name}, '')" for name in ("tool", "file", "code", "rule_id", "title", "message")]
 
 
+_BEYOND_ASCII = range(0x80, 0x20000)
+
+
+def parting() -> str:
+    """The signs beyond ASCII that part words, as ranges of a regular expression; all else there is part of a word.
+
+    An engine may take no sign beyond ASCII for a letter (LC_CTYPE C), so they are named: what is neither a letter nor a
+    number nor a mark, as the search of a host's history has it (https://sqlite.org/fts5.html#unicode61_tokenizer).
+    """
+    signs = [point for point in _BEYOND_ASCII if unicodedata.category(chr(point))[0] in "ZPS"]
+    ranges: list[list[int]] = []
+    for point in signs:
+        if ranges and ranges[-1][1] == point - 1:
+            ranges[-1][1] = point
+        else:
+            ranges.append([point, point])
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
+
+
+_NO_WORD = f"([^[:alnum:]\u0080-\U0010ffff]|[{parting()}])+"
+
+
 def _words_of(text: str) -> str:
     """Text as its words in lower case, a space around each; what is looked for is made alike by the same engine."""
-    return f"' ' || btrim(regexp_replace(lower({text}), '[^[:alnum:]]+', ' ', 'g')) || ' '"
+    return f"' ' || btrim(regexp_replace(lower({text}), '{_NO_WORD}', ' ', 'g')) || ' '"
 
 
 _COMMIT_WORDS = _words_of(" || ' ' || ".join(_OF_COMMIT))
@@ -71,7 +91,9 @@ FLEET = replace(
 
 HOSTS = (
     "SELECT host, CAST(extract(epoch FROM last_push) AS BIGINT), "
-    "CAST(extract(epoch FROM now() - last_push) AS BIGINT) FROM hosts ORDER BY last_push ASC"
+    "CAST(extract(epoch FROM now() - last_push) AS BIGINT) FROM hosts "
+    # A host may write what it likes there, also what is no number of seconds.
+    "WHERE last_push BETWEEN '1970-01-01' AND '9999-01-01' ORDER BY last_push ASC"
 )
 CLONES = (
     "SELECT DISTINCT a.host_id, a.host, b.host FROM host_boots AS a JOIN host_boots AS b ON a.host_id = b.host_id "
@@ -105,8 +127,7 @@ class PostgresSource:
 
     def _ask(self, sql: str, values: Sequence[object]) -> tuple[list[str], list[tuple[Any, ...]]]:
         text = sql.replace("%", "%%").replace("?", "%s")
-        descriptor = self.connection.fileno()
-        with _told(self.name), postgres_connection.translated(), cut_after(ANSWER_SECONDS, lambda: shut(descriptor)):
+        with _told(self.name), postgres_connection.bounded(self.connection, postgres_connection.ANSWER_SECONDS):
             cursor = self.connection.execute(text, list(values))
             return [column.name for column in cursor.description or ()], cursor.fetchall()
 

@@ -148,14 +148,14 @@ def _candidate(config: Config, key: str, name: str) -> Candidate | None:
 
 
 def _commits(asked: Source, subject: _Subject) -> list[dict[str, Any]]:
-    sql = (
-        f"SELECT d.* FROM {asked.dialect.commits} AS d WHERE d.root = ? AND (d.workspace = ? OR d.moved_to = ?) "
-        "ORDER BY d.updated_utc, d.runs"
-    )
-    return [
-        {name: value for name, value in row.items() if name != "report"}
-        for row in asked.named(sql, (subject.root, subject.workspace, subject.workspace))
-    ]
+    here = "d.root = ? AND (d.workspace = ? OR d.moved_to = ?)"
+    values: tuple[str | int, ...] = (subject.root, subject.workspace, subject.workspace)
+    marked = explain.marker_of(subject.candidate) if subject.candidate is not None else None
+    if marked is not None and marked.workspace != subject.workspace:  # a copy, or from another root
+        here = f"({here}) OR (d.workspace = ? AND d.updated_utc = ? AND d.runs = ?)"
+        values += marked.workspace, marked.updated_at.utc(), marked.runs
+    sql = f"SELECT d.* FROM {asked.dialect.commits} AS d WHERE {here} ORDER BY d.updated_utc, d.runs"
+    return [{name: value for name, value in row.items() if name != "report"} for row in asked.named(sql, values)]
 
 
 def _whole(asked: Source, row_id: int) -> dict[str, Any]:

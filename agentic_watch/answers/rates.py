@@ -37,7 +37,9 @@ class Rate:
         share, square = self.passed / self.judged, _Z * _Z / self.judged
         middle = (share + square / 2) / (1 + square)
         half = _Z / (1 + square) * math.sqrt(share * (1 - share) / self.judged + square / (4 * self.judged))
-        return max(0.0, middle - half), min(1.0, middle + half)
+        # Where none or all passed the bound is exact; what the sum above leaves there is rounding.
+        low = max(0.0, middle - half) if self.passed else 0.0
+        return low, min(1.0, middle + half) if self.passed < self.judged else 1.0
 
     def differs(self, other: Rate) -> bool:
         """Whether both can be ranked and their intervals have nothing in common."""

@@ -66,8 +66,8 @@ def history(path: str) -> Iterator[Source]:
 
 def _words(connection: sqlite3.Connection) -> Dialect:
     """What was derived is used only where it is there and covers every row."""
-    there = "SELECT count(*) FROM sqlite_master WHERE name IN ('superseded', 'finding_counts')"
-    if connection.execute(there).fetchone() != (2,):
+    there = "SELECT count(*) FROM sqlite_master WHERE name = 'superseded'"
+    if connection.execute(there).fetchone() != (1,):
         return dialect.SQLITE
     covers = "SELECT judged_to >= (SELECT ifnull(max(id), 0) FROM dispatch_history) FROM upkeep"
     return dialect.SQLITE_JUDGED if connection.execute(covers).fetchone() == (1,) else dialect.SQLITE

@@ -53,6 +53,12 @@ def seconds_of(utc: str) -> int:
     return calendar.timegm(time.strptime(utc[:19], "%Y-%m-%dT%H:%M:%S"))
 
 
+def local(utc: str) -> time.struct_time | None:
+    """The host's time at a time as `updated_utc` is written; None in the first and the last year of all, which UTC
+    alone has as a whole."""
+    return None if utc.startswith(("0001", "9999")) else time.localtime(seconds_of(utc))
+
+
 def point(text: str, clock: Clock, *, end: bool = False) -> str:
     """The time that `text` means, as `updated_utc` is written; of a day or a week its beginning, or its `end`.
 

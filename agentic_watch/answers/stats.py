@@ -63,7 +63,7 @@ class _Sum:
         self.findings += sum(numbers(cell.findings))
         lines = numbers(cell.lines)
         self.lines += sum(lines)
-        self.with_lines += len(lines)
+        self.with_lines += len(lines) // 2
 
     def join(self, other: _Sum) -> None:
         """Add what another group has."""

@@ -6,9 +6,10 @@ import functools
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any, NamedTuple
 
 from agentic_watch.answers import documents, spans
 from agentic_watch.answers.filters import REPOSITORY, Term, Wanted, where
@@ -17,7 +18,9 @@ from agentic_watch.answers.source import Source
 from agentic_watch.answers.spans import Clock
 
 _DAY = "substr(d.updated_utc, 1, 10)"
-_HOUR, _MINUTE = len("2026-04-14T11"), len("2026-04-14T11:17")
+_HOUR, _MINUTE, _SECOND = len("2026-04-14T11"), len("2026-04-14T11:17"), len("2026-04-14T11:17:08")
+_ZONES_SINCE = "1980-01-01"
+"""Before that a zone's midnight may have been at any second; only a planted time is."""
 
 BY = {
     "agent": "d.agent",
@@ -31,14 +34,18 @@ BY = {
 }
 """What dispatches are grouped by, in SQL: a model by its agent, a week by its days."""
 
+_DAY_SECONDS = 86_400
+_CHANGED = "CAST(d.insertions AS TEXT) || ',' || CAST(d.deletions AS TEXT)"
+"""Both numbers, of a dispatch that has both: an agent may have reported more than the engine can add up."""
+
 _IN_ORDER = ("agent", "model", "status")
 """What an index has together, day by day."""
 
 
 @dataclass(slots=True)
 class Cell:
-    """What is told of its dispatches: durations (ms), findings, lines changed, of each that has one, as texts of
-    numbers with commas between. Read so they take a third of what they take row by row."""
+    """What is told of its dispatches: durations (ms), findings, lines inserted and deleted, of each that has them, as
+    texts of numbers with commas between. Read so they take a third of what they take row by row."""
 
     dispatches: int = 0
     durations: list[str] = field(default_factory=list)
@@ -73,7 +80,7 @@ def cells_of(source: Source, question: Question) -> Cells:
     condition, values = where(source, question.wanted, *_days_of(question.wanted))
     sql = (
         f"SELECT {key}, d.status, d.runs, count(*), {joined('d.duration_ms')}, {joined('d.findings_count')}, "
-        f"{joined('d.insertions + d.deletions')} FROM {source.dialect.commits} AS d{condition} GROUP BY {group}"
+        f"{joined(_CHANGED)} FROM {source.dialect.commits} AS d{condition} GROUP BY {group}"
     )
     label = _labels(question)
     cells: dict[tuple[str, str, bool], Cell] = defaultdict(Cell)
@@ -89,12 +96,15 @@ def cells_of(source: Source, question: Question) -> Cells:
 def _grouping(source: Source, question: Question) -> tuple[str, str]:
     """What is read as a group's key, and what rows are put together by: the order of an index where that can be.
 
-    Days that are not UTC's are put together from hours, or from minutes where a day begins within an hour.
+    Days that are not UTC's are put together from hours, or from minutes where a day begins within an hour; what was
+    updated in no time that a daemon has seen, from seconds.
     """
     by = question.by
     if by in LABELS and not question.utc:
-        whole = _midnights_are_whole_hours(source, question.wanted)
-        key = f"substr(d.updated_utc, 1, {_HOUR if whole else _MINUTE})"
+        clock = Clock(time.time())
+        length = _HOUR if _midnights_are_whole_hours(source, question.wanted, clock) else _MINUTE
+        seen = f"d.updated_utc >= '{_ZONES_SINCE}' AND d.updated_utc < '{clock.ago(-_DAY_SECONDS)}'"
+        key = f"substr(d.updated_utc, 1, CASE WHEN {seen} THEN {length} ELSE {_SECOND} END)"
     elif by in LABELS or by in _IN_ORDER:
         return BY[by], f"{_DAY}, d.agent, d.status, d.runs"
     else:
@@ -109,10 +119,10 @@ def _days_of(wanted: Wanted) -> Iterator[Term]:
             yield f"{_DAY} {sign} ?", [bound[:10]]
 
 
-def _midnights_are_whole_hours(source: Source, wanted: Wanted) -> bool:
-    clock = Clock(time.time())
-    first = wanted.since or documents.speaks_from(source) or spans.at(clock.now)
-    last = min(wanted.until, spans.at(clock.now)) if wanted.until else spans.at(clock.now)
+def _midnights_are_whole_hours(source: Source, wanted: Wanted, clock: Clock) -> bool:
+    now = spans.at(clock.now)
+    first = max(wanted.since or documents.speaks_from(source) or now, _ZONES_SINCE)
+    last = min(wanted.until or now, now)
     days = range(date.fromisoformat(first[:10]).toordinal(), date.fromisoformat(last[:10]).toordinal() + 2)
     return all(clock.midnight(day)[_HOUR:].startswith(":00:00") for day in days)
 
@@ -128,11 +138,8 @@ def _labels(question: Question) -> Callable[[str], str]:
 
 
 def _day(when: str, *, utc: bool) -> date:
-    day = date.fromisoformat(when[:10])
-    if utc:
-        return day
-    parts = time.localtime(spans.seconds_of(f"{when}:00:00"[: len("2026-04-14T11:17:08")]))
-    return date(parts.tm_year, parts.tm_mon, parts.tm_mday)
+    parts = None if utc else spans.local(f"{when}:00:00"[:_SECOND])
+    return date(*parts[:3]) if parts else date.fromisoformat(when[:10])
 
 
 def _week(day: date) -> str:
@@ -150,27 +157,42 @@ def merged_after(source: Source, question: Question, cells: Cells) -> dict[str, 
     for (key, status, _), cell in cells.items():
         if status == MERGED:
             merged[key].update(numbers(cell.durations))
-    first: dict[object, tuple[str, int, str, int | None]] = {}
-    for commit, key, earlier, status, latest in _merged_earlier(source, question):
-        if earlier is not None and (commit not in first or earlier < first[commit][1]):
-            first[commit] = (key, earlier, status, latest)
+    first: dict[object, _Merged] = {}
+    for commit, *values in _merged_earlier(source, question):
+        found = _Merged(*values)
+        if commit not in first or found.updated_utc < first[commit].updated_utc:
+            first[commit] = found
     label = _labels(question)
-    for key, earlier, status, latest in first.values():
-        if status == MERGED and latest is not None:
-            merged[label(key)][latest] -= 1
-        merged[label(key)][earlier] += 1
+    for one in first.values():
+        if one.status == MERGED and one.latest_ms is not None:
+            merged[label(one.key)][one.latest_ms] -= 1
+        if one.earlier_ms is not None:
+            merged[label(one.key)][one.earlier_ms] += 1
     return {key: list(counted.elements()) for key, counted in merged.items()}
 
 
-def _merged_earlier(source: Source, question: Question) -> Iterable[tuple[object, str, int | None, str, int | None]]:
-    """Of dispatches with an earlier commit that says merged: key, group, that one's duration, status, duration."""
+class _Merged(NamedTuple):
+    """A dispatch with an earlier commit that says merged: its group's key, when that one was, how long each took."""
+
+    key: str
+    updated_utc: str
+    earlier_ms: int | None
+    status: str
+    latest_ms: int | None
+
+
+def _merged_earlier(source: Source, question: Question) -> Iterator[tuple[Any, ...]]:
+    """Each dispatch with each earlier commit of it that says merged, as `_Merged` has it after the dispatch's own key.
+
+    How long that commit took is told also where it is not known: then nobody knows when the dispatch was merged.
+    """
     words = source.dialect
     condition, values = where(
         source, question.wanted, (f"e.status = '{MERGED}'", []), (words.same_run, []), (words.earlier, [])
     )
-    key = f"substr(d.updated_utc, 1, {_MINUTE})" if question.by in LABELS else BY[question.by]
+    key = f"substr(d.updated_utc, 1, {_SECOND})" if question.by in LABELS else BY[question.by]
     sql = (
-        f"SELECT {words.key}, {key}, e.duration_ms, d.status, d.duration_ms "
+        f"SELECT {words.key}, {key}, e.updated_utc, e.duration_ms, d.status, d.duration_ms "
         f"FROM {words.commits} AS e, {words.commits} AS d{condition} AND e.updated_utc < d.updated_utc"
     )
     return source.rows(sql, values)

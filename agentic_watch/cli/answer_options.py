@@ -113,6 +113,12 @@ def _asking_fleet(state: State) -> Iterator[Source]:
             messages.tell(logging.INFO, remark)
 
 
+def one_form(*, as_json: bool, as_csv: bool) -> None:
+    """Raises click.UsageError when both are asked for."""
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv do not go together")
+
+
 def outcomes(state: State) -> Outcomes:
     """What each status means in this configuration."""
     return from_config(state.config_to_read().answers)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from agentic_watch.answers.spans import seconds_of
+from agentic_watch.answers import spans
 
 
 def column(header: str, times: Sequence[str | None], *, utc: bool) -> tuple[str, list[str]]:
@@ -15,21 +15,24 @@ def column(header: str, times: Sequence[str | None], *, utc: bool) -> tuple[str,
     On a terminal they are local, and the header names the zone; where summer and winter meet, each cell does.
     """
     if utc or not sys.stdout.isatty():
-        return f"{header} (UTC)", [f"{text[:19]}Z" if text else "" for text in times]
-    known = [time.localtime(seconds_of(text)) if text else None for text in times]
+        return f"{header} (UTC)", [_utc(text) for text in times]
+    known = [spans.local(text) if text else None for text in times]
     zones = {parts.tm_zone for parts in known if parts}
+    cells = [_text(parts) if parts else _utc(text) for parts, text in zip(known, times, strict=True)]
     if len(zones) <= 1:
-        return f"{header} ({''.join(zones)})" if zones else header, [_text(parts) for parts in known]
-    return header, [f"{_text(parts)} {parts.tm_zone}" if parts else "" for parts in known]
+        return f"{header} ({''.join(zones)})" if zones else header, cells
+    return header, [f"{cell} {parts.tm_zone}" if parts else cell for cell, parts in zip(cells, known, strict=True)]
 
 
 def one(utc: str, *, as_utc: bool) -> str:
     """A single time with its zone; "" for ""."""
-    if as_utc or not utc or not sys.stdout.isatty():
-        return f"{utc[:19]}Z" if utc else ""
-    parts = time.localtime(seconds_of(utc))
-    return f"{_text(parts)} {parts.tm_zone}"
+    parts = spans.local(utc) if utc and not as_utc and sys.stdout.isatty() else None
+    return f"{_text(parts)} {parts.tm_zone}" if parts else _utc(utc)
 
 
-def _text(parts: time.struct_time | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", parts) if parts else ""
+def _utc(text: str | None) -> str:
+    return f"{text[:19]}Z" if text else ""
+
+
+def _text(parts: time.struct_time) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", parts)

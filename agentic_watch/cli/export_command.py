@@ -13,6 +13,7 @@ import click
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Interrupted, Refused
 from agentic_watch.cli.global_options import State
+from agentic_watch.cli.output import csv_cell
 from agentic_watch.cli.progress import progress
 from agentic_watch.exchange import exporting
 from agentic_watch.exchange.exchange_errors import ExchangeError
@@ -49,7 +50,7 @@ def command(state: State, after: Cursor, form: str) -> None:
     """Print every commit of the history, in the order in which they came.
 
     As JSON lines: the journal's record with host_id, host, root and commit_id, findings and report. The last line on
-    stderr is the CURSOR from which the next export goes on. Reads beside the daemon, and changes nothing.
+    stderr says with which --after the next export goes on. Reads beside the daemon, and changes nothing.
 
     \b
     Examples:
@@ -82,4 +83,4 @@ def _json_lines(history: str) -> Write:
 def _csv_lines() -> Write:
     writer = csv.writer(sys.stdout)
     writer.writerow(_COLUMNS)
-    return lambda commit: writer.writerow([commit.columns[name] for name in _COLUMNS])
+    return lambda commit: writer.writerow([csv_cell(commit.columns[name]) for name in _COLUMNS])

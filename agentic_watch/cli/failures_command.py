@@ -13,6 +13,7 @@ from agentic_watch.cli.answer_options import (
     asking,
     counted,
     filtered,
+    one_form,
     outcomes,
     say_nothing_matches,
     say_what_was_read,
@@ -50,6 +51,7 @@ def command(state: State, /, limit: int, examples: bool, as_csv: bool, as_json: 
       agentic-watch failures --since 7d
       agentic-watch failures --since today --repo billing --examples
     """
+    one_form(as_json=as_json, as_csv=as_csv)
     asked = wanted(options)
     with asking(state) as source:
         found = failures(source, asked, outcomes(state))

@@ -9,11 +9,19 @@ import click
 
 from agentic_watch.answers import documents
 from agentic_watch.answers.filters import Wanted
-from agentic_watch.answers.finding_changes import Kind, changes
-from agentic_watch.answers.findings import BY, recurring
+from agentic_watch.answers.finding_changes import CHANGE_COLUMNS, Kind, changes
+from agentic_watch.answers.findings import BY, Recurring, recurring
 from agentic_watch.answers.source import Source
 from agentic_watch.cli import clock_times
-from agentic_watch.cli.answer_options import asking, counted, filtered, say_nothing_matches, say_what_was_read, wanted
+from agentic_watch.cli.answer_options import (
+    asking,
+    counted,
+    filtered,
+    one_form,
+    say_nothing_matches,
+    say_what_was_read,
+    wanted,
+)
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import print_csv, print_json, shorten
 from agentic_watch.cli.table_layout import Column, print_columns
@@ -75,6 +83,7 @@ def command(state: State, /, by: str, persistent: int | None, limit: int, **opti
     chosen = [kind for kind, given in kinds.items() if given]
     if len(chosen) > 1:
         raise click.UsageError("--persistent, --new and --gone ask for different things; give one")
+    one_form(as_json=options["as_json"], as_csv=options["as_csv"])
     asked = wanted(options)
     with asking(state) as source:
         if chosen:
@@ -89,7 +98,8 @@ def command(state: State, /, by: str, persistent: int | None, limit: int, **opti
             head = {**documents.head(source, asked, answer.looked_at), **answer.head, "count": len(answer.rows)}
             print_json({**head, "findings": answer.rows[: limit or None]})
         elif options["as_csv"]:
-            print_csv(tuple(answer.rows[0]) if answer.rows else (), answer.rows[: limit or None])
+            columns = CHANGE_COLUMNS if chosen else Recurring("", "", "").document(by)
+            print_csv(tuple(columns), answer.rows[: limit or None])
         else:
             _print(source, asked, answer, limit, utc=options["utc"])
 

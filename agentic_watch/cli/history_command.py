@@ -12,7 +12,7 @@ import click
 
 from agentic_watch.answers import listing
 from agentic_watch.cli import clock_times
-from agentic_watch.cli.answer_options import asking, filtered, outcomes, say_nothing_matches, wanted
+from agentic_watch.cli.answer_options import asking, filtered, one_form, outcomes, say_nothing_matches, wanted
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import human_duration, print_csv, print_json_lines, shorten
 from agentic_watch.cli.table_layout import Column, print_columns
@@ -23,6 +23,7 @@ _TEXT_READ = 1000
 _TEXT_SHOWN = 200
 _LONG = ("task", "question", "report")
 _TIMES = ("updated_utc", "started_utc")
+_KNOWN = ("id", *HISTORY_COLUMNS, "moved_to")
 _SHOWN = ("updated_utc", "status", "root", "workspace", "agent", "runs", "duration_ms", "findings_count", "task")
 _COLUMNS = {
     "updated_utc": Column("UPDATED"),
@@ -84,14 +85,13 @@ def command(state: State, /, search: tuple[str, ...], limit: int, columns: str, 
 
 
 def _form(options: dict[str, Any], columns: str) -> _Form:
-    if options["as_json"] and options["as_csv"]:
-        raise click.UsageError("--json and --csv do not go together")
+    one_form(as_json=options["as_json"], as_csv=options["as_csv"])
     name = "json" if options["as_json"] else "csv" if options["as_csv"] else "table"
     named = tuple(columns.split(",")) if columns else ()
     for column in named:
-        if column not in ("id", *HISTORY_COLUMNS):
-            near = difflib.get_close_matches(column, HISTORY_COLUMNS, 1)
-            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(('id', *HISTORY_COLUMNS))}"
+        if column not in _KNOWN:
+            near = difflib.get_close_matches(column, _KNOWN, 1)
+            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(_KNOWN)}"
             raise click.BadParameter(f"no column {column!a}; {meant}", param_hint="--columns")
     return _Form(name, named, options["utc"])
 
@@ -112,6 +112,8 @@ def _print(rows: Iterator[dict[str, Any]], form: _Form, limit: int) -> bool:
     shown = itertools.islice(rows, limit) if limit else rows
     first = next(shown, None)
     if first is None:
+        if form.name == "csv":
+            print_csv(form.columns or _KNOWN, ())
         return False
     shown = itertools.chain([first], shown)
     if form.name == "json":

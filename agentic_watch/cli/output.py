@@ -12,6 +12,8 @@ import click
 
 from agentic_watch.cli.text_width import pad, width
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def clean(text: str) -> str:
     """The text with everything that is not printable (controls, newlines, lone surrogates) written as an escape."""
@@ -26,24 +28,33 @@ def print_json(document: Any) -> None:
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Rows as RFC 4180 on stdout; None is an empty field, true and false are written so."""
+    """Rows as RFC 4180 on stdout, their header always; None is an empty field, true and false are written so."""
     import csv
     import io
 
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
+    click.echo(text.getvalue(), nl=False)
+    text.seek(0)
+    text.truncate()
     for row in rows:
-        writer.writerow([_field(row[name]) for name in columns])
+        writer.writerow([csv_cell(row[name]) for name in columns])
         click.echo(text.getvalue(), nl=False)
         text.seek(0)
         text.truncate()
 
 
-def _field(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
+    """A value as a field of CSV.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it: agents write the texts, and people
+    open the file (https://owasp.org/www-community/attacks/CSV_Injection).
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+    return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA) else text
 
 
 def print_json_lines(documents: Iterable[Any]) -> None:

@@ -98,8 +98,9 @@ def _act(config: Config, targets: Sequence[Target], hooks: Sequence[Hook], how: 
         if how.dry_run:
             pushed = [_would_push(target, opened) for target in targets]
         else:
-            pushed = [pushing.push(target, opened, retry_failed=how.retry_failed) for target in targets]
-            outcomes = [outcome for hook in hooks for outcome in hook_runs.run_due(hook, opened)]
+            with pushing.beside(targets, config.history, retry_failed=how.retry_failed) as ends:
+                outcomes = [outcome for hook in hooks for outcome in hook_runs.run_due(hook, opened)]
+            pushed = [ends[target.name] for target in targets]
     _report(pushed, outcomes, how)
     if any(one.error for one in pushed) or not all(outcome.succeeded for outcome in outcomes):
         return EXIT_FAILED
@@ -115,7 +116,8 @@ def _initialise(targets: Sequence[Target], months: int | None) -> int:
     failed = False
     for target in wanted:
         try:
-            fleet_tables.make(target, months, time.gmtime())
+            for column in fleet_tables.make(target, months, time.gmtime()):
+                click.echo(f"{target.name}: added {column}", err=True)
             click.echo(f"{target.name}: the tables are there", err=True)
         except (Unavailable, Unusable) as error:
             click.echo(clean(f"failed: {target.name}: {error}"), err=True)

@@ -29,6 +29,7 @@ from agentic_watch.cli.rate_text import bar, interval, percent, sparkline
 from agentic_watch.cli.stats_changes import print_changes
 from agentic_watch.cli.table_layout import Column, print_columns
 
+_GROUPS = 20
 _BAR = 10
 _SPARKS = 60
 _COMPARED = ("agent", "model", "repo")
@@ -37,7 +38,7 @@ _TIMES = ("day", "week")
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What is printed, and how: "table", "json" or "csv"; `limit` counts groups (0: all)."""
+    """What is printed, and how: "table", "json", "csv" or "html"; `limit` counts groups (0: all)."""
 
     name: str
     limit: int
@@ -47,12 +48,14 @@ class _Form:
 @filtered
 @click.option("--by", type=click.Choice(list(BY)), help="Group by this; agent unless --compare is given.")
 @click.option("--compare", "span", default="", metavar="SPAN", help="What changed against the span before: 14d.")
-@click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(0), help="At most so many; 0: all.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(0), help="At most so many; 0: all. Default: 20 in a table, else all."
+)
 @click.option("--html", default="", metavar="FILE", help="Write one self-contained page to send to somebody.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the groups as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def command(state: State, /, by: str | None, span: str, limit: int, html: str, **options: Any) -> None:
+def command(state: State, /, by: str | None, span: str, limit: int | None, html: str, **options: Any) -> None:
     """Tell how many dispatches passed of those judged, by agent or else, what they cost and how long they took.
 
     Passed are completed, merged and ready-for-review, failed are failed and rejected; blocked ones wait, others are
@@ -64,8 +67,7 @@ def command(state: State, /, by: str | None, span: str, limit: int, html: str, *
       agentic-watch stats --by agent --since 30d --repo billing
       agentic-watch stats --compare 14d
     """
-    if options["as_json"] and options["as_csv"]:
-        raise click.UsageError("--json and --csv do not go together")
+    form = _form(options, html, span, limit)
     asked = wanted(options)
     question = Question(
         asked, by or "agent", outcomes(state), utc=options["utc"] or options["as_json"] or options["as_csv"]
@@ -73,7 +75,6 @@ def command(state: State, /, by: str | None, span: str, limit: int, html: str, *
     if span:
         _compare(state, question, span, [by] if by else _COMPARED, as_json=options["as_json"])
         return
-    form = _Form("json" if options["as_json"] else "csv" if options["as_csv"] else "table", limit)
     with asking(state) as source:
         found = stats(source, question)
         if html:
@@ -81,11 +82,30 @@ def command(state: State, /, by: str | None, span: str, limit: int, html: str, *
 
             write(html, source, question, found, stats(source, replace(question, by="day")))
         elif form.name == "json":
-            print_json(_document(source, question, found))
+            print_json(_document(source, question, found, form.limit))
+        elif form.name == "csv":
+            print_csv(tuple(_flat(found.total)), map(_flat, _limited(question, found, form.limit)))
         elif not found.total.dispatches:
             say_nothing_matches(source, asked, utc=options["utc"])
         else:
             _print(source, question, found, form)
+
+
+def _form(options: dict[str, Any], html: str, span: str, limit: int | None) -> _Form:
+    """The one form that is asked for. Raises click.UsageError for more of them, or for what it cannot honour."""
+    given = {"--json": options["as_json"], "--csv": options["as_csv"], "--html": bool(html)}
+    chosen = [name for name, is_given in given.items() if is_given]
+    if span and (unfit := [*(name for name in chosen if name != "--json"), *(["-n"] if limit is not None else [])]):
+        raise click.UsageError(f"--compare and {unfit[0]} do not go together")
+    if len(chosen) > 1 or (html and limit is not None):
+        raise click.UsageError(f"{' and '.join([*chosen, '-n'][:2])} do not go together")
+    name = chosen[0].removeprefix("--") if chosen else "table"
+    return _Form(name, limit if limit is not None else _GROUPS if name == "table" else 0)
+
+
+def _limited(question: Question, found: Stats, limit: int) -> list[Group]:
+    """Of times the newest, else the first ones."""
+    return found.groups if not limit else found.groups[-limit:] if question.by in _TIMES else found.groups[:limit]
 
 
 def _compare(state: State, question: Question, span: str, keys: Sequence[str], *, as_json: bool) -> None:
@@ -102,28 +122,24 @@ def _compare(state: State, question: Question, span: str, keys: Sequence[str], *
         print_changes(source, found, begins, as_json=as_json)
 
 
-def _document(source: Source, question: Question, found: Stats) -> dict[str, Any]:
+def _document(source: Source, question: Question, found: Stats, limit: int) -> dict[str, Any]:
     return {
         **documents.head(source, question.wanted, found.total.dispatches),
         "by": question.by,
         "total": document(found.total),
-        "groups": [{"key": group.key, **document(group)} for group in found.groups],
+        "count": len(found.groups),
+        "groups": [{"key": group.key, **document(group)} for group in _limited(question, found, limit)],
     }
 
 
 def _print(source: Source, question: Question, found: Stats, form: _Form) -> None:
-    if form.name == "csv":
-        rows = [_flat(group) for group in found.groups]
-        print_csv(tuple(rows[0]), rows)
-        return
-    last = question.by in _TIMES
-    groups = found.groups if not form.limit else found.groups[-form.limit :] if last else found.groups[: form.limit]
+    groups = _limited(question, found, form.limit)
     print_columns(_columns(question.by), [*map(_cells, groups), _cells(found.total, "all")])
     if not all(group.rate.ranked for group in groups):
         click.echo(f"* fewer than {LEAST_TO_RANK} judged: shown, not ranked")
     if len(groups) < len(found.groups):
         click.echo(f"{len(groups)} of {len(found.groups)} are shown; -n 0 shows all", err=True)
-    if on_terminal() and last:
+    if on_terminal() and question.by in _TIMES:
         click.echo(f"dispatches  {sparkline([group.dispatches for group in found.groups], _SPARKS)}")
     looked_at = counted(found.total.dispatches, "dispatch")
     say_what_was_read(source, question.wanted, looked_at, utc=question.utc)

@@ -162,8 +162,8 @@ def _shortstat(
     start: str,
     left_out: Sequence[str],
 ) -> tuple[str, tuple[str, ...]]:
-    """What git counts but for the files `left_out`, and those that it had to leave out: one that it may not read ends it
-    without a number."""
+    """What git counts but for the files `left_out`, and those that it had to leave out too: one that it may not read
+    ends it without a number."""
     diff = ("diff", "--no-ext-diff", "--no-textconv")
     try:
         return git(*diff, "--shortstat", start, "--", *_but(left_out)), ()

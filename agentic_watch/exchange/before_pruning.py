@@ -111,6 +111,7 @@ def _reached(history: str, path: str, target: str) -> int:
         return 0
     state = PushState(path)
     try:
-        return state.last_id(target, outbox.identity(history))
+        with queries.reading(history) as connection:
+            return outbox.confirmed_by(connection, state.position(target, outbox.history_id(connection)))
     finally:
         state.close()

@@ -6,11 +6,12 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agentic_watch.config import Target
 from agentic_watch.fleet import outbox, push_state
+from agentic_watch.fleet.push_state import Position
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 from agentic_watch.history.read_only import connect_read_only
@@ -33,18 +34,24 @@ def backlogs(history: str, targets: Sequence[Target]) -> dict[str, Backlog]:
     try:
         with queries.reading(history) as connection:
             reached = _reached(history, outbox.history_id(connection))
-            return {target.name: _of(connection, target, reached.get(target.name, 0)) for target in targets}
+            return {target.name: _of(connection, target, _after(connection, reached, target)) for target in targets}
     except (HistoryError, HistoryRefused, sqlite3.Error, OSError):
         return {}
 
 
-def _reached(history: str, history_id: str) -> dict[str, int]:
-    """The number up to which each target has this history."""
+def _after(connection: sqlite3.Connection, reached: Mapping[str, Position], target: Target) -> int:
+    position = reached.get(target.name)
+    return outbox.confirmed_by(connection, position) if position else 0
+
+
+def _reached(history: str, history_id: str) -> dict[str, Position]:
+    """The row up to which each target has this history."""
     path = push_state.path_of(history)
     if not os.path.exists(path):
         return {}
     with contextlib.closing(connect_read_only(path)) as connection:
-        return dict(connection.execute("SELECT target, last_id FROM targets WHERE history_id = ?", (history_id,)))
+        sql = "SELECT target, last_id, last_called FROM targets WHERE history_id = ?"
+        return {target: Position(*row) for target, *row in connection.execute(sql, (history_id,))}
 
 
 def _of(connection: sqlite3.Connection, target: Target, after: int) -> Backlog:

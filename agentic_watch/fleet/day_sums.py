@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, outbox, postgres_connection
+from agentic_watch.fleet.delivery import Pace, send_all
 from agentic_watch.fleet.office import Office
 from agentic_watch.fleet.postgres_target import PostgresTarget
 from agentic_watch.history import queries
@@ -52,7 +53,8 @@ class Comparison:
 
 def compare(target: Target, office: Office) -> Comparison:
     """Compare what was delivered with what is there. Raises Unavailable, Unusable, Poisonous and HistoryError."""
-    last = office.state.last_id(target.name, outbox.identity(office.history))
+    position = office.state.position(target.name, outbox.identity(office.history))
+    last = outbox.confirmed(office.history, position)
     dead = {letter.commit_id for letter in office.state.dead_letters(target.name)}
     delivered = [
         (day, one) for day, one in outbox.delivered_ids(office.history, last, target.statuses) if one not in dead
@@ -62,10 +64,10 @@ def compare(target: Target, office: Office) -> Comparison:
         postgres_connection.connect(credentials.connection_string(target, office.environ))
     ) as connection:
         host = uuid.UUID(office.sender.host_id)
-        with postgres_connection.translated():
+        with postgres_connection.bounded(connection, postgres_connection.ANSWER_SECONDS):
             there = sums(connection.cursor().stream(IDS, (host,)))
         days = sorted(day for day in here.keys() | there.keys() if here.get(day) != there.get(day))
-        with postgres_connection.translated():
+        with postgres_connection.bounded(connection, postgres_connection.ANSWER_SECONDS):
             rows = connection.execute(IDS_OF_DAYS, (host, days)).fetchall() if days else []
     found = {(day, str(one)): str(root) for day, one, root in rows}
     ours = {one for _, one in delivered}
@@ -92,10 +94,8 @@ def send_again(target: Target, office: Office, differences: Iterable[Difference]
     with contextlib.closing(
         PostgresTarget(credentials.connection_string(target, office.environ), office.sender)
     ) as delivery:
-        size = delivery.largest.commits
-        for start in range(0, len(commits), size):
-            part = commits[start : start + size]
-            sent += len(part) - len(delivery.deliver(part))
+        for part, refusals in send_all(delivery, commits, Pace()):
+            sent += len(part) - len(refusals)
     return sent
 
 

@@ -32,6 +32,14 @@ def cut_after(seconds: float, cut: Callable[[], None]) -> Iterator[Callable[[], 
         timer.join()
 
 
+SLOWEST_BYTES_A_SECOND = 16 * 1024
+
+
+def longest(seconds: float, commits: int, size: int) -> float:
+    """How long a batch may take: so many seconds, and a single commit as long as a slow link needs for its bytes."""
+    return seconds + (size / SLOWEST_BYTES_A_SECOND if commits == 1 else 0.0)
+
+
 def shut(descriptor: int) -> None:
     """Shut a connected socket down, so that whoever waits for it reads its end. Raises OSError."""
     with socket.socket(fileno=os.dup(descriptor)) as same:

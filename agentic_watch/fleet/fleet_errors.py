@@ -14,6 +14,10 @@ class Unavailable(Exception):
         self.retry_after = retry_after
 
 
+class TimedOut(Unavailable):
+    """The target did not end what it was given in time: given less at once, it may."""
+
+
 class Unusable(Exception):
     """The target refuses us until an operator changes something; the text says what."""
 

@@ -15,6 +15,7 @@ from functools import partial
 
 from agentic_watch.config import Hook, Target
 from agentic_watch.fleet import hook_runs, office
+from agentic_watch.fleet.delivery import Pace
 from agentic_watch.fleet.office import Office
 from agentic_watch.fleet.pushing import Pushed, push
 from agentic_watch.fleet.waking import HistoryWatch
@@ -74,14 +75,14 @@ def _run(
 
 
 def _follow_target(target: Target, opened: Office, stop: threading.Event) -> None:
-    mood = _Mood()
+    mood, pace = _Mood(), Pace()
     beat = 0.0
     with contextlib.closing(HistoryWatch(opened.history)) as watch:
         stop.wait(random.uniform(0.0, min(2.0, target.interval_seconds)))  # noqa: S311  all hosts may start at once
         while not stop.is_set():
             wait = _LOOK_SECONDS
             if watch.changed() or mood.failures or time.monotonic() >= beat:
-                pushed = push(target, opened)
+                pushed = push(target, opened, pace=pace)
                 mood.note(pushed)
                 wait = pause_after(pushed, mood.failures, target.interval_seconds)
                 beat = time.monotonic() + HEARTBEAT_SECONDS

@@ -1,7 +1,8 @@
-"""`[[hooks]]`: a command of the operator's for each commit with one of some statuses, at most once a commit.
+"""`[[hooks]]`: a command of the operator's for each commit with one of some statuses.
 
-The commit is on its standard input as one interchange object. Never a shell; little environment; a time limit. That it
-begins is noted before it begins: a pusher that is killed meanwhile does not run it again, but says "end unknown".
+The commit is on its standard input as one interchange object, its id in $AGENTIC_WATCH_COMMIT_ID. Never a shell; little
+environment; a time limit. A run that fails is tried again a few times. That it begins is noted before it begins: a
+pusher that is killed meanwhile does not run it again, but says "end unknown".
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import subprocess
-import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agentic_watch.config import Hook
@@ -23,6 +25,7 @@ from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.office import Office
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.history import queries
+from agentic_watch.host import descendants
 from agentic_watch.workspace import instant
 
 log = logging.getLogger("agentic_watch.hooks")
@@ -31,8 +34,13 @@ ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 NEWNESS_SECONDS = 3600
 """A hook is not run for what was committed longer than this before it was first seen here: no flood of old failures."""
 
+AGAIN_AFTER_SECONDS = (60, 300, 900)
+"""When a run that failed is tried again: what it tells somebody may be away for a while."""
+
 _MARKER_SECONDS = 30
 _SAID_BYTES = 500
+_PIPE_BYTES = 65_536
+_POLL_MS = 50
 _LARGEST = Largest(100, 8 * 1024 * 1024)
 
 
@@ -49,10 +57,11 @@ class Outcome:
 
 def run_due(hook: Hook, office: Office, is_ending: Callable[[], bool] = lambda: False) -> list[Outcome]:
     """Run a hook for every commit that is due, in order, until `is_ending`. Raises HistoryError and StateError."""
+    outcomes = _run_again(hook, office, is_ending)
     whose = outbox.identity(office.history)
-    last, since = office.state.hook_position(hook.key, whose)
+    position, since = office.state.hook_position(hook.key, whose)
+    last = outbox.confirmed(office.history, position)
     oldest = instant.parse(since).ns - NEWNESS_SECONDS * 10**9
-    outcomes: list[Outcome] = []
     is_last = False
     while not is_last:
         batch = outbox.next_batch(office.history, last, _LARGEST, hook.on)
@@ -61,35 +70,60 @@ def run_due(hook: Hook, office: Office, is_ending: Callable[[], bool] = lambda: 
                 return outcomes
             if _committed_ns(commit) >= oldest:
                 outcomes += _run_once(hook, commit, office)
-            office.state.hook_reached(hook.key, commit.id)
-        if batch.last_id > last:
-            office.state.hook_reached(hook.key, batch.last_id)
-        last, is_last = batch.last_id, batch.is_last
+            office.state.hook_reached(hook.key, outbox.position_of(commit))
+        if batch.last.id > last:
+            office.state.hook_reached(hook.key, batch.last)
+        last, is_last = batch.last.id, batch.is_last
+    return outcomes
+
+
+def _run_again(hook: Hook, office: Office, is_ending: Callable[[], bool]) -> list[Outcome]:
+    """What failed before and is due again; a commit that the history has no more is given up."""
+    outcomes = []
+    for commit_id, workspace, attempts in office.state.hooks_due(hook.key):
+        if is_ending():
+            break
+        commit = outbox.by_commit_id(office.history, commit_id)
+        if office.state.hook_begins_again(hook.key, commit_id):
+            if commit is None:
+                office.state.hook_ended(hook.key, commit_id, f"{workspace} is not in the history any more")
+            else:
+                outcomes.append(_run_noted(hook, commit, office, attempts))
     return outcomes
 
 
 def _run_once(hook: Hook, commit: Commit, office: Office) -> list[Outcome]:
-    workspace = commit.columns["workspace"]
-    if not office.state.hook_begins(hook.key, commit.commit_id, workspace):
+    if not office.state.hook_begins(hook.key, commit.commit_id, commit.columns["workspace"]):
         return []
+    return [_run_noted(hook, commit, office, 0)]
+
+
+def _run_noted(hook: Hook, commit: Commit, office: Office, before: int) -> Outcome:
+    """Run it and keep how it ended; `before` is how often it was run before."""
+    workspace = commit.columns["workspace"]
     text = interchange.line(interchange.document(commit, office.sender.host_id))
-    outcome = _run(hook.command, f"{text}\n".encode(), hook.timeout_seconds)
-    office.state.hook_ended(hook.key, commit.commit_id, outcome)
+    environment = {**ENVIRONMENT, "AGENTIC_WATCH_COMMIT_ID": commit.commit_id}
+    outcome = _run(hook.command, f"{text}\n".encode(), environment, hook.timeout_seconds)
     succeeded = outcome == "exit 0"
-    log.log(logging.INFO if succeeded else logging.WARNING, "hook %s: %s: %s", hook.key, workspace, outcome)
-    return [Outcome(hook.key, workspace, commit.commit_id, outcome, succeeded)]
+    again = None if succeeded or before >= len(AGAIN_AFTER_SECONDS) else AGAIN_AFTER_SECONDS[before]
+    office.state.hook_ended(
+        hook.key, commit.commit_id, outcome, instant.now_text(time.time() + again) if again is not None else None
+    )
+    end = "" if succeeded else f"; tried again in {again} s" if again is not None else "; given up"
+    log.log(logging.INFO if succeeded else logging.WARNING, "hook %s: %s: %s%s", hook.key, workspace, outcome, end)
+    return Outcome(hook.key, workspace, commit.commit_id, outcome, succeeded)
 
 
-def _run(command: Sequence[str], record: bytes, seconds: float) -> str:
-    """Run a command with a record on its standard input; gives how it ended."""
-    with tempfile.TemporaryFile() as said:
+def _run(command: Sequence[str], record: bytes, environment: Mapping[str, str], seconds: float) -> str:
+    """Run a command with a record on its standard input; gives how it ended. Nothing that it started outlives it."""
+    with descendants.none_left(), _LastWords() as said:
         try:
             process = subprocess.Popen(  # noqa: S603  an operator's own words, and no shell
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=said,
-                env=ENVIRONMENT,
+                stderr=said.writing,
+                env=environment,
                 cwd="/",
                 start_new_session=True,
             )
@@ -107,17 +141,48 @@ def _run(command: Sequence[str], record: bytes, seconds: float) -> str:
             if process.stdin is not None:
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.close()
-        return _ending(process.returncode, _last_words(said.fileno()))
+        return _ending(process.returncode, said.text())
+
+
+class _LastWords:
+    """A pipe for a command's stderr of which the last bytes are kept, however much is written."""
+
+    def __init__(self) -> None:
+        self._reading, self.writing = os.pipe()
+        self._ended = threading.Event()
+        self._kept = b""
+        self._reader = threading.Thread(target=self._read, name="stderr of a hook", daemon=True)
+
+    def __enter__(self) -> _LastWords:
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        os.close(self._reading)
+        os.close(self.writing)
+
+    def text(self) -> str:
+        """What was written last, as one line."""
+        self._end()
+        return one_line(self._kept.decode("utf-8", "replace"))
+
+    def _end(self) -> None:
+        self._ended.set()
+        self._reader.join()
+
+    def _read(self) -> None:
+        """Until the command has ended and all is read; what cannot be killed may hold its end of the pipe open."""
+        poll = select.poll()
+        poll.register(self._reading, select.POLLIN)
+        while poll.poll(0 if self._ended.is_set() else _POLL_MS) or not self._ended.is_set():
+            if poll.poll(0):
+                self._kept = (self._kept + os.read(self._reading, _PIPE_BYTES))[-_SAID_BYTES:]
 
 
 def _ending(code: int, words: str) -> str:
     ending = f"exit {code}" if code >= 0 else f"killed by signal {-code}"
     return f"{ending}: {words}" if code and words else ending
-
-
-def _last_words(descriptor: int) -> str:
-    size = os.fstat(descriptor).st_size
-    return one_line(os.pread(descriptor, _SAID_BYTES, max(0, size - _SAID_BYTES)).decode("utf-8", "replace"))
 
 
 def _is_marked(commit: Commit, history: str) -> bool:

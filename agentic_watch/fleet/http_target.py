@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from agentic_watch import __version__
 from agentic_watch.fleet import interchange
-from agentic_watch.fleet.deadlines import cut_after
+from agentic_watch.fleet.deadlines import cut_after, longest
 from agentic_watch.fleet.delivery import Refusal, Sender, send_halving
-from agentic_watch.fleet.fleet_errors import Poisonous, Unavailable, Unusable, one_line
+from agentic_watch.fleet.fleet_errors import Poisonous, TimedOut, Unavailable, Unusable, one_line
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.workspace.jsontext import dump
@@ -54,6 +54,10 @@ class HttpTarget:
         """Send commits in order, in one request unless some are refused; see Delivery."""
         return send_halving(commits, self._post)
 
+    def answers(self) -> None:
+        """Send nothing; any answer will do."""
+        self._answer(f'{{"agent_id":{dump(self._sender.host_id)},"dispatches":[]}}'.encode(), REQUEST_SECONDS)
+
     def report(self, pending: int, dead_letters: int) -> str | None:  # noqa: ARG002
         """This kind has no place for it."""
         return None
@@ -68,7 +72,7 @@ class HttpTarget:
         host_id = self._sender.host_id
         items = ",".join(item_text(commit, host_id) for commit in commits)
         body = f'{{"agent_id":{dump(host_id)},"dispatches":[{items}]}}'.encode()
-        status, headers, answer = self._answer(body)
+        status, headers, answer = self._answer(body, longest(REQUEST_SECONDS, len(commits), len(body)))
         if 200 <= status < 300:
             return
         said = f"answers {status}" + (f": {one_line(answer)}" if answer.strip() else "")
@@ -80,19 +84,25 @@ class HttpTarget:
             raise Poisonous(said)
         raise Unavailable(said, retry_after(headers.get("retry-after", "")))
 
-    def _answer(self, body: bytes) -> tuple[int, httpx.Headers, str]:
-        """(status, headers, the beginning of the text). Raises Unavailable."""
+    def _answer(self, body: bytes, seconds: float) -> tuple[int, httpx.Headers, str]:
+        """(status, headers, the beginning of the text). Raises TimedOut and Unavailable."""
         httpx = _httpx()
         client = self._ready()
         try:
-            with cut_after(REQUEST_SECONDS, self._wire.cut) as was_cut:
+            with cut_after(seconds, self._wire.cut) as was_cut:
                 try:
                     with client.stream("POST", self._url, content=body, extensions={"trace": self._wire.seen}) as got:
                         return got.status_code, got.headers, _beginning(got)
                 except httpx.HTTPError as error:
                     if was_cut():
-                        raise Unavailable(f"gave no whole answer within {REQUEST_SECONDS:g} s") from error
+                        raise TimedOut(f"gave no whole answer within {seconds:g} s") from error
                     raise
+        except TimedOut:
+            self.close()
+            raise
+        except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
+            self.close()
+            raise TimedOut(f"was silent for {_STEP_SECONDS:g} s") from error
         except httpx.HTTPError as error:
             self.close()
             raise Unavailable(one_line(error) or type(error).__name__) from error

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from agentic_watch.fleet.interchange import Commit
+from agentic_watch.fleet.push_state import Position
 from agentic_watch.history import queries
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
@@ -20,6 +21,9 @@ _BYTES_OF = ("report", "task", "question")
 _FINDING_BYTES = 200
 _AT_A_TIME = 500
 _PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2)
+
+_CALLED = "updated_utc || ' ' || runs || ' ' || workspace"
+"""What a row is, whatever number it has, and whatever its root is called now."""
 
 T = TypeVar("T")
 
@@ -34,12 +38,17 @@ class Largest:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Commits to send, the number up to which all is looked at once they are delivered, and whether that is all."""
+    """Commits to send, the row up to which all is looked at once they are delivered, and whether that is all."""
 
     history_id: str
     commits: tuple[Commit, ...]
-    last_id: int
+    last: Position
     is_last: bool
+
+    @property
+    def last_id(self) -> int:
+        """The number of that row."""
+        return self.last.id
 
 
 def history_id(connection: sqlite3.Connection) -> str:
@@ -69,9 +78,52 @@ def _next_batch(history: str, after: int, largest: Largest, statuses: Collection
         connection.execute("BEGIN")
         whose = history_id(connection)
         commits, is_last = _take(connection, after, largest, statuses)
-        last = _newest(connection) if is_last else commits[-1].id
+        which = "id = (SELECT max(id) FROM dispatch_history)" if is_last else f"id = {commits[-1].id}"
+        row = connection.execute(f"SELECT id, {_CALLED} FROM dispatch_history WHERE {which}").fetchone()
         connection.execute("COMMIT")
-    return Batch(whose, commits, max(last, after), is_last)
+    last = Position(*row) if row and row[0] > after else Position(after, "")
+    return Batch(whose, commits, last, is_last)
+
+
+def position_of(commit: Commit) -> Position:
+    """Where a commit of the history stands in it."""
+    columns = commit.columns
+    return Position(commit.id, f"{columns['updated_utc']} {columns['runs']} {columns['workspace']}")
+
+
+def confirmed(history: str, position: Position) -> int:
+    """The position's number if the history has that row there, or had it; else 0.
+
+    A history that came back from a backup gives the numbers that it lost to other commits. Raises HistoryError and
+    HistoryRefused.
+    """
+
+    def read() -> int:
+        with queries.reading(history) as connection:
+            return confirmed_by(connection, position)
+
+    return _patiently(read) if position.id else 0
+
+
+def confirmed_by(connection: sqlite3.Connection, position: Position) -> int:
+    """The same, asked of an open history."""
+    row = connection.execute(f"SELECT {_CALLED} FROM dispatch_history WHERE id = ?", (position.id,)).fetchone()
+    if row is not None:
+        return position.id if position.called in ("", row[0]) else 0
+    # It was pruned, if the history ever came so far.
+    given = "SELECT seq FROM sqlite_sequence WHERE name = 'dispatch_history' AND seq >= ?"
+    return position.id if connection.execute(given, (position.id,)).fetchone() else 0
+
+
+def by_commit_id(history: str, commit_id: str) -> Commit | None:
+    """One commit; None when the history has it no more. Raises HistoryError and HistoryRefused."""
+
+    def read() -> Commit | None:
+        with queries.reading(history) as connection:
+            rows = list(_rows(connection, "commit_id = ?", (commit_id,)))
+            return next(iter(_with_findings(connection, rows)), None)
+
+    return _patiently(read)
 
 
 def pending(history: str, after: int, statuses: Collection[str] = ()) -> int:
@@ -127,11 +179,11 @@ def _take(
         if taken and (size > largest.bytes or len(taken) == largest.commits):
             return _with_findings(connection, taken), False
         taken.append(columns)
-        size += _weight(columns)
+        size += weight(columns)
     return _with_findings(connection, taken), True
 
 
-def _weight(columns: dict[str, Any]) -> int:
+def weight(columns: Mapping[str, Any]) -> int:
     """About how many bytes a commit has."""
     texts = sum(len(columns[name] or "") for name in _BYTES_OF)
     return texts + _FINDING_BYTES * int(columns["findings_count"])
@@ -155,8 +207,3 @@ def _with_findings(connection: sqlite3.Connection, rows: Sequence[dict[str, Any]
         for number, *finding in connection.execute(sql, list(found)):
             found[number].append(tuple(finding))
     return tuple(Commit(row, tuple(found.get(row["id"], ()))) for row in rows)
-
-
-def _newest(connection: sqlite3.Connection) -> int:
-    number: int = connection.execute("SELECT ifnull(max(id), 0) FROM dispatch_history").fetchone()[0]
-    return number

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from agentic_watch.fleet.deadlines import cut_after, shut
-from agentic_watch.fleet.fleet_errors import Poisonous, Unavailable, Unusable, one_line
+from agentic_watch.fleet.fleet_errors import Poisonous, TimedOut, Unavailable, Unusable, one_line
 
 if TYPE_CHECKING:
     import psycopg
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 TRANSACTION_SECONDS = 60.0
 """The longest that one transaction may take, from outside; the server is told half of it per statement."""
+ANSWER_SECONDS = 300.0
+"""The longest that one question may take."""
 
 _CONNECT_SECONDS = 10
 _USER_TIMEOUT_MS = 30_000
-STATEMENT_TIMEOUT = f"SET LOCAL statement_timeout = {int(TRANSACTION_SECONDS * 500)}"
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_DATA = ("21", "22", "23", "54")
+_DATA = ("21", "22", "23", "27", "44", "54", "P0")  # P0: a trigger's RAISE
 _OPERATORS = ("28", "3D", "3F", "42", "0A", "0L", "0P")
+_CANCELED = "57014"
 _REMEDIES = {
     "42P01": "; make the tables with agentic-watch push --init",
     "42703": "; bring the tables up to date with agentic-watch push --init",
@@ -57,18 +59,40 @@ def connect(dsn: str) -> Connection:
         ) from None
 
 
+def statement_timeout(seconds: float) -> str:
+    """What tells the server how long a statement of a transaction of so many seconds may take."""
+    return f"SET LOCAL statement_timeout = {int(seconds * 500)}"
+
+
+STATEMENT_TIMEOUT = statement_timeout(TRANSACTION_SECONDS)
+
+
 @contextlib.contextmanager
-def transaction(connection: Connection) -> Iterator[Connection]:
-    """One transaction that ends in time, however silent the server is. Raises what `translated` raises."""
-    descriptor = connection.fileno()
-    with translated(), cut_after(TRANSACTION_SECONDS, lambda: shut(descriptor)), connection.transaction():
-        connection.execute(STATEMENT_TIMEOUT)
+def transaction(connection: Connection, seconds: float | None = None) -> Iterator[Connection]:
+    """One transaction of at most so many seconds (TRANSACTION_SECONDS). Raises what `bounded` raises."""
+    longest = seconds or TRANSACTION_SECONDS
+    with bounded(connection, longest), connection.transaction():
+        connection.execute(statement_timeout(longest))
         yield connection
 
 
 @contextlib.contextmanager
+def bounded(connection: Connection, seconds: float) -> Iterator[None]:
+    """A block that ends in time, however silent the server is. Raises TimedOut, and what `translated` raises."""
+    descriptor = connection.fileno()
+    with cut_after(seconds, lambda: shut(descriptor)) as was_cut:
+        try:
+            with translated():
+                yield
+        except Unavailable as error:
+            if was_cut():
+                raise TimedOut(f"gave no whole answer within {seconds:g} s") from error
+            raise
+
+
+@contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """What psycopg raises as Poisonous (the data), Unusable (an operator's work) or Unavailable (later)."""
+    """What psycopg raises as Poisonous (the data), Unusable (an operator's work), TimedOut or Unavailable (later)."""
     psycopg = _psycopg()
     try:
         yield
@@ -87,7 +111,7 @@ def _translated(error: psycopg.Error) -> Exception:
         return Poisonous(cause)
     if state.startswith(_OPERATORS):
         return Unusable(f"{cause}{_REMEDIES.get(state, '')}")
-    return Unavailable(cause)
+    return TimedOut(cause) if state == _CANCELED else Unavailable(cause)
 
 
 def _psycopg() -> Any:

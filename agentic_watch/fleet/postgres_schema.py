@@ -7,8 +7,12 @@ YugabyteDB hashes the first one otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
+
+from agentic_watch.fleet import postgres_connection
+from agentic_watch.fleet.fleet_errors import Unusable
+from agentic_watch.fleet.postgres_connection import bounded
 
 if TYPE_CHECKING:
     from agentic_watch.fleet.postgres_connection import Connection
@@ -98,7 +102,21 @@ INDEXES = (
     "CREATE INDEX IF NOT EXISTS dispatches_host ON dispatches (host_id ASC, updated_utc DESC)",
 )
 
+_SCHEMA = ("version BIGINT NOT NULL", "made_at TIMESTAMPTZ NOT NULL DEFAULT now()")
 _DISTRIBUTED = ("dispatches", "findings", "hosts", "host_boots")
+_KEYS = ("host_id", "commit_id", "n", "boot_id")
+
+
+def _by_name(columns: Iterable[str]) -> dict[str, str]:
+    return {name: kind for name, _, kind in (column.partition(" ") for column in columns)}
+
+
+_COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "dispatches": {**DISPATCHES, **_by_name(_STAMPS)},
+    "findings": FINDINGS,
+    "hosts": _by_name(_HOSTS),
+    "host_boots": _by_name(_BOOTS),
+}
 
 
 def quoted(column: str) -> str:
@@ -113,7 +131,7 @@ def tables(*, by_month: bool = False) -> list[str]:
     key = "host_id, commit_id, updated_utc" if by_month else "host_id, commit_id"
     findings = [f"{quoted(name)} {kind}" for name, kind in FINDINGS.items()]
     return [
-        _table("fleet_schema", ("version BIGINT NOT NULL", "made_at TIMESTAMPTZ NOT NULL DEFAULT now()"), "version"),
+        _table("fleet_schema", _SCHEMA, "version"),
         _table("dispatches", (*dispatches, *_STAMPS), key) + (" PARTITION BY RANGE (updated_utc)" if by_month else ""),
         _table("findings", findings, "host_id, commit_id, n"),
         _table("hosts", _HOSTS, "host_id"),
@@ -142,34 +160,74 @@ def partitions(first: tuple[int, int], months: int) -> list[str]:
 
 RECORD_VERSION = "INSERT INTO fleet_schema (version) VALUES (%s) ON CONFLICT DO NOTHING"
 FOUND_VERSION = "SELECT coalesce(max(version), 0) FROM fleet_schema"
+FOUND_RIGHT = "SELECT has_table_privilege('fleet_schema', 'SELECT')"
+FOUND_COLUMNS = "SELECT * FROM {} LIMIT 0"
 HAS_CITUS = "SELECT count(*) FROM pg_catalog.pg_extension WHERE extname = 'citus'"
 DISTRIBUTED = "SELECT count(*) FROM pg_catalog.pg_dist_partition WHERE logicalrelid = %s::regclass"
 DISTRIBUTE = "SELECT create_distributed_table(%s, 'host_id')"
 
+_INDEX_SECONDS = 3600.0
+"""How long an index over what is there already may take to be made."""
 
-class SchemaTooNew(Exception):
+
+class SchemaTooNew(Unusable):
     """A newer program made these tables: refused, never touched."""
 
 
-def make(connection: Connection, months: tuple[tuple[int, int], int] | None = None) -> None:
-    """Make or migrate the tables. Raises psycopg.Error and SchemaTooNew. Each statement can be done twice.
+def refuse_newer(connection: Connection) -> None:
+    """Raises SchemaTooNew for tables of a newer program, where the role may see which they are; else what `bounded`
+    raises."""
+    with bounded(connection, postgres_connection.TRANSACTION_SECONDS):
+        if connection.execute(FOUND_RIGHT).fetchone() == (True,):
+            _refuse_newer(connection)
+
+
+def make(connection: Connection, months: tuple[tuple[int, int], int] | None = None) -> list[str]:
+    """Make the tables or bring them up to date; gives the columns that were added. Each statement can be done twice.
 
     `months`: (the first month, how many) to cut `dispatches` into; only when it is made. Not one transaction:
-    CockroachDB does not put DDL into one with what follows from it.
+    CockroachDB does not put DDL into one with what follows from it. Raises SchemaTooNew, and what `bounded` raises.
     """
+    with bounded(connection, postgres_connection.TRANSACTION_SECONDS):
+        connection.execute(_table("fleet_schema", _SCHEMA, "version"))
+        _refuse_newer(connection)
     for statement in _statements(months):
-        connection.execute(statement)
-        if statement.startswith("CREATE TABLE IF NOT EXISTS fleet_schema"):
-            _refuse_newer(connection)
-    _distribute(connection)
-    connection.execute(RECORD_VERSION, (VERSION,))
+        with bounded(connection, postgres_connection.TRANSACTION_SECONDS):
+            connection.execute(statement)
+    added = [name for table, columns in _COLUMNS.items() for name in _add_columns(connection, table, columns)]
+    for statement in INDEXES:
+        with bounded(connection, _INDEX_SECONDS):
+            connection.execute(statement)
+    with bounded(connection, postgres_connection.TRANSACTION_SECONDS):
+        _distribute(connection)
+        connection.execute(RECORD_VERSION, (VERSION,))
+    return added
 
 
 def _statements(months: tuple[tuple[int, int], int] | None) -> Iterator[str]:
     yield from tables(by_month=months is not None)
     if months is not None:
         yield from partitions(*months)
-    yield from INDEXES
+
+
+def _add_columns(connection: Connection, table: str, columns: Mapping[str, str]) -> Iterator[str]:
+    """Add the columns that a table lacks: an older program made it, or somebody dropped them."""
+    with bounded(connection, postgres_connection.TRANSACTION_SECONDS):
+        there = {column.name for column in connection.execute(FOUND_COLUMNS.format(table)).description or ()}
+        for name, kind in columns.items():
+            if name in there:
+                continue
+            if name in _KEYS:
+                raise Unusable(f"{table} lacks {name}, a part of its key; make the table anew, and push all again")
+            connection.execute(add_column(table, name, kind))
+            yield f"{table}.{name}"
+
+
+def add_column(table: str, name: str, kind: str) -> str:
+    """The statement that adds a column; what is there already has nothing in it."""
+    if kind.endswith("NOT NULL"):
+        kind += " DEFAULT ''" if kind.startswith("TEXT") else " DEFAULT 0"
+    return f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quoted(name)} {kind}"
 
 
 def _refuse_newer(connection: Connection) -> None:

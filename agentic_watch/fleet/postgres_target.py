@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from agentic_watch.fleet import postgres_connection
+from agentic_watch.fleet import outbox, postgres_connection, postgres_schema
+from agentic_watch.fleet.deadlines import longest
 from agentic_watch.fleet.delivery import Refusal, Sender, send_halving
-from agentic_watch.fleet.fleet_errors import Unavailable, Unusable
+from agentic_watch.fleet.fleet_errors import TimedOut, Unavailable, Unusable
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.postgres_statements import (
@@ -42,10 +43,16 @@ class PostgresTarget:
         self._sender = sender
         self._pause = pause
         self._connection: Connection | None = None
+        self._known = False
 
     def deliver(self, commits: Sequence[Commit]) -> list[Refusal]:
         """Insert commits with their findings; see Delivery."""
         return send_halving(commits, lambda part: self._with_patience(lambda: self._insert(part)))
+
+    def answers(self) -> None:
+        """Ask for a number."""
+        with postgres_connection.transaction(self._connected()) as connection:
+            connection.execute(postgres_schema.FOUND_RIGHT)
 
     def report(self, pending: int, dead_letters: int) -> str | None:
         """Renew this host's row."""
@@ -74,15 +81,21 @@ class PostgresTarget:
         statements = [(INSERT_DISPATCHES, dispatch_arrays(commits, host_id))]
         if findings := finding_arrays(commits, host_id):
             statements.append((INSERT_FINDINGS, findings))
-        self._execute(*statements)
+        size = sum(outbox.weight(commit.columns) for commit in commits)
+        self._execute(*statements, seconds=longest(postgres_connection.TRANSACTION_SECONDS, len(commits), size))
 
-    def _execute(self, *statements: tuple[str, Sequence[object]]) -> None:
-        with postgres_connection.transaction(self._connected()) as connection:
+    def _execute(self, *statements: tuple[str, Sequence[object]], seconds: float | None = None) -> None:
+        connection = self._connected()
+        if not self._known:
+            postgres_schema.refuse_newer(connection)
+            self._known = True
+        with postgres_connection.transaction(connection, seconds):
             for sql, values in statements:
                 connection.execute(sql, values)
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
+            self._known = False
             self._connection = postgres_connection.connect(self._dsn)
         return self._connection
 
@@ -90,12 +103,15 @@ class PostgresTarget:
         """Do it, and the whole of it again after a conflict, a deadlock, or a connection that was lost on the way.
 
         Whether a lost COMMIT arrived is not asked: what is there already is no error the second time. A server that is
-        not there at all is left in peace until the next pass.
+        not there at all is left in peace until the next pass, and what it did not do in time is not given to it again.
         """
         self._connected()
         for pause in _PAUSES:
             try:
                 return act()
+            except TimedOut:
+                self.close()
+                raise
             except Unavailable:
                 self.close()
                 self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  jitter, not a secret

@@ -11,12 +11,13 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentic_watch.workspace.instant import now_text, stamp
 
 APPLICATION_ID = 1095193936
 """`PRAGMA application_id` of a push.db ("AGWP")."""
-VERSION = 1
+VERSION = 2
 
 _FILE = "push.db"
 _PATIENCE_SECONDS = 20.0
@@ -38,12 +39,29 @@ _CREATE = (
         ended_at TEXT, outcome TEXT NOT NULL, PRIMARY KEY (hook, commit_id)
     ) STRICT""",
     f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {VERSION}",
+    "PRAGMA user_version = 1",
+)
+_SECOND_VERSION = (
+    # What the row `last_id` is: a history that came back from a backup has another one there.
+    "ALTER TABLE targets ADD COLUMN last_called TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE hooks ADD COLUMN last_called TEXT NOT NULL DEFAULT ''",
+    # `next_at` (UTC): when a run that failed is tried again; NULL: never.
+    "ALTER TABLE hook_runs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE hook_runs ADD COLUMN next_at TEXT",
+    "CREATE INDEX hook_runs_due ON hook_runs (hook, next_at) WHERE next_at IS NOT NULL",
+    "PRAGMA user_version = 2",
 )
 
 
 class StateError(Exception):
     """push.db cannot be used; the text names it, the cause and the next step."""
+
+
+class Position(NamedTuple):
+    """A row of a history: its number, and what it is called by; "" where that is not known."""
+
+    id: int = 0
+    called: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +101,27 @@ class PushState:
         """Close the file."""
         self._connection.close()
 
-    def last_id(self, target: str, history_id: str) -> int:
-        """The highest number of this history up to which the target has everything; 0 for another history."""
+    def position(self, target: str, history_id: str) -> Position:
+        """The row of this history up to which the target has everything; the first one for another history."""
         with self._transaction() as connection:
-            sql = "SELECT last_id FROM targets WHERE target = ? AND history_id = ?"
+            sql = "SELECT last_id, last_called FROM targets WHERE target = ? AND history_id = ?"
             row = connection.execute(sql, (target, history_id)).fetchone()
-        return row[0] if row else 0
+        return Position(*row) if row else Position()
 
-    def delivered(self, target: str, history_id: str, last_id: int, refused: Sequence[DeadLetter] = ()) -> None:
-        """Note that the target has everything up to `last_id` but what it refused. It never goes back."""
+    def begin_anew(self, target: str) -> None:
+        """Forget what the target has: everything is sent to it again."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM targets WHERE target = ?", (target,))
+
+    def delivered(self, target: str, history_id: str, last: Position, refused: Sequence[DeadLetter] = ()) -> None:
+        """Note that the target has everything up to `last` but what it refused. It never goes back."""
         with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO targets VALUES (?, ?, ?) ON CONFLICT (target) DO UPDATE SET last_id = "
-                "CASE history_id WHEN excluded.history_id THEN max(last_id, excluded.last_id) ELSE excluded.last_id "
-                "END, history_id = excluded.history_id",
-                (target, history_id, last_id),
+                "INSERT INTO targets (target, history_id, last_id, last_called) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (target) DO UPDATE SET "
+                "history_id = excluded.history_id, last_id = excluded.last_id, last_called = excluded.last_called "
+                "WHERE history_id <> excluded.history_id OR last_id <= excluded.last_id",
+                (target, history_id, *last),
             )
             _bury(connection, target, refused)
 
@@ -124,38 +148,60 @@ class PushState:
             )
             _bury(connection, target, refused)
 
-    def hook_position(self, hook: str, history_id: str) -> tuple[int, str]:
-        """(the number up to which it was run, since when it is there). A new hook begins now."""
+    def hook_position(self, hook: str, history_id: str) -> tuple[Position, str]:
+        """(the row up to which it was run, since when it is there). A new hook begins now."""
         with self._transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO hooks VALUES (?, ?, 0, ?)", (hook, history_id, now_text()))
+            sql = "INSERT OR IGNORE INTO hooks (hook, history_id, last_id, since) VALUES (?, ?, 0, ?)"
+            connection.execute(sql, (hook, history_id, now_text()))
             # Another history numbers anew: what was run already is known by its commit_id.
             connection.execute(
-                "UPDATE hooks SET last_id = 0, history_id = ? WHERE hook = ? AND history_id <> ?",
+                "UPDATE hooks SET last_id = 0, last_called = '', history_id = ? WHERE hook = ? AND history_id <> ?",
                 (history_id, hook, history_id),
             )
-            row = connection.execute("SELECT last_id, since FROM hooks WHERE hook = ?", (hook,)).fetchone()
-        return int(row[0]), str(row[1])
+            sql = "SELECT last_id, last_called, since FROM hooks WHERE hook = ?"
+            last_id, called, since = connection.execute(sql, (hook,)).fetchone()
+        return Position(last_id, called), str(since)
 
-    def hook_reached(self, hook: str, last_id: int) -> None:
-        """Note that everything up to `last_id` was looked at."""
+    def hook_reached(self, hook: str, last: Position) -> None:
+        """Note that everything up to `last` was looked at."""
         with self._transaction() as connection:
-            connection.execute("UPDATE hooks SET last_id = max(last_id, ?) WHERE hook = ?", (last_id, hook))
+            connection.execute("UPDATE hooks SET last_id = ?, last_called = ? WHERE hook = ?", (*last, hook))
 
     def hook_begins(self, hook: str, commit_id: str, workspace: str) -> bool:
-        """Note that a hook is about to run; False when it was begun before, by whomever: it runs once, then never."""
+        """Note that a hook is about to run; False when it was begun before, by whomever."""
         with self._transaction() as connection:
             cursor = connection.execute(
-                "INSERT OR IGNORE INTO hook_runs VALUES (?, ?, ?, ?, NULL, 'begun, end unknown')",
+                "INSERT OR IGNORE INTO hook_runs (hook, commit_id, workspace, started_at, outcome) "
+                "VALUES (?, ?, ?, ?, 'begun, end unknown')",
                 (hook, commit_id, workspace, now_text()),
             )
             return cursor.rowcount == 1
 
-    def hook_ended(self, hook: str, commit_id: str, outcome: str) -> None:
-        """Keep how it ended."""
+    def hooks_due(self, hook: str) -> list[tuple[str, str, int]]:
+        """(commit_id, workspace, attempts so far) of the runs that failed and are to be tried again by now."""
+        sql = (
+            "SELECT commit_id, workspace, attempts FROM hook_runs "
+            "WHERE hook = ? AND next_at IS NOT NULL AND next_at <= ? ORDER BY next_at, commit_id"
+        )
+        with self._transaction() as connection:
+            return connection.execute(sql, (hook, now_text())).fetchall()
+
+    def hook_begins_again(self, hook: str, commit_id: str) -> bool:
+        """Note that a run is about to be tried again; False when somebody else was faster."""
+        with self._transaction() as connection:
+            cursor = connection.execute(
+                "UPDATE hook_runs SET attempts = attempts + 1, next_at = NULL, outcome = 'begun, end unknown' "
+                "WHERE hook = ? AND commit_id = ? AND next_at IS NOT NULL",
+                (hook, commit_id),
+            )
+            return cursor.rowcount == 1
+
+    def hook_ended(self, hook: str, commit_id: str, outcome: str, next_at: str | None = None) -> None:
+        """Keep how it ended, and when it is tried again."""
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE hook_runs SET ended_at = ?, outcome = ? WHERE hook = ? AND commit_id = ?",
-                (now_text(), outcome, hook, commit_id),
+                "UPDATE hook_runs SET ended_at = ?, outcome = ?, next_at = ? WHERE hook = ? AND commit_id = ?",
+                (now_text(), outcome, next_at, hook, commit_id),
             )
 
     def _open(self) -> sqlite3.Connection:
@@ -168,7 +214,7 @@ class PushState:
             found = self._version(connection)
             if found > VERSION:
                 raise StateError(f"{self.path}: was made by a newer agentic-watch; use that one, or move the file away")
-            if not found:
+            if found < VERSION:
                 _create(connection)
         except BaseException:
             connection.close()
@@ -210,10 +256,12 @@ class PushState:
 
 
 def _create(connection: sqlite3.Connection) -> None:
+    """Make the tables, or bring them up to date; another process may have been faster."""
     connection.execute("BEGIN IMMEDIATE")
-    if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        for statement in _CREATE:
-            connection.execute(statement)
+    for version, statements in enumerate((_CREATE, _SECOND_VERSION)):
+        if connection.execute("PRAGMA user_version").fetchone()[0] == version:
+            for statement in statements:
+                connection.execute(statement)
     connection.execute("COMMIT")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agentic_watch.config import Target
-from agentic_watch.fleet import credentials, interchange, outbox
-from agentic_watch.fleet.delivery import Delivery, Refusal
+from agentic_watch.fleet import credentials, interchange, office, outbox
+from agentic_watch.fleet.delivery import Delivery, Pace, Refusal, send_all
 from agentic_watch.fleet.fleet_errors import Unavailable, Unusable
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.office import Office
@@ -48,16 +49,20 @@ class _Progress:
         self.refused += refusals
 
 
-def push(target: Target, office: Office, *, retry_failed: bool = False) -> Pushed:
-    """Send all that the target lacks; with `retry_failed` its dead letters once more, too. Raises StateError."""
+def push(target: Target, office: Office, *, retry_failed: bool = False, pace: Pace | None = None) -> Pushed:
+    """Send all that the target lacks; with `retry_failed` its dead letters once more, too. Raises StateError.
+
+    `pace` is what was learned of the target by pushes before.
+    """
     began = time.monotonic()
     progress = _Progress()
+    pace = pace or Pace()
     error = warning = retry_after = None
     try:
         with _open(target, office) as delivery:
             if retry_failed:
-                _retry(target, office, delivery, progress)
-            _drain(target, office, delivery, progress)
+                _retry(target, office, delivery, progress, pace)
+            _drain(target, office, delivery, progress, pace)
             warning = delivery.report(0, office.state.dead_count(target.name))
     except (Unavailable, Unusable, HistoryError) as problem:
         error = str(problem)
@@ -76,11 +81,37 @@ def push(target: Target, office: Office, *, retry_failed: bool = False) -> Pushe
     )
 
 
+@contextlib.contextmanager
+def beside(targets: Sequence[Target], history: str, *, retry_failed: bool = False) -> Iterator[dict[str, Pushed]]:
+    """Push to every target, each in a thread of its own beside the block; the ends are there by name behind it.
+
+    None waits for another. Raises what a push raised.
+    """
+    ends: dict[str, Pushed] = {}
+    crashes: list[Exception] = []
+
+    def work(target: Target) -> None:
+        try:
+            with office.opened(history) as opened:
+                ends[target.name] = push(target, opened, retry_failed=retry_failed)
+        except Exception as error:  # noqa: BLE001  raised again by the thread that asked
+            crashes.append(error)
+
+    # Daemons: Ctrl-C waits for nobody. What is cut off is sent again.
+    threads = [threading.Thread(target=work, args=(target,), daemon=True) for target in targets]
+    for thread in threads:
+        thread.start()
+    yield ends
+    for thread in threads:
+        thread.join()
+    for error in crashes:
+        raise error
+
+
 def waiting(target: Target, office: Office) -> int | None:
     """How many commits the target lacks; None when the history cannot tell. Asks nobody but this host."""
     try:
-        last = office.state.last_id(target.name, outbox.identity(office.history))
-        return outbox.pending(office.history, last, target.statuses)
+        return outbox.pending(office.history, _reached(target, office), target.statuses)
     except HistoryError:
         return None
 
@@ -104,30 +135,37 @@ def _delivery(target: Target, office: Office) -> Delivery:
     return HttpTarget(target.url or "", credentials.secret(target, office.environ), office.sender)
 
 
-def _drain(target: Target, office: Office, delivery: Delivery, progress: _Progress) -> None:
+def _reached(target: Target, office: Office) -> int:
+    """The number up to which the target has this history."""
+    position = office.state.position(target.name, outbox.identity(office.history))
+    return outbox.confirmed(office.history, position)
+
+
+def _drain(target: Target, office: Office, delivery: Delivery, progress: _Progress, pace: Pace) -> None:
     """Batch by batch: deliver, then note it. What is killed in between is sent again, which changes nothing there."""
     whose = outbox.identity(office.history)
-    last = office.state.last_id(target.name, whose)
+    last = _reached(target, office)
+    if not last:
+        office.state.begin_anew(target.name)
     is_last = False
     while not is_last:
-        batch = outbox.next_batch(office.history, last, delivery.largest, target.statuses)
+        batch = outbox.next_batch(office.history, last, pace.batch(delivery.largest), target.statuses)
         if batch.history_id != whose:
             raise HistoryError(f"{office.history}: was replaced by another history; the next push begins with that")
-        refusals = delivery.deliver(batch.commits)
-        if batch.last_id > last:
+        refusals = pace.send(delivery, batch.commits)
+        if refusals is None:
+            continue
+        if batch.last.id > last:
             letters = [_letter(refusal, office.sender.host_id) for refusal in refusals]
-            office.state.delivered(target.name, whose, batch.last_id, letters)
+            office.state.delivered(target.name, whose, batch.last, letters)
         progress.count(batch.commits, refusals)
-        last, is_last = batch.last_id, batch.is_last
+        last, is_last = batch.last.id, batch.is_last
 
 
-def _retry(target: Target, office: Office, delivery: Delivery, progress: _Progress) -> None:
+def _retry(target: Target, office: Office, delivery: Delivery, progress: _Progress, pace: Pace) -> None:
     letters = office.state.dead_letters(target.name)
-    whole = [(letter, commit) for letter in letters if (commit := _reread(letter)) is not None]
-    size = delivery.largest.commits
-    for start in range(0, len(whole), size):
-        commits = [commit for _, commit in whole[start : start + size]]
-        refusals = delivery.deliver(commits)
+    whole = [commit for letter in letters if (commit := _reread(letter)) is not None]
+    for commits, refusals in send_all(delivery, whole, pace):
         gone = {commit.commit_id for commit in commits} - {refusal.commit.commit_id for refusal in refusals}
         again = [_letter(refusal, office.sender.host_id) for refusal in refusals]
         office.state.retried(target.name, sorted(gone), again)

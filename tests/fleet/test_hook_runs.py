@@ -60,7 +60,7 @@ def test_a_hook_gets_little(pusher: Pusher, monkeypatch: pytest.MonkeyPatch) -> 
     fill(pusher, range(1))
     pusher.push()
     names = {line.partition("=")[0] for line in Path(f"{said}.env").read_text("utf-8").splitlines()}
-    assert names <= {"PATH", "LANG", "PWD", "SHLVL", "_", "OLDPWD"}
+    assert names <= {"AGENTIC_WATCH_COMMIT_ID", "PATH", "LANG", "PWD", "SHLVL", "_", "OLDPWD"}
     assert Path(f"{said}.cwd").read_text("utf-8") == "/\n"
 
 
