@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from .world import Difference
 from .seeds import KEPT, play, play_on
+from .world import Difference
 
 _FAST = "/dev/shm"
 

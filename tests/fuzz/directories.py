@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
 from . import dispatchers
 from .records import Where
-from .world import ORGS, REPOS, World, clear
+from .world import REPOS, World, clear
 
 
 def put(source: Path, target: Path) -> None:
@@ -77,13 +78,13 @@ def rotate(world: World) -> None:
 
 
 def shift(world: World) -> None:
-    """Each workspace takes the name of the next one, whose own is deleted or goes on; the first name is free, or new."""
+    """Each workspace takes the name of the next one, the last is deleted; the first is free, or made anew."""
     there = [where for where in world.places() if "/" in where[1]]
     if len(there) < 2:
         return
     chosen = world.rng.sample(there, min(len(there), 3))
     shutil.rmtree(world.path(chosen[-1]))
-    for where, after in list(zip(chosen, chosen[1:], strict=False))[::-1]:
+    for where, after in reversed(list(itertools.pairwise(chosen))):
         world.path(where).rename(world.path(after))
     if world.chance(0.5):
         dispatchers.dispatch_at(world, chosen[0])
@@ -112,10 +113,10 @@ def nest(world: World) -> None:
     root, org = world.root(where[0]).path, where[1].split("/")[0]
     nested = root / org / REPOS[0] / "1"
     old, new = (nested, root / org) if "/" in where[1] else (root / org, nested)
-    if old.is_dir() and org in ORGS and [x for x in world.places() if x[0] == where[0] and x[1].startswith(org)] == [where]:
-        if old == world.path(where):
-            old.rename(world.base / "aside")
-            put(world.base / "aside", new)
+    below = [place for place in world.places() if place[0] == where[0] and place[1].split("/")[0] == org]
+    if below == [where] and old == world.path(where):
+        old.rename(world.base / "aside")
+        put(world.base / "aside", new)
 
 
 def keep(world: World) -> None:

@@ -39,14 +39,14 @@ def _end_at(at: int) -> None:
 
     for name in _CALLS:
         setattr(os, name, _counted(getattr(os, name), count))
-    connect = sqlite3.connect
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
 
     def traced(*given: Any, **named: Any) -> sqlite3.Connection:
         connection = connect(*given, **named)
         connection.set_trace_callback(count)
         return connection
 
-    sqlite3.connect = traced
+    sqlite3.connect = traced  # type: ignore[assignment]
 
 
 def _counted(real: Callable[..., Any], count: Callable[[], None]) -> Callable[..., Any]:

@@ -208,5 +208,3 @@ def rename_root(world: World) -> None:
     world.configure()
     expected = {((new.key if key == old else key, name), identity) for (key, name), identity in before.rows}
     want(after.rows.keys() == expected, f"rename-root: {after.rows.keys() ^ expected}")
-
-

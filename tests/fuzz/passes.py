@@ -101,5 +101,3 @@ def _check_derived(world: World) -> None:
         want(connection.execute(sql).fetchone() == (0,), "findings are not what the reports say")
         want(connection.execute("PRAGMA foreign_key_check").fetchall() == [], "findings without a dispatch")
         want(connection.execute("PRAGMA integrity_check").fetchone() == ("ok",), "the history is damaged")
-
-

@@ -18,7 +18,7 @@ from .world import World, want
 def prune(world: World) -> None:
     """Prune up to the age of some row: what only journals hold is taken in first, and all that goes is archived."""
     before = world.records()
-    if world.daemon is not None and world.daemon.has_another_file or not before.rows:
+    if not before.rows or (world.daemon is not None and world.daemon.has_another_file):
         return
     row = world.rng.choice(list(before.rows.values()))
     hours = _hours_since(age(row.dispatch.utc, row.committed_at)) + world.rng.choice((0, 0, 30))
@@ -92,8 +92,8 @@ def _refused_without_force(world: World, before: Records, archives: _Archives) -
     goes = any(_is_older(row, 1) for row in before.rows.values())
     refused = world.program.run(*_arguments(1, archives.new()))
     want(refused.code == (1 if goes else 0), f"prune without --force ({'some' if goes else 'none'} is old): {refused}")
-    after = world.records().rows
-    want({row[:4] for row in after.values()} == {row[:4] for row in before.rows.values()}, "a refused prune changed rows")
+    was, now = ({row[:4] for row in there.rows.values()} for there in (before, world.records()))
+    want(was == now, f"a prune that was refused changed rows: {was ^ now}")
     did = world.program.run(*_arguments(1, archives.new()), "--force")
     want(did.code == 0, f"prune --force: {did}")
 

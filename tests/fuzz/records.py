@@ -70,8 +70,8 @@ class Mark(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of `dispatch_history`; `all` is the whole of it, but for its number. `seen_at` is where `moved_to` says, as
-    far as that is below a root."""
+    """One row of `dispatch_history`; `all` is the whole of it, but for its number. `seen_at` is where `moved_to` says
+    that it is, as far as that is below a root."""
 
     where: Where
     dispatch: Dispatch
@@ -88,8 +88,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A directory with a status or a journal. `dispatch` and `said` are those of a finished status; `tail` is the piece of
-    a line at the journal's end."""
+    """A directory with a status or a journal. `dispatch` and `said` are those of a finished status."""
 
     has_status: bool = False
     dispatch: Dispatch | None = None
@@ -140,7 +139,7 @@ class Records:
                 yield row
 
     def is_recorded(self, where: Where, dispatch: Dispatch) -> bool:
-        """Whether a dispatch that is found there has its row: one of that place, or one that the records there tell of."""
+        """Whether a dispatch that is found there has its row: one of that place, or one that its records tell of."""
         own = (where in (row.where, row.seen_at) for row in self.rows_of(dispatch))
         return any(own) or any(True for _ in self.rows_told(where, dispatch))
 

@@ -139,9 +139,9 @@ def _lines_for(row: Row, before: Records) -> Iterator[tuple[Where, Line]]:
     for where, there in before.workspaces.items():
         for line in there.lines:
             named = line.name, line.dispatch, line.committed_at
-            if named == (row.where[1], row.dispatch, row.committed_at) and where[0] == row.where[0]:
-                if not before.is_recorded(where, row.dispatch):
-                    yield where, line
+            is_its = named == (row.where[1], row.dispatch, row.committed_at) and where[0] == row.where[0]
+            if is_its and not before.is_recorded(where, row.dispatch):
+                yield where, line
 
 
 # --- journals and markers

@@ -61,8 +61,9 @@ class Pass:
 
 @dataclass
 class World:
-    """`seen` are the finishes that the daemon has read and not committed yet, `known` all dispatches that there ever were,
-    `damaged`: the search was, which nobody notices until a row is written. `pushed`: a target ever got anything."""
+    """`seen` are the finishes that the daemon has read and not committed yet, `known` all dispatches that there ever
+    were. `damaged`: the search was, which nobody notices until a row is written. `pushed`: a target ever got anything.
+    """
 
     base: Path
     seed: int
@@ -106,7 +107,7 @@ class World:
         return records.status_of(self.path(where), self.layout)
 
     def places(self) -> list[Where]:
-        """Every place with a workspace, by its directory: whatever of it is left, but for empty directories and logs."""
+        """Every place with a workspace, or what is left of one but for empty directories and logs."""
         return [(root.key, name) for root in self.roots for name in NAMES if is_workspace(root.path / name)]
 
     def free(self) -> list[Where]:

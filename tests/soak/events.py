@@ -16,7 +16,7 @@ from small_disk import IS_ALLOWED
 from support import command, environment
 
 from soak import stepped_clock
-from soak.dispatches import FINISHED, Dispatch, Identity
+from soak.dispatches import FINISHED, Dispatch
 from soak.simulated_host import SimulatedHost
 
 _RUNNING = ("queued", "running")
