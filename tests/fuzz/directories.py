@@ -61,7 +61,9 @@ def copy(world: World) -> None:
     for target in targets:
         if target in world.free():
             new = world.base / "new"
-            shutil.copytree(world.path(pair[0]), new, copy_function=world.rng.choice((shutil.copy, shutil.copy2)))
+            shutil.copytree(
+                world.path(pair[0]), new, symlinks=True, copy_function=world.rng.choice((shutil.copy, shutil.copy2))
+            )
             put(new, world.path(target))
     if len(targets) > 1:
         shutil.rmtree(world.path(pair[0]))
@@ -123,7 +125,7 @@ def keep(world: World) -> None:
     """Somebody backs a workspace up."""
     if (where := world.some()) is not None:
         clear(world.base / "kept")
-        shutil.copytree(world.path(where), world.base / "kept")
+        shutil.copytree(world.path(where), world.base / "kept", symlinks=True)
 
 
 def restore(world: World) -> None:
@@ -133,5 +135,5 @@ def restore(world: World) -> None:
         if where is None and (free := world.free()):
             where = world.rng.choice(free)
         if where is not None:
-            shutil.copytree(world.base / "kept", world.base / "new")
+            shutil.copytree(world.base / "kept", world.base / "new", symlinks=True)
             put(world.base / "new", world.path(where))

@@ -97,7 +97,7 @@ def template(world: World) -> None:
         return
     target = world.rng.choice(free)
     clear(world.path(target))
-    shutil.copytree(world.path(where), world.path(target))
+    shutil.copytree(world.path(where), world.path(target), symlinks=True)
     changed = world.rng.choice(("org", "repo", "task", "agent", "branch", "started_at"))
     value = "2026-04-13T09:00:00Z" if changed == "started_at" else f"other {world.rng.randrange(10**6)}"
     world.write_status(target, {**before, changed: value}, in_meta=world.chance(0.7))
