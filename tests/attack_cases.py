@@ -144,6 +144,7 @@ def forged_marker(ground: Ground) -> None:
 
 
 def foreign_marker(ground: Ground) -> None:
+    ground.workspace.write_status(task="of its own")
     write_marker(ground.workspace, workspace="neighbour/repo/0")
 
 

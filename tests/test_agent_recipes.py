@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import json
-import os
 import re
 import signal
 import subprocess
@@ -276,7 +275,6 @@ def test_a_prompt_after_an_interrupted_turn(bench: Bench) -> None:
     fire(bench, [start, prompt])
     status = only_status(bench.host)
     assert (status["status"], status["process_id"]) == ("running", prompt["prompt_id"])
-    assert status["pid"] == os.getpid()  # the agent's, which is above the shell that runs the hook
     fire(bench, [{**prompt, "prompt": "Second", "prompt_id": "p2"}, {**session[-2], "prompt_id": "p2"}])
     fire(bench, [{**prompt, "prompt": "Third"}, end])
     assert [(row["runs"], row["task"], row["status"], row["question"]) for row in bench.rows()] == [
@@ -284,6 +282,20 @@ def test_a_prompt_after_an_interrupted_turn(bench: Bench) -> None:
         (2, "Second", "ready-for-review", ""),
         (3, "Third", "failed", "the session ended in the middle of the turn: other"),
     ]
+
+
+def test_the_process_of_a_hook_s_run_is_the_agent_s(bench: Bench) -> None:
+    """It is above the shell that runs the hook: when it is gone without a word, the run is a ghost."""
+    event = {**hooked("claude-2.1.197-hooks.jsonl", "ok")[1], "cwd": str(bench.clone)}
+    (bench.host.base / "event").write_text(json.dumps(event), "utf-8")
+    hook = f"{sys.executable} {HOOK} claude < {bench.host.base / 'event'}"
+    bench.stand_in("claude", f"sh -c '{hook}; true'; echo hooked; read end")
+    with subprocess.Popen(
+        [str(bench.programs / "claude")], env=bench.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"hooked\n"
+        assert only_status(bench.host)["pid"] == process.pid
 
 
 def test_a_hook_inside_of_a_dispatch_does_nothing(bench: Bench) -> None:

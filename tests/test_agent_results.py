@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,15 @@ from random import Random
 from typing import Any
 
 import pytest
-from dispatch_support import clone, dispatch, only_report, only_status, statuses
+from dispatch_support import (
+    clone,
+    dispatch,
+    dispatching_arguments,
+    git_environment,
+    only_report,
+    only_status,
+    statuses,
+)
 from support import Host
 
 from agentic_watch.dispatch.agents import json_texts, known_agents
@@ -285,6 +295,9 @@ def test_denied_calls_block_only_what_changed_nothing() -> None:
         "blocked",
         "tool calls were denied and nothing was changed: run_shell_command 2×, edit",
     )
+    stream = recorded("gemini-0.61.0-stream.jsonl").decode()
+    refused = stream.replace('"status": "success"}', '"status": "error", "error": {"type": "policy_violation"}}')
+    assert ending(refused)[1].endswith("write_file 2×")
     declined = '{"type":"item.completed","item":{"type":"command_execution","status":"declined","command":"SECRET"}}\n'
     assert "SECRET" not in ending(declined + recorded("codex-0.171.0-exec-json.jsonl").decode())[1]
     rejected = {"tool": "edit", "state": {"status": "error", "error": "The user rejected permission to use this"}}
@@ -350,6 +363,18 @@ def test_what_a_caller_of_finish_says_stands_where_the_program_says_nothing(host
     assert (only_status(host)["status"], only_status(host)["question"]) == ("blocked", "Which API?")
     dispatch(host, "--workspace", "v", "--usage", "out", "--", "touch", "out")
     assert statuses(host)["v"]["question"] == "ended without a result"
+
+
+def test_a_program_that_is_stopped_by_hand_needs_no_result(host: Host) -> None:
+    """Claude Code ends with 0 on Ctrl-C, and prints nothing: who stopped it is the cause."""
+    script = "trap 'exit 0' INT; touch out; echo ready; while :; do sleep 0.05; done"
+    words = dispatching_arguments(host, ["-q", "--usage", "out", "--", "sh", "-c", script])
+    with subprocess.Popen(words, env=git_environment(host.base), cwd=host.base, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert (only_status(host)["status"], only_status(host)["question"]) == ("failed", "stopped by SIGINT")
 
 
 def test_finish_of_a_finished_run_adds_what_it_used(host: Host) -> None:

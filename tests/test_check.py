@@ -71,6 +71,8 @@ def test_all_is_well_after_a_pass(host: Host, committed: list[Workspace]) -> Non
     before = snapshot(host.base)
     document = check(host)
     assert {**snapshot(host.base), "state": None} == {**before, "state": None}  # SQLite's files came and went there
+    assert check(host, "--repair") == document
+    assert {**snapshot(host.base), "state": None} == {**before, "state": None}
     assert document["checks"].pop("daemon") is None
     assert set(document["checks"]) >= {"configuration", "ownership", "roots", "space", "clock", "history", "records"}
     assert set(document["checks"].values()) == {True}
@@ -464,7 +466,7 @@ def test_lines_that_are_no_records_are_told(host: Host, committed: list[Workspac
     with torn.journal.open("a") as file:
         file.write('{"workspace":"org/repo/a","upd')
     with planted.journal.open("a") as file:
-        file.write('{"workspace":"org/repo/b"}\n')
+        file.write(json.dumps({**planted.line(), "status": "", "runs": 9}) + "\n")
     found = [one for one in check(host, code=1)["findings"] if one["check"] == "records"]
     assert sorted(one["workspace"] for one in found) == [torn.name, planted.name]
     assert all("1 lines are no records" in one["error"] for one in found)

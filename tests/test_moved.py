@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 from support import UPDATED, Host, Workspace, make, run, snapshot, status_of
 
-from agentic_watch.commit import committer
+from agentic_watch.commit import Committer, committer
 from agentic_watch.commit.found import look_up
+from agentic_watch.config import Config, Root
+from agentic_watch.history.store import History
+from agentic_watch.workspace.layout import Candidate
 
 OLD, NEW = "org/repo/old", "org2/repo/new"
 
@@ -629,3 +632,34 @@ def test_a_copy_is_shown_as_committed(host: Host, other_root: bool) -> None:
     for copy in copies:
         shown = json.loads(run([*arguments, "show", str(copy.path), "--json"], host.base).stdout)
         assert (shown["on_disk"]["committed"], shown["dispatch"]["workspace"]) == (True, OLD)
+
+
+def test_a_lost_history_has_one_row_of_a_copy_in_another_root(host: Host) -> None:
+    """The line of the workspace under its own name counts, whichever of the two is looked at first."""
+    original = make(host.base / "other", "b/x/3")
+    roots = (Root(str(host.root)), Root(str(host.base / "other")))
+    run(["--root", roots[1].path, *host.arguments(), "--once"], host.base)
+    shutil.copytree(original.path, host.root / "b")
+    host.forget_history()
+    with (
+        contextlib.closing(History(str(host.history))) as history,
+        contextlib.closing(Committer(Config(roots=roots, history=str(host.history)), history)) as committer,
+    ):
+        committer.commit_group([Candidate(roots[1], "b/x/3"), Candidate(roots[0], "b")])
+    assert [tuple(row) for row in host.query("SELECT root, workspace FROM dispatch_history")] == [
+        (roots[1].path, "b/x/3")
+    ]
+
+
+def test_check_knows_a_workspace_of_another_root_that_lost_its_journal(host: Host) -> None:
+    """The row that its marker names is that of its dispatch."""
+    original = committed(host, runs=1)
+    to = Workspace(host.base / "other", OLD)
+    to.path.parent.mkdir(parents=True)
+    original.path.rename(to.path)
+    arguments = ["--root", str(host.base / "other"), *host.arguments()]
+    run([*arguments, "--once"], host.base)
+    to.journal.unlink()
+    run([*arguments, "--once"], host.base)
+    checked = run([*arguments, "check"], host.base).stdout
+    assert "1 workspace: all records agree" in checked

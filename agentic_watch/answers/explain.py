@@ -12,6 +12,7 @@ from agentic_watch.answers.record_steps import Records, journal_step, marker_ste
 from agentic_watch.answers.step import Step
 from agentic_watch.commit import decide
 from agentic_watch.config import Config, Layout, Limits, Root
+from agentic_watch.history.pruned import is_pruned
 from agentic_watch.history.workspaces_table import State
 from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.service.root_access import Closed
@@ -194,7 +195,8 @@ def _why(found: Status, records: Records, past: Past, config: Config) -> str:
     plan = decide(records.marked, records.row_at, records.line_at, "")
     if plan.nothing:
         return f"committed at {plan.committed_at}: the marker vouches for it and the history has its row"
-    if past.pruned_before and found.updated_at.utc() < past.pruned_before and (records.marked or records.line_at):
+    is_old = is_pruned(found.updated_at.utc(), records.line_at or "", past.pruned_before)
+    if is_old and (records.marked or records.line_at):
         return f"committed, and its row was pruned: what is older than {past.pruned_before} is taken for done"
     if records.row_unknown and records.marked and records.line_at:
         return f"committed at {records.line_at}: the marker vouches for it and the journal has its line"

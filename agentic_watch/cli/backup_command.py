@@ -21,7 +21,9 @@ from agentic_watch.history.history_errors import HistoryError
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(state: State, file: str, as_json: bool) -> None:
-    """Copy the history to FILE: whole, compact, durable, in one moment; an older copy there is replaced.
+    """Back up the history while the daemon runs: a consistent, compact snapshot.
+
+    An older backup of the same history at FILE is replaced; anything else there is refused and left as it is.
 
     \b
     Examples:

@@ -22,6 +22,8 @@ from agentic_watch.workspace.status import Status
 _ASKED_AT_ONCE = 256
 _ASKED_BYTES = 65_536
 """The history is asked about so many lines at once; so many bytes of them may wait for that, and one line more."""
+_NAMES_LOOKED_AT = 8
+"""So many of them are looked for on disk."""
 _NAMES_AT_MOST = 256
 """So many other names are told apart in one journal; lines of further ones are only counted."""
 
@@ -48,6 +50,7 @@ class JournalSearch:
         self._others = _OtherNames()
         self._recovered_names = {workspace.candidate.name}
         self._recovered: set[int] = set()
+        self._homes: dict[str, dict[tuple[object, ...], str]] = {}
         self.line: str | None = None
         self.moved_line: Record | None = None
         self.moved_line_differs = False
@@ -180,7 +183,9 @@ class JournalSearch:
             self._others.count_unknown(name)
         elif not is_taken and hash(asked.dispatch) not in self._recovered:
             self._recovered.add(hash(asked.dispatch))
-            self.lacking.add(record, self._candidate.root.key, None if is_own else self._candidate.name)
+            # A copy's line is a row of where it came from, if that is still there.
+            root = self._homes.get(name, {}).get(moved_workspaces.line_key(record), self._candidate.root.key)
+            self.lacking.add(record, root, moved_workspaces.place_of(root, name, self._candidate))
             self.recovered += 1
             moved = self.moved_line
             is_asked_for = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
@@ -193,14 +198,16 @@ class JournalSearch:
         was lost, also if nothing speaks against it: they stand before all that were written here, and nobody else can
         tell of such a workspace. Else an agent could add to what others did.
         """
-        if self.error:
+        if self.error or len(self._homes) >= _NAMES_LOOKED_AT:
             return False
+        standing = moved_workspaces.standing(name, self._candidate, self._workspace.config)
+        self._homes[name] = standing.homes
         if name in self._others.former or (self.moved_line is not None and self.moved_line.workspace == name):
             return True
-        if name in self._others.after_own:
+        if name in self._others.after_own or standing.there:
             return False
         try:
-            return moved_workspaces.is_unknown(name, self._candidate, self._workspace.limits, self._history)
+            return not identities.has_any(self._history, self._candidate.root.key, name)
         except HistoryError as error:
             self.error = str(error)
             return False

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
+from typing import NamedTuple
 
 from agentic_watch.commit.insertion import HeldRows
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.commit.sightings import Sighting
-from agentic_watch.config import Limits, Root
+from agentic_watch.config import Config, Limits, Root
 from agentic_watch.history import identities
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import Asked, Held
@@ -20,11 +21,13 @@ from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, journal, layout, record, report
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
-from agentic_watch.workspace.place import Place, open_place
+from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
+_JOURNAL_BYTES = 262_144
+"""Another workspace's journal up to this size is read for its own lines: a dispatch adds one of some hundred bytes."""
 _GONE = "went away before it was committed: it is in the history, from what was read; it has neither line nor marker"
 
 
@@ -44,7 +47,7 @@ def row_elsewhere(candidate: Candidate, status: Status, names: Iterable[str], hi
 
 def is_here(row: Held, candidate: Candidate) -> bool:
     """Whether a row says that its workspace was seen last where this one is."""
-    return row.moved_to == place_of(row, candidate)
+    return row.moved_to == place_of(row.root, row.workspace, candidate)
 
 
 def is_elsewhere(row: Held, candidate: Candidate) -> bool:
@@ -52,11 +55,11 @@ def is_elsewhere(row: Held, candidate: Candidate) -> bool:
     return (row.root, row.workspace) != (candidate.root.key, candidate.name)
 
 
-def place_of(row: Held, candidate: Candidate) -> str | None:
+def place_of(root: str, workspace: str, candidate: Candidate) -> str | None:
     """Where a row's workspace is when it is this one: None at home, its name below the row's root, else its path."""
-    if row.root != candidate.root.key:
+    if root != candidate.root.key:
         return os.path.join(candidate.root.path, candidate.name)
-    return None if row.workspace == candidate.name else candidate.name
+    return None if workspace == candidate.name else candidate.name
 
 
 def record_place(rows: Collection[Held], candidate: Candidate, history: History) -> None:
@@ -66,7 +69,7 @@ def record_place(rows: Collection[Held], candidate: Candidate, history: History)
     by_place: dict[str | None, list[int]] = {}
     for row in rows:
         if not is_here(row, candidate):
-            by_place.setdefault(place_of(row, candidate), []).append(row.id)
+            by_place.setdefault(place_of(row.root, row.workspace, candidate), []).append(row.id)
     for place, ids in by_place.items():
         identities.move(history, ids, place)
 
@@ -77,36 +80,55 @@ def can_be_name(name: str, max_depth: int) -> bool:
     return name_problem(name) is None and not {"", ".", ".."} & set(parts) and len(parts) <= max_depth
 
 
-def is_unknown(name: str, candidate: Candidate, limits: Limits, history: History) -> bool:
-    """Whether nobody else can tell of a workspace of this root: none stands there that would have lines of its own, and
-    the history has no commit of it.
+class Standing(NamedTuple):
+    """Who has a name now, in all roots: whether anybody is `there` who would have lines of its own, and the `homes` of
+    those lines: root's key by identity and dispatch."""
 
-    Raises HistoryError.
+    there: bool
+    homes: dict[tuple[object, ...], str]
+
+
+def standing(name: str, candidate: Candidate, config: Config) -> Standing:
+    """Look who has a name that lines of this workspace bear."""
+    homes: dict[tuple[object, ...], str] = {}
+    there = False
+    for root in {candidate.root, *config.roots}:
+        own = _own_lines(root, name, config.limits)
+        there |= own is not None
+        homes |= dict.fromkeys(own or (), root.key)
+    return Standing(there, homes)
+
+
+def line_key(line: Record) -> tuple[object, ...]:
+    """What a line is found by among those of another workspace."""
+    return line.identity, record.dispatch_of(line)
+
+
+def _own_lines(root: Root, name: str, limits: Limits) -> set[tuple[object, ...]] | None:
+    """The lines of a workspace that bear its own name; in doubt none.
+
+    None when nobody stands there who could have some: no workspace, or one whose lines all have other names.
     """
     try:
-        place = open_place(candidate.root.path, name)
+        place = open_place(root.path, name)
     except Missing:
-        return not identities.has_any(history, candidate.root.key, name)
+        return None
     except WorkspaceError:
-        return False
+        return set()
     with closing(place):
-        if _speaks_for(place, name, candidate.root, limits):
-            return False
-    return not identities.has_any(history, candidate.root.key, name)
-
-
-def _speaks_for(place: Place, name: str, root: Root, limits: Limits) -> bool:
-    """Whether a directory is the workspace of its name, in doubt: one whose lines all have other names came there."""
-    try:
-        if layout.status_files(place.directory, "", root, name.count("/") + 1) is None:
-            return False
-        if place.meta is None:
-            return True
-        with closing(journal.open_journal(place.meta, limits, append=False)) as lines:
-            names = {record.workspace for record in lines.records()}
-    except (WorkspaceError, OSError):
-        return True
-    return not names or name in names
+        try:
+            if layout.status_files(place.directory, "", root, name.count("/") + 1) is None:
+                return None
+            if place.meta is None:
+                return set()
+            with closing(journal.open_journal(place.meta, limits, append=False)) as lines:
+                if lines.size > _JOURNAL_BYTES:
+                    return set()
+                records = list(lines.records())
+        except (WorkspaceError, OSError):
+            return set()
+    own = {line_key(one) for one in records if one.workspace == name}
+    return own if own or not records else None
 
 
 def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: History) -> Outcome:

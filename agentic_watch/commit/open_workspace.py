@@ -30,7 +30,7 @@ class OpenWorkspace:
 
     candidate: Candidate
     place: Place
-    limits: Limits
+    config: Config
     status: Status | None
     status_signature: bytes
     finished: bool = False
@@ -39,6 +39,11 @@ class OpenWorkspace:
     trouble: WorkspaceError | None = None
     sighting: Sighting | None = None
     journal: Journal | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """How large its files may be."""
+        return self.config.limits
 
     @property
     def identity(self) -> Identity | None:
@@ -152,7 +157,7 @@ def _read_or_recall(
         now = workspace.identity
     finish = sightings.next_finish(candidate, now)
     if finish is not None:
-        return OpenWorkspace(candidate, place, config.limits, finish.status, b"", finished=True, sighting=finish)
+        return OpenWorkspace(candidate, place, config, finish.status, b"", finished=True, sighting=finish)
     assert workspace is not None
     return workspace
 
@@ -174,7 +179,7 @@ def _read(candidate: Candidate, place: Place, config: Config, force: bool) -> Op
         if place.meta is None or place.lacks(layout.JOURNAL) or signatures.is_absent(place.meta, layout.JOURNAL):
             raise
         seen = layout.journal_signature(place.meta) if isinstance(error, Missing) else b""
-        return OpenWorkspace(candidate, place, config.limits, None, seen, trouble=error)
+        return OpenWorkspace(candidate, place, config, None, seen, trouble=error)
 
 
 def _read_status(candidate: Candidate, place: Place, config: Config, force: bool) -> OpenWorkspace:
@@ -186,7 +191,7 @@ def _read_status(candidate: Candidate, place: Place, config: Config, force: bool
             raise found.linked
         said = Status(said.status, said.updated_at, pid=said.pid, runs=said.runs)  # no text that may be a secret
     warnings = list(found.warnings)
-    return OpenWorkspace(candidate, place, config.limits, said, found.signature, finished, warnings, found.linked)
+    return OpenWorkspace(candidate, place, config, said, found.signature, finished, warnings, found.linked)
 
 
 def sighting_of(workspace: OpenWorkspace) -> Sighting | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 
 from agentic_watch.workspace import files
@@ -28,9 +29,12 @@ class Unreadable(Exception):
 
 def locate(path: str, workspace: str) -> str:
     """The file that a relative `path` names: in the current directory, else in the workspace's directory."""
-    here = os.path.abspath(path)
     there = os.path.join(workspace, path)
-    return there if not os.path.lexists(here) and os.path.lexists(there) else here
+    if not os.path.lexists(path) and os.path.lexists(there):
+        return there
+    with contextlib.suppress(FileNotFoundError):  # the current directory was removed
+        return os.path.abspath(path)
+    return path
 
 
 def read(path: str, since_ns: int = 0) -> bytes:

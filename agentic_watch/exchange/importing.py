@@ -51,6 +51,7 @@ def import_file(
         for group in _groups(reader(incoming), slices):
             with slices.one():
                 new = history.insert(group)
+            slices.pause()
             done.imported, done.skipped = done.imported + new, done.skipped + len(group) - new
             done.read, done.invalid = incoming.read, incoming.invalid
             on_progress(incoming.position, incoming.size)

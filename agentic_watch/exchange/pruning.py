@@ -115,11 +115,12 @@ def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> 
             (last,) = connection.execute(sql, _bounds(found, after)).fetchone()
         if last is None:
             break
-        with slices.one(), history.transaction(durable=False) as connection:
+        with history.transaction(durable=False) as connection, slices.one():
             # The triggers of the table take findings and search entries along, and have the workspaces read again.
             sql = f"DELETE FROM dispatch_history AS d WHERE d.id > :after AND d.id <= :last_id AND {OLDER}"
             gone += connection.execute(sql, {**_bounds(found, after), "last_id": last}).rowcount
         after = last
         on_progress(gone)
+        slices.pause()
     with history.transaction():
         pass  # makes durable what came before

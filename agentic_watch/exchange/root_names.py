@@ -62,7 +62,7 @@ def rename_root(history: History, old: str, new: str, on_progress: Callable[[int
     _refuse(history, names)
     slices, renamed, merged = Slices(), 0, 0
     while True:
-        with slices.one(), history.transaction() as connection:
+        with history.transaction() as connection, slices.one():
             rows = connection.execute(_SOME, {**names, "size": slices.size}).fetchall()
             _rename(connection, new, [row[:4] for row in rows if not row[4]])
             twice = [(row[0],) for row in rows if row[4]]
@@ -71,10 +71,12 @@ def rename_root(history: History, old: str, new: str, on_progress: Callable[[int
         on_progress(renamed)
         if not rows:
             break
+        slices.pause()
     seen = 1
     while seen:
-        with slices.one(), history.transaction() as connection:
+        with history.transaction() as connection, slices.one():
             seen = connection.execute(_SEEN, {**names, "size": slices.size}).rowcount
+        slices.pause()
     return Renamed(renamed, merged)
 
 

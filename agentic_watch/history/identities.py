@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import NamedTuple
 
+from agentic_watch.history import pruned
 from agentic_watch.history.store import History, marks
 
 
@@ -111,7 +112,7 @@ def content(status: str, task: str, question: str) -> int:
 def pruned_before(history: History) -> str:
     """Until when the history was pruned, as `updated_utc` is written; "" when it never was. Raises HistoryError."""
     with history.reading() as connection:
-        return str(connection.execute("SELECT ifnull(max(pruned_before), '') FROM about").fetchone()[0])
+        return pruned.before(connection)
 
 
 def has_any(history: History, root: str, workspace: str) -> bool:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 UNSET = "0001-01-01T00:00:00.000000000Z"
 """`updated_utc` of Go's zero time: such a commit is as old as its `committed_at` says."""
+
+
+def before(connection: sqlite3.Connection) -> str:
+    """Up to when the history was pruned, as `updated_utc` is written; "" when it never was."""
+    return str(connection.execute("SELECT ifnull(max(pruned_before), '') FROM about").fetchone()[0])
 
 
 def age(table: str) -> str:

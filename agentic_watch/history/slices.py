@@ -6,25 +6,30 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-_SLICE_SECONDS = 0.05
-_FIRST, _LARGEST = 100, 5_000
+_HELD_SECONDS = 0.05
+_LONGEST_PAUSE = 0.12
+_LEAST, _MOST = 200, 5_000
 
 
 class Slices:
-    """`size` is how many rows the next slice may have: so many as take about 50 ms.
-
-    A commit that waits asks again after 25 ms at most by then (SQLite's busy handler), so the pause after a slice is
-    half as long as the slice.
-    """
+    """`size` is how many rows the next slice may have: so many as hold the history for about 50 ms."""
 
     def __init__(self) -> None:
-        self.size = _FIRST
+        self.size = _LEAST
+        self._held = 0.0
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
-        """The time of one slice; pauses at its end."""
+        """The work of one slice, inside its transaction: what it waits for before and after that does not count."""
         started = time.monotonic()
         yield
-        took = max(time.monotonic() - started, 0.001)
-        self.size = min(max(int(self.size * min(_SLICE_SECONDS / took, 2)), 1), _LARGEST)
-        time.sleep(min(took, _SLICE_SECONDS) / 2)
+        self._held = max(time.monotonic() - started, 0.001)
+        self.size = min(max(int(self.size * min(_HELD_SECONDS / self._held, 2)), _LEAST), _MOST)
+
+    def pause(self) -> None:
+        """Leave the history to others for half as long as it was held.
+
+        A commit that waits asks again after 25 ms at most for the first 130 ms, later after 100 (SQLite's busy
+        handler): on a slow host, where a slice takes long, the pause is longer than that.
+        """
+        time.sleep(min(self._held / 2, _LONGEST_PAUSE))

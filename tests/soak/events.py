@@ -146,7 +146,8 @@ class EventfulHost(SimulatedHost):
             self.wait_ready()  # a history of an earlier version is brought up to date first
             archive = self.base / f"archive-{len(self.told)}.jsonl"
             held = set(self.rows())
-            self._run_beside("prune", "--older-than", f"{hours}h", "--archive", str(archive))
+            force = self.rng.choice(([], ["--force"]))  # a root may be away
+            self._run_beside("prune", "--older-than", f"{hours}h", "--yes", *force, "--archive", str(archive))
             self.was_pruned(held)
 
     # --- the daemon

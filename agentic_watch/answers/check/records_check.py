@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from agentic_watch.answers.check.recorded_rows import Told, dispatches_of, rows_
 from agentic_watch.answers.check.workspace_records import WorkspaceRecords, read_records
 from agentic_watch.config import KNOWN_STATUSES, Root
 from agentic_watch.exchange.archives import in_no_archive
-from agentic_watch.history import queries
+from agentic_watch.history import pruned, queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import Key
@@ -64,7 +63,8 @@ def records(subject: Subject) -> Iterator[Finding]:
     """Each workspace in which a record lacks what another has, or that cannot be committed for longer than an hour."""
     seen = wrong = 0
     try:
-        look = _Look(subject, pruned_before(subject.config.history))
+        with queries.reading(subject.config.history) as connection:
+            look = _Look(subject, pruned.before(connection))
         for root in subject.config.roots:
             # That a root is not there is for the check of the roots to say.
             with contextlib.suppress(RootUnavailable), contextlib.closing(scan(root)) as found:
@@ -200,15 +200,3 @@ def _out_of_sight(subject: Subject, found: Candidate | Trouble, text: str) -> _W
     if not service_user.can_be_asked(subject.account):
         return _Wrong(f"{text} (by this user)", "", ok=None)
     return _Wrong(text, f"mend its permissions: {open_for(subject.account.name, found.root.path)}")
-
-
-def pruned_before(history: str) -> str:
-    """Up to when rows were pruned, as `updated_utc` is written, "" when none were. Raises HistoryError."""
-    try:
-        with queries.reading(history) as connection:
-            (found,) = connection.execute("SELECT max(pruned_before) FROM about").fetchone()
-            return found or ""
-    except HistoryError as error:
-        if isinstance(error.__cause__, sqlite3.OperationalError) and "no such table" in str(error.__cause__):
-            return ""
-        raise

@@ -54,12 +54,12 @@ class WorkspaceRecords:
         own = {(self.name, *key): line.dispatch for key, line in self.own.items()}
         confirmed = {told for told, one in (own | self.foreign).items() if one in known.get(told, ())}
         marked = self._marked
-        if marked is not None and self.marker is not None and self.marker.workspace != self.name:
+        if marked is not None and self.marker is not None:
             told = self.marker.workspace, *marked
-            if told not in confirmed and dispatch_of(self.status) not in known.get(told, ()):
-                marked = None
-            else:
+            if dispatch_of(self.status) in known.get(told, ()):
                 confirmed.add(told)
+            elif self.marker.workspace != self.name and told not in confirmed:
+                marked = None
         return OnDisk(
             finished=_key(self.status) if self.is_finished else None,
             waited=self.waited,

@@ -22,6 +22,7 @@ from agentic_watch.dispatch.agents.agent_result import (
 )
 from agentic_watch.dispatch.agents.session_stats import Statistics
 
+_REFUSED = "policy_violation"
 _OF_ERROR = frozenset({"session_id", "error", "warnings"})
 
 
@@ -48,11 +49,19 @@ def read(events: Sequence[dict[str, Any]]) -> AgentResult:
     told = cause(error.get("message")) or name(error.get("type")) or "an error that was not named" if failed else ""
     session = name(end.get("session_id")) or name(start.get("session_id"))
     if end.get("type") == "result":
-        return AgentResult(_of_stream(object_in(end.get("stats")), start, session), told)
+        return AgentResult(_of_stream(object_in(end.get("stats")), start, session), told, denied=_denied(events))
     stats = Statistics(object_in(end.get("stats")))
     if stats.all_failed and not told:
         told = "all requests failed"
     return AgentResult(_of_document(stats, session), told, denied=stats.denied)
+
+
+def _denied(events: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The tools whose calls a policy refused."""
+    calls = [event for event in events if event.get("type") == "tool_use"]
+    tools = {name(call.get("tool_id")): name(call.get("tool_name")) for call in calls}
+    refused = [event for event in events if object_in(event.get("error")).get("type") == _REFUSED]
+    return tuple(tools.get(name(event.get("tool_id"))) or "a tool" for event in refused)
 
 
 def _of_document(stats: Statistics, session: str) -> Usage:

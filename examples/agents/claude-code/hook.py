@@ -11,20 +11,6 @@ import os
 import subprocess
 import sys
 
-SHELLS = {"sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"}
-
-
-def agent_process() -> int:
-    """The agent's process: our parent, or above the shell that runs the hook for it."""
-    pid = os.getppid()
-    while pid > 1:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            name, _, rest = file.read().partition("(")[2].rpartition(")")
-        if name not in SHELLS:
-            break
-        pid = int(rest.split()[1])
-    return pid
-
 
 def run(*words: str) -> None:
     """Run `agentic-watch dispatch`; what it cannot do is said."""
@@ -44,30 +30,18 @@ if "AGENTIC_WATCH_WORKSPACE" in os.environ:
 event = json.load(sys.stdin)
 agent = sys.argv[1] if len(sys.argv) > 1 else "claude"
 workspace = f"sessions/{agent}-{event['session_id']}"
+turn = ("--process-id", event.get("prompt_id") or event.get("turn_id") or "")
 name = event["hook_event_name"]
 if name == "UserPromptSubmit":
+    # Esc ends a turn without a hook: `begin` with another turn fails the one before.
     model = f":{event['model']}" if event.get("model") else ""
-    turn = event.get("prompt_id") or event.get("turn_id") or ""
-    # Esc ends a turn without a hook: only the next prompt tells. Before the first one there is nothing to finish.
-    old = ["finish", workspace, "--status", "failed", "--unless-finished"]
-    subprocess.run(
-        ["agentic-watch", "-q", "dispatch", *old, "--question", "interrupted: another prompt came"],
-        cwd=event.get("cwd"),
-        capture_output=True,
-        check=False,
-    )
-    task = event.get("prompt", "")[:200]
-    pid = str(agent_process())
-    run(
-        *("begin", "--workspace", workspace, "--agent", agent + model, "--task", task),
-        *("--process-id", turn, "--pid", pid),
-    )
+    run("begin", "--workspace", workspace, "--agent", agent + model, "--task", event.get("prompt", "")[:200], *turn)
 elif name == "Stop":
-    run("finish", workspace, "--status", "ready-for-review", "--unless-finished")
+    run("finish", workspace, "--status", "ready-for-review", "--unless-finished", *turn)
 elif name == "StopFailure":
     # It may come after SessionEnd, and knows why: it has the last word.
-    fail(event.get("last_assistant_message") or event.get("error") or "the turn failed")
+    fail(event.get("last_assistant_message") or event.get("error") or "the turn failed", *turn)
 elif name == "Interrupt":
-    fail("stopped by hand", "--unless-finished")
+    fail("stopped by hand", "--unless-finished", *turn)
 elif name == "SessionEnd":
     fail(f"the session ended in the middle of the turn: {event.get('reason', '?')}", "--unless-finished")
