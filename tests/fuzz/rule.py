@@ -88,8 +88,8 @@ def _says_otherwise(where: Where, there: Workspace, dispatch: Dispatch, records:
 
 
 def holders(row: Row, records: Records) -> list[Where]:
-    """The places whose journal has the line of a row."""
-    return [where for where, there in records.workspaces.items() if row.where[1] in there.names(row.dispatch)]
+    """The places whose journal or marker has a row's commit."""
+    return [where for where in records.workspaces if row in records.rows_told(where, row.dispatch)]
 
 
 # --- rows
