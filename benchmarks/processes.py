@@ -147,6 +147,14 @@ class Daemon:
             _, rest = self._process.communicate()
         self.log += rest
 
+    def stop(self) -> None:
+        """SIGTERM, and wait for its end. Raises Failed when that does not come."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(timeout=_SILENCE_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"{self._arguments}: SIGTERM is not obeyed") from error
+
     @property
     def pid(self) -> int:
         """The process."""

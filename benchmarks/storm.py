@@ -3,6 +3,8 @@
 `own DIRECTORY`: an agent that opens and closes two files of its own in turn, as fast as it goes.
 `clones ROOT FIRST COUNT RATE`: agents that make files in their clones, write them anew, and remove them.
 `statuses ROOT FIRST COUNT RATE`: dispatchers that rewrite statuses which are not finished yet.
+`touched ROOT FIRST COUNT RATE`: agents that open and close their statuses, one after the other; a single one in turns
+with its report.
 """
 
 from __future__ import annotations
@@ -56,6 +58,16 @@ def statuses(root: str, first: int, count: int) -> Iterator[None]:
             yield
 
 
+def touched(root: str, first: int, count: int) -> Iterator[None]:
+    """Opened for writing, and closed as it was; one step a file."""
+    metas = [f"{root}/{trees.name_of(number)}/.meta" for number in range(first, first + count)]
+    paths = [f"{meta}/status.json" for meta in metas] + [f"{meta}/report.json" for meta in metas if count == 1]
+    while True:
+        for path in paths:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
+            yield
+
+
 def _paced(steps: Iterator[None], rate: float) -> Iterator[None]:
     """So many a second; what could not be done in time is not made up for."""
     due = time.monotonic()
@@ -71,7 +83,7 @@ def _steps(kind: str, arguments: list[str]) -> Iterator[None]:
     if kind == "own":
         return own(*arguments)
     root, first, count, rate = arguments
-    storm = {"clones": clones, "statuses": statuses}[kind]
+    storm = {"clones": clones, "statuses": statuses, "touched": touched}[kind]
     return _paced(storm(root, int(first), int(count)), float(rate))
 
 

@@ -2,7 +2,7 @@
 
 Both come from what pip itself resolves for the wheel (its installation report). `pip install --require-hashes -r
 requirements.lock` then installs exactly that, also from a directory without a network; the SBOM (CycloneDX 1.5) says
-the same to whoever watches for vulnerabilities.
+what there is, with every extra as the Debian package has them, to whoever watches for vulnerabilities.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+EXTRAS = "[dashboard,fleet,mcp,metrics]"
+"""What the Debian package carries besides."""
 
-def resolved(wheel: Path) -> list[dict[str, Any]]:
+
+def resolved(wheel: Path, extras: str = "") -> list[dict[str, Any]]:
     """What pip would install for the wheel into an empty environment, the wheel itself left out."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]
-    command += ["--ignore-installed", "--only-binary", ":all:", "--report", "-", str(wheel)]
+    command += ["--ignore-installed", "--only-binary", ":all:", "--report", "-", f"{wheel}{extras}"]
     report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     items = [item for item in report["install"] if not item["requested"]]
     return sorted(items, key=lambda item: str(item["metadata"]["name"]).lower())
@@ -72,7 +75,8 @@ def main() -> None:
     wheel, output = Path(sys.argv[1]), Path(sys.argv[2])
     items = resolved(wheel)
     (output / "requirements.lock").write_text(lock(items), "utf-8")
-    (output / "sbom.cdx.json").write_text(json.dumps(bill(wheel, items), indent=2) + "\n", "utf-8")
+    everything = resolved(wheel, EXTRAS)
+    (output / "sbom.cdx.json").write_text(json.dumps(bill(wheel, everything), indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -382,7 +382,9 @@ def test_a_systemd_unit(bench: Bench) -> None:
     unit.read(RECIPES / "agentic-dispatch@.service")
     bench.stand_in("billing", "exec sleep 60")
     line = unit["Service"]["ExecStart"].replace("%i", "billing")
-    line = line.replace("/usr/local/bin/agentic-watch", f"{sys.executable} -m agentic_watch")
+    assert line.startswith("agentic-watch ")  # systemd looks for it in its own path
+    line = line.replace("agentic-watch", f"{sys.executable} -m agentic_watch", 1)
+    assert (unit["Service"]["User"], unit["Service"]["Group"], unit["Service"]["UMask"]) == ("agent", "agents", "0002")
     words = line.replace("/etc/agentic-dispatch", str(bench.programs)).split()
     with subprocess.Popen(words, cwd=bench.clone, env=bench.environ, stderr=subprocess.PIPE) as process:
         wait_for(lambda: bool(statuses(bench.host)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pwd
 import shutil
 import signal
 import sqlite3
@@ -17,11 +18,13 @@ from typing import Any
 
 import pytest
 from daemon_support import Service
-from support import POWERLESS, UPDATED, Host, Workspace, make, run, snapshot
+from support import NOBODY, POWERLESS, UPDATED, Host, Workspace, make, run, snapshot
+from unprivileged import public_directory
 
 from agentic_watch.answers.check import limits_check
 from agentic_watch.answers.check.clock_check import clock
 from agentic_watch.answers.check.finding import Check, Finding
+from agentic_watch.answers.check.ownership_check import ownership
 from agentic_watch.answers.check.parity import (
     Line,
     OnDisk,
@@ -34,6 +37,7 @@ from agentic_watch.answers.check.records_check import records
 from agentic_watch.answers.check.repair import repair
 from agentic_watch.answers.check.subject import subject
 from agentic_watch.answers.check.waiting_check import waiting
+from agentic_watch.service.service_user import Account
 
 
 def check(host: Host, *options: str, code: int = 0, lacking: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -230,6 +234,95 @@ def test_a_lost_root_fails_the_probe(host: Host, committed: list[Workspace]) -> 
     with Service(host) as service:
         host.root.rename(host.base / "unmounted")
         service.wait(lambda: run([*host.arguments(), "check", "--quick"], host.base).returncode == 1)
+
+
+def test_what_the_daemon_cannot_look_into_is_told(host: Host, committed: list[Workspace]) -> None:
+    """A directory without a mode: within a reconcile `status`, the metrics and the probe tell of it, with the command
+    that opens it; once it is open they are silent again."""
+    closed = host.root / "closed"
+    make(host.root, "closed/repo/task")
+    service = Service(host, prefix=_powerless())
+    service.reconcile_seconds = 1
+    closed.chmod(0)
+    with service:
+        arguments = ["--config", str(service.config_file)]
+        result = run([*arguments, "check", "--quick"], host.base)
+        assert result.returncode == 1
+        (line,) = (line for line in result.stdout.splitlines() if line.startswith("problem"))
+        assert f"daemon: {closed}: 1 below the roots that the daemon cannot look into" in line
+        assert f"setfacl -R -m u:{_own_name()}:rwX -m d:u:{_own_name()}:rwX {host.root}" in line
+        assert "agentic_watch_unreadable_directories 1.0" in run([*arguments, "metrics"], host.base).stdout
+        document = json.loads(run([*arguments, "status", "--json"], host.base).stdout)
+        assert (document["daemon"]["unreadable"], document["daemon"]["unreadable_names"]) == (1, [str(closed)])
+        closed.chmod(0o755)
+        service.wait(lambda: run([*arguments, "check", "--quick"], host.base).returncode == 0)
+        assert service.state().unreadable_names == ()
+
+
+def _powerless() -> list[str]:
+    """What starts a process without root's way past permissions; nobody else has it."""
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+
+
+def _own_name() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.mark.parametrize(("stopped", "code", "state"), [(False, 0, "OK"), (True, 2, "CRITICAL")])
+def test_a_monitoring_plugin_says_the_worst_first(
+    host: Host, committed: list[Workspace], *, stopped: bool, code: int, state: str
+) -> None:
+    """--nagios: the states of its kin, no bar that would begin performance data, and the worst line first."""
+    with Service(host) as service:
+        if stopped:
+            service.stop()
+        result = run([*host.arguments(), "check", "--quick", "--nagios"], host.base)
+        assert (result.returncode, result.stdout.split(": ")[0]) == (code, state)
+        assert "|" not in result.stdout
+        states = [line.split(": ")[0] for line in result.stdout.splitlines()]
+        assert states == sorted(states)
+
+
+def test_a_plugin_that_cannot_ask_is_unknown(host: Host) -> None:
+    """A configuration that cannot be read: 3, and no other exit status that a monitoring host would not know."""
+    result = run(["--config", str(host.base / "none.toml"), "check", "--nagios"], host.base)
+    assert (result.returncode, result.stdout.count("\n"), result.stderr) == (3, 1, "")
+    assert result.stdout.startswith("UNKNOWN: configuration: ")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_a_reader_is_not_told_that_sound_workspaces_are_broken() -> None:
+    """A workspace of mode 0700 that the service's user reads well: for another one it is unknown, and no problem."""
+    with public_directory() as base:
+        host = Host.make(base)
+        workspace = make(host.root)
+        host.once()
+        workspace.path.chmod(0o700)
+        about = replace(subject(host.config()), now=time.time())
+        assert all(finding.ok for finding in records(about))
+        pid = os.fork()
+        if not pid:  # the check's own process is the reader
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            os._exit(10 + sum(finding.ok is False for finding in records(about)))
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 10
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_history_among_other_things_is_not_given_with_them(host: Host, committed: list[Workspace]) -> None:
+    """`check` as root names a way that works, and never the repair that would do nothing."""
+    (host.history.parent / "other").touch()
+    nobody = Account.of("nobody")
+    about = replace(subject(host.config()), account=nobody)
+    steps = {finding.text.split(": ")[0]: finding.next_step for finding in ownership(about) if finding.ok is False}
+    assert "install -d -o nobody" in steps[str(host.history.parent)]
+    assert "--repair" not in steps[str(host.history.parent)]
+    assert "--repair" in steps[str(host.history)]
+    (host.history.parent / "other").unlink()
+    steps = {finding.text.split(": ")[0]: finding.next_step for finding in ownership(about) if finding.ok is False}
+    assert "--repair" in steps[str(host.history.parent)]
 
 
 def test_repair_is_no_part_of_the_probe(host: Host) -> None:

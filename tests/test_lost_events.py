@@ -116,6 +116,23 @@ def test_a_root_that_gets_no_watch_at_all_is_polled(host: Host) -> None:
         agree(service, "poll", "polling every 5 s", detail="no inotify watch is left")
 
 
+@own_limits
+def test_a_root_that_got_no_watch_gets_one_when_there_are_some(host: Host) -> None:
+    """Others gave theirs back: it is tried at each reconcile, and said when it works."""
+    limit = "/proc/sys/user/max_inotify_watches"
+    later = f"(while [ ! -e {host.base}/enough ]; do sleep 0.1; done; echo 1000 > {limit}) &"
+    service = Service(host, prefix=["unshare", "-Ur", "sh", "-c", f'echo 0 > {limit}; {later} exec "$@"', "sh"])
+    service.reconcile_seconds = 1.0
+    with service:
+        service.wait(lambda: service.watching() == ["poll"])
+        service.wait(lambda: len(service.lines("polling every 5 s")) == 1)
+        (host.base / "enough").touch()
+        service.wait_log("watching it (inotify) from now on")
+        service.wait(lambda: service.watching() == ["inotify"])
+        assert len(service.lines("polling every 5 s")) == 1
+        service.wait_committed(make(host.root))
+
+
 @pytest.mark.faults
 @own_limits
 def test_without_an_inotify_instance_the_roots_are_polled(host: Host) -> None:

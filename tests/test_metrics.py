@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -256,6 +257,25 @@ def test_the_dashboard_for_grafana_asks_only_for_metrics_that_there_are(service:
 
 def _words(text: str) -> list[str]:
     return "".join(character if character.isalnum() or character == "_" else " " for character in text).split()
+
+
+def test_connections_that_say_nothing_take_no_threads(service: Service) -> None:
+    """However many there are; in a few seconds they are ended, and scrapes are served again."""
+    host, _, port = _listen(service).rpartition(":")
+    before = len(os.listdir(f"/proc/{service.pid}/task"))
+    with contextlib.ExitStack() as silent:
+        for _ in range(50):
+            silent.enter_context(socket.create_connection((host, int(port)), timeout=10))
+        wait_for(lambda: len(os.listdir(f"/proc/{service.pid}/task")) <= before + 8)
+        wait_for(lambda: _answers(service))
+    wait_for(lambda: len(os.listdir(f"/proc/{service.pid}/task")) <= before)
+
+
+def _answers(service: Service) -> bool:
+    try:
+        return "agentic_watch_ready" in _scraped(service)
+    except OSError:
+        return False
 
 
 @pytest.mark.monitoring

@@ -177,6 +177,8 @@ def test_who_has_had_its_share_waits_for_another_one() -> None:
     pending.touch(candidate("a"), 100.5, lane=Lane.BUSY, wait=9.0)
     pending.touch(candidate("b"), 107.0, lane=Lane.EVENT)
     assert pending.next_due() == 109.0
+    assert pending.next_due(busy_from=109.5) == 109.0
+    assert Pending(SETTLE).next_due(busy_from=109.5) is None
     assert names(pending.take(110.0, 10)) == ["b", "a"]
 
 

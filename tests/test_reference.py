@@ -159,6 +159,7 @@ SELDOM = {
     "daemon.*",
     "failures[]",
     "problems[]",
+    "warnings[]",
     "error",
     "new_findings.first[].*",
 }

@@ -20,7 +20,7 @@ from agentic_watch.config import MetricsPlaces, Overrides
 from agentic_watch.service import deploy, root_access, state_owner, units
 from agentic_watch.service.install import Masked, install, standings, uninstall
 from agentic_watch.service.manager import Manager
-from agentic_watch.service.remembered import chosen
+from agentic_watch.service.remembered import chosen, read_back
 from agentic_watch.service.service_user import Account, NoSuchAccount, can_read, not_writable
 from agentic_watch.service.units import BACKFILL, SERVICE, USER, Host, command_line, hidden_by, quoted, render
 
@@ -458,6 +458,15 @@ def test_what_was_chosen_is_read_back(tmp_path: Path, value: str) -> None:
     before = chosen(str(tmp_path))
     assert (before.run_as, before.options) == ("agent", options)
     assert before.overrides() == Overrides(value, (value, "/b"), f"{value}/h.db", "json")
+
+
+def test_a_unit_of_others_is_read_too(tmp_path: Path) -> None:
+    """A package's unit and an operator's drop-in: options as two words, and of each setting the last one counts."""
+    unit, own = tmp_path / "unit", tmp_path / "own.conf"
+    unit.write_text("[Service]\nExecStart=/usr/bin/agentic-watch --config /etc/c.toml --root=/srv/a\nUser=one\n")
+    own.write_text("[Service]\n# User=none\nUser=two\n")
+    said = read_back([str(unit), str(own), str(tmp_path / "gone")])
+    assert (said.run_as, said.overrides()) == ("two", Overrides("/etc/c.toml", ("/srv/a",)))
 
 
 def test_an_upgrade_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 """`agentic-watch stats`: its numbers against plain Python over a generated past, and how they are printed."""
 
+import contextlib
 import csv
 import io
 import json
 import os
+import pty
 import re
 import shlex
 import statistics
@@ -23,6 +25,7 @@ from agentic_watch.answers.filters import Wanted
 from agentic_watch.answers.stats import stats
 from agentic_watch.answers.stats_cells import Question
 from agentic_watch.cli.rate_text import bar, sparkline
+from agentic_watch.workspace import instant
 from agentic_watch.workspace.record import Record
 
 PASSED, FAILED = {"completed", "merged", "ready-for-review"}, {"failed", "rejected"}
@@ -227,6 +230,10 @@ def test_compare(host: Host) -> None:
         (["--compare", "99999w", "--agent", "x"], "no span such as 24h"),
         (["--compare", "7d", "--since", "today"], "leave --since and --until"),
         (["--by", "colour"], "is not one of"),
+        (["--compare", "7d", "--csv"], "--compare and --csv do not go together"),
+        (["--compare", "7d", "-n", "3"], "--compare and -n do not go together"),
+        (["--html", "x.html", "-n", "3"], "--html and -n do not go together"),
+        (["--json", "--csv"], "--json and --csv do not go together"),
     ],
 )
 def test_usage_errors(past: Host, options: list[str], message: str) -> None:
@@ -234,6 +241,49 @@ def test_usage_errors(past: Host, options: list[str], message: str) -> None:
     result = run([*past.arguments(), "stats", *options], past.base)
     assert (result.returncode, result.stdout) == (2, "")
     assert message in result.stderr
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        ["stats", "--by", "day"],
+        ["stats", "--by", "week", "--since", "0001-01-01T00:00:00Z"],
+        ["stats", "--html", "page.html", "--until", "9999-12-31T00:00:00Z"],
+        ["history", "--columns", "updated_utc,started_utc"],
+        ["failures", "--examples"],
+        ["digest", "--since", "0001-01-01T00:00:00Z", "--until", "9999-12-31T00:00:00Z"],
+    ],
+    ids=" ".join,
+)
+def test_times_that_an_agent_planted_end_no_answer(tmp_path: Path, zone: str, question: list[str]) -> None:
+    """On a terminal of any zone the first and the last instant of all are told like any other."""
+    host = Host.make(tmp_path)
+    times = ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00.5Z", "9999-12-31T23:59:59.999999999Z", "2026-04-14T11:17:08Z"]
+    commits = [
+        generated.record(workspace=f"w{number}", status="failed", repo="r", started_at=time_of, updated_at=time_of)
+        for number, time_of in enumerate(map(instant.parse, times))
+    ]
+    # Not through generated.fill alone: the committed time of the last one would be beyond all time.
+    generated.fill(host.history, [one._replace(committed_at="2026-11-01T00:00:00Z") for one in commits])
+    arguments = command([*host.arguments(), *question])
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            arguments,
+            env={**environment(tmp_path), "TZ": zone},
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+        )
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # its end
+            while os.read(ours, 65_536):
+                pass
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        os.close(ours)
+    assert (process.returncode, b"Traceback" in stderr) == (0, False), stderr.decode()
 
 
 def test_an_empty_span_says_so(past: Host) -> None:

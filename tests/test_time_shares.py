@@ -17,12 +17,13 @@ def looks_within(seconds: float, cost: float) -> tuple[int, float]:
     return count, spent
 
 
-def test_who_asks_without_end_gets_a_hundredth() -> None:
-    """Small statuses twice a second, large ones every few seconds."""
+def test_who_asks_without_end_gets_a_small_part() -> None:
+    """Small statuses every few seconds, large ones a few times a minute."""
     small, _ = looks_within(100.0, 0.0004)
-    assert 200 <= small <= 230
-    _, spent = looks_within(100.0, 0.03)
-    assert 1.0 <= spent <= 1.2
+    assert 50 <= small <= 70
+    large, spent = looks_within(160.0, 0.03)
+    assert 12 <= large <= 18
+    assert spent <= 0.6
 
 
 def test_nobody_waits_for_longer_than_sixteen_seconds() -> None:
@@ -34,14 +35,32 @@ def test_nobody_waits_for_longer_than_sixteen_seconds() -> None:
     assert shares.wait(ONE, 117.0) == 0.0
 
 
-def test_a_dispatch_that_runs_and_ends_is_modest_throughout() -> None:
-    """A look at each of its changes and at its commits is no much of it; and it concerns nobody else."""
+def test_who_had_a_look_lately_goes_after_those_that_had_none() -> None:
+    """A look now and then is modest; many, or large ones, are not for a while; and it concerns nobody else."""
     shares = TimeShares()
     for number in range(4):
-        assert shares.is_modest(ONE, number / 10)
-        shares.charge(ONE, 0.0004, number / 10)
+        assert shares.is_modest(ONE, 5.0 * number)
+        shares.charge(ONE, 0.0004, 5.0 * number)
     for _ in range(100):
-        shares.charge(ONE, 0.0004, 1.0)
-    assert not shares.is_modest(ONE, 1.0)
-    assert shares.is_modest(OTHER, 1.0)
-    assert shares.is_modest(ONE, 61.0)
+        shares.charge(ONE, 0.0004, 20.0)
+    assert not shares.is_modest(ONE, 60.0)
+    assert shares.is_modest(OTHER, 60.0)
+    assert shares.is_modest(ONE, 140.0)
+
+
+def test_all_that_had_much_get_a_fifth_together() -> None:
+    """However many they are."""
+    shares = TimeShares()
+    shares.busy_had(0.005, 100.0)
+    assert shares.busy_from == 100.02
+    shares.busy_had(0.0, 100.01)
+    assert shares.busy_from == 100.02
+
+
+def test_who_had_too_many_events_goes_after_all_others_for_a_while() -> None:
+    """It need not wait for a look, but has its turn with those that had much."""
+    shares = TimeShares()
+    shares.use_up(ONE, 100.0)
+    assert not shares.is_modest(ONE, 130.0)
+    assert shares.wait(ONE, 100.0) == 0.0
+    assert shares.is_modest(ONE, 160.0)

@@ -27,6 +27,9 @@ from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.place import Opener
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
+_READ_BYTES = 1 << 20
+"""Reports that are read, and made lines of, before whoever gives the candidates is asked for another one."""
+
 
 class Committer:
     """Commits workspaces under one configuration into one history. Used from one thread."""
@@ -97,6 +100,7 @@ class Committer:
         """One way through the batches, for one commit of each workspace."""
         opener = Opener()
         locked: list[OpenWorkspace] = []
+        to_read = 0
         pipeline = Pipeline(self._overlap, self.history)
         try:
             for candidate in candidates:
@@ -108,7 +112,9 @@ class Committer:
                     yield self._record_removed(opened) if opened.is_gone else opened
                     continue
                 locked.append(opened)
-                if len(locked) >= batch.most():
+                to_read += opened.report_bytes if opened.finished else 0
+                if len(locked) >= batch.most() or to_read > _READ_BYTES:
+                    to_read = 0
                     yield from self._write(locked, pipeline, patience)
             yield from self._write(locked, pipeline, patience)
             yield from pipeline.drain()

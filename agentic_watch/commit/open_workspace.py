@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -55,6 +56,17 @@ class OpenWorkspace:
         """The descriptor of `.meta`."""
         assert self.place.meta is not None
         return self.place.meta
+
+    @property
+    def report_bytes(self) -> int:
+        """How large the report is that its record is to hold, as far as it may be that large."""
+        if self.place.lacks(layout.REPORT):
+            return 0
+        try:
+            size = os.stat(layout.REPORT, dir_fd=self.meta, follow_symlinks=False).st_size
+        except OSError:
+            return 0
+        return min(size, self.limits.report_bytes)
 
     def signature(self) -> bytes:
         """The status as it was when read, the marker as it is now; b"" while the status cannot be trusted."""

@@ -20,7 +20,6 @@ from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
 from agentic_watch.workspace.layout import Candidate
 
-GROUP = 64
 _JOURNAL_SECONDS = 0.1
 """What a turn may spend on long journals, and then on everything else before it goes on with them."""
 _IS_BEING_REMOVED = os.strerror(errno.ENOENT)
@@ -30,7 +29,7 @@ _AT_MOST = 16
 _LATELY_SECONDS = 1.0
 """While events tell of something now and then, what was found by looking is done so few at a time."""
 _TURN_SECONDS = 1.0
-_BUSY_LANE_SECONDS = 0.005
+BUSY_LANE_SECONDS = 0.005
 """What a turn spends on workspaces that had much time lately; one of them at least has its turn."""
 _CHARGED_AT_MOST_SECONDS = 0.05
 """Of the time between two of a group, in which others may have been written, too."""
@@ -43,7 +42,7 @@ _BUSY_TRIES_BEFORE_WORD = 6
 
 class DueCommits:
     """Used from the loop's thread. `fresh` says which failing ones are tried whatever their back-off says;
-    `is_left_alone` which workspaces lie on what does not answer."""
+    `is_left_alone` which workspaces lie on what does not answer, `is_stopping` that nothing more is to be begun."""
 
     def __init__(
         self, committer: Committer, pending: Pending, last_seen: LastSeen, health: Health, shares: TimeShares
@@ -58,6 +57,7 @@ class DueCommits:
         self._put_by: list[Candidate] = []
         self._next_put_by = 0.0
         self.is_left_alone: Callable[[Candidate], bool] = lambda _: False
+        self.is_stopping: Callable[[], bool] = lambda: False
         self.outcomes = OutcomeLog()
         self.fresh = FreshStart(())
         self._host_faults = HostFaults()
@@ -107,31 +107,32 @@ class DueCommits:
     def _from_events(self, now: float) -> Iterator[Candidate]:
         """What was due when the turn began, for as long as a turn may take."""
         end = now + _TURN_SECONDS
-        while time.monotonic() < end and (group := self._take_due(now, Lane.EVENT, GROUP)):
+        while time.monotonic() < end and (found := self._take_due(now, Lane.EVENT)):
             self._event_at = now
-            for candidate in group:
-                began = time.monotonic()
-                yield candidate
-                ended = time.monotonic()
-                self._shares.charge(_key(candidate), min(ended - began, _CHARGED_AT_MOST_SECONDS), ended)
+            began = time.monotonic()
+            yield found
+            ended = time.monotonic()
+            self._shares.charge(_key(found), min(ended - began, _CHARGED_AT_MOST_SECONDS), ended)
 
     def _commit_busy(self, now: float) -> bool:
         """Those that had much time lately, one by one, so that each is charged for what it takes."""
-        end, mended = time.monotonic() + _BUSY_LANE_SECONDS, False
-        while found := self._take_due(now, Lane.BUSY, 1):
-            began = time.monotonic()
-            mended |= self._commit(iter(found))
-            ended = time.monotonic()
-            self._shares.charge(_key(found[0]), ended - began, ended)
-            if ended >= end:
+        start, mended = time.monotonic(), False
+        ended = start
+        while start >= self._shares.busy_from and ended - start < BUSY_LANE_SECONDS:
+            if not (found := self._take_due(now, Lane.BUSY)):
                 break
+            began = ended
+            mended |= self._commit(iter([found]))
+            ended = time.monotonic()
+            self._shares.charge(_key(found), ended - began, ended)
+        self._shares.busy_had(ended - start, ended)
         return mended
 
     def _found_by_looking(self, now: float, is_news: Callable[[], bool]) -> Iterator[Candidate]:
         """One by one, until there is news that should not wait for a whole batch."""
         count = 0
-        while found := self._take_due(now, Lane.FOUND, 1):
-            yield from found
+        while found := self._take_due(now, Lane.FOUND):
+            yield found
             count += 1
             spent = time.monotonic() - now
             if spent >= _TURN_SECONDS or (count >= _AT_LEAST and is_news()):
@@ -139,14 +140,13 @@ class DueCommits:
             if count >= _AT_MOST and now + spent - self._event_at < _LATELY_SECONDS:
                 return
 
-    def _take_due(self, now: float, lane: Lane, at_most: int) -> list[Candidate]:
-        """Some that are due; what lies on something that does not answer is put by."""
-        while taken := self._pending.take(now, at_most, lane=lane):
-            silent = [candidate for candidate in taken if self.is_left_alone(candidate)]
-            self._put_by += silent
-            if len(silent) < len(taken):
-                return [candidate for candidate in taken if candidate not in silent] if silent else taken
-        return []
+    def _take_due(self, now: float, lane: Lane) -> Candidate | None:
+        """One that is due, None when there is none or the daemon ends; what does not answer is put by."""
+        while not self.is_stopping() and (taken := self._pending.take(now, lane=lane)):
+            if not self.is_left_alone(taken[0]):
+                return taken[0]
+            self._put_by += taken
+        return None
 
     def _take_up_again(self, now: float) -> None:
         """What was put by, and lies on what answers again."""

@@ -78,10 +78,22 @@ def registry(snapshots: Snapshots) -> CollectorRegistry:
 
 def serve(snapshots: Snapshots, listen: str) -> tuple[WSGIServer, Thread]:
     """Answer scrapes at an address such as `127.0.0.1:9477`, in a thread. Raises OSError when it cannot be had."""
-    from prometheus_client import start_http_server
+    import socket
+    from threading import Thread
+    from wsgiref.simple_server import make_server
+
+    from prometheus_client import make_wsgi_app
+
+    from agentic_watch.daemon.scrape_server import ScrapeHandler, ScrapeServer
 
     host, _, port = listen.rpartition(":")
-    return start_http_server(int(port), host.strip("[]"), registry(snapshots))
+    host = host.strip("[]")
+    family, *_ = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    kind: type[ScrapeServer] = type("Server", (ScrapeServer,), {"address_family": family})
+    server = make_server(host, int(port), make_wsgi_app(registry(snapshots)), kind, ScrapeHandler)
+    thread = Thread(target=server.serve_forever, name="scrapes", daemon=True)
+    thread.start()
+    return server, thread
 
 
 def write(path: str, snapshot: Snapshot) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from agentic_watch.commit import Committer
 from agentic_watch.config import Config, ConfigError, NoRootsError, Root
-from agentic_watch.daemon.due_commits import DueCommits
+from agentic_watch.daemon.due_commits import BUSY_LANE_SECONDS, DueCommits
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.history_probe import HistoryProbe
 from agentic_watch.daemon.instance import Held
@@ -36,9 +36,10 @@ from agentic_watch.workspace.layout import Candidate
 log = logging.getLogger("agentic_watch.daemon")
 
 _FLUSH_SECONDS = 2.0
+_HISTORY_PATIENCE_MS = 1_000
+"""Others write for less, and rows can come later: nobody's finish waits longer for a history that is locked."""
 _PREFETCH_SECONDS = 0.1
-_BUSY_LANE_SECONDS = 0.005
-"""What a turn spends on reading statuses ahead: all of them, and of those that had much time lately."""
+"""What a turn spends on reading statuses ahead."""
 _AGAIN_SECONDS = 0.05
 """After this a root that has not answered just now is asked for again; its own thread asks it four times a second."""
 _IDLE_SECONDS = 1.0
@@ -62,7 +63,7 @@ class Daemon:
         self._health = health
         self._metrics = metrics
         self._hints = HintQueue()
-        self._history = History(config.history, on_progress=health.at_work)
+        self._history = History(config.history, on_progress=health.at_work, patience_ms=_HISTORY_PATIENCE_MS)
         self._last_seen = LastSeen(self._history)
         self._probe = HistoryProbe(self._history, self._last_seen, health)
         self._committer = Committer(config, self._history)
@@ -73,6 +74,7 @@ class Daemon:
         self._due = DueCommits(self._committer, self._pending, self._last_seen, health, self._shares)
         self._sweeps = Sweeps(self._last_seen)
         self._signals = Signals(lambda: self._hints.wake())
+        self._due.is_stopping = lambda: self._signals.stopping
         self._absent: set[str] = set()
         self._hanging: frozenset[str] = frozenset()
         self._next_flush = 0.0
@@ -173,7 +175,7 @@ class Daemon:
             if hint.candidate is None:
                 self._handle_root(hint)
             else:
-                self._handle(hint.candidate, from_event=hint.from_event, now=now)
+                self._handle(hint.candidate, hint, now)
 
     def _is_news(self) -> bool:
         """Whether there is something that no look at a whole root should keep waiting."""
@@ -191,36 +193,49 @@ class Daemon:
             wakes.append(now + _AGAIN_SECONDS)
         if self._last_seen.dirty:
             wakes.append(self._next_flush)
-        wakes += [due for queue in (self._pending, self._prefetches) if (due := queue.next_due()) is not None]
+        dues = [queue.next_due(self._shares.busy_from) for queue in (self._pending, self._prefetches)]
+        wakes += [due for due in dues if due is not None]
         return max(0.0, min(wakes) - now)
 
-    def _handle(self, candidate: Candidate, *, from_event: bool, now: float) -> None:
+    def _handle(self, candidate: Candidate, hint: Hint, now: float) -> None:
         """A workspace changed: it is read soon, since it may be replaced or removed, and committed when it rests."""
         key = candidate.root.key, candidate.name
+        if hint.throttled:
+            self._shares.use_up(key, now)
+            if not hint.from_event:
+                return
         wait = self._shares.wait(key, now)
-        lane = Lane.FOUND
-        if from_event:
-            lane = Lane.EVENT if self._shares.is_modest(key, now) else Lane.BUSY
+        lane = Lane.EVENT if hint.from_event else Lane.FOUND
+        if not self._shares.is_modest(key, now):
+            lane = Lane.BUSY
         self._pending.touch(candidate, now, lane=lane, wait=wait)
         if self._config.settle_seconds:
             self._prefetches.add(candidate, now + wait, lane=lane)
 
     def _prefetch(self) -> None:
         """Read statuses that are to be committed later, for as long as a turn may take; the others are the next's."""
+        now = time.monotonic()
+        for lane, seconds in ((Lane.EVENT, _PREFETCH_SECONDS), (Lane.FOUND, _PREFETCH_SECONDS)):
+            self._prefetch_lane(lane, seconds)
+        if now >= self._shares.busy_from:
+            self._shares.busy_had(self._prefetch_lane(Lane.BUSY, BUSY_LANE_SECONDS), time.monotonic())
+
+    def _prefetch_lane(self, lane: Lane, seconds: float) -> float:
+        """Gives how long it took."""
         began = now = time.monotonic()
-        for lane in Lane:
-            end = now + _BUSY_LANE_SECONDS if lane is Lane.BUSY else began + _PREFETCH_SECONDS
-            while candidates := self._prefetches.take(began, lane=lane):
-                for candidate in candidates:
-                    if self._watcher.is_left_alone(candidate):
-                        self._prefetches.add(candidate, now + _AGAIN_SECONDS, lane=lane)
-                        continue
-                    for warning in self._committer.look_ahead(candidate):
-                        log.warning("%s", warning)
-                    spent, now = time.monotonic() - now, time.monotonic()
-                    self._shares.charge((candidate.root.key, candidate.name), spent, now)
-                if now >= end or self._signals.stopping:
-                    break
+        while now - began < seconds and not self._signals.stopping:
+            candidates = self._prefetches.take(began, lane=lane)
+            if not candidates:
+                break
+            for candidate in candidates:
+                if self._watcher.is_left_alone(candidate):
+                    self._prefetches.add(candidate, now + _AGAIN_SECONDS, lane=lane)
+                    continue
+                for warning in self._committer.look_ahead(candidate):
+                    log.warning("%s", warning)
+                spent, now = time.monotonic() - now, time.monotonic()
+                self._shares.charge((candidate.root.key, candidate.name), spent, now)
+        return now - began
 
     def _handle_root(self, hint: Hint) -> None:
         """A root came, went, or is to be looked at."""

@@ -86,10 +86,10 @@ class Pending:
         """Forget what belongs to other roots than these, or to these as they were configured before."""
         self._entries = {key: entry for key, entry in self._entries.items() if entry.candidate.root in roots}
 
-    def next_due(self) -> float | None:
-        """When the next candidate is due, None when nothing waits."""
-        heads = [entry.due for lane in Lane if (entry := self._head(lane)) is not None]
-        return min(heads, default=None)
+    def next_due(self, busy_from: float = 0.0) -> float | None:
+        """When the next candidate is due, None when nothing waits; those of the busy lane not before `busy_from`."""
+        heads = [(lane, entry.due) for lane in Lane if (entry := self._head(lane)) is not None]
+        return min((max(due, busy_from) if lane is Lane.BUSY else due for lane, due in heads), default=None)
 
     def due_numbers(self, now: float) -> list[tuple[Key, int]]:
         """Which are due now: what `holds` can be asked about later."""

@@ -10,19 +10,26 @@ Key = tuple[str, str]
 """(root's key, workspace's name)."""
 
 _AT_ONCE_SECONDS = 0.1
-_PER_SECOND = 0.01
-"""In the long run one workspace gets a hundredth of the loop's time."""
+_PER_SECOND = 0.002
+"""In the long run a workspace gets this part of the loop's time: of a thousand that storm all together, little more."""
 _LEAST_SECONDS = 0.005
 """What a look counts at least: an unfinished status is opened and read in a tenth of that."""
-_MODEST_SECONDS = 0.02
+_MODEST_SECONDS = 0.0075
+"""One look within the last few seconds: a status, and then its report."""
 _LONGEST_WAIT_SECONDS = 16.0
 _FORGET_AT = 1024
+_ALL_BUSY_FACTOR = 4.0
+"""All that had much lately get a fifth of the loop's time together: after each slice there is a pause."""
 
 
 class TimeShares:
-    """By workspace, what it had lately. Who had none for ten seconds is forgotten, so that nothing grows."""
+    """By workspace, what it had lately. Who had none for a minute is forgotten, so that nothing grows.
+
+    Those that had much have their next turn at `busy_from`.
+    """
 
     def __init__(self) -> None:
+        self.busy_from = 0.0
         self._had: dict[Key, tuple[float, float]] = {}
         self._forget_at = _FORGET_AT
 
@@ -33,6 +40,14 @@ class TimeShares:
         if len(self._had) >= self._forget_at:
             self._had = {one: had for one, had in self._had.items() if self._lately(one, now)}
             self._forget_at = max(_FORGET_AT, 2 * len(self._had))
+
+    def use_up(self, key: Key, now: float) -> None:
+        """A workspace had too many events: it counts as one that had all it may have at once."""
+        self._had[key] = (max(self._lately(key, now), _AT_ONCE_SECONDS), now)
+
+    def busy_had(self, seconds: float, now: float) -> None:
+        """Those that had much lately have had so much more."""
+        self.busy_from = max(self.busy_from, now + _ALL_BUSY_FACTOR * seconds)
 
     def is_modest(self, key: Key, now: float) -> bool:
         """Whether a workspace had little lately."""

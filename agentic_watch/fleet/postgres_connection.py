@@ -23,7 +23,7 @@ TRANSACTION_SECONDS = 60.0
 ANSWER_SECONDS = 300.0
 """The longest that one question may take."""
 
-_CONNECT_SECONDS = 10
+CONNECT_SECONDS = 10
 _USER_TIMEOUT_MS = 30_000
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -45,7 +45,7 @@ def connect(dsn: str) -> Connection:
             dsn,
             autocommit=True,
             prepare_threshold=None,
-            connect_timeout=_CONNECT_SECONDS,
+            connect_timeout=CONNECT_SECONDS,
             tcp_user_timeout=_USER_TIMEOUT_MS,
             client_encoding="UTF8",
             application_name="agentic-watch",

@@ -46,13 +46,14 @@ class History:
     """The history file `path`, opened when first needed and opened again when it was replaced or failed.
 
     `notices` collects, for the caller to log and clear, what an operator must know: a file set aside, an upgrade.
-    `on_progress` hears often of what takes long.
+    `on_progress` hears often of what takes long; `patience_ms` is how long the write lock is waited for.
     """
 
     path: str
     read_only: bool = False
     notices: list[str] = field(default_factory=list)
     on_progress: OnProgress = lambda _: None
+    patience_ms: int = _PATIENCE_MS
     _current: _Open | None = None
     _last_inode: Inode | None = None
     _failures: int = 0
@@ -246,7 +247,7 @@ class History:
 
     @property
     def _patience_ms(self) -> int:
-        return _PATIENCE_WHEN_FAILING_MS if self._failing or self._locked_cause else _PATIENCE_MS
+        return _PATIENCE_WHEN_FAILING_MS if self._failing or self._locked_cause else self.patience_ms
 
     def _mend_later(self, cause: sqlite3.Error) -> None:
         self.notices.append(f"{self.path}: what is derived of its dispatches is damaged ({cause}); it is made anew")

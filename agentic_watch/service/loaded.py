@@ -34,7 +34,7 @@ class Loaded:
 
 
 def loaded() -> Loaded | None:
-    """The system's unit, None when there is none. Where no systemd runs, what lies there tells."""
+    """The system's unit, None when there is none. Where no systemd runs, one that an administrator put there tells."""
     manager = Manager()
     try:
         manager.require()
@@ -48,8 +48,5 @@ def loaded() -> Loaded | None:
 
 
 def _lying_there() -> Loaded | None:
-    unit = units.lies_at(os.path.join(units.SYSTEM_UNITS, units.SERVICE))
-    if not os.path.lexists(unit):
-        return None
-    files = (unit, units.lies_at(units.drop_in_path(units.SYSTEM_UNITS, units.SERVICE)))
-    return Loaded(files, read_back(files).run_as or "root")
+    files = (os.path.join(units.SYSTEM_UNITS, units.SERVICE), units.drop_in_path(units.SYSTEM_UNITS, units.SERVICE))
+    return Loaded(files, read_back(files).run_as or "root") if os.path.lexists(files[0]) else None

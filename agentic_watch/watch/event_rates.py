@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from watchdog.observers.inotify_c import InotifyConstants, WatchDescriptor
 
 _SECONDS = 1.0
-_LIMITS = ((100_000.0, 16.0), (20_000.0, 200.0), (0.0, 2_000.0))
+_LIMITS = ((100_000.0, 256.0), (25_000.0, 500.0), (0.0, 2_000.0))
 """(what all directories together have in this second, what one of them may have then). The kernel merges equal events
-that follow each other; a commit makes about ten. One agent may storm in many directories, a little in each."""
-_OF_A_STATUS = 8.0
-"""News that the loop is told costs more: 250 of them a second are too many."""
+that follow each other; a finish and its commit weigh up to 220. One agent may storm in many directories, a little in
+each."""
+_OF_A_STATUS = 40.0
+"""News that the loop is told costs more: 50 of them a second are too many."""
 _OF_A_DIRECTORY = 0.25
 """Thousands of workspaces may honestly be made in one directory."""
 

@@ -9,9 +9,11 @@ from watchdog.observers.inotify_c import WatchDescriptor
 
 from agentic_watch.config import Root
 from agentic_watch.watch.change_queues import DirectoryChange, Kind, WatchedDirectory
+from agentic_watch.watch.hints import Announce
 from agentic_watch.watch.rechecks import Rechecks
 from agentic_watch.watch.tree import Tree
 from agentic_watch.workspace import layout
+from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
 
 log = logging.getLogger("agentic_watch.watch")
@@ -23,8 +25,9 @@ _NAMED_AT_MOST = 3
 class Follower:
     """Keeps a root's tree true. Owned by its root's thread; `top` is always the root, open."""
 
-    def __init__(self, root: Root, rechecks: Rechecks) -> None:
+    def __init__(self, root: Root, rechecks: Rechecks, on_throttled: Announce) -> None:
         self._root = root
+        self._on_throttled = on_throttled
         self._rechecks = rechecks
         self._named: set[str] = set()
 
@@ -93,6 +96,7 @@ class Follower:
         """Its watch was taken away: it has one again, and is looked at, after a while."""
         path, identity = tree.throttle(node, top)
         self._rechecks.add(path, time.monotonic(), throttled=True, identity=identity)
+        self._on_throttled(Candidate(self._root, path))
         if path in self._named or len(self._named) > _NAMED_AT_MOST:
             return
         self._named.add(path)

@@ -16,7 +16,8 @@ from agentic_watch.workspace.layout import Candidate
 class Hint:
     """Look at one workspace (`candidate`), or at the whole root (None) because of `reason`.
 
-    `from_event` says that an event of the workspace itself brought it, not a look at many.
+    `from_event` says that an event of the workspace itself brought it, not a look at many; `throttled` that it has had
+    too many of them, and is no look by itself.
     `read_only` tells of a root whose file system this process may not write to, whoever it is.
     """
 
@@ -24,11 +25,12 @@ class Hint:
     candidate: Candidate | None = None
     reason: str = ""
     from_event: bool = False
+    throttled: bool = False
     read_only: bool = False
 
 
 Announce = Callable[[Candidate], None]
-"""Takes a workspace that a look found, new or changed."""
+"""Takes a workspace: one that a look found, new or changed; or one that was throttled."""
 
 
 class HintQueue:
@@ -50,8 +52,12 @@ class HintQueue:
             else:
                 key = hint.root.key, hint.candidate.name
                 before = self._workspaces.get(key)
-                if before is not None and before.from_event and not hint.from_event:
-                    hint = replace(hint, from_event=True)
+                if before is not None:
+                    # Of a look and a word that it was throttled there is a look left.
+                    is_look = hint.throttled != before.throttled
+                    from_event = hint.from_event or before.from_event or is_look
+                    throttled = hint.throttled or before.throttled
+                    hint = replace(hint, from_event=from_event, throttled=throttled)
                 self._workspaces[key] = hint
         if was_empty:
             self.wake()

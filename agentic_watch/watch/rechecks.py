@@ -9,12 +9,15 @@ Times are passed in, seconds of the monotonic clock.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from itertools import islice
 
 _PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
 _QUIET_SECONDS = 60.0
 """Who needs no recheck for so long after one begins anew with the shortest pause."""
 _AT_MOST = 4096
+_AT_A_TIME = 16
 
 
 @dataclass(slots=True)
@@ -45,7 +48,9 @@ class Rechecks:
         before = self._done.pop(path, None)
         tries = before.tries + 1 if before is not None else 0
         throttled = throttled or (before is not None and before.throttled)
-        due = now + _PAUSES_SECONDS[min(tries, len(_PAUSES_SECONDS) - 1)]
+        # Spread by name, so that thousands which were throttled together do not all come back at once.
+        share = 0.5 + 0.5 * zlib.crc32(path.encode("utf-8", "surrogateescape")) / 2**32
+        due = now + share * _PAUSES_SECONDS[min(tries, len(_PAUSES_SECONDS) - 1)]
         self._waiting[path] = Recheck(due, tries, throttled, identity)
 
     def discard(self, path: str) -> None:
@@ -62,8 +67,9 @@ class Rechecks:
         return max(0.0, min(due - now, longest))
 
     def take(self, now: float) -> dict[str, Recheck]:
-        """Those that are due; each is to be added again when its look does not end it."""
-        taken = {path: one for path, one in self._waiting.items() if one.due <= now}
+        """Some that are due; each is to be added again when its look does not end it."""
+        due = ((path, one) for path, one in self._waiting.items() if one.due <= now)
+        taken = dict(islice(due, _AT_A_TIME))
         for path, one in taken.items():
             del self._waiting[path]
             one.due = now

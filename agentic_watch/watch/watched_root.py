@@ -39,7 +39,7 @@ class WatchedRoot:
         self._queue = RootQueue(root, hints)
         self._removals = PendingRemovals(reader, self._queue)
         self._rechecks = Rechecks()
-        self._follower = Follower(root, self._rechecks)
+        self._follower = Follower(root, self._rechecks, self._announce_throttled)
         self._rewatch = RewatchDelay()
         self._tree: Tree | None = None
         self._is_scanned = self._said_short = False
@@ -165,3 +165,6 @@ class WatchedRoot:
 
     def _announce(self, candidate: Candidate) -> None:
         self._hints.put(Hint(self._root, candidate))
+
+    def _announce_throttled(self, candidate: Candidate) -> None:
+        self._hints.put(Hint(self._root, candidate, throttled=True))

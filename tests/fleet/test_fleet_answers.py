@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,21 @@ def test_a_fleet_that_cannot_be_asked(tmp_path: Path, name: str, code: int, word
     reader.postgres("host=127.0.0.1 port=1", "fleet")
     result = ask(reader, ["history"], "--fleet", name)
     assert (result.returncode, words in result.stderr) == (code, True), result.stderr
+
+
+@pytest.mark.parametrize("word", ["задача", "日本語", "½", "menu"])
+def test_search_where_the_engine_knows_ascii_alone(server: Postgres, tmp_path: Path, word: str) -> None:
+    """With LC_CTYPE C a word in any script is found where it stands, and nowhere else."""
+    name = f"in_c_{ord(word[0])}_{os.getpid()}"
+    server.execute(f"CREATE DATABASE {name} TEMPLATE template0 LC_CTYPE 'C' LC_COLLATE 'C' ENCODING 'UTF8'")
+    host = Pusher(tmp_path)
+    host.postgres(server.dsn(name, "postgres"))
+    assert host.run("--init").returncode == 0
+    host.fill(range(1, 4))
+    host.fill(range(4, 5), task=f"Do “{word}”, now")
+    assert host.push()[0] == 0
+    for more in ([], ["--fleet", "fleet"]):
+        found = [
+            json.loads(line)["issue"] for line in ask(host, ["history", "--json", word], *more).stdout.splitlines()
+        ]
+        assert found == [4], more

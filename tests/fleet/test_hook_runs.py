@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import support
 from support import wait_for
 
 from agentic_watch.workspace.instant import now_text
@@ -122,10 +126,7 @@ def test_a_hook_waits_for_the_marker(pusher: Pusher) -> None:
     hook(pusher, KEEP)
     fill(pusher, range(1), ago=0)
     assert pusher.push()[1]["hooks"] == []
-    import sqlite3
-    from contextlib import closing
-
-    with closing(sqlite3.connect(pusher.history)) as history:
+    with contextlib.closing(sqlite3.connect(pusher.history)) as history:
         history.execute(
             "INSERT INTO workspaces (root, workspace, status, committed) SELECT root, workspace, status, 1 "
             "FROM dispatch_history"
@@ -177,3 +178,70 @@ def test_the_record_is_the_interchange_object(pusher: Pusher) -> None:
     assert found["findings"] == samples.REPORT["findings"]
     assert found["changes"] == samples.REPORT["changes"]
     assert found["report"] == samples.REPORT
+
+
+def test_a_flood_of_words_fills_nothing(pusher: Pusher) -> None:
+    """A command that writes to stderr without end is ended in its time, and leaves its last words, not a full disk."""
+    hook(pusher, "while :; do echo 'again and again, and one more time' >&2; done", timeout_seconds=1)
+    fill(pusher, range(1))
+    directory = pusher.base / "tmp"
+    directory.mkdir()
+    largest = 0
+    environ = {**support.environment(pusher.base), "TMPDIR": str(directory)}
+    process = subprocess.Popen(support.command(pusher.arguments()), env=environ, cwd="/", stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        largest = max(largest, sum(os.stat(f"/proc/{process.pid}/fd/{fd}").st_size for fd in _files(process.pid)))
+        time.sleep(0.02)
+    assert process.wait() == 1
+    assert largest < 2**20
+    assert pusher.query("SELECT outcome FROM hook_runs") == [("killed after 1 s",)]
+
+
+def _files(pid: int) -> list[str]:
+    """The descriptors of a process that are files without a name: what a temporary file is."""
+    with contextlib.suppress(OSError):
+        names = os.listdir(f"/proc/{pid}/fd")
+        return [fd for fd in names if "(deleted)" in os.readlink(f"/proc/{pid}/fd/{fd}")]
+    return []
+
+
+@pytest.mark.parametrize("ends", ["exit 0", "sleep 600"])
+def test_a_session_of_its_own_is_no_way_out(pusher: Pusher, ends: str) -> None:
+    """What the command started ends with it, also when it made itself a daemon."""
+    said = hook(pusher, f'setsid sh -c \'(setsid sleep 600 & echo $! > "$0") &\' "$0"; {ends}', timeout_seconds=1)
+    fill(pusher, range(1))
+    pusher.push()
+    child = int(said.read_text("utf-8"))
+    wait_for(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text())
+
+
+def test_a_failure_is_tried_again(pusher: Pusher) -> None:
+    """What failed is run again when it is due, a few times, with the same id in its environment, and then given up."""
+    said = hook(pusher, 'cat > /dev/null; echo $AGENTIC_WATCH_COMMIT_ID >> "$0"; exit 1')
+    (commit_id,) = fill(pusher, range(1))
+    assert pusher.push()[1]["hooks"][0]["outcome"] == "exit 1"
+    assert pusher.push()[1]["hooks"] == [], "not at once"
+    for _ in range(5):
+        due(pusher)
+        pusher.push()
+    assert said.read_text("utf-8").split() == [commit_id] * 4
+    assert pusher.query("SELECT attempts, next_at, outcome FROM hook_runs") == [(4, None, "exit 1")]
+
+
+def test_a_second_try_that_succeeds_is_the_last(pusher: Pusher) -> None:
+    """What was away is told when it is back, and once."""
+    said = hook(pusher, 'cat > /dev/null; echo >> "$0"; test "$(wc -l < "$0")" -gt 1')
+    fill(pusher, range(1))
+    assert pusher.push()[0] == 1
+    due(pusher)
+    code, document, _ = pusher.push()
+    assert (code, [one["outcome"] for one in document["hooks"]]) == (0, ["exit 0"])
+    due(pusher)
+    assert pusher.push()[1]["hooks"] == []
+    assert len(said.read_text("utf-8").splitlines()) == 2
+
+
+def due(pusher: Pusher) -> None:
+    """Let the time pass until failures are tried again."""
+    with contextlib.closing(sqlite3.connect(pusher.state)) as state, state:
+        state.execute("UPDATE hook_runs SET next_at = '2026-01-01T00:00:00Z' WHERE next_at IS NOT NULL")

@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 import stat
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import support
 from support import wait_for
 
+from agentic_watch.workspace.instant import now_text
 from fleet.conftest import Database
 from fleet.pusher import Pusher
 
@@ -260,3 +262,42 @@ def test_a_restored_host_begins_where_its_state_stood(database: Database, pusher
     shutil.copy(backup, pusher.state)
     assert pusher.push()[1]["targets"][0]["sent"] == 5
     assert database.commits() == ids
+
+
+def test_a_history_from_a_backup_loses_nothing(database: Database, pusher: Pusher) -> None:
+    """A history that was restored gives numbers that it had already to other commits: those are sent, and hooks run."""
+    told = pusher.base / "told"
+    pusher.hooks.append({"on": ["completed", "failed"], "command": ["/bin/sh", "-c", f"cat >> {told}"]})
+    pusher.postgres(database.dsn())
+    now = now_text(time.time() - 60)
+    ids = pusher.fill(range(5), committed_at=now)
+    backup = pusher.base / "backup.db"
+    assert support.run([*pusher.arguments()[:2], "backup", str(backup)], pusher.base).returncode == 0
+    lost = pusher.fill(range(5, 10), committed_at=now)
+    assert pusher.push()[0] == 0
+    for path in pusher.history.parent.glob("history.db*"):
+        path.unlink()
+    shutil.copy(backup, pusher.history)
+    assert pusher.push()[0] == 0, "with fewer rows than were delivered"
+    others = pusher.fill(range(20, 26), committed_at=now)
+    code, document, _ = pusher.push()
+    assert (code, document["targets"][0]["pending"]) == (0, 0)
+    assert database.commits() == sorted([*ids, *lost, *others])
+    heard = [json.loads(line)["commit_id"] for line in told.read_text("utf-8").splitlines()]
+    assert sorted(heard) == sorted([*ids, *lost, *others])
+
+
+def test_a_state_of_an_earlier_version_goes_on(database: Database, pusher: Pusher) -> None:
+    """push.db as 0.3 made it is brought up to date, and nothing is sent again."""
+    pusher.postgres(database.dsn())
+    pusher.fill(range(5))
+    pusher.push()
+    with closing(sqlite3.connect(pusher.state)) as state:
+        state.executescript(
+            "DROP INDEX hook_runs_due; ALTER TABLE targets DROP COLUMN last_called; "
+            "ALTER TABLE hooks DROP COLUMN last_called; ALTER TABLE hook_runs DROP COLUMN attempts; "
+            "ALTER TABLE hook_runs DROP COLUMN next_at; PRAGMA user_version = 1"
+        )
+    pusher.fill(range(5, 7))
+    assert pusher.push()[1]["targets"][0]["sent"] == 2
+    assert pusher.query("PRAGMA user_version") == [(2,)]

@@ -10,6 +10,7 @@ import time
 import traceback
 from pathlib import Path
 
+from soak.hostile_host import attack
 from soak.rounds import play
 
 
@@ -19,7 +20,10 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=300, help="events in each half of a round")
     parser.add_argument("--seed", type=int, help="play this one, once")
+    parser.add_argument("--hostile", action="store_true", help="a host under attack instead: storms, hangs, locks")
     given = parser.parse_args()
+    if given.hostile:
+        return _attack(60 * given.minutes, given.seed)
     end = time.monotonic() + 60 * given.minutes
     rounds = 0
     while not rounds or (given.seed is None and time.monotonic() < end):
@@ -40,6 +44,18 @@ def main() -> int:
             f"{time.monotonic() - began:.0f} s",
             flush=True,
         )
+    return 0
+
+
+def _attack(seconds: float, seed: int | None) -> int:
+    seed = random.randrange(10**6) if seed is None else seed
+    print(f"seed {seed}, {seconds:.0f} s: ", end="", flush=True)
+    with tempfile.TemporaryDirectory(prefix="agentic-watch-soak-") as directory:
+        try:
+            print(attack(seconds, seed, Path(directory)).text())
+        except AssertionError:
+            traceback.print_exc()
+            return 1
     return 0
 
 

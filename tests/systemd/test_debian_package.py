@@ -90,6 +90,13 @@ def _dispatch(lab: Lab, user: str, task: str, *options: str, umask: str = "0002"
     assert result.returncode == 0, result.stderr
 
 
+def _block(page: Path, begins: str) -> list[str]:
+    """The commands of the block of a page that begins so."""
+    _, _, rest = page.read_text("utf-8").partition(f"\n\n    {begins}")
+    assert rest, begins
+    return [line.strip() for line in f"{begins}{rest}".split("\n\n")[0].splitlines()]
+
+
 def _follow(lab: Lab, problems: list[dict[str, object]]) -> None:
     """Do what a problem's next step says, word for word."""
     for step in dict.fromkeys(str(problem["next"]) for problem in problems if problem["check"] in ("roots", "daemon")):
@@ -140,7 +147,7 @@ def test_the_first_hour_of_an_operator(lab: Lab) -> None:
     assert lab.check() == lab.check("--quick") == (0, [])
     lab.say("the first hour: two users, one organisation, both in the history")
     lab.sh("gpasswd -d agentic-watch agents; systemctl restart agentic-watch")
-    lab.until(lambda: lab.check()[0] == 1 and lab.check("--quick")[0] == 1, "noticed", 10)
+    lab.until(lambda: lab.check()[0] == 1 and lab.check("--quick")[0] == 1, "noticed")
     _dispatch(lab, "alice", "three", "--org acme --repo api --workspace acme/api/three")
     shown = " ".join(lab.sh("agentic-watch show acme/api/three").split())
     assert "so not committed" in shown
@@ -159,7 +166,7 @@ def test_a_workspace_with_another_umask_is_found_and_opened(lab: Lab) -> None:
     assert code == 1
     assert any("with another umask than 0002" in problem["error"] for problem in problems)
     _dispatch(lab, "bob", "five", "--workspace closed/api/five", umask="0077")
-    lab.until(lambda: any(problem["check"] == "daemon" for problem in lab.check("--quick")[1]), "unseen", 10)
+    lab.until(lambda: any(problem["check"] == "daemon" for problem in lab.check("--quick")[1]), "unseen")
     assert "agentic_watch_unreadable_directories 1.0" in lab.sh("agentic-watch metrics")
     assert f"unreadable: 1 (what is in there is not seen): {_ROOT}/closed" in lab.sh("agentic-watch status")
     reader = lab.as_user("nobody", "agentic-watch check --quick --nagios")
@@ -169,7 +176,7 @@ def test_a_workspace_with_another_umask_is_found_and_opened(lab: Lab) -> None:
     _follow(lab, lab.check()[1])
     _dispatch(lab, "bob", "six", "--workspace closed/api/six", umask="0077")
     lab.until(lambda: {"four", "five", "six"} <= set(_rows(lab)), "recorded")
-    lab.until(lambda: lab.check("--quick") == (0, []), "well again", 10)
+    lab.until(lambda: lab.check("--quick") == (0, []), "well again")
     assert lab.check() == (0, [])
     lab.say("umask 0022 and 0077: found, opened by one setfacl")
 
@@ -197,6 +204,40 @@ def test_the_manual_page_and_the_completions_are_where_they_are_looked_for(lab: 
         assert "_AGENTIC_WATCH_COMPLETE" in lab.sh(f"cat {file}"), file
         assert lab.sh(f"dpkg -S {file}").startswith("agentic-watch:")
     assert lab.sh(f"bash -c 'source {_COMPLETIONS[0]}; complete -p agentic-watch'").endswith(" agentic-watch")
+
+
+def test_debians_directory_of_node_exporter_is_opened(lab: Lab) -> None:
+    """It is root's: `check` says so, recording goes on, and docs/monitoring's two commands let the metrics in."""
+    directory = "/var/lib/prometheus/node-exporter"
+    lab.append(_CONFIG, f'[metrics]\ntextfile = "{directory}/agentic-watch.prom"\n')
+    lab.sh(f"install -d -m 755 {directory}; systemctl restart agentic-watch")
+    code, problems = lab.check()
+    (problem,) = (problem for problem in problems if problem["check"] == "metrics")
+    assert (code, problem["next"]) == (1, f"setfacl -m u:agentic-watch:rwx {directory}")
+    for command in _block(_PROJECT / "docs/monitoring/README.md", "setfacl"):
+        lab.sh(command)
+    lab.until(lambda: "agentic_watch_ready 1.0" in lab.sh(f"cat {directory}/*.prom || true"), "written")
+    assert lab.check() == (0, [])
+
+
+def test_the_history_moves_to_another_disk(lab: Lab) -> None:
+    """The commands of docs/operations.md, as they stand there: rows, host id and services go on. A history of root's in
+    there is given back by `check --repair`."""
+    lab.sh("install -d /data; mount -t tmpfs tmpfs /data")
+    before = _rows(lab), lab.sh("agentic-watch export --json | head -n 1 || true")
+    for command in _block(_PROJECT / "docs/operations.md", "systemctl stop agentic-watch\n    systemctl stop"):
+        lab.sh(command)
+    assert (_rows(lab), lab.sh("agentic-watch export --json | head -n 1 || true")) == before
+    _dispatch(lab, "bob", "moved", "--org acme --repo api")
+    lab.until(lambda: "moved" in _rows(lab), "recorded there")
+    assert lab.check() == lab.check("--quick") == (0, [])
+    lab.sh("chown root:root /data/agentic-watch /data/agentic-watch/history.db*; chmod 755 /data/agentic-watch")
+    code, problems = lab.check("--quick")
+    assert code == 1
+    assert all("check --repair as root" in str(problem["next"]) for problem in problems)
+    lab.sh("agentic-watch check --repair")
+    assert lab.check("--quick") == (0, [])
+    lab.say("the history on another disk: moved, given to root, mended")
 
 
 def test_an_upgrade_runs_the_new_program_on_the_old_history(lab: Lab, packages: list[Path]) -> None:
@@ -251,4 +292,4 @@ def test_purging_leaves_the_history_and_nothing_else(lab: Lab) -> None:
     for path in ("/opt/agentic-watch", "/usr/bin/agentic-watch", "/etc/agentic-watch", *_COMPLETIONS):
         assert lab.call("test", "-e", path).returncode == 1, path
     assert lab.sh("find /etc /usr/lib/systemd -name '*agentic*'") == ""
-    assert lab.sh("stat -c %U /var/lib/agentic-watch/history.db") == "agentic-watch"
+    assert lab.sh("stat -c %U /data/agentic-watch/history.db") == "agentic-watch"

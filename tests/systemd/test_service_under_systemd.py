@@ -226,6 +226,19 @@ def test_a_history_of_roots_is_found_and_mended(lab: Lab) -> None:
     lab.say("a history that became root's: found, mended")
 
 
+def test_check_judges_as_whom_systemd_names(lab: Lab) -> None:
+    """An operator's own drop-in has another user: `check` says what that one cannot write, whatever root may."""
+    lab.write(LIMITS, "[Service]\nUser=agent\nGroup=strangers\n")
+    lab.sh("systemctl daemon-reload")
+    code, problems = lab.check("--quick")
+    assert code == 1
+    assert any("history.db: agent cannot write it" in problem["error"] for problem in problems)
+    said = lab.call("agentic-watch", "check").stdout
+    assert re.search(r"^ok +users: agent: in agents, strangers$", said, re.MULTILINE), said
+    settle(lab)
+    assert lab.check("--quick") == (0, [])
+
+
 def test_a_root_that_comes_later_is_worked_in(lab: Lab) -> None:
     """It was not there when the service started: once it is, dispatches in it are committed, without an operator."""
     lab.sh(f"cp {CONFIG} /root/good; printf '[[roots]]\\npath = \"/srv/later\"\\n' >>{CONFIG}")

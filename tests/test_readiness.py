@@ -1,0 +1,114 @@
+"""READY=1 comes when each root's first look is over and what was due then is done, whatever else goes on meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from daemon_support import Service
+from support import Host, make, wait_for
+from test_notify import Manager
+
+from agentic_watch.config import Root
+from agentic_watch.daemon.pending import Pending
+from agentic_watch.daemon.readiness import Readiness
+from agentic_watch.workspace.layout import Candidate
+
+STREAM = """
+import itertools, os, sys, time
+due = time.monotonic()
+for number in itertools.count():
+    meta = f"{sys.argv[1]}/stream/repo/task-{number}/.meta"
+    os.makedirs(meta)
+    with open(f"{meta}/new", "w") as file:
+        file.write('{"status": "completed", "updated_at": "2026-04-14T11:17:08Z"}')
+    os.rename(f"{meta}/new", f"{meta}/status.json")
+    due += 1 / float(sys.argv[2])
+    time.sleep(max(0.0, due - time.monotonic()))
+"""
+A_SECOND = 150
+SLOW_LOOKS = """
+import time
+from agentic_watch.inventory import rescan
+scan_in_steps = rescan.scan_in_steps
+def slow_steps(*given):
+    for step in scan_in_steps(*given):
+        time.sleep(0.03)
+        yield step
+rescan.scan_in_steps = slow_steps
+"""
+"""A patch of the program: a look over a root takes longer than the least poll_seconds."""
+
+
+@contextlib.contextmanager
+def stream(root: Path) -> Iterator[None]:
+    """Finishes without end."""
+    process = subprocess.Popen([sys.executable, "-c", STREAM, str(root), str(A_SECOND)])
+    try:
+        wait_for(lambda: (root / "stream/repo/task-9").exists())
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def candidate(name: str) -> Candidate:
+    return Candidate(Root("/srv/work"), name)
+
+
+def test_ready_comes_under_a_steady_stream_and_after_a_reload(host: Host, tmp_path: Path) -> None:
+    """There is never an instant in which nothing is due."""
+    host.root.mkdir(exist_ok=True)
+    (tmp_path / "systemd").mkdir()
+    manager = Manager(str(tmp_path / "systemd/notify"))
+    service = Service(host, environ={"NOTIFY_SOCKET": manager.path})
+    service.settle_seconds = 0.0
+    try:
+        with stream(host.root), service:
+            service.wait(lambda: len(manager.having("READY")) == 1)
+            service.signal(signal.SIGHUP)
+            service.wait(lambda: len(manager.having("RELOADING")) == 1)
+            service.wait(lambda: len(manager.having("READY")) == 2)
+    finally:
+        manager.close()
+
+
+def test_ready_comes_where_looks_take_longer_than_the_pause_between_them(host: Host) -> None:
+    """Four polled roots, one of which is being looked at at any time."""
+    hook = host.base / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(SLOW_LOOKS)
+    service = Service(host, environ={"PYTHONPATH": str(hook)})
+    service.poll_seconds = 1.0
+    service.roots = [{"path": str(host.base / f"root-{number}"), "watch": "poll"} for number in range(4)]
+    for root in service.roots:
+        for number in range(20):
+            make(Path(root["path"]), f"org/repo-{number}/task", status="running")
+    with service:
+        assert service.watching() == ["poll"] * 4
+
+
+def test_what_comes_later_is_not_waited_for() -> None:
+    """A generation: what was due when the last first look ended."""
+    pending = Pending(0.0)
+    readiness = Readiness(pending, ["one", "two"])
+    pending.touch(candidate("a"), 100.0)
+    readiness.seen("one")
+    assert not readiness.is_reached(100.0, frozenset())
+    readiness.seen("two")
+    assert not readiness.is_reached(100.0, frozenset())
+    pending.touch(candidate("b"), 101.0)
+    assert [one.name for one in pending.take(101.0)] == ["a"]
+    assert readiness.is_reached(101.0, frozenset())
+
+
+def test_a_root_that_hangs_is_not_waited_for() -> None:
+    """It is named, and the others are served."""
+    readiness = Readiness(Pending(0.0), ["one", "two"])
+    readiness.seen("one")
+    assert not readiness.is_reached(100.0, frozenset())
+    assert readiness.is_reached(100.0, frozenset({"two"}))
