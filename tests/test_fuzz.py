@@ -1,4 +1,4 @@
-"""Random moves over two roots, judged by one rule: a few hundred passes, and the seeds that once failed.
+"""Random moves over two roots, judged by one rule: some passes, and the seeds that once failed.
 
 `make fuzz` plays twenty thousand.
 """
@@ -65,5 +65,5 @@ def test_a_seed_that_once_failed_shows_no_difference(tmp_path: Path, seed: int) 
 
 def test_random_moves_show_no_difference(tmp_path: Path) -> None:
     """Each finished dispatch is recorded once, wherever its directory went and whatever happened to the history."""
-    *_, (_, passes) = play_on(tmp_path, 1, 200)
-    assert passes >= 200
+    *_, (_, passes) = play_on(tmp_path, 2, 100)
+    assert passes >= 100

@@ -19,7 +19,12 @@ from .world import Difference, World, new_world
 STEPS = 60
 _MOVES_BETWEEN = (1, 1, 2, 3, 5)
 
-KEPT: dict[int, int] = {}
+KEPT = {
+    3: 41,  # moved to the other root by rsync, which left directories: a second row
+    4: 41,  # a copy in the other root: a second line and a second row
+    7: 41,  # a prune took in a copy's line as a second row
+    24: 41,  # a copy that ran with the time of its original: that got a second row
+}
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
 
 
