@@ -663,3 +663,14 @@ def test_check_knows_a_workspace_of_another_root_that_lost_its_journal(host: Hos
     run([*arguments, "--once"], host.base)
     checked = run([*arguments, "check"], host.base).stdout
     assert "1 workspace: all records agree" in checked
+
+
+def test_a_link_at_the_old_place_speaks_for_nobody(host: Host) -> None:
+    """Moved, with a link left for old users, run again, and the history lost: the run before the move comes back."""
+    original = committed(host, runs=1)
+    moved = move(original, NEW)
+    original.path.symlink_to(moved.path)
+    moved.write_status(status="running", runs=2, updated_at="2026-05-01T00:00:00Z")
+    host.forget_history()
+    assert host.once().counts == {"scanned": 1, "unfinished": 1, "recovered_rows": 1}
+    assert rows(host) == [(OLD, 1, NEW)]
