@@ -30,7 +30,7 @@ test-systemd: $(VENV)/.ready-test  ## under a real systemd booted in namespaces 
 	$(BIN)/pytest -m systemd -s
 
 .PHONY: fuzz
-fuzz: $(VENV)/.ready-test  ## random moves against a model, 10,000 passes; one seed again: make fuzz FUZZ="--seed 7 --only"
+fuzz: $(VENV)/.ready-test  ## random moves over two roots, 20,000 passes against the model; one seed again: make fuzz FUZZ="--seed 7 --only"
 	cd tests && ../$(BIN)/python -m fuzz $(FUZZ)
 
 .PHONY: soak

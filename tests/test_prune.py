@@ -377,3 +377,13 @@ def multiply(host: Host, count: int) -> None:
     file = host.base / "many.jsonl"
     file.write_text("".join(json.dumps(record) + "\n" for record in records))
     assert run([*host.arguments(), "import", str(file)], host.base).returncode == 0
+
+
+def test_a_damaged_search_stops_no_prune(mixed: Host) -> None:
+    """It is derived of the record: it is made anew, and what is old goes."""
+    with closing(sqlite3.connect(mixed.history)) as connection, connection:
+        connection.execute("DELETE FROM dispatch_search_config")
+    result = prune_with(mixed, configured(mixed, mixed.root))
+    assert (result.returncode, names(mixed)) == (0, ["o/r/new"])
+    found = run([*mixed.arguments(), "history", "new", "--json"], mixed.base)
+    assert json.loads(found.stdout.splitlines()[0])["workspace"] == "o/r/new"

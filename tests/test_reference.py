@@ -182,6 +182,7 @@ SHAPES = {
 
 SELDOM = {
     "older_lines",
+    "warnings[].error",
     "would_commit[].root",
     "would_commit[].workspace",
     "daemon.stale",

@@ -24,7 +24,7 @@ from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _JOURNAL_BYTES = 262_144
 """Another workspace's journal up to this size is read for its own lines: a dispatch adds one of some hundred bytes."""
@@ -81,8 +81,8 @@ def can_be_name(name: str, max_depth: int) -> bool:
 
 
 class Standing(NamedTuple):
-    """Who has a name now, in all roots: whether anybody is `there` who would have lines of its own, and the `homes` of
-    those lines: root's key by identity and dispatch."""
+    """Who has a name now: is anybody `there`, in the same root, who would have lines of its own; and the `homes`
+    of such lines, in all roots: root's key by identity and dispatch."""
 
     there: bool
     homes: dict[tuple[object, ...], str]
@@ -94,7 +94,7 @@ def standing(name: str, candidate: Candidate, config: Config) -> Standing:
     there = False
     for root in {candidate.root, *config.roots}:
         own = _own_lines(root, name, config.limits)
-        there |= own is not None
+        there |= own is not None and root.key == candidate.root.key
         homes |= dict.fromkeys(own or (), root.key)
     return Standing(there, homes)
 
@@ -111,10 +111,8 @@ def _own_lines(root: Root, name: str, limits: Limits) -> set[tuple[object, ...]]
     """
     try:
         place = open_place(root.path, name)
-    except Missing:
-        return None
-    except WorkspaceError:
-        return set()
+    except WorkspaceError as error:  # what is no directory is no workspace
+        return set() if error.passing else None
     with closing(place):
         try:
             if layout.status_files(place.directory, "", root, name.count("/") + 1) is None:

@@ -25,8 +25,9 @@ _PATIENCE_MS = 5_000
 _PATIENCE_WHEN_FAILING_MS = 200
 _PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 """How long a history that cannot be opened is left alone, by how often that was tried in a row."""
-_LOCKED_PAUSE_SECONDS = 1.0
-"""How long nobody waits for the write lock again that somebody else holds: commits go on without a row meanwhile."""
+_LOCKED_PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0)
+"""How long nobody waits for the write lock again that somebody else holds, by how often that was in vain in a row:
+commits go on without a row meanwhile."""
 
 Key = tuple[str, int]
 """(`updated_utc`, `runs`): a row's identity within its workspace."""
@@ -62,6 +63,7 @@ class History:
     _failing: bool = False
     _newest: Newest | None = None
     _locked_until: float = 0.0
+    _locked_times: int = 0
     _locked_cause: str = ""
 
     def open(self) -> None:
@@ -123,6 +125,17 @@ class History:
             if time.monotonic() >= end:
                 return
 
+    def rebuild_derived(self, damage_met: sqlite3.Error) -> None:
+        """Make anew, whole, what is derived, after damage in it was met. Raises HistoryError."""
+        with self.transaction() as connection:
+            mending.give_up(connection, damage_met)
+        self._mend_later(damage_met)
+        is_done = False
+        while not is_done:
+            self.mend(1.0)
+            with self._guarded() as connection:
+                is_done = mending.is_done(connection)
+
     def is_the_same(self, connection: sqlite3.Connection) -> bool:
         """Whether all that was inserted here is in it: nobody put an older copy of it in its place meanwhile."""
         if self._newest is None or stocktaking.is_there(connection, self._newest):
@@ -143,7 +156,7 @@ class History:
                 connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 with transaction(connection):
-                    self._locked_cause = ""
+                    self._locked_times = 0
                     schema.refuse_newer(connection, self.path)  # one that was upgraded under us
                     yield connection
             finally:
@@ -189,7 +202,8 @@ class History:
             if mending.is_of_search(error):
                 self._give_up_derived(error)
             elif getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-                self._locked_until = time.monotonic() + _LOCKED_PAUSE_SECONDS
+                pause = _LOCKED_PAUSES_SECONDS[min(self._locked_times, len(_LOCKED_PAUSES_SECONDS) - 1)]
+                self._locked_until, self._locked_times = time.monotonic() + pause, self._locked_times + 1
                 self._locked_cause = f"{self.path}: {error}"
             elif damage.looks_corrupt(error) and not self.read_only:
                 with contextlib.suppress(OSError):  # whoever meets it next tries again
@@ -247,7 +261,7 @@ class History:
 
     @property
     def _patience_ms(self) -> int:
-        return _PATIENCE_WHEN_FAILING_MS if self._failing or self._locked_cause else self.patience_ms
+        return _PATIENCE_WHEN_FAILING_MS if self._failing or self._locked_times else self.patience_ms
 
     def _mend_later(self, cause: sqlite3.Error) -> None:
         self.notices.append(f"{self.path}: what is derived of its dispatches is damaged ({cause}); it is made anew")

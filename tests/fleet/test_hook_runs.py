@@ -219,7 +219,7 @@ def test_a_failure_is_tried_again(pusher: Pusher) -> None:
     """What failed is run again when it is due, a few times, with the same id in its environment, and then given up."""
     said = hook(pusher, 'cat > /dev/null; echo $AGENTIC_WATCH_COMMIT_ID >> "$0"; exit 1')
     (commit_id,) = fill(pusher, range(1))
-    assert pusher.push()[1]["hooks"][0]["outcome"] == "exit 1"
+    assert pusher.push()[1]["hooks"][0]["error"] == "exit 1"
     assert pusher.push()[1]["hooks"] == [], "not at once"
     for _ in range(5):
         due(pusher)
@@ -235,7 +235,7 @@ def test_a_second_try_that_succeeds_is_the_last(pusher: Pusher) -> None:
     assert pusher.push()[0] == 1
     due(pusher)
     code, document, _ = pusher.push()
-    assert (code, [one["outcome"] for one in document["hooks"]]) == (0, ["exit 0"])
+    assert (code, [(one["success"], one["error"]) for one in document["hooks"]]) == (0, [(True, None)])
     due(pusher)
     assert pusher.push()[1]["hooks"] == []
     assert len(said.read_text("utf-8").splitlines()) == 2

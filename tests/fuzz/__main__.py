@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from .checks import Difference
 from .seeds import KEPT, play, play_on
+from .world import Difference
 
 _FAST = "/dev/shm"
 
@@ -18,7 +18,7 @@ _FAST = "/dev/shm"
 def main() -> int:
     """Play; gives the exit status."""
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
-    parser.add_argument("--passes", type=int, default=10_000, help="how many passes to compare (%(default)s)")
+    parser.add_argument("--passes", type=int, default=20_000, help="how many passes to compare (%(default)s)")
     parser.add_argument("--seed", type=int, help="the first seed (a random one)")
     parser.add_argument("--only", action="store_true", help="this one seed")
     options = parser.parse_args()

@@ -1,38 +1,71 @@
-"""What must hold of finishes that were seen and may be gone, once the daemon has committed their workspaces."""
+"""A daemon that hears of workspaces: what it saw finished has a line and a row, or a row alone when it is gone."""
 
 from __future__ import annotations
 
-from typing import Any
+import shutil
 
-from agentic_watch.commit import Outcome, Verdict
+from agentic_watch.commit import Verdict
 
-from .checks import row_of, want
-from .world import World, identity_of
+from . import rule
+from .dispatchers import rewrite
+from .records import Records, Where
+from .world import World, want
 
 _LATER = (Verdict.BUSY, Verdict.READING, Verdict.FAILED)
 
 
-def commit(world: World, names: list[str], *, flush: bool) -> None:
-    """Have the daemon commit these: of each finish that it had seen there is a line and a row, or a row alone of a
-    workspace that is gone."""
-    last: dict[str, list[Outcome]] = {}
-    for outcome in world.events(names, flush=flush):
-        last.setdefault(outcome.candidate.name, []).append(outcome)
-    for name, outcomes in last.items():
-        if any(outcome.verdict in _LATER for outcome in outcomes):
+def event(world: World) -> None:
+    """The daemon hears of some workspaces; what it saw may not be flushed before the next move."""
+    places = sorted({*world.places(), *world.seen})
+    if chosen := [where for where in places if world.chance(0.5)]:
+        _commit(world, chosen)
+
+
+def glimpse(world: World) -> None:
+    """The daemon sees finishes that are replaced, or removed, before they have come to rest, and commits them later."""
+    if (where := world.some()) is None:
+        return
+    for _ in range(world.rng.choice((1, 1, 2, 3))):
+        rewrite(world, where)
+        _look(world, where)
+    fate = world.rng.random()
+    if fate < 0.4:
+        rewrite(world, where)
+    elif fate < 0.7:
+        shutil.rmtree(world.path(where))
+    if world.chance(0.6):
+        _commit(world, [where])
+
+
+def _look(world: World, where: Where) -> None:
+    world.working_daemon().look(where)
+    now = world.records()
+    dispatch = now.at(where).dispatch
+    # What is done, and had its row elsewhere or pruned, leaves nothing to be made of it.
+    if dispatch is not None and not now.is_elsewhere(where, dispatch) and not now.was_done(where, dispatch):
+        world.seen.setdefault(where, set()).add(dispatch)
+
+
+def _commit(world: World, places: list[Where]) -> None:
+    """Have the daemon commit these: of each finish that it had seen there is a line and a row."""
+    daemon, later = world.working_daemon(), set()
+    with world.watched() as before:
+        for where, outcome in daemon.commit(places, flush=world.chance(0.5)):
+            if outcome.verdict in _LATER or outcome.history_error:
+                later.add(where)
+    after = world.records()
+    for where in set(places) - later:
+        _check(world, where, before, after)
+
+
+def _check(world: World, where: Where, before: Records, after: Records) -> None:
+    for dispatch in world.seen.pop(where, set()):
+        if before.was_done(where, dispatch):
             continue
-        rows = None if any(outcome.history_error for outcome in outcomes) else world.rows()
-        for seen in world.glimpsed.pop(name, {}).values():
-            _check(world, name, seen, rows)
-
-
-def _check(world: World, name: str, seen: dict[str, Any], rows: dict[Any, dict[str, Any]] | None) -> None:
-    identity = identity_of(seen)
-    row = row_of(name, identity, rows) if rows is not None else None
-    want(rows is None or row is not None, f"{name}: {identity} was seen and has no row")
-    if row is not None and any(row[key] != seen[key] for key in ("status", "task")):
-        return  # the same identity with other content: said, and not recorded again
-    if world.status(name) is None:
-        world.lineless.add(identity)
-    has_line = any(identity_of(line) == identity for line in world.lines(name))
-    want(has_line or identity in world.lineless, f"{name}: {identity} was seen and has no line")
+        row = after.rows.get((where, dispatch.key))
+        want(row or after.is_recorded(where, dispatch), f"{where}: {dispatch} was seen and has no row")
+        if row is not None and row.dispatch != dispatch:
+            continue  # the same identity with other content: said, and not recorded again
+        there = after.at(where)
+        told = there.names(dispatch) or not there.has_status or rule.differs(where, after)
+        want(told or before.is_recorded(where, dispatch), f"{where}: {dispatch} was seen and has no line")

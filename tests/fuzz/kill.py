@@ -1,4 +1,4 @@
-"""A pass in a process of its own, which ends, as by kill -9, at a call into the operating system or SQLite."""
+"""A command in a process of its own, which ends, as by kill -9, at a call into the operating system or SQLite."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ _CALLS = ("open", "write", "fsync", "rename", "replace", "unlink", "mkdir", "clo
 _KILLED = 137
 
 
-def run_and_kill(world: World, at: int) -> bool:
-    """Run one pass and end it at its `at`-th call; whether it got so far. The world must have no history open."""
+def run_and_kill(world: World, arguments: tuple[str, ...], at: int) -> None:
+    """Run one command and end it at its `at`-th call, if it comes so far. The world must have no daemon."""
     with warnings.catch_warnings():  # pytest's helpers have threads, which the child does not touch
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
         try:
             _end_at(at)
-            world.one_pass()
+            world.program.run(*arguments)
         finally:
             os._exit(0)
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status) == _KILLED
+    os.waitpid(pid, 0)
 
 
 def _end_at(at: int) -> None:
@@ -40,14 +39,14 @@ def _end_at(at: int) -> None:
 
     for name in _CALLS:
         setattr(os, name, _counted(getattr(os, name), count))
-    connect = sqlite3.connect
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
 
     def traced(*given: Any, **named: Any) -> sqlite3.Connection:
         connection = connect(*given, **named)
         connection.set_trace_callback(count)
         return connection
 
-    sqlite3.connect = traced
+    sqlite3.connect = traced  # type: ignore[assignment]
 
 
 def _counted(real: Callable[..., Any], count: Callable[[], None]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""A pass over a tree that is mounted read-only: rows come of its lines, and nothing in it changes."""
+"""A pass over trees that are mounted read-only: rows come of their lines, and nothing in them changes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from .checks import row_of, want
-from .world import World, identity_of
+from . import rule
+from .world import World, want
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _CHANGES = ("mkdir", "rename", "replace", "unlink", "rmdir", "link", "symlink", "chmod", "chown", "utime")
@@ -18,24 +18,19 @@ _AT_MOST = 3
 
 
 def pass_over(world: World) -> None:
-    """Run passes that meet EROFS below the root. The world must have no history open."""
-    tree, before = _tree(world), world.rows()
-    want(_in_a_child(world) == 0, "a read-only tree ended the pass")
-    rows = world.rows()
+    """Run passes that meet EROFS below the roots. The world must have no daemon."""
+    tree = _tree(world)
+    with world.watched(whole=True):
+        want(_in_a_child(world) == 0, "a read-only tree ended the pass")
     want(_tree(world) == tree, "a read-only tree was written to")
-    want(not world.must - set(rows), f"a read-only tree lost rows: {sorted(world.must - set(rows))}")
-    told = {(x["workspace"], identity_of(x)) for name in world.names() for x in world.lines(name)}
-    want(not set(rows) - set(before) - told, f"rows without lines: {sorted(set(rows) - set(before) - told)}")
-    for name in world.names():
-        own = {identity_of(x) for x in world.lines(name) if x["workspace"] == name}
-        missing = {identity for identity in own if row_of(name, identity, rows) is None}
-        want(not missing or world.status(name) is None, f"{name}: a read-only tree gave no rows for {missing}")
+    lacking = [*rule.lacking_rows(world.records())]
+    want(not lacking, f"a read-only tree gave no rows: {lacking}")
 
 
 def _tree(world: World) -> dict[str, tuple[int, int, bytes]]:
-    paths = sorted(world.root.rglob("*"))
+    paths = sorted(path for root in world.roots for path in root.path.rglob("*"))
     return {
-        str(path): (path.stat().st_mode, path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
         for path in paths
     }
 
@@ -47,7 +42,7 @@ def _in_a_child(world: World) -> int:
     if pid == 0:
         code = 1
         try:
-            _mount(str(world.root))
+            _mount(tuple(f"{root.path}/" for root in world.roots))
             code = _until_well(world)
         finally:
             os._exit(code)
@@ -56,35 +51,37 @@ def _in_a_child(world: World) -> int:
 
 
 def _until_well(world: World) -> int:
+    """Only workspaces may fail, for what cannot be written there."""
     for _ in range(_AT_MOST):
-        if all(failure.workspace for failure in world.one_pass().failures):
+        did = world.program.run("--once", "--json").document()
+        if all(failure["workspace"] for failure in did["failures"]):
             return 0
     return 2
 
 
-def _mount(root: str) -> None:
-    """Have the operating system refuse every change below the root, as a mount with `ro` does."""
+def _mount(roots: tuple[str, ...]) -> None:
+    """Have the operating system refuse every change below the roots, as a mount with `ro` does."""
     real = os.open
 
     def opened(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-        if flags & _WRITES and _is_below(root, path, dir_fd):
+        if flags & _WRITES and _is_below(roots, path, dir_fd):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
         return real(path, flags, mode, dir_fd=dir_fd)
 
     os.open = opened
     for name in _CHANGES:
-        setattr(os, name, _refused(getattr(os, name), root))
+        setattr(os, name, _refused(getattr(os, name), roots))
 
 
-def _refused(real: Callable[..., Any], root: str) -> Callable[..., Any]:
+def _refused(real: Callable[..., Any], roots: tuple[str, ...]) -> Callable[..., Any]:
     def change(path: Any, *given: Any, **named: Any) -> Any:
-        if _is_below(root, path, named.get("dir_fd", named.get("src_dir_fd"))):
+        if _is_below(roots, path, named.get("dir_fd", named.get("src_dir_fd"))):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
         return real(path, *given, **named)
 
     return change
 
 
-def _is_below(root: str, path: Any, directory: int | None) -> bool:
+def _is_below(roots: tuple[str, ...], path: Any, directory: int | None) -> bool:
     base = os.getcwd() if directory is None else os.readlink(f"/proc/self/fd/{directory}")
-    return os.path.join(base, os.fspath(path)).startswith(f"{root}/")
+    return os.path.join(base, os.fspath(path)).startswith(roots)

@@ -1,4 +1,4 @@
-"""One host of a seed: a few workspaces, a history, and what the moves so far promise about them."""
+"""One host of a seed: two roots of one history, the program, and what both hold at any moment."""
 
 from __future__ import annotations
 
@@ -7,225 +7,240 @@ import json
 import os
 import random
 import shutil
-import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from agentic_watch.backfill import SharePass, Summary
-from agentic_watch.commit import Committer, Outcome
-from agentic_watch.config import FINISHED, Config, Root
-from agentic_watch.history.ownership import inode_of
-from agentic_watch.history.store import History
-from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.workspace import instant
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.config import FINISHED
 
-Layout = Literal["auto", "meta", "root"]
-Identity = tuple[str, int]
-"""(`updated_utc`, `runs`)."""
-ORGS, REPOS, TASKS = ("a", "b"), ("x", "y"), ("1", "2", "3")
-ROOT = "here"
-STATUSES = ("queued", "running", "completed", "merged", "failed", "blocked")
+from . import records, rule
+from .program import Daemon, Program
+from .records import ZERO, Dispatch, Records, Where
+
+ORGS, REPOS, TASKS = ("a", "b"), ("x",), ("1", "2", "3")
+NAMES = (*ORGS, *(f"{org}/{repo}/{task}" for org in ORGS for repo in REPOS for task in TASKS))
+"""Flat ones, of which each can be an organisation as well, and nested ones."""
+WORDS = ("queued", "running", "completed", "merged", "failed", "blocked")
+_FILES = ("status.json", ".meta/status.json", ".meta/journal.jsonl")
 _FIRST = 1_776_160_000
 """Seconds since the epoch: a day in 2026."""
 
 
-def identity_of(document: dict[str, Any]) -> Identity:
-    """The identity that a status, a line or a marker has."""
-    return instant.parse(document["updated_at"]).utc(), document.get("runs", 0)
+class Difference(Exception):
+    """The disk or the history is not what the rule says."""
+
+
+def want(truth: object, said: str) -> None:
+    """Raise Difference with `said` unless `truth`."""
+    if not truth:
+        raise Difference(said)
+
+
+@dataclass
+class Root:
+    """A root: the history calls it by its name, else by its path."""
+
+    path: Path
+    name: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.name or str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a pass says it did; `failures` names what is no workspace's own fault."""
+
+    committed: int
+    recovered: int
+    failures: tuple[str, ...]
 
 
 @dataclass
 class World:
-    """`ever` are all finished identities that a status has had, `must` the rows that no pass may lose, `by_others` what
-    core-agent committed. `damaged`: the search was, which nobody notices until a row is written.
-    `glimpsed`: by workspace, the finished statuses that the daemon has seen and not committed yet."""
+    """`seen` are the finishes that the daemon has read and not committed yet, `known` all dispatches that there ever
+    were. `damaged`: the search was, which nobody notices until a row is written. `pushed`: a target ever got anything.
+    """
 
     base: Path
     seed: int
-    rng: random.Random = field(init=False)
-    layout: Layout = "auto"
+    layout: str = "auto"
     clock: int = 0
     steps: list[str] = field(default_factory=list)
     passes: int = 0
-    ever: set[tuple[str, Identity]] = field(default_factory=set)
-    must: set[tuple[str, Identity]] = field(default_factory=set)
+    seen: dict[Where, set[Dispatch]] = field(default_factory=dict)
+    known: set[Dispatch] = field(default_factory=set)
     damaged: bool = False
     kept_damaged: bool = False
-    lineless: set[Identity] = field(default_factory=set)
-    by_others: set[Identity] = field(default_factory=set)
-    history: History | None = None
-    last_seen: LastSeen | None = None
-    committer: Committer | None = None
-    glimpsed: dict[str, dict[Identity, dict[str, Any]]] = field(default_factory=dict)
+    pushed: bool = False
+    daemon: Daemon | None = None
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
-        self.root.mkdir(parents=True)
+        self.program = Program(self.base)
+        self.roots = [Root(self.base / "one", "here"), Root(self.base / "two")]
+        for root in self.roots:
+            root.path.mkdir(parents=True)
+        self.configure()
+
+    def configure(self, url: str = "") -> None:
+        """Have the configuration say what the roots are now, and where a target is, if there is one."""
+        roots = [{"path": str(root.path), "layout": self.layout, "name": root.name} for root in self.roots]
+        self.program.configure([{key: value for key, value in root.items() if value} for root in roots], url)
 
     # --- where things are
 
-    @property
-    def root(self) -> Path:
-        return self.base / "root"
+    def root(self, key: str) -> Root:
+        return next(root for root in self.roots if root.key == key)
 
-    @property
-    def history_path(self) -> Path:
-        return self.base / "state" / "history.db"
+    def path(self, where: Where) -> Path:
+        return self.root(where[0]).path / where[1]
 
-    def config(self) -> Config:
-        return Config(roots=(Root(str(self.root), name=ROOT, layout=self.layout),), history=str(self.history_path))
+    def meta(self, where: Where) -> Path:
+        return self.path(where) / ".meta"
 
-    def names(self) -> list[str]:
-        """The workspaces that are there."""
-        return sorted(str(path.relative_to(self.root)) for path in self.root.glob("*/*/*"))
+    def status(self, where: Where) -> dict[str, Any] | None:
+        """The status that counts."""
+        return records.status_of(self.path(where), self.layout)
 
-    def free_names(self) -> list[str]:
-        there = set(self.names())
-        return [name for o in ORGS for r in REPOS for t in TASKS if (name := f"{o}/{r}/{t}") not in there]
+    def places(self) -> list[Where]:
+        """Every place with a workspace, or what is left of one but for empty directories and logs."""
+        return [(root.key, name) for root in self.roots for name in NAMES if is_workspace(root.path / name)]
 
-    def some(self) -> str:
-        """One of the workspaces that are there, "" when none is."""
-        names = self.names()
-        return self.rng.choice(names) if names else ""
+    def free(self) -> list[Where]:
+        """Where a workspace could be made: none stands there, above or below."""
+        there = self.places()
+        return [
+            (root.key, name)
+            for root in self.roots
+            for name in NAMES
+            if not any(key == root.key and _overlap(name, other) for key, other in there)
+        ]
 
-    def meta(self, name: str) -> Path:
-        return self.root / name / ".meta"
+    def some(self) -> Where | None:
+        """One of the workspaces that are there."""
+        there = self.places()
+        return self.rng.choice(there) if there else None
 
-    def lines(self, name: str) -> list[dict[str, Any]]:
-        """The whole lines of a journal that are records; what was appended to half a line is none."""
-        found = []
-        with contextlib.suppress(FileNotFoundError):
-            for line in (self.meta(name) / "journal.jsonl").read_bytes().split(b"\n"):
-                with contextlib.suppress(ValueError):
-                    found.append(json.loads(line))
-        return found
+    def chance(self, of: float) -> bool:
+        return self.rng.random() < of
 
-    def mark(self, name: str) -> dict[str, Any] | None:
-        with contextlib.suppress(FileNotFoundError):
-            document: dict[str, Any] = json.loads((self.meta(name) / "commit.json").read_bytes())
-            return document
-        return None
-
-    def status(self, name: str) -> dict[str, Any] | None:
-        """The status that counts in this layout: the newer one, `.meta/` in a tie."""
-        places = {"meta": (self.meta(name),), "root": (self.root / name,)}.get(
-            self.layout, (self.meta(name), self.root / name)
-        )
-        found = []
-        for place in places:
-            with contextlib.suppress(FileNotFoundError):
-                found.append(json.loads((place / "status.json").read_bytes()))
-        return max(found, key=lambda document: instant.parse(document["updated_at"]).ns) if found else None
-
-    def rows(self, of: Path | None = None) -> dict[tuple[str, Identity], dict[str, Any]]:
-        """All rows, as another program reads them; of a copy, when one is given."""
-        path = of or self.history_path
-        if not path.exists():
-            return {}
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            connection.row_factory = sqlite3.Row
-            if not connection.execute("PRAGMA user_version").fetchone()[0]:
-                return {}  # its making was ended by a kill
-            found = connection.execute("SELECT * FROM dispatch_history").fetchall()
-        return {(r["workspace"], (r["updated_utc"], r["runs"])): dict(r) for r in found}
-
-    @property
-    def moved_under_the_daemon(self) -> bool:
-        """Whether another file stands there than the one that the daemon has open, beside that one's log."""
-        current = self.history._current if self.history is not None else None
-        return current is not None and current.inode != inode_of(str(self.history_path))
-
-    # --- what dispatchers do
+    # --- what dispatchers write
 
     def now_text(self) -> str:
-        """A time of its own, in one of several spellings."""
-        self.clock += self.rng.choice((0, 0, 1, 60))
+        """A time, in one of several spellings; now and then that of another dispatch, or Go's zero time."""
+        self.clock += self.rng.choice((0, 0, 1, 60, 86_400))
+        if self.chance(0.06):
+            return ZERO
         fraction = self.rng.choice(("", ".5", f".{self.rng.randrange(10**9):09}"))
         zone = self.rng.choice((0, 0, 2))
         clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(_FIRST + self.clock + zone * 3600))
         return f"{clock}{fraction}{'+02:00' if zone else 'Z'}"
 
-    def write_status(self, name: str, document: dict[str, Any], *, in_meta: bool) -> None:
+    def document(self, word: str, **fields: Any) -> dict[str, Any]:
+        """A status of a dispatch that there never was before."""
+        document = {
+            "status": word,
+            "updated_at": self.now_text(),
+            "started_at": self.rng.choice((ZERO, "2026-04-14T09:00:00Z")),
+            "runs": self.rng.choice((0, 0, 1)),
+            "task": self.rng.choice(("round the totals", "find the walrus")),
+            "agent": "codex:gpt",
+            **fields,
+        }
+        while Dispatch.of(document) in self.known:
+            document["branch"] = f"agent/{len(self.known)}-{self.rng.randrange(10**6)}"
+        return document
+
+    def write_status(self, where: Where, document: dict[str, Any], *, in_meta: bool) -> None:
         """As a dispatcher does: whole, by a rename, or in place."""
-        place = self.meta(name) if in_meta else self.root / name
+        place = self.meta(where) if in_meta else self.path(where)
         place.mkdir(parents=True, exist_ok=True)
         data = json.dumps(document)
-        if self.rng.random() < 0.5:
+        if self.chance(0.5):
             (place / ".status.new").write_text(data)
             os.rename(place / ".status.new", place / "status.json")
         else:
             (place / "status.json").write_text(data)
-        self.saw(name, document)
-
-    def saw(self, name: str, document: dict[str, Any]) -> None:
-        """Take down an identity that a status has now."""
         if document["status"] in FINISHED:
-            self.ever.add((name, identity_of(document)))
+            self.known.add(Dispatch.of(document))
 
     # --- what the program does
 
+    def records(self) -> Records:
+        """All that is there now."""
+        found = {}
+        for where in self.places():
+            if (workspace := records.workspace(self.path(where), self.layout)) is not None:
+                found[where] = workspace
+        paths = {str(root.path): root.key for root in self.roots}
+        return Records(found, *records.rows(self._history_to_read(), paths))
+
+    def _history_to_read(self) -> Path:
+        history = self.program.history
+        if self.daemon is None or not self.daemon.has_another_file or not history.exists():
+            return history
+        # Beside it may lie the log of the one that the daemon has open.
+        return Path(shutil.copy(history, self.base / "alone.db"))
+
+    @contextlib.contextmanager
+    def watched(self, *, whole: bool = False) -> Iterator[Records]:
+        """Have the rule judge what the program does meanwhile; gives what was there before."""
+        before = self.records()
+        yield before
+        wrong = [*rule.wrong(before, self.records(), self.seen, whole=whole)]
+        want(not wrong, "\n    ".join(wrong))
+
+    def working_daemon(self) -> Daemon:
+        """The daemon, which lives from move to move."""
+        self.daemon = self.daemon or Daemon(self.program)
+        return self.daemon
+
     def close(self) -> None:
-        """The daemon ends; what it had yet to flush is gone, as after a kill."""
-        if self.committer is not None:
-            self.committer.close()
-        if self.history is not None:
-            self.history.close()
-        self.history = self.last_seen = self.committer = None
-        self.glimpsed.clear()
+        """The daemon is killed."""
+        if self.daemon is not None:
+            self.daemon.close()
+        self.daemon = None
+        self.seen.clear()
 
-    def opened(self) -> tuple[Committer, LastSeen]:
-        """The daemon, which lives from move to move, under the configuration as it is now."""
-        if self.history is None or self.last_seen is None or self.committer is None:
-            self.history = History(str(self.history_path))
-            self.last_seen = LastSeen(self.history)
-            self.committer = Committer(self.config(), self.history)
-        self.committer.config = self.config()
-        return self.committer, self.last_seen
-
-    def one_pass(self) -> Summary:
-        """`--once`: a history of its own, or the one that the daemon has open."""
-        if self.history is not None:
-            return SharePass(self.config(), self.history, lambda _: None, lambda _: None).run()
-        with contextlib.closing(History(str(self.history_path))) as history:
-            return SharePass(self.config(), history, lambda _: None, lambda _: None).run()
-
-    def pass_now(self) -> None:
-        """A pass in the middle of a move."""
-        self.one_pass()
+    def one_pass(self) -> Pass:
+        """`--once`, in one process or several; or what the daemon does when it looks over its roots."""
         self.passes += 1
+        if self.daemon is not None and (self.daemon.has_another_file or self.chance(0.5)):
+            did = self.daemon.reconcile()
+            failures = tuple(failure.error for failure in did.failures)
+            return Pass(did.committed, did.recovered_rows, failures)
+        jobs = ("--jobs", "4") if self.daemon is None and self.chance(0.1) else ()
+        document = self.program.run("--once", "--json", *jobs).document()
+        return Pass(document["committed"], document["recovered_rows"], tuple(x["error"] for x in document["failures"]))
 
-    def look(self, name: str) -> None:
-        """The daemon sees a workspace that is to be committed when it has come to rest."""
-        committer, _ = self.opened()
-        committer.look_ahead(Candidate(committer.config.roots[0], name))
-        status = self.status(name)
-        if status is not None and status["status"] in FINISHED:
-            self.glimpsed.setdefault(name, {})[identity_of(status)] = status
 
-    def events(self, names: list[str], *, flush: bool) -> list[Outcome]:
-        """What the daemon does when it hears of these, and what became of them."""
-        committer, last_seen = self.opened()
-        outcomes = []
-        for outcome in committer.commit_each(Candidate(committer.config.roots[0], name) for name in names):
-            last_seen.note(outcome, time.time())
-            outcomes.append(outcome)
-        if flush:
-            last_seen.flush()
-        return outcomes
+def clear(path: Path) -> None:
+    """Remove whatever is there."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
-    def forget_promises(self, of: Path | None = None) -> None:
-        """The history is another now: what it holds, and what lies in journals, is all that can be asked for."""
-        self.must = set(self.rows(of))
+
+def _overlap(name: str, other: str) -> bool:
+    return f"{name}/".startswith(f"{other}/") or f"{other}/".startswith(f"{name}/")
+
+
+def is_workspace(path: Path) -> bool:
+    """Whether a directory holds a status or a record, and no symbolic link leads to it."""
+    text = str(path)
+    there = os.path.isdir(text) and any(os.path.exists(f"{text}/{name}") for name in _FILES)
+    return there and os.path.realpath(text) == text
 
 
 @contextlib.contextmanager
 def new_world(base: Path, seed: int) -> Iterator[World]:
     """A world in a directory of its own, removed at the end when all went well."""
-    world = World(base / f"seed-{seed}", seed)
+    world = World(base.resolve() / f"seed-{seed}", seed)
     try:
         yield world
     finally:

@@ -71,7 +71,8 @@ class Root:
 
 @dataclass(slots=True)
 class Dispatch:
-    """One workspace through its life. `pending` is the commit that its status asks for, None while it runs."""
+    """One workspace through its life. `pending` is the commit that its status asks for, None while it runs; it keeps
+    the name under which it was made when the workspace is moved."""
 
     root: Root
     name: str
@@ -107,13 +108,13 @@ class Dispatch:
             self.runs = runs
             self.pending = (self.root.key, self.name, utc, runs) if status in FINISHED else None
 
-    def move(self, name: str) -> None:
-        """Somebody gives the workspace another name in its root."""
-        target = self.root.path / name
+    def move(self, root: Root, name: str) -> None:
+        """Somebody gives the workspace another name, in its root or another one."""
+        target = root.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         self.path.rename(target)
         self.former.append(self.name)
-        self.name = name
+        self.root, self.name = root, name
 
     def vanish(self) -> None:
         """The dispatcher cleans up; again while somebody still writes there."""

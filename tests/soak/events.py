@@ -16,7 +16,7 @@ from small_disk import IS_ALLOWED
 from support import command, environment
 
 from soak import stepped_clock
-from soak.dispatches import FINISHED, Dispatch, Identity
+from soak.dispatches import FINISHED, Dispatch
 from soak.simulated_host import SimulatedHost
 
 _RUNNING = ("queued", "running")
@@ -90,21 +90,12 @@ class EventfulHost(SimulatedHost):
             dispatch.write("running", self.clock, self.rng, dispatch.runs + 1)
 
     def _move(self) -> None:
+        """Its commits stay what they are, in this root or the other one."""
         if (dispatch := self._one(ended=True)) is not None and self.is_read(dispatch):
-            assert dispatch.pending is not None
-            dispatch.move(f"{dispatch.name.rpartition('/')[0]}/moved-{self.made}")
-            self.made += 1
-            root, _, utc, runs = dispatch.pending
-            # A moved workspace keeps its identity; one that is seen as new is a commit of the new name.
-            dispatch.pending = (root, dispatch.name, utc, runs)
-            self.may |= {(root, dispatch.name, u, r) for _, _, u, r in self._lineage(dispatch)}
-            if len(dispatch.former) > 1:  # its journal names two, so it may not be recognised (docs/durability.md)
-                self.may.add(dispatch.pending)
-                self.gone.discard((utc, runs))
-
-    def _lineage(self, dispatch: Dispatch) -> set[Identity]:
-        names = {dispatch.name, *dispatch.former}
-        return {one for one in self.must | self.may if one[0] == dispatch.root.key and one[1] in names}
+            root = self.rng.choice(self.roots)
+            if not root.away:
+                dispatch.move(root, f"{dispatch.name.rpartition('/')[0]}/moved-{self.made}")
+                self.made += 1
 
     def _vanish(self) -> None:
         if (dispatch := self._one(ended=True)) is not None and self.is_read(dispatch):

@@ -120,10 +120,9 @@ class SimulatedHost:
         return dispatch.pending[2] < self.pruned_before and dispatch.has_line()
 
     def rows_of(self, dispatch: Dispatch) -> set[Identity]:
-        """The rows of what a dispatch asks for, under the name that it has or had."""
+        """The row of what a dispatch asks for."""
         assert dispatch.pending is not None
-        root, _, utc, runs = dispatch.pending
-        return {(root, name, utc, runs) for name in (dispatch.name, *dispatch.former)} & set(self.rows())
+        return {dispatch.pending} & set(self.rows())
 
     def rows(self) -> list[Identity]:
         """The history's rows."""

@@ -86,7 +86,7 @@ class Lab:
     def check(self, *options: str) -> tuple[int, list[dict[str, Any]]]:
         """What `agentic-watch check` ends with for root, and its problems."""
         result = self.call("agentic-watch", "check", "--json", *options)
-        findings = json.loads(result.stdout)["findings"]
+        findings = json.loads(result.stdout)["rows"]
         return result.returncode, [finding for finding in findings if finding["ok"] is False]
 
     def finish(self, workspace: str, updated_at: str = "2026-04-14T11:17:08Z") -> None:

@@ -113,8 +113,11 @@ def older_lines(disk: OnDisk, rows: Mapping[Key, RecordedRow], pruned_before: st
 
 
 def contradictions(disk: OnDisk, rows: Mapping[Key, RecordedRow]) -> Iterator[str]:
-    """Each record that says otherwise than this host's row of its identity."""
-    ours = {key: row for key, row in rows.items() if row.is_ours}
+    """Each record that says otherwise than this host's row of its identity.
+
+    A row whose workspace was moved is of interest where its dispatch stands.
+    """
+    ours = {key: row for key, row in rows.items() if row.is_ours and (row.stays or row.dispatch in disk.standing)}
     for key in sorted(disk.lines.keys() & ours.keys()):
         if disk.lines[key].content != ours[key].content:
             yield f"{named(key)}: its journal line and its history row differ in status, task or question"

@@ -1,0 +1,103 @@
+"""A pass, and what must hold after it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+
+from . import rule
+from .records import Records
+from .world import Difference, Pass, World, want
+
+_MARKED_AS_WRONG = "records"
+
+
+def one(world: World) -> None:
+    """A pass in the middle of a move."""
+    with world.watched():
+        world.one_pass()
+
+
+def compare(world: World) -> None:
+    """A pass that nothing disturbs, and all that must hold after it."""
+    world.steps.append("pass")
+    with world.watched(whole=True) as before:
+        _until_quiet(world)
+    after = world.records()
+    lacking = [*rule.lacking(before, after)]
+    want(not lacking, "\n    ".join(lacking))
+    _check_derived(world)
+    temporary = [path for root in world.roots for path in root.path.rglob(".meta/*.tmp*")]
+    want(not temporary, f"temporary files: {temporary}")
+    if world.chance(0.3):
+        _again(world, after)
+    if world.chance(0.5):
+        repair(world)
+
+
+def _until_quiet(world: World) -> None:
+    """A pass; and a second when the first one found out that the history was damaged or is another."""
+    did: Pass | None = None
+    for _ in range(3):
+        did = world.one_pass()
+        if not did.failures:
+            return
+    raise Difference(f"three passes failed: {did}")
+
+
+def _again(world: World, before: Records) -> None:
+    """A second pass has nothing to do."""
+    world.steps.append("second pass")
+    did = world.one_pass()
+    want(did == Pass(0, 0, ()), f"a second pass did {did}")
+    _want_same(before, world.records(), "a second pass")
+
+
+def _want_same(before: Records, after: Records, who: str) -> None:
+    for where in before.workspaces.keys() | after.workspaces.keys():
+        was, there = before.at(where), after.at(where)
+        want((was.journal, was.marker) == (there.journal, there.marker), f"{who} changed a record of {where}")
+    _want_same_rows(before, after, who)
+
+
+def _want_same_rows(before: Records, after: Records, who: str) -> None:
+    for identity in before.rows.keys() | after.rows.keys():
+        row, now = before.rows.get(identity), after.rows.get(identity)
+        may = row is not None and now is not None and row[:4] == now[:4] and len(rule.holders(now, after)) > 1
+        want(row == now or may, f"{who} made {now} of {row}")  # of several copies the row names one
+
+
+def repair(world: World) -> None:
+    """`check --repair` writes the lines that somebody took away, and changes nothing else; then all is well."""
+    world.steps.append("repair")
+    before = world.records()
+    document = world.program.run("check", "--repair", "--json").document()
+    after = world.records()
+    _want_same_rows(before, after, "check --repair")
+    for where in before.workspaces:
+        was, there = before.at(where), after.at(where)
+        made = was.mark is None and there.mark is not None and (where, there.mark.key) in before.rows
+        want(was.marker == there.marker or made, f"check --repair: {where} had {was.mark}, and has {there.mark}")
+        lost = rule.lines_lost(where, before)
+        added = there.lines[len(was.lines) :]
+        want(there.journal.startswith(was.whole) and set(added) <= lost, f"check --repair added {added} to {where}")
+    for found in document["rows"]:
+        if found["check"] == _MARKED_AS_WRONG and found["ok"] is False and not found["repaired"]:
+            where = found["root"] or "", found["workspace"] or ""
+            want(rule.differs(where, after), f"check still finds after a pass and a repair: {found}")
+
+
+def _check_derived(world: World) -> None:
+    with contextlib.closing(sqlite3.connect(world.program.history)) as connection:
+        try:
+            connection.execute("INSERT INTO dispatch_search (dispatch_search, rank) VALUES ('integrity-check', 1)")
+            world.damaged = False
+        except sqlite3.Error as error:
+            want(world.damaged, f"the search does not agree with its tables: {error}")
+        sql = (
+            "SELECT count(*) FROM dispatch_history AS d WHERE findings_count <> "
+            "(SELECT count(*) FROM findings WHERE dispatch_id = d.id)"
+        )
+        want(connection.execute(sql).fetchone() == (0,), "findings are not what the reports say")
+        want(connection.execute("PRAGMA foreign_key_check").fetchall() == [], "findings without a dispatch")
+        want(connection.execute("PRAGMA integrity_check").fetchone() == ("ok",), "the history is damaged")

@@ -1,0 +1,250 @@
+"""What lies on the disk and in the history at one moment, as another program reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from agentic_watch.config import FINISHED
+from agentic_watch.workspace import instant
+
+ZERO = "0001-01-01T00:00:00Z"
+_ZERO_UTC = instant.parse(ZERO).utc()
+
+Where = tuple[str, str]
+"""(root's key, name): where a workspace is, or was when it was committed."""
+Key = tuple[str, int]
+"""(`updated_utc`, runs)."""
+Said = tuple[str, str]
+"""(status, question)."""
+
+
+class Dispatch(NamedTuple):
+    """What makes a finish the same wherever its directory goes."""
+
+    utc: str
+    runs: int
+    started_at: str
+    org: str
+    repo: str
+    task: str
+    agent: str
+    branch: str
+
+    @property
+    def key(self) -> Key:
+        return self.utc, self.runs
+
+    def __repr__(self) -> str:
+        told = (self.task, self.branch, self.agent, self.org, self.repo, self.started_at[:16])
+        return f"<{self.utc} run {self.runs}: {', '.join(text for text in told if text)}>"
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Dispatch:
+        """That of a status or of a journal line."""
+        texts = (document.get(name) or "" for name in ("org", "repo", "task", "agent", "branch"))
+        utc = instant.parse(document.get("updated_at") or ZERO).utc()
+        return cls(utc, document.get("runs", 0), document.get("started_at") or ZERO, *texts)
+
+
+class Line(NamedTuple):
+    """One record of a journal."""
+
+    name: str
+    dispatch: Dispatch
+    said: Said
+    committed_at: str
+
+
+class Mark(NamedTuple):
+    """A marker."""
+
+    name: str
+    key: Key
+    committed_at: str
+
+
+class Row(NamedTuple):
+    """One row of `dispatch_history`; `all` is the whole of it, but for its number. `seen_at` is where `moved_to` says
+    that it is, as far as that is below a root."""
+
+    where: Where
+    dispatch: Dispatch
+    said: Said
+    committed_at: str
+    moved_to: str | None
+    host: str
+    all: str
+    seen_at: Where | None = None
+
+    def __repr__(self) -> str:
+        return f"Row{self[:6]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A directory with a status or a journal. `dispatch` and `said` are those of a finished status."""
+
+    has_status: bool = False
+    dispatch: Dispatch | None = None
+    said: Said = ("", "")
+    journal: bytes = b""
+    lines: tuple[Line, ...] = ()
+    mark: Mark | None = None
+    marker: bytes = b""
+
+    @property
+    def whole(self) -> bytes:
+        """The journal without the piece of a line at its end."""
+        return self.journal[: self.journal.rfind(b"\n") + 1]
+
+    def names(self, dispatch: Dispatch) -> set[str]:
+        """The names under which the journal holds a dispatch."""
+        return {line.name for line in self.lines if line.dispatch == dispatch}
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """All of one moment. `rows` by (where, key)."""
+
+    workspaces: Mapping[Where, Workspace] = field(default_factory=dict)
+    rows: Mapping[tuple[Where, Key], Row] = field(default_factory=dict)
+    pruned_before: str = ""
+
+    def at(self, where: Where) -> Workspace:
+        """The workspace there, an empty one when there is none."""
+        return self.workspaces.get(where) or Workspace()
+
+    def rows_of(self, dispatch: Dispatch) -> Iterator[Row]:
+        """Its rows, under whatever names."""
+        return (row for row in self.rows.values() if row.dispatch == dispatch)
+
+    def has_row(self, name: str, dispatch: Dispatch) -> bool:
+        """Whether there is a row of this dispatch under this name, of whatever root."""
+        return any(row.where[1] == name for row in self.rows_of(dispatch))
+
+    def rows_told(self, where: Where, dispatch: Dispatch) -> Iterator[Row]:
+        """The rows of a dispatch that is found there, by the names under which journal and marker hold it."""
+        there = self.at(where)
+        names = there.names(dispatch)
+        if there.mark is not None and there.mark.key == dispatch.key:
+            names = names | {there.mark.name}
+        for row in self.rows_of(dispatch):
+            if row.where[1] in names or row.seen_at in {(where[0], name) for name in names}:
+                yield row
+
+    def is_recorded(self, where: Where, dispatch: Dispatch) -> bool:
+        """Whether a dispatch that is found there has its row: one of that place, or one that its records tell of."""
+        own = (where in (row.where, row.seen_at) for row in self.rows_of(dispatch))
+        return any(own) or any(True for _ in self.rows_told(where, dispatch))
+
+    def is_elsewhere(self, where: Where, dispatch: Dispatch) -> bool:
+        """Whether the records there tell of a row of another place."""
+        return any(row.where != where for row in self.rows_told(where, dispatch))
+
+    def is_old(self, dispatch: Dispatch, committed_at: str) -> bool:
+        """Whether a row of it would have been pruned."""
+        return age(dispatch.utc, committed_at) < self.pruned_before
+
+    def was_done(self, where: Where, dispatch: Dispatch) -> bool:
+        """Whether a line or a marker tells of a dispatch that would have been pruned."""
+        there = self.at(where)
+        tells = [line.committed_at for line in there.lines if line.dispatch == dispatch]
+        if there.mark is not None and there.mark.key == dispatch.key:
+            tells.append(there.mark.committed_at)
+        return any(self.is_old(dispatch, committed_at) for committed_at in tells)
+
+
+def age(utc: str, committed_at: str) -> str:
+    """The instant by which a commit is pruned: Go's zero time tells none."""
+    return instant.parse(committed_at).utc() if utc == _ZERO_UTC else utc
+
+
+def workspace(directory: Path, layout: str) -> Workspace | None:
+    """What a directory holds, None when that is neither a status nor a journal."""
+    meta = directory / ".meta"
+    status = status_of(directory, layout)
+    journal, marker = _bytes(meta / "journal.jsonl"), _bytes(meta / "commit.json")
+    if status is None and not journal:
+        return None
+    dispatch, said = None, ("", "")
+    if status is not None and status["status"] in FINISHED:
+        dispatch, said = Dispatch.of(status), _said(status)
+    return Workspace(status is not None, dispatch, said, journal, tuple(_lines(journal)), _mark(marker), marker)
+
+
+def status_of(directory: Path, layout: str) -> dict[str, Any] | None:
+    """The status that counts in this layout: the newer one, that of `.meta/` in a tie."""
+    places = {"meta": (directory / ".meta",), "root": (directory,)}.get(layout, (directory / ".meta", directory))
+    found = [json.loads(text) for place in places if (text := _bytes(place / "status.json"))]
+    return max(found, key=lambda document: instant.parse(document["updated_at"]).ns) if found else None
+
+
+def rows(history: Path, roots: Mapping[str, str] | None = None) -> tuple[dict[tuple[Where, Key], Row], str]:
+    """All rows, and `pruned_before`. `roots` are their keys by their paths."""
+    if not history.exists():
+        return {}, ""
+    with contextlib.closing(sqlite3.connect(f"file:{history}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:
+            return {}, ""  # its making was ended by a kill
+        found = [_row(dict(row), roots or {}) for row in connection.execute("SELECT * FROM dispatch_history")]
+        (pruned_before,) = connection.execute("SELECT ifnull(max(pruned_before), '') FROM about").fetchone()
+    return {(row.where, row.dispatch.key): row for row in found}, pruned_before
+
+
+def history_id(history: Path) -> str:
+    """Which history a file is, or is a copy of."""
+    with contextlib.closing(sqlite3.connect(f"file:{history}?mode=ro", uri=True)) as connection:
+        return str(connection.execute("SELECT max(history_id) FROM about").fetchone()[0])
+
+
+def archived(lines: Iterable[str]) -> dict[tuple[Where, Key], Row]:
+    """The rows of an archive or an export, which has one a line."""
+    found = [_row({"moved_to": None, "id": 0, **json.loads(line)}, {}) for line in lines]
+    return {(row.where, row.dispatch.key): row for row in found}
+
+
+def _row(columns: dict[str, Any], roots: Mapping[str, str]) -> Row:
+    del columns["id"]
+    where = columns["root"], columns["workspace"]
+    parts = columns["committed_at"], columns["moved_to"], columns["host"], repr(sorted(columns.items()))
+    return Row(where, Dispatch.of(columns), _said(columns), *parts, _place(where[0], columns["moved_to"], roots))
+
+
+def _place(root: str, moved_to: str | None, roots: Mapping[str, str]) -> Where | None:
+    """A name below the row's own root, or a path below another one."""
+    if moved_to is None or not moved_to.startswith("/"):
+        return (root, moved_to) if moved_to is not None else None
+    below = ((key, moved_to[len(path) + 1 :]) for path, key in roots.items() if moved_to.startswith(f"{path}/"))
+    return next(below, None)
+
+
+def _said(document: Mapping[str, Any]) -> Said:
+    return document["status"], document.get("question") or ""
+
+
+def _lines(journal: bytes) -> Iterator[Line]:
+    """Those that are records; what was appended to half a line is none."""
+    for text in journal.split(b"\n"):
+        with contextlib.suppress(ValueError):
+            found = json.loads(text)
+            yield Line(found["workspace"], Dispatch.of(found), _said(found), found["committed_at"])
+
+
+def _mark(marker: bytes) -> Mark | None:
+    with contextlib.suppress(ValueError):
+        found = json.loads(marker)
+        return Mark(found["workspace"], Dispatch.of(found).key, found["committed_at"])
+    return None
+
+
+def _bytes(path: Path) -> bytes:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return path.read_bytes()
+    return b""

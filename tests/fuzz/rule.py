@@ -1,0 +1,206 @@
+"""What the program may make of what is there, and what it must: the model. Pure; read docs/durability.md beside it.
+
+A dispatch is known by its content (records.Dispatch). It is recorded once, wherever its directory goes: where a journal
+or a marker holds it under a name that has its row, nothing is left to do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Set
+
+from .records import Dispatch, Line, Records, Row, Where, Workspace
+
+Seen = Mapping[Where, Set[Dispatch]]
+"""By workspace, the finishes that a daemon has read, and that may have gone from the disk since."""
+
+
+def wrong(before: Records, after: Records, seen: Seen, *, whole: bool) -> Iterator[str]:
+    """What an action of the program did that it may not do; a `whole` one was a pass over all that there is."""
+    yield from _rows_changed(before, after)
+    yield from _rows_made(before, after, seen, whole=whole)
+    for where, there in after.workspaces.items():
+        yield from _journal_changed(where, before, there, seen)
+        yield from _marker_changed(where, before, there, seen)
+
+
+def lacking(before: Records, after: Records) -> Iterator[str]:
+    """What a pass that was not disturbed has left undone."""
+    yield from lacking_rows(after)
+    for where, there in after.workspaces.items():
+        if there.dispatch is not None and not before.was_done(where, there.dispatch):
+            yield from _lacking_of_status(where, there, there.dispatch, before, after)
+
+
+def lacking_rows(records: Records) -> Iterator[str]:
+    """The lines that have no row, though they are not so old that it would have been pruned."""
+    for where, there in records.workspaces.items():
+        for line in there.lines:
+            taken = any(w[1] == line.name and key == line.dispatch.key for w, key in records.rows)
+            done = taken or records.is_recorded(where, line.dispatch) or records.was_done(where, line.dispatch)
+            if not done and _counts(where, there, line, records):
+                yield f"{where}: the line of {line.name}, {line.dispatch} has no row"
+
+
+def _counts(where: Where, there: Workspace, line: Line, records: Records) -> bool:
+    """Whether a line must have a row. An agent can write any name: another one than the place's must be its workspace's
+    former one for sure, or that of nobody else that the history or the disk know."""
+    if line.name == where[1] or line.dispatch == there.dispatch:
+        return True
+    if any(one.name == line.name and records.has_row(one.name, one.dispatch) for one in there.lines):
+        return True
+    named = where[0], line.name
+    return named not in records.workspaces and all(row.where != named for row in records.rows.values())
+
+
+def _lacking_of_status(
+    where: Where, there: Workspace, dispatch: Dispatch, before: Records, after: Records
+) -> Iterator[str]:
+    if _says_otherwise(where, there, dispatch, after):
+        return
+    if not after.is_recorded(where, dispatch):
+        yield f"{where}: finished {dispatch} has no row"
+    was = before.at(where)
+    names = there.names(dispatch)
+    vouched = was.mark is not None and was.mark.key == dispatch.key and before.is_recorded(where, dispatch)
+    if not names and not vouched:
+        yield f"{where}: finished {dispatch} has no line"
+    mark = there.mark
+    if mark is None or mark.key != dispatch.key:  # it may name any place where the directory was
+        yield f"{where}: the marker is {mark}, not that of {dispatch}"
+    own, new = after.rows.get((where, dispatch.key)), there.lines[len(was.lines) :]
+    if new and own is not None and mark is not None:
+        told = {new[-1].committed_at, own.committed_at, mark.committed_at}
+        if len(told) > 1:
+            yield f"{where}: line, row and marker of {dispatch} were made, and differ: {told}"
+
+
+def _says_otherwise(where: Where, there: Workspace, dispatch: Dispatch, records: Records) -> bool:
+    """Whether this identity is recorded there, or is known there by another name, with other content."""
+    own = records.rows.get((where, dispatch.key))
+    if own is not None and (own.dispatch, own.said) != (dispatch, there.said):
+        return True
+    lines = [(x.dispatch, x.said) for x in there.lines if x.name == where[1] and x.dispatch.key == dispatch.key]
+    lines += [(x.dispatch, x.said) for x in there.lines if x.dispatch == dispatch]
+    lines += [(row.dispatch, row.said) for row in records.rows_of(dispatch) if records.is_recorded(where, dispatch)]
+    return any(one != (dispatch, there.said) for one in lines)
+
+
+def holders(row: Row, records: Records) -> list[Where]:
+    """The places whose journal or marker has a row's commit."""
+    return [where for where in records.workspaces if row in records.rows_told(where, row.dispatch)]
+
+
+# --- rows
+
+
+def _rows_changed(before: Records, after: Records) -> Iterator[str]:
+    for identity, row in before.rows.items():
+        now = after.rows.get(identity)
+        if now is None:
+            yield f"the row of {identity} is lost"
+        elif now[:4] != row[:4] or now.host != row.host:
+            yield f"the row of {identity} was {row[:4]}, and is {now[:4]}"
+
+
+def _rows_made(before: Records, after: Records, seen: Seen, *, whole: bool) -> Iterator[str]:
+    made = [row for identity, row in after.rows.items() if identity not in before.rows]
+    for row in made:
+        if _is_asked_for(row, before, seen):
+            continue
+        lines = dict(_lines_for(row, before))
+        if not lines:
+            yield f"nothing asked for the row {row[:4]}"
+        at_home = {where for where in lines if where[1] == row.where[1]}
+        if whole and at_home and row.where not in at_home:
+            yield f"the row {row[:4]} was made of a line elsewhere, though it stands under its own name in {at_home}"
+    for (name, dispatch), count in Counter((row.where[1], row.dispatch) for row in made).items():
+        same = [row for row in made if (row.where[1], row.dispatch) == (name, dispatch)]
+        if count > max(1, sum(_is_asked_for(row, before, seen) for row in same)):
+            yield f"{dispatch} has {count} new rows under {name}"
+
+
+def _is_asked_for(row: Row, before: Records, seen: Seen) -> bool:
+    """Whether a status that is, or was seen, finished there asked for it, and nothing there told that it is done."""
+    where, dispatch = row.where, row.dispatch
+    there = before.at(where)
+    if dispatch not in _finished(where, there, seen):
+        return False
+    own = before.rows.get((where, dispatch.key))
+    told = there.names(dispatch) or before.is_elsewhere(where, dispatch) or before.was_done(where, dispatch)
+    return not told and (own is None or own.dispatch != dispatch)
+
+
+def _lines_for(row: Row, before: Records) -> Iterator[tuple[Where, Line]]:
+    """The lines, by the workspace that has them, that a row may come from: it is recovered as what they name."""
+    if before.has_row(row.where[1], row.dispatch) or before.is_old(row.dispatch, row.committed_at):
+        return
+    for where, there in before.workspaces.items():
+        for line in there.lines:
+            named = line.name, line.dispatch, line.committed_at
+            is_its = named == (row.where[1], row.dispatch, row.committed_at) and where[0] == row.where[0]
+            if is_its and not before.is_recorded(where, row.dispatch):
+                yield where, line
+
+
+# --- journals and markers
+
+
+def _finished(where: Where, there: Workspace, seen: Seen) -> Set[Dispatch]:
+    now = {there.dispatch} if there.dispatch is not None else set()
+    return now | seen.get(where, frozenset())
+
+
+def _journal_changed(where: Where, before: Records, there: Workspace, seen: Seen) -> Iterator[str]:
+    was = before.at(where)
+    if not there.journal.startswith(was.whole):
+        yield f"{where}: the journal is not what it was with lines at its end"
+    for (name, dispatch), count in Counter((line.name, line.dispatch) for line in there.lines).items():
+        if count > 1 and count > sum((line.name, line.dispatch) == (name, dispatch) for line in was.lines):
+            yield f"{where}: {count} lines of {name}, {dispatch}"
+    for line in there.lines[len(was.lines) :]:
+        dispatch = line.dispatch
+        seen_here = {row.where[1] for row in before.rows_of(dispatch) if where in (row.where, row.seen_at)}
+        if line.name not in seen_here | {where[1]} or dispatch not in _finished(where, was, seen):
+            yield f"{where}: nothing asked for the line of {line.name}, {dispatch}"
+        elif was.names(dispatch) or before.is_elsewhere(where, dispatch):
+            yield f"{where}: {dispatch} is recorded under another name, and got a line"
+        elif before.was_done(where, dispatch):
+            yield f"{where}: {dispatch} was pruned, and got a line"
+
+
+def _marker_changed(where: Where, before: Records, there: Workspace, seen: Seen) -> Iterator[str]:
+    was = before.at(where)
+    if there.marker == was.marker:
+        return
+    if there.mark is None:
+        if was.mark is not None:
+            yield f"{where}: the marker {was.mark} is gone"
+        return
+    for dispatch in _finished(where, was, seen):
+        if there.mark.key == dispatch.key and there.mark.name in there.names(dispatch) | {where[1]}:
+            return
+    yield f"{where}: nothing asked for the marker {there.mark}"
+
+
+# --- check --repair
+
+
+def lines_lost(where: Where, records: Records) -> set[Line]:
+    """The lines that may be written again: those of rows of this very workspace that are not there."""
+    there, host = records.at(where), os.uname().nodename
+    return {
+        Line(where[1], row.dispatch, row.said, row.committed_at)
+        for row in records.rows.values()
+        if row.where == where and row.host == host and row.moved_to is None and not there.names(row.dispatch)
+    }
+
+
+def differs(where: Where, records: Records) -> bool:
+    """Whether a status or a line there has the identity of a row, and says otherwise."""
+    there = records.at(where)
+    if there.dispatch is not None and _says_otherwise(where, there, there.dispatch, records):
+        return True
+    own = ((line, records.rows.get(((where[0], line.name), line.dispatch.key))) for line in there.lines)
+    return any(row is not None and (row.dispatch, row.said) != (line.dispatch, line.said) for line, row in own)
