@@ -190,7 +190,6 @@ SELDOM = {
     "failures[].error",
     "failures[].root",
     "failures[].workspace",
-    "warnings[].error",
     "error",
     "new_findings[].*",
 }
