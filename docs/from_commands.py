@@ -1,4 +1,5 @@
-"""The manual page and the reference's list of commands, made from the commands themselves: `make reference`."""
+"""The manual page, the reference's list of commands and the tables of exit statuses, made from the program itself:
+`make reference`."""
 
 from __future__ import annotations
 
@@ -10,21 +11,14 @@ from pathlib import Path
 import click
 
 from agentic_watch import __version__
+from agentic_watch.cli import exit_status, help_text
 from agentic_watch.cli.command_line import root
 
 DOCS = Path(__file__).parent
-REFERENCE, MANUAL = DOCS / "reference.md", DOCS / "agentic-watch.1"
+REFERENCE, MANUAL, README = DOCS / "reference.md", DOCS / "agentic-watch.1", DOCS.parent / "README.md"
+EXITS_BEGIN, EXITS_END = "<!-- exit statuses: make reference -->\n", "<!-- end of the exit statuses -->\n"
 BEGIN, END = "<!-- from the commands: make reference -->\n", "<!-- end of what is made from the commands -->\n"
 
-EXITS = (
-    ("0", "Done, also when nothing was to do, and when the reader of stdout went away."),
-    ("1", "It failed: the history, a root, the disk. Each failure is named."),
-    ("2", "Usage."),
-    ("3", "The pass is complete, but some workspaces cannot be committed for what lies in them."),
-    ("75", "Another daemon holds this history."),
-    ("78", "Configuration that cannot be used, or a file that is not ours."),
-    ("130", "Ctrl-C, after one line of what was done."),
-)
 VARIABLES = (
     ("AGENTIC_WATCH_CONFIG", "The configuration file, when --config names none."),
     ("CORE_WORKSPACE", "Without any configuration and --root, $CORE_WORKSPACE/workspace is the root."),
@@ -72,9 +66,21 @@ def options(ctx: click.Context) -> list[tuple[str, str]]:
 def paragraphs(ctx: click.Context) -> list[str]:
     """The help's paragraphs; an example's begins with \\b."""
     text = (ctx.command.help or "").split("\f")[0].strip()
-    if "Examples:" in (ctx.command.epilog or ""):
-        text += "\n\n" + str(ctx.command.epilog).split("\n\n")[0]
-    return re.split(r"\n\s*\n", re.sub(r"\n[ ]{4}", "\n", text))
+    if "Examples:" not in text:
+        text += "\n\n" + help_text.examples(name(ctx))
+    return re.split(r"\n\s*\n", re.sub(r"\n[ ]{4}", "\n", text.strip()))
+
+
+def name(ctx: click.Context) -> str:
+    """The command's name without the program's: `config check`; "" is the program itself."""
+    return ctx.command_path.removeprefix("agentic-watch").strip()
+
+
+def own_statuses(ctx: click.Context) -> list[tuple[int, str]]:
+    """The exit statuses of a command that mean something of its own."""
+    return [
+        (code, text) for code, text in exit_status.meanings(name(ctx)).items() if exit_status.MEANINGS.get(code) != text
+    ]
 
 
 def usage(ctx: click.Context) -> str:
@@ -95,6 +101,10 @@ def markdown() -> str:
         if listed := options(ctx):
             lines += ["| option | |", "|---|---|"]
             lines += [f"| `{_cell(names)}` | {_cell(text)} |" for names, text in listed]
+            lines.append("")
+        if own := own_statuses(ctx):
+            lines += ["| exit status | |", "|---|---|"]
+            lines += [f"| {code} | {_cell(text)} |" for code, text in own]
             lines.append("")
     return "\n".join(lines)
 
@@ -118,9 +128,10 @@ def manual() -> str:
         if path == "agentic-watch":
             lines += [*_roff_text(ctx), ".SH OPTIONS", *_roff_options(ctx), ".SH COMMANDS"]
         else:
-            lines += [f".SS {_roff(usage(ctx))}", *_roff_text(ctx), *_roff_options(ctx)]
+            lines += [f".SS {_roff(usage(ctx))}", *_roff_text(ctx), *_roff_options(ctx), *_roff_statuses(ctx)]
     lines.append(".SH EXIT STATUS")
-    lines += [line for code, text in EXITS for line in (".TP", f".B {code}", _roff(text))]
+    for code, text in exit_status.MEANINGS.items():
+        lines += [".TP", f".B {code}", _roff(text)]
     lines.append(".SH ENVIRONMENT")
     lines += [line for name, text in VARIABLES for line in (".TP", f".B {name}", _roff(text))]
     lines += [".SH FILES", ".TP", ".I /etc/agentic-watch/config.toml", "The service's configuration.", ".TP"]
@@ -149,6 +160,21 @@ def _roff_options(ctx: click.Context) -> Iterator[str]:
         yield from (".TP", f".B {_roff(names)}", _roff(text))
 
 
+def _roff_statuses(ctx: click.Context) -> Iterator[str]:
+    if own := own_statuses(ctx):
+        yield from (".PP", "Exit status:")
+        for code, text in own:
+            yield from (".TP", f".B {code}", _roff(text))
+
+
+def with_statuses(text: str) -> str:
+    """The reference or the README with its table of exit statuses as it should be."""
+    before, _, rest = text.partition(EXITS_BEGIN)
+    after = rest.partition(EXITS_END)[2]
+    rows = "".join(f"| {code} | {meaning} |\n" for code, meaning in exit_status.MEANINGS.items())
+    return f"{before}{EXITS_BEGIN}\n| exit status | |\n|---|---|\n{rows}\n{EXITS_END}{after}"
+
+
 def with_commands(reference: str) -> str:
     """The reference with its list of commands as it should be."""
     before, _, rest = reference.partition(BEGIN)
@@ -157,10 +183,11 @@ def with_commands(reference: str) -> str:
 
 
 def main() -> None:
-    """Write both."""
-    REFERENCE.write_text(with_commands(REFERENCE.read_text("utf-8")), "utf-8")
+    """Write all three."""
+    REFERENCE.write_text(with_statuses(with_commands(REFERENCE.read_text("utf-8"))), "utf-8")
+    README.write_text(with_statuses(README.read_text("utf-8")), "utf-8")
     MANUAL.write_text(manual(), "utf-8")
-    sys.stderr.write(f"{REFERENCE} and {MANUAL} are as the commands are\n")
+    sys.stderr.write(f"{REFERENCE}, {README} and {MANUAL} match the commands\n")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def test_an_older_copy_is_replaced(committed: Host) -> None:
     committed.once()
     result = run([*committed.arguments(), "backup", "--json", str(copy)], committed.base)
     found = json.loads(result.stdout)
-    assert (found["schema"], found["path"], found["commits"]) == (1, str(copy), 3)
+    assert (found["schema"], found["path"], found["commits_count"]) == (2, str(copy), 3)
     assert found["bytes"] == copy.stat().st_size
 
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import sqlite3
@@ -46,14 +47,14 @@ def check(host: Host, *options: str, code: int = 0, lacking: tuple[int, ...] = (
     assert result.returncode == code, result.stdout + result.stderr
     assert result.stderr == ""
     document: dict[str, Any] = json.loads(result.stdout)
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["ok"] == (code == 0)
     return document
 
 
 def problems(document: dict[str, Any]) -> list[tuple[str, str | None]]:
     """(check, workspace) of what is not well."""
-    return [(found["check"], found["workspace"]) for found in document["findings"] if found["ok"] is False]
+    return [(found["check"], found["workspace"]) for found in document["rows"] if found["ok"] is False]
 
 
 def sql(host: Host, statement: str) -> None:
@@ -86,12 +87,12 @@ def test_a_deleted_row_is_found_and_comes_back(host: Host, committed: list[Works
     """`check` compares, though no file of the workspace has changed; the row comes back from the line."""
     before = dict(host.rows()["org/repo/b"])
     sql(host, "DELETE FROM dispatch_history WHERE workspace = 'org/repo/b'")
-    (found,) = [one for one in check(host, code=1)["findings"] if one["ok"] is False]
+    (found,) = [one for one in check(host, code=1)["rows"] if one["ok"] is False]
     assert (found["check"], found["root"], found["workspace"]) == ("records", str(host.root), "org/repo/b")
     assert "no history row" in found["error"]
     assert found["next"] == "agentic-watch check --repair"
     lines = committed[1].journal.read_bytes()
-    assert [one["repaired"] for one in check(host, "--repair")["findings"] if one["workspace"]] == [True]
+    assert [one["repaired"] for one in check(host, "--repair")["rows"] if one["workspace"]] == [True]
     assert {**dict(host.rows()["org/repo/b"]), "id": 0} == {**before, "id": 0}
     assert committed[1].journal.read_bytes() == lines
     check(host)
@@ -174,7 +175,7 @@ def test_a_missing_history_is_named(host: Host) -> None:
 def test_a_missing_root_is_named(host: Host, committed: list[Workspace]) -> None:
     """By path, cause and next step."""
     host.root.rename(host.base / "unmounted")
-    (found,) = [one for one in check(host, code=1)["findings"] if one["ok"] is False]
+    (found,) = [one for one in check(host, code=1)["rows"] if one["ok"] is False]
     assert (found["check"], found["root"]) == ("roots", str(host.root))
     assert "No such file or directory" in found["error"]
 
@@ -184,7 +185,7 @@ def test_what_cannot_be_written_is_named(host: Host, committed: list[Workspace])
     (committed[0].meta).chmod(0o555)
     host.history.chmod(0o444)
     document = check(host, code=1, lacking=POWERLESS)
-    found = {one["check"]: one for one in document["findings"] if one["ok"] is False}
+    found = {one["check"]: one for one in document["rows"] if one["ok"] is False}
     assert str(host.history) in found["ownership"]["error"]
     assert "chown" in found["ownership"]["next"]
     assert str(committed[0].meta) in found["roots"]["error"]
@@ -207,12 +208,23 @@ def test_a_history_that_may_not_be_looked_at_is_unknown(host: Host, committed: l
 
 
 def test_quietly_it_says_only_what_is_not_well(host: Host, committed: list[Workspace]) -> None:
-    """With -q the lines of what is well are left out."""
-    assert "ok " in run([*host.arguments(), "check"], host.base).stdout
-    assert "ok " not in run([*host.arguments(), "check", "-q"], host.base).stdout
+    """With -q the lines that are ok are left out."""
+    assert re.search(r"^ok ", run([*host.arguments(), "check"], host.base).stdout, re.MULTILINE)
+    assert not re.search(r"^ok ", run([*host.arguments(), "check", "-q"], host.base).stdout, re.MULTILINE)
 
 
 # --- the probe
+
+
+def test_the_probes_help_names_the_checks_that_it_prints(host: Host, committed: list[Workspace]) -> None:
+    """`check --quick --help` promises the lines that `check --quick` has where a root is away."""
+    away = ["--root", str(host.base / "away")]
+    lines = run([*host.arguments(), *away, "check", "--quick"], host.base).stdout.splitlines()
+    printed = {line.split()[1].removesuffix(":") for line in lines}
+    told = (
+        " ".join(run(["check", "--help"], host.base).stdout.split()).partition("(under 0.3 s): ")[2].partition(".")[0]
+    )
+    assert set(told.split(", ")) == printed
 
 
 def test_the_probe_wants_a_daemon(host: Host, committed: list[Workspace]) -> None:
@@ -220,7 +232,7 @@ def test_the_probe_wants_a_daemon(host: Host, committed: list[Workspace]) -> Non
     with Service(host) as service:
         service.wait(lambda: run([*host.arguments(), "check", "--quick"], host.base).returncode == 0)
         service.signal(signal.SIGSTOP)
-        service.wait(lambda: "stopped or stuck" in run([*host.arguments(), "check", "--quick"], host.base).stdout)
+        service.wait(lambda: "stopped or hung" in run([*host.arguments(), "check", "--quick"], host.base).stdout)
         service.signal(signal.SIGCONT)
         service.wait(lambda: run([*host.arguments(), "check", "--quick"], host.base).returncode == 0)
         assert service.stop() == 0
@@ -454,7 +466,7 @@ def test_records_of_one_identity_that_say_otherwise_are_told(host: Host, committ
     sql(host, f"UPDATE dispatch_history SET status = 'failed' WHERE workspace = '{changed.name}'")
     differ = {"its status says otherwise": [rewritten.name, changed.name], "its journal line and its": [changed.name]}
     for options in ((), ("--repair",)):
-        found = [one for one in check(host, *options, code=1)["findings"] if one["check"] == "records"]
+        found = [one for one in check(host, *options, code=1)["rows"] if one["check"] == "records"]
         for text, names in differ.items():
             assert sorted(one["workspace"] for one in found if text in one["error"]) == names
         assert (len(found), {one["repaired"] for one in found}) == (3, {False})
@@ -593,7 +605,7 @@ def test_lines_as_old_as_what_was_pruned_are_told(host: Host, committed: list[Wo
 
 
 def limit_findings(found: dict[str, Any]) -> list[str]:
-    return [one["error"] for one in found["findings"] if one["check"] == "limits"]
+    return [one["error"] for one in found["rows"] if one["check"] == "limits"]
 
 
 def test_a_daemon_that_may_open_too_few_files_is_named(host: Host) -> None:
@@ -615,7 +627,7 @@ def test_a_user_without_an_inotify_instance_left_is_told(
         (tmp_path / "max_user_instances").write_text(f"{limit}\n")
         _, found[limit] = limits_check.limits(subject(host.config()))
     assert found[10**6].ok
-    assert (found[0].ok, "none is left for a daemon" in found[0].text) == (False, True)
+    assert (found[0].ok, "none is left for the daemon" in found[0].text) == (False, True)
 
 
 def test_a_running_daemon_has_its_inotify_instance(host: Host) -> None:

@@ -557,7 +557,7 @@ def test_show_json_is_one_document(write: Callable[[str], str], environ: Environ
     file = write("[[roots]]\npath = '/x'\nname = 'n'\n")
     printed = json.loads(run(environ, "show", "--json", overrides=Overrides(config=file)).stdout)
     loaded = load(Overrides(config=file), environ)
-    assert printed == {"schema": 1, "file": file, "values": to_document(loaded), "origins": dict(loaded.origins)}
+    assert printed == {"schema": 2, "file": file, "values": to_document(loaded), "origins": dict(loaded.origins)}
     assert printed["values"]["roots"][0]["name"] == "n"
 
 

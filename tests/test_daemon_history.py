@@ -74,7 +74,7 @@ def test_a_locked_history_holds_up_no_commit(host: Host, service: Service) -> No
             service.wait(lambda: "locked" in service.state().history_error)
         wait_for_all(service, new)
         service.wait(lambda: service.state().history_error == "")
-        assert len(service.lines("the history works again")) == 1
+        assert len(service.lines("history available again")) == 1
 
 
 def test_a_locked_history_holds_up_no_burst(host: Host) -> None:
@@ -204,7 +204,7 @@ def test_an_error_of_the_history_shows_and_ends_while_nothing_is_committed(host:
         service.wait_log("journals and markers go on")
         host.history.parent.unlink()
         away.rename(host.history.parent)
-        service.wait_log("the history works again")
+        service.wait_log("history available again")
         service.wait(lambda: service.state().history_error == "")
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -88,6 +89,55 @@ def test_each_question_is_answered_from_the_history(page: str) -> None:
     assert (agents["codex"]["passed"], agents["codex"]["failed"], agents["codex"]["passed_percent"]) == (5, 0, 100.0)
     repositories = {row["dispatches"] for row in _rows(page, "first_try")}
     assert sum(repositories) <= 8
+
+
+@pytest.fixture
+def own_page(host: Host) -> Iterator[str]:
+    """The address of a page of a dispatcher with statuses of its own, which [answers] names."""
+    file = host.base / "config.toml"
+    file.write_text(f'[[roots]]\npath = "{host.root}"\n[commit]\nfinished = ["shipped", "broke"]\n'
+                    '[answers]\npassed = ["shipped"]\nfailed = ["broke"]\n')  # fmt: skip
+    for number, status in enumerate(["shipped", "shipped", "shipped", "broke"]):
+        make(host.root, f"acme/billing/task-{number}", agent="a&b#c", status=status, updated_at=_ago(minutes=number))
+    arguments = ["--config", str(file), "--history", str(host.history)]
+    assert run([*arguments, "--once"], host.base).returncode == 0
+    process = start([*arguments, "dashboard", "--port", "0"], host.base)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+
+
+def _chart(page: str, name: str) -> list[dict[str, Any]]:
+    """The rows that a chart of the page draws."""
+    base, _, slug = page.partition("/-/dashboards/")
+    shown = _get(f"{base}/-/dashboards/{slug}/{name}")
+    chart, _ = json.JSONDecoder().raw_decode(shown, shown.index("{", shown.index("renderChart('")))
+    query = urllib.parse.urlencode({"sql": chart["query"], "days": "30", "_shape": "array"})
+    rows: list[dict[str, Any]] = json.loads(_get(f"{base}/history.json?{query}"))
+    return rows
+
+
+def test_the_page_knows_statuses_of_the_configuration(own_page: str) -> None:
+    """`[answers]` counts on the page as it does in `stats`: three of four passed."""
+    (agent,) = _rows(own_page, "agents")
+    assert (agent["passed"], agent["failed"], agent["passed_percent"]) == (3, 1, 75.0)
+    assert [row["value"] for row in _chart(own_page, "passed")] == [75.0]
+    assert {row["outcome"]: row["dispatches"] for row in _chart(own_page, "agents")} == {"passed": 3, "failed": 1}
+
+
+@pytest.mark.parametrize("chart", ["outcomes", "agents", "statuses", "rate"])
+def test_a_mark_of_a_chart_leads_to_its_dispatches(own_page: str, chart: str) -> None:
+    """The address behind each mark lists as many dispatches as the mark stands for, whatever an agent is called."""
+    base = own_page.partition("/-/")[0]
+    for row in _chart(own_page, chart):
+        path, _, query = row["link"].partition("?")
+        listed = json.loads(_get(f"{base}{path}.json?_shape=array&_size=100&{query}"))
+        if "dispatches" in row:
+            assert len(listed) == row["dispatches"]
+        assert listed
 
 
 def test_what_an_agent_wrote_is_text_on_the_page(page: str) -> None:

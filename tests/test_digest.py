@@ -51,7 +51,7 @@ def test_digest_as_json_and_of_nothing(host: Host) -> None:
     """The same as a document; a span in which nothing ended is said in a line."""
     filled(host)
     document = json.loads(run([*host.arguments(), "digest", "--since", "2d", "--json"], host.base).stdout)
-    assert (document["schema"], document["total"]["dispatches"], document["before"]["passed"]) == (1, 34, 0)
+    assert (document["schema"], document["total"]["dispatches_count"], document["before"]["passed_count"]) == (2, 34, 0)
     assert [one["question"] for one in document["waiting"]] == ["Which *database*?"]
     nothing = run([*host.arguments(), "digest", "--since", "2999-01-01"], host.base).stdout
-    assert "None ended; the history speaks from " in nothing
+    assert "None ended; history starts at " in nothing

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,9 @@ def test_it_says_once_that_no_daemon_runs(host: Host) -> None:
         == "w: no daemon is running; agentic-watch --once commits it\n"
     )
     assert run([*host.arguments(), "-q", "dispatch", "--", "true"], host.base).stderr == ""
+    program = [sys.executable, "-m", "agentic_watch", *host.arguments(), "dispatch", "finish", "--status", "blocked"]
+    within = dispatch(host, "--workspace", "within", "--", *program)
+    assert within.stderr.count("no daemon is running") == 1, within.stderr
     with Service(host):
         workspace = Workspace(host.root, "x")
         assert dispatch(host, "--workspace", "x", "--", "true").stderr == ""
@@ -220,7 +224,7 @@ def test_it_says_once_that_no_daemon_runs(host: Host) -> None:
         (["--workspace", "../x", "--", "true"], "not a path below the root"),
         (["--workspace", "a/node_modules/b", "--", "true"], "never entered"),
         (["--workspace", "1/2/3/4/5/6/7", "--", "true"], "never entered"),
-        (["--workspace", "/elsewhere", "--", "true"], "lies in none of the roots"),
+        (["--workspace", "/elsewhere", "--", "true"], "not found below any root"),
         (["--task", "x", "begin"], "go after it"),
     ],
 )

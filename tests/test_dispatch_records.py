@@ -86,7 +86,7 @@ def test_a_later_status_of_the_same_run_is_a_commit_of_its_own(host: Host) -> No
     ("arguments", "code", "says"),
     [
         (["finish"], 2, "which workspace?"),
-        (["finish", "nowhere"], 1, "is in none of the roots"),
+        (["finish", "nowhere"], 1, "not found below any root"),
         (["finish", "empty"], 1, "nothing was begun there"),
         (["finish", "w", "--status", "running"], 1, "is no end"),
         (["begin", "--workspace", "broken"], 1, "is not JSON"),

@@ -79,6 +79,28 @@ def test_a_pass_with_a_workspace_that_cannot_be_committed_ends_with_3(host: Host
     assert sound.marker.exists()
 
 
+@pytest.mark.parametrize("broken", ["status", "journal"])
+def test_a_malformed_workspace_is_the_same_to_commit_and_once(host: Host, broken: str) -> None:
+    """`commit` of a workspace that cannot be committed for its content ends with 3, as a pass over it does."""
+    workspace = make(host.root, "a/b/planted")
+    if broken == "status":
+        (workspace.meta / "status.json").write_text("{")
+    else:
+        workspace.journal.mkdir()
+    for arguments in (["commit", workspace.name], ["commit", workspace.name, "--json"], ["--once"]):
+        assert run([*host.arguments(), *arguments], host.base).returncode == 3
+
+
+def test_what_commit_refuses_ends_with_1(host: Host) -> None:
+    """No such workspace, and one that is still at work; either outweighs a malformed one."""
+    make(host.root, "a/b/running", status="running")
+    broken = make(host.root, "a/b/broken")
+    (broken.meta / "status.json").write_text("{")
+    for names in (["nowhere"], ["a/b/running"], [broken.name, "a/b/running"]):
+        result = run([*host.arguments(), "commit", *names], host.base)
+        assert (result.returncode, result.stderr.count("failed: ")) == (1, len(names))
+
+
 def test_a_failure_of_the_host_outweighs_it(host: Host) -> None:
     """A root that is not there, a history that takes no row: 1, whatever the workspaces are like."""
     planted = make(host.root, "a/b/planted")

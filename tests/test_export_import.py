@@ -56,7 +56,7 @@ def take(host: Host, *files: Path | str, history: Path | None = None, code: int 
 
 
 def counts(taken: dict[str, Any]) -> tuple[int, int, int]:
-    return taken["imported"], taken["skipped"], taken["invalid"]
+    return taken["imported_count"], taken["skipped_count"], taken["invalid_count"]
 
 
 def content(host: Host, history: Path) -> tuple[list[Any], list[Any]]:
@@ -87,7 +87,7 @@ def test_what_was_exported_comes_back_whole(full: Host) -> None:
     file = full.base / "all.jsonl"
     file.write_text(run([*full.arguments(), "export"], full.base).stdout)
     (taken,) = take(full, file)
-    assert (taken["kind"], taken["read"], *counts(taken)) == ("export", 3, 3, 0, 0)
+    assert (taken["kind"], taken["read_count"], *counts(taken)) == ("export", 3, 3, 0, 0)
     assert content(full, other(full)) == content(full, full.history)
     found = run(["--history", str(other(full)), "history", "--json", "besser"], full.base)
     assert json.loads(found.stdout)["workspace"] == "o/r/two"
@@ -120,7 +120,7 @@ def test_an_export_goes_on_where_the_last_one_ended(full: Host) -> None:
 
 def test_csv_has_every_column(full: Host) -> None:
     """CSV holds the same commits, one line each with a header, commas and newlines within quotes."""
-    result = run([*full.arguments(), "export", "--format", "csv"], full.base)
+    result = run([*full.arguments(), "export", "--csv"], full.base)
     rows = list(csv.DictReader(io.StringIO(result.stdout, newline="")))
     assert [row["task"] for row in rows if row["workspace"] == "o/r/two"] == ["Größer\nund besser"]
     assert [row["commit_id"] for row in rows] == [line["commit_id"] for line in export(full)[0]]
@@ -203,7 +203,7 @@ def test_what_cannot_be_imported_is_one_line(full: Host, kind: str) -> None:
     right.write_text(run([*full.arguments(), "export"], full.base).stdout)
     first, second = take(full, wrong, right, code=1)
     assert str(wrong) in first["error"]
-    assert (second["imported"], second["error"]) == (3, None)
+    assert (second["imported_count"], second["error"]) == (3, None)
 
 
 def store(path: Path, *entries: tuple[str, str, Any]) -> Path:

@@ -70,4 +70,4 @@ def test_a_check_of_the_configuration_names_it_in_json(host: Host) -> None:
         result = run(["--config", str(config), "config", "check", "--json"], host.base)
         document = json.loads(result.stdout)
         assert (result.returncode, document["ok"], document["file"]) == (78, False, str(config))
-        assert [cause in problem for problem in document["problems"]] == [True]
+        assert [cause in failure["error"] for failure in document["failures"]] == [True]

@@ -24,7 +24,7 @@ from agentic_watch.history import read_only
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.queries import match_expression, reading, words
 
-NOTHING = "nothing matches; the history holds 5 commits, from 2026-04-01T10:00:00Z on\n"
+NOTHING = "nothing matches; the history holds 5 commits, from 2026-04-01T10:00:00Z to 2026-04-04T00:00:00Z\n"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,9 @@ def found(host: Host, *options: str) -> list[str]:
 def rows(host: Host, *options: str) -> list[dict[str, Any]]:
     result = run([*host.arguments(), "history", "--json", *options], host.base)
     assert result.returncode == 0
-    assert result.stderr.startswith(NOTHING) if not result.stdout else not result.stderr
+    cut = "-n" in options and options[-1] != "0"
+    assert result.stderr.startswith(NOTHING if not result.stdout else "showing the newest " if cut else "")
+    assert result.stdout == "" or cut or not result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -146,7 +148,8 @@ def test_json_has_all_columns_and_a_parsed_report(listed: Host) -> None:
     """A line of --json is the row of the history, its report as an object."""
     (row,) = rows(listed, "--workspace", "acme/api/b")
     (stored,) = listed.query("SELECT * FROM dispatch_history WHERE workspace = 'acme/api/b'")
-    assert row == {"schema": 1, **dict(stored), "passed": True, "report": json.loads(stored["report"])}
+    plain = {name: None if value == "" else value for name, value in dict(stored).items()}
+    assert row == {"schema": 2, **plain, "issue": None, "passed": True, "report": json.loads(stored["report"])}
     assert row["report"]["findings"] == [{"message": "SQL injection in search()"}]
 
 
@@ -184,7 +187,7 @@ def test_nothing_matches(listed: Host) -> None:
 def test_more_than_is_shown(listed: Host) -> None:
     """A list that was cut at its limit says so, on stderr."""
     result = run([*listed.arguments(), "history", "-n", "3"], listed.base)
-    assert (len(result.stdout.splitlines()), result.stderr) == (4, "the newest 3 are shown; -n 0 shows all\n")
+    assert (len(result.stdout.splitlines()), result.stderr) == (4, "showing the newest 3; -n 0 shows all\n")
     assert run([*listed.arguments(), "history", "-n", "4"], listed.base).stderr == ""
 
 
@@ -194,7 +197,7 @@ def test_columns_and_csv(listed: Host) -> None:
     task = "Tidy\nand more"
     assert run(asked, listed.base).stdout == "WORKSPACE   PASSED  TASK\nacme/api/b  1       Tidy\n"
     (line,) = run([*asked, "--json"], listed.base).stdout.splitlines()
-    assert json.loads(line) == {"schema": 1, "workspace": "acme/api/b", "passed": True, "task": task}
+    assert json.loads(line) == {"schema": 2, "workspace": "acme/api/b", "passed": True, "task": task}
     assert list(csv.reader(io.StringIO(run([*asked, "--csv"], listed.base).stdout))) == [
         ["workspace", "passed", "task"],
         ["acme/api/b", "true", task],
@@ -229,7 +232,7 @@ def test_two_roots_are_told_apart(own: Host, tmp_path: Path) -> None:
         ),
         (["--until", "2026-02-30"], "or an RFC 3339 time"),
         (["--since", "999999999w"], "or an RFC 3339 time"),
-        (["--json", "--csv"], "do not go together"),
+        (["--json", "--csv"], "exclude each other"),
         (["--columns", "status,tsak"], "did you mean task?"),
         (["--limit", "-1"], "not in the range"),
         (["!!"], "no letter and no digit"),

@@ -158,17 +158,17 @@ def test_what_lies_outside_the_roots_or_behind_a_symlink_is_refused(host: Host) 
     (host.root / "link").symlink_to(outside.path)
     (host.root / "org" / "alias").symlink_to(host.root / "org" / "repo")
     causes = {
-        str(outside.path): "lies in none of the roots",
+        str(outside.path): "not found below any root",
         f"{host.root}/../elsewhere/task": "holds '..'",
         "../..": "holds '..'",
         "org/../../elsewhere/task": "holds '..'",
         "link": "is a symbolic link",
         "org/alias/task": "is a symbolic link",
         str(host.root / "org" / "alias" / "task"): "is a symbolic link",
-        "": "lies in none of the roots",
-        ".": "lies in none of the roots",
-        str(host.root): "lies in none of the roots",
-        "no/such/task": "is in none of the roots",
+        "": "not found below any root",
+        ".": "not found below any root",
+        str(host.root): "is a root, not a workspace",
+        "no/such/task": "not found below any root",
         "a\0b": "holds control characters",
         "x\ny": "holds control characters",
     }

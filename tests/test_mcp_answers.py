@@ -57,9 +57,9 @@ def test_the_reading_tools_say_that_they_only_read(host: Host) -> None:
 def test_the_history_is_listed_newest_first(busy: Host) -> None:
     """Twenty by default, with how many commits there are, and that there is more; texts are cut."""
     found = ask(busy, "agentic_history")
-    assert (found["schema"], found["history_commits"], found["more"]) == (1, 30, True)
+    assert (found["schema"], found["history_commits_count"], found["more"]) == (2, 30, True)
     assert found["history_since"] == "2026-04-01T00:00:00.000000000Z"
-    first, *others = found["dispatches"]
+    first, *others = found["rows"]
     assert (first["workspace"], first["passed"], len(first["task"])) == ("o/r/new", False, 1_000)
     assert (first["updated_at"], first["updated_utc"]) == ("2026-05-01T00:00:00Z", "2026-05-01T00:00:00.000000000Z")
     assert "commit_id" in first
@@ -70,8 +70,8 @@ def test_the_history_is_listed_newest_first(busy: Host) -> None:
 
 def test_the_history_can_be_filtered(busy: Host) -> None:
     """Several statuses, an agent, a span; what cannot be understood is a tool error."""
-    assert len(ask(busy, "agentic_history", status="failed, blocked")["dispatches"]) == 1
-    assert len(ask(busy, "agentic_history", agent="codex", until="2026-04-03", limit=5)["dispatches"]) == 3
+    assert len(ask(busy, "agentic_history", status="failed, blocked")["rows"]) == 1
+    assert len(ask(busy, "agentic_history", agent="codex", until="2026-04-03", limit=5)["rows"]) == 3
     results, _ = call(busy, ("agentic_history", {"since": "soon"}), ("agentic_history", {"search": "?"}))
     assert ["since: 'soon' is not" in refusal(results[0]), "no letter" in refusal(results[1])] == [True, True]
 
@@ -93,10 +93,9 @@ def test_the_judging_tools_give_the_command_lines_answers(busy: Host) -> None:
     for name, options in tools.items():
         found = ask(busy, f"agentic_{name}")
         printed = json.loads(run([*busy.arguments(), name, "--json", *options], busy.base).stdout)
-        assert found["looked_at"] == printed["looked_at"]
-        rows = "groups" if name == "stats" else name
-        assert len(found[rows]) == min(20, found["count"])
-        assert [list(row) for row in found[rows]] == [list(row) for row in printed[rows][:20]]
+        assert {**found, "rows": []} == {**printed, "rows": []}
+        assert len(found["rows"]) == min(20, found["rows_count"])
+        assert [list(row) for row in found["rows"]] == [list(row) for row in printed["rows"][:20]]
         assert len(json.dumps(found)) < 40_000
 
 
@@ -114,7 +113,7 @@ def test_what_is_not_there_is_a_tool_error(busy: Host) -> None:
     assert "nor in the history" in refusal(unknown)
     busy.forget_history()
     results, _ = call(busy, ("agentic_history", {"status": "x"}))
-    assert answer(results[0])["dispatches"] == []
+    assert answer(results[0])["rows"] == []
 
 
 def test_a_status_answer_is_bounded(host: Host) -> None:

@@ -598,7 +598,9 @@ def test_a_lost_history_is_rebuilt_from_workspaces_that_changed_places_and_run_a
     """Each stands where the other was, and has lines of the other's name only: both came from there."""
     names = ["org/repo/0", "org/repo/1"]
     for name in names:
-        committed(host, name, runs=1).write_status(status="running", runs=2, updated_at="2026-05-01T00:00:00Z")
+        workspace = make(host.root, name, runs=1, task=f"that of {name}")
+        host.once()
+        workspace.write_status(status="running", runs=2, updated_at="2026-05-01T00:00:00Z", task=f"that of {name}")
     aside = [Path(host.root, name).rename(host.base / name.replace("/", "-")) for name in names]
     for directory, name in zip(aside, reversed(names), strict=True):
         directory.rename(host.root / name)
@@ -674,3 +676,29 @@ def test_a_link_at_the_old_place_speaks_for_nobody(host: Host) -> None:
     host.forget_history()
     assert host.once().counts == {"scanned": 1, "unfinished": 1, "recovered_rows": 1}
     assert rows(host) == [(OLD, 1, NEW)]
+
+
+def test_two_copies_of_a_gone_workspace_are_one_row_of_a_lost_history(host: Host) -> None:
+    """Both hold its line, in two roots and in one batch: the second finds the row that the first made."""
+    original = committed(host, runs=1)
+    roots = (Root(str(host.root)), Root(str(host.base / "other")))
+    for root, name in ((roots[0], "b/x/1"), (roots[1], "b/x/2")):
+        shutil.copytree(original.path, Path(root.path, name))
+    shutil.rmtree(original.path)
+    host.forget_history()
+    with (
+        contextlib.closing(History(str(host.history))) as history,
+        contextlib.closing(Committer(Config(roots=roots, history=str(host.history)), history)) as made,
+    ):
+        made.commit_group([Candidate(roots[0], "b/x/1"), Candidate(roots[1], "b/x/2")])
+    assert [row[:2] for row in rows(host)] == [(OLD, 1)]
+
+
+def test_a_namesake_in_another_root_speaks_for_nobody(host: Host) -> None:
+    """A name is one of its root: what was moved within this one comes back whoever has its old name in the other."""
+    moved = move(committed(host, runs=1), NEW)
+    moved.write_status(status="running", runs=2, updated_at="2026-05-01T00:00:00Z")
+    make(host.base / "other", OLD, updated_at="2026-06-01T00:00:00Z")
+    host.forget_history()
+    host.once("--root", str(host.base / "other"))
+    assert rows(host) == [(OLD, 1, NEW), (OLD, 0, None)]

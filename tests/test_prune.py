@@ -57,7 +57,7 @@ def names(host: Host) -> list[str]:
 def test_old_commits_go_with_all_that_hangs_on_them(mixed: Host) -> None:
     """Rows, findings and search entries of what is older are gone, those of the others are whole."""
     found = pruned(mixed)
-    assert (found["schema"], found["commits"], found["findings"], found["dry_run"]) == (1, 1, 1, False)
+    assert (found["schema"], found["commits_count"], found["findings_count"], found["dry_run"]) == (2, 1, 1, False)
     assert (found["first_utc"], found["last_utc"]) == ("2020-01-01T00:00:00.000000000Z",) * 2
     assert names(mixed) == ["o/r/new"]
     assert len(mixed.query("SELECT 1 FROM findings")) == 1
@@ -94,10 +94,10 @@ def test_a_dry_run_changes_nothing(mixed: Host) -> None:
     """It says what would go, and makes no file."""
     before = snapshot(mixed.base)
     found = pruned(mixed, "--dry-run")
-    assert (found["commits"], found["archive"], found["dry_run"]) == (1, None, True)
+    assert (found["commits_count"], found["archive"], found["dry_run"]) == (1, None, True)
     assert snapshot(mixed.base) == before
     text = run([*mixed.arguments(), "prune", "--older-than", "60w", "--dry-run"], mixed.base).stdout
-    assert text == "1 commits and 1 findings of 2020-01-01 to 2020-01-01 would go\n"
+    assert text == "1 commits and 1 findings of 2020-01-01 to 2020-01-01 would be removed\n"
 
 
 def test_nothing_old_is_no_work(mixed: Host) -> None:

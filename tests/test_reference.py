@@ -49,15 +49,42 @@ def test_the_commands_are_those_there_are() -> None:
 
 
 def test_every_help_ends_alike() -> None:
-    """Two examples, the exit statuses, the environment, and where more stands."""
+    """Two examples, the command's own exit statuses, the global options, the environment, and where more stands."""
     for path, ctx in from_commands.commands():
-        if isinstance(ctx.command, click.Group):
+        if isinstance(ctx.command, click.Group) and path not in ("agentic-watch", "agentic-watch dispatch"):
             continue
         text = ctx.command.get_help(ctx)
         examples = text.partition("Examples:")[2].partition("\n\n")[0]
         assert len(re.findall(r"\bagentic-watch\b", examples)) >= 2, path
-        for words in ("Exit status: 0 done", "Environment: AGENTIC_WATCH_CONFIG", "man agentic-watch"):
+        statuses = text.partition("Exit status:\n")[2].partition("\n\n")[0]
+        told = {
+            int(code): " ".join(words.split()) for code, words in re.findall(r"^ +(\d+) +(.*)$", statuses, re.MULTILINE)
+        }
+        assert told == exit_status.meanings(from_commands.name(ctx)), path
+        for words in ("Environment: AGENTIC_WATCH_CONFIG", "man agentic-watch", "--log-format", "--history FILE"):
             assert words in text, path
+
+
+def test_dispatch_help_says_126_and_127() -> None:
+    """A command that cannot be executed and one that is not found: help, manual and reference name both."""
+    manual = from_commands.MANUAL.read_text("utf-8")
+    for code, words in exit_status.meanings("dispatch").items():
+        if code in (126, 127):
+            assert f"| {code} | {words} |" in section("agentic-watch dispatch")
+            assert f".B {code}\n{words}" in manual
+
+
+def test_the_first_screen_groups_the_commands() -> None:
+    """`agentic-watch --help` lists every command once, below a heading that says what one comes for."""
+    top = next(ctx for path, ctx in from_commands.commands() if path == "agentic-watch")
+    text = top.command.get_help(top)
+    groups = re.findall(r"^([A-Z][^\n]*):\n((?:  .*\n)+)", text, re.MULTILINE)
+    listed_there = {title: re.findall(r"^  ([a-z-]+)  ", body, re.MULTILINE) for title, body in groups}
+    titles = ["Record dispatches", "Ask about them", "Operate", "Move the history"]
+    assert [title for title in listed_there if title in titles] == titles
+    assert isinstance(top.command, click.Group)
+    grouped = [name for title in titles for name in listed_there[title]]
+    assert sorted(grouped) == sorted(top.command.list_commands(top))
 
 
 def test_the_manual_page_is_that_of_the_commands() -> None:
@@ -88,12 +115,14 @@ def test_the_manual_page_can_be_shown() -> None:
 
 
 def test_exit_statuses() -> None:
-    """The table has the statuses that the program's own names have, and no other."""
-    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", section("Exit status"), re.MULTILINE)}
+    """The table of the program has the statuses that its own names have, and stands in the reference and the README."""
     named = {getattr(exit_status, name) for name in dir(exit_status) if name.startswith("EXIT_")}
     classes = [kind for kind in vars(exit_status).values() if isinstance(kind, type) and hasattr(kind, "exit_code")]
-    assert documented == named | {kind.exit_code for kind in classes} | {0, 2}
-    assert [int(code) for code, _ in from_commands.EXITS] == sorted(documented)
+    assert set(exit_status.MEANINGS) == named | {kind.exit_code for kind in classes} | {0, 2}
+    for page in (from_commands.REFERENCE, from_commands.README):
+        text = page.read_text("utf-8")
+        assert from_commands.with_statuses(text) == text, MAKE
+        assert all(f"| {code} | {meaning} |" in text for code, meaning in exit_status.MEANINGS.items())
 
 
 def test_environment_variables() -> None:
@@ -157,11 +186,11 @@ SELDOM = {
     "would_commit[].workspace",
     "daemon.stale",
     "daemon.*",
-    "failures[]",
-    "problems[]",
-    "warnings[]",
+    "failures[].error",
+    "failures[].root",
+    "failures[].workspace",
     "error",
-    "new_findings.first[].*",
+    "new_findings[].*",
 }
 """Keys that need a running daemon, or another option."""
 
@@ -217,7 +246,8 @@ def test_json_shapes(busy: Host, title: str) -> None:
     result = run([*busy.arguments(history), *arguments], busy.base)
     assert result.stdout, result.stderr
     texts = [result.stdout] if result.stdout.startswith("{\n") else result.stdout.splitlines()
-    assert {json.loads(text)["schema"] for text in texts} == {1}
+    fixed = ("--once", "commit", "export", "dispatch")
+    assert {json.loads(text)["schema"] for text in texts} == {1 if title.split()[1] in fixed else 2}
     found = {path for text in texts for path in paths(json.loads(text))}
     documented = listed(f"`{title}`")
     assert {path for path in found if not is_told(path, documented)} == set(), "printed, and not in the reference"

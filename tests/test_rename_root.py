@@ -29,7 +29,7 @@ def test_a_root_that_gets_a_name_keeps_its_commits(host: Host) -> None:
     workspace = make(host.root)
     host.once()
     found = json.loads(rename(host, str(host.root), "agents", "--json").stdout)
-    assert found == {"schema": 1, "old": str(host.root), "new": "agents", "renamed": 1, "merged": 0}
+    assert found == {"schema": 2, "old": str(host.root), "new": "agents", "renamed_count": 1, "merged_count": 0}
     result = run([*named(host, "agents"), "--once", "--json"], host.base)
     assert json.loads(result.stdout)["skipped"] == 1
     (row,) = host.query("SELECT * FROM dispatch_history")
@@ -47,7 +47,7 @@ def test_what_is_there_under_both_names_is_merged(host: Host) -> None:
     run([*host.arguments(), "import", str(host.base / "one.jsonl")], host.base)
     make(host.root, "o/r/two")
     host.once()
-    assert json.loads(rename(host, str(host.root), "agents", "--json").stdout)["merged"] == 1
+    assert json.loads(rename(host, str(host.root), "agents", "--json").stdout)["merged_count"] == 1
     rows = host.query("SELECT root, workspace FROM dispatch_history ORDER BY workspace")
     assert [tuple(row) for row in rows] == [("agents", "o/r/one"), ("agents", "o/r/two")]
 

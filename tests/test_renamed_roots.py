@@ -50,8 +50,8 @@ def test_a_reload_refuses_it_too(host: Host) -> None:
         service.roots = [{"path": str(host.root), "name": "agents"}]
         service.configure()
         os.kill(service.pid, signal.SIGHUP)
-        service.wait_log("was not reloaded")
-        assert "rename-root" in service.lines("was not reloaded")[0]
+        service.wait_log("reload failed")
+        assert "rename-root" in service.lines("reload failed")[0]
         service.wait_committed(make(host.root, "org/repo/later"))
     assert {row["root"] for row in host.query("SELECT root FROM dispatch_history")} == {str(host.root)}
 
@@ -75,4 +75,4 @@ def test_config_check_names_all_that_is_wrong(host: Host) -> None:
     assert "settle_seconds" in plain.stderr
     as_json = run(["config", "check", "--json", "--config", str(file)], host.base)
     assert as_json.returncode == 78
-    assert len(json.loads(as_json.stdout)["problems"]) >= 2
+    assert len(json.loads(as_json.stdout)["failures"]) >= 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import dataclasses
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from support import command, environment
 
 from agentic_watch.config import MetricsPlaces, Overrides
-from agentic_watch.service import deploy, root_access, state_owner, units
+from agentic_watch.service import deploy, root_access, service_user, state_owner, units
 from agentic_watch.service.install import Masked, install, standings, uninstall
 from agentic_watch.service.manager import Manager
 from agentic_watch.service.remembered import chosen, read_back
@@ -27,6 +28,14 @@ from agentic_watch.service.units import BACKFILL, SERVICE, USER, Host, command_l
 AWKWARD = '/srv/a b%c"d\\e:f$g'
 HIGHEST_EXPOSURE = 0.4
 analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+
+
+def test_a_user_lingers_when_systemd_has_a_file_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`service install --user` speaks of loginctl enable-linger only where that was not done."""
+    monkeypatch.setattr(service_user, "LINGER", str(tmp_path))
+    assert not service_user.lingers(os.getuid())
+    (tmp_path / Account.of(pwd.getpwuid(os.getuid()).pw_name).name).touch()
+    assert service_user.lingers(os.getuid())
 
 
 def host(directory: str = units.SYSTEM_UNITS, roots: tuple[str, ...] = ("/srv/agents",), **fields: object) -> Host:

@@ -5,12 +5,11 @@ import fcntl
 import json
 import os
 import pty
-import signal
 import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -71,10 +70,10 @@ def test_empty_host(host: Host) -> None:
     assert text(host) == ["daemon: not running", "workspaces: 0", "running: 0", "backlog: 0", "failing: 0", "ghosts: 0"]
     found = document(host)
     (root,) = found.pop("roots")
-    unwatched = {"watching": None, "watches": None, "error": None}
-    assert root == {"root": str(host.root), "path": str(host.root), "workspaces": 0, **unwatched}
+    unwatched = {"watching": None, "watches_count": None, "error": None}
+    assert root == {"root": str(host.root), "path": str(host.root), "workspaces_count": 0, **unwatched}
     empty = {"backlog": [], "running": [], "failing": [], "ghosts": [], "failures": []}
-    assert found == {"schema": 1, "daemon": {"running": False}, "counts": {}, "pools": {}, **empty}
+    assert found == {"schema": 2, "daemon": {"running": False}, "counts": {}, "pools": {}, **empty}
     assert os.listdir(host.base) == ["root"]
 
 
@@ -99,8 +98,8 @@ def test_what_is_on_disk(host: Host) -> None:
     (failing,) = found["failing"]
     assert failing["fail_count"] == 1
     assert failing["next_attempt_at"].endswith("Z")
-    assert "status.json" in failing["last_error"]
-    assert found["roots"][0]["workspaces"] == 6
+    assert "status.json" in failing["error"]
+    assert found["roots"][0]["workspaces_count"] == 6
     lines = text(host)
     assert lines[1] == "workspaces: 6 (2 running, 1 completed, 1 failed, 1 queued, 1 unreadable)"
     assert [(names, words) for names, words in map(_after_name, lines) if names] == [
@@ -133,7 +132,7 @@ def test_running_daemon(host: Host) -> None:
     assert found["daemon"]["pid"] == 4711
     assert found["daemon"]["roots"][0]["detail"] == "limit reached"
     assert not {"beat", "counted"} & found["daemon"].keys()  # clocks that nobody else has
-    assert (found["roots"][0]["watching"], found["roots"][0]["watches"]) == ("poll", 7)
+    assert (found["roots"][0]["watching"], found["roots"][0]["watches_count"]) == ("poll", 7)
 
 
 def test_daemon_that_is_gone(host: Host) -> None:
@@ -190,7 +189,7 @@ def test_missing_root_is_named(host: Host) -> None:
     as_json = run([*arguments, "--json"], host.base)
     assert as_json.returncode == 1
     (failure,) = json.loads(as_json.stdout)["failures"]
-    assert failure.startswith(f"{host.base}/absent: ")
+    assert failure["error"].startswith(f"{host.base}/absent: ")
 
 
 def test_unreadable_history_is_named() -> None:
@@ -244,7 +243,7 @@ def test_long_lists_are_cut_in_text_only(host: Host, total: int) -> None:
     for number in range(total):
         make(host.root, f"o/r/{number:02}")
     lines = text(host)
-    assert f"backlog: {total} finished, not committed yet" in lines
+    assert f"backlog: {total} (finished, not committed yet)" in lines
     assert len([line for line in lines if _after_name(line)[0]]) == 20
     assert ("  and 3 more; --json lists all" in lines) == (total == 23)
     assert len(document(host)["backlog"]) == total
@@ -272,6 +271,18 @@ def test_running_ones_are_counted_by_agent_pool(host: Host) -> None:
     make(host.root, "o/r/queued", status="queued", agent="gemini")
     assert document(host)["pools"] == {"codex:gpt-5": 2, "": 1, "claude": 1}
     assert "running: 4 (codex:gpt-5 2, no agent 1, claude 1)" in text(host)
+    assert "workspaces: 6 (4 running, 1 queued, 1 ghost)" in text(host)
+
+
+def test_ghosts_are_not_counted_as_running(host: Host) -> None:
+    """A host of nothing but ghosts has no running ones, in no line of the text; `check` names how many there are."""
+    for number in range(3):
+        make(host.root, f"o/r/{number}", status="running", pid=GONE_PID)
+    host.once()
+    assert text(host)[1:3] == ["workspaces: 3 (3 ghosts)", "running: 0"]
+    assert "ghosts: 3 (status says running, process is gone)" in text(host)
+    checked = run([*host.arguments(), "check"], host.base).stdout
+    assert "waiting: 3 ghosts (status says running, process is gone)" in checked
 
 
 def test_several_roots_are_told_apart(host: Host) -> None:
@@ -284,8 +295,8 @@ def test_several_roots_are_told_apart(host: Host) -> None:
     (listed,) = [line.split() for line in lines if "o/r/a" in line]
     assert listed[1:3] == [str(host.root), "o/r/a"]
     first, second = json.loads(run([*arguments, "--json"], host.base).stdout)["roots"]
-    assert (first["workspaces"], first["error"]) == (1, None)
-    assert (second["workspaces"], second["error"]) == (None, "No such file or directory")
+    assert (first["workspaces_count"], first["error"]) == (1, None)
+    assert (second["workspaces_count"], second["error"]) == (None, "No such file or directory")
 
 
 def test_what_is_not_known_is_null() -> None:
@@ -315,18 +326,8 @@ def test_times_are_local_on_a_terminal_and_utc_when_asked(host: Host) -> None:
     assert "2026-01-14T09:00:00Z" in "\n".join(text(host))
 
 
-def test_watching_refreshes_in_place(host: Host) -> None:
-    """On a terminal each look starts at its upper left corner and fits it; Ctrl-C ends it."""
-    for number in range(30):
-        make(host.root, f"o/r/{number:02}")
-    shown = on_terminal(host, "status", "--watch", "--every", "0.1", until=lambda said: said.count("\x1b[H") > 2)
-    looks = shown.split("\x1b[H")
-    assert all(look.count("\n") < 24 for look in looks)
-    assert "workspaces: 30" in looks[2]
-
-
-def on_terminal(host: Host, *arguments: str, until: Callable[[str], bool] | None = None) -> str:
-    """What the program shows on a terminal of 24 lines, three hours east; it is interrupted when `until` holds."""
+def on_terminal(host: Host, *arguments: str) -> str:
+    """What the program shows on a terminal of 24 lines, three hours east."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     process = subprocess.Popen(
@@ -344,9 +345,6 @@ def on_terminal(host: Host, *arguments: str, until: Callable[[str], bool] | None
             except OSError:  # EIO: the other end is closed
                 break
             said += piece
-            if until is not None and until(said.decode()):
-                process.send_signal(signal.SIGINT)
-                until = None
         assert process.stderr is not None
         assert b"Traceback" not in process.stderr.read()
     os.close(ours)

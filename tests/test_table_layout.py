@@ -37,7 +37,7 @@ def test_a_table_fits_every_terminal(limit: int) -> None:
     assert lines[1].endswith("1000000")
     assert ("12345" in lines[2]) == ("COUNT" in lines[0])
     gone = [header for header in ("TASK", "COUNT") if header not in lines[0]]
-    assert " ".join(lines[3:]) == (f"(too narrow for {', '.join(gone)}; --json has all)" if gone else "")
+    assert " ".join(lines[3:]) == (f"(columns hidden to fit: {', '.join(gone)}; --json shows all)" if gone else "")
 
 
 def test_text_shrinks_before_a_column_goes_and_columns_go_in_their_order() -> None:

@@ -41,10 +41,11 @@ class Digest:
             **documents.head(source, wanted, self.stats.total.dispatches),
             "total": document(self.stats.total),
             "before": documents.rate(self.before),
-            "agents": [{"key": group.key, **document(group)} for group in self.stats.groups],
-            "failures": [one.document() for one in self.classes],
-            "waiting": list(self.waiting),
-            "new_findings": {"count": self.new_count, "first": [one.document() for one in self.new_findings]},
+            "agents": [{"key": group.key or None, **document(group)} for group in self.stats.groups],
+            "classes": [one.document() for one in self.classes],
+            "waiting": [documents.absent_as_null(row) for row in self.waiting],
+            "new_findings_count": self.new_count,
+            "new_findings": [one.document() for one in self.new_findings],
         }
 
 

@@ -1,4 +1,4 @@
-"""What all JSON answers say alike: the shape's number, what was looked at, rates."""
+"""What all JSON answers say alike: the shape's number, what was examined, rates, what is absent."""
 
 from __future__ import annotations
 
@@ -8,19 +8,29 @@ from agentic_watch.answers.filters import Wanted
 from agentic_watch.answers.rates import Rate
 from agentic_watch.answers.source import Source
 
-SCHEMA = 1
-"""The shape of every JSON document; a change that breaks a reader counts it up."""
+SCHEMA = 2
+"""The shape of the JSON documents; a change that breaks a reader increments it."""
+COMMIT_SCHEMA = 1
+"""The shape of what `--once` and `commit` print, which is core-agent's and stays."""
+
+_NUMBERS = ("issue", "pid")
+"""Numbers that are 0 when there is none."""
 
 
-def head(source: Source, wanted: Wanted, looked_at: int) -> dict[str, Any]:
-    """How every answer begins: its span (null where it is open), since when is known, how many rows there were."""
+def head(source: Source, wanted: Wanted, examined: int) -> dict[str, Any]:
+    """How every answer begins: its span (null where it is open), the start of the history, how much was examined."""
     return {
         "schema": SCHEMA,
         "since": wanted.since or None,
         "until": wanted.until or None,
         "history_since": speaks_from(source) or None,
-        "looked_at": looked_at,
+        "examined_count": examined,
     }
+
+
+def absent_as_null(row: dict[str, Any]) -> dict[str, Any]:
+    """A row in which what the status file did not say ("", no issue, no pid) is null."""
+    return {name: None if value == "" or (value == 0 and name in _NUMBERS) else value for name, value in row.items()}
 
 
 def speaks_from(source: Source) -> str:
@@ -33,8 +43,8 @@ def rate(value: Rate) -> dict[str, Any]:
     """A rate with both its numbers, its 95 % interval, and whether there are enough to compare it."""
     low, high = value.interval() or (None, None)
     return {
-        "passed": value.passed,
-        "judged": value.judged,
+        "passed_count": value.passed,
+        "judged_count": value.judged,
         "rate": value.value,
         "low": low,
         "high": high,

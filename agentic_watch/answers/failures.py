@@ -57,15 +57,20 @@ class FailureClass:
             "class": self.name,
             "fault": self.fault,
             "cause": self.cause or None,
-            "count": self.count,
-            "failed": self.count - self.waiting,
-            "waiting": self.waiting,
-            "repositories": len(self.repositories),
+            "dispatches_count": self.count,
+            "failed_count": self.count - self.waiting,
+            "waiting_count": self.waiting,
+            "repositories_count": len(self.repositories),
             "agents": sorted(self.agents),
             "first_utc": self.first_utc,
             "last_utc": self.last_utc,
             "examples": [
-                {"updated_utc": one.updated_utc, "workspace": one.workspace, "agent": one.agent, "text": one.text}
+                {
+                    "updated_utc": one.updated_utc,
+                    "workspace": one.workspace,
+                    "agent": one.agent or None,
+                    "text": one.text or None,
+                }
                 for one in self.examples
             ],
         }

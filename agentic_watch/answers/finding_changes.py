@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from agentic_watch.answers import documents
 from agentic_watch.answers.filters import Wanted, where
 from agentic_watch.answers.rules import CODED, FILE, TITLE, TOOL, rule_name
 from agentic_watch.answers.source import Source
@@ -39,7 +40,7 @@ class Change:
 
     def document(self) -> dict[str, Any]:
         """The finding for JSON."""
-        return asdict(self)
+        return documents.absent_as_null(asdict(self))
 
 
 CHANGE_COLUMNS = tuple(one.name for one in fields(Change))

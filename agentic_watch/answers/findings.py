@@ -39,10 +39,10 @@ class Recurring:
         """The group for JSON, with what it was grouped by."""
         named = {"rule": ("tool", "rule"), "file": ("repo", "file"), "tool": ("tool",), "repo": ("repo",)}[by]
         return {
-            **{name: getattr(self, name) for name in named},
-            "findings": self.findings,
-            "dispatches": self.dispatches,
-            "repositories": len(self.repositories),
+            **{name: getattr(self, name) or None for name in named},
+            "findings_count": self.findings,
+            "dispatches_count": self.dispatches,
+            "repositories_count": len(self.repositories),
             "last_utc": self.last_utc,
         }
 

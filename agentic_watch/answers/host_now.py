@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from agentic_watch.answers.documents import SCHEMA
+from agentic_watch.answers import documents
 from agentic_watch.answers.standing import Standing
 from agentic_watch.answers.workspaces_now import workspaces_now
 from agentic_watch.config import KNOWN_STATUSES, Config
@@ -147,13 +147,13 @@ def document(now: HostNow) -> dict[str, Any]:
         for name, items in ((field.name, getattr(now.lists, field.name)) for field in dataclasses.fields(Lists))
     }
     return {
-        "schema": SCHEMA,
+        "schema": documents.SCHEMA,
         "daemon": _daemon(now),
         "counts": now.counts,
         "pools": now.pools,
         **listed,
         "roots": _roots(now),
-        "failures": list(now.failures),
+        "failures": [{"root": None, "workspace": None, "error": error} for error in now.failures],
     }
 
 
@@ -173,9 +173,9 @@ def _roots(now: HostNow) -> list[dict[str, Any]]:
         {
             "root": root.key,
             "path": root.path,
-            "workspaces": None if root.key in now.missing else counted[root.key],
+            "workspaces_count": None if root.key in now.missing else counted[root.key],
             "watching": watched[root.key].watching if root.key in watched else None,
-            "watches": watched[root.key].watches if root.key in watched else None,
+            "watches_count": watched[root.key].watches if root.key in watched else None,
             "error": now.missing.get(root.key),
         }
         for root in now.config.roots
@@ -184,7 +184,8 @@ def _roots(now: HostNow) -> list[dict[str, Any]]:
 
 def _item(standing: Standing, now: float) -> dict[str, Any]:
     due = standing.next_attempt_at
-    item = {name: getattr(standing, name) for name in _FIELDS}
+    item = documents.absent_as_null({name: getattr(standing, name) for name in _FIELDS})
+    item["error"] = item.pop("last_error")
     item["started_utc"], item["updated_utc"] = standing.started_utc, standing.updated_utc
     item["age_seconds"] = age_seconds(standing, now)
     item["next_attempt_at"] = None if due is None else instant.now_text(due)

@@ -48,6 +48,12 @@ def total(source: Source) -> tuple[int, str]:
     return int(count), first or ""
 
 
+def newest(source: Source) -> str:
+    """`updated_utc` of the newest commit; "" when there is none."""
+    sql = f"SELECT d.updated_utc FROM {source.dialect.commits} AS d ORDER BY d.updated_utc DESC LIMIT 1"
+    return next((str(last) for (last,) in source.rows(sql)), "")
+
+
 def near(source: Source, wanted: Wanted) -> Iterator[tuple[str, str]]:
     """For each filter whose value no commit has: its name and the value that it may have meant."""
     import difflib

@@ -214,11 +214,11 @@ def document(shown: Shown) -> dict[str, Any]:
         "schema": documents.SCHEMA,
         "root": shown.root,
         "workspace": shown.workspace,
-        "dispatch": shown.dispatch,
-        "commits": list(shown.commits),
+        "dispatch": documents.absent_as_null(shown.dispatch) if shown.dispatch else None,
+        "commits": [documents.absent_as_null(row) for row in shown.commits],
         "findings": list(shown.findings),
         "on_disk": _disk_document(shown.on_disk, shown.state) if shown.on_disk else None,
-        "failures": [shown.failure] if shown.failure else [],
+        "error": shown.failure or None,
     }
 
 
@@ -232,12 +232,12 @@ def _disk_document(told: Explanation, state: State | None) -> dict[str, Any]:
         "steps": [{"step": step.name, "holds": step.holds, "says": step.says} for step in told.steps],
         "differences": list(told.differences),
         "status_file": told.status_file or None,
-        **{name: getattr(status, name) if status else None for name in (*_SEEN, "runs")},
+        **documents.absent_as_null({name: getattr(status, name) if status else None for name in (*_SEEN, "runs")}),
         "started_at": status.started_at.text if status and not status.started_at.is_zero else None,
         "started_utc": status.started_at.utc() if status and not status.started_at.is_zero else None,
         "updated_at": status.updated_at.text if status else None,
         "updated_utc": status.updated_at.utc() if status else None,
         "fail_count": state.fail_count if state else 0,
-        "last_error": state.last_error if state else None,
+        "error": state.last_error if state else None,
         "next_attempt_at": None if due is None else instant.now_text(due),
     }

@@ -145,13 +145,17 @@ def _by_rate(group: Group) -> tuple[bool, float, int, str]:
 def document(group: Group) -> dict[str, Any]:
     """The numbers of a group for JSON; what is not known is null."""
     return {
-        "dispatches": group.dispatches,
-        **{str(outcome): count for outcome, count in group.outcomes.items()},
+        "dispatches_count": group.dispatches,
+        **{f"{outcome}_count": count for outcome, count in group.outcomes.items()},
         "pass_rate": documents.rate(group.rate),
         "first_try": documents.rate(group.first_try),
         "duration_ms": {"median": group.median_ms, "p90": group.p90_ms},
         "findings_per_dispatch": group.findings,
         "lines_per_dispatch": group.lines,
-        "merged": group.merged,
+        "merged_count": group.merged,
         "time_to_merged_ms": group.merged_ms,
     }
+
+
+NOBODY = _Sum().group("")
+"""A group without dispatches."""

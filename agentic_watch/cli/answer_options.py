@@ -1,4 +1,4 @@
-"""The options that all answers share: which dispatches they are about, of whose history, in which form."""
+"""The options that all answers share: which dispatches they are about, and of whose history."""
 
 from __future__ import annotations
 
@@ -25,22 +25,29 @@ from agentic_watch.history.history_errors import HistoryError
 Function = Callable[..., Any]
 
 _NAMED = {
-    "repo": "Of this repository.",
-    "org": "Of this organisation.",
-    "agent": "By this agent: codex finds codex:gpt-5 too.",
-    "model": "By this model, whatever agent ran it.",
-    "status": "With this status.",
-    "host": "Of this host.",
+    "repo": "Only this repository.",
+    "org": "Only this organisation.",
+    "agent": "Only this agent; codex includes codex:gpt-5.",
+    "model": "Only this model, whatever agent ran it.",
+    "status": "Only this status.",
+    "host": "Only this host.",
 }
+_OLD_SECONDS = 86_400
 _POINTS = {"since": False, "until": True, "committed_since": False}
 """The options that take a time; of a day or a week the end is meant where the value says so."""
 
 
 def filtered(function: Function) -> Function:
     """Give a command the options that say which dispatches; `wanted` makes their value."""
-    function = click.option("--utc", is_flag=True, help="Days and times are UTC's.")(function)
-    function = click.option("--until", default="", metavar="T", help="Updated before T.")(function)
-    function = click.option("--since", default="", metavar="T", help="Updated at T or later.")(function)
+    function = click.option("--utc", is_flag=True, help="Use UTC for days and times.")(function)
+    text = "Only committed at T or later, whenever they ended."
+    function = click.option("--committed-since", default="", metavar="T", help=text)(function)
+    function = click.option("--until", default="", metavar="T", help="Only updated before T.")(function)
+    function = click.option(
+        "--since", default="", metavar="T", help="Only updated at T or later: 7d, today, 2026-04-14."
+    )(function)
+    text = "Only this workspace (its present or its former name)."
+    function = click.option("--workspace", multiple=True, metavar="NAME", help=text)(function)
     for name, text in reversed(_NAMED.items()):
         function = click.option(f"--{name}", multiple=True, metavar=name.upper(), help=text)(function)
     return of_fleet(function)
@@ -48,7 +55,7 @@ def filtered(function: Function) -> Function:
 
 def of_fleet(function: Function) -> Function:
     """Give a command --fleet, which `asking` then honours."""
-    text = "Ask this [[push]] target (PostgreSQL) of all its hosts, not this host's history."
+    text = "Query this [[push]] target (PostgreSQL, all hosts) instead of this host's history."
     return click.option("--fleet", metavar="NAME", expose_value=False, callback=_choose_fleet, help=text)(function)
 
 
@@ -113,12 +120,6 @@ def _asking_fleet(state: State) -> Iterator[Source]:
             messages.tell(logging.INFO, remark)
 
 
-def one_form(*, as_json: bool, as_csv: bool) -> None:
-    """Raises click.UsageError when both are asked for."""
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv do not go together")
-
-
 def outcomes(state: State) -> Outcomes:
     """What each status means in this configuration."""
     return from_config(state.config_to_read().answers)
@@ -127,19 +128,29 @@ def outcomes(state: State) -> Outcomes:
 def say_nothing_matches(asked: Source, given: Wanted, *, utc: bool) -> None:
     """On stderr: that nothing matches, how many commits there are, and what may have been meant."""
     count, first = listing.total(asked)
-    since = f", from {clock_times.one(first, as_utc=utc)} on" if first else ""
-    click.echo(f"nothing matches; the history holds {count:,} commit{'s' * (count != 1)}{since}", err=True)
+    text = f"nothing matches; the history holds {counted(count, 'commit')}"
+    if first:
+        newest = listing.newest(asked)
+        text += f", from {clock_times.one(first, as_utc=utc)} to {clock_times.one(newest, as_utc=utc)}"
+    messages.tell(logging.INFO, text)
     for name, value in listing.near(asked, given):
-        click.echo(f"did you mean --{name} {value}?", err=True)
+        messages.tell(logging.INFO, f"did you mean --{name} {value}?")
 
 
-def say_what_was_read(asked: Source, given: Wanted, looked_at: str, *, utc: bool) -> None:
-    """Below an answer: how much it looked at (`12 dispatches`), of which span, and since when the history speaks."""
-    spans_given = (("from", given.since), ("until", given.until))
-    span = "".join(f", {word} {clock_times.one(bound, as_utc=utc)}" for word, bound in spans_given if bound)
+def say_what_was_read(asked: Source, given: Wanted, examined: str, *, utc: bool) -> None:
+    """Below an answer: how much it examined (`12 dispatches`), of which span, and where the history starts and ends."""
+    spans_given = (("since", given.since), ("until", given.until))
+    span = "".join(f" {word} {clock_times.one(bound, as_utc=utc)}" for word, bound in spans_given if bound)
     first = clock_times.one(documents.speaks_from(asked), as_utc=utc)
-    text = f"{looked_at} looked at{span}; the history speaks from {first} on"
+    text = f"{examined}{span}; history starts at {first}{_old(listing.newest(asked), utc=utc)}"
     click.echo("\n".join(textwrap.wrap(text, line_width() or len(text))))
+
+
+def _old(newest: str, *, utc: bool) -> str:
+    """When the newest commit is of, where that is more than a day ago; else ""."""
+    if not newest or time.time() - spans.seconds_of(newest) < _OLD_SECONDS:
+        return ""
+    return f", its newest dispatch is from {clock_times.one(newest, as_utc=utc)}"
 
 
 def counted(count: int, word: str) -> str:

@@ -1,4 +1,4 @@
-"""`agentic-watch backup`: a copy of the history while the daemon goes on."""
+"""`agentic-watch backup`: a copy of the history while the daemon runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 
 import click
 
+from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli.exit_status import Interrupted, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
@@ -21,7 +22,7 @@ from agentic_watch.history.history_errors import HistoryError
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(state: State, file: str, as_json: bool) -> None:
-    """Back up the history while the daemon runs: a consistent, compact snapshot.
+    """Write a consistent, compact snapshot of the history to FILE.
 
     An older backup of the same history at FILE is replaced; anything else there is refused and left as it is.
 
@@ -41,7 +42,7 @@ def command(state: State, file: str, as_json: bool) -> None:
         raise Interrupted(f"interrupted: {file} is as it was before") from error
     seconds = round(time.monotonic() - started, 3)
     if as_json:
-        sizes = {"bytes": copied.bytes, "commits": copied.commits, "seconds": seconds}
-        print_json({"schema": 1, "path": copied.path, **sizes})
+        sizes = {"bytes": copied.bytes, "commits_count": copied.commits, "seconds": seconds}
+        print_json({"schema": SCHEMA, "path": copied.path, **sizes})
     else:
         click.echo(clean(f"{copied.path}: {copied.commits:,} commits, {copied.bytes:,} bytes, {seconds:.1f} s"))

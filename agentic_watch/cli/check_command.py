@@ -1,4 +1,4 @@
-"""`agentic-watch check`: is all well on this host, and what must an operator do?"""
+"""`agentic-watch check`: what is wrong on this host, and what must an operator do?"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from agentic_watch.answers.check.finding import Check, Finding, checked, is_well
 from agentic_watch.answers.check.subject import subject
+from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import EXIT_FAILED
 from agentic_watch.cli.global_options import State
@@ -23,22 +24,25 @@ _SEVERITIES = (False, None, True)
 
 
 @click.command("check")
-@click.option("--quick", is_flag=True, help="Fast probe for monitoring (under 0.3 s): daemon, history, roots, backlog.")
+@click.option(
+    "--quick", is_flag=True, help="Fast probe for monitoring (under 0.3 s): daemon, ownership, roots, waiting."
+)
 @click.option("--fleet", is_flag=True, help="Only compare each [[push]] target with the history, day by day.")
 @click.option("--repair", is_flag=True, help="Rebuild missing records from existing ones; fix file ownership.")
-@click.option("--nagios", is_flag=True, help="As a monitoring plugin: worst line first; ends with 0, 2 or 3 (unknown).")
+@click.option("--nagios", is_flag=True, help="Monitoring plugin: print the worst line first; exit with 0, 2 or 3.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(state: State, quick: bool, fleet: bool, repair: bool, nagios: bool, as_json: bool) -> None:
-    """Check daemon, history and records; report each problem with its fix: 0 all is well, 1 not.
+    """Check daemon, history and records; report each problem with its fix.
 
-    Each problem is one line with its cause and the next step. Nothing is changed without --repair, and no record is
-    ever deleted. What this user may not look at is unknown, which does not fail the check; --nagios ends with 3 then.
+    Each line is ok, problem or unknown, and names the check; a problem names its cause and the next step. What this
+    user may not read is unknown, which does not fail the check; --nagios exits with 3 then. -q prints problems and
+    unknowns only. Changes nothing without --repair, and never deletes a record.
     """
     if quick and (repair or fleet):
-        raise click.UsageError("--repair and --fleet go without --quick, which does not look far enough")
+        raise click.UsageError("--quick excludes --repair and --fleet, which take longer")
     if nagios and (repair or as_json):
-        raise click.UsageError("--nagios goes without --repair and --json")
+        raise click.UsageError("--nagios excludes --repair and --json")
     # Whatever a part of the program would warn of is said as a finding.
     logging.disable(logging.WARNING)
     checks = _checks(quick=quick, fleet=fleet)
@@ -51,12 +55,12 @@ def command(state: State, quick: bool, fleet: bool, repair: bool, nagios: bool, 
 def _answer(state: State, checks: Sequence[Check], *, repair: bool, as_json: bool) -> list[Finding]:
     """Say what the checks find, line by line as it comes where that can be."""
     about = subject(state.config())
-    with_well = state.verbosity >= 0
+    with_ok = state.verbosity >= 0
     if not (as_json or repair):
         findings = []
         for finding in checked(about, checks):
             findings.append(finding)
-            print_findings([finding], with_well=with_well)
+            print_findings([finding], with_ok=with_ok)
         return findings
     findings = list(checked(about, checks))
     if repair:
@@ -66,7 +70,7 @@ def _answer(state: State, checks: Sequence[Check], *, repair: bool, as_json: boo
     if as_json:
         print_json(document(findings))
     else:
-        print_findings(findings, with_well=with_well)
+        print_findings(findings, with_ok=with_ok)
     return findings
 
 
@@ -98,10 +102,10 @@ def _checks(*, quick: bool, fleet: bool) -> Sequence[Check]:
     return ALL
 
 
-def print_findings(findings: Iterable[Finding], *, with_well: bool) -> None:
+def print_findings(findings: Iterable[Finding], *, with_ok: bool) -> None:
     """One line each, on stdout: it is what was asked for."""
     for finding in findings:
-        if finding.ok and not with_well:
+        if finding.ok and not with_ok:
             continue
         word = "repaired" if finding.repaired else _WORDS[finding.ok]
         click.echo(clean(f"{word:<8} {_line(finding)}"))
@@ -120,10 +124,10 @@ def document(findings: list[Finding]) -> dict[str, Any]:
         now = True if finding.repaired else finding.ok
         by_check[finding.check] = False if False in (before, now) else None if None in (before, now) else True
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "ok": is_well(findings),
         "checks": by_check,
-        "findings": [_item(finding) for finding in findings if finding.ok is not True],
+        "rows": [_item(finding) for finding in findings if finding.ok is not True],
     }
 
 

@@ -1,4 +1,4 @@
-"""The commands by name, the options that go before them, and what a line becomes that names none."""
+"""The commands by group, the options that go before them, and what a line does that names no command."""
 
 from __future__ import annotations
 
@@ -13,37 +13,48 @@ from agentic_watch.cli import exit_status, global_options, help_text
 from agentic_watch.cli.exit_status import Interrupted, Misconfigured
 from agentic_watch.cli.global_options import State
 
-_COMMANDS = {
-    "backup": ("backup_command", "Copy the history while the daemon goes on."),
-    "check": ("check_command", "Judge whether all is well, and say what an operator must do."),
-    "commit": ("commit_command", "Commit named workspaces now."),
-    "completion": ("completion_command", "Print the script that makes a shell complete our lines."),
-    "config": ("config_commands", "Write, check or show the configuration."),
-    "dashboard": ("dashboard_command", "Serve a page over the history, for this host only."),
-    "digest": ("digest_command", "Write half a page of Markdown for a stand-up."),
-    "dispatch": ("dispatch_command", "Run an agent and record how it ends."),
-    "export": ("export_command", "Print the history in the form that import reads, or as CSV."),
-    "failures": ("failures_command", "Tell why dispatches failed or wait, by class."),
-    "findings": ("findings_command", "Tell which findings recur, are new, or went away."),
-    "history": ("history_command", "Search and list what was committed."),
-    "import": ("import_command", "Take dispatches from exports and other histories into this one."),
-    "mcp": ("mcp_command", "Serve the original's tools over MCP on stdio."),
-    "metrics": ("metrics_command", "Print the daemon's metrics for Prometheus."),
-    "prune": ("prune_command", "Archive old dispatches and take them out of the history."),
-    "push": ("push_command", "Send the history to where a fleet is looked at."),
-    "rename-root": ("rename_root_command", "Give a root's dispatches another name of the root."),
-    "service": ("service_command", "Install, remove or show the systemd service."),
-    "show": ("show_command", "Show one dispatch whole, and why it is or is not committed."),
-    "stats": ("stats_command", "Tell how well dispatches end, by agent, repository or day."),
-    "status": ("status_command", "Show what is on disk now, and whether the daemon is well."),
+_GROUPS = {
+    "Record dispatches": {
+        "dispatch": ("dispatch_command", "Run an agent and record how it ends."),
+        "commit": ("commit_command", "Commit named workspaces now."),
+    },
+    "Ask about them": {
+        "status": ("status_command", "Show what is on disk now, and whether the daemon is healthy."),
+        "show": ("show_command", "Show everything about one dispatch, and why it is or is not committed."),
+        "history": ("history_command", "Search and list committed dispatches."),
+        "stats": ("stats_command", "Show pass rates and durations by agent, repository or day."),
+        "failures": ("failures_command", "Show why dispatches fail or wait, grouped by cause."),
+        "findings": ("findings_command", "Show which findings recur, are new, or are gone."),
+        "digest": ("digest_command", "Print a half-page Markdown summary for a stand-up."),
+        "dashboard": ("dashboard_command", "Serve a web page over the history, on this host only."),
+        "mcp": ("mcp_command", "Serve core-agent's tools and the answers over MCP on stdio."),
+    },
+    "Operate": {
+        "check": ("check_command", "Check daemon, history and records; report each problem with its fix."),
+        "config": ("config_commands", "Write, check or show the configuration."),
+        "service": ("service_command", "Install, remove or show the systemd service."),
+        "metrics": ("metrics_command", "Print the daemon's metrics for Prometheus."),
+        "completion": ("completion_command", "Print a shell completion script."),
+    },
+    "Move the history": {
+        "backup": ("backup_command", "Back up the history while the daemon runs."),
+        "prune": ("prune_command", "Archive old dispatches and remove them from the history."),
+        "export": ("export_command", "Print the history as JSON lines, which import reads, or as CSV."),
+        "import": ("import_command", "Import dispatches from exports, archives and other histories."),
+        "push": ("push_command", "Send the history to PostgreSQL or HTTP targets, and run hooks."),
+        "rename-root": ("rename_root_command", "Rename a root in the history."),
+    },
 }
+"""Module and one-line help of each command, by what people come for."""
+
+_COMMANDS = {name: command for group in _GROUPS.values() for name, command in group.items()}
 
 
 class _LazyGroup(click.Group):
     """A group that knows its commands' names and one-line helps without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return sorted(_COMMANDS)
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
@@ -86,8 +97,10 @@ class _LazyGroup(click.Group):
             raise Interrupted("interrupted") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, about) for name, (_, about) in sorted(_COMMANDS.items())])
+        widest = max(map(len, _COMMANDS))
+        for title, commands in _GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), about) for name, (_, about) in commands.items()])
 
 
 @click.group(
@@ -96,13 +109,13 @@ class _LazyGroup(click.Group):
     params=global_options.options(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--once", is_flag=True, help="Commit all that is finished, fill the history from journals, exit.")
-@click.option("--dry-run", is_flag=True, help="With --once: name what would be committed, change nothing.")
+@click.option("--once", is_flag=True, help="Commit every finished dispatch, fill the history from journals, and exit.")
+@click.option("--dry-run", is_flag=True, help="With --once: print what would be committed; change nothing.")
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
     metavar="N",
-    help="With --once: commit in so many processes. Default: one, or for many workspaces one a processor, at most 8.",
+    help="With --once: number of worker processes. Default: 1; with many workspaces, one per CPU, at most 8.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --once: print the summary as one JSON document.")
 @click.version_option(__version__, prog_name="agentic-watch")
@@ -111,15 +124,15 @@ def root(ctx: click.Context, /, once: bool, dry_run: bool, jobs: int | None, as_
     """Commit each finished coding-agent dispatch exactly once: journal, marker, and one history per host.
 
     Without a command: run the daemon in the foreground, or with --once make one pass and exit.
-    --config, --root, --history, -v, -q and --log-format are taken before a command and after it.
+    --config, --root, --history, -v, -q and --log-format may be given before or after the command.
     """
     state = ctx.ensure_object(State)
     if ctx.invoked_subcommand is not None:
         if once or dry_run or as_json or jobs:
-            raise click.UsageError("--once, --dry-run, --jobs and --json here go without a command")
+            raise click.UsageError("--once, --dry-run, --jobs and --json go without a command; --json may follow one")
         return
     if not once and (dry_run or as_json or jobs):
-        raise click.UsageError("--dry-run, --jobs and --json go with --once")
+        raise click.UsageError("--dry-run, --jobs and --json need --once")
     if once:
         from agentic_watch.cli.run_once import run_once
 
@@ -127,6 +140,9 @@ def root(ctx: click.Context, /, once: bool, dry_run: bool, jobs: int | None, as_
     from agentic_watch.cli.run_daemon import run_daemon
 
     ctx.exit(run_daemon(state))
+
+
+help_text.complete(root, "")
 
 
 def _is_completing() -> bool:

@@ -11,9 +11,9 @@ import click
 
 from agentic_watch.answers import committing
 from agentic_watch.answers.committing import CommitAnswer
-from agentic_watch.answers.documents import SCHEMA
+from agentic_watch.answers.documents import COMMIT_SCHEMA
 from agentic_watch.cli import logs, messages
-from agentic_watch.cli.exit_status import EXIT_FAILED
+from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json_lines
 from agentic_watch.commit import Committer, Outcome, Verdict
@@ -28,20 +28,25 @@ _BUSY_PAUSE_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What became of one argument; `lines` are for stderr, `error` is why not all was done, "" when it was."""
+    """What became of one argument: `error` is why not all was done ("" when it was), `doubts` are warnings beside it.
+
+    `code` is the exit status that it alone would lead to.
+    """
 
     answer: CommitAnswer
-    lines: list[str]
-    error: str
+    code: int = 0
+    error: str = ""
+    hint: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 @click.command("commit")
 @click.argument("workspaces", metavar="WORKSPACE...", nargs=-1, required=True)
-@click.option("--force", is_flag=True, help="Commit an unfinished dispatch too.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a workspace.")
+@click.option("--force", is_flag=True, help="Commit an unfinished dispatch, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per workspace.")
 @click.pass_obj
 def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: bool) -> None:
-    """Commit each WORKSPACE (a path, or its name below a root) if that has not been done."""
+    """Commit each WORKSPACE (a path, or its name below a root) unless already committed."""
     config = state.committing()
     logs.set_up(config, state.verbosity, quieter=True)
     history = History(config.history)
@@ -56,35 +61,41 @@ def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: boo
     if as_json:
         print_json_lines(_document(result) for result in results)
     for result in results:
-        if not as_json and result.answer["success"]:
-            _print(result.answer)
-        for line in result.lines:
-            level = logging.ERROR if line.startswith("failed:") else logging.WARNING
-            messages.tell(level, clean(line), workspace=result.answer["workspace"])
-    if any(result.error for result in results):
-        click.get_current_context().exit(EXIT_FAILED)
+        _tell(result, as_json=as_json)
+    if codes := {result.code for result in results if result.code}:
+        click.get_current_context().exit(EXIT_FAILED if EXIT_FAILED in codes else EXIT_UNCOMMITTABLE)
+
+
+def _tell(result: _Result, *, as_json: bool) -> None:
+    name = result.answer["workspace"]
+    if not result.answer["success"]:
+        messages.tell(logging.ERROR, f"{result.error}{result.hint}", "failed: ", workspace=name)
+    elif not as_json:
+        done = "skipped, committed" if result.answer["skipped"] else "committed"
+        click.echo(f"{name}: {done} at {result.answer['committed_at']}")
+    for doubt in result.doubts:
+        messages.tell(logging.WARNING, doubt, "warning: ", workspace=name)
 
 
 def _document(result: _Result) -> dict[str, Any]:
     error = {"error": result.error} if result.error else {}
-    return {"schema": SCHEMA, **result.answer, **error}
-
-
-def _print(answer: CommitAnswer) -> None:
-    done = "skipped, committed" if answer["skipped"] else "committed"
-    click.echo(f"{answer['workspace']}: {done} at {answer['committed_at']}")
+    return {"schema": COMMIT_SCHEMA, **result.answer, **error}
 
 
 def _commit(committer: Committer, config: Config, given: str, force: bool) -> _Result:
     try:
         candidate = find(config.roots, given, here())
     except UnknownWorkspace as error:
-        return _Result(committing.commit_answer(clean(given), None), [f"failed: {error}"], clean(str(error)))
+        return _Result(committing.commit_answer(clean(given), None), EXIT_FAILED, clean(str(error)))
     outcome = _when_free(committer, candidate, force)
     answer = committing.commit_answer(clean(candidate.name), outcome)
+    if cause := committing.failure(outcome):
+        unfinished = outcome.verdict is Verdict.UNFINISHED
+        code = EXIT_UNCOMMITTABLE if outcome.lies_in_workspace and not unfinished else EXIT_FAILED
+        return _Result(answer, code, clean(cause), "; --force commits it as it is" if unfinished else "")
     # A commit without its row is safe, and the next run adds the row; but not all was done.
-    cause = committing.failure(outcome) or outcome.history_error
-    return _Result(answer, _messages(outcome), clean(cause))
+    code = EXIT_FAILED if outcome.history_error else 0
+    return _Result(answer, code, clean(outcome.history_error), doubts=tuple(committing.doubts(outcome)))
 
 
 def _when_free(committer: Committer, candidate: Candidate, force: bool) -> Outcome:
@@ -93,10 +104,3 @@ def _when_free(committer: Committer, candidate: Candidate, force: bool) -> Outco
     while (outcome := committer.commit(candidate, force=force)).verdict is Verdict.BUSY and time.monotonic() < deadline:
         time.sleep(_BUSY_PAUSE_SECONDS)
     return outcome
-
-
-def _messages(outcome: Outcome) -> list[str]:
-    if cause := committing.failure(outcome):
-        hint = "; --force commits it as it is" if outcome.verdict is Verdict.UNFINISHED else ""
-        return [f"failed: {cause}{hint}"]
-    return [f"warning: {doubt}" for doubt in committing.doubts(outcome)]

@@ -13,7 +13,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.command("completion")
 @click.argument("shell", type=click.Choice(_SHELLS))
 def command(shell: str) -> None:
-    """Print the script that makes SHELL complete commands, options, and values out of the history.
+    """Print a shell completion script for SHELL: commands, options, and values from the history.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`agentic-watch config`: write a configuration file, check one, and show what is in force and why."""
+"""`agentic-watch config`: write a configuration file, check one, and show each effective value and its origin."""
 
 import contextlib
 import json
@@ -8,8 +8,9 @@ import shlex
 import click
 
 from agentic_watch.answers.check.configuration_check import lacking
+from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import messages
-from agentic_watch.cli.exit_status import Misconfigured
+from agentic_watch.cli.exit_status import Misconfigured, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import (
@@ -28,8 +29,8 @@ from agentic_watch.history.history_errors import HistoryRefused
 from agentic_watch.host.extras import how_to_add
 
 HEADER = """\
-# agentic-watch: what to watch, and where the history lies.
-# config.example.toml explains every key; `agentic-watch config show` prints what is in force and why.
+# agentic-watch: what to watch, and where the history is.
+# config.example.toml explains every key; `agentic-watch config show` prints each effective value and its origin.
 
 """
 VALUE_WIDTH = 40
@@ -37,12 +38,12 @@ VALUE_WIDTH = 40
 
 @click.group("config")
 def command() -> None:
-    """Write the configuration file, check it, or show what is in force."""
+    """Write the configuration file, check it, or show the effective configuration."""
 
 
 @command.command()
-@click.option("--root", "roots", metavar="DIR", multiple=True, help="A directory to watch; may be repeated.")
-@click.option("--history", metavar="FILE", help="The SQLite file of the history.")
+@click.option("--root", "roots", metavar="DIR", multiple=True, help="Root directory to watch; repeatable.")
+@click.option("--history", metavar="FILE", help="The history (SQLite file).")
 @click.option("--config", "file", metavar="FILE", help="The file to write.")
 @click.pass_obj
 def init(state: State, roots: tuple[str, ...], history: str | None, file: str | None) -> None:
@@ -64,19 +65,19 @@ def init(state: State, roots: tuple[str, ...], history: str | None, file: str | 
     named = f" --config {shlex.quote(path)}" if given.config is not None else ""
     # What root commits by hand belongs to root, and a service that runs as its own user could not go on with it.
     step = "service install" if path == ETC_FILE else "--once"
-    click.echo(f"next: agentic-watch{named} {step}", err=True)
+    messages.tell(messages.INFO, f"next: agentic-watch{named} {step}")
 
 
 @command.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def show(state: State, as_json: bool) -> None:
-    """Show each value in force and where it came from."""
+    """Show each effective value and where it comes from."""
     effective = state.config()
     if as_json:
         print_json(
             {
-                "schema": 1,
+                "schema": SCHEMA,
                 "file": effective.file,
                 "values": to_document(effective),
                 "origins": dict(effective.origins),
@@ -91,10 +92,10 @@ def show(state: State, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def check(state: State, as_json: bool) -> None:
-    """Say all that is wrong with the configuration (exit status 78), or that nothing is.
+    """Validate the configuration; list every problem (exit status 78).
 
-    `systemctl reload` asks this first: a daemon takes in no configuration that it refuses. An extra that the
-    configuration asks for and this installation lacks is a warning (exit status 0): recording goes on without it.
+    `systemctl reload` runs this first: a reload rejects an invalid file. An extra that the configuration asks for and
+    this installation lacks is a warning (exit status 0): recording goes on without it.
     """
     try:
         config = state.committing()
@@ -102,12 +103,12 @@ def check(state: State, as_json: bool) -> None:
         if not as_json:
             raise
         problems = error.problems if isinstance(error, ConfigError) else [str(error)]
-        problems = [clean(line) for line in problems]
-        print_json({"schema": 1, "ok": False, "problems": problems, "warnings": [], "file": _file(state)})
+        failures = [{"error": clean(line)} for line in problems]
+        print_json({"schema": SCHEMA, "ok": False, "file": _file(state), "failures": failures, "warnings": []})
         click.get_current_context().exit(Misconfigured.exit_code)
     if as_json:
-        warnings = [f"{text}. {how_to_add(extra)}" for text, extra in lacking(config)]
-        print_json({"schema": 1, "ok": True, "problems": [], "warnings": warnings, "file": config.file})
+        warnings = [{"error": f"{text}. {how_to_add(extra)}"} for text, extra in lacking(config)]
+        print_json({"schema": SCHEMA, "ok": True, "file": config.file, "failures": [], "warnings": warnings})
         return
     for text, extra in lacking(config):
         messages.tell(messages.WARNING, f"{text}. {how_to_add(extra)}", "warning: ")
@@ -172,12 +173,12 @@ def _create(path: str, text: str) -> None:
         raise _unwritable(path, error) from error
 
 
-def _exists(path: str) -> click.ClickException:
-    return click.ClickException(f"{path}: exists already; edit it, or name another with --config FILE")
+def _exists(path: str) -> Refused:
+    return Refused(f"{path}: exists already; edit it, or name another with --config FILE")
 
 
-def _unwritable(path: str, error: OSError) -> click.ClickException:
-    return click.ClickException(f"{path}: cannot be written: {error.strerror}; name another with --config FILE")
+def _unwritable(path: str, error: OSError) -> Refused:
+    return Refused(f"{path}: cannot be written: {error.strerror}; name another with --config FILE")
 
 
 def _table(effective: Config) -> list[str]:

@@ -6,6 +6,7 @@ import webbrowser
 
 import click
 
+from agentic_watch.answers.outcomes import from_config
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.history import queries
@@ -14,21 +15,27 @@ from agentic_watch.host.extras import missing_extra
 
 
 @click.command("dashboard")
-@click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="0 takes a free one.")
-@click.option("--open", "open_page", is_flag=True, help="Open it in the browser.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8001,
+    show_default=True,
+    help="Port to listen on (0: any free one).",
+)
+@click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 @click.pass_obj
 def command(state: State, port: int, *, open_page: bool) -> None:
-    """Serve a read-only page over the history, for this host only.
+    """Serve a read-only web page over the history, on this host only.
 
-    Charts over time, and the questions of operators as queries to look at and to change: failed today, why, slowest,
-    findings that recur, agents compared, first try. Ctrl-C ends it.
+    Charts over time (click a mark for its dispatches), and ready queries to read and change: failed today, why,
+    slowest, recurring findings, agents compared, first try. Ctrl-C ends it.
     """
     from agentic_watch.dashboard import server
 
-    history = state.config_to_read().history
+    config = state.config_to_read()
     try:
-        with queries.reading(history):
-            pass  # what is wrong with it is said in one line, before a server stands
+        with queries.reading(config.history):
+            pass  # an error is one line, before the server starts
     except HistoryError as error:
         raise Refused(str(error)) from error
 
@@ -38,7 +45,7 @@ def command(state: State, port: int, *, open_page: bool) -> None:
             webbrowser.open(server.address(taken))
 
     try:
-        server.serve(history, port, ready)
+        server.serve(config.history, from_config(config.answers), port, ready)
     except ModuleNotFoundError as error:
         raise Refused(missing_extra(error.name, "dashboard")) from error
     except OSError as error:

@@ -29,7 +29,7 @@ _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_<>[
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(state: State, /, as_json: bool, **options: Any) -> None:
-    """Write half a page of Markdown: what ended since yesterday (or --since), why it failed, who waits, what is new.
+    """Print half a page of Markdown: what ended since yesterday (or --since), why it failed, who waits, what is new.
 
     \b
     Examples:
@@ -53,7 +53,7 @@ def _lines(source: Source, asked: Wanted, found: Digest, *, utc: bool) -> Iterat
     yield ""
     if not total.dispatches:
         first = clock_times.one(documents.speaks_from(source), as_utc=utc)
-        yield f"None ended; the history speaks from {first} on." if first else "The history is empty."
+        yield f"None ended; history starts at {first}." if first else "The history is empty."
         return
     counts = total.outcomes
     yield (

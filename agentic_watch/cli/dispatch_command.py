@@ -27,21 +27,6 @@ _AFTER_DASHES = "agentic_watch.dispatch.after_dashes"
 _RECORDS = ("begin", "finish", "schema")
 _NOT_RUN = "the command was not run; --best-effort runs it all the same"
 
-_EPILOG = """\b
-Examples:
-  agentic-watch dispatch --task "Fix the tests" -- claude "Fix the tests"
-  agentic-watch dispatch --task "Fix the tests" --usage result.json -- ./run-agent.sh
-  agentic-watch dispatch --agent codex:o3 --report junit.xml -- make test
-  agentic-watch dispatch --best-effort -- codex exec -s workspace-write "Fix the tests"
-  agentic-watch dispatch begin --workspace acme/api/ci-1712 --task "CI 1712"
-  agentic-watch dispatch finish acme/api/ci-1712 --status failed --question "no runner"
-
-\b
-Exit status: the command's own (or its signal); 126 it cannot be run, 127 it is not there.
-It is not run when it cannot be recorded (unless --best-effort): 1 the status cannot be written, 2 usage,
-78 configuration.
-"""
-
 
 class _Dispatch(click.Group):
     """A group whose words after `--` are a command to run; without that they name a command of its own."""
@@ -89,7 +74,6 @@ def _no_subcommand(args: Sequence[str]) -> str:
     "dispatch",
     cls=_Dispatch,
     invoke_without_command=True,
-    epilog=_EPILOG,
     subcommand_metavar="-- COMMAND...",
     context_settings={"allow_interspersed_args": False},
 )
@@ -107,10 +91,10 @@ def _no_subcommand(args: Sequence[str]) -> str:
 @click.option("--best-effort", is_flag=True, help="Run COMMAND also when it cannot be recorded.")
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
-    """Run COMMAND here and now, with this terminal, and record it: running, then completed or failed.
+    """Run COMMAND in this terminal and record it: running, then completed or failed.
 
-    Its workspace is a directory below the first root; the command finds it in $AGENTIC_WATCH_WORKSPACE, and the number
-    of its run in $AGENTIC_WATCH_RUN. A command that cannot be recorded is not run, unless --best-effort is given.
+    Its workspace is a directory below the first root; COMMAND finds it in $AGENTIC_WATCH_WORKSPACE, and the number of
+    its run in $AGENTIC_WATCH_RUN. A command that cannot be recorded is not run, unless --best-effort is given.
     """
     if ctx.invoked_subcommand is None:
         raise click.UsageError("nothing to run; give -- COMMAND, or begin, finish or schema")

@@ -28,13 +28,13 @@ T = TypeVar("T")
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is dispatched, and where."""
     options = (
-        click.option("--task", metavar="TEXT", help="What is to be done (default: the command line)."),
-        click.option("--agent", metavar="NAME[:MODEL]", help="Who does it (default: the command's name)."),
-        click.option("--org", metavar="NAME", help="The organisation (default: from git's origin)."),
-        click.option("--repo", metavar="NAME", help="The repository (default: from git)."),
-        click.option("--branch", metavar="NAME", help="The branch (default: from git)."),
-        click.option("--issue", type=click.IntRange(min=0), metavar="N", help="The issue's number."),
-        click.option("--workspace", metavar="NAME", help="Use this one, made if need be (default: a new one)."),
+        click.option("--task", metavar="TEXT", help="What to do (default: the command line)."),
+        click.option("--agent", metavar="NAME[:MODEL]", help="Agent, with its model (default: the command's name)."),
+        click.option("--org", metavar="NAME", help="Organisation (default: from git's origin)."),
+        click.option("--repo", metavar="NAME", help="Repository (default: from git)."),
+        click.option("--branch", metavar="NAME", help="Branch (default: from git)."),
+        click.option("--issue", type=click.IntRange(min=0), metavar="N", help="Issue number."),
+        click.option("--workspace", metavar="NAME", help="Workspace to use, created if missing (default: a new one)."),
     )
     for option in reversed(options):
         function = option(function)
@@ -42,12 +42,12 @@ def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 reports_option = click.option(
-    "--report", "reports", multiple=True, metavar="FILE", help="A JSON report, SARIF, or JUnit's XML; may be repeated."
+    "--report", "reports", multiple=True, metavar="FILE", help="Report file (JSON, SARIF or JUnit XML); repeatable."
 )
 
 
 usage_option = click.option(
-    "--usage", "usages", multiple=True, metavar="FILE", help="What the agent's program printed; may be repeated."
+    "--usage", "usages", multiple=True, metavar="FILE", help="Result file that the agent's program printed; repeatable."
 )
 
 

@@ -44,17 +44,17 @@ _UNSUCCESSFUL = frozenset({"failed", "rejected", "blocked"})
     "--pid",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Process to watch; if it ends before `finish`, the run is a ghost (default: the process above this one that "
+    help="PID to watch; if it exits before `finish`, the run is a ghost (default: the process above this one that "
     "--agent names, for an agent's hooks; 0: none).",
 )
-@click.option("--process-id", default="", metavar="TEXT", help="What you call the process yourself.")
+@click.option("--process-id", default="", metavar="TEXT", help="Your own name for the process.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def _begin(state: State, /, as_json: bool, pid: int | None, process_id: str, **options: Any) -> None:
-    """Record that a run begins, and print its workspace's directory.
+    """Record the start of a run, and print its workspace directory.
 
-    A run that goes on there is left as it is, unless the same process was given another task (another --process-id
-    where both have one): then that run is failed, "interrupted", and a new one begins. After a finished run `runs` is
+    A run in progress is left unchanged, unless the same process was given another task (another --process-id where
+    both have one): then that run is failed, "interrupted", and a new one begins. After a finished run, `runs` is
     incremented.
     """
     work = work_of(options, pid=process_of(options["agent"] or "") if pid is None else pid, process_id=process_id)
@@ -72,22 +72,23 @@ def _begin(state: State, /, as_json: bool, pid: int | None, process_id: str, **o
 
 @click.command("finish")
 @click.argument("workspace", required=False, envvar=WORKSPACE_VARIABLE)
-@click.option("--status", metavar="STATUS", help="How it ended (default: completed).")
+@click.option("--status", metavar="STATUS", help="Final status (default: completed).")
 @click.option("--question", metavar="TEXT", help="What it asks, or why it failed.")
-@click.option("--pr", "pr_url", metavar="URL", help="The pull request.")
+@click.option("--pr", "pr_url", metavar="URL", help="Pull request.")
 @click.option("--run", "number", type=click.IntRange(min=1), metavar="N", help="Only if this is its newest run.")
 @click.option("--process-id", metavar="TEXT", help="Only if its newest run was begun with this one.")
-@click.option("--branch", metavar="NAME", help="The branch (default: what git has checked out here).")
+@click.option("--branch", metavar="NAME", help="Branch (default: the one checked out here).")
 @reports_option
 @usage_option
-@click.option("--stdin", "from_stdin", is_flag=True, help="Read status, question, pr_url, branch, report as JSON.")
-@click.option("--unless-finished", is_flag=True, help="Leave a run alone that has been finished already.")
+@click.option("--stdin", "from_stdin", is_flag=True, help="Read status, question, pr_url, branch and report as JSON.")
+@click.option("--unless-finished", is_flag=True, help="Leave a finished run unchanged.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def _finish(state: State, /, workspace: str | None, from_stdin: bool, as_json: bool, **options: Any) -> None:
-    """Record how the run in WORKSPACE (a path, or a name below a root; default: $AGENTIC_WATCH_WORKSPACE) ended.
+    """Record the end of a run.
 
-    Finishing again in the same way changes nothing; in another way (completed, later merged) is recorded too.
+    WORKSPACE is a path, or a name below a root (default: $AGENTIC_WATCH_WORKSPACE). Finishing again with the same
+    result changes nothing; another result (completed, later merged) is recorded, too.
     """
     if not workspace:
         raise click.UsageError(f"which workspace? Give its path or name, or set ${WORKSPACE_VARIABLE}")
@@ -176,7 +177,7 @@ def _input() -> dict[str, Any]:
 @click.command("schema")
 @click.argument("kind", type=click.Choice(["status", "report"]))
 def _schema(kind: Any) -> None:
-    """Print the JSON Schema of a status or a report, for whoever writes one."""
+    """Print the JSON Schema of status or report files."""
     from agentic_watch.dispatch.schema_files import text_of
 
     click.echo(text_of(kind), nl=False)

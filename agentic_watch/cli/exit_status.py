@@ -1,4 +1,4 @@
-"""What the program's exit status says, and the ends that lead to each."""
+"""What each exit status means, in one table for the help, the manual and the docs; and the ends that lead to it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,55 @@ from agentic_watch.cli import messages, standard_streams
 from agentic_watch.cli.standard_streams import OutputLost
 
 EXIT_FAILED = 1
-"""It failed: the history, a root, the disk; each failure was named."""
 EXIT_UNCOMMITTABLE = 3
-"""All is done but workspaces that cannot be committed for what lies in them; each was named."""
 EXIT_INTERRUPTED = 130
-"""Ctrl-C: 128 + SIGINT, as shells have it."""
+"""128 + SIGINT, as shells have it."""
+
+MEANINGS = {
+    0: "done, or nothing to do; also when the reader of stdout went away",
+    1: "failed: the history, a root or the disk; each failure is named",
+    2: "usage error",
+    3: "done, except workspaces with invalid content; each is named",
+    75: "another daemon holds this history",
+    78: "configuration error, or a file that agentic-watch did not write",
+    130: "interrupted (Ctrl-C), after one line on what was done",
+}
+"""Of the program as a whole."""
+_EVERY = (0, 1, 2, 78, 130)
+_OWN: dict[str, dict[int, str]] = {
+    "": {3: "--once: " + MEANINGS[3], 75: "the daemon: " + MEANINGS[75]},
+    "check": {
+        0: "no problem found",
+        1: "a problem needs an operator; each is named with its next step",
+        2: "usage error; --nagios: a problem (critical)",
+        3: "--nagios: no problem, but something cannot be known (unknown)",
+    },
+    "commit": {
+        0: "each workspace is committed",
+        1: "failed: no such workspace, one that is not finished (without --force), or the history, a root, the disk",
+        3: "some workspaces have invalid content and cannot be committed; each is named",
+    },
+    "config check": {0: "the configuration is valid", 78: "the configuration has problems; each is named"},
+    "config init": {1: "the file exists already, or cannot be written"},
+    "dispatch": {
+        0: "the command succeeded; otherwise dispatch ends with the command's own exit status or signal",
+        1: "before the command runs (never with --best-effort): the status cannot be written",
+        2: "before the command runs: usage error",
+        78: "before the command runs: configuration error",
+        126: "the command cannot be executed",
+        127: "the command is not found",
+        130: "the command was interrupted (Ctrl-C)",
+    },
+    "push": {3: "done, except commits that a target rejected; each is named"},
+    "rename-root": {75: "the daemon holds this history: stop it first"},
+    "status": {0: "the state is printed, whatever it is", 1: "a root or a directory cannot be read; each is named"},
+}
+
+
+def meanings(path: str) -> dict[int, str]:
+    """The exit statuses of a command by its name (`config check`; "" is the program without a command)."""
+    own = _OWN.get(path, {})
+    return dict(sorted(({code: MEANINGS[code] for code in _EVERY} | own).items()))
 
 
 class Refused(click.ClickException):

@@ -1,4 +1,4 @@
-"""`agentic-watch export`: the history in the form that an import reads, or as CSV."""
+"""`agentic-watch export`: the history in the form that import reads, or as CSV."""
 
 from __future__ import annotations
 
@@ -43,24 +43,27 @@ class _Cursor(click.ParamType[Cursor]):
 
 
 @click.command("export")
-@click.option("--after", type=_Cursor(), default=Cursor(), metavar="CURSOR", help="Only what came after this one.")
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option(
+    "--after", type=_Cursor(), default=Cursor(), metavar="CURSOR", help="Only what was added after this cursor."
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a header, instead of JSON lines.")
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", hidden=True)
 @click.pass_obj
-def command(state: State, after: Cursor, form: str) -> None:
-    """Print every commit of the history, in the order in which they came.
+def command(state: State, after: Cursor, as_csv: bool, form: str) -> None:
+    """Print every commit of the history, in the order in which they were added.
 
     As JSON lines: the journal's record with host_id, host, root and commit_id, findings and report. The last line on
-    stderr says with which --after the next export goes on. Reads beside the daemon, and changes nothing.
+    stderr names the CURSOR from which the next export continues. Safe while the daemon runs; changes nothing.
 
     \b
     Examples:
       agentic-watch export > all.jsonl
-      agentic-watch export --format csv --after 4711 > new.csv
+      agentic-watch export --csv --after 4711 > new.csv
     """
     history = state.config_to_read().history
     reached, count = after, 0
     try:
-        write = _csv_lines() if form == "csv" else _json_lines(history)
+        write = _csv_lines() if as_csv or form == "csv" else _json_lines(history)
         with progress("commits", exporting.total(history, after)) as tell:
             for page in exporting.pages(history, after):
                 for commit in page.commits:
@@ -71,8 +74,8 @@ def command(state: State, after: Cursor, form: str) -> None:
     except (HistoryError, ExchangeError) as error:
         raise Refused(str(error)) from error
     except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted: exported {count:,}; --after {reached} goes on") from error
-    messages.tell(logging.INFO, f"exported {count:,}; the next time: --after {reached}")
+        raise Interrupted(f"interrupted: exported {count:,}; --after {reached} continues") from error
+    messages.tell(logging.INFO, f"exported {count:,}; next time: --after {reached}")
 
 
 def _json_lines(history: str) -> Write:

@@ -1,7 +1,8 @@
-"""`agentic-watch failures`: why dispatches fail or block, by class."""
+"""`agentic-watch failures`: why dispatches fail or block, by cause."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -9,18 +10,18 @@ import click
 from agentic_watch.answers import documents
 from agentic_watch.answers.failures import FailureClass, Failures, failures
 from agentic_watch.cli import clock_times
+from agentic_watch.cli.answer_form import form_of, formed, print_rows, say_cut
 from agentic_watch.cli.answer_options import (
     asking,
     counted,
     filtered,
-    one_form,
     outcomes,
     say_nothing_matches,
     say_what_was_read,
     wanted,
 )
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import clean, print_csv, print_json, shorten
+from agentic_watch.cli.output import clean, shorten
 from agentic_watch.cli.table_layout import Column, print_columns
 
 _EXAMPLE = 200
@@ -36,43 +37,41 @@ _COLUMNS = (
 
 @click.command("failures")
 @filtered
-@click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(0), help="At most so many; 0: all.")
-@click.option("--examples", is_flag=True, help="Below each class its newest examples, word for word.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print the classes as CSV.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with examples.")
+@click.option("--examples", is_flag=True, help="Show the newest examples of each group in full.")
+@formed("Print one JSON document, with examples.")
 @click.pass_obj
-def command(state: State, /, limit: int, examples: bool, as_csv: bool, as_json: bool, **options: Any) -> None:
-    """Tell why dispatches failed or wait, by class: questions and failing verdicts without what differs each time.
+def command(state: State, /, examples: bool, **options: Any) -> None:
+    """Show why dispatches failed or wait, grouped by cause, with paths, numbers and hashes normalised.
 
-    What looks like the host's fault (rate limit, credentials, disk, network, killed, out of memory) stands apart.
+    What looks like the host's fault (rate limit, credentials, disk, network, killed, out of memory) is listed
+    separately.
 
     \b
     Examples:
       agentic-watch failures --since 7d
       agentic-watch failures --since today --repo billing --examples
     """
-    one_form(as_json=as_json, as_csv=as_csv)
-    asked = wanted(options)
+    form, asked = form_of(options), wanted(options)
     with asking(state) as source:
         found = failures(source, asked, outcomes(state))
-        shown = found.classes[: limit or None]
-        if as_json:
+        if form.name != "table":
             head = documents.head(source, asked, found.failed + found.waiting)
-            counts = {"failed": found.failed, "waiting": found.waiting, "classes": len(found.classes)}
-            print_json({**head, **counts, "failures": [one.document() for one in shown]})
-        elif as_csv:
-            print_csv(tuple(FailureClass("", "agent", "").document()), [one.document() for one in shown])
+            head |= {"failed_count": found.failed, "waiting_count": found.waiting}
+            columns = tuple(FailureClass("", "agent", "").document())
+            print_rows(form, head, columns, [one.document() for one in found.classes])
         elif not found.classes:
             say_nothing_matches(source, asked, utc=options["utc"])
         else:
+            shown = form.cut(found.classes)
             _print(shown, found, examples=examples, utc=options["utc"])
-            looked_at = counted(found.failed + found.waiting, "dispatch")
-            say_what_was_read(source, asked, looked_at, utc=options["utc"])
+            examined = counted(found.failed + found.waiting, "dispatch")
+            say_what_was_read(source, asked, examined, utc=options["utc"])
+            say_cut(len(shown), len(found.classes))
 
 
-def _print(shown: list[FailureClass], found: Failures, *, examples: bool, utc: bool) -> None:
+def _print(shown: Sequence[FailureClass], found: Failures, *, examples: bool, utc: bool) -> None:
     click.echo(f"{found.failed:,} failed, {found.waiting:,} wait{'s' * (found.waiting == 1)} for an answer")
-    for fault, title in (("agent", "the agents'"), ("host", "the host's, as it looks")):
+    for fault, title in (("agent", "agent failures"), ("host", "likely host failures")):
         classes = [one for one in shown if one.fault == fault]
         if not classes:
             continue
@@ -84,8 +83,6 @@ def _print(shown: list[FailureClass], found: Failures, *, examples: bool, utc: b
         for one in classes:
             print_columns(columns[:-1], [_cells(one, fault)[:-1]])
             _print_examples(one, utc=utc)
-    if len(shown) < len(found.classes):
-        click.echo(f"{len(shown)} of {len(found.classes)} classes are shown; -n 0 shows all", err=True)
 
 
 def _cells(one: FailureClass, fault: str) -> list[str]:

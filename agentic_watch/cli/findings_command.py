@@ -1,7 +1,8 @@
-"""`agentic-watch findings`: what recurs over runs, what is new, what went away."""
+"""`agentic-watch findings`: what recurs over runs, what is new, what is gone."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,18 +13,11 @@ from agentic_watch.answers.filters import Wanted
 from agentic_watch.answers.finding_changes import CHANGE_COLUMNS, Kind, changes
 from agentic_watch.answers.findings import BY, Recurring, recurring
 from agentic_watch.answers.source import Source
-from agentic_watch.cli import clock_times
-from agentic_watch.cli.answer_options import (
-    asking,
-    counted,
-    filtered,
-    one_form,
-    say_nothing_matches,
-    say_what_was_read,
-    wanted,
-)
+from agentic_watch.cli import clock_times, messages
+from agentic_watch.cli.answer_form import Form, form_of, formed, print_rows, say_cut
+from agentic_watch.cli.answer_options import asking, counted, filtered, say_nothing_matches, say_what_was_read, wanted
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import print_csv, print_json, shorten
+from agentic_watch.cli.output import shorten
 from agentic_watch.cli.table_layout import Column, print_columns
 
 _MESSAGE = 200
@@ -51,28 +45,27 @@ _COUNTS = (
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What was found: what was asked for, a document for each row, and how many findings were looked at."""
+    """What was found: what was asked for, the rows as documents with these keys, and how many findings there were."""
 
     head: dict[str, Any]
+    columns: tuple[str, ...]
     rows: list[dict[str, Any]]
-    looked_at: int
+    examined: int
 
 
 @click.command("findings")
 @filtered
-@click.option("--by", type=click.Choice(BY), default="rule", show_default=True, help="Count by this.")
-@click.option("--persistent", type=click.IntRange(2), metavar="N", help="Those in the newest N runs of a repository.")
-@click.option("--new", is_flag=True, help="Those in the newest run of a repository, not in the one before.")
-@click.option("--gone", is_flag=True, help="Those in the run before, not in the newest one.")
-@click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(0), help="At most so many; 0: all.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--by", type=click.Choice(BY), help="Group by this (default: rule).")
+@click.option("--persistent", type=click.IntRange(2), metavar="N", help="Findings in each of the newest N runs.")
+@click.option("--new", is_flag=True, help="Findings in the newest run of a repository, not in the one before.")
+@click.option("--gone", is_flag=True, help="Findings in the run before, not in the newest one.")
+@formed()
 @click.pass_obj
-def command(state: State, /, by: str, persistent: int | None, limit: int, **options: Any) -> None:
-    """Tell which findings recur over runs, by rule, file, tool or repository, and in how many repositories.
+def command(state: State, /, by: str | None, persistent: int | None, **options: Any) -> None:
+    """Show which findings recur over runs, by rule, file, tool or repository, and in how many repositories.
 
-    A rule is a tool and its rule_id, else its code, else its category, else the title without numbers and names. A
-    finding is the same in two runs of a repository when its rule and its file are.
+    A rule is a tool and its rule_id, else its code, category, or title without numbers and names. Findings match
+    across runs of a repository when rule and file are the same.
 
     \b
     Examples:
@@ -82,36 +75,37 @@ def command(state: State, /, by: str, persistent: int | None, limit: int, **opti
     kinds: dict[Kind, bool] = {"persistent": bool(persistent), "new": options["new"], "gone": options["gone"]}
     chosen = [kind for kind, given in kinds.items() if given]
     if len(chosen) > 1:
-        raise click.UsageError("--persistent, --new and --gone ask for different things; give one")
-    one_form(as_json=options["as_json"], as_csv=options["as_csv"])
-    asked = wanted(options)
+        raise click.UsageError("--persistent, --new and --gone exclude each other")
+    if chosen and by:
+        raise click.UsageError(f"--by groups all findings and does not go with --{chosen[0]}")
+    form, asked = form_of(options), wanted(options)
     with asking(state) as source:
         if chosen:
             found = changes(source, asked, chosen[0], persistent or _RUNS)
             head = {"kind": chosen[0], "runs": persistent or _RUNS}
-            head |= {"repositories": found.repositories, "too_few_runs": found.untold}
-            answer = _Answer(head, [one.document() for one in found.found], len(found.found))
+            head |= {"repositories_count": found.repositories, "too_few_runs_count": found.untold}
+            answer = _Answer(head, CHANGE_COLUMNS, [one.document() for one in found.found], len(found.found))
         else:
+            by = by or "rule"
             groups = recurring(source, asked, by)
-            answer = _Answer({"by": by}, [one.document(by) for one in groups], sum(one.findings for one in groups))
-        if options["as_json"]:
-            head = {**documents.head(source, asked, answer.looked_at), **answer.head, "count": len(answer.rows)}
-            print_json({**head, "findings": answer.rows[: limit or None]})
-        elif options["as_csv"]:
-            columns = CHANGE_COLUMNS if chosen else Recurring("", "", "").document(by)
-            print_csv(tuple(columns), answer.rows[: limit or None])
+            columns = tuple(Recurring("", "", "").document(by))
+            examined = sum(one.findings for one in groups)
+            answer = _Answer({"by": by}, columns, [one.document(by) for one in groups], examined)
+        if form.name == "table":
+            _print(source, asked, answer, form, utc=options["utc"])
         else:
-            _print(source, asked, answer, limit, utc=options["utc"])
+            head = {**documents.head(source, asked, answer.examined), **answer.head}
+            print_rows(form, head, answer.columns, answer.rows)
 
 
-def _print(source: Source, asked: Wanted, answer: _Answer, limit: int, *, utc: bool) -> None:
-    shown = answer.rows[: limit or None]
+def _print(source: Source, asked: Wanted, answer: _Answer, form: Form, *, utc: bool) -> None:
+    shown = form.cut(answer.rows)
     if "kind" in answer.head:
         click.echo(_said(answer))
         print_columns(_CHANGE, [_change_cells(row) for row in shown])
-        if untold := answer.head["too_few_runs"]:
+        if untold := answer.head["too_few_runs_count"]:
             few = f"fewer than {answer.head['runs']} runs with a report"
-            click.echo(f"nothing is told of {counted(untold, 'repository')} with {few}", err=True)
+            messages.tell(logging.INFO, f"{counted(untold, 'repository')} not compared: {few}")
     elif not shown:
         say_nothing_matches(source, asked, utc=utc)
         return
@@ -121,9 +115,8 @@ def _print(source: Source, asked: Wanted, answer: _Answer, limit: int, *, utc: b
         columns = [*_NAMED[by], *(column for column in _COUNTS if by in ("rule", "tool") or column.header != "REPOS")]
         cells = [_cells(by, row, last) for row, last in zip(shown, times, strict=True)]
         print_columns([*columns, Column(header, goes=1)], cells)
-        say_what_was_read(source, asked, counted(answer.looked_at, "finding"), utc=utc)
-    if len(shown) < len(answer.rows):
-        click.echo(f"{len(shown)} of {len(answer.rows):,} are shown; -n 0 shows all", err=True)
+        say_what_was_read(source, asked, counted(answer.examined, "finding"), utc=utc)
+    say_cut(len(shown), len(answer.rows))
 
 
 def _said(answer: _Answer) -> str:
@@ -139,9 +132,9 @@ def _said(answer: _Answer) -> str:
 
 def _cells(by: str, row: dict[str, Any], last: str) -> list[str]:
     names = [row[column.header.lower()] for column in _NAMED[by]]
-    repositories = [f"{row['repositories']:,}"] if by in ("rule", "tool") else []
-    return [*names, f"{row['findings']:,}", f"{row['dispatches']:,}", *repositories, last]
+    repositories = [f"{row['repositories_count']:,}"] if by in ("rule", "tool") else []
+    return [*names, f"{row['findings_count']:,}", f"{row['dispatches_count']:,}", *repositories, last]
 
 
 def _change_cells(row: dict[str, Any]) -> list[Any]:
-    return [row["repo"], row["tool"], row["rule"], row["file"], row["line"], shorten(row["message"], _MESSAGE)]
+    return [row["repo"], row["tool"], row["rule"], row["file"], row["line"], shorten(row["message"] or "", _MESSAGE)]

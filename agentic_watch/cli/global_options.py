@@ -81,11 +81,13 @@ def options(*, hidden: bool = False) -> list[click.Parameter]:
     formats = click.Choice(["auto", "text", "json"])
     return [
         _option("--config", _named, hidden, metavar="FILE", help="Configuration file (TOML)."),
-        _option("--root", _add_roots, hidden, metavar="DIR", multiple=True, help="Watch this root; repeatable."),
-        _option("--history", _named, hidden, metavar="FILE", help="The host's history (SQLite)."),
-        _option("-v --verbose", _louder, hidden, count=True, help="Say more (twice: all)."),
-        _option("-q --quiet", _quieter, hidden, count=True, help="Say less (once: warnings, twice: errors)."),
-        _option("--log-format", _log_format, hidden, type=formats, help="How log lines look on stderr."),
+        _option(
+            "--root", _add_roots, hidden, metavar="DIR", multiple=True, help="Root directory to watch; repeatable."
+        ),
+        _option("--history", _named, hidden, metavar="FILE", help="History of this host (SQLite file)."),
+        _option("-v --verbose", _louder, hidden, count=True, help="Log more (-vv: debug)."),
+        _option("-q --quiet", _quieter, hidden, count=True, help="Log less (-q: warnings, -qq: errors only)."),
+        _option("--log-format", _log_format, hidden, type=formats, help="Log format on stderr."),
     ]
 
 

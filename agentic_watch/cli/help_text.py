@@ -1,11 +1,22 @@
-"""What every `--help` ends with: two examples, the exit statuses, the environment, and where the rest stands."""
+"""What every `--help` ends with: two examples, exit statuses, global options, the environment, and where to read on."""
 
 from __future__ import annotations
 
 import click
 
+from agentic_watch.cli import exit_status
+
 _EXAMPLES = {
     "check": ("agentic-watch check --quick", "agentic-watch check --repair --json"),
+    "": ("agentic-watch --once --dry-run", "agentic-watch --root /srv/agents/workspace -v"),
+    "dispatch": (
+        'agentic-watch dispatch --task "Fix the tests" -- claude "Fix the tests"',
+        'agentic-watch dispatch --task "Fix the tests" --usage result.json -- ./run-agent.sh',
+        "agentic-watch dispatch --agent codex:o3 --report junit.xml -- make test",
+        'agentic-watch dispatch --best-effort -- codex exec -s workspace-write "Fix the tests"',
+        'agentic-watch dispatch begin --workspace acme/api/ci-1712 --task "CI 1712"',
+        'agentic-watch dispatch finish acme/api/ci-1712 --status failed --question "no runner"',
+    ),
     "dispatch begin": (
         "agentic-watch dispatch begin --task 'Fix the login page' --agent codex:gpt-5",
         "agentic-watch dispatch begin --workspace acme/site/login --pid $$ --json",
@@ -30,19 +41,25 @@ _EXAMPLES = {
 """Of commands whose own help has none."""
 
 _ENDS = (
-    "Exit status: 0 done, 1 it failed, 2 usage, 3 some workspaces cannot be committed, "
-    "75 another daemon holds the history, 78 configuration, 130 interrupted.",
+    "Global options, before or after the command: --config FILE, --root DIR, --history FILE, -v, -q, "
+    "--log-format auto|text|json.",
     "Environment: AGENTIC_WATCH_CONFIG, CORE_WORKSPACE, XDG_CONFIG_HOME, XDG_STATE_HOME, COLUMNS, TZ.",
-    "All of it: man agentic-watch, docs/reference.md.",
+    "See also: man agentic-watch, docs/reference.md.",
 )
 
 
 def complete(command: click.Command, path: str) -> None:
-    """Let the help of a command, and of those below it, end as every help does."""
-    if isinstance(command, click.Group):
+    """Let the help of a command, and of those below it, end as every help does; "" is the program itself."""
+    if isinstance(command, click.Group) and path:
         for name, inner in command.commands.items():
             complete(inner, f"{path} {name}")
-    parts = []
-    if path in _EXAMPLES and "Examples:" not in (command.help or ""):
-        parts.append("\n".join(["\b", "Examples:", *(f"  {line}" for line in _EXAMPLES[path])]))
-    command.epilog = "\n\n".join([*parts, *_ENDS])
+    parts = [examples(path)] if path in _EXAMPLES and "Examples:" not in (command.help or "") else []
+    statuses = [f"  {code:<3}  {meaning}" for code, meaning in exit_status.meanings(path).items()]
+    parts.append("\n".join(["\b", "Exit status:", *statuses]))
+    command.epilog = "\n\n".join([*parts, *(_ENDS if path else _ENDS[1:])])
+
+
+def examples(path: str) -> str:
+    """The examples of a command whose own help has none, as a paragraph of a help; "" where there are none."""
+    lines = _EXAMPLES.get(path, ())
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)]) if lines else ""

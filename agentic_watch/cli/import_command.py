@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
+from typing import Any
 
 import click
 
+from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, Interrupted, Refused
 from agentic_watch.cli.global_options import State
@@ -21,14 +22,14 @@ from agentic_watch.workspace.jsontext import as_text
 
 @click.command("import")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--as", "as_root", metavar="ROOT", help="The root of records that name none (the original's store).")
+@click.option("--as", "as_root", metavar="ROOT", help="Root for records that name none (a core-agent store).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(state: State, files: tuple[str, ...], as_root: str | None, as_json: bool) -> None:
-    """Take the dispatches of each FILE into this history; those that it has are skipped.
+    """Import the dispatches of each FILE into this history; duplicates are skipped.
 
-    FILE is an export or a prune's archive (- is stdin), another host's history, or the original's store. It is known
-    by its content, and only read.
+    FILE is an export or an archive of `prune` (- is stdin), another host's history, or a core-agent store. The format
+    is detected, and the file is only read.
 
     \b
     Examples:
@@ -50,7 +51,7 @@ def command(state: State, files: tuple[str, ...], as_root: str | None, as_json: 
     finally:
         history.close()
     if as_json:
-        print_json({"schema": 1, "files": [as_text(dataclasses.asdict(result)) for result in results]})
+        print_json({"schema": SCHEMA, "files": [as_text(_document(result)) for result in results]})
     _tell(results, as_json=as_json)
     if any(result.error or result.invalid for result in results):
         click.get_current_context().exit(EXIT_FAILED)
@@ -61,6 +62,12 @@ def _import(path: str, config: Config, history: History, root: str | None, resul
         results.append(Imported(path))
         for result in import_file(path, config, history, root, lambda position, _size: tell(position)):
             results[-1] = result
+
+
+def _document(result: Imported) -> dict[str, Any]:
+    counts = {f"{name}_count": getattr(result, name) for name in ("read", "imported", "skipped", "invalid")}
+    failures = [{"error": fault} for fault in result.faults]
+    return {"path": result.path, "kind": result.kind or None, **counts, "failures": failures, "error": result.error}
 
 
 def _sum(results: list[Imported]) -> int:

@@ -1,4 +1,4 @@
-"""`agentic-watch mcp`: serve the original's tools over MCP on stdio."""
+"""`agentic-watch mcp`: serve core-agent's tools and the answers over MCP on stdio."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agentic_watch.host.extras import missing_extra
 @click.command("mcp")
 @click.pass_obj
 def command(state: State) -> None:
-    """Serve the original's tools and this program's answers to an MCP client, on stdin and stdout, until stdin ends."""
+    """Serve core-agent's tools and this program's answers to an MCP client on stdin and stdout, until stdin ends."""
     config = state.config()
     # Before the SDK sets up a log of its own.
     logs.set_up(config, state.verbosity, quieter=True)

@@ -19,14 +19,14 @@ from agentic_watch.host.extras import missing_extra
 @click.command("metrics")
 @click.pass_obj
 def command(state: State) -> None:
-    """Print the daemon's metrics in Prometheus' text format, as it last told them.
+    """Print the daemon's latest metrics in Prometheus' text format.
 
-    `[metrics] textfile` has the daemon write them for node_exporter, `[metrics] listen` serves them.
+    With `[metrics] textfile` the daemon writes them for node_exporter, with `[metrics] listen` it serves them.
     """
     config = state.config_to_read()
     beat, said = pulse(config.history)
     if said is None:
-        raise Refused(f"{config.history}: the daemon has said nothing ({beat}); start it, or look as a user who may")
+        raise Refused(f"{config.history}: no state of a daemon ({beat}); start it, or run as a user who may read it")
     history = History(config.history, read_only=True)
     try:
         workspaces = workspaces_table.counts(history)

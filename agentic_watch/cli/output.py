@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -28,18 +29,14 @@ def print_json(document: Any) -> None:
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Rows as RFC 4180 on stdout, their header always; None is an empty field, true and false are written so."""
+    """Rows as RFC 4180 on stdout, below a header; None is an empty field, true and false are written so."""
     import csv
     import io
 
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(columns)
-    click.echo(text.getvalue(), nl=False)
-    text.seek(0)
-    text.truncate()
-    for row in rows:
-        writer.writerow([csv_cell(row[name]) for name in columns])
+    for values in itertools.chain([columns], ([csv_cell(row[name]) for name in columns] for row in rows)):
+        writer.writerow(values)
         click.echo(text.getvalue(), nl=False)
         text.seek(0)
         text.truncate()

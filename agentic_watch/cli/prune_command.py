@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import click
 
 from agentic_watch.answers import spans
+from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.answers.spans import Clock
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Interrupted, Refused
@@ -43,24 +44,23 @@ class _Pruning:
 
 
 @click.command("prune")
-@click.option(
-    "--older-than", required=True, metavar="SPAN", help="A span such as 180d, 26w or 6mo (months of 30 days)."
-)
-@click.option("--archive", metavar="FILE", help="Where they are written to; beside the history by default.")
+@click.option("--older-than", required=True, metavar="SPAN", help="Age, such as 180d, 26w or 6mo (months of 30 days).")
+@click.option("--archive", metavar="FILE", help="File to write them to (default: next to the history).")
 @click.option("--force", is_flag=True, help="Prune even if a root is away or a [[push]] target lacks commits.")
 @click.option("--yes", is_flag=True, help="Do not ask before pruning with a SPAN of less than a day.")
-@click.option("--dry-run", is_flag=True, help="Say what would go, change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(
     state: State, older_than: str, archive: str | None, force: bool, yes: bool, dry_run: bool, as_json: bool
 ) -> None:
-    """Archive dispatches whose last update is older than SPAN, and delete them from the history.
+    """Write dispatches whose last update is older than SPAN to an archive, and remove them from the history.
 
-    What the journals of the roots hold is taken in first. Nothing goes while a root is away or a [[push]] target
-    lacks one of the commits: each is named. The archive is a file (never stdout: it must be on disk before anything
-    goes). Journals and markers do not bring pruned dispatches back; `agentic-watch import ARCHIVE` does. Safe beside
-    the daemon. The file does not shrink; its free space is reused, and `backup` makes a smaller copy.
+    Commits that only the journals of the roots hold are added to the history first. Nothing is removed while a root is
+    away or a [[push]] target lacks one of the commits; each is named. The archive is a file, never stdout: it must be
+    on disk before anything is removed. Journals and markers do not bring pruned dispatches back; `agentic-watch import
+    ARCHIVE` does. Safe while the daemon runs. The file does not shrink, its free space is reused; `backup` makes a
+    smaller copy.
 
     \b
     Examples:
@@ -170,12 +170,12 @@ def _tell(found: Old, work: _Pruning, *, as_json: bool, seconds: float) -> None:
     if as_json:
         print_json(
             {
-                "schema": 1,
+                "schema": SCHEMA,
                 "dry_run": work.dry_run,
                 "before": found.before,
-                "recovered_rows": work.recovered_rows,
-                "commits": found.commits,
-                "findings": found.findings,
+                "recovered_count": work.recovered_rows,
+                "commits_count": found.commits,
+                "findings_count": found.findings,
                 "first_utc": found.first or None,
                 "last_utc": found.last or None,
                 "archive": work.archive,
@@ -189,6 +189,6 @@ def _tell(found: Old, work: _Pruning, *, as_json: bool, seconds: float) -> None:
         click.echo(f"nothing is older than {found.before[:19]}Z")
         return
     span = f"of {found.first[:10]} to {found.last[:10]}"
-    does = "would go" if work.dry_run else "went"
-    where = f" into {work.archive}" if work.archive else ""
+    does = "would be removed" if work.dry_run else "removed"
+    where = f", archived in {work.archive}" if work.archive else ""
     click.echo(clean(f"{found.commits:,} commits and {found.findings:,} findings {span} {does}{where}"))

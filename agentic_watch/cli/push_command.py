@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from agentic_watch.cli import logs, push_targets
+from agentic_watch.answers.documents import SCHEMA
+from agentic_watch.cli import logs, messages, push_targets
 from agentic_watch.cli.exit_status import EXIT_FAILED, Misconfigured, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
@@ -28,7 +29,7 @@ from agentic_watch.history.history_errors import HistoryError
 log = logging.getLogger("agentic_watch.push")
 
 EXIT_SET_ASIDE = 3
-"""Everything is sent but what a target refused, for what lies in it."""
+"""Everything is sent, except what a target rejected for its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +44,19 @@ class _How:
 
 @click.command("push")
 @click.option("--to", "name", metavar="NAME", help="Only to this target, and no hooks.")
-@click.option("--follow", "following", is_flag=True, help="Go on, whenever the history has news.")
-@click.option("--init", "initialise", is_flag=True, help="Make or migrate the tables (PostgreSQL); sends nothing.")
-@click.option("--by-month", type=click.IntRange(1, 240), metavar="N", help="With --init: N months as partitions.")
-@click.option("--retry-failed", is_flag=True, help="Send what a target refused once more, too.")
-@click.option("--dry-run", is_flag=True, help="Say what would be sent; ask no target, change nothing.")
+@click.option("--follow", "following", is_flag=True, help="Keep running and push new commits.")
+@click.option("--init", "initialise", is_flag=True, help="Create or migrate the tables (PostgreSQL); send nothing.")
+@click.option(
+    "--by-month", type=click.IntRange(1, 240), metavar="N", help="With --init: partition by month, N months ahead."
+)
+@click.option("--retry-failed", is_flag=True, help="Also retry what a target rejected.")
+@click.option("--dry-run", is_flag=True, help="Print what would be sent; contact no target, change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(state: State, /, name: str | None, **options: Any) -> None:
-    """Send what the history has and the [[push]] targets lack; run the [[hooks]] that are due.
+    """Send to each [[push]] target what it does not have yet, and run the [[hooks]] that are due.
 
-    What was sent stands there once, however often it had to be sent.
+    Retries never create duplicates.
     """
     how = _How(**options)
     _agree(how)
@@ -70,11 +73,11 @@ def command(state: State, /, name: str | None, **options: Any) -> None:
 
 def _agree(how: _How) -> None:
     if sum((how.following, how.initialise, how.dry_run, how.retry_failed)) > 1:
-        raise click.UsageError("--follow, --init, --retry-failed and --dry-run go one at a time")
+        raise click.UsageError("--follow, --init, --retry-failed and --dry-run exclude each other")
     if how.by_month and not how.initialise:
-        raise click.UsageError("--by-month goes with --init")
+        raise click.UsageError("--by-month needs --init")
     if how.as_json and (how.following or how.initialise):
-        raise click.UsageError("--json goes without --follow and --init (--log-format json is for the former)")
+        raise click.UsageError("--json excludes --follow (use --log-format json) and --init")
 
 
 def _chosen(config: Config, name: str | None) -> tuple[Target, ...]:
@@ -89,7 +92,7 @@ def _act(config: Config, targets: Sequence[Target], hooks: Sequence[Hook], how: 
         return _initialise(targets, how.by_month)
     for target in targets:
         if credentials.is_public(target):
-            log.warning("%s: everybody may read this secret; chmod 600 %s", target.secret_file, target.secret_file)
+            log.warning("%s: this secret is world-readable; chmod 600 %s", target.secret_file, target.secret_file)
     if how.following:
         follow(config.history, targets, hooks)
         return 0
@@ -112,15 +115,15 @@ def _initialise(targets: Sequence[Target], months: int | None) -> int:
 
     wanted = [target for target in targets if target.kind == "postgres"]
     if not wanted:
-        raise Misconfigured("--init is for targets of kind postgres, and there is none")
+        raise Misconfigured("--init needs a target of kind postgres, and none is configured")
     failed = False
     for target in wanted:
         try:
             for column in fleet_tables.make(target, months, time.gmtime()):
-                click.echo(f"{target.name}: added {column}", err=True)
-            click.echo(f"{target.name}: the tables are there", err=True)
+                messages.tell(messages.INFO, f"{target.name}: added {column}")
+            messages.tell(messages.INFO, f"{target.name}: the tables are ready")
         except (Unavailable, Unusable) as error:
-            click.echo(clean(f"failed: {target.name}: {error}"), err=True)
+            messages.tell(messages.ERROR, f"{target.name}: {error}", "failed: ")
             failed = True
     return EXIT_FAILED if failed else 0
 
@@ -136,16 +139,18 @@ def _report(pushed: Sequence[Pushed], outcomes: Sequence[Outcome], how: _How) ->
         print_json(_document(pushed, outcomes, dry_run=how.dry_run))
     for one in pushed:
         for refusal in one.refused:
-            click.echo(clean(f"refused: {one.target}: {_name(refusal)}: {refusal.cause}"), err=True)
+            text = f"{one.target}: {_name(refusal)}: {refusal.cause}"
+            messages.tell(messages.WARNING, text, "rejected: ")
         if one.warning:
-            click.echo(clean(f"warning: {one.target}: {one.warning}"), err=True)
+            messages.tell(messages.WARNING, f"{one.target}: {one.warning}", "warning: ")
         if one.error:
-            click.echo(clean(f"failed: {one.target}: {one.error}"), err=True)
+            messages.tell(messages.ERROR, f"{one.target}: {one.error}", "failed: ")
         if not how.as_json:
             click.echo(_line(one, dry_run=how.dry_run))
     for outcome in outcomes:
         if not outcome.succeeded:
-            click.echo(clean(f"hook {outcome.hook}: {outcome.workspace}: {outcome.outcome}"), err=True)
+            text = f"hook {outcome.hook}: {outcome.workspace}: {outcome.outcome}"
+            messages.tell(messages.ERROR, text, "failed: ")
 
 
 def _line(one: Pushed, *, dry_run: bool) -> str:
@@ -164,10 +169,10 @@ def _document(pushed: Sequence[Pushed], outcomes: Sequence[Outcome], *, dry_run:
         {
             "name": one.target,
             "kind": one.kind,
-            "sent": one.sent,
-            "pending": one.pending,
-            "dead_letters": one.dead_letters,
-            "refused": [
+            "sent_count": one.sent,
+            "pending_count": one.pending,
+            "dead_letters_count": one.dead_letters,
+            "rejected": [
                 {
                     "commit_id": refusal.commit.commit_id,
                     "workspace": clean(refusal.commit.columns["workspace"]),
@@ -185,9 +190,9 @@ def _document(pushed: Sequence[Pushed], outcomes: Sequence[Outcome], *, dry_run:
             "hook": outcome.hook,
             "commit_id": outcome.commit_id,
             "workspace": clean(outcome.workspace),
-            "outcome": outcome.outcome,
-            "succeeded": outcome.succeeded,
+            "success": outcome.succeeded,
+            "error": None if outcome.succeeded else outcome.outcome,
         }
         for outcome in outcomes
     ]
-    return {"schema": 1, "dry_run": dry_run, "targets": targets, "hooks": hooks}
+    return {"schema": SCHEMA, "dry_run": dry_run, "targets": targets, "hooks": hooks}

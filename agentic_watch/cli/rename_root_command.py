@@ -1,4 +1,4 @@
-"""`agentic-watch rename-root`: a root's dispatches under another name of the root."""
+"""`agentic-watch rename-root`: another name for a root and its dispatches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 
 import click
 
+from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Held, Interrupted, Refused
 from agentic_watch.cli.global_options import State
@@ -28,11 +29,11 @@ from agentic_watch.history.store import History
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(state: State, old: str, new: str, as_json: bool) -> None:
-    """Have the history call the root OLD by NEW: its `name` in the configuration, or its absolute path.
+    """Rename the root OLD in the history to NEW: its `name` in the configuration, or its absolute path.
 
     For a root that moves, or gets a name after dispatches were committed under its path. Stop the daemon, run this,
-    change the configuration, start the daemon. Two roots of the configuration are never made one. If it is ended
-    halfway, run it again. What a fleet was told stays there under OLD, until `check --fleet` says how to end it.
+    change the configuration, start the daemon. Two roots of the configuration are never merged. If it is interrupted,
+    run it again. Rows already pushed to a fleet keep OLD; `check --fleet` says how to remove them.
 
     \b
     Examples:
@@ -69,13 +70,15 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted: renamed {renamed:,} commits; run it again for the others") from error
     if as_json:
-        print_json({"schema": 1, "old": old, "new": new, "renamed": done.renamed, "merged": done.merged})
+        print_json(
+            {"schema": SCHEMA, "old": old, "new": new, "renamed_count": done.renamed, "merged_count": done.merged}
+        )
     else:
-        both = f"; {done.merged:,} were there under both names" if done.merged else ""
-        click.echo(clean(f"{done.renamed:,} commits of {old} are of {new} now{both}"))
+        both = f"; {done.merged:,} existed under both names" if done.merged else ""
+        click.echo(clean(f"{done.renamed:,} commits moved from {old} to {new}{both}"))
     if config.push:
         text = (
-            "what a fleet was told stays there under the old name; agentic-watch check --fleet --repair sends the new"
+            "rows already pushed to a fleet keep the old name; agentic-watch check --fleet --repair sends the new ones"
         )
         messages.tell(logging.WARNING, text, "note: ")
     if new not in {root.key for root in config.roots}:

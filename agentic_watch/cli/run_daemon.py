@@ -47,7 +47,7 @@ def run_daemon(state: State) -> int:
     except instance.Held as error:
         raise Held(str(error)) from error
     except StartAnew as error:
-        log.critical("%s; ending, so that the service manager starts anew", error)
+        log.critical("%s; exiting so that systemd restarts the daemon", error)
         return EXIT_FAILED
     finally:
         metrics.close(clean=ended_well)

@@ -91,9 +91,9 @@ def _hear(done: str, outcome: Outcome) -> None:
 
 
 def _print_document(summary: Summary, older: int, *, dry_run: bool) -> None:
-    from agentic_watch.answers.documents import SCHEMA  # 5 ms
+    from agentic_watch.answers.documents import COMMIT_SCHEMA  # 5 ms
 
-    document = {"schema": SCHEMA, **dataclasses.asdict(summary)}
+    document = {"schema": COMMIT_SCHEMA, **dataclasses.asdict(summary)}
     would = document.pop("would_commit")
     if not summary.interrupted:
         del document["interrupted"]
@@ -116,11 +116,13 @@ def _print(summary: Summary, *, dry_run: bool) -> None:
         messages.tell(level, clean(text), root=failure.root, workspace=failure.workspace)
     for one in summary.would_commit:
         click.echo(f"would commit {one.root}/{one.workspace} ({clean(one.status)}, run {one.runs})")
+    done = "would be committed" if dry_run else "committed"
+    recovered = summary.recovered_rows
     click.echo(
         f"{'interrupted: ' if summary.interrupted else ''}"
-        f"{summary.scanned} workspaces: {summary.committed} {'would be committed' if dry_run else 'committed'}, "
+        f"{summary.scanned} workspace{'s' * (summary.scanned != 1)}: {summary.committed} {done}, "
         f"{summary.skipped} skipped, {summary.unfinished} unfinished, {summary.failed} failed; "
-        f"{summary.recovered_rows} rows recovered from journals; {summary.seconds:.2f} s"
+        f"{recovered} row{'s' * (recovered != 1)} recovered from journals; {summary.seconds:.2f} s"
     )
 
 

@@ -12,6 +12,8 @@ import click
 from agentic_watch.answers.check.checkup import ALL
 from agentic_watch.answers.check.finding import checked, is_well
 from agentic_watch.answers.check.subject import subject
+from agentic_watch.answers.documents import SCHEMA
+from agentic_watch.cli import messages
 from agentic_watch.cli.check_command import say_findings
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
@@ -26,7 +28,9 @@ from agentic_watch.service.manager import Manager, ManagerError, NoSystemd
 from agentic_watch.service.service_user import Account
 
 _RUN_AS = click.option("--run-as", metavar="USER", help=f"Run as this user instead of {units.USER}.")
-_USER = click.option("--user", "for_user", is_flag=True, help="The service of the calling user, not the system's.")
+_USER = click.option(
+    "--user", "for_user", is_flag=True, help="A service of the calling user instead of a system service."
+)
 
 
 @click.group("service")
@@ -40,9 +44,9 @@ def command() -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would be written; change nothing.")
 @click.pass_obj
 def install(state: State, for_user: bool, run_as: str | None, dry_run: bool) -> None:
-    """Write the units for this host and its configuration, enable and start them, wait until they are ready.
+    """Write the units for this host and its configuration, enable and start them, and wait until they are ready.
 
-    Run it again after a change of the roots, of the user or of the interpreter; it does only what is to do.
+    Run it again after changing the roots, the user or the interpreter; it changes only what is out of date.
     """
     with _refusing():
         deployment = _plan(state, for_user, run_as)
@@ -59,6 +63,8 @@ def install(state: State, for_user: bool, run_as: str | None, dry_run: bool) -> 
         if deployment.host.account not in (None, (units.USER, units.USER)) and run_as is None:
             _say(f"runs as {deployment.host.account[0]}, as chosen before (--run-as {units.USER} undoes it)")
         installing.start(deployment.files, manager, _say, changed=changed)
+        if for_user and not service_user.lingers(os.getuid()):
+            _say("it stops when you log out; to keep it running: loginctl enable-linger")
         _say(f"{units.SERVICE}: {manager.properties(units.SERVICE, 'StatusText')['StatusText'] or 'started'}")
         _quote_check(deployment)
 
@@ -82,7 +88,7 @@ def uninstall(for_user: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def show(state: State, for_user: bool, run_as: str | None, as_json: bool) -> None:
-    """Show whether each unit is as this host and its configuration want it, and how the service is."""
+    """Show whether each unit is up to date for this host and its configuration, and the state of the service."""
     with _refusing():
         deployment = _plan(state, for_user, run_as)
         manager = Manager(for_user)
@@ -92,7 +98,7 @@ def show(state: State, for_user: bool, run_as: str | None, as_json: bool) -> Non
         service = manager.properties(units.SERVICE, *names)
         timer = manager.properties(units.TIMER, "ActiveState", "NextElapseUSecRealtime")
     if as_json:
-        print_json({"schema": 1, "files": [asdict(file) for file in files], "service": service, "timer": timer})
+        print_json({"schema": SCHEMA, "files": [asdict(file) for file in files], "service": service, "timer": timer})
         return
     for file in files:
         click.echo(f"{file.state:<8} {clean(file.path)}")
@@ -115,7 +121,7 @@ def _quote_check(deployment: Deployment) -> None:
 
 def _plan(state: State, for_user: bool, run_as: str | None) -> Deployment:
     if for_user and run_as is not None:
-        raise click.UsageError("--run-as goes without --user: a user's service runs as that user")
+        raise click.UsageError("--run-as and --user exclude each other: a user's service runs as that user")
     deployment = deploy.plan(state.overrides, for_user=for_user, run_as=run_as)
     with contextlib.suppress(OSError):  # who may not look at it is told so by the service
         refuse_foreign(deployment.config.history)
@@ -160,7 +166,7 @@ def _mind_pusher(deployment: Deployment, manager: Manager) -> None:
 
 
 def _say(line: str) -> None:
-    click.echo("\n".join(map(clean, line.split("\n"))), err=True)
+    messages.tell(messages.INFO, line)
 
 
 @contextlib.contextmanager

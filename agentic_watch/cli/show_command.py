@@ -39,22 +39,23 @@ _FINDINGS = (
     Column("SEVERITY", least=6, goes=1),
     Column("TOOL", least=6, goes=2),
     Column("RULE", least=6, goes=3),
-    Column("WHERE", least=14, path=True),
-    Column("WHAT", least=16),
+    Column("FILE", least=14, path=True),
+    Column("LINE", number=True, goes=4),
+    Column("MESSAGE", least=16),
 )
 
 
 @click.command("show")
 @click.argument("given", metavar="WORKSPACE|ID")
 @of_fleet
-@click.option("--utc", is_flag=True, help="Times are UTC's.")
+@click.option("--utc", is_flag=True, help="Use UTC for times.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(state: State, /, given: str, utc: bool, as_json: bool) -> None:
-    """Show one dispatch whole: its commits and runs, verdicts, changes, findings, and where it stands on disk.
+    """Show everything about one dispatch: commits and runs, verdicts, changes, findings, and its state on disk.
 
-    WORKSPACE is a path, or a name below a root; ID is a row's id or a commit_id of the history. Of a workspace that
-    is on disk it is told step by step why it is committed, or why it is not. Changes nothing.
+    WORKSPACE is a path, or a name below a root; ID is a row's id or a commit_id of the history. For a workspace that
+    is on disk it shows step by step why it is committed, or why it is not. Changes nothing.
 
     \b
     Examples:
@@ -91,11 +92,11 @@ def _print(shown: Shown, utc: bool) -> None:
         _print_commits(shown, utc)
         _print_findings(shown)
     elif shown.on_disk is None:
-        click.echo("  nothing is known of it")
+        click.echo("  nothing is known about it")
     if shown.on_disk is not None:
         _print_disk(shown.on_disk)
     else:
-        click.echo("not on disk any more")
+        click.echo("no longer on disk")
 
 
 def _say(label: str, text: str) -> None:
@@ -103,7 +104,7 @@ def _say(label: str, text: str) -> None:
     if not text:
         return
     width = max(30, (line_width() or _WIDTH) - _LABEL - 4)
-    cut = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… (--json has all)"
+    cut = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… (--json shows all)"
     lines = [line for part in cut.split("\n") for line in wrap(clean(part), width)]
     for number, line in enumerate(lines):
         click.echo(f"  {(label if not number else ''):<{_LABEL}}  {line}".rstrip())
@@ -169,8 +170,8 @@ def _print_findings(shown: Shown) -> None:
 
 def _finding(finding: dict[str, Any]) -> tuple[Any, ...]:
     rule = finding["rule_id"] or finding["code"] or finding["category"]
-    place = ":".join(str(part) for part in (finding["file"], finding["line"]) if part)
-    return finding["severity"], finding["tool"], rule, place, finding["message"] or finding["title"]
+    message = finding["message"] or finding["title"]
+    return finding["severity"], finding["tool"], rule, finding["file"], finding["line"], message
 
 
 def _print_disk(told: Explanation) -> None:

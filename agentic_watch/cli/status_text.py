@@ -43,7 +43,7 @@ class _Section:
 def lines(now: HostNow, *, utc: bool) -> Iterator[str]:
     """The whole text, line by line."""
     yield from (clean(line) for line in _daemon_lines(now, utc))
-    counts = [f"{count} {clean(shorten(name, _WIDEST))}" for name, count in now.counts.items()]
+    counts = [f"{count} {clean(shorten(name, _WIDEST))}" for name, count in _without_ghosts(now).items()]
     more = [f"{len(counts) - _SHOWN} other statuses"] if len(counts) > _SHOWN else []
     listed = ", ".join(counts[:_SHOWN] + more)
     yield f"workspaces: {len(now.standings)}{f' ({listed})' if listed else ''}"
@@ -55,6 +55,15 @@ def lines(now: HostNow, *, utc: bool) -> Iterator[str]:
             yield f"{section.name}: unknown, the history cannot tell"
         else:
             yield from _section(section, standings, now, utc)
+
+
+def _without_ghosts(now: HostNow) -> dict[str, int]:
+    """Workspaces by status, those apart whose status says running though their process is gone."""
+    counts, ghosts = dict(now.counts), len(now.lists.ghosts)
+    if ghosts:
+        counts["running"] -= ghosts
+        counts["ghost" if ghosts == 1 else "ghosts"] = ghosts
+    return {name: count for name, count in counts.items() if count}
 
 
 def _unknown_statuses(now: HostNow) -> Iterator[str]:
@@ -119,7 +128,7 @@ _SECTIONS = (
     _Section("running", "", (_AGENT, _PID, _RUN), _running, lambda s: s.started_utc, "STARTED"),
     _Section(
         "backlog",
-        " finished, not committed yet",
+        " (finished, not committed yet)",
         (_STATUS, _AGENT, _RUN),
         _finished,
         lambda s: s.updated_utc,
@@ -127,13 +136,13 @@ _SECTIONS = (
     ),
     _Section(
         "failing",
-        " tried again at the time shown",
+        " (next attempt shown)",
         (Column("FAILURES", number=True, goes=9), Column("NEXT ATTEMPT", goes=8), Column("ERROR", least=20)),
         _failing,
     ),
     _Section(
         "ghosts",
-        " running by their status, but their process is gone",
+        " (status says running, process is gone)",
         (_AGENT, _PID, _RUN),
         _running,
         lambda s: s.started_utc,
@@ -152,7 +161,7 @@ def _daemon_lines(now: HostNow, utc: bool) -> Sequence[str]:
         seen = clock_times.one(daemon.updated_at, as_utc=utc)
         return [f"daemon: not running, last seen {seen} (pid {daemon.pid}, {daemon.phase})"]
     if daemon is None:
-        return ["daemon: running, has not said how it is"]
+        return ["daemon: running, no state reported yet"]
     return [*_first_line(now, daemon, utc), *_how_it_is(daemon, utc)]
 
 
@@ -160,7 +169,7 @@ def _first_line(now: HostNow, daemon: DaemonState, utc: bool) -> Iterator[str]:
     started, said = (clock_times.one(text, as_utc=utc) for text in (daemon.started_at, daemon.updated_at))
     if now.pulse is Pulse.STALE:
         yield (
-            f"daemon: stale, pid {daemon.pid} has not said a word since {said}: it is stopped or stuck "
+            f"daemon: stale, pid {daemon.pid}, no heartbeat since {said}; stopped or hung "
             "(systemctl restart agentic-watch, or end that process)"
         )
     else:

@@ -47,7 +47,8 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[Any]], limit: int
     lines = [_line(columns, widths, shown, [column.header for column in columns])]
     lines += [_line(columns, widths, shown, row) for row in cells]
     if gone := [column.header for index, column in enumerate(columns) if column.header and index not in shown]:
-        lines += textwrap.wrap(f"(too narrow for {', '.join(gone)}; --json has all)", max(limit or 0, _LEAST_NOTE))
+        note = f"(columns hidden to fit: {', '.join(gone)}; --json shows all)"
+        lines += textwrap.wrap(note, max(limit or 0, _LEAST_NOTE))
     return lines
 
 

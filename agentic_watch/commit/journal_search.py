@@ -99,6 +99,9 @@ class JournalSearch:
             elif record.workspace in self._recovered_names:
                 self._look_up_later(record, size)
         self._look_up()
+        if not self.error and not self._history.read_only:
+            # At once: another copy in the same batch must find them.
+            self.error = insert_now(self.lacking.take(), self._history)
 
     def _records(self, repair: bool) -> Iterator[tuple[Record | None, int]]:
         """Each record that is to be looked at, with its size, and now and then None: a place to give way."""

@@ -81,8 +81,8 @@ def can_be_name(name: str, max_depth: int) -> bool:
 
 
 class Standing(NamedTuple):
-    """Who has a name now, in all roots: whether anybody is `there` who would have lines of its own, and the `homes` of
-    those lines: root's key by identity and dispatch."""
+    """Who has a name now: is anybody `there`, in the same root, who would have lines of its own; and the `homes`
+    of such lines, in all roots: root's key by identity and dispatch."""
 
     there: bool
     homes: dict[tuple[object, ...], str]
@@ -94,7 +94,7 @@ def standing(name: str, candidate: Candidate, config: Config) -> Standing:
     there = False
     for root in {candidate.root, *config.roots}:
         own = _own_lines(root, name, config.limits)
-        there |= own is not None
+        there |= own is not None and root.key == candidate.root.key
         homes |= dict.fromkeys(own or (), root.key)
     return Standing(there, homes)
 

@@ -161,9 +161,10 @@ class Health:
         """Take down how the history did; True when it works again after a failure."""
         before = self._state.history_error
         if error and error != before:
-            log.error("%s; journals and markers go on, the rows are added when it works again", error)
+            text = "%s; journals and markers are still written; rows will be added once the history is available"
+            log.error(text, error)
         elif before and not error:
-            log.info("the history works again")
+            log.info("history available again")
         self._state = replace(self._state, history_error=error)
         return bool(before) and not error
 

@@ -79,12 +79,12 @@ class Instance:
             return
         try:
             if not self._in_place():
-                log.warning("%s: was removed or moved away; made again", self._path)
+                log.warning("%s: was removed; recreated", self._path)
                 self._take()
             state_file.write(self._descriptor, state_file.encode(state))
         except OSError as error:
             if not self._complained:
-                log.warning("%s: cannot be written: %s; status shows an old state", self._path, error.strerror)
+                log.warning("%s: cannot write: %s; `agentic-watch status` is stale", self._path, error.strerror)
             self._complained = True
         else:
             self._complained = False

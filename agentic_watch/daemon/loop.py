@@ -300,10 +300,10 @@ class Daemon:
             config = self._load()
         except (ConfigError, NoRootsError, HistoryRefused) as error:
             cause = "; ".join(error.problems) if isinstance(error, ConfigError) else error
-            log.error("the configuration was not reloaded, the old one stays in force: %s", cause)
+            log.error("reload failed, keeping the current configuration: %s", cause)
             return
         if config.history != self._config.history:
-            log.warning("%s: another history takes effect at the next start", config.history)
+            log.warning("%s: the new history path takes effect after a restart", config.history)
         self._watcher.stop()
         self._handle_hints(0.0)
         self._sweeps.keep_roots(config.roots)

@@ -70,7 +70,7 @@ class OutcomeLog:
             self.say(logging.WARNING, candidate, text, now, error=text)
         for text, count in before.items():
             if text not in times and count > 1:  # else it was an event, such as a torn line that was moved aside
-                self.say(logging.INFO, candidate, f"no longer: {text}", now)
+                self.say(logging.INFO, candidate, f"resolved: {text}", now)
         if times:
             self._warned[key] = times
             _forget_oldest(self._warned)
@@ -87,7 +87,7 @@ class OutcomeLog:
             level = logging.DEBUG
         name = f"{candidate.root.key}: {candidate.name}" if self.many_roots else candidate.name
         if level > logging.DEBUG and (count := self._left_out.pop(key, 0)):
-            text += f" (and {count} lines about this workspace that were left out)"
+            text += f" ({count} earlier line{'s' * (count != 1)} suppressed)"
         log.log(level, "%s: %s", name, text, extra={"root": key[0], "workspace": key[1], **more})
 
     def turned(self, now: float) -> None:
@@ -98,7 +98,7 @@ class OutcomeLog:
             log.info("%s more committed (%s)", f"{count:,}", kinds)
             self._bulk.clear()
         if self._unwarned and now - self._unwarned_since >= _WARNINGS_SECONDS:
-            log.warning("%d more warnings about workspaces were left out; agentic-watch status tells", self._unwarned)
+            log.warning("%d workspace warnings suppressed; see agentic-watch status", self._unwarned)
             self._unwarned = 0
 
     def forget(self, candidate: Candidate) -> None:

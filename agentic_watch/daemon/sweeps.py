@@ -103,11 +103,11 @@ class Sweeps:
             said.add(trouble.name)
             where = trouble.name or trouble.root.path
             extra = {"root": key, "error": trouble.cause}
-            log.warning("%s: %s; what is below it is not seen", where, trouble.cause, extra=extra)
+            log.warning("%s: %s; its subdirectories are skipped", where, trouble.cause, extra=extra)
 
     def _tell_ended(self, key: str, troubled: set[str]) -> None:
         for name in self._troubled.get(key, set()) - troubled:
-            log.info("%s: can be looked into again, or is gone", name or key, extra={"root": key})
+            log.info("%s: readable again, or removed", name or key, extra={"root": key})
         self._set_troubled(key, troubled)
 
     def _set_troubled(self, key: str, names: set[str]) -> None:

@@ -1,36 +1,66 @@
-"""The questions that the page answers: SQL with its title, to be read, changed and asked again by who looks at it.
+"""The questions that the page answers: SQL with its title, to be read, changed and run again by the reader.
 
 Values that a form asks for are `:since` (a date such as 2026-04-01, or nothing for the last thirty days) and names.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-PASSED = "status IN ('completed', 'merged', 'ready-for-review')"
-FAILED = "status IN ('failed', 'rejected')"
+from agentic_watch.answers.outcomes import Outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the statuses mean in this configuration, as conditions in SQL."""
+
+    passed: str
+    failed: str
+    waiting: str
+
+    @property
+    def rate(self) -> str:
+        """The passed of the judged, in percent, or NULL."""
+        return f"100.0 * sum({self.passed}) / nullif(sum({self.passed}) + sum({self.failed}), 0)"
+
+
+def judged(outcomes: Outcomes) -> Judged:
+    """The conditions for these outcomes."""
+    return Judged(*(_among(outcomes.statuses(outcome)) for outcome in ("passed", "failed", "waiting")))
+
+
+def _among(statuses: tuple[str, ...]) -> str:
+    return f"status IN ({', '.join(map(quoted, statuses))})"
+
+
+def quoted(text: str) -> str:
+    """A text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 SINCE = "updated_utc >= coalesce(nullif(:since, ''), date('now', '-30 days'))"
 
 _RULE = "coalesce(nullif(rule_id, ''), nullif(code, ''), nullif(category, ''), title)"
-_RATE = f"round(100.0 * sum({PASSED}) / nullif(sum({PASSED}) + sum({FAILED}), 0), 1)"
 _RECURRING_LOOKED_AT = 20_000
 
 
-def queries() -> dict[str, dict[str, Any]]:
+def queries(outcomes: Outcomes) -> dict[str, dict[str, Any]]:
     """Datasette's `queries` of the history, by the name in their address."""
+    words = judged(outcomes)
     return {
         "failed_today": _query(
             "Failed today",
-            "Dispatches that failed or were rejected since midnight UTC.",
+            "Dispatches that failed since midnight UTC.",
             f"""SELECT updated_at, workspace, agent, status, question, task, id FROM dispatches
-WHERE {FAILED} AND updated_utc >= date('now') ORDER BY updated_utc DESC""",
+WHERE {words.failed} AND updated_utc >= date('now') ORDER BY updated_utc DESC""",
         ),
         "why": _query(
             "Why they fail or wait",
-            "The questions of failed, rejected and blocked dispatches, the most frequent first.",
+            "The questions of dispatches that failed or wait, the most frequent first.",
             f"""SELECT count(*) AS dispatches, question, max(updated_at) AS newest,
   count(DISTINCT repo) AS repositories, min(workspace) AS example FROM dispatches
-WHERE ({FAILED} OR status = 'blocked') AND {SINCE}
+WHERE ({words.failed} OR {words.waiting}) AND {SINCE}
 GROUP BY question ORDER BY dispatches DESC LIMIT 200""",
         ),
         "slowest": _query(
@@ -50,16 +80,16 @@ GROUP BY tool, rule ORDER BY dispatches DESC LIMIT 200""",
         ),
         "agents": _query(
             "Agents compared",
-            "How many of the judged dispatches passed, in percent; below 20 judged it says little.",
-            f"""SELECT agent, count(*) AS dispatches, sum({PASSED}) AS passed, sum({FAILED}) AS failed,
-  {_RATE} AS passed_percent, round(avg(duration_ms) / 60000.0, 1) AS mean_minutes
+            "How many of the judged dispatches passed, in percent; with fewer than 20 judged it says little.",
+            f"""SELECT agent, count(*) AS dispatches, sum({words.passed}) AS passed, sum({words.failed}) AS failed,
+  round({words.rate}, 1) AS passed_percent, round(avg(duration_ms) / 60000.0, 1) AS mean_minutes
 FROM dispatches WHERE {SINCE} GROUP BY agent ORDER BY dispatches DESC LIMIT 200""",
         ),
         "first_try": _query(
             "First try",
             "The same among first runs only, by repository.",
-            f"""SELECT org, repo, count(*) AS dispatches, sum({PASSED}) AS passed, sum({FAILED}) AS failed,
-  {_RATE} AS passed_percent FROM dispatches WHERE runs <= 1 AND {SINCE}
+            f"""SELECT org, repo, count(*) AS dispatches, sum({words.passed}) AS passed, sum({words.failed}) AS failed,
+  round({words.rate}, 1) AS passed_percent FROM dispatches WHERE runs <= 1 AND {SINCE}
 GROUP BY org, repo ORDER BY dispatches DESC LIMIT 200""",
         ),
     }

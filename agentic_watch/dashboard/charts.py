@@ -7,23 +7,27 @@ page as HTML, and an agent may have written it. Tables are canned queries, which
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
-from agentic_watch.dashboard.canned_queries import FAILED, PASSED
+from agentic_watch.answers.outcomes import Outcomes
+from agentic_watch.dashboard.canned_queries import Judged, judged, quoted
 
 DATABASE = "history"
 SLUG = "agentic-watch"
 
 _DAYS = "updated_utc >= date('now', '-' || coalesce(nullif(:days, ''), '30') || ' days')"
-_OUTCOME = f"CASE WHEN {PASSED} THEN 'passed' WHEN {FAILED} THEN 'failed' ELSE 'waiting or unjudged' END"
 _DAY = "substr(updated_utc, 1, 10)"
-_RATE = f"100.0 * sum({PASSED}) / nullif(sum({PASSED}) + sum({FAILED}), 0)"
+_ROWS = "/history/dispatches?_sort_desc=updated_utc"
+"""Where the dispatches behind a mark of a chart are listed."""
+_SPAN = "'&updated_utc__gte=' || date('now', '-' || coalesce(nullif(:days, ''), '30') || ' days')"
 _COLOURS = {
     "scale": {"domain": ["passed", "failed", "waiting or unjudged"], "range": ["#2e7d32", "#c62828", "#9e9e9e"]}
 }
 
 
-def dashboards() -> dict[str, Any]:
-    """The configuration of the plugin: one page."""
+def dashboards(outcomes: Outcomes) -> dict[str, Any]:
+    """The configuration of the plugin: one page, on which a click on a mark lists its dispatches."""
+    words = judged(outcomes)
     return {
         SLUG: {
             "title": "agentic-watch",
@@ -35,66 +39,99 @@ def dashboards() -> dict[str, Any]:
                 ["severities", "severities", "statuses", "statuses"],
             ],
             "filters": {"days": {"name": "Days", "type": "number", "default": 30, "min": 1, "max": 3660}},
-            "charts": {**_numbers(), **_over_time(), **_compared()},
+            "charts": {**_numbers(words), **_over_time(words, outcomes), **_compared(words, outcomes)},
         }
     }
 
 
-def _numbers() -> dict[str, Any]:
+def _numbers(words: Judged) -> dict[str, Any]:
     return {
         "dispatches": _number("Dispatches", "count(*)"),
-        "passed": _number("Passed of judged", f"coalesce(round({_RATE}, 1), '–')", suffix=" %"),
-        "firsttry": _number("First try", f"coalesce(round({_RATE}, 1), '–')", suffix=" %", where="runs <= 1"),
-        "waiting": _number("Waiting", "coalesce(sum(status = 'blocked'), 0)"),
+        "passed": _number("Passed of judged", f"coalesce(round({words.rate}, 1), '–')", suffix=" %"),
+        "firsttry": _number("First try", f"coalesce(round({words.rate}, 1), '–')", suffix=" %", where="runs <= 1"),
+        "waiting": _number("Waiting", f"coalesce(sum({words.waiting}), 0)"),
     }
 
 
-def _over_time() -> dict[str, Any]:
+def _over_time(words: Judged, outcomes: Outcomes) -> dict[str, Any]:
     return {
         "outcomes": _chart(
             "Dispatches a day",
-            f"SELECT {_DAY} AS day, {_OUTCOME} AS outcome, count(*) AS dispatches FROM dispatches "
+            f"SELECT {_DAY} AS day, {_outcome(words)} AS outcome, count(*) AS dispatches, "
+            f"{_of_day()} || {_with_outcome(words, outcomes)} AS link FROM dispatches "
             f"WHERE {_DAYS} GROUP BY day, outcome",
             {"mark": "bar", "encoding": _encoding("day", "dispatches", colour="outcome", scale=_COLOURS)},
         ),
         "rate": _chart(
             "Passed of judged, in percent",
-            f"SELECT {_DAY} AS day, round({_RATE}, 1) AS percent FROM dispatches WHERE {_DAYS} "
-            "GROUP BY day HAVING percent IS NOT NULL",
+            f"SELECT {_DAY} AS day, round({words.rate}, 1) AS percent, {_of_day()} AS link FROM dispatches "
+            f"WHERE {_DAYS} GROUP BY day HAVING percent IS NOT NULL",
             {"mark": "line", "encoding": _encoding("day", "percent")},
         ),
         "duration": _chart(
             "Mean duration in minutes",
-            f"SELECT {_DAY} AS day, round(avg(duration_ms) / 60000.0, 1) AS minutes FROM dispatches "
-            f"WHERE {_DAYS} AND duration_ms IS NOT NULL GROUP BY day",
+            f"SELECT {_DAY} AS day, round(avg(duration_ms) / 60000.0, 1) AS minutes, {_of_day()} AS link "
+            f"FROM dispatches WHERE {_DAYS} AND duration_ms IS NOT NULL GROUP BY day",
             {"mark": "line", "encoding": _encoding("day", "minutes")},
         ),
     }
 
 
-def _compared() -> dict[str, Any]:
+def _compared(words: Judged, outcomes: Outcomes) -> dict[str, Any]:
     return {
         "agents": _chart(
             "Agents",
-            f"SELECT agent, {_OUTCOME} AS outcome, count(*) AS dispatches FROM dispatches WHERE {_DAYS} "
+            f"SELECT agent, {_outcome(words)} AS outcome, count(*) AS dispatches, "
+            f"{_where('agent')} || {_SPAN} || {_with_outcome(words, outcomes)} AS link FROM dispatches WHERE {_DAYS} "
             f"AND agent IN (SELECT agent FROM dispatches WHERE {_DAYS} GROUP BY agent ORDER BY count(*) DESC LIMIT 12) "
             "GROUP BY agent, outcome",
             {"mark": "bar", "encoding": _bars("agent", colour="outcome", scale=_COLOURS)},
         ),
         "severities": _chart(
             "Findings by severity",
-            "SELECT coalesce(severity, 'none') AS severity, count(*) AS findings FROM findings WHERE dispatch_id IN "
+            "SELECT coalesce(severity, 'none') AS severity, count(*) AS findings, "
+            f"'/history/findings?_sort_desc=id&severity__exact=' || {_encoded('severity')} AS link "
+            "FROM findings WHERE dispatch_id IN "
             f"(SELECT id FROM dispatches WHERE {_DAYS} ORDER BY updated_utc DESC LIMIT 20000) "
             "GROUP BY severity ORDER BY findings DESC LIMIT 12",
             {"mark": "bar", "encoding": _bars("severity", length="findings")},
         ),
         "statuses": _chart(
             "Statuses",
-            f"SELECT status, count(*) AS dispatches FROM dispatches WHERE {_DAYS} GROUP BY status "
+            f"SELECT status, count(*) AS dispatches, {_where('status')} || {_SPAN} AS link FROM dispatches "
+            f"WHERE {_DAYS} GROUP BY status "
             "ORDER BY dispatches DESC LIMIT 12",
             {"mark": "bar", "encoding": _bars("status")},
         ),
     }
+
+
+def _outcome(words: Judged) -> str:
+    return f"CASE WHEN {words.passed} THEN 'passed' WHEN {words.failed} THEN 'failed' ELSE 'waiting or unjudged' END"
+
+
+def _of_day() -> str:
+    return f"'{_ROWS}&updated_utc__startswith=' || {_DAY}"
+
+
+def _where(column: str) -> str:
+    return f"'{_ROWS}&{column}__exact=' || {_encoded(column)}"
+
+
+def _with_outcome(words: Judged, outcomes: Outcomes) -> str:
+    """The part of an address that leaves the dispatches of one outcome, for a row of that outcome."""
+    passed, failed = (quote(",".join(outcomes.statuses(outcome)), safe=",") for outcome in ("passed", "failed"))
+    others = quote(",".join(outcomes.statuses("passed", "failed")), safe=",")
+    cases = f"WHEN {words.passed} THEN '&status__in={passed}' WHEN {words.failed} THEN '&status__in={failed}'"
+    return f"(CASE {cases} ELSE '&status__notin={others}' END)"
+
+
+def _encoded(column: str) -> str:
+    """What an agent wrote as a value in an address: nothing in it can begin another parameter or a fragment."""
+    text = column
+    for character in "%&#+;":
+        text = f"replace({text}, {quoted(character)}, {quoted(quote(character))})"
+    return text
 
 
 def _number(title: str, expression: str, *, suffix: str = "", where: str = "1") -> dict[str, Any]:
@@ -111,6 +148,7 @@ def _encoding(x: str, y: str, *, colour: str = "", scale: dict[str, Any] | None 
     axes: dict[str, Any] = {
         "x": {"field": x, "type": "temporal", "title": None},
         "y": {"field": y, "type": "quantitative", "title": None},
+        "href": {"field": "link", "type": "nominal"},
     }
     return axes | ({"color": {"field": colour, "type": "nominal", "title": None, **(scale or {})}} if colour else {})
 
@@ -121,5 +159,6 @@ def _bars(
     axes: dict[str, Any] = {
         "y": {"field": name, "type": "nominal", "title": None, "sort": "-x"},
         "x": {"field": length, "type": "quantitative", "title": None},
+        "href": {"field": "link", "type": "nominal"},
     }
     return axes | ({"color": {"field": colour, "type": "nominal", "title": None, **(scale or {})}} if colour else {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from agentic_watch.answers.outcomes import Outcomes
 from agentic_watch.dashboard.canned_queries import queries
 from agentic_watch.dashboard.charts import DATABASE, SLUG, dashboards
 
@@ -28,17 +29,17 @@ _SETTINGS = {
 _TABLES_OF_OURS = ("about", "workspaces", "dispatch_text", "_sqlite_migrations")
 
 
-def application(history: str) -> Datasette:
+def application(history: str, outcomes: Outcomes) -> Datasette:
     """Datasette over the history at `history`, whatever its file is called. Raises ModuleNotFoundError (no extra)."""
     from datasette.app import Datasette
     from datasette.database import Database
 
-    made = Datasette(metadata=_metadata(), settings=_SETTINGS)
+    made = Datasette(metadata=_metadata(outcomes), settings=_SETTINGS)
     made.add_database(Database(made, path=history, is_mutable=True), name=DATABASE)
     return made
 
 
-def _metadata() -> dict[str, Any]:
+def _metadata(outcomes: Outcomes) -> dict[str, Any]:
     searched = {"fts_table": "dispatch_search", "fts_pk": "id", "sort_desc": "id"}
     hidden = {name: {"hidden": True} for name in _TABLES_OF_OURS}
     return {
@@ -46,7 +47,7 @@ def _metadata() -> dict[str, Any]:
         "description_html": f'<a href="/-/dashboards/{SLUG}">Charts</a> and questions about finished dispatches',
         "databases": {
             DATABASE: {
-                "queries": queries(),
+                "queries": queries(outcomes),
                 "tables": {
                     "dispatch_history": searched,
                     "dispatches": {**searched, "sort_desc": "updated_utc"},
@@ -54,7 +55,7 @@ def _metadata() -> dict[str, Any]:
                 },
             }
         },
-        "plugins": {"datasette-dashboards": dashboards()},
+        "plugins": {"datasette-dashboards": dashboards(outcomes)},
     }
 
 
@@ -63,7 +64,7 @@ def address(port: int) -> str:
     return f"http://{ADDRESS}:{port}/-/dashboards/{SLUG}"
 
 
-def serve(history: str, port: int, on_ready: Callable[[int], None]) -> None:
+def serve(history: str, outcomes: Outcomes, port: int, on_ready: Callable[[int], None]) -> None:
     """Serve until SIGINT or SIGTERM. `on_ready` hears the port, which is a free one for 0, once it listens.
 
     Raises OSError when the port is taken, ModuleNotFoundError without the extra.
@@ -73,7 +74,7 @@ def serve(history: str, port: int, on_ready: Callable[[int], None]) -> None:
 
     import uvicorn
 
-    app = application(history)
+    app = application(history, outcomes)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((ADDRESS, port))

@@ -76,7 +76,7 @@ def _kind(path: str, history: History, incoming: Incoming) -> tuple[str, Reader]
         return "history", from_history.rows
     if set(found.get(from_original.TABLE, ())) >= from_original.COLUMNS:
         return "store", partial(from_original.rows, known=_known(history, incoming.root or ""))
-    raise ExchangeError(f"{path}: is another program's database; an export, a history or the original's store is read")
+    raise ExchangeError(f"{path}: is another program's database; import reads exports, histories and core-agent stores")
 
 
 def _is_database(path: str) -> bool:

@@ -32,7 +32,7 @@ def miscounted(connection: sqlite3.Connection) -> int:
 
 
 def search_is_sound(path: str) -> bool:
-    """Whether the search index tells what the rows tell. Only who may write can ask. Raises HistoryError."""
+    """Whether the search index matches the rows. Only who may write can ask. Raises HistoryError."""
     with _writing(path) as connection:
         try:
             connection.execute(_COMPARE)

@@ -116,10 +116,10 @@ def pruned_before(history: History) -> str:
 
 
 def has_any(history: History, root: str, workspace: str) -> bool:
-    """Whether the history holds a commit of a workspace, under its name or a former one. Raises HistoryError."""
-    sql = "SELECT 1 FROM dispatch_history WHERE root = ? AND (workspace = ? OR moved_to = ?) LIMIT 1"
+    """Whether the history holds a commit that was made under a workspace's name. Raises HistoryError."""
+    sql = "SELECT 1 FROM dispatch_history WHERE root = ? AND workspace = ? LIMIT 1"
     with history.reading() as connection:
-        return connection.execute(sql, (root, workspace, workspace)).fetchone() is not None
+        return connection.execute(sql, (root, workspace)).fetchone() is not None
 
 
 def move(history: History, ids: Collection[int], to: str | None) -> None:

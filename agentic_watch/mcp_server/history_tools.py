@@ -55,13 +55,16 @@ def history(config: Config, filters: dict[str, str], limit: int) -> Document:
     asked = wanted(filters)
     columns = [f"substr(d.{name}, 1, {_TEXT_READ}) AS {name}" if name in _LONG else f"d.{name}" for name in _BRIEF]
     with source.history(config.history) as opened:
-        rows = [listing.document(row) for row in listing.dispatches(opened, asked, columns, limit + 1)]
+        rows = [
+            documents.absent_as_null(listing.document(row))
+            for row in listing.dispatches(opened, asked, columns, limit + 1)
+        ]
         total, first = listing.total(opened)
     for row in rows:
         del row["schema"]
     found = [bounded(row) for row in rows[:limit]]
-    head = {"schema": documents.SCHEMA, "history_since": first or None, "history_commits": total}
-    return {**head, "dispatches": found, "more": len(rows) > limit}
+    head = {"schema": documents.SCHEMA, "history_since": first or None, "history_commits_count": total}
+    return {**head, "rows": found, "more": len(rows) > limit}
 
 
 def show(config: Config, given: str) -> Document:
@@ -78,4 +81,4 @@ def show(config: Config, given: str) -> Document:
     older = max(0, len(found["commits"]) - 20)
     found["commits"] = found["commits"][older:]
     answer: Document = bounded(found)
-    return {**answer, "older_commits": older}
+    return {**answer, "older_commits_count": older}

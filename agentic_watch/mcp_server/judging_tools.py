@@ -25,8 +25,8 @@ def stats(config: Config, filters: Filters, by: str, limit: int) -> Document:
     with source.history(config.history) as opened:
         found = stats_of(opened, question)
         head = documents.head(opened, question.wanted, found.total.dispatches)
-    groups = [{"key": group.key, **document(group)} for group in found.groups]
-    return {**head, "by": by, "total": document(found.total), **_some("groups", groups, limit)}
+    groups = [{"key": group.key or None, **document(group)} for group in found.groups]
+    return {**head, "by": by, "total": document(found.total), **_some(groups, limit)}
 
 
 def failures(config: Config, filters: Filters, limit: int) -> Document:
@@ -35,8 +35,8 @@ def failures(config: Config, filters: Filters, limit: int) -> Document:
     with source.history(config.history) as opened:
         found = failures_of(opened, asked, _outcomes(config))
         head = documents.head(opened, asked, found.failed + found.waiting)
-    counts = {"failed": found.failed, "waiting": found.waiting}
-    return {**head, **counts, **_some("failures", [one.document() for one in found.classes], limit)}
+    counts = {"failed_count": found.failed, "waiting_count": found.waiting}
+    return {**head, **counts, **_some([one.document() for one in found.classes], limit)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def findings(config: Config, filters: Filters, wish: Wish, limit: int) -> Docume
             told = changes(opened, asked, wish.kind, wish.runs)
             rows = [one.document() for one in told.found]
             head: Document = {"kind": wish.kind, "runs": wish.runs}
-            head |= {"repositories": told.repositories, "too_few_runs": told.untold}
+            head |= {"repositories_count": told.repositories, "too_few_runs_count": told.untold}
             looked_at = len(rows)
         else:
             groups = recurring(opened, asked, wish.by)
@@ -64,13 +64,13 @@ def findings(config: Config, filters: Filters, wish: Wish, limit: int) -> Docume
             head = {"by": wish.by}
             looked_at = sum(one.findings for one in groups)
         said = documents.head(opened, asked, looked_at)
-    return {**said, **head, **_some("findings", rows, limit)}
+    return {**said, **head, **_some(rows, limit)}
 
 
 def _outcomes(config: Config) -> Outcomes:
     return from_config(config.answers)
 
 
-def _some(name: str, rows: list[Document], limit: int) -> Document:
+def _some(rows: list[Document], limit: int) -> Document:
     """The first ones, and how many there are."""
-    return {"count": len(rows), name: [bounded(row, 10) for row in rows[:limit]]}
+    return {"rows_count": len(rows), "rows": [bounded(row, 10) for row in rows[:limit]]}

@@ -20,10 +20,10 @@ _NAME = "The workspace's name, its path below a root (org/repo/task), or its abs
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
 Workspace = Annotated[str, Field(description=_NAME)]
-Several = Annotated[str, Field(description="Only these; several are parted by commas.")]
+Several = Annotated[str, Field(description="Comma-separated values to include.")]
 Point = Annotated[str, Field(description="90m, 12h, 7d, 2w, today, yesterday, week, 2026-04-14 or an RFC 3339 time.")]
 By = Literal["agent", "model", "repo", "org", "status", "host", "day", "week"]
-Limit = Annotated[int, Field(ge=1, le=200, description="The longest list.")]
+Limit = Annotated[int, Field(ge=1, le=200, description="Maximum number of items.")]
 
 
 def serve(config: Config) -> None:
@@ -55,7 +55,7 @@ def _add_workspace_tools(server: MCPServer[None], worker: Worker) -> None:
     async def agentic_status(
         workspace: Annotated[str, Field(description=f"Only this one. {_NAME}")] = "",
         status: Annotated[str, Field(description="Only those with this status, such as blocked.")] = "",
-        limit: Annotated[int, Field(ge=0, description="The longest list of blocked ones; 0 is all.")] = 20,
+        limit: Annotated[int, Field(ge=0, description="Maximum number of blocked items (0: all).")] = 20,
     ) -> StatusAnswer:
         """Count the workspaces on disk by status, and list the blocked ones with their questions."""
         return await worker.run(workspace_tools.status, worker, Asked(workspace, status, limit))
@@ -64,7 +64,7 @@ def _add_workspace_tools(server: MCPServer[None], worker: Worker) -> None:
 def _add_history_tools(server: MCPServer[None], worker: Worker) -> None:
     @server.tool(annotations=_READS)
     async def agentic_history(
-        search: Annotated[str, Field(description="Words that all occur, the last one perhaps only begun.")] = "",
+        search: Annotated[str, Field(description="Words that must all match; the last may be a prefix.")] = "",
         repo: Several = "",
         org: Several = "",
         agent: Several = "",
@@ -74,7 +74,7 @@ def _add_history_tools(server: MCPServer[None], worker: Worker) -> None:
         until: Point = "",
         limit: Limit = 20,
     ) -> dict[str, Any]:
-        """List what was committed, newest first: each dispatch's newest commit, without its report."""
+        """List committed dispatches, newest first: each dispatch's newest commit, without its report."""
         filters = {"search": search, "repo": repo, "org": org, "agent": agent, "status": status}
         filters |= {"workspace": workspace, "since": since, "until": until}
         return await worker.run(history_tools.history, worker.config, filters, limit)
@@ -83,7 +83,7 @@ def _add_history_tools(server: MCPServer[None], worker: Worker) -> None:
     async def agentic_show(
         workspace: Annotated[str, Field(description=f"{_NAME} Or the id of a commit in the history.")],
     ) -> dict[str, Any]:
-        """Show one dispatch whole: its commits, verdicts, findings, and why it is or is not committed on disk."""
+        """Show everything about one dispatch: commits, verdicts, findings, and why it is or is not committed."""
         return await worker.run(history_tools.show, worker.config, workspace)
 
 
@@ -97,7 +97,7 @@ def _add_judging_tools(server: MCPServer[None], worker: Worker) -> None:
         until: Point = "",
         limit: Limit = 20,
     ) -> dict[str, Any]:
-        """Tell how many dispatches passed of those judged, by agent or else, with durations, findings and lines."""
+        """Show pass rate, duration, findings and lines by agent (or `by`)."""
         filters = {"repo": repo, "agent": agent, "since": since, "until": until}
         return await worker.run(judging_tools.stats, worker.config, filters, by, limit)
 
@@ -105,7 +105,7 @@ def _add_judging_tools(server: MCPServer[None], worker: Worker) -> None:
     async def agentic_failures(
         repo: Several = "", agent: Several = "", since: Point = "", until: Point = "", limit: Limit = 20
     ) -> dict[str, Any]:
-        """Tell why dispatches failed or wait, by class with examples; what looks like the host's fault apart."""
+        """Show why dispatches failed or wait, grouped by cause with examples; likely host failures come separately."""
         filters = {"repo": repo, "agent": agent, "since": since, "until": until}
         return await worker.run(judging_tools.failures, worker.config, filters, limit)
 
@@ -114,15 +114,15 @@ def _add_judging_tools(server: MCPServer[None], worker: Worker) -> None:
         by: Annotated[Literal["rule", "file", "tool", "repo"], Field(description="Count by this.")] = "rule",
         kind: Annotated[
             Literal["", "persistent", "new", "gone"],
-            Field(description="Instead: what changed over a repository's runs."),
+            Field(description="Show what changed over a repository's runs instead."),
         ] = "",
-        runs: Annotated[int, Field(ge=2, le=100, description="Persistent: in so many runs in a row.")] = 3,
+        runs: Annotated[int, Field(ge=2, le=100, description="For persistent: number of runs in a row.")] = 3,
         repo: Several = "",
         agent: Several = "",
         since: Point = "",
         until: Point = "",
         limit: Limit = 20,
     ) -> dict[str, Any]:
-        """Tell which findings recur, are new, or went away, and in how many repositories a rule recurs."""
+        """Show which findings recur, are new, or are gone, and in how many repositories a rule recurs."""
         filters = {"repo": repo, "agent": agent, "since": since, "until": until}
         return await worker.run(judging_tools.findings, worker.config, filters, Wish(by, kind or None, runs), limit)

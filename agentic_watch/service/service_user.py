@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 import agentic_watch
 from agentic_watch.service.units import hidden_by
 
+LINGER = "/var/lib/systemd/linger"
+"""A file for each user whose services run without a login: what loginctl enable-linger makes."""
+
 _SECONDS = 60.0
 _NOT_WRITABLE = r"""for path; do
     [ -w "$path" ] && { [ ! -d "$path" ] || [ -x "$path" ]; } || printf '%s\0' "$path"
@@ -134,3 +137,11 @@ def _as(account: Account, command: Sequence[str]) -> subprocess.CompletedProcess
         timeout=_SECONDS,
         check=False,
     )
+
+
+def lingers(uid: int) -> bool:
+    """Whether a user's services run without a login (loginctl(1), enable-linger)."""
+    try:
+        return os.path.exists(os.path.join(LINGER, pwd.getpwuid(uid).pw_name))
+    except KeyError:
+        return False

@@ -100,9 +100,9 @@ class Follower:
         if path in self._named or len(self._named) > _NAMED_AT_MOST:
             return
         self._named.add(path)
-        text = "%s: too many file events; it is looked at every 1 to 16 s until it settles"
+        text = "%s: too many file events; polling it every 1 to 16 s until it settles"
         if len(self._named) > _NAMED_AT_MOST:
-            text = "%s and others: too many file events; each is looked at every 1 to 16 s until it settles"
+            text = "%s and others: too many file events; polling each every 1 to 16 s until it settles"
         log.warning(text, path or self._root.path, extra=self._where(path))
 
     def _where(self, path: str) -> dict[str, str]:

@@ -45,14 +45,16 @@ def _named(roots: Sequence[Root], given: str, directory: str) -> Candidate:
         and (candidate := _at(roots, path)) is not None
     ):
         return candidate
+    if any(path == root.path.rstrip("/") or os.path.realpath(path) == os.path.realpath(root.path) for root in roots):
+        raise UnknownWorkspace(f"{given}: is a root, not a workspace")
     name = os.path.normpath(given)
     if os.path.isabs(given) or name.split("/")[0] in ("..", "."):
-        raise UnknownWorkspace(f"{given}: lies in none of the roots ({_list(roots)})")
+        raise UnknownWorkspace(f"{given}: not found below any root ({_list(roots)})")
     here = [root for root in roots if os.path.isdir(os.path.join(root.path, name))]
     if len(here) > 1:
         raise UnknownWorkspace(f"{given}: is in several roots ({_list(here)}); give the whole path")
     if not here:
-        raise UnknownWorkspace(f"{given}: is in none of the roots ({_list(roots)})")
+        raise UnknownWorkspace(f"{given}: not found below any root ({_list(roots)})")
     return Candidate(here[0], name)
 
 

@@ -33,7 +33,7 @@ def test_all_is_there(pusher: Pusher) -> None:
     """Counts and XOR are equal on every day, and what is not sent yet is not missed."""
     pusher.fill(range(100, 110))
     code, document = check(pusher)
-    assert (code, document["ok"], document["findings"]) == (0, True, [])
+    assert (code, document["ok"], document["rows"]) == (0, True, [])
 
 
 def test_what_was_lost_is_named_and_sent_again(database: Database, pusher: Pusher) -> None:
@@ -43,23 +43,23 @@ def test_what_was_lost_is_named_and_sent_again(database: Database, pusher: Pushe
     database.query("DELETE FROM dispatches WHERE id IN (1, 2, 29)")
     code, document = check(pusher)
     assert code == 1
-    assert [finding["error"] for finding in document["findings"]] == [
+    assert [finding["error"] for finding in document["rows"]] == [
         "fleet: 2026-04-01: 4 sent, 2 there, 2 missing",
         "fleet: 2026-04-02: 4 sent, 3 there, 1 missing",
     ]
     code, document = check(pusher, "--repair")
     assert (code, document["ok"]) == (0, True)
-    assert {finding["repaired"] for finding in document["findings"]} == {True}
+    assert {finding["repaired"] for finding in document["rows"]} == {True}
     assert database.commits() == ids
     assert database.query("SELECT count(*) FROM findings") == [(2 * len(range(0, 100, 3)),)]
-    assert check(pusher) == (0, {**document, "findings": []})
+    assert check(pusher) == (0, {**document, "rows": []})
 
 
 def test_a_swap_that_keeps_the_count_is_seen(database: Database, pusher: Pusher) -> None:
     """One commit lost and a foreign one there: the count is right, the XOR is not."""
     database.query("UPDATE dispatches SET commit_id = '00000000-0000-0000-0000-000000000001' WHERE id = 5")
     code, document = check(pusher)
-    texts = [finding["error"] for finding in document["findings"]]
+    texts = [finding["error"] for finding in document["rows"]]
     assert (code, texts[0]) == (1, "fleet: 2026-04-05: 4 sent, 4 there, 1 missing")
     assert texts[1].startswith("fleet: 1 more there, on 1 day from 2026-04-05 on")
 
@@ -73,16 +73,16 @@ def test_a_renamed_root_is_said_with_what_to_do(database: Database, pusher: Push
     assert renamed.returncode == 0
     assert "check --fleet --repair" in renamed.stderr
     code, document = check(pusher)
-    old = document["findings"][-1]
+    old = document["rows"][-1]
     assert code == 1
-    assert {finding["next"] for finding in document["findings"][:-1]} == {"agentic-watch check --fleet --repair"}
+    assert {finding["next"] for finding in document["rows"][:-1]} == {"agentic-watch check --fleet --repair"}
     assert old["error"].startswith(f"fleet: 100 there are of the root {root}, of which this history holds none")
     code, document = check(pusher, "--repair")
     assert (code, database.query("SELECT count(*) FROM dispatches")) == (0, [(200,)])
     for statement in old["next"].partition(": ")[2].split("; "):
         database.query(statement)
     assert database.query("SELECT count(*) FROM findings") == [(2 * len(range(0, 100, 3)),)]
-    assert check(pusher) == (0, {**document, "findings": [], "checks": {"fleet": True}})
+    assert check(pusher) == (0, {**document, "rows": [], "checks": {"fleet": True}})
 
 
 def test_what_cannot_be_known(database: Database, pusher: Pusher, tmp_path: Path) -> None:
@@ -90,11 +90,11 @@ def test_what_cannot_be_known(database: Database, pusher: Pusher, tmp_path: Path
     pusher.targets.clear()
     pusher.http("https://lead.example.org")
     code, document = check(pusher)
-    assert (code, document["checks"], document["findings"][0]["ok"]) == (0, {"fleet": None}, None)
+    assert (code, document["checks"], document["rows"][0]["ok"]) == (0, {"fleet": None}, None)
     pusher.targets.clear()
     pusher.postgres(database.dsn("poor"))
     code, document = check(pusher)
-    assert (code, "permission denied" in document["findings"][0]["error"]) == (1, True)
+    assert (code, "permission denied" in document["rows"][0]["error"]) == (1, True)
     fresh = Pusher(tmp_path / "fresh")
     fresh.postgres(database.dsn())
     fresh.fill(range(1))

@@ -46,8 +46,8 @@ def test_a_hook_runs_once_a_commit(pusher: Pusher) -> None:
     fill(pusher, range(11))
     code, document, _ = pusher.push()
     assert code == 0
-    assert [(one["workspace"], one["outcome"], one["succeeded"]) for one in document["hooks"]] == [
-        (f"acme/repo{number % 7}/task-{number}", "exit 0", True) for number in (0, 5, 10)
+    assert [(one["workspace"], one["error"], one["success"]) for one in document["hooks"]] == [
+        (f"acme/repo{number % 7}/task-{number}", None, True) for number in (0, 5, 10)
     ]
     pusher.push()
     objects = [json.loads(line) for line in said.read_text("utf-8").splitlines()]
@@ -90,7 +90,7 @@ def test_how_a_hook_ends(pusher: Pusher, script: str, outcome: str) -> None:
     hook(pusher, script, timeout_seconds=0.3)
     fill(pusher, range(1), question="x" * 300_000)
     code, document, stderr = pusher.push()
-    assert [one["outcome"] for one in document["hooks"]] == [outcome]
+    assert [one["error"] for one in document["hooks"]] == [None if outcome == "exit 0" else outcome]
     assert (code, outcome in stderr) == ((0, False) if outcome == "exit 0" else (1, True))
     assert pusher.push()[1]["hooks"] == []
     assert pusher.query("SELECT outcome FROM hook_runs") == [(outcome,)]
@@ -100,14 +100,14 @@ def test_a_hook_that_is_not_there(pusher: Pusher) -> None:
     """A command that cannot be started is an outcome like any other."""
     pusher.hooks.append({"on": ["failed"], "command": ["/nowhere/at/all"]})
     fill(pusher, range(1))
-    assert [one["outcome"] for one in pusher.push()[1]["hooks"]] == ["cannot be started: No such file or directory"]
+    assert [one["error"] for one in pusher.push()[1]["hooks"]] == ["cannot be started: No such file or directory"]
 
 
 def test_what_a_hook_leaves_behind_ends_with_it(pusher: Pusher) -> None:
     """A process that the command started in the background does not outlive it."""
     said = hook(pusher, 'sleep 600 & echo $! > "$0"')
     fill(pusher, range(1))
-    assert pusher.push()[1]["hooks"][0]["outcome"] == "exit 0"
+    assert pusher.push()[1]["hooks"][0]["success"] is True
     child = int(said.read_text("utf-8"))
     wait_for(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text())
 

@@ -189,9 +189,9 @@ def test_push_counts_what_arrived(server: Received, tmp_path: Path) -> None:
     pusher.fill(range(250))
     server.script = [OK, (503, {}, "away")]
     code, document, _ = pusher.push()
-    assert (code, document["targets"][0]["sent"], document["targets"][0]["pending"]) == (1, 100, 150)
+    assert (code, document["targets"][0]["sent_count"], document["targets"][0]["pending_count"]) == (1, 100, 150)
     code, document, _ = pusher.push()
-    assert (code, document["targets"][0]["sent"], document["targets"][0]["pending"]) == (0, 150, 0)
+    assert (code, document["targets"][0]["sent_count"], document["targets"][0]["pending_count"]) == (0, 150, 0)
     assert [len(request["dispatches"]) for request in server.requests] == [100, 100, 100, 50]
     assert len(server.taken) == len(set(server.taken)) == 250
 

@@ -136,7 +136,7 @@ def test_two_pushers_of_one_host(database: Database, tmp_path: Path) -> None:
             assert pusher.push()[0] == 0
         wait_for(lambda: arrived(database, ids))
     assert xor(database.commits()) == xor(ids)
-    assert pusher.push()[1]["targets"][0]["sent"] == 0
+    assert pusher.push()[1]["targets"][0]["sent_count"] == 0
 
 
 class Pgbouncer:

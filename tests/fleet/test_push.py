@@ -31,18 +31,18 @@ def test_init_then_push(server, pusher: Pusher) -> None:  # type: ignore[no-unty
     ids = pusher.fill(range(1200))
     code, document, stderr = pusher.push()
     assert (code, "push --init" in stderr) == (1, True)
-    assert document["targets"][0]["pending"] == 1200
+    assert document["targets"][0]["pending_count"] == 1200
     assert pusher.run("--init").returncode == 0
     assert pusher.run("--init").returncode == 0
     code, document, _ = pusher.push()
-    assert (code, document["schema"]) == (0, 1)
+    assert (code, document["schema"]) == (0, 2)
     (target,) = document["targets"]
-    assert (target["name"], target["sent"], target["pending"], target["error"]) == ("fleet", 1200, 0, None)
+    assert (target["name"], target["sent_count"], target["pending_count"], target["error"]) == ("fleet", 1200, 0, None)
     found = server.execute("SELECT commit_id::text FROM dispatches ORDER BY commit_id", "from_nothing")
     assert [one for (one,) in found] == ids
-    assert pusher.push()[1]["targets"][0]["sent"] == 0
+    assert pusher.push()[1]["targets"][0]["sent_count"] == 0
     pusher.fill(range(1200, 1203))
-    assert pusher.push()[1]["targets"][0]["sent"] == 3
+    assert pusher.push()[1]["targets"][0]["sent_count"] == 3
 
 
 def test_the_words_for_people(database: Database, pusher: Pusher) -> None:
@@ -59,7 +59,7 @@ def test_a_dry_run_changes_nothing(database: Database, pusher: Pusher) -> None:
     pusher.fill(range(3))
     before = support.snapshot(pusher.history.parent)
     code, document, _ = pusher.push("--dry-run")
-    assert (code, document["dry_run"], document["targets"][0]["pending"]) == (0, True, 3)
+    assert (code, document["dry_run"], document["targets"][0]["pending_count"]) == (0, True, 3)
     assert support.snapshot(pusher.history.parent) == before
 
 
@@ -73,8 +73,8 @@ def test_a_refused_commit_becomes_a_dead_letter(database: Database, pusher: Push
         history.commit()
     code, document, stderr = pusher.push()
     (target,) = document["targets"]
-    assert (code, target["sent"], target["dead_letters"], target["pending"]) == (3, 4, 1, 0)
-    assert [(one["commit_id"], one["workspace"]) for one in target["refused"]] == [(poisoned, "acme/repo2/task-2")]
+    assert (code, target["sent_count"], target["dead_letters_count"], target["pending_count"]) == (3, 4, 1, 0)
+    assert [(one["commit_id"], one["workspace"]) for one in target["rejected"]] == [(poisoned, "acme/repo2/task-2")]
     assert "acme/repo2/task-2" in stderr
     ((letter, cause, attempts),) = pusher.query("SELECT document, cause, attempts FROM dead_letters")
     kept = json.loads(letter)
@@ -88,7 +88,7 @@ def test_a_refused_commit_becomes_a_dead_letter(database: Database, pusher: Push
         state.execute("UPDATE dead_letters SET document = replace(document, '\\u0000', '')")
         state.commit()
     code, document, _ = pusher.push("--retry-failed")
-    assert (code, document["targets"][0]["sent"], document["targets"][0]["dead_letters"]) == (0, 1, 0)
+    assert (code, document["targets"][0]["sent_count"], document["targets"][0]["dead_letters_count"]) == (0, 1, 0)
     assert database.query("SELECT commit_id::text, question, id FROM dispatches WHERE issue = 2") == [
         (poisoned, "ab", 3)
     ]
@@ -98,7 +98,7 @@ def test_only_some_statuses(database: Database, pusher: Pusher) -> None:
     """A target with statuses gets those, and the others are not asked for again."""
     pusher.postgres(database.dsn(), statuses=["failed"])
     pusher.fill(range(20))
-    assert pusher.push()[1]["targets"][0]["sent"] == 4
+    assert pusher.push()[1]["targets"][0]["sent_count"] == 4
     assert database.query("SELECT DISTINCT status FROM dispatches") == [("failed",)]
     assert pusher.query("SELECT last_id FROM targets") == [(20,)]
 
@@ -110,7 +110,7 @@ def test_one_target_that_fails_stops_no_other(database: Database, pusher: Pusher
     pusher.fill(range(3))
     code, document, stderr = pusher.push()
     assert code == 1
-    assert [(one["sent"], one["pending"], one["error"] is None) for one in document["targets"]] == [
+    assert [(one["sent_count"], one["pending_count"], one["error"] is None) for one in document["targets"]] == [
         (0, 3, False),
         (3, 0, True),
     ]
@@ -127,7 +127,7 @@ def test_a_rebuilt_history_is_sent_again_and_changes_nothing(database: Database,
     for path in pusher.history.parent.glob("history.db*"):
         path.unlink()
     assert pusher.fill(range(9, -1, -1)) == ids
-    assert pusher.push()[1]["targets"][0]["sent"] == 10
+    assert pusher.push()[1]["targets"][0]["sent_count"] == 10
     assert database.commits() == ids
 
 
@@ -138,7 +138,7 @@ def test_a_lost_or_broken_state_is_harmless(database: Database, pusher: Pusher) 
     pusher.push()
     pusher.state.write_bytes(b"not a database, but long enough to be one" * 40)
     code, document, stderr = pusher.push()
-    assert (code, document["targets"][0]["sent"]) == (0, 10)
+    assert (code, document["targets"][0]["sent_count"]) == (0, 10)
     assert "moved to" in stderr
     assert len(list(pusher.state.parent.glob("push.db.corrupt-*"))) == 1
     assert database.commits() == ids
@@ -192,9 +192,9 @@ def test_a_public_secret_is_said(database: Database, pusher: Pusher) -> None:
     ("options", "code", "words"),
     [
         (["--to", "flete"], 2, "did you mean fleet?"),
-        (["--follow", "--dry-run"], 2, "one at a time"),
-        (["--by-month", "3"], 2, "goes with --init"),
-        (["--json", "--follow"], 2, "--json goes without"),
+        (["--follow", "--dry-run"], 2, "exclude each other"),
+        (["--by-month", "3"], 2, "--by-month needs --init"),
+        (["--json", "--follow"], 2, "--json excludes"),
     ],
 )
 def test_what_does_not_go_together(pusher: Pusher, options: list[str], code: int, words: str) -> None:
@@ -260,7 +260,7 @@ def test_a_restored_host_begins_where_its_state_stood(database: Database, pusher
     ids = sorted(database.commits() + pusher.fill(range(5, 10)))
     pusher.push()
     shutil.copy(backup, pusher.state)
-    assert pusher.push()[1]["targets"][0]["sent"] == 5
+    assert pusher.push()[1]["targets"][0]["sent_count"] == 5
     assert database.commits() == ids
 
 

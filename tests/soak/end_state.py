@@ -96,7 +96,7 @@ def assert_records_agree(simulated: SimulatedHost) -> None:
 def _problems(simulated: SimulatedHost) -> list[str]:
     arguments = ["--config", str(simulated.service.config_file), "check", "--json"]
     document = json.loads(run(arguments, simulated.base, timeout=300).stdout)
-    found = [one["error"] for one in document["findings"] if one["ok"] is False and one["check"] not in _NOT_ASKED]
+    found = [one["error"] for one in document["rows"] if one["ok"] is False and one["check"] not in _NOT_ASKED]
     simulated.told.append(f"check: {found[:3]}")
     return found
 

@@ -176,7 +176,7 @@ def test_a_bad_configuration_leaves_the_old_one(lab: Lab) -> None:
     lab.until(lambda: lab.priorities("not valid TOML") == {"3"}, "named in the journal")
     assert lab.get("ActiveState") == "active"
     lab.sh(f"kill -HUP {before}")  # by who does not ask first
-    lab.until(lambda: lab.priorities("the old one stays in force") == {"3"}, "refused")
+    lab.until(lambda: lab.priorities("keeping the current configuration") == {"3"}, "refused")
     lab.finish(f"{ROOT}/org/repo/three")
     lab.until(lambda: lab.committed(f"{ROOT}/org/repo/three"), "committed")
     assert pid(lab) == before
@@ -298,7 +298,7 @@ def test_a_full_disk_does_not_end_the_daemon(lab: Lab) -> None:
     lab.sh("head -c 3M /dev/zero >/var/lib/agentic-watch/filler || true")
     lab.finish(f"{ROOT}/org/repo/five")
     lab.until(lambda: lab.committed(f"{ROOT}/org/repo/five"), "committed without a history")
-    lab.until(lambda: lab.priorities("the rows are added when it works again") == {"3"}, "said so")
+    lab.until(lambda: lab.priorities("rows will be added once the history is available") == {"3"}, "said so")
     began = lab.sh("systemctl show -P WatchdogTimestampMonotonic agentic-watch.service")
     lab.until(lambda: int(lab.get("WatchdogTimestampMonotonic")) > int(began) + 4_000_000, "watchdog content for 4 s")
     lab.sh("rm /var/lib/agentic-watch/filler")

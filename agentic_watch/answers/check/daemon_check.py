@@ -49,10 +49,10 @@ def alive(subject: Subject) -> Iterator[Finding]:
         yield Finding(_NAME, False, f"{history}: no daemon runs{seen}", start)
     elif how is Pulse.STALE and state is not None:
         silent = time.monotonic() - state.beat
-        text = f"{history}: the daemon (pid {state.pid}) has not said a word for {silent:.0f} s: stopped or stuck"
+        text = f"{history}: daemon (pid {state.pid}): no heartbeat for {silent:.0f} s; stopped or hung"
         yield Finding(_NAME, False, text, start)
     elif state is None:
-        yield Finding(_NAME, None, f"{history}: a daemon runs and has not said yet how it is")
+        yield Finding(_NAME, None, f"{history}: a daemon runs and has not reported its state yet")
     else:
         yield Finding(_NAME, True, f"pid {state.pid}, {state.phase} since {state.started_at}, as of {state.updated_at}")
         yield from _content(subject, state, start)

@@ -60,9 +60,9 @@ def _search(path: str) -> Iterator[Finding]:
         yield Finding("search", None, f"{error}; only who may write the history can compare its search with its rows")
         return
     if sound:
-        yield Finding("search", True, f"{path}: the search index tells what the rows tell")
+        yield Finding("search", True, f"{path}: the search index matches the rows")
     else:
-        yield Finding("search", False, f"{path}: the search index tells something else than the rows", REPAIR)
+        yield Finding("search", False, f"{path}: the search index differs from the rows", REPAIR)
 
 
 def _leftovers(path: str) -> Iterator[Finding]:

@@ -53,8 +53,8 @@ def _instances(subject: Subject, running: DaemonState | None) -> Finding:
         return Finding(_NAME, None, f"fs.inotify.{name}: {limit}; run as root to see how many {account.name} uses")
     used = _instances_of(account.uid)
     if used < limit:
-        return Finding(_NAME, True, f"fs.inotify.{name}: {limit}, {account.name} has {used}")
-    text = f"fs.inotify.{name}: is {limit}, and {account.name} has {used}: none is left for a daemon, which would poll"
+        return Finding(_NAME, True, f"fs.inotify.{name}: {limit}, {account.name} uses {used}")
+    text = f"fs.inotify.{name}: is {limit}, and {account.name} uses {used}: none is left for the daemon, so it polls"
     return Finding(_NAME, False, text, _raise(name, 2 * limit))
 
 

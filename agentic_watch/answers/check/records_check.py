@@ -40,7 +40,7 @@ _STUCK_SECONDS = 3600.0
 _UNDER_WAY_SECONDS = 0.2
 _WORD_AT_MOST = 60
 _CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema status` is the format), or take it away"
-_COMPARE = "agentic-watch show tells what differs; a dispatch that is to count needs a time or a run of its own"
+_COMPARE = "agentic-watch show names the difference; to be recorded, a dispatch needs a time or a run of its own"
 _RENAME = "rename it, or add it to the root's ignore"
 _NO_RECORDS = "a history made anew gets no rows of them; check --repair moves a torn last line aside, others are left"
 REPAIR = "agentic-watch check --repair"
@@ -182,7 +182,7 @@ def _read(subject: Subject, found: Candidate | Trouble) -> WorkspaceRecords | No
             raise _Wrong(f"{where}: {problem}", _RENAME)
         return None
     if isinstance(found, Trouble):
-        raise _out_of_sight(subject, found, f"{where}: {found.cause}; what is below it is not seen")
+        raise _out_of_sight(subject, found, f"{where}: {found.cause}; its subdirectories are skipped")
     try:
         return read_records(subject.config, found, subject.now)
     except Missing:

@@ -9,30 +9,40 @@ from agentic_watch.answers.check.finding import Finding, Subject
 from agentic_watch.config import Root
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.inventory.ghosts import is_ghost
 from agentic_watch.workspace import layout, status
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _STUCK_SECONDS = 3600.0
 _AT_MOST = 200
+_RUNNING_AT_MOST = 20_000
 _FAILING = "SELECT workspace, last_error FROM workspaces WHERE root = ? AND fail_count LIMIT ?"
+_RUNNING = "SELECT status, pid FROM workspaces WHERE root = ? AND status = 'running' AND pid > 0 LIMIT ?"
 _OPEN = "SELECT workspace FROM workspaces WHERE root = ? AND NOT committed AND NOT fail_count LIMIT ?"
 
 
 def waiting(subject: Subject) -> Iterator[Finding]:
-    """A workspace that fails for longer than an hour; a finished one that waits longer than it should."""
-    clean = True
+    """A workspace that fails for longer than an hour; a finished one that waits longer than it should.
+
+    Ghosts are counted, which is no problem of this host: the run ended, and nobody said so.
+    """
+    clean, ghosts = True, 0
     for root in subject.config.roots:
         try:
             with queries.reading(subject.config.history) as connection:
                 failing = connection.execute(_FAILING, (root.key, _AT_MOST)).fetchall()
                 unfinished = [name for (name,) in connection.execute(_OPEN, (root.key, _AT_MOST))]
+                ghosts += sum(is_ghost(*row) for row in connection.execute(_RUNNING, (root.key, _RUNNING_AT_MOST)))
         except HistoryError as error:
             yield Finding("waiting", None, str(error))
             return
         for finding in (*_failing(subject, root, failing), *_finished(subject, root, unfinished)):
             clean = False
             yield finding
+    if ghosts:
+        text = f"{ghosts} ghost{'s' * (ghosts != 1)} (status says running, process is gone); see agentic-watch status"
+        yield Finding("waiting", True, text)
     if clean:
         yield Finding("waiting", True, "nothing fails for longer than an hour, nothing finished waits too long")
 
