@@ -81,7 +81,7 @@ def repair(world: World) -> None:
         lost = rule.lines_lost(where, before)
         added = there.lines[len(was.lines) :]
         want(there.journal.startswith(was.whole) and set(added) <= lost, f"check --repair added {added} to {where}")
-    for found in document["findings"]:
+    for found in document["rows"]:
         if found["check"] == _MARKED_AS_WRONG and found["ok"] is False and not found["repaired"]:
             where = found["root"] or "", found["workspace"] or ""
             want(rule.differs(where, after), f"check still finds after a pass and a repair: {found}")
