@@ -22,22 +22,22 @@ SHAPES = {
     "agentic-watch digest --json": [["--since", "14d"]],
     "agentic-watch history --json": [["--all"]],
 }
-GROUP, CHANGE, CLASS = "groups[]", "findings[]", "failures[]"
+ROW = "rows[]"
 LIKE = {
-    "agentic-watch stats --json": {"total": ("agentic-watch stats --json", GROUP)},
+    "agentic-watch stats --json": {"total": ("agentic-watch stats --json", ROW)},
     "agentic-watch stats --compare --json": {
-        "changes[].before": ("agentic-watch stats --json", GROUP),
-        "changes[].after": ("agentic-watch stats --json", GROUP),
+        "rows[].before": ("agentic-watch stats --json", ROW),
+        "rows[].after": ("agentic-watch stats --json", ROW),
     },
     "agentic-watch digest --json": {
-        "total": ("agentic-watch stats --json", GROUP),
-        "agents[]": ("agentic-watch stats --json", GROUP),
-        "failures[]": ("agentic-watch failures --json", CLASS),
-        "new_findings.first[]": ("agentic-watch findings --new --json", CHANGE),
+        "total": ("agentic-watch stats --json", ROW),
+        "agents[]": ("agentic-watch stats --json", ROW),
+        "classes[]": ("agentic-watch failures --json", ROW),
+        "new_findings[]": ("agentic-watch findings --new --json", ROW),
     },
 }
 """What a table says by `.*`: the keys of another table, below another name."""
-NO_NAME = ("total", "changes[].before", "changes[].after")
+NO_NAME = ("total", "rows[].before", "rows[].after")
 """Groups that need no key of their own."""
 
 
@@ -111,8 +111,8 @@ def test_every_form_of_findings_is_listed(host: Host) -> None:
     """By file, tool and repository the names of a group are those that the reference tells beside the table."""
     for by, names in {"file": {"repo", "file"}, "tool": {"tool"}, "repo": {"repo"}}.items():
         answer: Any = json.loads(run([*host.arguments(), "findings", "--by", by, "--json"], host.base).stdout)
-        keys = {f"findings[].{name}" for name in answer["findings"][0]}
-        counts = {key for key in listed("`agentic-watch findings --json`") if key.startswith("findings[].")}
-        assert keys == counts - {"findings[].tool", "findings[].rule"} | {f"findings[].{name}" for name in names}
+        keys = {f"rows[].{name}" for name in answer["rows"][0]}
+        counts = {key for key in listed("`agentic-watch findings --json`") if key.startswith("rows[].")}
+        assert keys == counts - {"rows[].tool", "rows[].rule"} | {f"rows[].{name}" for name in names}
     text = (Path(__file__).parent.parent / "docs/reference.md").read_text("utf-8")
     assert "with `--by file` `repo` and `file`, with `--by repo` `repo`" in text

@@ -572,11 +572,11 @@ def test_lines_that_are_no_records_are_told(host: Host, committed: list[Workspac
         file.write('{"workspace":"org/repo/a","upd')
     with planted.journal.open("a") as file:
         file.write(json.dumps({**planted.line(), "status": "", "runs": 9}) + "\n")
-    found = [one for one in check(host, code=1)["findings"] if one["check"] == "records"]
+    found = [one for one in check(host, code=1)["rows"] if one["check"] == "records"]
     assert sorted(one["workspace"] for one in found) == [torn.name, planted.name]
     assert all("1 lines are no records" in one["error"] for one in found)
     lines = planted.journal.read_bytes()
-    repaired = [one for one in check(host, "--repair", code=1)["findings"] if one["check"] == "records"]
+    repaired = [one for one in check(host, "--repair", code=1)["rows"] if one["check"] == "records"]
     assert {one["workspace"]: one["repaired"] for one in repaired} == {torn.name: True, planted.name: False}
     assert len(torn.lines()) == 1
     assert planted.journal.read_bytes() == lines
@@ -595,8 +595,8 @@ def test_lines_as_old_as_what_was_pruned_are_told(host: Host, committed: list[Wo
     with old[0].journal.open("a") as file:
         file.write(json.dumps(never) + "\n")
     told = host.once().stderr
-    assert "1 journal lines are older than what was pruned" in told
-    (found,) = [one for one in check(host)["findings"] if one["check"] == "records"]
+    assert "1 journal line is older than what was pruned" in told
+    (found,) = [one for one in check(host)["rows"] if one["check"] == "records"]
     assert (found["ok"], "1 journal lines (the first in" in found["error"]) == (None, True)
     assert "agentic-watch import --as" in found["next"]
     result = run([*host.arguments(), "import", "--as", str(host.root), str(old[0].journal)], host.base)
@@ -643,7 +643,7 @@ def test_what_a_killed_backup_or_prune_left_is_named(host: Host, committed: list
     """With its size, unless somebody is at work on it; the next prune removes it."""
     left = host.history.with_name("history.db.pruned-20261130T000000Z.jsonl.0123456789ab.part")
     left.write_bytes(b"x" * 12_345)
-    (found,) = [one for one in check(host, code=1)["findings"] if one["ok"] is False]
+    (found,) = [one for one in check(host, code=1)["rows"] if one["ok"] is False]
     assert (found["check"], found["error"].startswith(f"{left}: 12,345 bytes")) == ("history", True)
     with left.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -657,7 +657,7 @@ def test_a_status_that_is_neither_finished_nor_known_is_named(host: Host) -> Non
     """It promises a commit that never comes: `check` and `status` name it, and what to add where it is an end."""
     make(host.root, "org/repo/a", status="success")
     host.once()
-    (found,) = [one for one in check(host)["findings"] if one["workspace"] == "org/repo/a"]
+    (found,) = [one for one in check(host)["rows"] if one["workspace"] == "org/repo/a"]
     assert found["ok"] is None
     assert "'success' is neither finished nor known" in found["error"]
     assert found["next"] == 'if it is an end, add "success" to finished in [commit]'

@@ -197,7 +197,7 @@ def test_changes_are_those_of_the_agent_that_was_asked_for(host: Host) -> None:
     generated.fill(host.history, commits)
 
     def rules(*options: str) -> list[str]:
-        return [row["rule"] for row in ask(host, *options)["findings"]]
+        return [row["rule"] for row in ask(host, *options)["rows"]]
 
     assert rules("--new", "--agent", "codex") == ["B"]
     assert rules("--new", "--agent", "claude") == ["Y"]
@@ -222,8 +222,8 @@ def test_last_seen_is_where_it_is_still_found(tmp_path: Path) -> None:
     ]
     for commit in commits:  # each as a commit of its own, as the daemon makes them
         generated.fill(host.history, [commit])
-    (row,) = ask(host)["findings"]
-    assert (row["findings"], row["dispatches"], row["last_utc"]) == (1, 1, commits[0].updated_at.utc())
+    (row,) = ask(host)["rows"]
+    assert (row["findings_count"], row["dispatches_count"], row["last_utc"]) == (1, 1, commits[0].updated_at.utc())
     text = run([*host.arguments(), "findings"], host.base).stdout
     assert commits[0].updated_at.utc()[:19] in text
     assert commits[1].updated_at.utc()[:19] not in text
@@ -243,8 +243,8 @@ def test_a_finding_that_says_nothing_counts_in_every_form(tmp_path: Path, form: 
         for n, report in enumerate(reports)
     ]
     generated.fill(host.history, commits)
-    (row,) = ask(host, *form)["findings"]
-    assert (row["tool"], row["rule"]) == ("", "(none)")
+    (row,) = ask(host, *form)["rows"]
+    assert (row["tool"], row["rule"]) == (None, "(none)")
 
 
 @pytest.mark.parametrize("form", [[], ["--new"], ["--by", "file"]])

@@ -188,7 +188,7 @@ def test_what_never_was_in_the_history_is_taken_in_first(mixed: Host) -> None:
     """Lines whose rows could not be written at their time are rows before anything goes, and in the archive."""
     lose_rows(mixed)
     found = pruned(mixed)
-    assert (found["recovered_rows"], found["commits"]) == (2, 1)
+    assert (found["recovered_count"], found["commits_count"]) == (2, 1)
     (line,) = Path(found["archive"]).read_text().splitlines()
     assert json.loads(line)["workspace"] == "o/r/old"
     assert names(mixed) == ["o/r/new"]
@@ -227,7 +227,7 @@ def test_a_root_that_is_away_stops_it(mixed: Host) -> None:
     (mixed.base / "away").rename(other)
     told = run([*arguments, "--once", "--json"], mixed.base)
     assert json.loads(told.stdout)["older_lines"] == 1
-    assert "1 journal lines are older than what was pruned" in told.stderr
+    assert "1 journal line is older than what was pruned" in told.stderr
     checked = run([*arguments, "check"], mixed.base)
     assert (checked.returncode, f"(the first in {other}/o/r/elsewhere)" in checked.stdout) == (0, True)
 
@@ -268,7 +268,7 @@ def test_a_row_without_a_time_is_as_old_as_its_commit(mixed: Host) -> None:
     """It stays until its committed_at is old; its line then brings it back no more, but did until then."""
     workspace = make(mixed.root, "o/r/unset", updated_at="0001-01-01T00:00:00Z")
     mixed.once()
-    assert pruned(mixed)["commits"] == 1
+    assert pruned(mixed)["commits_count"] == 1
     assert names(mixed) == ["o/r/new", "o/r/unset"]
     lose_rows(mixed)
     assert mixed.once().counts["recovered_rows"] == 2
@@ -278,7 +278,7 @@ def test_a_row_without_a_time_is_as_old_as_its_commit(mixed: Host) -> None:
     workspace.journal.write_text(json.dumps({**workspace.line(), "committed_at": OLD}) + "\n")
     workspace.marker.write_text(json.dumps({**workspace.mark(), "committed_at": OLD}))
     found = pruned(mixed, "--archive", str(mixed.base / "second.jsonl"))
-    assert (found["commits"], found["first_utc"]) == (1, "2020-01-01T00:00:00.000000000Z")
+    assert (found["commits_count"], found["first_utc"]) == (1, "2020-01-01T00:00:00.000000000Z")
     assert mixed.once().counts == {"scanned": 3, "skipped": 3}
     assert names(mixed) == ["o/r/new"]
     assert len(workspace.lines()) == 1
@@ -292,7 +292,7 @@ def test_less_than_a_day_is_asked_about(mixed: Host) -> None:
     assert len(names(mixed)) == 2
     assert run([*mixed.arguments(), "prune", "--older-than", "1m", "--dry-run"], mixed.base).returncode == 0
     result = run([*mixed.arguments(), "prune", "--older-than", "14mo", "--json"], mixed.base)
-    assert json.loads(result.stdout)["commits"] == 1
+    assert json.loads(result.stdout)["commits_count"] == 1
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n\n", 2), ("y\n", 0)])
@@ -339,7 +339,7 @@ def test_a_killed_prune_is_finished_by_the_next(host: Host) -> None:
     host.once()
     left = names(host)
     found = pruned(host, "--archive", str(host.base / "second.jsonl"))
-    assert found["commits"] == len(left) - 1
+    assert found["commits_count"] == len(left) - 1
     assert names(host) == ["o/r/new"]
     assert host.query("SELECT 1 FROM findings") == []
     assert _is_whole(host.history)

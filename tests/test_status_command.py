@@ -101,7 +101,7 @@ def test_what_is_on_disk(host: Host) -> None:
     assert "status.json" in failing["error"]
     assert found["roots"][0]["workspaces_count"] == 6
     lines = text(host)
-    assert lines[1] == "workspaces: 6 (2 running, 1 completed, 1 failed, 1 queued, 1 unreadable)"
+    assert lines[1] == "workspaces: 6 (1 running, 1 completed, 1 failed, 1 queued, 1 unreadable, 1 ghost)"
     assert [(names, words) for names, words in map(_after_name, lines) if names] == [
         ("o/r/alive", str(os.getpid())),
         ("o/r/fresh", "failed"),

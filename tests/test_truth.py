@@ -128,18 +128,18 @@ def test_stats(asked: Asked, name: str) -> None:
     options, wanted = FILTERS[name]
     those = asked.truth.of(wanted)
     for by in KEYS if name in ("all", "of all time") else ("agent", "day"):
-        answer = asked.json("stats", "--by", by, *options)
+        answer = asked.json("stats", "-n", "0", "--by", by, *options)
         groups = asked.truth.groups(those, KEYS[by])
-        assert {group["key"]: told(group) for group in answer["groups"]} == {k: told(v) for k, v in groups.items()}, by
+        assert {group["key"]: told(group) for group in answer["rows"]} == {k: told(v) for k, v in groups.items()}, by
         assert told(answer["total"]) == told(asked.truth.group(those))
-        assert (answer["looked_at"], answer["count"]) == (len(those), len(groups))
+        assert (answer["examined_count"], answer["rows_count"]) == (len(those), len(groups))
 
 
 def test_a_limit_is_one_in_every_form(asked: Asked) -> None:
     """-n leaves out the same groups in a table, in JSON and in CSV; of days the oldest."""
     days = sorted({truth.day(one).isoformat() for one in asked.truth.newest})
     answer = asked.json("stats", "--by", "day", "-n", "3")
-    assert ([group["key"] for group in answer["groups"]], answer["count"]) == (days[-3:], len(days))
+    assert ([group["key"] for group in answer["rows"]], answer["rows_count"]) == (days[-3:], len(days))
     rows_of = list(csv.DictReader(io.StringIO(asked.text("stats", "--by", "day", "-n", "3", "--csv"))))
     assert [row["key"] for row in rows_of] == days[-3:]
     table = asked.text("stats", "--by", "day", "-n", "3").splitlines()
@@ -196,13 +196,13 @@ def test_failures(asked: Asked, name: str) -> None:
     expected = truth.failures(those)
     assert {
         (one["class"], one["cause"]): {key: one[key] for key in one if key not in ("class", "cause", "examples")}
-        for one in answer["failures"]
+        for one in answer["rows"]
     } == expected
-    assert answer["classes"] == len(expected)
-    assert (answer["failed"], answer["waiting"]) == tuple(
-        sum(one[key] for one in expected.values()) for key in ("failed", "waiting")
+    assert answer["rows_count"] == len(expected)
+    assert (answer["failed_count"], answer["waiting_count"]) == tuple(
+        sum(one[key] for one in expected.values()) for key in ("failed_count", "waiting_count")
     )
-    for one in answer["failures"]:
+    for one in answer["rows"]:
         mine = [
             it.utc
             for it in those
@@ -219,18 +219,18 @@ def test_findings(asked: Asked, name: str) -> None:
     for by, names in truth.FINDING_NAMES.items():
         answer = asked.json("findings", "-n", "0", "--by", by, *options)
         expected = truth.findings(those, by)
-        found = {tuple(row.pop(part) for part in names): row for row in answer["findings"]}
+        found = {tuple(row.pop(part) for part in names): row for row in answer["rows"]}
         assert found == expected, by
-        assert answer["looked_at"] == sum(row["findings"] for row in expected.values())
+        assert answer["examined_count"] == sum(row["findings_count"] for row in expected.values())
 
 
 @pytest.mark.parametrize("kind", ["new", "gone", "persistent"])
 def test_changed_findings(asked: Asked, kind: str) -> None:
     """What stays over the newest runs of a repository, comes and goes; a finding that says nothing is one, too."""
     answer = asked.json("findings", "-n", "0", *(["--persistent", "3"] if kind == "persistent" else [f"--{kind}"]))
-    found = {(row["repo"], row["tool"], row["rule"], row["file"]) for row in answer["findings"]}
+    found = {(row["repo"], row["tool"], row["rule"], row["file"]) for row in answer["rows"]}
     assert found == truth.changes(asked.truth, kind, 3 if kind == "persistent" else 2)
-    assert len(answer["findings"]) == len(found) == answer["count"]
+    assert len(answer["rows"]) == len(found) == answer["rows_count"]
 
 
 @pytest.mark.parametrize("name", [name for name in FILTERS if name != "of all time"])
@@ -256,7 +256,7 @@ def expected_values(one: Commit) -> tuple[Any, ...]:
     changed = one.report.get("changes", {})
     return (
         *(one.root, one.workspace, one.utc, truth.utc(one.started) if one.started is not None else None, one.runs),
-        *(one.duration, one.status, one.agent, one.question),
+        *(one.duration, one.status, one.agent or None, one.question or None),
         *(truth.number(changed.get(name)) for name in ("insertions", "deletions")),
         *(one.report.get(name) for name in ("passed", "test_passed")),
         *(len(one.findings), one.record()["issue"]),
@@ -303,14 +303,14 @@ def test_a_digest(asked: Asked) -> None:
     assert {group["key"]: told(group) for group in answer["agents"]} == {k: told(v) for k, v in groups.items()}
     earlier = asked.truth.of(lambda one: "2026-03-16T11:30:00.000000000Z" <= one.utc < SINCE)
     assert {k: pytest.approx(v) for k, v in answer["before"].items()} == asked.truth.group(earlier)["pass_rate"]
-    counts = sorted(-one["count"] for one in truth.failures(those).values())[:5]
-    assert [-one["count"] for one in answer["failures"]] == counts
+    counts = sorted(-one["dispatches_count"] for one in truth.failures(those).values())[:5]
+    assert [-one["dispatches_count"] for one in answer["classes"]] == counts
     waiting = [one for one in those if one.status == "blocked"][:-6:-1]
     assert [(row["workspace"], row["question"]) for row in answer["waiting"]] == [
-        (one.workspace, one.question) for one in waiting
+        (one.workspace, one.question or None) for one in waiting
     ]
     until = Truth([one for one in asked.truth.commits if one.utc < UNTIL])
-    assert answer["new_findings"]["count"] <= len(truth.changes(until, "new", 2))
+    assert answer["new_findings_count"] <= len(truth.changes(until, "new", 2))
 
 
 def test_csv_is_no_spreadsheet_formula(asked: Asked) -> None:

@@ -280,26 +280,26 @@ class Truth:
         )
         waiting = sum(one.status == "blocked" for one in those)
         return {
-            "dispatches": len(those),
-            "passed": sum(one.status in PASSED for one in those),
-            "failed": sum(one.status in FAILED for one in those),
-            "waiting": waiting,
-            "unjudged": len(those) - len(judged) - waiting,
+            "dispatches_count": len(those),
+            "passed_count": sum(one.status in PASSED for one in those),
+            "failed_count": sum(one.status in FAILED for one in those),
+            "waiting_count": waiting,
+            "unjudged_count": len(those) - len(judged) - waiting,
             "pass_rate": rate(judged),
             "first_try": rate([one for one in judged if one.runs <= 1]),
             "duration_ms": {"median": middle(durations), "p90": nearest_rank(durations, 90)},
             "findings_per_dispatch": sum(len(one.findings) for one in those) / len(those) if those else 0.0,
             "lines_per_dispatch": sum(lines) / len(lines) if lines else None,
-            "merged": len(merged),
+            "merged_count": len(merged),
             "time_to_merged_ms": middle(merged),
         }
 
-    def groups(self, those: Sequence[Commit], key: Callable[[Commit], str]) -> dict[str, dict[str, Any]]:
-        """The same by a key."""
+    def groups(self, those: Sequence[Commit], key: Callable[[Commit], str]) -> dict[str | None, dict[str, Any]]:
+        """The same by a key; None where there is none."""
         parts: dict[str, list[Commit]] = defaultdict(list)
         for one in those:
             parts[key(one)].append(one)
-        return {name: self.group(part) for name, part in parts.items()}
+        return {name or None: self.group(part) for name, part in parts.items()}
 
 
 def rate(judged: Sequence[Commit]) -> dict[str, Any]:
@@ -311,7 +311,14 @@ def rate(judged: Sequence[Commit]) -> dict[str, Any]:
         centre, spread = passed + z * z / 2, z * math.sqrt(passed * (count - passed) / count + z * z / 4)
         low, high = (centre - spread) / (count + z * z), (centre + spread) / (count + z * z)
         low, high = (low if passed else 0.0), (high if passed < count else 1.0)
-    return {"passed": passed, "judged": count, "rate": share, "low": low, "high": high, "ranked": count >= 20}
+    return {
+        "passed_count": passed,
+        "judged_count": count,
+        "rate": share,
+        "low": low,
+        "high": high,
+        "ranked": count >= 20,
+    }
 
 
 def middle(ordered: Sequence[int]) -> int | None:
@@ -343,11 +350,11 @@ def failures(those: Sequence[Commit]) -> dict[tuple[str, str | None], dict[str, 
     return {
         key: {
             "fault": "host" if key[1] else "agent",
-            "count": len(part),
-            "failed": sum(one.status in FAILED for one in part),
-            "waiting": sum(one.status == "blocked" for one in part),
-            "repositories": len({(one.org, one.repo) for one in part}),
-            "agents": sorted({one.agent for one in part}),
+            "dispatches_count": len(part),
+            "failed_count": sum(one.status in FAILED for one in part),
+            "waiting_count": sum(one.status == "blocked" for one in part),
+            "repositories_count": len({(one.org, one.repo) for one in part}),
+            "agents": sorted({one.agent for one in part if one.agent}),
             "first_utc": part[0].utc,
             "last_utc": part[-1].utc,
         }
@@ -364,7 +371,7 @@ FINDING_KEYS: dict[str, Callable[[Commit, tuple[str, str, str]], tuple[str, ...]
 FINDING_NAMES = {"rule": ("tool", "rule"), "file": ("repo", "file"), "tool": ("tool",), "repo": ("repo",)}
 
 
-def findings(those: Sequence[Commit], by: str) -> dict[tuple[str, ...], dict[str, Any]]:
+def findings(those: Sequence[Commit], by: str) -> dict[tuple[str | None, ...], dict[str, Any]]:
     """By what they are grouped by: how many findings, in how many dispatches and repositories, and when last."""
     counts: Counter[tuple[str, ...]] = Counter()
     where: dict[tuple[str, ...], list[Commit]] = defaultdict(list)
@@ -374,17 +381,22 @@ def findings(those: Sequence[Commit], by: str) -> dict[tuple[str, ...], dict[str
         for key in set(keys):
             where[key].append(one)
     return {
-        key: {
-            "findings": count,
-            "dispatches": len(where[key]),
-            "repositories": len({one.place for one in where[key]}),
+        absent_as_none(key): {
+            "findings_count": count,
+            "dispatches_count": len(where[key]),
+            "repositories_count": len({one.place for one in where[key]}),
             "last_utc": where[key][-1].utc,
         }
         for key, count in counts.items()
     }
 
 
-def changes(truth: Truth, kind: str, runs: int) -> set[tuple[str, str, str, str]]:
+def absent_as_none(values: Iterable[str]) -> tuple[str | None, ...]:
+    """What was not said is null in JSON."""
+    return tuple(value or None for value in values)
+
+
+def changes(truth: Truth, kind: str, runs: int) -> set[tuple[str | None, ...]]:
     """(repository, tool, rule, file) of what stays in the newest runs of each repository, comes or went."""
     by_repository: dict[tuple[str, str], list[Commit]] = defaultdict(list)
     for one in truth.newest:
@@ -397,7 +409,7 @@ def changes(truth: Truth, kind: str, runs: int) -> set[tuple[str, str, str, str]
         sets = [{(one.place, *rule) for rule in one.rules} for one in those[-runs:]]
         last, before = sets[-1], sets[-2]
         found |= set.intersection(*sets) if kind == "persistent" else last - before if kind == "new" else before - last
-    return found
+    return set(map(absent_as_none, found))
 
 
 @functools.cache

@@ -61,7 +61,7 @@ class FailureClass:
             "failed_count": self.count - self.waiting,
             "waiting_count": self.waiting,
             "repositories_count": len(self.repositories),
-            "agents": sorted(self.agents),
+            "agents": sorted(self.agents - {""}),
             "first_utc": self.first_utc,
             "last_utc": self.last_utc,
             "examples": [

@@ -92,9 +92,9 @@ def _before(older_than: str, *, asks: bool) -> str:
         text = f"{older_than!r} is not a span such as 180d, 26w or 6mo"
         raise click.BadParameter(text, param_hint="--older-than") from error
     if seconds < _DAY and asks:
-        text = f"{older_than} is less than a day (m: minutes, mo: months): nearly all dispatches go"
+        text = f"{older_than} is less than a day (m: minutes, mo: months): it removes nearly all dispatches"
         if not sys.stdin.isatty():
-            raise click.BadParameter(f"{text}; say --yes if that is meant", param_hint="--older-than")
+            raise click.BadParameter(f"{text}; give --yes if that is meant", param_hint="--older-than")
         click.confirm(f"{text}. Go on?", abort=True, err=True)
     return before
 
@@ -163,7 +163,7 @@ def _so_far(work: _Pruning) -> str:
     """How far it came before it was ended; "" when nothing was deleted yet."""
     if work.archive is None:
         return ""
-    return f": {work.deleted:,} commits went, all are in {work.archive}; run it again for the others"
+    return f": {work.deleted:,} commits removed, all are in {work.archive}; run it again for the others"
 
 
 def _tell(found: Old, work: _Pruning, *, as_json: bool, seconds: float) -> None:
@@ -184,7 +184,8 @@ def _tell(found: Old, work: _Pruning, *, as_json: bool, seconds: float) -> None:
         )
         return
     if work.recovered_rows:
-        messages.tell(logging.INFO, f"{work.recovered_rows:,} rows recovered from journals")
+        rows = f"{work.recovered_rows:,} row{'s' * (work.recovered_rows != 1)}"
+        messages.tell(logging.INFO, f"{rows} recovered from journals")
     if not found.commits:
         click.echo(f"nothing is older than {found.before[:19]}Z")
         return

@@ -49,8 +49,9 @@ def run_once(state: State, *, dry_run: bool, as_json: bool, jobs: int | None = N
 
         older = len(in_no_archive(config.history, summary.older))
     if older:
-        text = "journal lines are older than what was pruned, and neither in the history nor in an archive beside it"
-        log.warning("%d %s; see agentic-watch check", older, text)
+        lines = "journal line is" if older == 1 else "journal lines are"
+        text = "older than what was pruned, and neither in the history nor in an archive beside it"
+        log.warning("%d %s %s; see agentic-watch check", older, lines, text)
     if as_json:
         _print_document(summary, older, dry_run=dry_run)
     else:
