@@ -1,3 +1,3 @@
 """agentic-watch: commits each finished coding-agent dispatch exactly once."""
 
-__version__ = "0.3.2"
+__version__ = "0.4.0"

@@ -702,3 +702,18 @@ def test_a_namesake_in_another_root_speaks_for_nobody(host: Host) -> None:
     host.forget_history()
     host.once("--root", str(host.base / "other"))
     assert rows(host) == [(OLD, 1, NEW), (OLD, 0, None)]
+
+
+def test_a_row_that_is_deleted_comes_back_from_another_root(host: Host) -> None:
+    """Its line is in the journal of a workspace that stands below another root by now, under another name."""
+    original = committed(host, runs=1)
+    to = Workspace(host.base / "other", NEW)
+    to.path.parent.mkdir(parents=True)
+    original.path.rename(to.path)
+    roots = ["--root", str(host.base / "other")]
+    host.once(*roots)
+    with contextlib.closing(sqlite3.connect(host.history)) as connection, connection:
+        connection.execute("DELETE FROM dispatch_history")
+    host.once(*roots)
+    assert len(rows(host)) == 1
+    assert host.once(*roots).counts == {"scanned": 1, "skipped": 1}

@@ -6,15 +6,15 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.exporting import host_id
 from agentic_watch.exchange.new_file import new_file, remove_leftovers
 from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
-from agentic_watch.history import mending, pruned, queries
+from agentic_watch.history import pruned, queries
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 
@@ -116,8 +116,8 @@ def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> 
             (last,) = connection.execute(sql, _bounds(found, after)).fetchone()
         if last is None:
             break
-        with slices.one():
-            gone += _delete(history, {**_bounds(found, after), "last_id": last})
+        which = {**_bounds(found, after), "last_id": last}
+        gone += history.rebuilding(partial(_delete, history, which, slices))
         after = last
         on_progress(gone)
         slices.pause()
@@ -125,20 +125,9 @@ def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> 
         pass  # makes durable what came before
 
 
-def _delete(history: History, which: dict[str, str | int]) -> int:
-    """Delete one slice; gives how many rows went. Where findings or search are damaged, they are made anew first."""
-    try:
-        return _delete_once(history, which)
-    except HistoryError as error:
-        cause = error.__cause__
-        if not isinstance(cause, sqlite3.Error) or not mending.is_damage(cause):
-            raise
-        history.rebuild_derived(cause)
-    return _delete_once(history, which)
-
-
-def _delete_once(history: History, which: dict[str, str | int]) -> int:
+def _delete(history: History, which: dict[str, str | int], slices: Slices) -> int:
+    """Delete one slice; gives how many rows went."""
     # The triggers of the table take findings and search entries along, and have the workspaces read again.
     sql = f"DELETE FROM dispatch_history AS d WHERE d.id > :after AND d.id <= :last_id AND {OLDER}"
-    with history.transaction(durable=False) as connection:
+    with history.transaction(durable=False) as connection, slices.one():
         return connection.execute(sql, which).rowcount

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from agentic_watch.config import Root
 from agentic_watch.exchange.exchange_errors import ExchangeError
@@ -62,14 +63,10 @@ def rename_root(history: History, old: str, new: str, on_progress: Callable[[int
     _refuse(history, names)
     slices, renamed, merged = Slices(), 0, 0
     while True:
-        with history.transaction() as connection, slices.one():
-            rows = connection.execute(_SOME, {**names, "size": slices.size}).fetchall()
-            _rename(connection, new, [row[:4] for row in rows if not row[4]])
-            twice = [(row[0],) for row in rows if row[4]]
-            connection.executemany("DELETE FROM dispatch_history WHERE id = ?", twice)
-        renamed, merged = renamed + len(rows) - len(twice), merged + len(twice)
+        done, twice = history.rebuilding(partial(_rename_some, history, names, slices))
+        renamed, merged = renamed + done, merged + twice
         on_progress(renamed)
-        if not rows:
+        if not done + twice:
             break
         slices.pause()
     seen = 1
@@ -78,6 +75,16 @@ def rename_root(history: History, old: str, new: str, on_progress: Callable[[int
             seen = connection.execute(_SEEN, {**names, "size": slices.size}).rowcount
         slices.pause()
     return Renamed(renamed, merged)
+
+
+def _rename_some(history: History, names: dict[str, str], slices: Slices) -> tuple[int, int]:
+    """Rename one slice; gives how many rows were renamed, and how many were there already and went."""
+    with history.transaction() as connection, slices.one():
+        rows = connection.execute(_SOME, {**names, "size": slices.size}).fetchall()
+        _rename(connection, names["new"], [row[:4] for row in rows if not row[4]])
+        twice = [(row[0],) for row in rows if row[4]]
+        connection.executemany("DELETE FROM dispatch_history WHERE id = ?", twice)
+    return len(rows) - len(twice), len(twice)
 
 
 def _rename(connection: sqlite3.Connection, new: str, rows: Sequence[tuple[int, str, str, int]]) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from agentic_watch.history import damage, mending, new_rows, ownership, schema, stocktaking
 from agentic_watch.history.damage import LogInodes
@@ -29,6 +30,7 @@ _LOCKED_PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0)
 """How long nobody waits for the write lock again that somebody else holds, by how often that was in vain in a row:
 commits go on without a row meanwhile."""
 
+_T = TypeVar("_T")
 Key = tuple[str, int]
 """(`updated_utc`, `runs`): a row's identity within its workspace."""
 
@@ -125,8 +127,21 @@ class History:
             if time.monotonic() >= end:
                 return
 
-    def rebuild_derived(self, damage_met: sqlite3.Error) -> None:
-        """Make anew, whole, what is derived, after damage in it was met. Raises HistoryError."""
+    def rebuilding(self, act: Callable[[], _T]) -> _T:
+        """What `act` gives; where it meets damage in what is derived, that is made anew, and `act` is called once more.
+
+        Raises HistoryError.
+        """
+        try:
+            return act()
+        except HistoryError as error:
+            cause = error.__cause__
+            if not isinstance(cause, sqlite3.Error) or not mending.is_damage(cause):
+                raise
+        self._rebuild_derived(cause)
+        return act()
+
+    def _rebuild_derived(self, damage_met: sqlite3.Error) -> None:
         with self.transaction() as connection:
             mending.give_up(connection, damage_met)
         self._mend_later(damage_met)

@@ -39,10 +39,11 @@ class State(NamedTuple):
 # beside its row, or when such rows were pruned.
 _FIELDS = ", ".join(State._fields)
 _SAME = "d.root = given.root AND d.updated_utc = given.updated_utc AND d.runs = given.runs"
-# Of several copies the row names one, and those below another root by a path; too many may share Go's zero time.
+# Of several copies the row names one; too many may share Go's zero time. What went to another root is looked at each
+# time: nothing there is distrusted when its row is deleted.
 _IS_COPY = (
-    "updated_utc > '0001-01-01T00:00:00.000000000Z' AND EXISTS (SELECT 1 FROM dispatch_history AS d "
-    "WHERE d.updated_utc = given.updated_utc AND d.runs = given.runs AND d.moved_to IS NOT NULL)"
+    f"updated_utc > '0001-01-01T00:00:00.000000000Z' AND EXISTS (SELECT 1 FROM dispatch_history AS d WHERE {_SAME} "
+    "AND d.moved_to IS NOT NULL)"
 )
 _IS_TRUE = (
     f"NOT committed OR EXISTS (SELECT 1 FROM dispatch_history AS d WHERE d.workspace = given.workspace AND {_SAME}) "

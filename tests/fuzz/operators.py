@@ -58,7 +58,7 @@ def read_only_tree(world: World) -> None:
 def back_up(world: World) -> None:
     """Somebody makes a backup of the history: over an older one, if that lacks nothing which the backup there has."""
     kept, history = world.base / "kept.db", world.program.history
-    if not history.exists() or (world.daemon is not None and world.daemon.has_another_file):
+    if not records.is_made(history) or (world.daemon is not None and world.daemon.has_another_file):
         return
     if not kept.exists() or world.chance(0.3):
         kept.unlink(missing_ok=True)

@@ -27,8 +27,6 @@ def prune(world: World) -> None:
         world.close()
         run_and_kill(world, _arguments(hours, archives.new()), world.rng.randrange(1, 400))
     did = world.program.run(*_arguments(hours, archives.new()))
-    if did.code == 1 and world.damaged:  # it was found out now
-        did = world.program.run(*_arguments(hours, archives.new()))
     want(did.code == 0, f"prune: {did}")
     _check(before, world.records(), hours, archives)
 

@@ -187,12 +187,10 @@ def status_of(directory: Path, layout: str) -> dict[str, Any] | None:
 
 def rows(history: Path, roots: Mapping[str, str] | None = None) -> tuple[dict[tuple[Where, Key], Row], str]:
     """All rows, and `pruned_before`. `roots` are their keys by their paths."""
-    if not history.exists():
+    if not is_made(history):
         return {}, ""
     with contextlib.closing(sqlite3.connect(f"file:{history}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
-        if not connection.execute("PRAGMA user_version").fetchone()[0]:
-            return {}, ""  # its making was ended by a kill
         found = [_row(dict(row), roots or {}) for row in connection.execute("SELECT * FROM dispatch_history")]
         (pruned_before,) = connection.execute("SELECT ifnull(max(pruned_before), '') FROM about").fetchone()
     return {(row.where, row.dispatch.key): row for row in found}, pruned_before
@@ -202,6 +200,14 @@ def history_id(history: Path) -> str:
     """Which history a file is, or is a copy of."""
     with contextlib.closing(sqlite3.connect(f"file:{history}?mode=ro", uri=True)) as connection:
         return str(connection.execute("SELECT max(history_id) FROM about").fetchone()[0])
+
+
+def is_made(history: Path) -> bool:
+    """Whether there is a history: its making may have been ended by a kill."""
+    if not history.exists():
+        return False
+    with contextlib.closing(sqlite3.connect(f"file:{history}?mode=ro", uri=True)) as connection:
+        return bool(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def archived(lines: Iterable[str]) -> dict[tuple[Where, Key], Row]:

@@ -23,6 +23,8 @@ KEPT = {
     3: 41,  # moved to the other root by rsync, which left directories: a second row
     4: 41,  # a copy in the other root: a second line and a second row
     7: 41,  # a prune took in a copy's line as a second row
+    319: 41,  # a prune failed for ever where the search was damaged
+    367: 41,  # the same name in the other root kept a finished run out of a history that was lost
     24: 41,  # a copy that ran with the time of its original: that got a second row
 }
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
