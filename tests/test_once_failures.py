@@ -361,7 +361,7 @@ def test_a_newer_history_is_refused_and_not_touched(host: Host) -> None:
 
 @pytest.mark.parametrize("lacking", [(), (CAP_CHOWN,)], ids=["root", "root without CAP_CHOWN"])
 def test_root_gives_new_files_to_the_owner_of_meta(host: Host, lacking: tuple[int, ...]) -> None:
-    """As root the new files belong to `.meta`'s owner; where that is not permitted they stay root's, and that is said."""
+    """As root the new files belong to `.meta`'s owner; where that is not permitted they stay root's, which is said."""
     made = [make(host.root, "a/b/meta"), make(host.root, "a/b/root", "root")]
     give_away(host.root)
     result = host.once(lacking=lacking)
