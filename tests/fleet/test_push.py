@@ -281,7 +281,7 @@ def test_a_history_from_a_backup_loses_nothing(database: Database, pusher: Pushe
     assert pusher.push()[0] == 0, "with fewer rows than were delivered"
     others = pusher.fill(range(20, 26), committed_at=now)
     code, document, _ = pusher.push()
-    assert (code, document["targets"][0]["pending"]) == (0, 0)
+    assert (code, document["targets"][0]["pending_count"]) == (0, 0)
     assert database.commits() == sorted([*ids, *lost, *others])
     heard = [json.loads(line)["commit_id"] for line in told.read_text("utf-8").splitlines()]
     assert sorted(heard) == sorted([*ids, *lost, *others])
@@ -299,5 +299,5 @@ def test_a_state_of_an_earlier_version_goes_on(database: Database, pusher: Pushe
             "ALTER TABLE hook_runs DROP COLUMN next_at; PRAGMA user_version = 1"
         )
     pusher.fill(range(5, 7))
-    assert pusher.push()[1]["targets"][0]["sent"] == 2
+    assert pusher.push()[1]["targets"][0]["sent_count"] == 2
     assert pusher.query("PRAGMA user_version") == [(2,)]

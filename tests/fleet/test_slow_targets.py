@@ -86,8 +86,8 @@ def test_what_a_trigger_raises_for_one_is_about_that_one(database: Database, tmp
     pusher.fill(range(60))
     code, document, _ = pusher.push()
     (one,) = document["targets"]
-    assert (code, one["sent"], one["dead_letters"], one["error"]) == (3, 59, 1, None)
-    assert one["refused"][0]["error"] == "not this one"
+    assert (code, one["sent_count"], one["dead_letters_count"], one["error"]) == (3, 59, 1, None)
+    assert one["rejected"][0]["error"] == "not this one"
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_a_newer_fleet_is_left_alone(database: Database, tmp_path: Path) -> None
     pusher.postgres(database.dsn())
     pusher.fill(range(3))
     code, document, _ = pusher.push()
-    assert (code, document["targets"][0]["sent"], database.commits()) == (1, 0, [])
+    assert (code, document["targets"][0]["sent_count"], database.commits()) == (1, 0, [])
     assert "the tables have version 99" in document["targets"][0]["error"]
     assert "use the newer program" in document["targets"][0]["error"]
 
@@ -188,6 +188,6 @@ def test_init_brings_tables_up_to_date(database: Database, tmp_path: Path, colum
         assert "push --init" in pusher.push()[2]
     made = pusher.run("--init")
     assert (made.returncode, made.stderr.splitlines()[0]) == (0, f"fleet: added {column}")
-    assert pusher.run("--init").stderr == "fleet: the tables are there\n"
+    assert pusher.run("--init").stderr == "fleet: the tables are ready\n"
     assert pusher.push()[0] == 0
     assert database.commits() == ids

@@ -59,7 +59,7 @@ def asked(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AskedFl
         pusher.history.parent.mkdir()
         test_truth.make(pusher.history, [one for one in commits if one.host == host])
         code, document, _ = pusher.push()
-        assert (code, document["targets"][0]["pending"]) == (0, 0)
+        assert (code, document["targets"][0]["pending_count"]) == (0, 0)
     ((there,),) = server.execute("SELECT count(*) FROM dispatches", "truth")
     assert there == len(commits)
     server.execute("ANALYZE", "truth")  # as the server does by itself within a minute
