@@ -44,7 +44,7 @@ def take_in(config: Config, history: History, on_scanned: Callable[[int], None])
                 for found in rescan(root, last_seen, config.finished, counts):
                     on_scanned(scanned + counts.scanned)
                     if isinstance(found, Trouble):
-                        unread.append(f"{root.path}/{found.name}: {found.cause}; what is below it is not seen")
+                        unread.append(f"{root.path}/{found.name}: {found.cause}; its subdirectories are skipped")
                     elif found is not None:
                         rows, cause = _recover(committer, found)
                         recovered += rows
