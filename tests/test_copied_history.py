@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support import Host, make, run
+from support import Host, environment, make, run
 
 
 @pytest.fixture
@@ -26,7 +28,14 @@ def test_the_history_is_listed_without_a_root(copied: Path) -> None:
 
 
 def test_what_needs_a_root_still_asks_for_one(copied: Path) -> None:
-    """A pass without any root is a usage error that shows the ways out."""
-    result = run(["--history", str(copied), "--once"], copied.parent)
+    """A pass without any root is a usage error that shows the ways out; the host's own configuration is not read."""
+    code = (
+        f"from agentic_watch.config import places; places.ETC_FILE = {str(copied.with_name('none.toml'))!r}; "
+        "from agentic_watch.cli import main; main()"
+    )
+    environ = environment(copied.parent)
+    del environ["AGENTIC_WATCH_CONFIG"]
+    words = [sys.executable, "-c", code, "--history", str(copied), "--once"]
+    result = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "no configuration file, no --root" in result.stderr

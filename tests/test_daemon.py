@@ -397,7 +397,7 @@ def test_a_thread_that_dies_ends_the_process_with_one_line(host: Host) -> None:
     assert process.returncode == 1
     assert "Traceback" not in errors
     (line,) = [line for line in errors.splitlines() if "CRITICAL" in line]
-    assert "a watcher thread failed: RuntimeError('injected'); exiting so that systemd restarts" in line
+    assert "a watcher thread failed: RuntimeError('injected'); exiting so that systemd restarts the daemon" in line
 
 
 def test_a_thread_that_ends_without_a_word_ends_the_process(host: Host) -> None:

@@ -379,6 +379,6 @@ def test_findings_of_two_clones_are_the_same(host: Host) -> None:
 
     def found(*options: str) -> list[str]:
         answer = run([*host.arguments(), "findings", "--json", *options], host.base)
-        return [row["file"] for row in json.loads(answer.stdout)["findings"]]
+        return [row["file"] for row in json.loads(answer.stdout)["rows"]]
 
     assert (found("--persistent", "2"), found("--new"), found("--gone")) == (["kept.txt", "src/a b.py"], [], [])

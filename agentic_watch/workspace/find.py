@@ -39,14 +39,11 @@ def find(roots: Sequence[Root], given: str, directory: str) -> Candidate:
 
 def _named(roots: Sequence[Root], given: str, directory: str) -> Candidate:
     path = os.path.normpath(os.path.join(directory, given))
-    if (
-        os.path.isabs(path)
-        and (os.path.isabs(given) or os.path.lexists(path))
-        and (candidate := _at(roots, path)) is not None
-    ):
-        return candidate
-    if any(path == root.path.rstrip("/") or os.path.realpath(path) == os.path.realpath(root.path) for root in roots):
-        raise UnknownWorkspace(f"{given}: is a root, not a workspace")
+    if os.path.isabs(path):
+        if (os.path.isabs(given) or os.path.lexists(path)) and (candidate := _at(roots, path)) is not None:
+            return candidate
+        if any(os.path.realpath(path) == os.path.realpath(root.path) for root in roots):
+            raise UnknownWorkspace(f"{given}: is a root, not a workspace")
     name = os.path.normpath(given)
     if os.path.isabs(given) or name.split("/")[0] in ("..", "."):
         raise UnknownWorkspace(f"{given}: not found below any root ({_list(roots)})")

@@ -63,7 +63,11 @@ def _lacking_of_status(
         yield f"{where}: finished {dispatch} has no row"
     was = before.at(where)
     names = there.names(dispatch)
-    vouched = was.mark is not None and was.mark.key == dispatch.key and before.is_recorded(where, dispatch)
+    # A row that a copy's line brings back vouches for the marker as well as one that was there.
+    has_row = before.is_recorded(where, dispatch) or any(
+        line.dispatch == dispatch for other in before.workspaces for line in before.at(other).lines
+    )
+    vouched = was.mark is not None and was.mark.key == dispatch.key and has_row
     if not names and not vouched:
         yield f"{where}: finished {dispatch} has no line"
     mark = there.mark
