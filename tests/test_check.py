@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from daemon_support import Service
-from support import NOBODY, POWERLESS, UPDATED, Host, Workspace, make, run, snapshot
+from support import NOBODY, POWERLESS, UPDATED, Host, Workspace, make, run, snapshot, wait_for
 from unprivileged import public_directory
 
 from agentic_watch.answers.check import limits_check
@@ -39,6 +39,7 @@ from agentic_watch.answers.check.repair import repair
 from agentic_watch.answers.check.subject import subject
 from agentic_watch.answers.check.waiting_check import waiting
 from agentic_watch.service.service_user import Account
+from agentic_watch.workspace.undo import REST_SECONDS
 
 
 def check(host: Host, *options: str, code: int = 0, lacking: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -576,6 +577,7 @@ def test_lines_that_are_no_records_are_told(host: Host, committed: list[Workspac
     assert sorted(one["workspace"] for one in found) == [torn.name, planted.name]
     assert all("1 lines are no records" in one["error"] for one in found)
     lines = planted.journal.read_bytes()
+    wait_for(lambda: time.time() - torn.journal.stat().st_ctime > REST_SECONDS)  # it may be in the making until then
     repaired = [one for one in check(host, "--repair", code=1)["rows"] if one["check"] == "records"]
     assert {one["workspace"]: one["repaired"] for one in repaired} == {torn.name: True, planted.name: False}
     assert len(torn.lines()) == 1
