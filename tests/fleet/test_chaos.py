@@ -155,5 +155,5 @@ def answers(pusher: Pusher, expected: int) -> None:
         result = support.run([*pusher.arguments()[:2], *question, "--json", "--fleet", "fleet"], pusher.base)
         assert result.returncode == 0, result.stderr
         total = json.loads(result.stdout)["total"]
-        assert total["dispatches"] == expected
+        assert total["dispatches_count"] == expected
         assert total["lines_per_dispatch"] > HUGE
