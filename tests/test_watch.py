@@ -190,13 +190,18 @@ def test_roots_that_lead_to_one_directory_each_hear_of_their_workspaces(host: Ho
         assert len(host.query("SELECT 1 FROM dispatch_history")) == 1
 
 
+_LONGEST_SHARE_SECONDS = 16.0 + 14.0
+"""A workspace that was written very often may wait 16 s for its next look (docs/operations.md), the rest is the
+host's."""
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_after_random_changes_at_all_depths_every_finished_workspace_is_committed(host: Host, seed: int) -> None:
     """Whatever was made, renamed, removed and rewritten while it ran, events alone lead to every finished one."""
     churn = Churn(host.root, seed)
     with Service(host) as service:
         churn.run(3.0)
-        service.wait(lambda: not churn.uncommitted(service), 15.0)
+        service.wait(lambda: not churn.uncommitted(service), _LONGEST_SHARE_SECONDS)
         assert len(churn.finished()) > 5
 
 

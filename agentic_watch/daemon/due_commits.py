@@ -32,7 +32,7 @@ _TURN_SECONDS = 1.0
 BUSY_LANE_SECONDS = 0.005
 """What a turn spends on workspaces that had much time lately; one of them at least has its turn."""
 _CHARGED_AT_MOST_SECONDS = 0.05
-"""Of the time between two of a group, in which others may have been written, too."""
+"""Of the processor time between two of a group, in which others may have been written, too."""
 _AGAIN_SECONDS = 0.1
 _PUT_BY_PER_SECOND = 1_000
 _BUSY_SECONDS = 0.5
@@ -109,10 +109,10 @@ class DueCommits:
         end = now + _TURN_SECONDS
         while time.monotonic() < end and (found := self._take_due(now, Lane.EVENT)):
             self._event_at = now
-            began = time.monotonic()
+            began = time.thread_time()
             yield found
-            ended = time.monotonic()
-            self._shares.charge(_key(found), min(ended - began, _CHARGED_AT_MOST_SECONDS), ended)
+            spent = time.thread_time() - began
+            self._shares.charge(_key(found), min(spent, _CHARGED_AT_MOST_SECONDS), time.monotonic())
 
     def _commit_busy(self, now: float) -> bool:
         """Those that had much time lately, one by one, so that each is charged for what it takes."""
@@ -121,10 +121,10 @@ class DueCommits:
         while start >= self._shares.busy_from and ended - start < BUSY_LANE_SECONDS:
             if not (found := self._take_due(now, Lane.BUSY)):
                 break
-            began = ended
+            began = time.thread_time()
             mended |= self._commit(iter([found]))
             ended = time.monotonic()
-            self._shares.charge(_key(found), ended - began, ended)
+            self._shares.charge(_key(found), time.thread_time() - began, ended)
         self._shares.busy_had(ended - start, ended)
         return mended
 

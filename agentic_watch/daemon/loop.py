@@ -231,9 +231,10 @@ class Daemon:
                 if self._watcher.is_left_alone(candidate):
                     self._prefetches.add(candidate, now + _AGAIN_SECONDS, lane=lane)
                     continue
+                before = time.thread_time()
                 for warning in self._committer.look_ahead(candidate):
                     log.warning("%s", warning)
-                spent, now = time.monotonic() - now, time.monotonic()
+                spent, now = time.thread_time() - before, time.monotonic()
                 self._shares.charge((candidate.root.key, candidate.name), spent, now)
         return now - began
 

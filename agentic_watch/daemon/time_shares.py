@@ -1,7 +1,8 @@
 """How much of the loop's time each workspace had: what one agent writes and touches costs the others none of theirs.
 
 Whoever has had its share waits until it has another one, and those that had little lately go first. So it matters
-neither how often a status is written nor how large it is. Times are seconds of one clock, passed in.
+neither how often a status is written nor how large it is. What is charged is the loop's processor time: a slow disk or
+a busy host is no agent's doing. Times are seconds of one clock, passed in.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class TimeShares:
         self._forget_at = _FORGET_AT
 
     def charge(self, key: Key, seconds: float, now: float) -> None:
-        """A look at a workspace took so long."""
+        """A look at a workspace took so many seconds of the processor."""
         most = _AT_ONCE_SECONDS + _LONGEST_WAIT_SECONDS * _PER_SECOND
         self._had[key] = (min(self._lately(key, now) + max(seconds, _LEAST_SECONDS), most), now)
         if len(self._had) >= self._forget_at:
