@@ -518,6 +518,22 @@ def test_what_is_pruned_while_its_journal_is_read_stays_gone(host: Host, monkeyp
     assert len(workspace.lines()) == 2
 
 
+def test_what_was_pruned_stays_gone_beside_two_rows_of_one_line(host: Host) -> None:
+    """A workspace and its copy in another root finished alike, so one line has two rows; an older line has none."""
+    original = committed(host, runs=1)
+    copy = Workspace(host.base / "other", OLD)
+    shutil.copytree(original.path, copy.path)
+    for workspace in (original, copy):
+        workspace.write_status(runs=2, updated_at="2026-04-14T11:00:02Z")
+    roots = ["--root", str(host.base / "other")]
+    assert host.once(*roots).counts["committed"] == 2
+    prune(host, "2026-04-14T11:00:02.000000000Z")
+    with contextlib.closing(sqlite3.connect(host.history)) as connection, connection:
+        connection.execute("UPDATE workspaces SET signature = x'', journal = x''")
+    host.once(*roots)
+    assert [runs for _, runs, _ in rows(host)] == [2, 2]
+
+
 def test_what_is_younger_than_the_pruning_comes_back(host: Host) -> None:
     """Of one journal the younger lines become rows again, the older do not."""
     committed(host)
@@ -653,8 +669,9 @@ def test_a_lost_history_has_one_row_of_a_copy_in_another_root(host: Host) -> Non
     ]
 
 
-def test_check_knows_a_workspace_of_another_root_that_lost_its_journal(host: Host) -> None:
-    """The row that its marker names is that of its dispatch."""
+@pytest.mark.parametrize("runs_again", [False, True])
+def test_check_knows_a_workspace_of_another_root_that_lost_its_journal(host: Host, runs_again: bool) -> None:
+    """The row that its marker names is that of its dispatch, also while the next one runs there."""
     original = committed(host, runs=1)
     to = Workspace(host.base / "other", OLD)
     to.path.parent.mkdir(parents=True)
@@ -662,6 +679,8 @@ def test_check_knows_a_workspace_of_another_root_that_lost_its_journal(host: Hos
     arguments = ["--root", str(host.base / "other"), *host.arguments()]
     run([*arguments, "--once"], host.base)
     to.journal.unlink()
+    if runs_again:
+        to.write_status(status="running", task="another", runs=2, updated_at="2026-05-01T00:00:00Z")
     run([*arguments, "--once"], host.base)
     checked = run([*arguments, "check"], host.base).stdout
     assert "1 workspace: all records agree" in checked

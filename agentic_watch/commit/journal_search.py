@@ -147,7 +147,8 @@ class JournalSearch:
             own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]
             moved_workspaces.record_place([row for _, row in own], self._candidate, self._history)
             # A prune may have taken them since the history was looked up; it says so in the same transaction.
-            pruned_before = identities.pruned_before(self._history) if len(own) < len(waiting) else ""
+            has_all = {number for number, _ in own}.issuperset(range(len(waiting)))
+            pruned_before = "" if has_all else identities.pruned_before(self._history)
         except HistoryError as error:
             self.error = str(error)
             return

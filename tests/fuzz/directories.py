@@ -13,9 +13,6 @@ from .world import REPOS, World, clear
 
 def put(source: Path, target: Path) -> None:
     """`mv`: onto what is left there of another workspace, if anything is."""
-    for parent in reversed(target.parents):
-        if parent.is_symlink():
-            parent.unlink()
     clear(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import records
+from . import records, rule
 from .kill import run_and_kill
 from .read_only import pass_over
 from .records import Dispatch, Key, Records, Row, Where
@@ -102,8 +102,15 @@ def restore_history(world: World) -> None:
 
 
 def delete_rows(world: World) -> None:
-    """Somebody deletes rows by SQL."""
+    """Somebody deletes rows by SQL. A copy, or what went to another root, is then read when it changes next."""
+    before = world.records()
     _by_sql(world, f"DELETE FROM dispatch_history WHERE abs(id * 7919 + {world.rng.randrange(99)}) % 3 = 0")
+    after = world.records()
+    for identity in before.rows.keys() - after.rows.keys():
+        row = before.rows[identity]
+        place = row.where[0], row.moved_to or row.where[1]
+        if rule.holders(row, before) != [place]:
+            world.deleted.add(row.dispatch)
 
 
 def damage_search(world: World) -> None:

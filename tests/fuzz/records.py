@@ -103,6 +103,11 @@ class Workspace:
         """The journal without the piece of a line at its end."""
         return self.journal[: self.journal.rfind(b"\n") + 1]
 
+    @property
+    def has_broken_lines(self) -> bool:
+        """Whether a whole line of the journal is no record: another program wrote on after half a line."""
+        return self.whole.count(b"\n") > len(self.lines)
+
     def names(self, dispatch: Dispatch) -> set[str]:
         """The names under which the journal holds a dispatch."""
         return {line.name for line in self.lines if line.dispatch == dispatch}
@@ -146,6 +151,16 @@ class Records:
     def is_elsewhere(self, where: Where, dispatch: Dispatch) -> bool:
         """Whether the records there tell of a row of another place."""
         return any(row.where != where for row in self.rows_told(where, dispatch))
+
+    def has_own_row(self, where: Where, dispatch: Dispatch) -> bool:
+        """Whether there is a row of this dispatch that was committed there."""
+        row = self.rows.get((where, dispatch.key))
+        return row is not None and row.dispatch == dispatch
+
+    def names_in_force(self, where: Where, dispatch: Dispatch) -> set[str]:
+        """The names under which the journal there holds a dispatch, but for those whose row another dispatch has."""
+        rows = ((name, self.rows.get(((where[0], name), dispatch.key))) for name in self.at(where).names(dispatch))
+        return {name for name, row in rows if row is None or row.dispatch == dispatch or self.has_row(name, dispatch)}
 
     def is_old(self, dispatch: Dispatch, committed_at: str) -> bool:
         """Whether a row of it would have been pruned."""

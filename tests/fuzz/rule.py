@@ -25,18 +25,20 @@ def wrong(before: Records, after: Records, seen: Seen, *, whole: bool) -> Iterat
         yield from _marker_changed(where, before, there, seen)
 
 
-def lacking(before: Records, after: Records) -> Iterator[str]:
-    """What a pass that was not disturbed has left undone."""
-    yield from lacking_rows(after)
+def lacking(before: Records, after: Records, deleted: Set[Dispatch]) -> Iterator[str]:
+    """What a pass that was not disturbed has left undone; the rows of those that were `deleted` may come back later."""
+    yield from lacking_rows(after, deleted)
     for where, there in after.workspaces.items():
-        if there.dispatch is not None and not before.was_done(where, there.dispatch):
+        if there.dispatch is None or there.dispatch in deleted:
+            continue
+        if not before.was_done(where, there.dispatch):
             yield from _lacking_of_status(where, there, there.dispatch, before, after)
 
 
-def lacking_rows(records: Records) -> Iterator[str]:
+def lacking_rows(records: Records, deleted: Set[Dispatch] = frozenset()) -> Iterator[str]:
     """The lines that have no row, though they are not so old that it would have been pruned."""
     for where, there in records.workspaces.items():
-        for line in there.lines:
+        for line in (line for line in there.lines if line.dispatch not in deleted):
             taken = any(w[1] == line.name and key == line.dispatch.key for w, key in records.rows)
             done = taken or records.is_recorded(where, line.dispatch) or records.was_done(where, line.dispatch)
             if not done and _counts(where, there, line, records):
@@ -132,8 +134,8 @@ def _is_asked_for(row: Row, before: Records, seen: Seen) -> bool:
     if dispatch not in _finished(where, there, seen):
         return False
     own = before.rows.get((where, dispatch.key))
-    told = there.names(dispatch) or before.is_elsewhere(where, dispatch) or before.was_done(where, dispatch)
-    return not told and (own is None or own.dispatch != dispatch)
+    told = before.names_in_force(where, dispatch) or before.is_elsewhere(where, dispatch)
+    return not told and not before.was_done(where, dispatch) and (own is None or own.dispatch != dispatch)
 
 
 def _lines_for(row: Row, before: Records) -> Iterator[tuple[Where, Line]]:
@@ -168,7 +170,9 @@ def _journal_changed(where: Where, before: Records, there: Workspace, seen: Seen
         seen_here = {row.where[1] for row in before.rows_of(dispatch) if where in (row.where, row.seen_at)}
         if line.name not in seen_here | {where[1]} or dispatch not in _finished(where, was, seen):
             yield f"{where}: nothing asked for the line of {line.name}, {dispatch}"
-        elif was.names(dispatch) or before.is_elsewhere(where, dispatch):
+        elif before.names_in_force(where, dispatch) or (
+            before.is_elsewhere(where, dispatch) and not before.has_own_row(where, dispatch)
+        ):
             yield f"{where}: {dispatch} is recorded under another name, and got a line"
         elif before.was_done(where, dispatch):
             yield f"{where}: {dispatch} was pruned, and got a line"

@@ -62,7 +62,9 @@ class Pass:
 @dataclass
 class World:
     """`seen` are the finishes that the daemon has read and not committed yet, `known` all dispatches that there ever
-    were. `damaged`: the search was, which nobody notices until a row is written. `pushed`: a target ever got anything.
+    were, `deleted` those whose rows somebody deleted by SQL, of which a copy or another root has the records.
+
+    `damaged`: the search was, which nobody notices until a row is written. `pushed`: a target ever got anything.
     """
 
     base: Path
@@ -73,6 +75,7 @@ class World:
     passes: int = 0
     seen: dict[Where, set[Dispatch]] = field(default_factory=dict)
     known: set[Dispatch] = field(default_factory=set)
+    deleted: set[Dispatch] = field(default_factory=set)
     damaged: bool = False
     kept_damaged: bool = False
     pushed: bool = False
@@ -219,7 +222,10 @@ class World:
 
 
 def clear(path: Path) -> None:
-    """Remove whatever is there."""
+    """Remove whatever is there, and links on the way."""
+    for parent in reversed(path.parents):
+        if parent.is_symlink():
+            parent.unlink()
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.exists():

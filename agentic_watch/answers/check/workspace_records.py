@@ -56,7 +56,9 @@ class WorkspaceRecords:
         marked = self._marked
         if marked is not None and self.marker is not None:
             told = self.marker.workspace, *marked
-            if dispatch_of(self.status) in known.get(told, ()):
+            of_rows = known.get(told, ())
+            # A marker holds no dispatch: the status tells which it is, while it still is of that commit.
+            if of_rows and (marked != _key(self.status) or dispatch_of(self.status) in of_rows):
                 confirmed.add(told)
             elif self.marker.workspace != self.name and told not in confirmed:
                 marked = None
