@@ -25,7 +25,7 @@ def wrong(before: Records, after: Records, seen: Seen, *, whole: bool) -> Iterat
         yield from _marker_changed(where, before, there, seen)
 
 
-def lacking(before: Records, after: Records, deleted: Set[Dispatch]) -> Iterator[str]:
+def lacking(before: Records, after: Records, deleted: Set[Dispatch] = frozenset()) -> Iterator[str]:
     """What a pass that was not disturbed has left undone; the rows of those that were `deleted` may come back later."""
     yield from lacking_rows(after, deleted)
     for where, there in after.workspaces.items():
