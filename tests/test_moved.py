@@ -736,3 +736,20 @@ def test_a_row_that_is_deleted_comes_back_from_another_root(host: Host) -> None:
     host.once(*roots)
     assert len(rows(host)) == 1
     assert host.once(*roots).counts == {"scanned": 1, "skipped": 1}
+
+
+@pytest.mark.parametrize("status", ["completed", "running"])
+def test_a_row_of_the_same_name_in_another_root_comes_back(host: Host, status: str) -> None:
+    """The workspace stands below another root by now, under its own name, whether it has begun another run or not."""
+    original = committed(host, runs=1)
+    to = Workspace(host.base / "other", OLD)
+    to.path.parent.mkdir(parents=True)
+    original.path.rename(to.path)
+    if status == "running":
+        to.write_status(status=status, runs=2, updated_at="2026-05-01T00:00:00Z")
+    roots = ["--root", str(host.base / "other")]
+    host.once(*roots)
+    with contextlib.closing(sqlite3.connect(host.history)) as connection, connection:
+        connection.execute("DELETE FROM dispatch_history")
+    host.once(*roots)
+    assert [runs for _, runs, _ in rows(host)] == [1]

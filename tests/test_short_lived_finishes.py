@@ -216,6 +216,23 @@ def test_what_is_committed_already_is_not_recorded_when_it_goes_away(host: Host,
     assert outcome.verdict is Verdict.VANISHED
 
 
+@pytest.mark.parametrize("has_marker", [True, False])
+def test_what_was_committed_under_another_name_is_not_recorded_when_it_goes_away(
+    host: Host, committer: Committer, has_marker: bool
+) -> None:
+    """It was moved, seen there, and removed: its marker or, without one, its journal tells where its row is."""
+    workspace = make(host.root)
+    commit(committer, host)
+    workspace.path.rename(host.root / "moved")
+    if not has_marker:
+        (host.root / "moved/.meta/commit.json").unlink()
+    committer.look_ahead(host.candidate("moved"))
+    shutil.rmtree(host.root / "moved")
+    (outcome,) = committer.commit_group([host.candidate("moved")])
+    assert outcome.verdict is Verdict.VANISHED
+    assert [row["workspace"] for row in host.query("SELECT workspace FROM dispatch_history")] == [NAME]
+
+
 def test_a_seen_finish_waits_for_the_lock(host: Host, committer: Committer) -> None:
     """While somebody holds the workspace it is kept, whatever the status says by then."""
     workspace = make(host.root)

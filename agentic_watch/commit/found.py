@@ -43,7 +43,8 @@ class Found:
     that the history lacks and of which that is true, by commit id.
     `lacking` are the rows that the journal has and the history lacks; of all `recovered` ones some may be inserted
     already, unless `history_error` says why not. `unread_journal` is the signature of a journal that was not read,
-    since the history holds all of it; `is_moved`: some of its rows are of another name or root.
+    since the history holds all of it; `is_moved`: some of its rows are of another name or root, `is_of_other_root`:
+    some are of another root.
     `recorded_as` is the workspace that row, line and marker name.
     """
 
@@ -59,6 +60,7 @@ class Found:
     history_error: str = ""
     unread_journal: bytes = b""
     is_moved: bool = False
+    is_of_other_root: bool = False
     recorded_as: str = ""
 
 
@@ -134,6 +136,7 @@ def _judge(
         recovered=search.recovered,
         history_error=error,
         is_moved=search.is_moved,
+        is_of_other_root=search.is_of_other_root or (row is not None and row.root != workspace.candidate.root.key),
         recorded_as=recorded_as,
     )
 

@@ -34,7 +34,8 @@ class JournalSearch:
     follow it.
 
     `lacking` are rows that the history lacks, `recovered` says how many there were in all, `recovers_moved_line`
-    whether that of `moved_line` is among them; `is_moved` says that some rows are of another name or root. `error` is
+    whether that of `moved_line` is among them; `is_moved` says that some rows are of another name or root, and
+    `is_of_other_root` that some are of another root. `error` is
     why the history could not be asked or take them, "" when it could. `older` are the commit ids of lines that the
     history lacks and that are as old as what was pruned: these never become rows.
     """
@@ -60,6 +61,7 @@ class JournalSearch:
         self.recovered = 0
         self.recovers_moved_line = False
         self.is_moved = False
+        self.is_of_other_root = False
         self.older: list[str] = []
         self.error = error
 
@@ -175,6 +177,7 @@ class JournalSearch:
         if record.workspace != self._candidate.name:
             self._others.former.add(record.workspace)
         self.is_moved |= moved_workspaces.is_elsewhere(row, self._candidate)
+        self.is_of_other_root |= row.root != self._candidate.root.key
 
     def _take(self, record: Record, asked: Asked, pruned_before: str, *, is_taken: bool) -> None:
         """A line that the history lacks: make its row, if it counts here and its identity is not `is_taken` by another

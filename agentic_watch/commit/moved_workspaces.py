@@ -149,13 +149,12 @@ def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: Hist
 
 
 def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_before: str) -> bool:
-    """Whether a finish has a row, here or where its marker says that it was committed, or had one that was pruned.
+    """Whether a finish has a row, here or where its marker or line says it was committed, or had one that was pruned.
 
     Raises HistoryError.
     """
-    names = {candidate.name} if one.marked_as is None else {candidate.name, one.marked_as}
-    if row_elsewhere(candidate, one.status, names, history) is not None:
+    if row_elsewhere(candidate, one.status, {candidate.name} | one.recorded_as, history) is not None:
         return True
     if one.status.updated_at.is_zero:  # as old as its line, which is gone
-        return one.marked_as is not None and pruned_before > ""
-    return one.marked_as is not None and one.status.updated_at.utc() < pruned_before
+        return bool(one.recorded_as) and pruned_before > ""
+    return bool(one.recorded_as) and one.status.updated_at.utc() < pruned_before

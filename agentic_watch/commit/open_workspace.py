@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.sightings import Sighting, Sightings
 from agentic_watch.config import KNOWN_STATUSES, Config, Limits
-from agentic_watch.workspace import journal, layout, marker, report, signatures, status
+from agentic_watch.workspace import journal, layout, marker, record, report, signatures, status
 from agentic_watch.workspace.journal import Journal
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
@@ -17,6 +17,9 @@ from agentic_watch.workspace.place import Opener, Place, open_place
 from agentic_watch.workspace.record import Identity
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+
+_JOURNAL_BYTES = 65_536
+"""A journal up to this size is read when its workspace is looked at, which may happen often."""
 
 
 @dataclass(slots=True)
@@ -210,11 +213,23 @@ def sighting_of(workspace: OpenWorkspace) -> Sighting | None:
     """What is to be kept of a workspace that was opened to look, None when it has no finish that may be recorded."""
     if not workspace.finished or workspace.linked is not None or workspace.status is None:
         return None
-    content, marked_as = None, None
+    content, recorded_as = None, frozenset[str]()
     if workspace.place.meta is not None:
         with suppress(WorkspaceError):
             content = report.content(workspace.meta, workspace.limits.report_bytes)
-        with suppress(WorkspaceError):
-            said = marker.read(workspace.meta)
-            marked_as = said.workspace if said is not None and said.identity == workspace.identity else None
-    return Sighting(workspace.status, content, workspace.place.inode, marked_as)
+        recorded_as = frozenset(_recorded_as(workspace, workspace.status))
+    return Sighting(workspace.status, content, workspace.place.inode, recorded_as)
+
+
+def _recorded_as(workspace: OpenWorkspace, now: Status) -> set[str]:
+    """The names under which marker or journal hold what the status says."""
+    with suppress(WorkspaceError):
+        said = marker.read(workspace.meta)
+        if said is not None and said.identity == workspace.identity:
+            return {said.workspace}
+    with suppress(WorkspaceError):
+        lines = workspace.open_journal(append=False)
+        if lines.size <= _JOURNAL_BYTES:
+            its = (one for one in lines.records() if one.identity == workspace.identity)
+            return {one.workspace for one in its if record.dispatch_of(one) == record.dispatch_of(now)}
+    return set()

@@ -25,12 +25,12 @@ _Key = tuple[str, str]
 
 class Sighting(NamedTuple):
     """A finished status, the bytes of the report beside it (None when there was none that could be kept), which
-    directory it stood in (Place.inode), and the workspace that the marker named when it had this identity."""
+    directory it stood in (Place.inode), and the names under which the marker or the journal there had it."""
 
     status: Status
     report: bytes | None
     inode: tuple[int, int]
-    marked_as: str | None = None
+    recorded_as: frozenset[str] = frozenset()
 
     @property
     def identity(self) -> Identity:

@@ -172,7 +172,7 @@ class Commit:
             older=self.found.older,
             warnings=warnings,
             history_error=self.history_error,
-            signature=b"" if self.history_error else workspace.signature(),
+            signature=b"" if self.history_error or self.found.is_of_other_root else workspace.signature(),
             journal=b"" if self.history_error or doubts else self._signature_of_journal(),
             is_replaced=workspace.sighting is not None,
         )

@@ -102,14 +102,13 @@ def restore_history(world: World) -> None:
 
 
 def delete_rows(world: World) -> None:
-    """Somebody deletes rows by SQL. A copy, or what went to another root, is then read when it changes next."""
+    """Somebody deletes rows by SQL. A copy is then read when it changes next."""
     before = world.records()
     _by_sql(world, f"DELETE FROM dispatch_history WHERE abs(id * 7919 + {world.rng.randrange(99)}) % 3 = 0")
     after = world.records()
     for identity in before.rows.keys() - after.rows.keys():
         row = before.rows[identity]
-        place = row.where[0], row.moved_to or row.where[1]
-        if rule.holders(row, before) != [place]:
+        if rule.holders(row, before) != [row.seen_at or row.where]:
             world.deleted.add(row.dispatch)
 
 

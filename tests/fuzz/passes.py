@@ -25,8 +25,12 @@ def compare(world: World) -> None:
         _until_quiet(world)
     after = world.records()
     world.deleted.difference_update(row.dispatch for row in after.rows.values())
-    lacking = [*rule.lacking(before, after, world.deleted)]
+    # What the index knows to be pruned needs no line and no marker any more.
+    world.pruned = {(where, dispatch) for where, dispatch in world.pruned if before.at(where).dispatch == dispatch}
+    lacking = [*rule.lacking(before, after, world.deleted, world.pruned)]
     want(not lacking, "\n    ".join(lacking))
+    finished = ((where, there.dispatch) for where, there in after.workspaces.items() if there.dispatch is not None)
+    world.pruned |= {(where, dispatch) for where, dispatch in finished if after.was_done(where, dispatch)}
     _check_derived(world)
     temporary = [path for root in world.roots for path in root.path.rglob(".meta/*.tmp*")]
     want(not temporary, f"temporary files: {temporary}")

@@ -133,12 +133,15 @@ class Records:
         """Whether there is a row of this dispatch under this name, of whatever root."""
         return any(row.where[1] == name for row in self.rows_of(dispatch))
 
+    def names_told(self, where: Where, dispatch: Dispatch) -> set[str]:
+        """The names under which journal and marker there hold a dispatch."""
+        there = self.at(where)
+        marked = there.mark is not None and there.mark.key == dispatch.key
+        return there.names(dispatch) | ({there.mark.name} if there.mark is not None and marked else set())
+
     def rows_told(self, where: Where, dispatch: Dispatch) -> Iterator[Row]:
         """The rows of a dispatch that is found there, by the names under which journal and marker hold it."""
-        there = self.at(where)
-        names = there.names(dispatch)
-        if there.mark is not None and there.mark.key == dispatch.key:
-            names = names | {there.mark.name}
+        names = self.names_told(where, dispatch)
         for row in self.rows_of(dispatch):
             if row.where[1] in names or row.seen_at in {(where[0], name) for name in names}:
                 yield row

@@ -25,13 +25,19 @@ def wrong(before: Records, after: Records, seen: Seen, *, whole: bool) -> Iterat
         yield from _marker_changed(where, before, there, seen)
 
 
-def lacking(before: Records, after: Records, deleted: Set[Dispatch] = frozenset()) -> Iterator[str]:
-    """What a pass that was not disturbed has left undone; the rows of those that were `deleted` may come back later."""
+def lacking(
+    before: Records,
+    after: Records,
+    deleted: Set[Dispatch] = frozenset(),
+    pruned: Set[tuple[Where, Dispatch]] = frozenset(),
+) -> Iterator[str]:
+    """What a pass that was not disturbed has left undone; the rows of those that were `deleted` may come back later,
+    and of those that were known to be `pruned` where they are nothing is left to do."""
     yield from lacking_rows(after, deleted)
     for where, there in after.workspaces.items():
         if there.dispatch is None or there.dispatch in deleted:
             continue
-        if not before.was_done(where, there.dispatch):
+        if (where, there.dispatch) not in pruned and not before.was_done(where, there.dispatch):
             yield from _lacking_of_status(where, there, there.dispatch, before, after)
 
 
@@ -47,11 +53,15 @@ def lacking_rows(records: Records, deleted: Set[Dispatch] = frozenset()) -> Iter
 
 def _counts(where: Where, there: Workspace, line: Line, records: Records) -> bool:
     """Whether a line must have a row. An agent can write any name: another one than the place's must be its workspace's
-    former one for sure, or that of nobody else that the history or the disk know."""
+    former one for sure, or stand before all that were written here and be that of nobody else that the history or the
+    disk know."""
     if line.name == where[1] or line.dispatch == there.dispatch:
         return True
     if any(one.name == line.name and records.has_row(one.name, one.dispatch) for one in there.lines):
         return True
+    names = [one.name for one in there.lines]
+    if where[1] in names and names.index(where[1]) < names.index(line.name):
+        return False
     named = where[0], line.name
     return named not in records.workspaces and all(row.where != named for row in records.rows.values())
 
@@ -146,8 +156,22 @@ def _lines_for(row: Row, before: Records) -> Iterator[tuple[Where, Line]]:
         for line in there.lines:
             named = line.name, line.dispatch, line.committed_at
             is_its = named == (row.where[1], row.dispatch, row.committed_at) and where[0] == row.where[0]
-            if is_its and not before.is_recorded(where, row.dispatch):
+            if is_its and not _is_recorded(where, line, before):
                 yield where, line
+
+
+def _is_recorded(where: Where, line: Line, records: Records) -> bool:
+    """Whether the dispatch of a line that is found there has its row.
+
+    When journal and marker were made anew under the workspace's own name, only `moved_to` of a row in another root
+    tells that it came from there: what journal and marker hold decides.
+    """
+    if line.name != where[1]:
+        return records.is_recorded(where, line.dispatch)
+    names = records.names_told(where, line.dispatch)
+    rows = [row for row in records.rows_of(line.dispatch) if where in (row.where, row.seen_at)]
+    rows += records.rows_told(where, line.dispatch)
+    return any(row.where[0] == where[0] or row.where[1] in names for row in rows)
 
 
 # --- journals and markers

@@ -26,6 +26,10 @@ KEPT = {
     319: 41,  # a prune failed for ever where the search was damaged
     367: 41,  # the same name in the other root kept a finished run out of a history that was lost
     24: 41,  # a copy that ran with the time of its original: that got a second row
+    40057: 41,  # a pruned line came back beside one that has two rows
+    50019: 41,  # a deleted row stayed away while its workspace ran on below another root
+    50042: 41,  # check found fault with a marker whose row is another root's
+    60220: 41,  # moved, its marker spoilt, seen, and removed: a second row
 }
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
 
