@@ -1,7 +1,9 @@
 """`rename-root`: what was committed under one name of a root is found under the other, and is not committed again."""
 
 import json
+import sqlite3
 import subprocess
+from contextlib import closing
 
 import pytest
 from support import UPDATED, Host, make, run, start, wait_for
@@ -150,3 +152,20 @@ def test_a_killed_one_goes_on_when_it_is_run_again(host: Host) -> None:
     assert len(rows) == 2_000
     for row in rows:
         assert row["commit_id"] == commit_id("new", row["workspace"], row["updated_utc"], row["runs"])
+
+
+def test_a_damaged_search_stops_no_renaming(host: Host) -> None:
+    """It is derived of the record: it is made anew, what there is twice is merged, and all is found by its new name."""
+    make(host.root, "o/r/one")
+    host.once()
+    exported = json.loads(run([*host.arguments(), "export"], host.base).stdout)
+    (host.base / "one.jsonl").write_text(json.dumps({**exported, "root": "agents"}) + "\n")
+    run([*host.arguments(), "import", str(host.base / "one.jsonl")], host.base)
+    make(host.root, "o/r/two", task="find the walrus")
+    host.once()
+    with closing(sqlite3.connect(host.history)) as connection, connection:
+        connection.execute("DELETE FROM dispatch_search_config")
+    found = json.loads(rename(host, str(host.root), "agents", "--json").stdout)
+    assert (found["renamed_count"], found["merged_count"]) == (1, 1)
+    said = run([*host.arguments(), "history", "walrus", "--json"], host.base)
+    assert [json.loads(line)["root"] for line in said.stdout.splitlines()] == ["agents"]
