@@ -89,6 +89,20 @@ def test_commits_and_failures_are_counted_everywhere_alike(service: Service, hos
         assert _of(text, "watches") == service.watches()
 
 
+def test_the_size_and_the_oldest_dispatch_of_the_history_are_told(host: Host) -> None:
+    """What a dispatch without a time says is no time."""
+    make(host.root, "org/repo/1", updated_at="2026-04-14T11:17:08.5+02:00")
+    make(host.root, "org/repo/2", updated_at="2026-04-15T11:17:08Z")
+    make(host.root, "org/repo/3", updated_at="0001-01-01T00:00:00Z")
+    with Service(host) as service:
+        service.wait(lambda: service.state().committed == 3)
+        told = run([*host.arguments(), "metrics"], host.base).stdout
+    assert _of(told, "history_oldest_timestamp_seconds") == 1776158228.5
+    size = _of(told, "history_bytes")
+    assert size is not None
+    assert size >= 4096
+
+
 def test_every_metric_has_its_help_and_type_from_the_start(service: Service) -> None:
     """HELP and TYPE stand before a first commit too, and no sample has a time or a label that an agent chooses."""
     text = _scraped(service)

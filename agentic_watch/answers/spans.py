@@ -8,13 +8,13 @@ import time
 from dataclasses import dataclass
 from datetime import date
 
+from agentic_watch.config.checks import SPAN, span_seconds
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.instant import Instant
 
 EXPECTED = "a span (90m, 12h, 7d, 2w, 6mo), today, yesterday, week, a date (2026-04-14) or an RFC 3339 time"
 
-_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800, "mo": 30 * 86_400}
-_LENGTH = re.compile(r"(\d{1,9})(mo|[mhdw])", re.ASCII)
+_LENGTH = re.compile(SPAN)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _WEEK = 7
 _NS = 10**9
@@ -74,10 +74,7 @@ def point(text: str, clock: Clock, *, end: bool = False) -> str:
 
 def length(text: str) -> int:
     """The seconds of a span such as `7d`; a month (`mo`) has 30 days. Raises ValueError for anything else."""
-    match = _LENGTH.fullmatch(text)
-    if match is None or not int(match[1]):
-        raise ValueError("is not a span")
-    return int(match[1]) * _SECONDS[match[2]]
+    return span_seconds(text)
 
 
 def _days(text: str, today: date) -> tuple[int, int]:

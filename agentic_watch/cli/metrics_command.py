@@ -8,9 +8,8 @@ from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.daemon import exposition
 from agentic_watch.daemon.instance import pulse
-from agentic_watch.daemon.metrics import snapshot
+from agentic_watch.daemon.metrics import Extent, extent, snapshot
 from agentic_watch.fleet.backlog import backlogs
-from agentic_watch.history import workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.host.extras import missing_extra
@@ -29,12 +28,12 @@ def command(state: State) -> None:
         raise Refused(f"{config.history}: no state of a daemon ({beat}); start it, or run as a user who may read it")
     history = History(config.history, read_only=True)
     try:
-        workspaces = workspaces_table.counts(history)
+        how_large = extent(history)
     except HistoryError:
-        workspaces = None
+        how_large = Extent()
     finally:
         history.close()
     try:
-        click.echo(exposition.text(snapshot(said, workspaces, backlogs(config.history, config.push))), nl=False)
+        click.echo(exposition.text(snapshot(said, how_large, backlogs(config.history, config.push))), nl=False)
     except ModuleNotFoundError as error:
         raise Refused(missing_extra(error.name, "metrics")) from error

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import time
 from dataclasses import replace
 
 from agentic_watch.answers.check.configuration_check import lacking
 from agentic_watch.cli import logs
 from agentic_watch.cli.exit_status import EXIT_FAILED, Held, Refused
 from agentic_watch.cli.global_options import State
-from agentic_watch.config import Config, MetricsPlaces
+from agentic_watch.config import Config, MetricsPlaces, Overrides
 from agentic_watch.daemon import instance
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.loop import Daemon, StartAnew
 from agentic_watch.daemon.metrics import Metrics
 from agentic_watch.daemon.notify import Notifier
+from agentic_watch.daemon.retention import Retention
 from agentic_watch.host.extras import how_to_add
 
 log = logging.getLogger("agentic_watch.daemon")
@@ -42,7 +45,8 @@ def run_daemon(state: State) -> int:
     metrics = _open_metrics(config)
     ended_well = False
     try:
-        Daemon(config, reload, Health(Notifier(os.environ), held), metrics).run()
+        retention = Retention(_command(state.overrides), time.time())
+        Daemon(config, reload, Health(Notifier(os.environ), held), metrics, retention).run()
         ended_well = True
     except instance.Held as error:
         raise Held(str(error)) from error
@@ -53,6 +57,14 @@ def run_daemon(state: State) -> int:
         metrics.close(clean=ended_well)
         held.release()
     return 0
+
+
+def _command(overrides: Overrides) -> list[str]:
+    """This program, over the same history and roots."""
+    given = [("--config", overrides.config), ("--history", overrides.history)]
+    given += [("--root", root) for root in overrides.roots]
+    options = [text for name, value in given if value is not None for text in (name, value)]
+    return [sys.executable, "-m", "agentic_watch", *options]
 
 
 def _name_lacking(config: Config) -> None:

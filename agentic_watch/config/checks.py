@@ -18,6 +18,9 @@ _SIZE = r"\s*([0-9]{1,15})\s*(B|KiB|MiB|GiB)\s*"
 _ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+|localhost):([0-9]{1,5})"
 _OPENTELEMETRY_PORT = 9464
 _UNITS = {"b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
+SPAN = r"([0-9]{1,9})(mo|[mhdw])"
+"""What a span looks like, such as `7d`; a month (`mo`) has 30 days."""
+_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800, "mo": 30 * 86_400}
 
 
 def text(value: Any) -> str:
@@ -91,6 +94,26 @@ def seconds(low: float, high: float) -> Check:
         return float(value)
 
     return check
+
+
+def span_seconds(text: str) -> int:
+    """The seconds of a SPAN. Raises ValueError for anything else."""
+    match = re.fullmatch(SPAN, text)
+    if match is None or not int(match[1]):
+        raise ValueError("is not a span")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def days(value: Any) -> str:
+    """Accept a span of a day or more, such as `180d`, `26w` or `6mo`."""
+    span = text(value)
+    try:
+        long_enough = span_seconds(span) >= _SECONDS["d"]
+    except ValueError:
+        raise BadValueError(f'must be a span, not {shown(value)}; write "180d", "26w" or "6mo"') from None
+    if not long_enough:
+        raise BadValueError(f"must be a day or more, not {shown(value)} (m: minutes, mo: months of 30 days)")
+    return span
 
 
 def size(value: Any) -> int:

@@ -33,6 +33,7 @@ MAX_FILE_BYTES = MIB
 _FIELDS = {
     "commit.finished": "finished",
     "commit.settle_seconds": "settle_seconds",
+    "history.keep": "keep",
     "reconcile.interval_seconds": "reconcile_seconds",
     "reconcile.poll_seconds": "poll_seconds",
 }

@@ -112,9 +112,9 @@ class Hook(NamedTuple):
 class Config:
     """The effective configuration; equal when its values are, wherever they came from.
 
-    `history` is the absolute path of the SQLite file, `file` the configuration file read (None when none was); what
-    ends in `_seconds` is in seconds. `origins` maps a key path such as `roots[0].layout` to where its value came
-    from: `default`, the file's path, `--root`, `$CORE_WORKSPACE`...
+    `history` is the absolute path of the SQLite file, `keep` the span after which the daemon prunes it, `file` the
+    configuration file read (None when none was); what ends in `_seconds` is in seconds. `origins` maps a key path such
+    as `roots[0].layout` to where its value came from: `default`, the file's path, `--root`, `$CORE_WORKSPACE`...
     """
 
     roots: tuple[Root, ...]
@@ -123,6 +123,7 @@ class Config:
     settle_seconds: float = 2.0
     reconcile_seconds: float = 300.0
     poll_seconds: float = 5.0
+    keep: str | None = None
     limits: Limits = field(default_factory=Limits)
     log: Log = field(default_factory=Log)
     metrics: MetricsPlaces = field(default_factory=MetricsPlaces)
@@ -171,7 +172,7 @@ def to_document(config: Config) -> dict[str, Any]:
     return {
         "roots": [_plain(root._asdict()) for root in config.roots],
         "commit": {"finished": sorted(config.finished), "settle_seconds": config.settle_seconds},
-        "history": {"path": config.history},
+        "history": _plain({"path": config.history, "keep": config.keep}),
         "reconcile": {"interval_seconds": config.reconcile_seconds, "poll_seconds": config.poll_seconds},
         "limits": config.limits._asdict(),
         "log": config.log._asdict(),

@@ -24,7 +24,7 @@ def tables(environ: Mapping[str, str]) -> dict[str, dict[str, Check]]:
     """Return the check of each key, by table; a table in a table has a dotted name."""
     return {
         "commit": {"finished": checks.statuses, "settle_seconds": checks.seconds(0, DAY)},
-        "history": {"path": checks.path(environ)},
+        "history": {"path": checks.path(environ), "keep": checks.days},
         "reconcile": {"interval_seconds": checks.seconds(1, 7 * DAY), "poll_seconds": checks.seconds(1, 7 * DAY)},
         "limits": {"status_bytes": checks.size, "report_bytes": checks.size, "journal_bytes": checks.size},
         "log": log_keys(),

@@ -27,8 +27,8 @@ _WATCH_LIMIT = "/proc/sys/fs/inotify/max_user_watches"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that is told at one moment. `workspaces` counts them by state, None where it is not known;
-    `started` is in seconds since the epoch, `oldest_seconds` how long the first of the backlog has waited."""
+    """All that is told at one moment. `workspaces` counts them by state, None where it is not known; `oldest_seconds`
+    is how long the first of the backlog has waited, `started` and `oldest_dispatch` are in seconds since the epoch."""
 
     version: str
     counted: Counted
@@ -43,6 +43,8 @@ class Snapshot:
     hanging: int = 0
     history_usable: bool | None = None
     schema: int | None = None
+    history_bytes: int | None = None
+    oldest_dispatch: float | None = None
     backlogs: Mapping[str, Backlog] = field(default_factory=dict)
 
 
@@ -130,6 +132,12 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
         ("watches_limit", "Kernel watches that one user may hold; absent where it cannot be read.", watch_limit()),
         ("history_usable", "1 while rows can be written.", usable),
         ("history_schema_version", "The schema of the history.", snapshot.schema),
+        ("history_bytes", "The size of the history and its log on disk.", snapshot.history_bytes),
+        (
+            "history_oldest_timestamp_seconds",
+            "When the oldest dispatch of the history was last updated; absent where there is none.",
+            snapshot.oldest_dispatch,
+        ),
         ("last_commit_timestamp_seconds", "When a workspace was last committed; 0 is not yet.", counted.last_commit),
         ("last_scan_timestamp_seconds", "When a root was last looked at from end to end.", counted.last_scan),
         ("last_scan_duration_seconds", "How long that took.", counted.last_scan_seconds),

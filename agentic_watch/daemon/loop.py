@@ -22,6 +22,7 @@ from agentic_watch.daemon.instance import Held
 from agentic_watch.daemon.metrics import Metrics
 from agentic_watch.daemon.pending import Lane, Pending
 from agentic_watch.daemon.readiness import Readiness
+from agentic_watch.daemon.retention import Retention
 from agentic_watch.daemon.signals import Signals
 from agentic_watch.daemon.sweeps import Sweeps
 from agentic_watch.daemon.time_shares import TimeShares
@@ -43,8 +44,7 @@ _PREFETCH_SECONDS = 0.1
 _AGAIN_SECONDS = 0.05
 """After this a root that has not answered just now is asked for again; its own thread asks it four times a second."""
 _IDLE_SECONDS = 1.0
-"""The kernel may hand a signal to another thread while the main one has one to handle; then nothing ends our wait, and
-Python handles the signal only when the wait is over."""
+"""The kernel may hand a signal to another thread: then nothing ends our wait, and Python handles it after that."""
 
 
 class StartAnew(Exception):
@@ -57,8 +57,11 @@ class Daemon:
     What waits is timed by the monotonic clock, so that a step of the host's clock neither delays nor repeats it.
     """
 
-    def __init__(self, config: Config, load: Callable[[], Config], health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self, config: Config, load: Callable[[], Config], health: Health, metrics: Metrics, retention: Retention
+    ) -> None:
         self._config = config
+        self._retention = retention
         self._load = load
         self._health = health
         self._metrics = metrics
@@ -84,6 +87,7 @@ class Daemon:
         """Take over what a configuration says; the watcher is made, and not started."""
         self._config = config
         self._committer.use(config)
+        self._retention.keep = config.keep
         self._pending.settle_seconds = config.settle_seconds
         self._next_reconcile = time.monotonic() + config.reconcile_seconds
         keys = {root.key for root in config.roots}
@@ -107,6 +111,7 @@ class Daemon:
         finally:
             with suppress(Held):
                 self._health.stopping()
+            self._retention.stop()
             self._watcher.stop()
             self._sweeps.clear()
             self._last_seen.flush()
@@ -139,10 +144,12 @@ class Daemon:
         self._prefetch()
         mended = not self._signals.stopping and self._due.commit(self._is_news)
         if self._probe.turned(now) or mended:
-            self._look_at_all_anew()
+            self._sweeps.clear()  # the history is back, or another: have it take in what the journals hold
+            self._reconcile()
         if now >= self._next_flush:
             self._last_seen.flush()
             self._next_flush = now + _FLUSH_SECONDS
+        self._retention.turn(time.time())
         self._tell()
 
     def _tell(self) -> None:
@@ -272,11 +279,6 @@ class Daemon:
             if root.key in there and root.key not in self._sweeps:
                 self._sweep(root)
         self._watcher.retry_inotify()
-
-    def _look_at_all_anew(self) -> None:
-        """The history is back, or another: have it take in what the journals hold."""
-        self._sweeps.clear()
-        self._reconcile()
 
     def _sweep(self, root: Root) -> None:
         self._sweeps.begin(root, self._config.finished, self._watcher.left_alone(root.key))

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentic_watch.config import Config
 from agentic_watch.daemon import exposition
@@ -16,7 +16,7 @@ from agentic_watch.daemon.exposition import Snapshot, Snapshots
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.state_file import DaemonState
 from agentic_watch.fleet.backlog import Backlog, backlogs
-from agentic_watch.history import schema, workspaces_table
+from agentic_watch.history import pruned, schema, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.host.threads import left_to_main_thread
@@ -42,7 +42,7 @@ class Metrics:
         self._backlogs: Mapping[str, Backlog] = {}
         self._snapshots: Snapshots | None = None
         self._server: tuple[WSGIServer, Thread] | None = None
-        self._workspaces: Mapping[str, int] | None = None
+        self._extent = Extent()
         self._next_tell = self._next_count = 0.0
         self._complained = False
 
@@ -64,9 +64,9 @@ class Metrics:
         if now >= self._next_count:
             self._next_count = now + _COUNT_SECONDS
             with contextlib.suppress(HistoryError):
-                self._workspaces = workspaces_table.counts(history)
+                self._extent = extent(history)
             self._backlogs = backlogs(self._config.history, self._config.push)
-        told = snapshot(health.state, self._workspaces, self._backlogs)
+        told = snapshot(health.state, self._extent, self._backlogs)
         if self._snapshots is not None:
             self._snapshots.newest = told
         if self._file is not None:
@@ -94,9 +94,29 @@ class Metrics:
                 os.unlink(self._file)
 
 
-def snapshot(state: DaemonState, workspaces: Mapping[str, int] | None, waiting: Mapping[str, Backlog]) -> Snapshot:
-    """What a daemon's state says, as metrics; `workspaces` counts those on disk by state, None when unknown;
-    `waiting` is what the push targets lack."""
+class Extent(NamedTuple):
+    """How large the history is, None where that is not known: `workspaces` on disk by state, `bytes` of it and its log,
+    when its `oldest` dispatch was last updated (seconds since the epoch)."""
+
+    workspaces: Mapping[str, int] | None = None
+    bytes: int | None = None
+    oldest: float | None = None
+
+
+def extent(history: History) -> Extent:
+    """Ask how large the history is. Raises HistoryError."""
+    size = 0
+    for path in (history.path, f"{history.path}-wal"):
+        with contextlib.suppress(OSError):
+            size += os.stat(path).st_size
+    with history.reading() as connection:
+        oldest = pruned.oldest(connection)
+    seconds = instant.parse(oldest).ns / 1e9 if oldest is not None else None
+    return Extent(workspaces_table.counts(history), size, seconds)
+
+
+def snapshot(state: DaemonState, history: Extent, waiting: Mapping[str, Backlog]) -> Snapshot:
+    """What a daemon's state says, as metrics; `waiting` is what the push targets lack."""
     return Snapshot(
         version=state.version,
         counted=state.counted,
@@ -104,12 +124,14 @@ def snapshot(state: DaemonState, workspaces: Mapping[str, int] | None, waiting: 
         ready=state.phase == "running",
         backlog=state.pending,
         oldest_seconds=state.oldest_pending_seconds,
-        workspaces=workspaces,
+        workspaces=history.workspaces,
         unreadable=state.unreadable,
         overflows=state.overflows,
         watches=sum(root.watches for root in state.roots),
         hanging=sum(root.hanging for root in state.roots),
         history_usable=not state.history_error,
         schema=schema.VERSION,
+        history_bytes=history.bytes,
+        oldest_dispatch=history.oldest,
         backlogs=waiting,
     )

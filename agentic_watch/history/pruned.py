@@ -24,6 +24,13 @@ def older(table: str, before: str) -> str:
     return f"({table}.updated_utc < {before} AND {age(table)} < {before})"  # the first part is for the index
 
 
+def oldest(connection: sqlite3.Connection) -> str | None:
+    """The first `updated_utc` of all dispatches that have one."""
+    sql = "SELECT min(updated_utc) FROM dispatch_history WHERE updated_utc > ?"
+    found: str | None = connection.execute(sql, (UNSET,)).fetchone()[0]
+    return found
+
+
 def is_pruned(updated_utc: str, committed_at: str, pruned_before: str) -> bool:
     """Whether a row of this age would have been pruned. `committed_at` may be "": not known, so not long ago.
 
