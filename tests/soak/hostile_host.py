@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,8 @@ _QUIET_SHARE = 0.1
 _FINISH_SECONDS = 0.4
 _FAR_EVERY = 12
 """A root that hangs while it is read or written catches the loop, which is the watchdog's matter; so it is not busy."""
+_KEPT = 500
+"""So many workspaces that are committed are left there."""
 _AT_LAST_SECONDS = 180.0
 _GROWTH_KIB = 24 * 1024
 _MORE_DESCRIPTORS = 16
@@ -104,6 +106,7 @@ def _play(
 ) -> Attack:
     found, began = Attack(), time.monotonic()
     near: set[Workspace] = set()
+    kept: deque[Workspace] = deque()
     behind: list[Workspace] = []
     wanted: Counter[tuple[str, str, int]] = Counter()
     stopped = threading.Event()
@@ -127,6 +130,9 @@ def _play(
             for one in [one for one in near if one.marker.exists()]:
                 samples.append(one.marker.stat().st_mtime - (one.meta / "status.json").stat().st_mtime)
                 near.remove(one)
+                kept.append(one)
+            while len(kept) > _KEPT:  # as operators do: what is known of a workspace goes with it
+                shutil.rmtree(kept.popleft().path)
             for one in [one for one in behind if one.marker.exists() and one.name in service.names()]:
                 assert len(one.lines()) == 1
                 shutil.rmtree(one.path)
