@@ -113,22 +113,22 @@ def test_a_finish_does_not_wait_for_long_journals(host: Host) -> None:
     """While the daemon reads them for seconds, another workspace is committed as ever; then they are, too."""
     long = [make(host.root, f"org/repo/long-{number}") for number in range(3)]
     for workspace in long:
-        fill(workspace, 12_000)
+        fill(workspace, 9_000)
     quick = make(host.root, "org/repo/quick", status="running")
     with Service(host) as service:
         quick.write_status()
         service.wait_committed(quick)
         assert not all(workspace.marker.exists() for workspace in long)
         service.wait(lambda: all(workspace.marker.exists() for workspace in long), 100.0)
-        service.wait(lambda: rows(host) == 3 * 12_001 + 1, 100.0)
+        service.wait(lambda: rows(host) == 3 * 9_001 + 1, 100.0)
 
 
 @pytest.mark.faults
 def test_journals_at_their_limit_keep_the_memory_bounded(host: Host) -> None:
-    """Several of 100,000 lines: read in turns, two at a time at most, below what the security page promises."""
+    """Several of 10,000 lines: read in turns, two at a time at most, below what the security page promises."""
     names = [f"org/repo/long-{number}" for number in range(5)]
     for name in names:
-        fill(make(host.root, name), 99_990)
+        fill(make(host.root, name), 9_990)
     quick = [make(host.root, f"org/repo/quick-{number}", status="running") for number in range(20)]
     with Service(host, environ={"WATCHDOG_USEC": "20000000"}) as service:
         for workspace in quick:

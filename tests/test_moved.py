@@ -469,6 +469,18 @@ def test_the_records_of_a_removed_workspace_cannot_be_claimed(host: Host) -> Non
     assert {row[2] for row in rows(host)} == {None}
 
 
+def test_what_another_program_recorded_under_another_name_has_one_row(host: Host) -> None:
+    """Its journal was lost; core-agent wrote a line anew while it was elsewhere, and it is back."""
+    workspace = committed(host, runs=1)
+    line = workspace.lines()[0]
+    workspace.marker.unlink()
+    workspace.journal.write_text(json.dumps({**line, "workspace": NEW}) + "\n")
+    host.once()
+    assert rows(host) == [(OLD, 1, None)]
+    assert len(workspace.lines()) == 1
+    assert host.once().counts == {"scanned": 1, "skipped": 1}
+
+
 # --- pruned
 
 

@@ -183,6 +183,10 @@ class JournalSearch:
         """A line that the history lacks: make its row, if it counts here and its identity is not `is_taken` by another
         dispatch."""
         name, is_own = record.workspace, record.workspace == self._candidate.name
+        moved = self.moved_line
+        is_status = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
+        if is_status and self.row is not None and self.row.is_dispatch:
+            return  # another program recorded once more, under another name, what has its row
         if pruned.is_pruned(asked.updated_utc, instant.parse(record.committed_at).utc(), pruned_before):
             if is_own or name in self._others.former:
                 self.older.append(commit_id(self._candidate.root.key, name, asked.updated_utc, record.runs))
@@ -194,9 +198,7 @@ class JournalSearch:
             root = self._homes.get(name, {}).get(moved_workspaces.line_key(record), self._candidate.root.key)
             self.lacking.add(record, root, moved_workspaces.place_of(root, name, self._candidate))
             self.recovered += 1
-            moved = self.moved_line
-            is_asked_for = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
-            self.recovers_moved_line |= is_asked_for
+            self.recovers_moved_line |= is_status
 
     def _is_former(self, name: str) -> bool:
         """Whether lines under this name, which the history lacks, were written before this directory was moved here.

@@ -22,7 +22,7 @@ from agentic_watch.workspace.undo import Piece
 from agentic_watch.workspace.workspace_errors import CutShort, Linked, Malformed, Missing, WorkspaceError
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-MAX_LINES = 100_000
+MAX_LINES = 10_000
 """A dispatch adds one line. What holds more was made to cost time: it fails, as one over its size does."""
 
 
@@ -56,7 +56,7 @@ class Journal:
         bad, first = 0, ""
         for number, line in enumerate(self._lines(), 1):
             if number > MAX_LINES:
-                raise Malformed(META_JOURNAL, f"holds more than {MAX_LINES} lines")
+                raise Malformed(META_JOURNAL, f"holds more than {MAX_LINES:,} lines")
             if line.startswith(b" ") and line.isspace():
                 continue  # what was taken back (undo.py)
             try:
@@ -192,7 +192,8 @@ class Journal:
         self.size = start
 
     def signature(self) -> bytes:
-        """The signature of what was read and what we appended; b"" when somebody else appended meanwhile.
+        """The signature of what was read and what we appended; b"" when somebody else appended meanwhile, or the file
+        system does not tell any more.
 
         ABSENT when there is no journal.
         """
@@ -200,7 +201,10 @@ class Journal:
             return signatures.ABSENT
         if self.as_opened:
             return self.as_opened
-        info = os.fstat(self.descriptor)
+        try:
+            info = os.fstat(self.descriptor)
+        except OSError:  # a file system that shut down (EIO)
+            return b""
         return signatures.of(info) if info.st_size == self.size else b""
 
     def close(self) -> None:
