@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 import sqlite3
 import subprocess
 import time
@@ -387,3 +388,29 @@ def test_a_damaged_search_stops_no_prune(mixed: Host) -> None:
     assert (result.returncode, names(mixed)) == (0, ["o/r/new"])
     found = run([*mixed.arguments(), "history", "new", "--json"], mixed.base)
     assert json.loads(found.stdout.splitlines()[0])["workspace"] == "o/r/new"
+
+
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGINT], [signal.SIGINT, signal.SIGTERM]]
+)
+def test_a_service_manager_that_ends_it_leaves_nothing_half(mixed: Host, numbers: list[signal.Signals]) -> None:
+    """SIGTERM ends it as Ctrl-C does, also with a second signal behind it: no unfinished file, and nothing is gone."""
+    with closing(sqlite3.connect(mixed.history)) as connection, connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(dispatch_history)")]
+        copied = ", ".join(f'"{name}"' for name in columns if name not in ("id", "commit_id", "workspace"))
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000) "
+            f"INSERT INTO dispatch_history (commit_id, workspace, {copied}) "
+            f"SELECT printf('%032x', i), 'o/r/old' || i, {copied} FROM dispatch_history, n WHERE workspace = 'o/r/old'"
+        )
+    process = start([*mixed.arguments(), "prune", "--older-than", "60w"], mixed.base)
+    beside = mixed.history.parent
+    wait_for(lambda: any(beside.glob("*.part")))
+    for number in numbers:
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors
+    assert "interrupted: nothing was pruned" in errors
+    assert not list(beside.glob("*.part"))
+    assert not list(beside.glob("*.pruned-*"))
+    assert len(names(mixed)) == 30_002

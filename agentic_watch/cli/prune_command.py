@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 import click
 
@@ -74,6 +76,7 @@ def command(
     if archive == "-":
         raise click.BadParameter("must be a file; `agentic-watch export` prints to stdout", param_hint="--archive")
     work = _Pruning(before, archive or default_path(config.history), force, dry_run)
+    _take_signals()
     try:
         found = _prune(config, work)
     except (HistoryError, ExchangeError) as error:
@@ -81,6 +84,20 @@ def command(
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted{_so_far(work) or ': nothing was pruned'}") from error
     _tell(found, work, as_json=as_json, seconds=time.monotonic() - started)
+
+
+def _take_signals() -> None:
+    """SIGTERM is taken as Ctrl-C is: a service manager sends it to all processes of the daemon's unit."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt once: a second signal must not stop what removes the unfinished file."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _before(older_than: str, *, asks: bool) -> str:
