@@ -220,6 +220,27 @@ def test_debians_directory_of_node_exporter_is_opened(lab: Lab) -> None:
     assert lab.check() == (0, [])
 
 
+def test_each_days_commands_run_as_they_stand(lab: Lab) -> None:
+    """The blocks of docs/operations.md: looking after it, backup, archive and back, and a restored backup."""
+    page = _PROJECT / "docs/operations.md"
+    old = f"{_ROOT}/acme/api/long-ago"
+    status = '{"status": "merged", "task": "long ago", "updated_at": "2020-01-01T00:00:00Z"}'
+    lab.sh(f"install -d -g agents -m 2775 {old}; printf '%s' '{status}' >{old}/status.json; install -d /backup")
+    lab.until(lambda: "long ago" in _rows(lab), "recorded")
+    rows = _rows(lab)
+    for begins in ("agentic-watch check  ", "agentic-watch backup /backup/history.db"):
+        for command in _block(page, begins):
+            lab.sh(command)
+    assert _rows(lab) == rows
+    assert '"task":"long ago"' in lab.sh("cat /backup/2025.jsonl")
+    lab.sh("agentic-watch prune --yes --older-than 1m --archive /backup/all.jsonl")
+    for command in _block(page, "systemctl stop agentic-watch\n    rm -f"):
+        lab.sh(command)
+    lab.until(lambda: _rows(lab) == rows, "restored")
+    assert lab.check() == lab.check("--quick") == (0, [])
+    lab.say("docs/operations.md: each day, backup, prune, restore, as they stand")
+
+
 def test_the_history_moves_to_another_disk(lab: Lab) -> None:
     """The commands of docs/operations.md, as they stand there: rows, host id and services go on. A history of root's in
     there is given back by `check --repair`."""
