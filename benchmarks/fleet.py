@@ -24,7 +24,7 @@ from typing import Any
 import psycopg
 
 from agentic_watch.config import Target
-from agentic_watch.fleet import office, postgres_schema, pushing
+from agentic_watch.fleet import postgres_schema, pushing
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from benchmarks import fleet_hosts
 from benchmarks.bench import percentile, say, turned
@@ -92,7 +92,7 @@ def backlog(base: Path, server: Server, sizes: Sizes) -> dict[str, Any]:
 
 
 def _push(history: Path, server: Server) -> None:
-    with office.opened(str(history)) as opened:
+    with pushing.opened(str(history)) as opened:
         pushed = pushing.push(_target(server), opened)
     assert pushed.error is None, pushed.error
 

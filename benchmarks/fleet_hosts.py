@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from agentic_watch.config import Target
-from agentic_watch.fleet import office, pushing
+from agentic_watch.fleet import pushing
 from agentic_watch.fleet.follow import pause_after
 from agentic_watch.fleet.waking import HistoryWatch
 from agentic_watch.history import rows
@@ -142,7 +142,7 @@ def _turn(host: _Host, target: Target, counts: Any) -> float:
     host.watch.close()  # a thousand hosts are here, each with a file of its own
     if not changed and not host.failures:
         return _LOOK_SECONDS
-    with office.opened(history) as opened:
+    with pushing.opened(history) as opened:
         pushed = pushing.push(target, opened)
     with counts.get_lock():
         counts[0] += 1

@@ -16,14 +16,13 @@ from agentic_watch.cli.exit_status import EXIT_FAILED, Misconfigured, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import Config, Hook, Target
-from agentic_watch.fleet import credentials, hook_runs, office, pushing
+from agentic_watch.fleet import credentials, hook_runs, pushing
 from agentic_watch.fleet.fleet_errors import Unavailable, Unusable
 from agentic_watch.fleet.follow import follow
 from agentic_watch.fleet.hook_runs import Outcome
 from agentic_watch.fleet.host_identity import NoHostId
-from agentic_watch.fleet.office import Office
 from agentic_watch.fleet.push_state import StateError
-from agentic_watch.fleet.pushing import Pushed
+from agentic_watch.fleet.pushing import PushContext, Pushed
 from agentic_watch.history.history_errors import HistoryError
 
 log = logging.getLogger("agentic_watch.push")
@@ -97,7 +96,7 @@ def _act(config: Config, targets: Sequence[Target], hooks: Sequence[Hook], how: 
         follow(config.history, targets, hooks)
         return 0
     outcomes: list[Outcome] = []
-    with office.opened(config.history, only_look=how.dry_run) as opened:
+    with pushing.opened(config.history, only_look=how.dry_run) as opened:
         if how.dry_run:
             pushed = [_would_push(target, opened) for target in targets]
         else:
@@ -128,7 +127,7 @@ def _initialise(targets: Sequence[Target], months: int | None) -> int:
     return EXIT_FAILED if failed else 0
 
 
-def _would_push(target: Target, opened: Office) -> Pushed:
+def _would_push(target: Target, opened: PushContext) -> Pushed:
     pending = pushing.waiting(target, opened)
     error = f"{opened.history}: cannot be read" if pending is None else None
     return Pushed(target.name, target.kind, 0, (), pending, opened.state.dead_count(target.name), error)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, outbox, postgres_connection
 from agentic_watch.fleet.delivery import Pace, send_all
-from agentic_watch.fleet.office import Office
 from agentic_watch.fleet.postgres_target import PostgresTarget
+from agentic_watch.fleet.pushing import PushContext
 from agentic_watch.history import queries
 
 IDS = "SELECT substr(updated_utc, 1, 10), commit_id FROM dispatches WHERE host_id = %s"
@@ -51,19 +51,19 @@ class Comparison:
     strange_roots: Mapping[str, int]
 
 
-def compare(target: Target, office: Office) -> Comparison:
+def compare(target: Target, context: PushContext) -> Comparison:
     """Compare what was delivered with what is there. Raises Unavailable, Unusable, Poisonous and HistoryError."""
-    position = office.state.position(target.name, outbox.identity(office.history))
-    last = outbox.confirmed(office.history, position)
-    dead = {letter.commit_id for letter in office.state.dead_letters(target.name)}
+    position = context.state.position(target.name, outbox.identity(context.history))
+    last = outbox.confirmed(context.history, position)
+    dead = {letter.commit_id for letter in context.state.dead_letters(target.name)}
     delivered = [
-        (day, one) for day, one in outbox.delivered_ids(office.history, last, target.statuses) if one not in dead
+        (day, one) for day, one in outbox.delivered_ids(context.history, last, target.statuses) if one not in dead
     ]
     here = sums(delivered)
     with contextlib.closing(
-        postgres_connection.connect(credentials.connection_string(target, office.environ))
+        postgres_connection.connect(credentials.connection_string(target, context.environ))
     ) as connection:
-        host = uuid.UUID(office.sender.host_id)
+        host = uuid.UUID(context.sender.host_id)
         with postgres_connection.bounded(connection, postgres_connection.ANSWER_SECONDS):
             there = sums(connection.cursor().stream(IDS, (host,)))
         days = sorted(day for day in here.keys() | there.keys() if here.get(day) != there.get(day))
@@ -75,7 +75,7 @@ def compare(target: Target, office: Office) -> Comparison:
     return Comparison(
         len(delivered),
         tuple(_differences(days, delivered, found)),
-        _strange(surplus, office.history) if surplus else {},
+        _strange(surplus, context.history) if surplus else {},
     )
 
 
@@ -85,14 +85,14 @@ def _strange(roots: Mapping[str, int], history: str) -> Mapping[str, int]:
     return {root: count for root, count in roots.items() if root not in known}
 
 
-def send_again(target: Target, office: Office, differences: Iterable[Difference]) -> int:
+def send_again(target: Target, context: PushContext, differences: Iterable[Difference]) -> int:
     """Send what the target lacks; gives how many it took. Raises as `compare`."""
     wanted = list(differences)
     missing = {one for difference in wanted for one in difference.missing}
-    commits = list(outbox.of_days(office.history, [difference.day for difference in wanted], missing))
+    commits = list(outbox.of_days(context.history, [difference.day for difference in wanted], missing))
     sent = 0
     with contextlib.closing(
-        PostgresTarget(credentials.connection_string(target, office.environ), office.sender)
+        PostgresTarget(credentials.connection_string(target, context.environ), context.sender)
     ) as delivery:
         for part, refusals in send_all(delivery, commits, Pace()):
             sent += len(part) - len(refusals)

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from agentic_watch.config import Hook, Target
-from agentic_watch.fleet import hook_runs, office
+from agentic_watch.fleet import hook_runs, pushing
 from agentic_watch.fleet.delivery import Pace
-from agentic_watch.fleet.office import Office
-from agentic_watch.fleet.pushing import Pushed, push
+from agentic_watch.fleet.pushing import PushContext, Pushed, push
 from agentic_watch.fleet.waking import HistoryWatch
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.host.threads import left_to_main_thread
@@ -30,7 +29,7 @@ LONGEST_BACK_OFF_SECONDS = 300.0
 
 _LOOK_SECONDS = 1.0
 
-Loop = Callable[[Office, threading.Event], None]
+Loop = Callable[[PushContext, threading.Event], None]
 
 
 def follow(history: str, targets: Sequence[Target], hooks: Sequence[Hook]) -> None:
@@ -66,7 +65,7 @@ def _run(
     loop: Loop, history: str, stop: threading.Event, crashes: list[BaseException], wake: Callable[[], None]
 ) -> None:
     try:
-        with office.opened(history, stop.wait) as opened:
+        with pushing.opened(history, stop.wait) as opened:
             loop(opened, stop)
     except BaseException as error:  # noqa: BLE001  raised again by the main thread, which ends the process
         crashes.append(error)
@@ -74,7 +73,7 @@ def _run(
         wake()
 
 
-def _follow_target(target: Target, opened: Office, stop: threading.Event) -> None:
+def _follow_target(target: Target, opened: PushContext, stop: threading.Event) -> None:
     mood, pace = _Mood(), Pace()
     beat = 0.0
     with contextlib.closing(HistoryWatch(opened.history)) as watch:
@@ -89,7 +88,7 @@ def _follow_target(target: Target, opened: Office, stop: threading.Event) -> Non
             stop.wait(wait)
 
 
-def _follow_hooks(hooks: Sequence[Hook], opened: Office, stop: threading.Event) -> None:
+def _follow_hooks(hooks: Sequence[Hook], opened: PushContext, stop: threading.Event) -> None:
     said = None
     while not stop.wait(_LOOK_SECONDS):
         for hook in hooks:

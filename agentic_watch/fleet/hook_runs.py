@@ -22,8 +22,8 @@ from agentic_watch.config import Hook
 from agentic_watch.fleet import interchange, outbox
 from agentic_watch.fleet.fleet_errors import one_line
 from agentic_watch.fleet.interchange import Commit
-from agentic_watch.fleet.office import Office
 from agentic_watch.fleet.outbox import Largest
+from agentic_watch.fleet.pushing import PushContext
 from agentic_watch.history import queries
 from agentic_watch.host import descendants
 from agentic_watch.workspace import instant
@@ -55,58 +55,58 @@ class Outcome:
     succeeded: bool
 
 
-def run_due(hook: Hook, office: Office, is_ending: Callable[[], bool] = lambda: False) -> list[Outcome]:
+def run_due(hook: Hook, context: PushContext, is_ending: Callable[[], bool] = lambda: False) -> list[Outcome]:
     """Run a hook for every commit that is due, in order, until `is_ending`. Raises HistoryError and StateError."""
-    outcomes = _run_again(hook, office, is_ending)
-    whose = outbox.identity(office.history)
-    position, since = office.state.hook_position(hook.key, whose)
-    last = outbox.confirmed(office.history, position)
+    outcomes = _run_again(hook, context, is_ending)
+    whose = outbox.identity(context.history)
+    position, since = context.state.hook_position(hook.key, whose)
+    last = outbox.confirmed(context.history, position)
     oldest = instant.parse(since).ns - NEWNESS_SECONDS * 10**9
     is_last = False
     while not is_last:
-        batch = outbox.next_batch(office.history, last, _LARGEST, hook.on)
+        batch = outbox.next_batch(context.history, last, _LARGEST, hook.on)
         for commit in batch.commits:
-            if is_ending() or not _is_marked(commit, office.history):
+            if is_ending() or not _is_marked(commit, context.history):
                 return outcomes
             if _committed_ns(commit) >= oldest:
-                outcomes += _run_once(hook, commit, office)
-            office.state.hook_reached(hook.key, outbox.position_of(commit))
+                outcomes += _run_once(hook, commit, context)
+            context.state.hook_reached(hook.key, outbox.position_of(commit))
         if batch.last.id > last:
-            office.state.hook_reached(hook.key, batch.last)
+            context.state.hook_reached(hook.key, batch.last)
         last, is_last = batch.last.id, batch.is_last
     return outcomes
 
 
-def _run_again(hook: Hook, office: Office, is_ending: Callable[[], bool]) -> list[Outcome]:
+def _run_again(hook: Hook, context: PushContext, is_ending: Callable[[], bool]) -> list[Outcome]:
     """What failed before and is due again; a commit that the history has no more is given up."""
     outcomes = []
-    for commit_id, workspace, attempts in office.state.hooks_due(hook.key):
+    for commit_id, workspace, attempts in context.state.hooks_due(hook.key):
         if is_ending():
             break
-        commit = outbox.by_commit_id(office.history, commit_id)
-        if office.state.hook_begins_again(hook.key, commit_id):
+        commit = outbox.by_commit_id(context.history, commit_id)
+        if context.state.hook_begins_again(hook.key, commit_id):
             if commit is None:
-                office.state.hook_ended(hook.key, commit_id, f"{workspace} is not in the history any more")
+                context.state.hook_ended(hook.key, commit_id, f"{workspace} is not in the history any more")
             else:
-                outcomes.append(_run_noted(hook, commit, office, attempts))
+                outcomes.append(_run_noted(hook, commit, context, attempts))
     return outcomes
 
 
-def _run_once(hook: Hook, commit: Commit, office: Office) -> list[Outcome]:
-    if not office.state.hook_begins(hook.key, commit.commit_id, commit.columns["workspace"]):
+def _run_once(hook: Hook, commit: Commit, context: PushContext) -> list[Outcome]:
+    if not context.state.hook_begins(hook.key, commit.commit_id, commit.columns["workspace"]):
         return []
-    return [_run_noted(hook, commit, office, 0)]
+    return [_run_noted(hook, commit, context, 0)]
 
 
-def _run_noted(hook: Hook, commit: Commit, office: Office, before: int) -> Outcome:
+def _run_noted(hook: Hook, commit: Commit, context: PushContext, before: int) -> Outcome:
     """Run it and keep how it ended; `before` is how often it was run before."""
     workspace = commit.columns["workspace"]
-    text = interchange.line(interchange.document(commit, office.sender.host_id))
+    text = interchange.line(interchange.document(commit, context.sender.host_id))
     environment = {**ENVIRONMENT, "AGENTIC_WATCH_COMMIT_ID": commit.commit_id}
     outcome = _run(hook.command, f"{text}\n".encode(), environment, hook.timeout_seconds)
     succeeded = outcome == "exit 0"
     again = None if succeeded or before >= len(AGAIN_AFTER_SECONDS) else AGAIN_AFTER_SECONDS[before]
-    office.state.hook_ended(
+    context.state.hook_ended(
         hook.key, commit.commit_id, outcome, instant.now_text(time.time() + again) if again is not None else None
     )
     end = "" if succeeded else f"; tried again in {again} s" if again is not None else "; given up"

@@ -1,23 +1,56 @@
-"""One push: everything that a target lacks, in order, and what became of it."""
+"""One push: what it needs of this host, everything that a target lacks, in order, and what became of it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import os
+import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agentic_watch import __version__
 from agentic_watch.config import Target
-from agentic_watch.fleet import credentials, interchange, office, outbox
-from agentic_watch.fleet.delivery import Delivery, Pace, Refusal, send_all
+from agentic_watch.fleet import credentials, host_identity, interchange, outbox, push_state
+from agentic_watch.fleet.delivery import Delivery, Pace, Refusal, Sender, send_all
 from agentic_watch.fleet.fleet_errors import Unavailable, Unusable
 from agentic_watch.fleet.interchange import Commit
-from agentic_watch.fleet.office import Office
-from agentic_watch.fleet.push_state import DeadLetter
+from agentic_watch.fleet.push_state import DeadLetter, PushState
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.workspace.workspace_errors import Malformed
+
+log = logging.getLogger("agentic_watch.push")
+
+
+@dataclass(frozen=True, slots=True)
+class PushContext:
+    """The open state and the rest. `pause` waits for so many seconds, or less when the process shall end."""
+
+    history: str
+    state: PushState
+    sender: Sender
+    environ: Mapping[str, str]
+    pause: Callable[[float], object] = time.sleep
+
+
+@contextlib.contextmanager
+def opened(
+    history: str, pause: Callable[[float], object] = time.sleep, *, only_look: bool = False
+) -> Iterator[PushContext]:
+    """Open it for one thread; with `only_look` nothing is made. Raises StateError and NoHostId."""
+    path = push_state.path_of(history)
+    state = PushState(":memory:" if only_look and not os.path.exists(path) else path)
+    try:
+        for notice in state.notices:
+            log.warning(notice)
+        whose = host_identity.known_host_id(history) if only_look else host_identity.host_id(history)
+        sender = Sender(whose, host_identity.boot_id(), socket.gethostname(), __version__)
+        yield PushContext(history, state, sender, os.environ, pause)
+    finally:
+        state.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +82,7 @@ class _Progress:
         self.refused += refusals
 
 
-def push(target: Target, office: Office, *, retry_failed: bool = False, pace: Pace | None = None) -> Pushed:
+def push(target: Target, context: PushContext, *, retry_failed: bool = False, pace: Pace | None = None) -> Pushed:
     """Send all that the target lacks; with `retry_failed` its dead letters once more, too. Raises StateError.
 
     `pace` is what was learned of the target by pushes before.
@@ -59,11 +92,11 @@ def push(target: Target, office: Office, *, retry_failed: bool = False, pace: Pa
     pace = pace or Pace()
     error = warning = retry_after = None
     try:
-        with _open(target, office) as delivery:
+        with _open(target, context) as delivery:
             if retry_failed:
-                _retry(target, office, delivery, progress, pace)
-            _drain(target, office, delivery, progress, pace)
-            warning = delivery.report(0, office.state.dead_count(target.name))
+                _retry(target, context, delivery, progress, pace)
+            _drain(target, context, delivery, progress, pace)
+            warning = delivery.report(0, context.state.dead_count(target.name))
     except (Unavailable, Unusable, HistoryError) as problem:
         error = str(problem)
         retry_after = getattr(problem, "retry_after", None)
@@ -72,8 +105,8 @@ def push(target: Target, office: Office, *, retry_failed: bool = False, pace: Pa
         kind=target.kind,
         sent=progress.sent,
         refused=tuple(progress.refused),
-        pending=waiting(target, office) if error else 0,
-        dead_letters=office.state.dead_count(target.name),
+        pending=waiting(target, context) if error else 0,
+        dead_letters=context.state.dead_count(target.name),
         error=error,
         warning=warning,
         retry_after=retry_after,
@@ -92,8 +125,8 @@ def beside(targets: Sequence[Target], history: str, *, retry_failed: bool = Fals
 
     def work(target: Target) -> None:
         try:
-            with office.opened(history) as opened:
-                ends[target.name] = push(target, opened, retry_failed=retry_failed)
+            with opened(history) as context:
+                ends[target.name] = push(target, context, retry_failed=retry_failed)
         except Exception as error:  # noqa: BLE001  raised again by the thread that asked
             crashes.append(error)
 
@@ -108,67 +141,67 @@ def beside(targets: Sequence[Target], history: str, *, retry_failed: bool = Fals
         raise error
 
 
-def waiting(target: Target, office: Office) -> int | None:
+def waiting(target: Target, context: PushContext) -> int | None:
     """How many commits the target lacks; None when the history cannot tell. Asks nobody but this host."""
     try:
-        return outbox.pending(office.history, _reached(target, office), target.statuses)
+        return outbox.pending(context.history, _reached(target, context), target.statuses)
     except HistoryError:
         return None
 
 
 @contextlib.contextmanager
-def _open(target: Target, office: Office) -> Iterator[Delivery]:
-    delivery = _delivery(target, office)
+def _open(target: Target, context: PushContext) -> Iterator[Delivery]:
+    delivery = _delivery(target, context)
     try:
         yield delivery
     finally:
         delivery.close()
 
 
-def _delivery(target: Target, office: Office) -> Delivery:
+def _delivery(target: Target, context: PushContext) -> Delivery:
     if target.kind == "postgres":
         from agentic_watch.fleet.postgres_target import PostgresTarget
 
-        return PostgresTarget(credentials.connection_string(target, office.environ), office.sender, office.pause)
+        return PostgresTarget(credentials.connection_string(target, context.environ), context.sender, context.pause)
     from agentic_watch.fleet.http_target import HttpTarget
 
-    return HttpTarget(target.url or "", credentials.secret(target, office.environ), office.sender)
+    return HttpTarget(target.url or "", credentials.secret(target, context.environ), context.sender)
 
 
-def _reached(target: Target, office: Office) -> int:
+def _reached(target: Target, context: PushContext) -> int:
     """The number up to which the target has this history."""
-    position = office.state.position(target.name, outbox.identity(office.history))
-    return outbox.confirmed(office.history, position)
+    position = context.state.position(target.name, outbox.identity(context.history))
+    return outbox.confirmed(context.history, position)
 
 
-def _drain(target: Target, office: Office, delivery: Delivery, progress: _Progress, pace: Pace) -> None:
+def _drain(target: Target, context: PushContext, delivery: Delivery, progress: _Progress, pace: Pace) -> None:
     """Batch by batch: deliver, then note it. What is killed in between is sent again, which changes nothing there."""
-    whose = outbox.identity(office.history)
-    last = _reached(target, office)
+    whose = outbox.identity(context.history)
+    last = _reached(target, context)
     if not last:
-        office.state.begin_anew(target.name)
+        context.state.begin_anew(target.name)
     is_last = False
     while not is_last:
-        batch = outbox.next_batch(office.history, last, pace.batch(delivery.largest), target.statuses)
+        batch = outbox.next_batch(context.history, last, pace.batch(delivery.largest), target.statuses)
         if batch.history_id != whose:
-            raise HistoryError(f"{office.history}: was replaced by another history; the next push begins with that")
+            raise HistoryError(f"{context.history}: was replaced by another history; the next push begins with that")
         refusals = pace.send(delivery, batch.commits)
         if refusals is None:
             continue
         if batch.last.id > last:
-            letters = [_letter(refusal, office.sender.host_id) for refusal in refusals]
-            office.state.delivered(target.name, whose, batch.last, letters)
+            letters = [_letter(refusal, context.sender.host_id) for refusal in refusals]
+            context.state.delivered(target.name, whose, batch.last, letters)
         progress.count(batch.commits, refusals)
         last, is_last = batch.last.id, batch.is_last
 
 
-def _retry(target: Target, office: Office, delivery: Delivery, progress: _Progress, pace: Pace) -> None:
-    letters = office.state.dead_letters(target.name)
+def _retry(target: Target, context: PushContext, delivery: Delivery, progress: _Progress, pace: Pace) -> None:
+    letters = context.state.dead_letters(target.name)
     whole = [commit for letter in letters if (commit := _reread(letter)) is not None]
     for commits, refusals in send_all(delivery, whole, pace):
         gone = {commit.commit_id for commit in commits} - {refusal.commit.commit_id for refusal in refusals}
-        again = [_letter(refusal, office.sender.host_id) for refusal in refusals]
-        office.state.retried(target.name, sorted(gone), again)
+        again = [_letter(refusal, context.sender.host_id) for refusal in refusals]
+        context.state.retried(target.name, sorted(gone), again)
         progress.count(commits, refusals)
 
 

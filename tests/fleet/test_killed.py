@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from agentic_watch.config import Target
-from agentic_watch.fleet import office, postgres_target, pushing
+from agentic_watch.fleet import postgres_target, pushing
 from agentic_watch.fleet.outbox import Largest
 from fleet import samples
 from fleet.conftest import Database
@@ -60,7 +60,7 @@ def push_in_child(history: Path, target: Target, fatal: int | None = None) -> in
             steps = Steps(fatal or 0)
             if fatal is not None:
                 sys.settrace(steps)
-            with office.opened(str(history)) as opened:
+            with pushing.opened(str(history)) as opened:
                 pushed = pushing.push(target, opened)
             sys.settrace(None)
             os.write(writing, f"{steps.count} {pushed.error}".encode())

@@ -15,7 +15,7 @@ import support
 from support import wait_for
 
 from agentic_watch.config import Target
-from agentic_watch.fleet import day_sums, fleet_tables, http_target, office, postgres_connection, pushing
+from agentic_watch.fleet import day_sums, fleet_tables, http_target, postgres_connection, pushing
 from agentic_watch.fleet.delivery import Pace
 from agentic_watch.fleet.fleet_errors import TimedOut, Unavailable
 from agentic_watch.fleet.outbox import Largest
@@ -39,7 +39,7 @@ def target_of(base: Path, dsn: str) -> Target:
 
 def push(base: Path, target: Target, pace: Pace | None = None) -> Pushed:
     """One push in this process, whose limits a test may set."""
-    with office.opened(str(base / "history.db")) as opened:
+    with pushing.opened(str(base / "history.db")) as opened:
         return pushing.push(target, opened, pace=pace)
 
 
@@ -106,7 +106,7 @@ def test_no_question_waits_for_ever(mute: str, tmp_path: Path) -> None:
     target = target_of(tmp_path, mute)
     samples.fill(tmp_path / "history.db", range(3))
     began = time.monotonic()
-    with office.opened(str(tmp_path / "history.db")) as opened, pytest.raises(TimedOut, match="gave no whole answer"):
+    with pushing.opened(str(tmp_path / "history.db")) as opened, pytest.raises(TimedOut, match="gave no whole answer"):
         day_sums.compare(target, opened)
     with pytest.raises(TimedOut):
         fleet_tables.make(target, None, time.gmtime())

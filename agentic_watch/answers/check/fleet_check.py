@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from agentic_watch.answers.check.finding import Finding, Subject
 from agentic_watch.config import Target
-from agentic_watch.fleet import day_sums, office
+from agentic_watch.fleet import day_sums, pushing
 from agentic_watch.fleet.day_sums import Comparison
 from agentic_watch.fleet.fleet_errors import Poisonous, Unavailable, Unusable
 from agentic_watch.fleet.host_identity import NoHostId
-from agentic_watch.fleet.office import Office
 from agentic_watch.fleet.push_state import StateError
+from agentic_watch.fleet.pushing import PushContext
 from agentic_watch.history.history_errors import HistoryError
 
 NAME = "fleet"
@@ -26,7 +26,7 @@ def fleet(subject: Subject) -> Iterator[Finding]:
         yield Finding(NAME, None, "there is no [[push]] target")
     for target in subject.config.push:
         try:
-            with office.opened(subject.config.history, only_look=True) as opened:
+            with pushing.opened(subject.config.history, only_look=True) as opened:
                 yield from _target(target, opened)
         except _FAILURES as error:
             yield Finding(NAME, False, f"{target.name}: {error}", "mend what it names; it needs SELECT on dispatches")
@@ -39,14 +39,14 @@ def mend(subject: Subject) -> list[Finding]:
         if target.kind != "postgres":
             continue
         try:
-            with office.opened(subject.config.history, only_look=True) as opened:
+            with pushing.opened(subject.config.history, only_look=True) as opened:
                 day_sums.send_again(target, opened, day_sums.compare(target, opened).differences)
         except _FAILURES as error:
             failed.append(Finding(NAME, False, f"{target.name}: {error}"))
     return failed
 
 
-def _target(target: Target, opened: Office) -> Iterator[Finding]:
+def _target(target: Target, opened: PushContext) -> Iterator[Finding]:
     if target.kind != "postgres":
         yield Finding(NAME, None, f"{target.name}: is of kind {target.kind}, which cannot be asked what it has")
     elif not opened.sender.host_id:
