@@ -87,7 +87,7 @@ def test_one_dispatch_is_shown_within_bounds(busy: Host) -> None:
     assert by_id["workspace"] == "o/r/new"
 
 
-def test_the_judging_tools_give_the_command_lines_answers(busy: Host) -> None:
+def test_the_answer_tools_give_the_command_lines_answers(busy: Host) -> None:
     """Rates, classes of failures and rules: the numbers are those that `--json` prints."""
     tools = {"stats": ["--by", "agent"], "failures": [], "findings": ["--by", "rule"]}
     for name, options in tools.items():

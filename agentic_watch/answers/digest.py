@@ -14,7 +14,7 @@ from agentic_watch.answers.listing import dispatches
 from agentic_watch.answers.outcomes import Outcomes
 from agentic_watch.answers.rates import Rate
 from agentic_watch.answers.source import Source
-from agentic_watch.answers.stats import Stats, document, stats
+from agentic_watch.answers.stats import Stats, document, keyed, stats
 from agentic_watch.answers.stats_cells import Question
 
 MOST = 5
@@ -41,7 +41,7 @@ class Digest:
             **documents.head(source, wanted, self.stats.total.dispatches),
             "total": document(self.stats.total),
             "before": documents.rate(self.before),
-            "agents": [{"key": group.key or None, **document(group)} for group in self.stats.groups],
+            "agents": [keyed(group) for group in self.stats.groups],
             "classes": [one.document() for one in self.classes],
             "waiting": [documents.absent_as_null(row) for row in self.waiting],
             "new_findings_count": self.new_count,

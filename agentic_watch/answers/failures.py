@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from agentic_watch.answers import documents
+from agentic_watch.answers.answer import Answer
 from agentic_watch.answers.failure_classes import failure_class
 from agentic_watch.answers.filters import Wanted, where
 from agentic_watch.answers.host_causes import alike, host_cause
@@ -83,6 +85,12 @@ class Failures:
     classes: list[FailureClass]
     failed: int
     waiting: int
+
+    def answer(self, source: Source, wanted: Wanted) -> Answer:
+        """The classes as rows."""
+        head = documents.head(source, wanted, self.failed + self.waiting)
+        head |= {"failed_count": self.failed, "waiting_count": self.waiting}
+        return Answer(head, tuple(FailureClass("", "agent", "").document()), [one.document() for one in self.classes])
 
 
 def failures(source: Source, wanted: Wanted, outcomes: Outcomes) -> Failures:

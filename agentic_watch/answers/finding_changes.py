@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from agentic_watch.answers import documents
+from agentic_watch.answers.answer import Answer
 from agentic_watch.answers.filters import Wanted, where
 from agentic_watch.answers.rules import CODED, FILE, TITLE, TOOL, rule_name
 from agentic_watch.answers.source import Source
@@ -43,10 +44,6 @@ class Change:
         return documents.absent_as_null(asdict(self))
 
 
-CHANGE_COLUMNS = tuple(one.name for one in fields(Change))
-"""The keys of a change's document."""
-
-
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What was found in so many `repositories`; of `untold` more nothing is told, since they have too few runs."""
@@ -54,6 +51,14 @@ class Changes:
     found: list[Change]
     repositories: int
     untold: int
+
+
+def answer(source: Source, wanted: Wanted, kind: Kind, runs: int = _BEFORE) -> Answer:
+    """What stayed, came or went, as rows."""
+    found = changes(source, wanted, kind, runs)
+    head = documents.head(source, wanted, len(found.found)) | {"kind": kind, "runs": runs}
+    head |= {"repositories_count": found.repositories, "too_few_runs_count": found.untold}
+    return Answer(head, tuple(one.name for one in fields(Change)), [one.document() for one in found.found])
 
 
 def changes(source: Source, wanted: Wanted, kind: Kind, runs: int = _BEFORE) -> Changes:

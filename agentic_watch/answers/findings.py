@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from agentic_watch.answers import documents
+from agentic_watch.answers.answer import Answer
 from agentic_watch.answers.filters import REPOSITORY, Wanted, where
 from agentic_watch.answers.rules import CODED, FILE, TITLE, TOOL, rule_name
 from agentic_watch.answers.source import Source
@@ -45,6 +47,13 @@ class Recurring:
             "repositories_count": len(self.repositories),
             "last_utc": self.last_utc,
         }
+
+
+def answer(source: Source, wanted: Wanted, by: str) -> Answer:
+    """What recurs, as rows."""
+    groups = recurring(source, wanted, by)
+    head = documents.head(source, wanted, sum(one.findings for one in groups)) | {"by": by}
+    return Answer(head, tuple(Recurring("", "", "").document(by)), [one.document(by) for one in groups])
 
 
 def recurring(source: Source, wanted: Wanted, by: str) -> list[Recurring]:

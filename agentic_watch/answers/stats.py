@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentic_watch.answers import documents, spans
+from agentic_watch.answers.answer import Answer
 from agentic_watch.answers.outcomes import ORDER, Outcome
 from agentic_watch.answers.rates import Rate, median, percentile
 from agentic_watch.answers.source import Source
@@ -41,6 +42,12 @@ class Stats:
 
     groups: list[Group]
     total: Group
+
+    def answer(self, source: Source, question: Question) -> Answer:
+        """The groups as rows, and their total in the head."""
+        head = documents.head(source, question.wanted, self.total.dispatches)
+        head |= {"by": question.by, "total": document(self.total)}
+        return Answer(head, tuple(keyed(self.total)), [keyed(group) for group in self.groups])
 
 
 @dataclass(slots=True)
@@ -155,6 +162,11 @@ def document(group: Group) -> dict[str, Any]:
         "merged_count": group.merged,
         "time_to_merged_ms": group.merged_ms,
     }
+
+
+def keyed(group: Group) -> dict[str, Any]:
+    """A group with its key, as a row."""
+    return {"key": group.key or None, **document(group)}
 
 
 NOBODY = _Sum().group("")

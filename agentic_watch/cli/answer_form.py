@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from agentic_watch.answers.answer import Answer
 from agentic_watch.cli import messages
 from agentic_watch.cli.output import print_csv, print_json
 
@@ -49,16 +50,14 @@ def form_of(options: dict[str, Any]) -> Form:
     return Form("json" if options["as_json"] else "csv" if options["as_csv"] else "table", options["limit"])
 
 
-def print_rows(
-    form: Form, head: dict[str, Any], columns: Sequence[str], rows: Sequence[dict[str, Any]], *, last: bool = False
-) -> None:
-    """The rows as JSON, with `head` before them and their number, or as CSV below `columns`."""
-    shown = form.cut(rows, last=last)
+def print_answer(form: Form, answer: Answer, *, last: bool = False) -> None:
+    """The answer as one JSON document or as CSV; of its rows the first ones, or the `last`."""
+    shown = form.cut(answer.rows, last=last)
     if form.name == "json":
-        print_json({**head, "rows_count": len(rows), "rows": shown})
+        print_json(answer.document(shown))
     else:
-        print_csv(columns, shown)
-    say_cut(len(shown), len(rows))
+        print_csv(answer.columns, shown)
+    say_cut(len(shown), len(answer.rows))
 
 
 def say_cut(shown: int, total: int) -> None:

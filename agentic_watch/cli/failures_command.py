@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import documents
 from agentic_watch.answers.failures import FailureClass, Failures, failures
 from agentic_watch.cli import clock_times
-from agentic_watch.cli.answer_form import form_of, formed, print_rows, say_cut
+from agentic_watch.cli.answer_form import form_of, formed, print_answer, say_cut
 from agentic_watch.cli.answer_options import (
     asking,
     counted,
@@ -55,10 +54,7 @@ def command(state: State, /, examples: bool, **options: Any) -> None:
     with asking(state) as source:
         found = failures(source, asked, outcomes(state))
         if form.name != "table":
-            head = documents.head(source, asked, found.failed + found.waiting)
-            head |= {"failed_count": found.failed, "waiting_count": found.waiting}
-            columns = tuple(FailureClass("", "agent", "").document())
-            print_rows(form, head, columns, [one.document() for one in found.classes])
+            print_answer(form, found.answer(source, asked))
         elif not found.classes:
             say_nothing_matches(source, asked, utc=options["utc"])
         else:

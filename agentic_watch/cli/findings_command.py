@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from agentic_watch.answers import documents
+from agentic_watch.answers import finding_changes, findings
+from agentic_watch.answers.answer import Answer
 from agentic_watch.answers.filters import Wanted
-from agentic_watch.answers.finding_changes import CHANGE_COLUMNS, Kind, changes
-from agentic_watch.answers.findings import BY, Recurring, recurring
+from agentic_watch.answers.finding_changes import Kind
+from agentic_watch.answers.findings import BY
 from agentic_watch.answers.source import Source
 from agentic_watch.cli import clock_times, messages
-from agentic_watch.cli.answer_form import Form, form_of, formed, print_rows, say_cut
+from agentic_watch.cli.answer_form import Form, form_of, formed, print_answer, say_cut
 from agentic_watch.cli.answer_options import asking, counted, filtered, say_nothing_matches, say_what_was_read, wanted
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import shorten
@@ -41,16 +41,6 @@ _COUNTS = (
     Column("DISPATCHES", number=True, goes=2),
     Column("REPOS", number=True, goes=3),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What was found: what was asked for, the rows as documents with these keys, and how many findings there were."""
-
-    head: dict[str, Any]
-    columns: tuple[str, ...]
-    rows: list[dict[str, Any]]
-    examined: int
 
 
 @click.command("findings")
@@ -81,24 +71,16 @@ def command(state: State, /, by: str | None, persistent: int | None, **options: 
     form, asked = form_of(options), wanted(options)
     with asking(state) as source:
         if chosen:
-            found = changes(source, asked, chosen[0], persistent or _RUNS)
-            head = {"kind": chosen[0], "runs": persistent or _RUNS}
-            head |= {"repositories_count": found.repositories, "too_few_runs_count": found.untold}
-            answer = _Answer(head, CHANGE_COLUMNS, [one.document() for one in found.found], len(found.found))
+            answer = finding_changes.answer(source, asked, chosen[0], persistent or _RUNS)
         else:
-            by = by or "rule"
-            groups = recurring(source, asked, by)
-            columns = tuple(Recurring("", "", "").document(by))
-            examined = sum(one.findings for one in groups)
-            answer = _Answer({"by": by}, columns, [one.document(by) for one in groups], examined)
+            answer = findings.answer(source, asked, by or "rule")
         if form.name == "table":
             _print(source, asked, answer, form, utc=options["utc"])
         else:
-            head = {**documents.head(source, asked, answer.examined), **answer.head}
-            print_rows(form, head, answer.columns, answer.rows)
+            print_answer(form, answer)
 
 
-def _print(source: Source, asked: Wanted, answer: _Answer, form: Form, *, utc: bool) -> None:
+def _print(source: Source, asked: Wanted, answer: Answer, form: Form, *, utc: bool) -> None:
     shown = form.cut(answer.rows)
     if "kind" in answer.head:
         click.echo(_said(answer))
@@ -115,11 +97,11 @@ def _print(source: Source, asked: Wanted, answer: _Answer, form: Form, *, utc: b
         columns = [*_NAMED[by], *(column for column in _COUNTS if by in ("rule", "tool") or column.header != "REPOS")]
         cells = [_cells(by, row, last) for row, last in zip(shown, times, strict=True)]
         print_columns([*columns, Column(header, goes=1)], cells)
-        say_what_was_read(source, asked, counted(answer.examined, "finding"), utc=utc)
+        say_what_was_read(source, asked, counted(answer.head["examined_count"], "finding"), utc=utc)
     say_cut(len(shown), len(answer.rows))
 
 
-def _said(answer: _Answer) -> str:
+def _said(answer: Answer) -> str:
     """The sentence above a list of changes."""
     count = len(answer.rows)
     sentence = {

@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from agentic_watch.answers import documents
+from agentic_watch.answers.answer import Answer
 from agentic_watch.answers.source import Source
-from agentic_watch.answers.stats import NOBODY, Group, document
+from agentic_watch.answers.stats import NOBODY, Group, document, keyed
 from agentic_watch.cli import messages
-from agentic_watch.cli.answer_form import Form, print_rows, say_cut
+from agentic_watch.cli.answer_form import Form, print_answer, say_cut
 from agentic_watch.cli.output import clean, coloured
 from agentic_watch.cli.rate_text import told
 
@@ -80,11 +81,6 @@ def _short(utc: str) -> str:
     return f"{utc[:19]}Z"
 
 
-def keyed(group: Group) -> dict[str, Any]:
-    """A group as a row of JSON."""
-    return {"key": group.key or None, **document(group)}
-
-
 def flat(group: Group) -> dict[str, Any]:
     """A group as a row of CSV."""
     row: dict[str, Any] = {}
@@ -104,7 +100,8 @@ def _print_rows(source: Source, found: Changes, spans: Spans, form: Form) -> Non
     }
     pairs = [(by, before, after) for by, changes in found.items() for before, after in changes]
     as_row = _flat_change if form.name == "csv" else partial(_change, spans)
-    print_rows(form, head, tuple(_flat_change("", NOBODY, NOBODY)), [as_row(*pair) for pair in pairs])
+    columns = tuple(_flat_change("", NOBODY, NOBODY))
+    print_answer(form, Answer(head, columns, [as_row(*pair) for pair in pairs]))
 
 
 def _change(spans: Spans, by: str, before: Group, after: Group) -> dict[str, Any]:

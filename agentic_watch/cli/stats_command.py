@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from agentic_watch.answers import documents, spans
+from agentic_watch.answers import spans
 from agentic_watch.answers.rates import LEAST_TO_RANK
 from agentic_watch.answers.source import Source
-from agentic_watch.answers.stats import Group, Stats, compare, document, stats
+from agentic_watch.answers.stats import Group, Stats, compare, stats
 from agentic_watch.answers.stats_cells import BY, Question
-from agentic_watch.cli.answer_form import Form, form_of, formed, print_rows, say_cut
+from agentic_watch.cli.answer_form import Form, form_of, formed, print_answer, say_cut
 from agentic_watch.cli.answer_options import (
     asking,
     counted,
@@ -26,7 +27,7 @@ from agentic_watch.cli.answer_options import (
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import human_duration, on_terminal
 from agentic_watch.cli.rate_text import bar, interval, percent, sparkline
-from agentic_watch.cli.stats_changes import Spans, flat, keyed, print_changes
+from agentic_watch.cli.stats_changes import Spans, flat, print_changes
 from agentic_watch.cli.table_layout import Column, print_columns
 
 _BAR = 10
@@ -65,7 +66,10 @@ def command(state: State, /, by: str | None, span: str, **options: Any) -> None:
     with asking(state) as source:
         found = stats(source, question)
         if form.name != "table":
-            _print_rows(source, question, found, form)
+            answer = found.answer(source, question)
+            if form.name == "csv":
+                answer = replace(answer, columns=tuple(flat(found.total)), rows=list(map(flat, found.groups)))
+            print_answer(form, answer, last=question.by in _TIMES)
         elif not found.total.dispatches:
             say_nothing_matches(source, asked, utc=options["utc"])
         else:
@@ -84,13 +88,6 @@ def _compare(state: State, question: Question, span: str, keys: Sequence[str], f
     with asking(state) as source:
         found = {key: compare(source, Question(question.wanted, key, question.outcomes), seconds, now) for key in keys}
         print_changes(source, found, compared, form)
-
-
-def _print_rows(source: Source, question: Question, found: Stats, form: Form) -> None:
-    head = documents.head(source, question.wanted, found.total.dispatches)
-    head |= {"by": question.by, "total": document(found.total)}
-    as_row = flat if form.name == "csv" else keyed
-    print_rows(form, head, tuple(flat(found.total)), list(map(as_row, found.groups)), last=question.by in _TIMES)
 
 
 def _print(source: Source, question: Question, found: Stats, form: Form) -> None:

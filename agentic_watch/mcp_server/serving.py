@@ -11,8 +11,8 @@ from pydantic import Field
 from agentic_watch import __version__
 from agentic_watch.answers.committing import CommitAnswer
 from agentic_watch.config import Config
-from agentic_watch.mcp_server import history_tools, judging_tools, workspace_tools
-from agentic_watch.mcp_server.judging_tools import Wish
+from agentic_watch.mcp_server import answer_tools, workspace_tools
+from agentic_watch.mcp_server.answer_tools import Wish
 from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.mcp_server.workspace_tools import Asked, StatusAnswer
 
@@ -77,14 +77,14 @@ def _add_history_tools(server: MCPServer[None], worker: Worker) -> None:
         """List committed dispatches, newest first: each dispatch's newest commit, without its report."""
         filters = {"search": search, "repo": repo, "org": org, "agent": agent, "status": status}
         filters |= {"workspace": workspace, "since": since, "until": until}
-        return await worker.run(history_tools.history, worker.config, filters, limit)
+        return await worker.run(answer_tools.history, worker.config, filters, limit)
 
     @server.tool(annotations=_READS)
     async def agentic_show(
         workspace: Annotated[str, Field(description=f"{_NAME} Or the id of a commit in the history.")],
     ) -> dict[str, Any]:
         """Show everything about one dispatch: commits, verdicts, findings, and why it is or is not committed."""
-        return await worker.run(history_tools.show, worker.config, workspace)
+        return await worker.run(answer_tools.show, worker.config, workspace)
 
 
 def _add_judging_tools(server: MCPServer[None], worker: Worker) -> None:
@@ -99,7 +99,7 @@ def _add_judging_tools(server: MCPServer[None], worker: Worker) -> None:
     ) -> dict[str, Any]:
         """Show pass rate, duration, findings and lines by agent (or `by`)."""
         filters = {"repo": repo, "agent": agent, "since": since, "until": until}
-        return await worker.run(judging_tools.stats, worker.config, filters, by, limit)
+        return await worker.run(answer_tools.stats, worker.config, filters, by, limit)
 
     @server.tool(annotations=_READS)
     async def agentic_failures(
@@ -107,7 +107,7 @@ def _add_judging_tools(server: MCPServer[None], worker: Worker) -> None:
     ) -> dict[str, Any]:
         """Show why dispatches failed or wait, grouped by cause with examples; likely host failures come separately."""
         filters = {"repo": repo, "agent": agent, "since": since, "until": until}
-        return await worker.run(judging_tools.failures, worker.config, filters, limit)
+        return await worker.run(answer_tools.failures, worker.config, filters, limit)
 
     @server.tool(annotations=_READS)
     async def agentic_findings(
@@ -125,4 +125,4 @@ def _add_judging_tools(server: MCPServer[None], worker: Worker) -> None:
     ) -> dict[str, Any]:
         """Show which findings recur, are new, or are gone, and in how many repositories a rule recurs."""
         filters = {"repo": repo, "agent": agent, "since": since, "until": until}
-        return await worker.run(judging_tools.findings, worker.config, filters, Wish(by, kind or None, runs), limit)
+        return await worker.run(answer_tools.findings, worker.config, filters, Wish(by, kind or None, runs), limit)

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
@@ -16,7 +17,6 @@ from agentic_watch.answers.standing import Standing
 from agentic_watch.answers.workspaces_now import workspaces_now
 from agentic_watch.config import Root
 from agentic_watch.history.store import History
-from agentic_watch.mcp_server.bounds import shortened
 from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.workspace.find import UnknownWorkspace, find
 from agentic_watch.workspace.layout import Candidate
@@ -25,6 +25,9 @@ from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 log = logging.getLogger("agentic_watch.mcp")
+
+LONGEST_TEXT = 1_000
+LONGEST_LIST = 50
 
 _STATUSES = 50
 """So many statuses are counted by name: anybody may write any."""
@@ -161,3 +164,21 @@ def _refuse_silence(missing: list[str], found: int) -> None:
         log.warning("%s", line)
     if missing and len(missing) == found:
         raise ToolError(f"no root can be looked into: {'; '.join(missing)}")
+
+
+def shortened(text: str, longest: int = LONGEST_TEXT) -> str:
+    """The text, or its beginning and an ellipsis."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def bounded(value: Any, longest_list: int = LONGEST_LIST) -> Any:
+    """A document with every text and list within bounds; the rest of a list is counted in its last item."""
+    if isinstance(value, str):
+        return shortened(value)
+    if isinstance(value, dict):
+        return {key: bounded(item, longest_list) for key, item in value.items()}
+    if not isinstance(value, (list, tuple)):
+        return value
+    more = len(value) - longest_list
+    kept = [bounded(item, longest_list) for item in value[:longest_list]]
+    return [*kept, {"more": more}] if more > 0 else kept
