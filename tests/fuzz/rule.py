@@ -235,4 +235,8 @@ def differs(where: Where, records: Records) -> bool:
     if there.dispatch is not None and _says_otherwise(where, there, there.dispatch, records):
         return True
     own = ((line, records.rows.get(((where[0], line.name), line.dispatch.key))) for line in there.lines)
-    return any(row is not None and (row.dispatch, row.said) != (line.dispatch, line.said) for line, row in own)
+    if any(row is not None and (row.dispatch, row.said) != (line.dispatch, line.said) for line, row in own):
+        return True
+    moved_here = [row for row in records.rows.values() if row.seen_at == where]
+    told = [(line, row) for line in there.lines for row in moved_here if row.dispatch == line.dispatch]
+    return any(row.said != line.said for line, row in told)
