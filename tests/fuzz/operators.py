@@ -109,7 +109,7 @@ def delete_rows(world: World) -> None:
     for identity in before.rows.keys() - after.rows.keys():
         row = before.rows[identity]
         if rule.holders(row, before) != [row.seen_at or row.where]:
-            world.deleted.add(row.dispatch)
+            world.late.add(row.dispatch)
 
 
 def damage_search(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from dataclasses import replace
 
 from . import rule
 from .records import Records
@@ -24,11 +25,12 @@ def compare(world: World) -> None:
     with world.watched(whole=True) as before:
         _until_quiet(world)
     after = world.records()
-    world.deleted.difference_update(row.dispatch for row in after.rows.values())
+    world.late.difference_update(row.dispatch for row in after.rows.values())
     # What the index knows to be pruned needs no line and no marker any more.
     world.pruned = {(where, dispatch) for where, dispatch in world.pruned if before.at(where).dispatch == dispatch}
-    lacking = [*rule.lacking(before, after, world.deleted, world.pruned)]
+    lacking = [*rule.lacking(before, after, world.late, world.pruned)]
     want(not lacking, "\n    ".join(lacking))
+    world.late.update(rule.left_alone(after))
     finished = ((where, there.dispatch) for where, there in after.workspaces.items() if there.dispatch is not None)
     world.pruned |= {(where, dispatch) for where, dispatch in finished if after.was_done(where, dispatch)}
     _check_derived(world)
@@ -78,7 +80,8 @@ def repair(world: World) -> None:
     before = world.records()
     document = world.program.run("check", "--repair", "--json").document()
     after = world.records()
-    _want_same_rows(before, after, "check --repair")
+    came_late = {identity: row for identity, row in after.rows.items() if row.dispatch in world.late}
+    _want_same_rows(replace(before, rows={**came_late, **before.rows}), after, "check --repair")
     for where in before.workspaces:
         was, there = before.at(where), after.at(where)
         made = was.mark is None and there.mark is not None and (where, there.mark.key) in before.rows

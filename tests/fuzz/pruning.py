@@ -28,7 +28,7 @@ def prune(world: World) -> None:
         run_and_kill(world, _arguments(hours, archives.new()), world.rng.randrange(1, 400))
     did = world.program.run(*_arguments(hours, archives.new()))
     want(did.code == 0, f"prune: {did}")
-    _check(before, world.records(), hours, archives)
+    _check(world, before, hours, archives)
 
 
 def prune_without_a_root(world: World) -> None:
@@ -40,7 +40,7 @@ def prune_without_a_root(world: World) -> None:
     away.path.rename(world.base / "away")
     _refused_without_force(world, before, archives)
     (world.base / "away").rename(away.path)
-    _check(before, world.records(), 1, archives)
+    _check(world, before, 1, archives)
 
 
 def prune_before_a_push(world: World) -> None:
@@ -61,7 +61,7 @@ def prune_before_a_push(world: World) -> None:
             _refused_without_force(world, before, archives)
     world.configure()
     if archives.paths:
-        _check(before, world.records(), 1, archives)
+        _check(world, before, 1, archives)
 
 
 class _Archives:
@@ -96,15 +96,16 @@ def _refused_without_force(world: World, before: Records, archives: _Archives) -
     want(did.code == 0, f"prune --force: {did}")
 
 
-def _check(before: Records, after: Records, hours: int, archives: _Archives) -> None:
+def _check(world: World, before: Records, hours: int, archives: _Archives) -> None:
     """What is older went, all of it into the archives, with what only journals held; and nothing else."""
+    after = world.records()
     left = [row for row in after.rows.values() if _is_older(row, hours)]
     want(not left, f"prune left {left}")
     archived = archives.rows()
     young = [row for row in archived.values() if not _is_older(row, hours - 1)]
     want(not young, f"prune archived what is not old: {young}")
     both = replace(after, rows={**archived, **after.rows}, pruned_before=before.pruned_before)
-    wrong = [*rule.wrong(before, both, {}, whole=False), *rule.lacking_rows(both)]
+    wrong = [*rule.wrong(before, both, {}, whole=False), *rule.lacking_rows(both, world.late)]
     want(not wrong, "prune: " + "\n    ".join(wrong))
 
 

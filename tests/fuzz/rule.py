@@ -28,27 +28,40 @@ def wrong(before: Records, after: Records, seen: Seen, *, whole: bool) -> Iterat
 def lacking(
     before: Records,
     after: Records,
-    deleted: Set[Dispatch] = frozenset(),
+    late: Set[Dispatch] = frozenset(),
     pruned: Set[tuple[Where, Dispatch]] = frozenset(),
 ) -> Iterator[str]:
-    """What a pass that was not disturbed has left undone; the rows of those that were `deleted` may come back later,
+    """What a pass that was not disturbed has left undone; the rows of those that were `late` may come back later,
     and of those that were known to be `pruned` where they are nothing is left to do."""
-    yield from lacking_rows(after, deleted)
+    yield from lacking_rows(after, late)
     for where, there in after.workspaces.items():
-        if there.dispatch is None or there.dispatch in deleted:
+        if there.dispatch is None or there.dispatch in late:
             continue
         if (where, there.dispatch) not in pruned and not before.was_done(where, there.dispatch):
             yield from _lacking_of_status(where, there, there.dispatch, before, after)
 
 
-def lacking_rows(records: Records, deleted: Set[Dispatch] = frozenset()) -> Iterator[str]:
+def lacking_rows(records: Records, late: Set[Dispatch] = frozenset()) -> Iterator[str]:
     """The lines that have no row, though they are not so old that it would have been pruned."""
+    for where, there, line in _lines_without_row(records):
+        if line.dispatch not in late and _counts(where, there, line, records):
+            yield f"{where}: the line of {line.name}, {line.dispatch} has no row"
+
+
+def left_alone(records: Records) -> Iterator[Dispatch]:
+    """Those whose lines need no row while somebody has the name that they bear. That may end, and nobody looks then."""
+    for where, there, line in _lines_without_row(records):
+        if not _counts(where, there, line, records):
+            yield line.dispatch
+
+
+def _lines_without_row(records: Records) -> Iterator[tuple[Where, Workspace, Line]]:
     for where, there in records.workspaces.items():
-        for line in (line for line in there.lines if line.dispatch not in deleted):
+        for line in there.lines:
             taken = any(w[1] == line.name and key == line.dispatch.key for w, key in records.rows)
             done = taken or records.is_recorded(where, line.dispatch) or records.was_done(where, line.dispatch)
-            if not done and _counts(where, there, line, records):
-                yield f"{where}: the line of {line.name}, {line.dispatch} has no row"
+            if not done:
+                yield where, there, line
 
 
 def _counts(where: Where, there: Workspace, line: Line, records: Records) -> bool:

@@ -62,7 +62,8 @@ class Pass:
 @dataclass
 class World:
     """`seen` are the finishes that the daemon has read and not committed yet, `known` all dispatches that there ever
-    were, `deleted` those whose rows somebody deleted by SQL, of which a copy has the records. `pruned`: of which a line
+    were, `late` those whose rows may come back late: somebody deleted them by SQL, and a copy has the records; or
+    somebody had the name that their lines bear. `pruned`: of which a line
     or marker told there that they were pruned, and whose status has stood there since.
 
     `damaged`: the search was, which nobody notices until a row is written. `pushed`: a target ever got anything.
@@ -76,7 +77,7 @@ class World:
     passes: int = 0
     seen: dict[Where, set[Dispatch]] = field(default_factory=dict)
     known: set[Dispatch] = field(default_factory=set)
-    deleted: set[Dispatch] = field(default_factory=set)
+    late: set[Dispatch] = field(default_factory=set)
     pruned: set[tuple[Where, Dispatch]] = field(default_factory=set)
     damaged: bool = False
     kept_damaged: bool = False
