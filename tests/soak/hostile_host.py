@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -184,7 +185,8 @@ def _hang(far: FuseMirror, stopped: threading.Event, rng: random.Random) -> None
 
 def _lock(host: Host, stopped: threading.Event, rng: random.Random) -> None:
     while not stopped.wait(rng.uniform(5.0, 25.0)):
-        with contextlib.suppress(OSError), write_locked(host.history):
+        # The daemon may hold it just then.
+        with contextlib.suppress(OSError, sqlite3.OperationalError), write_locked(host.history):
             stopped.wait(rng.uniform(0.1, 8.0))
 
 
