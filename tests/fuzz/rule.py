@@ -242,6 +242,15 @@ def lines_lost(where: Where, records: Records) -> set[Line]:
     }
 
 
+def is_unconfirmed(where: Where, records: Records) -> bool:
+    """Whether the marker there names a commit whose line and row are lost."""
+    there = records.at(where)
+    if there.mark is None:
+        return False
+    lines = any(line.dispatch.key == there.mark.key for line in there.lines)
+    return not lines and not any(w[1] == there.mark.name and key == there.mark.key for w, key in records.rows)
+
+
 def differs(where: Where, records: Records) -> bool:
     """Whether a status or a line there has the identity of a row, and says otherwise."""
     there = records.at(where)
