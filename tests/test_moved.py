@@ -481,6 +481,20 @@ def test_what_another_program_recorded_under_another_name_has_one_row(host: Host
     assert host.once().counts == {"scanned": 1, "skipped": 1}
 
 
+def test_a_line_comes_back_though_another_has_the_identity_of_its_new_name(host: Host) -> None:
+    """It was moved to a name where another dispatch of the same time and run has a row, recorded there again by
+    core-agent, and the history lost: its former line still has its row."""
+    workspace = committed(host, "org/repo/other", runs=1)
+    (line,) = workspace.lines()
+    mine = {**line, "workspace": OLD, "task": "mine"}
+    again = {**mine, "workspace": workspace.name}
+    workspace.journal.write_text(f"{json.dumps(mine)}\n{json.dumps(again)}\n")
+    workspace.write_status(task="mine", runs=1, updated_at=line["updated_at"])
+    host.once()
+    found = host.query("SELECT workspace, task FROM dispatch_history ORDER BY 1")
+    assert [tuple(row) for row in found] == [(OLD, "mine"), ("org/repo/other", line["task"])]
+
+
 # --- pruned
 
 

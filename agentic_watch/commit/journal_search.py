@@ -149,17 +149,17 @@ class JournalSearch:
             own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]
             moved_workspaces.record_place([row for _, row in own], self._candidate, self._history)
             # A prune may have taken them since the history was looked up; it says so in the same transaction.
-            has_all = {number for number, _ in own}.issuperset(range(len(waiting)))
-            pruned_before = "" if has_all else identities.pruned_before(self._history)
+            held = {number for number, _ in own}
+            pruned_before = identities.pruned_before(self._history) if len(held) < len(waiting) else ""
         except HistoryError as error:
             self.error = str(error)
             return
         for number, row in own:
             self._note_row(waiting[number], row)
-        done = {asked[number].dispatch for number, _ in own}  # one dispatch may have lines under two names
+        done = {asked[number].dispatch for number, row in own if row.is_dispatch}  # it may have lines under two names
         taken = {number for number, row in found if row.root == self._candidate.root.key}
         for number, record in enumerate(waiting):
-            if asked[number].dispatch not in done:
+            if number not in held and asked[number].dispatch not in done:
                 self._take(record, asked[number], pruned_before, is_taken=number in taken)
         if self.lacking.weight > HELD_BYTES:
             # Rather a transaction of its own than a journal's worth of rows in memory.

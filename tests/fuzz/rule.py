@@ -146,7 +146,9 @@ def _rows_made(before: Records, after: Records, seen: Seen, *, whole: bool) -> I
             yield f"the row {row[:4]} was made of a line elsewhere, though it stands under its own name in {at_home}"
     for (name, dispatch), count in Counter((row.where[1], row.dispatch) for row in made).items():
         same = [row for row in made if (row.where[1], row.dispatch) == (name, dispatch)]
-        if count > max(1, sum(_is_asked_for(row, before, seen) for row in same)):
+        asked_for = sum(_is_asked_for(row, before, seen) for row in same)
+        recovered = any(True for row in same for _ in _lines_for(row, before))
+        if count > asked_for + recovered:
             yield f"{dispatch} has {count} new rows under {name}"
 
 

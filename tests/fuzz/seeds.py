@@ -30,6 +30,7 @@ KEPT = {
     50019: 41,  # a deleted row stayed away while its workspace ran on below another root
     50042: 41,  # check found fault with a marker whose row is another root's
     60220: 41,  # moved, its marker spoilt, seen, and removed: a second row
+    92179: 41,  # another dispatch has the identity of the new name: a line of the former one stayed without a row
     80027: 41,  # another program had recorded it again under another name: a second row
 }
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
