@@ -166,6 +166,8 @@ def import_archive(world: World) -> None:
 
 def import_of_another_host(world: World) -> None:
     """Dispatches of another host, whose roots and workspaces have the same names."""
+    if world.daemon is not None and world.daemon.has_another_file:
+        return  # its log lies beside the copy that was moved into place
     where = world.rng.choice([(root.key, name) for root in world.roots for name in NAMES])
     document = world.document("completed")
     line = {"question": "", "issue": 0, "branch": "", "org": "", "pr_url": "", "process_id": "", "repo": "", **document}

@@ -104,6 +104,8 @@ def _check(world: World, before: Records, hours: int, archives: _Archives) -> No
     archived = archives.rows()
     young = [row for row in archived.values() if not _is_older(row, hours - 1)]
     want(not young, f"prune archived what is not old: {young}")
+    for seen in world.seen.values():  # what was recorded since it was seen, and is archived by now
+        seen.difference_update(row.dispatch for row in archived.values())
     both = replace(after, rows={**archived, **after.rows}, pruned_before=before.pruned_before)
     wrong = [*rule.wrong(before, both, {}, whole=False), *rule.lacking_rows(both, world.late)]
     want(not wrong, "prune: " + "\n    ".join(wrong))
