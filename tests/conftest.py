@@ -46,3 +46,13 @@ def _open_paths() -> dict[int, str]:
 def host(tmp_path: Path) -> support.Host:
     """A host with an empty root and no history yet."""
     return support.Host.make(tmp_path)
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A host two hours east of UTC in summer, one in winter."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()

@@ -40,13 +40,18 @@ def test_a_root_that_gets_a_name_keeps_its_commits(host: Host) -> None:
     assert len(workspace.lines()) == 1
 
 
-def test_what_is_there_under_both_names_is_merged(host: Host) -> None:
-    """When a commit was imported under the new name before, that row stays, and no commit is there twice."""
+def commit_under_both_names(host: Host) -> None:
+    """A commit of the root that was also imported under the name `agents`."""
     make(host.root, "o/r/one")
     host.once()
     exported = json.loads(run([*host.arguments(), "export"], host.base).stdout)
     (host.base / "one.jsonl").write_text(json.dumps({**exported, "root": "agents"}) + "\n")
     run([*host.arguments(), "import", str(host.base / "one.jsonl")], host.base)
+
+
+def test_what_is_there_under_both_names_is_merged(host: Host) -> None:
+    """When a commit was imported under the new name before, that row stays, and no commit is there twice."""
+    commit_under_both_names(host)
     make(host.root, "o/r/two")
     host.once()
     assert json.loads(rename(host, str(host.root), "agents", "--json").stdout)["merged_count"] == 1
@@ -156,11 +161,7 @@ def test_a_killed_one_goes_on_when_it_is_run_again(host: Host) -> None:
 
 def test_a_damaged_search_stops_no_renaming(host: Host) -> None:
     """It is derived of the record: it is made anew, what there is twice is merged, and all is found by its new name."""
-    make(host.root, "o/r/one")
-    host.once()
-    exported = json.loads(run([*host.arguments(), "export"], host.base).stdout)
-    (host.base / "one.jsonl").write_text(json.dumps({**exported, "root": "agents"}) + "\n")
-    run([*host.arguments(), "import", str(host.base / "one.jsonl")], host.base)
+    commit_under_both_names(host)
     make(host.root, "o/r/two", task="find the walrus")
     host.once()
     with closing(sqlite3.connect(host.history)) as connection, connection:

@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 import tomli_w
@@ -26,16 +25,6 @@ def kept(host: Host) -> Host:
     make(host.root, "org/repo/young", updated_at=YOUNG)
     assert host.once().counts["committed"] == 2
     return host
-
-
-@pytest.fixture
-def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The host's time is that of a place with summer time."""
-    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 def retention(host: Host, now: float) -> Retention:

@@ -1,23 +1,11 @@
 """What a user types for a time, as the text that the history is compared with."""
 
-import time
-from collections.abc import Iterator
-
 import pytest
 
-from agentic_watch.answers.spans import Clock, length, point
+from agentic_watch.answers.spans import Clock, point
+from agentic_watch.config.checks import span_seconds
 
 NOW = 1_776_165_428.9  # Tuesday 2026-04-14T11:17:08.9Z
-
-
-@pytest.fixture
-def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A host two hours east of UTC in summer, one in winter."""
-    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +62,7 @@ def test_what_means_no_time(text: str) -> None:
 
 def test_lengths() -> None:
     """A span has a length in seconds; a length of nothing is none."""
-    assert [length(text) for text in ("90m", "2h", "14d", "1w")] == [5400, 7200, 1_209_600, 604_800]
+    assert [span_seconds(text) for text in ("90m", "2h", "14d", "1w")] == [5400, 7200, 1_209_600, 604_800]
     for text in ("0d", "today", "2026-04-14"):
         with pytest.raises(ValueError, match="not a span"):
-            length(text)
+            span_seconds(text)

@@ -65,16 +65,11 @@ def point(text: str, clock: Clock, *, end: bool = False) -> str:
     Raises ValueError or OverflowError for what is none of EXPECTED. A week begins on Monday.
     """
     if _LENGTH.fullmatch(text):
-        return clock.ago(length(text))
+        return clock.ago(span_seconds(text))
     first, days = _days(text, clock.today())
     if days:
         return clock.midnight(first + (days if end else 0))
     return instant.parse(text).utc()
-
-
-def length(text: str) -> int:
-    """The seconds of a span such as `7d`; a month (`mo`) has 30 days. Raises ValueError for anything else."""
-    return span_seconds(text)
 
 
 def _days(text: str, today: date) -> tuple[int, int]:

@@ -12,7 +12,6 @@ from types import FrameType
 
 import click
 
-from agentic_watch.answers import spans
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.answers.spans import Clock
 from agentic_watch.cli import messages
@@ -21,6 +20,7 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.cli.progress import progress
 from agentic_watch.config import Config
+from agentic_watch.config.checks import span_seconds
 from agentic_watch.exchange import before_pruning, pruning
 from agentic_watch.exchange.archives import default_path
 from agentic_watch.exchange.exchange_errors import ExchangeError
@@ -103,7 +103,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def _before(older_than: str, *, asks: bool) -> str:
     """What is pruned is older than this, as `updated_utc` is written."""
     try:
-        seconds = spans.length(older_than)
+        seconds = span_seconds(older_than)
         before = Clock(time.time(), utc=True).ago(seconds)
     except (ValueError, OverflowError) as error:
         text = f"{older_than!r} is not a span such as 180d, 26w or 6mo"

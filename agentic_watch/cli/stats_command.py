@@ -29,6 +29,7 @@ from agentic_watch.cli.output import human_duration, on_terminal
 from agentic_watch.cli.rate_text import bar, interval, percent, sparkline
 from agentic_watch.cli.stats_changes import Spans, flat, print_changes
 from agentic_watch.cli.table_layout import Column, print_columns
+from agentic_watch.config.checks import span_seconds
 
 _BAR = 10
 _SPARKS = 60
@@ -81,7 +82,7 @@ def _compare(state: State, question: Question, span: str, keys: Sequence[str], f
         raise click.UsageError("--compare excludes --since: SPAN says how far it goes back from now, or from --until")
     now = spans.seconds_of(question.wanted.until) if question.wanted.until else time.time()
     try:
-        seconds = spans.length(span)
+        seconds = span_seconds(span)
         compared = Spans(span, spans.at(now - 2 * seconds), spans.at(now - seconds), question.wanted.until)
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{span!a} is not a span such as 24h, 14d, 4w", param_hint="--compare") from error
