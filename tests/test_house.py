@@ -193,3 +193,18 @@ def test_what_is_public_says_what_it_is(module: Path) -> None:
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{name_of(module)}:{node.lineno} {node.name} has no docstring"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Without circles each module can be understood after those it imports. Imports in functions count, too."""
+    names = {
+        module: ".".join(("agentic_watch", *module.relative_to(PACKAGE).with_suffix("").parts)) for module in MODULES
+    }
+    of_name = {name.removesuffix(".__init__"): module for module, name in names.items()}
+    left = {
+        module: {of_name.get(name) or of_name.get(name.rpartition(".")[0]) for name in imports(module)} - {module, None}
+        for module in MODULES
+    }
+    while leaves := {module for module, used in left.items() if not used & left.keys()}:
+        left = {module: used for module, used in left.items() if module not in leaves}
+    assert not left, f"in circles, or above them: {sorted(map(name_of, left))}"

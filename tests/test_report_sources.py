@@ -16,7 +16,8 @@ from support import Host, run
 from agentic_watch.dispatch.left_file import Unreadable
 from agentic_watch.dispatch.reports import report_sources
 from agentic_watch.dispatch.reports.clone_paths import NOWHERE, Clone
-from agentic_watch.dispatch.reports.report_sources import FINDINGS_AT_MOST, read
+from agentic_watch.dispatch.reports.report_shape import FINDINGS_AT_MOST
+from agentic_watch.dispatch.reports.report_sources import read
 from agentic_watch.dispatch.verdict import merged
 
 JUNIT = b"""<?xml version="1.0" encoding="utf-8"?>

@@ -10,8 +10,8 @@ from typing import Any
 
 from agentic_watch.cli import journal_socket
 from agentic_watch.cli.log_stream import NeverBlocking
-from agentic_watch.cli.messages import stderr_is_journal
 from agentic_watch.cli.output import clean
+from agentic_watch.cli.standard_streams import stderr_is_journal
 from agentic_watch.config import Config
 from agentic_watch.workspace.instant import now_text
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import click
+
+from agentic_watch.cli.standard_streams import stderr_is_journal
 
 ERROR, WARNING, INFO = 40, 30, 20
 """The priorities of `logging`: it is imported when a machine is told something, not at every start."""
@@ -48,13 +48,3 @@ def tell(level: int, text: str, prefix: str = "", **where: str) -> None:
 def for_machines() -> bool:
     """Whether messages go to the journal or to a reader of JSON lines, not to people."""
     return _Form.name == "json" or (_Form.name == "auto" and stderr_is_journal())
-
-
-def stderr_is_journal() -> bool:
-    """Whether stderr is the journal's own stream ($JOURNAL_STREAM, systemd.exec(5))."""
-    stream = os.environ.get("JOURNAL_STREAM", "")
-    try:
-        info = os.fstat(2)
-    except OSError:
-        return False
-    return stream == f"{info.st_dev}:{info.st_ino}"

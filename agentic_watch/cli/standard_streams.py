@@ -73,3 +73,13 @@ def _text(raw: io.FileIO, former: TextIO | None, *, line_buffering: bool = False
         errors="backslashreplace",
         line_buffering=line_buffering or raw.isatty(),
     )
+
+
+def stderr_is_journal() -> bool:
+    """Whether stderr is the journal's own stream ($JOURNAL_STREAM, systemd.exec(5))."""
+    stream = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        info = os.fstat(2)
+    except OSError:
+        return False
+    return stream == f"{info.st_dev}:{info.st_ino}"

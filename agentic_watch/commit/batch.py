@@ -5,15 +5,10 @@ from __future__ import annotations
 import functools
 import resource
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from agentic_watch.commit.outcome import Outcome
-
-if TYPE_CHECKING:
-    from agentic_watch.commit.steps import Commit
-
-HELD_BYTES = 8 << 20
-"""What a batch, or the rows recovered from one journal, may hold in memory before it is written."""
+from agentic_watch.commit.row_buffer import HELD_BYTES
+from agentic_watch.commit.steps import Commit
 
 _AT_MOST = 120
 """As many as the usual limit of 1,024 descriptors has room for: half of it takes 8 % longer, twice as many as long."""

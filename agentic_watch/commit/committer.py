@@ -9,13 +9,13 @@ from dataclasses import replace
 from agentic_watch.commit import batch
 from agentic_watch.commit.batch import Batch
 from agentic_watch.commit.found import Found, Known, find, look_up
-from agentic_watch.commit.insertion import insert_now
 from agentic_watch.commit.moved_workspaces import record_removed
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look, sighting_of
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.patience import ENDLESS, Patience, PatienceOver
 from agentic_watch.commit.paused_commits import Begun, PausedCommits
 from agentic_watch.commit.pipeline import Pipeline
+from agentic_watch.commit.row_buffer import insert_now
 from agentic_watch.commit.sightings import Sightings
 from agentic_watch.commit.steps import Commit
 from agentic_watch.commit.writing import Writing, look_only, prepare

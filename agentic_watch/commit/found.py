@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from agentic_watch.commit import moved_workspaces
-from agentic_watch.commit.insertion import HeldRows
 from agentic_watch.commit.journal_search import JournalSearch
 from agentic_watch.commit.open_workspace import OpenWorkspace
+from agentic_watch.commit.row_buffer import HeldRows
 from agentic_watch.history import identities, pruned, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import Asked, Held

@@ -3,40 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from agentic_watch.history import rows
+from agentic_watch.commit.steps import Commit
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
-from agentic_watch.workspace.record import Record
-
-if TYPE_CHECKING:
-    from agentic_watch.commit.steps import Commit
-
-HOST = os.uname().nodename
-
-
-@dataclass(slots=True)
-class HeldRows:
-    """Rows in memory until their batch is written, and about how many bytes they take there."""
-
-    rows: list[Row] = field(default_factory=list)
-    weight: int = 0
-
-    def add(self, record: Record, root: str, moved_to: str | None = None) -> None:
-        """Make the row of a record and keep it."""
-        row = rows.from_record(record, root, HOST, moved_to)
-        self.rows.append(row)
-        self.weight += row.weight
-
-    def take(self) -> list[Row]:
-        """Hand over all of them."""
-        taken, self.rows, self.weight = self.rows, [], 0
-        return taken
 
 
 class _Abandoned(Exception):
@@ -91,12 +62,3 @@ class Insertion:
     def _note(self, error: str) -> None:
         for commit in self._commits:
             commit.history_error = error
-
-
-def insert_now(new_rows: Sequence[Row], history: History) -> str:
-    """Insert rows in a transaction of their own; gives why it could not be done, or ""."""
-    try:
-        history.insert(new_rows)
-    except HistoryError as error:
-        return str(error)
-    return ""

@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agentic_watch.commit import moved_workspaces
-from agentic_watch.commit.batch import HELD_BYTES
-from agentic_watch.commit.insertion import HeldRows, insert_now
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.patience import PACE
+from agentic_watch.commit.row_buffer import HELD_BYTES, HeldRows, insert_now
 from agentic_watch.history import identities, pruned
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import Asked, Held

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
-from agentic_watch.commit.insertion import HeldRows
 from agentic_watch.commit.outcome import Outcome, Verdict
+from agentic_watch.commit.row_buffer import HeldRows
 from agentic_watch.commit.sightings import Sighting
 from agentic_watch.config import Config, Limits, Root
 from agentic_watch.history import identities

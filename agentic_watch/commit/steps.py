@@ -16,9 +16,9 @@ ends that commit only: the later ones are left out, and the next run begins anew
 from __future__ import annotations
 
 from agentic_watch.commit.found import Found, Known
-from agentic_watch.commit.insertion import HOST
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
+from agentic_watch.commit.row_buffer import HOST
 from agentic_watch.commit.writing import Writing
 from agentic_watch.history import rows
 from agentic_watch.history.rows import Row

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agentic_watch.commit.found import Found
-from agentic_watch.commit.insertion import HeldRows
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.plan import Plan, decide
+from agentic_watch.commit.row_buffer import HeldRows
 from agentic_watch.workspace import instant, journal, layout, record, report
 from agentic_watch.workspace.record import Record
 

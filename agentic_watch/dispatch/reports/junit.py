@@ -12,7 +12,7 @@ from xml.parsers import expat
 
 from agentic_watch.dispatch.left_file import Unreadable
 from agentic_watch.dispatch.reports.clone_paths import Clone
-from agentic_watch.dispatch.reports.report_sources import TEXT_AT_MOST, Source, with_findings
+from agentic_watch.dispatch.reports.report_shape import TEXT_AT_MOST, Source, with_findings
 
 _SUITES = frozenset({"testsuites", "testsuite"})
 _BAD = frozenset({"failure", "error"})

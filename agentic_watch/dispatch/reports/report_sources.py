@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from agentic_watch.dispatch import left_file
 from agentic_watch.dispatch.left_file import MAX_VALUES, Unreadable
 from agentic_watch.dispatch.reports.clone_paths import NOWHERE, Clone
+from agentic_watch.dispatch.reports.report_shape import Source
 from agentic_watch.workspace.jsontext import load_object
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
-FINDINGS_AT_MOST = 5000
-"""More findings of one file are counted, not kept: a report is read whole at each commit."""
-TEXT_AT_MOST = 2000
 _SPACES = bytes(max(byte, 32) for byte in range(256))
-
-
-class Source(NamedTuple):
-    """The report that a file holds, and a warning when not all of it could be read; "" when it could."""
-
-    report: dict[str, Any]
-    warning: str = ""
 
 
 def read(path: str, since_ns: int = 0, clone: Clone = NOWHERE) -> Source:
@@ -64,10 +55,3 @@ def _document(data: bytes) -> tuple[dict[str, Any], str]:
             return load_object(data.translate(_SPACES), "", MAX_VALUES), "held control characters; read without them"
         except WorkspaceError:
             raise Unreadable(error.cause) from error
-
-
-def with_findings(findings: list[dict[str, Any]]) -> dict[str, Any]:
-    """A report with these findings, each without what is empty, and with the number of those left out."""
-    kept = [{key: value for key, value in finding.items() if value} for finding in findings[:FINDINGS_AT_MOST]]
-    left_out = len(findings) - len(kept)
-    return {"findings": kept} | ({"findings_left_out": left_out} if left_out else {})

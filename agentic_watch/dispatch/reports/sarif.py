@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agentic_watch.dispatch.reports.clone_paths import NOWHERE, Clone
-from agentic_watch.dispatch.reports.report_sources import TEXT_AT_MOST, with_findings
+from agentic_watch.dispatch.reports.report_shape import TEXT_AT_MOST, with_findings
 from agentic_watch.dispatch.reports.sarif_places import Places
 from agentic_watch.dispatch.reports.sarif_values import item_at, object_of, objects_of, text_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from agentic_watch.dispatch.reports.report_sources import TEXT_AT_MOST
+from agentic_watch.dispatch.reports.report_shape import TEXT_AT_MOST
 
 _T = TypeVar("_T")
 
