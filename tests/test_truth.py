@@ -30,8 +30,8 @@ from agentic_watch.workspace.jsontext import dump
 
 EVERYTHING = "0001-01-01T00:00:00Z"
 SINCE, UNTIL = "2026-05-01T00:00:00.000000000Z", "2026-06-15T12:30:00.000000000Z"
-Filter = tuple[list[str], Callable[[Commit], bool]]
-FILTERS: dict[str, Filter] = {
+Choice = tuple[list[str], Callable[[Commit], bool]]
+FILTERS: dict[str, Choice] = {
     "all": ([], lambda _: True),
     "of all time": (["--since", EVERYTHING], lambda _: True),
     "a span": (["--since", SINCE, "--until", UNTIL], lambda one: SINCE <= one.utc < UNTIL),
