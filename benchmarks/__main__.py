@@ -34,7 +34,8 @@ from benchmarks.bench import FULL, QUICK, Bench, Sizes, say
 from benchmarks.processes import REPOSITORY
 
 OUT = REPOSITORY / "benchmarks" / "out"
-PAGE = REPOSITORY / "docs" / "performance.md"
+PAGE = REPOSITORY / "benchmarks" / "RESULTS.md"
+PLOTS = REPOSITORY / "docs"
 CASES: dict[str, Callable[[Bench], None]] = {
     "startup": startup.startup,
     "latency": latency.latency,
@@ -116,7 +117,7 @@ def _tell(bench: Bench, options: argparse.Namespace, about: dict[str, Any]) -> N
     if options.write_docs:
         report.write_docs(PAGE, report.block(bench, about, partial))
         for path in drawn:
-            shutil.copy(path, PAGE.parent / path.name)
+            shutil.copy(path, PLOTS / path.name)
 
 
 def _run(name: str, case: Callable[[Bench], None], bench: Bench) -> None:
