@@ -133,10 +133,10 @@ def _play(
                 near.remove(one)
                 kept.append(one)
             while len(kept) > _KEPT:  # as operators do: what is known of a workspace goes with it
-                shutil.rmtree(kept.popleft().path)
+                _remove(kept.popleft())
             for one in [one for one in behind if one.marker.exists() and one.name in service.names()]:
                 assert len(one.lines()) == 1
-                shutil.rmtree(one.path)
+                _remove(one)
                 behind.remove(one)
             if not troubles[0].ident and time.monotonic() - began > max(20.0, _QUIET_SHARE * seconds):
                 _measure(service, found)
@@ -152,6 +152,15 @@ def _play(
     service.wait(lambda: _rows(service.host) == wanted, _AT_LAST_SECONDS)
     _measure(service, found)
     return found
+
+
+def _remove(workspace: Workspace) -> None:
+    """As `rm -rf` does when somebody who sees it go still puts a file there: once more."""
+    for _ in range(5):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(workspace.path)
+            return
+    shutil.rmtree(workspace.path)
 
 
 def _rows(host: Host) -> Counter[tuple[str, str, int]]:
