@@ -67,19 +67,21 @@ class Found:
 def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known]:
     """What the history holds of each of these workspaces, in their order."""
     found: dict[str, Known] = {}
-    for root in {workspace.candidate.root.key for workspace in workspaces}:
-        here = [workspace for workspace in workspaces if workspace.candidate.root.key == root]
+    for root in {workspace.candidate.root for workspace in workspaces}:
+        here = [workspace for workspace in workspaces if workspace.candidate.root == root]
         names = [workspace.candidate.name for workspace in here]
         with_journal = [w.candidate.name for w in here if not w.place.lacks(layout.JOURNAL)]
         asked = [one for workspace in here if (one := _asked(workspace)) is not None]
         try:
             rows = identities.held(history, root, asked) if asked else {}
             pruned_before = identities.pruned_before(history)
-            journals = workspaces_table.journal_signatures(history, root, with_journal) if with_journal else {}
+            journals = workspaces_table.journal_signatures(history, root.key, with_journal) if with_journal else {}
         except HistoryError as error:
-            found |= {f"{root}\0{name}": Known(error=str(error)) for name in names}
+            found |= {f"{root.key}\0{name}": Known(error=str(error)) for name in names}
             continue
-        found |= {f"{root}\0{name}": Known(rows.get(name), journals.get(name, b""), pruned_before) for name in names}
+        found |= {
+            f"{root.key}\0{name}": Known(rows.get(name), journals.get(name, b""), pruned_before) for name in names
+        }
     return [found[f"{workspace.candidate.root.key}\0{workspace.candidate.name}"] for workspace in workspaces]
 
 
@@ -147,7 +149,7 @@ def _row_of_marker(workspace: OpenWorkspace, marked_as: Marker, history: History
     Raises HistoryError.
     """
     assert workspace.status is not None
-    row = moved_workspaces.row_elsewhere(workspace.candidate, workspace.status, {marked_as.workspace}, history)
+    row = moved_workspaces.row_told(workspace.candidate, workspace.status, {marked_as.workspace}, history)
     if row is not None:
         moved_workspaces.record_place([row], workspace.candidate, history)
     return row

@@ -38,10 +38,10 @@ def asked(workspace: str, said: Status | Record) -> Asked:
     return Asked(workspace, said.updated_at.utc(), said.runs, said.status, said.question, *of_dispatch)
 
 
-def row_elsewhere(candidate: Candidate, status: Status, names: Iterable[str], history: History) -> Held | None:
-    """The row that a dispatch got under one of these names, in any root. Raises HistoryError."""
+def row_told(candidate: Candidate, status: Status, names: Iterable[str], history: History) -> Held | None:
+    """The row of a dispatch whose records there have these names. Raises HistoryError."""
     wanted = [asked(name, status) for name in names]
-    found = identities.anywhere(history, candidate.root.key, wanted) if wanted else []
+    found = identities.told(history, candidate.root, candidate.name, wanted) if wanted else []
     return next((row for _, row in found if row.is_dispatch), None)
 
 
@@ -153,7 +153,7 @@ def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_b
 
     Raises HistoryError.
     """
-    if row_elsewhere(candidate, one.status, {candidate.name} | one.recorded_as, history) is not None:
+    if row_told(candidate, one.status, {candidate.name} | one.recorded_as, history) is not None:
         return True
     if one.status.updated_at.is_zero:  # as old as its line, which is gone
         return bool(one.recorded_as) and pruned_before > ""
