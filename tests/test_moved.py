@@ -798,6 +798,21 @@ def test_where_another_went_says_nothing_of_a_copy(host: Host) -> None:
     assert {(name, to) for name, _, to in rows(host)} == {(OLD, NEW), (second.name, OLD)}
 
 
+def test_the_marker_knows_the_row_of_what_another_program_recorded_again(host: Host) -> None:
+    """Its journal was lost where it was moved to, core-agent wrote a line anew, and it was moved once more: the marker
+    still names its row."""
+    moved = move(committed(host, runs=1), NEW)
+    (line,) = moved.lines()
+    moved.journal.write_text(json.dumps({**line, "workspace": NEW}) + "\n")
+    host.once()
+    again = move(moved, "c/d/third")
+    for _ in range(2):
+        look_again(again)
+        host.once()
+    assert rows(host) == [(OLD, 1, again.name)]
+    assert [line["workspace"] for line in again.lines()] == [NEW]
+
+
 @pytest.mark.parametrize("again", [OLD, NEW])
 def test_in_another_root_a_lost_journal_and_marker_make_no_second_row(host: Host, again: str) -> None:
     """Its row says where it is; the line that is written again names what the row names, core-agent's the new name."""
