@@ -146,7 +146,7 @@ def _judge(
 
 
 def _with_row_of_marker(known: Known, workspace: OpenWorkspace, marked_as: Marker, history: History) -> Known:
-    """With the row of this dispatch under the name that its marker holds, when no other is known; its place is noted."""
+    """With the row of this dispatch under the name in its marker, when none is known; its place is noted."""
     assert workspace.status is not None
     if known.error or (known.row is not None and known.row.is_dispatch):
         return known
