@@ -150,8 +150,9 @@ class Records:
         return any(True for _ in self.rows_told(where, dispatch))
 
     def is_elsewhere(self, where: Where, dispatch: Dispatch) -> bool:
-        """Whether the records there tell of a row of another place."""
-        return any(row.where != where for row in self.rows_told(where, dispatch))
+        """Whether journal or marker there name a row of another place."""
+        names = self.names_told(where, dispatch)
+        return any(row.where != where and row.where[1] in names for row in self.rows_of(dispatch))
 
     def has_own_row(self, where: Where, dispatch: Dispatch) -> bool:
         """Whether there is a row of this dispatch that was committed there."""

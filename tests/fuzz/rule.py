@@ -159,7 +159,7 @@ def _is_asked_for(row: Row, before: Records, seen: Seen) -> bool:
     if dispatch not in _finished(where, there, seen):
         return False
     own = before.rows.get((where, dispatch.key))
-    told = before.names_in_force(where, dispatch) or before.is_elsewhere(where, dispatch)
+    told = before.names_in_force(where, dispatch) or before.is_recorded(where, dispatch)
     return not told and not before.was_done(where, dispatch) and (own is None or own.dispatch != dispatch)
 
 
