@@ -798,6 +798,20 @@ def test_where_another_went_says_nothing_of_a_copy(host: Host) -> None:
     assert {(name, to) for name, _, to in rows(host)} == {(OLD, NEW), (second.name, OLD)}
 
 
+def test_a_line_is_no_row_of_a_namesake_that_was_committed_at_another_time(host: Host) -> None:
+    """Two finished alike under one name in two roots, one was moved, and the history lost: what comes back says when it
+    was committed where it says it was."""
+    moved = move(committed(host, runs=1), NEW)
+    (line,) = moved.lines()
+    moved.write_status(status="running", runs=2, updated_at="2026-05-01T00:00:00Z")
+    namesake = make(host.base / "other", OLD, runs=1, updated_at=line["updated_at"])
+    namesake.journal.write_text(json.dumps({**line, "committed_at": "2026-04-30T04:47:50Z"}) + "\n")
+    host.forget_history()
+    host.once("--root", str(host.base / "other"))
+    (row,) = host.query("SELECT root, committed_at FROM dispatch_history")
+    assert tuple(row) == (str(host.root), line["committed_at"])
+
+
 def test_the_marker_knows_the_row_of_what_another_program_recorded_again(host: Host) -> None:
     """Its journal was lost where it was moved to, core-agent wrote a line anew, and it was moved once more: the marker
     still names its row."""

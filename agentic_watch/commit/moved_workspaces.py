@@ -82,7 +82,7 @@ def can_be_name(name: str, max_depth: int) -> bool:
 
 class Standing(NamedTuple):
     """Who has a name now: is anybody `there`, in the same root, who would have lines of its own; and the `homes`
-    of such lines, in all roots: root's key by identity and dispatch."""
+    of such lines, in all roots: root's key by `line_key`."""
 
     there: bool
     homes: dict[tuple[object, ...], str]
@@ -101,7 +101,7 @@ def standing(name: str, candidate: Candidate, config: Config) -> Standing:
 
 def line_key(line: Record) -> tuple[object, ...]:
     """What a line is found by among those of another workspace."""
-    return line.identity, record.dispatch_of(line)
+    return line.identity, record.dispatch_of(line), line.committed_at
 
 
 def _own_lines(root: Root, name: str, limits: Limits) -> set[tuple[object, ...]] | None:
