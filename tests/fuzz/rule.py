@@ -118,7 +118,8 @@ def _says_otherwise(where: Where, there: Workspace, dispatch: Dispatch, records:
 
 def holders(row: Row, records: Records) -> list[Where]:
     """The places whose journal or marker has a row's commit."""
-    return [where for where in records.workspaces if row in records.rows_told(where, row.dispatch)]
+    hold = (where for where in records.workspaces if records.names_told(where, row.dispatch))
+    return [where for where in hold if row in records.rows_told(where, row.dispatch)]
 
 
 # --- rows
