@@ -460,6 +460,12 @@ def test_a_missing_line_is_told_of_what_stands_there(missing: RecordedRow, is_to
     assert list(missing_lines(disk, {A: missing, B: row()})) == [A] * is_told
 
 
+def test_a_line_under_another_name_is_not_missing() -> None:
+    """It was moved here with that line: another workspace, which had this name, took its own line with it."""
+    disk = OnDisk(B, 1000, B, lines={B: line()}, standing={THIS}, foreign={(A, THIS)})
+    assert list(missing_lines(disk, {A: row(), B: row()})) == []
+
+
 def test_records_of_one_identity_that_say_otherwise_are_told(host: Host, committed: list[Workspace]) -> None:
     """A status that was rewritten without a time of its own, a row that was changed: named, and not repaired."""
     rewritten, changed, _ = committed

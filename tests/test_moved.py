@@ -779,3 +779,71 @@ def test_a_row_of_the_same_name_in_another_root_comes_back(host: Host, status: s
         connection.execute("DELETE FROM dispatch_history")
     host.once(*roots)
     assert [runs for _, runs, _ in rows(host)] == [1]
+
+
+def test_where_another_went_says_nothing_of_a_copy(host: Host) -> None:
+    """One finish was copied before it was committed: two dispatches. The second has the first one's place by now, and
+    what a copy of the first holds is still the first one's: its row comes back when somebody deletes it."""
+    first = make(host.root, OLD)
+    second = copied(first, "org/repo/second")
+    host.once()
+    copy = copied(first, NEW)
+    shutil.rmtree(first.path)
+    move(second, OLD)
+    host.once()
+    with contextlib.closing(sqlite3.connect(host.history)) as connection, connection:
+        connection.execute("DELETE FROM dispatch_history WHERE workspace = ?", (OLD,))
+    look_again(copy)
+    assert host.once().counts["recovered_rows"] == 1
+    assert {(name, to) for name, _, to in rows(host)} == {(OLD, NEW), (second.name, OLD)}
+
+
+def test_a_line_is_no_row_of_a_namesake_that_was_committed_at_another_time(host: Host) -> None:
+    """Two finished alike under one name in two roots, one was moved, and the history lost: what comes back says when it
+    was committed where it says it was."""
+    moved = move(committed(host, runs=1), NEW)
+    (line,) = moved.lines()
+    moved.write_status(status="running", runs=2, updated_at="2026-05-01T00:00:00Z")
+    namesake = make(host.base / "other", OLD, runs=1, updated_at=line["updated_at"])
+    namesake.journal.write_text(json.dumps({**line, "committed_at": "2026-04-30T04:47:50Z"}) + "\n")
+    host.forget_history()
+    host.once("--root", str(host.base / "other"))
+    (row,) = host.query("SELECT root, committed_at FROM dispatch_history")
+    assert tuple(row) == (str(host.root), line["committed_at"])
+
+
+def test_the_marker_knows_the_row_of_what_another_program_recorded_again(host: Host) -> None:
+    """Its journal was lost where it was moved to, core-agent wrote a line anew, and it was moved once more: the marker
+    still names its row."""
+    moved = move(committed(host, runs=1), NEW)
+    (line,) = moved.lines()
+    moved.journal.write_text(json.dumps({**line, "workspace": NEW}) + "\n")
+    host.once()
+    again = move(moved, "c/d/third")
+    for _ in range(2):
+        look_again(again)
+        host.once()
+    assert rows(host) == [(OLD, 1, again.name)]
+    assert [line["workspace"] for line in again.lines()] == [NEW]
+
+
+@pytest.mark.parametrize("again", [OLD, NEW])
+def test_in_another_root_a_lost_journal_and_marker_make_no_second_row(host: Host, again: str) -> None:
+    """Its row says where it is; the line that is written again names what the row names, core-agent's the new name."""
+    original = committed(host, runs=1)
+    (line,) = original.lines()
+    to = Workspace(host.base / "other", NEW)
+    to.path.parent.mkdir(parents=True)
+    original.path.rename(to.path)
+    roots = ["--root", str(host.base / "other")]
+    host.once(*roots)
+    lose_both(to)
+    if again == NEW:
+        to.journal.write_text(json.dumps({**line, "workspace": NEW}) + "\n")
+    for _ in range(2):
+        look_again(to)
+        host.once(*roots)
+    assert [line["workspace"] for line in to.lines()] == [again]
+    assert rows(host) == [(OLD, 1, str(to.path))]
+    checked = run([*roots, *host.arguments(), "check"], host.base).stdout
+    assert "1 workspace: all records agree" in checked

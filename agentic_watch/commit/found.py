@@ -67,19 +67,21 @@ class Found:
 def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known]:
     """What the history holds of each of these workspaces, in their order."""
     found: dict[str, Known] = {}
-    for root in {workspace.candidate.root.key for workspace in workspaces}:
-        here = [workspace for workspace in workspaces if workspace.candidate.root.key == root]
+    for root in {workspace.candidate.root for workspace in workspaces}:
+        here = [workspace for workspace in workspaces if workspace.candidate.root == root]
         names = [workspace.candidate.name for workspace in here]
         with_journal = [w.candidate.name for w in here if not w.place.lacks(layout.JOURNAL)]
         asked = [one for workspace in here if (one := _asked(workspace)) is not None]
         try:
             rows = identities.held(history, root, asked) if asked else {}
             pruned_before = identities.pruned_before(history)
-            journals = workspaces_table.journal_signatures(history, root, with_journal) if with_journal else {}
+            journals = workspaces_table.journal_signatures(history, root.key, with_journal) if with_journal else {}
         except HistoryError as error:
-            found |= {f"{root}\0{name}": Known(error=str(error)) for name in names}
+            found |= {f"{root.key}\0{name}": Known(error=str(error)) for name in names}
             continue
-        found |= {f"{root}\0{name}": Known(rows.get(name), journals.get(name, b""), pruned_before) for name in names}
+        found |= {
+            f"{root.key}\0{name}": Known(rows.get(name), journals.get(name, b""), pruned_before) for name in names
+        }
     return [found[f"{workspace.candidate.root.key}\0{workspace.candidate.name}"] for workspace in workspaces]
 
 
@@ -95,6 +97,9 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
     marked_as = _read_marker(workspace, repair=repair) if workspace.finished else None
     if marked_as is not None and marked_as.identity != workspace.identity:
         marked_as = None
+    if marked_as is not None:
+        # Before its journal is read, whose lines may bear other names: they are of the row that is here by now.
+        known = _with_row_of_marker(known, workspace, marked_as, history)
     may_be_pruned = _asked_before(workspace, known.pruned_before)
     marked = marked_as is not None and marked_as.workspace in _names(workspace, known.row)
     search = JournalSearch(workspace, history, known.row, error=known.error)
@@ -109,12 +114,11 @@ def _judge(
     workspace: OpenWorkspace, known: Known, marked_as: Marker | None, search: JournalSearch, history: History
 ) -> Found:
     """What marker, row and lines say together: those of another name count when they are of this dispatch."""
-    name, row, error = workspace.candidate.name, search.row, search.error
-    if marked_as is not None and not error and (row is None or not row.is_dispatch):
-        try:
-            row = _row_of_marker(workspace, marked_as, history) or row
-        except HistoryError as failure:
-            error = str(failure)
+    name = workspace.candidate.name
+    known = known._replace(row=search.row, error=search.error)
+    if marked_as is not None:  # the journal may have brought its row back
+        known = _with_row_of_marker(known, workspace, marked_as, history)
+    row, error = known.row, known.error
     has_row = row is not None and row.is_dispatch
     line, differs, moved_line = search.line, search.differs, search.moved_line
     is_old = _is_pruned(workspace, known.pruned_before, marked_as, line, moved_line)
@@ -141,16 +145,18 @@ def _judge(
     )
 
 
-def _row_of_marker(workspace: OpenWorkspace, marked_as: Marker, history: History) -> Held | None:
-    """The row of this dispatch under the name that its marker holds, in any root; its place is noted.
-
-    Raises HistoryError.
-    """
+def _with_row_of_marker(known: Known, workspace: OpenWorkspace, marked_as: Marker, history: History) -> Known:
+    """With the row of this dispatch under the name in its marker, when none is known; its place is noted."""
     assert workspace.status is not None
-    row = moved_workspaces.row_elsewhere(workspace.candidate, workspace.status, {marked_as.workspace}, history)
-    if row is not None:
-        moved_workspaces.record_place([row], workspace.candidate, history)
-    return row
+    if known.error or (known.row is not None and known.row.is_dispatch):
+        return known
+    try:
+        row = moved_workspaces.row_told(workspace.candidate, workspace.status, {marked_as.workspace}, history)
+        if row is not None:
+            moved_workspaces.record_place([row], workspace.candidate, history)
+    except HistoryError as failure:
+        return known._replace(error=str(failure))
+    return known._replace(row=row or known.row)
 
 
 def _names(workspace: OpenWorkspace, row: Held | None) -> set[str]:

@@ -144,7 +144,7 @@ class JournalSearch:
             return
         asked = [moved_workspaces.asked(record.workspace, record) for record in waiting]
         try:
-            found = identities.anywhere(self._history, self._candidate.root.key, asked)
+            found = identities.told(self._history, self._candidate.root, self._candidate.name, asked)
             own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]
             moved_workspaces.record_place([row for _, row in own], self._candidate, self._history)
             # A prune may have taken them since the history was looked up; it says so in the same transaction.
@@ -173,7 +173,7 @@ class JournalSearch:
         own = self._workspace.identity, self._candidate.name
         if record is self.moved_line or (record.identity, record.workspace) == own:
             self.row = row if self.row is None or not self.row.is_dispatch else self.row
-        if record.workspace != self._candidate.name:
+        if record.workspace == row.workspace != self._candidate.name:
             self._others.former.add(record.workspace)
         self.is_moved |= moved_workspaces.is_elsewhere(row, self._candidate)
         self.is_of_other_root |= row.root != self._candidate.root.key
@@ -183,9 +183,6 @@ class JournalSearch:
         dispatch."""
         name, is_own = record.workspace, record.workspace == self._candidate.name
         moved = self.moved_line
-        is_status = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
-        if is_status and self.row is not None and self.row.is_dispatch:
-            return  # another program recorded once more, under another name, what has its row
         if pruned.is_pruned(asked.updated_utc, instant.parse(record.committed_at).utc(), pruned_before):
             if is_own or name in self._others.former:
                 self.older.append(commit_id(self._candidate.root.key, name, asked.updated_utc, record.runs))
@@ -197,7 +194,8 @@ class JournalSearch:
             root = self._homes.get(name, {}).get(moved_workspaces.line_key(record), self._candidate.root.key)
             self.lacking.add(record, root, moved_workspaces.place_of(root, name, self._candidate))
             self.recovered += 1
-            self.recovers_moved_line |= is_status
+            its = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
+            self.recovers_moved_line |= its
 
     def _is_former(self, name: str) -> bool:
         """Whether lines under this name, which the history lacks, were written before this directory was moved here.

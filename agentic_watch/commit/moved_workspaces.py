@@ -38,10 +38,10 @@ def asked(workspace: str, said: Status | Record) -> Asked:
     return Asked(workspace, said.updated_at.utc(), said.runs, said.status, said.question, *of_dispatch)
 
 
-def row_elsewhere(candidate: Candidate, status: Status, names: Iterable[str], history: History) -> Held | None:
-    """The row that a dispatch got under one of these names, in any root. Raises HistoryError."""
+def row_told(candidate: Candidate, status: Status, names: Iterable[str], history: History) -> Held | None:
+    """The row of a dispatch whose records there have these names. Raises HistoryError."""
     wanted = [asked(name, status) for name in names]
-    found = identities.anywhere(history, candidate.root.key, wanted) if wanted else []
+    found = identities.told(history, candidate.root, candidate.name, wanted) if wanted else []
     return next((row for _, row in found if row.is_dispatch), None)
 
 
@@ -82,7 +82,7 @@ def can_be_name(name: str, max_depth: int) -> bool:
 
 class Standing(NamedTuple):
     """Who has a name now: is anybody `there`, in the same root, who would have lines of its own; and the `homes`
-    of such lines, in all roots: root's key by identity and dispatch."""
+    of such lines, in all roots: root's key by `line_key`."""
 
     there: bool
     homes: dict[tuple[object, ...], str]
@@ -101,7 +101,7 @@ def standing(name: str, candidate: Candidate, config: Config) -> Standing:
 
 def line_key(line: Record) -> tuple[object, ...]:
     """What a line is found by among those of another workspace."""
-    return line.identity, record.dispatch_of(line)
+    return line.identity, record.dispatch_of(line), line.committed_at
 
 
 def _own_lines(root: Root, name: str, limits: Limits) -> set[tuple[object, ...]] | None:
@@ -153,7 +153,7 @@ def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_b
 
     Raises HistoryError.
     """
-    if row_elsewhere(candidate, one.status, {candidate.name} | one.recorded_as, history) is not None:
+    if row_told(candidate, one.status, {candidate.name} | one.recorded_as, history) is not None:
         return True
     if one.status.updated_at.is_zero:  # as old as its line, which is gone
         return bool(one.recorded_as) and pruned_before > ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import NamedTuple
 
+from agentic_watch.config import Root
 from agentic_watch.history import pruned
 from agentic_watch.history.store import History, marks
 
@@ -59,48 +61,49 @@ _HELD = f"held.id, held.root, held.workspace, held.moved_to, held.committed_at, 
 _IDENTITY = "held.updated_utc = asked.updated_utc AND held.runs = asked.runs"
 
 # Each index begins with the root, and there are few: one step of a search for each, instead of a look at all rows.
-_ROOTS = (
+ROOTS = (
     "roots (root) AS (SELECT min(root) FROM dispatch_history UNION ALL "
     "SELECT (SELECT min(root) FROM dispatch_history WHERE root > roots.root) FROM roots WHERE roots.root IS NOT NULL)"
 )
+"""The roots that have rows, for a `WITH RECURSIVE`."""
 
-_BY_FORMER_NAME = (
-    f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN dispatch_history AS held "
-    f"ON held.root = ? AND held.moved_to = asked.workspace AND {_IDENTITY} AND {_DISPATCH}"
-)
+_IN_ROOTS = f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN roots CROSS JOIN dispatch_history AS held"
+_IN_ROOT = f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN dispatch_history AS held"
+_COMMIT = f"{_IDENTITY} AND +({_DISPATCH})"  # not by the index of repositories: a large one may share Go's zero time
 
 
 def _with_asked(count: int) -> str:
     rows = ", ".join(f"({number}, {marks(Asked._fields)})" for number in range(count))
-    return f"WITH RECURSIVE {_ROOTS}, asked (n, {', '.join(Asked._fields)}) AS (VALUES {rows})"
+    return f"WITH RECURSIVE {ROOTS}, asked (n, {', '.join(Asked._fields)}) AS (VALUES {rows})"
 
 
-def held(history: History, root: str, asked: Sequence[Asked]) -> dict[str, Held]:
-    """By workspace, the rows of those that the history holds, under its name or a former one. Raises HistoryError."""
-    by_name = (
-        f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN dispatch_history AS held "
-        f"ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
+def held(history: History, root: Root, asked: Sequence[Asked]) -> dict[str, Held]:
+    """By workspace, the rows that were made there, or whose workspace is there now. Raises HistoryError."""
+    made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
+    came = (
+        f"{_IN_ROOTS} ON held.root = roots.root "
+        f"AND held.moved_to = iif(roots.root = ?, asked.workspace, ? || asked.workspace) AND {_COMMIT}"
     )
-    found = _select(history, f"{_BY_FORMER_NAME} UNION ALL {by_name}", asked, root, root)
+    found = _select(history, f"{came} UNION ALL {made}", asked, root.key, os.path.join(root.path, ""), root.key)
     return {asked[number].workspace: row for number, row in found}
 
 
-def anywhere(history: History, root: str, asked: Sequence[Asked]) -> list[tuple[int, Held]]:
-    """The rows of these commits, with the number of each in `asked`: of any root under the name asked for, of `root`
-    also under the name of a workspace that was moved there.
+def told(history: History, root: Root, name: str, asked: Sequence[Asked]) -> list[tuple[int, Held]]:
+    """The rows of these commits, of which the records of one workspace tell, with the number of each in `asked`: made
+    under the name asked for, in any root; made in this workspace; or of one that is there now.
 
     Raises HistoryError.
     """
-    by_name = (
-        f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN roots CROSS JOIN dispatch_history AS held "
-        f"ON held.root = roots.root AND held.workspace = asked.workspace AND {_IDENTITY}"
-    )
-    return _select(history, f"{by_name} UNION ALL {_BY_FORMER_NAME}", asked, root)
+    named = f"{_IN_ROOTS} ON held.root = roots.root AND held.workspace = asked.workspace AND {_IDENTITY}"
+    made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = ? AND {_COMMIT}"
+    came = f"{_IN_ROOTS} ON held.root = roots.root AND held.moved_to = iif(roots.root = ?, ?, ?) AND {_COMMIT}"
+    place = root.key, name, os.path.join(root.path, name)
+    return _select(history, f"{named} UNION ALL {made} UNION ALL {came}", asked, root.key, name, *place)
 
 
-def _select(history: History, sql: str, asked: Sequence[Asked], *roots: str) -> list[tuple[int, Held]]:
+def _select(history: History, sql: str, asked: Sequence[Asked], *place: str) -> list[tuple[int, Held]]:
     with history.reading() as connection:
-        found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *roots))
+        found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *place))
         return [(number, Held(*row)) for number, *row in found]
 
 

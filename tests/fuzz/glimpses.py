@@ -18,7 +18,13 @@ def event(world: World) -> None:
     """The daemon hears of some workspaces; what it saw may not be flushed before the next move."""
     places = sorted({*world.places(), *world.seen})
     if chosen := [where for where in places if world.chance(0.5)]:
-        _commit(world, chosen)
+        _commit(world, chosen, flush=world.chance(0.5))
+
+
+def come_to_rest(world: World) -> None:
+    """The daemon commits all that it saw: it does so within seconds."""
+    if world.seen:
+        _commit(world, sorted(world.seen), flush=True)
 
 
 def glimpse(world: World) -> None:
@@ -34,7 +40,7 @@ def glimpse(world: World) -> None:
     elif fate < 0.7:
         shutil.rmtree(world.path(where))
     if world.chance(0.6):
-        _commit(world, [where])
+        _commit(world, [where], flush=world.chance(0.5))
 
 
 def _look(world: World, where: Where) -> None:
@@ -46,11 +52,11 @@ def _look(world: World, where: Where) -> None:
         world.seen.setdefault(where, set()).add(dispatch)
 
 
-def _commit(world: World, places: list[Where]) -> None:
+def _commit(world: World, places: list[Where], *, flush: bool) -> None:
     """Have the daemon commit these: of each finish that it had seen there is a line and a row."""
     daemon, later = world.working_daemon(), set()
     with world.watched() as before:
-        for where, outcome in daemon.commit(places, flush=world.chance(0.5)):
+        for where, outcome in daemon.commit(places, flush=flush):
             if outcome.verdict in _LATER or outcome.history_error:
                 later.add(where)
     after = world.records()

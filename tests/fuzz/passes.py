@@ -70,8 +70,10 @@ def _want_same(before: Records, after: Records, who: str) -> None:
 def _want_same_rows(before: Records, after: Records, who: str) -> None:
     for identity in before.rows.keys() | after.rows.keys():
         row, now = before.rows.get(identity), after.rows.get(identity)
-        may = row is not None and now is not None and row[:4] == now[:4] and len(rule.holders(now, after)) > 1
-        want(row == now or may, f"{who} made {now} of {row}")  # of several copies the row names one
+        same = row is not None and now is not None and row[:4] == now[:4]
+        # Where it was seen last may be told anew, by whoever has it.
+        may = same and now is not None and (now.seen_at or now.where) in rule.holders(now, after)
+        want(row == now or may, f"{who} made {now} of {row}")
 
 
 def repair(world: World) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from fleet.http_server import serving
 
 from . import records, rule
+from .glimpses import come_to_rest
 from .kill import run_and_kill
 from .records import Key, Records, Row, Where, age
 from .world import World, want
@@ -17,8 +18,11 @@ from .world import World, want
 
 def prune(world: World) -> None:
     """Prune up to the age of some row: what only journals hold is taken in first, and all that goes is archived."""
+    if world.daemon is not None and world.daemon.has_another_file:
+        return
+    come_to_rest(world)
     before = world.records()
-    if not before.rows or (world.daemon is not None and world.daemon.has_another_file):
+    if not before.rows:
         return
     row = world.rng.choice(list(before.rows.values()))
     hours = _hours_since(age(row.dispatch.utc, row.committed_at)) + world.rng.choice((0, 0, 30))
@@ -33,6 +37,7 @@ def prune(world: World) -> None:
 
 def prune_without_a_root(world: World) -> None:
     """A root is away: that is named, and nothing goes; with --force it is given up what only its journals hold."""
+    come_to_rest(world)
     with world.watched():
         for _ in range(2):
             world.one_pass()
@@ -45,6 +50,7 @@ def prune_without_a_root(world: World) -> None:
 
 def prune_before_a_push(world: World) -> None:
     """A target lacks rows: that is named, and nothing goes; after a push, or with --force, they go."""
+    come_to_rest(world)
     with world.watched():
         for _ in range(2):
             world.one_pass()

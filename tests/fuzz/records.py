@@ -140,20 +140,19 @@ class Records:
         return there.names(dispatch) | ({there.mark.name} if there.mark is not None and marked else set())
 
     def rows_told(self, where: Where, dispatch: Dispatch) -> Iterator[Row]:
-        """The rows of a dispatch that is found there, by the names under which journal and marker hold it."""
+        """The rows of a dispatch that is found there: made under a name by which journal or marker hold it, made there,
+        or of what is there now."""
         names = self.names_told(where, dispatch)
-        for row in self.rows_of(dispatch):
-            if row.where[1] in names or row.seen_at in {(where[0], name) for name in names}:
-                yield row
+        return (row for row in self.rows_of(dispatch) if row.where[1] in names or where in (row.where, row.seen_at))
 
     def is_recorded(self, where: Where, dispatch: Dispatch) -> bool:
-        """Whether a dispatch that is found there has its row: one of that place, or one that its records tell of."""
-        own = (where in (row.where, row.seen_at) for row in self.rows_of(dispatch))
-        return any(own) or any(True for _ in self.rows_told(where, dispatch))
+        """Whether a dispatch that is found there has its row."""
+        return any(True for _ in self.rows_told(where, dispatch))
 
     def is_elsewhere(self, where: Where, dispatch: Dispatch) -> bool:
-        """Whether the records there tell of a row of another place."""
-        return any(row.where != where for row in self.rows_told(where, dispatch))
+        """Whether journal or marker there name a row of another place."""
+        names = self.names_told(where, dispatch)
+        return any(row.where != where and row.where[1] in names for row in self.rows_of(dispatch))
 
     def has_own_row(self, where: Where, dispatch: Dispatch) -> bool:
         """Whether there is a row of this dispatch that was committed there."""

@@ -118,7 +118,8 @@ def _says_otherwise(where: Where, there: Workspace, dispatch: Dispatch, records:
 
 def holders(row: Row, records: Records) -> list[Where]:
     """The places whose journal or marker has a row's commit."""
-    return [where for where in records.workspaces if row in records.rows_told(where, row.dispatch)]
+    hold = (where for where in records.workspaces if records.names_told(where, row.dispatch))
+    return [where for where in hold if row in records.rows_told(where, row.dispatch)]
 
 
 # --- rows
@@ -159,7 +160,7 @@ def _is_asked_for(row: Row, before: Records, seen: Seen) -> bool:
     if dispatch not in _finished(where, there, seen):
         return False
     own = before.rows.get((where, dispatch.key))
-    told = before.names_in_force(where, dispatch) or before.is_elsewhere(where, dispatch)
+    told = before.names_in_force(where, dispatch) or before.is_recorded(where, dispatch)
     return not told and not before.was_done(where, dispatch) and (own is None or own.dispatch != dispatch)
 
 
@@ -171,22 +172,8 @@ def _lines_for(row: Row, before: Records) -> Iterator[tuple[Where, Line]]:
         for line in there.lines:
             named = line.name, line.dispatch, line.committed_at
             is_its = named == (row.where[1], row.dispatch, row.committed_at) and where[0] == row.where[0]
-            if is_its and not _is_recorded(where, line, before):
+            if is_its and not before.is_recorded(where, line.dispatch):
                 yield where, line
-
-
-def _is_recorded(where: Where, line: Line, records: Records) -> bool:
-    """Whether the dispatch of a line that is found there has its row.
-
-    When journal and marker were made anew under the workspace's own name, only `moved_to` of a row in another root
-    tells that it came from there: what journal and marker hold decides.
-    """
-    if line.name != where[1]:
-        return records.is_recorded(where, line.dispatch)
-    names = records.names_told(where, line.dispatch)
-    rows = [row for row in records.rows_of(line.dispatch) if where in (row.where, row.seen_at)]
-    rows += records.rows_told(where, line.dispatch)
-    return any(row.where[0] == where[0] or row.where[1] in names for row in rows)
 
 
 # --- journals and markers

@@ -32,6 +32,9 @@ KEPT = {
     60220: 41,  # moved, its marker spoilt, seen, and removed: a second row
     92179: 41,  # another dispatch has the identity of the new name: a line of the former one stayed without a row
     80027: 41,  # another program had recorded it again under another name: a second row
+    98112: 41,  # two dispatches of one finish: where the one went since told of a copy of the other
+    120022: 41,  # a finish that was seen, recorded by another process, removed and pruned came back
+    120065: 41,  # check --repair wrote a line of what stands in the journal under another name
 }
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
 

@@ -40,7 +40,8 @@ class OnDisk:
 
     `finished` is that of the status when it says that the dispatch is finished, `waited` the seconds since that was
     written. None: it is not there. `said` is the content of that status. `moved` are the identities under another name
-    or root that have a row there. `standing` are the dispatches that status and own lines tell of.
+    or root that have a row there. `standing` are the dispatches that status and own lines tell of, `foreign` what the
+    lines tell of that bear other names.
     """
 
     finished: Key | None = None
@@ -51,6 +52,7 @@ class OnDisk:
     said: int = 0
     moved: Set[Key] = frozenset()
     standing: Set[Dispatch] = frozenset()
+    foreign: Set[tuple[Key, Dispatch]] = frozenset()
 
 
 def dispatch_of(told: Status | Record) -> Dispatch:
@@ -95,13 +97,13 @@ def _is_done(done: Key, disk: OnDisk, pruned_before: str) -> bool:
 
 
 def missing_lines(disk: OnDisk, rows: Mapping[Key, RecordedRow]) -> Iterator[Key]:
-    """The rows that should have a line here and have none.
+    """The rows that should have a line here and have none, under whatever name.
 
     Not those of other hosts, of workspaces that were moved, or of another dispatch that had this name before.
     """
     for key in sorted(rows.keys() - disk.lines.keys()):
         row = rows[key]
-        if row.is_ours and row.stays and row.dispatch in disk.standing:
+        if row.is_ours and row.stays and row.dispatch in disk.standing and (key, row.dispatch) not in disk.foreign:
             yield key
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 
 from agentic_watch.answers.check.parity import Dispatch, RecordedRow, dispatch
+from agentic_watch.config import Root
 from agentic_watch.history import identities, queries
 from agentic_watch.history.store import Key, marks
 
@@ -18,21 +19,24 @@ Told = tuple[str, str, int]
 """(workspace, updated_utc, runs), as a line or a marker names a commit."""
 
 
-def rows_of(history: str, root: str, workspaces: Sequence[str]) -> dict[str, dict[Key, RecordedRow]]:
-    """By workspace, the rows that were committed under its name, or whose workspace has that name now.
-
-    Raises HistoryError.
-    """
+def rows_of(history: str, root: Root, workspaces: Sequence[str]) -> dict[str, dict[Key, RecordedRow]]:
+    """By workspace, the rows that were committed there, or whose workspace is there now. Raises HistoryError."""
     found: dict[str, dict[Key, RecordedRow]] = {}
+    names = {os.path.join(root.path, name): name for name in workspaces}
     with queries.reading(history) as connection:
-        for column in ("moved_to", "workspace"):
+        for known, column, given in (
+            ("d.root IN (SELECT root FROM roots)", "moved_to", tuple(names)),
+            ("d.root = ?", "moved_to", (root.key, *workspaces)),
+            ("d.root = ?", "workspace", (root.key, *workspaces)),
+        ):
             sql = (
+                f"WITH RECURSIVE {identities.ROOTS} "
                 f"SELECT d.{column}, d.moved_to, d.host, d.updated_utc, d.runs, {_TEXTS} FROM dispatch_history AS d "
-                f"WHERE d.root = ? AND d.{column} IN ({marks(list(workspaces))})"
+                f"WHERE {known} AND d.{column} IN ({marks(list(workspaces))})"
             )
-            for name, moved_to, host, utc, runs, *texts in connection.execute(sql, (root, *workspaces)):
+            for place, moved_to, host, utc, runs, *texts in connection.execute(sql, given):
                 row = RecordedRow(identities.content(*texts[:3]), dispatch(*texts[3:]), host == HOST, moved_to is None)
-                found.setdefault(name, {})[utc, runs] = row
+                found.setdefault(names.get(place, place), {})[utc, runs] = row
     return found
 
 

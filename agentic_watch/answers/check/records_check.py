@@ -112,7 +112,7 @@ def _look_twice(look: _Look, root: Root, group: Sequence[Candidate | Trouble]) -
 
 def _look_at_all(look: _Look, root: Root, group: Sequence[Candidate | Trouble]) -> dict[str, list[Finding]]:
     """By workspace, what is wrong with it."""
-    rows = rows_of(look.subject.config.history, root.key, [one.name for one in group if not name_problem(one.name)])
+    rows = rows_of(look.subject.config.history, root, [one.name for one in group if not name_problem(one.name)])
     found: dict[str, list[Finding]] = {}
     read: list[WorkspaceRecords] = []
     for one in group:

@@ -71,6 +71,7 @@ class WorkspaceRecords:
             said=identities.content(self.status.status, self.status.task, self.status.question),
             moved={(utc, runs) for _, utc, runs in confirmed},
             standing={dispatch_of(self.status), *(line.dispatch for line in self.own.values())},
+            foreign={((utc, runs), one) for (_, utc, runs), one in self.foreign.items()},
         )
 
     @property
