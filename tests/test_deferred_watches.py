@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from support import Host, Workspace, make, wait_for, write_marker
 
 from agentic_watch.config import Root
 from agentic_watch.watch import deferred_watches
-from agentic_watch.watch.change_queues import Kind
+from agentic_watch.watch.change_queues import Kind, WatchedDirectory
 from agentic_watch.watch.hints import Hint, HintQueue
 from agentic_watch.watch.watcher import Watcher
 from agentic_watch.watch.watches import Watches
@@ -167,3 +168,27 @@ def test_what_is_dispatched_again_between_ready_and_its_watch_is_committed_soon(
         assert all(len(workspace.lines()) == 2 for workspace in again)
         service.wait(lambda: service.watches() == 1 + OTHERS + 2 * len(names))
         assert service.state().overflows == 0
+
+
+def test_what_is_no_longer_watched_is_freed_at_once(host: Host, watcher: Start) -> None:
+    """Without a search for cycles, which is rare: else a daemon grows by each workspace that has too many events."""
+    started = watcher()
+    levels = watches(started) + OTHERS
+    workspace = make(host.root, "org/repo/task")
+    wait_for(lambda: watches(started) == levels + 2)
+    gc.collect()
+    gc.disable()
+    try:
+        wait_for(lambda: has_stormed(workspace) and watches(started) == levels)
+        wait_for(lambda: sum(isinstance(one, WatchedDirectory) for one in gc.get_objects()) == watches(started))
+    finally:
+        gc.enable()
+
+
+def has_stormed(workspace: Workspace) -> bool:
+    """More events of one workspace than one may have in a second."""
+    for _ in range(100):
+        for name in ("status.json", "report.json"):
+            with (workspace.meta / name).open("ab"):
+                pass
+    return True

@@ -84,6 +84,10 @@ class WatchedDirectory:
             above = above.parent
         return above is self
 
+    def cut_loose(self) -> None:
+        """Know nothing below any more: nodes that know each other would wait for a collection of cycles, which is rare."""
+        self.meta, self.children = None, _CHILDLESS
+
     def path_of(self, base: str) -> str:
         """The path below the root of a directory in this one."""
         return f"{self.name}/{base}" if self.parent is not None else base

@@ -74,7 +74,10 @@ class Watches:
     def drop(self, node: WatchedDirectory) -> None:
         """Give up a watch and those below it."""
         self._detach(node)
-        self._removals.add(self._forget(one) for one in _with_all_below(node) if self._by_wd.get(one.wd) is one)
+        dropped = list(_with_all_below(node))
+        self._removals.add(self._forget(one) for one in dropped if self._by_wd.get(one.wd) is one)
+        for one in dropped:
+            one.cut_loose()
 
     def lose(self, node: WatchedDirectory) -> None:
         """The kernel's watch is gone, and the directory keeps its place, and those below it their watches."""
