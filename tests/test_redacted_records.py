@@ -94,8 +94,6 @@ def test_redaction_alone_is_no_difference(tmp_path: Path) -> None:
     assert shown["on_disk"]["committed"] is True
     assert shown["on_disk"]["differences"] == []
     assert "differ" not in run([*host.arguments(), "check"], host.base).stdout
-    assert TOKEN in exported
-    archive.write_text(exported)
 
 
 def test_another_question_is_a_difference_all_the_same(tmp_path: Path) -> None:
