@@ -20,6 +20,7 @@ from .model import (
     MetricsPlaces,
     NoRootsError,
     Overrides,
+    Redact,
     Root,
     Target,
     effective_values,
@@ -107,7 +108,7 @@ class _Assembly:
         config = Config(
             roots=roots,
             history=history,
-            limits=Limits(**_below("limits", values)),
+            limits=Limits(**_below("limits", values), redact=Redact(**_below("redact", values))),
             log=Log(**_below("log", values)),
             metrics=MetricsPlaces(**_below("metrics", values)),
             answers=Answers(**_below("answers", values)),

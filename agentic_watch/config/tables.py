@@ -27,6 +27,7 @@ def tables(environ: Mapping[str, str]) -> dict[str, dict[str, Check]]:
         "history": {"path": checks.path(environ), "keep": checks.days},
         "reconcile": {"interval_seconds": checks.seconds(1, 7 * DAY), "poll_seconds": checks.seconds(1, 7 * DAY)},
         "limits": {"status_bytes": checks.size, "report_bytes": checks.size, "journal_bytes": checks.size},
+        "redact": {"enabled": checks.boolean, "patterns": checks.patterns},
         "log": log_keys(),
         "metrics": {"textfile": checks.path(environ), "listen": checks.address},
         "answers": {"passed": checks.texts, "failed": checks.texts, "waiting": checks.texts},

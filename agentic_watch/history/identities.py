@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 from agentic_watch.config import Root
 from agentic_watch.history import pruned
 from agentic_watch.history.store import History, marks
+
+IsSame = Callable[[str, str], bool]
+"""(text of the row, text asked for): whether they are the same, but for secrets that were taken out."""
 
 
 class Asked(NamedTuple):
@@ -53,10 +56,12 @@ class Held(NamedTuple):
     is_same: bool
 
 
+# What a row says may hold a secret still, or lack more than what is taken out now: only what differs is looked at so.
+_IS_SAME = "(held.{0} = asked.{0} OR is_same_text(held.{0}, asked.{0}))"
 _DISPATCH = "held.started_utc IS asked.started_utc" + "".join(
-    f" AND held.{name} = asked.{name}" for name in ("org", "repo", "task", "agent", "branch")
+    f" AND {_IS_SAME.format(name)}" for name in ("org", "repo", "task", "agent", "branch")
 )
-_SAME = "held.status = asked.status AND held.task = asked.task AND held.question = asked.question"
+_SAME = f"held.status = asked.status AND {_IS_SAME.format('task')} AND {_IS_SAME.format('question')}"
 _HELD = f"held.id, held.root, held.workspace, held.moved_to, held.committed_at, {_DISPATCH}, {_SAME}"
 _IDENTITY = "held.updated_utc = asked.updated_utc AND held.runs = asked.runs"
 
@@ -77,39 +82,42 @@ def _with_asked(count: int) -> str:
     return f"WITH RECURSIVE {ROOTS}, asked (n, {', '.join(Asked._fields)}) AS (VALUES {rows})"
 
 
-def held(history: History, root: Root, asked: Sequence[Asked]) -> dict[str, Held]:
-    """By workspace, the rows that were made there, or whose workspace is there now. Raises HistoryError."""
+def held(history: History, root: Root, asked: Sequence[Asked], is_same: IsSame) -> dict[str, Held]:
+    """By workspace, the rows that were made there, or whose workspace is there now. `is_same` says whether two texts
+    are the same that are not equal. Raises HistoryError."""
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
     came = (
         f"{_IN_ROOTS} ON held.root = roots.root "
         f"AND held.moved_to = iif(roots.root = ?, asked.workspace, ? || asked.workspace) AND {_COMMIT}"
     )
-    found = _select(history, f"{came} UNION ALL {made}", asked, root.key, os.path.join(root.path, ""), root.key)
+    found = _select(
+        history, f"{came} UNION ALL {made}", asked, is_same, (root.key, os.path.join(root.path, ""), root.key)
+    )
     return {asked[number].workspace: row for number, row in found}
 
 
-def told(history: History, root: Root, name: str, asked: Sequence[Asked]) -> list[tuple[int, Held]]:
+def told(history: History, place: tuple[Root, str], asked: Sequence[Asked], is_same: IsSame) -> list[tuple[int, Held]]:
     """The rows of these commits, of which the records of one workspace tell, with the number of each in `asked`: made
-    under the name asked for, in any root; made in this workspace; or of one that is there now.
+    under the name asked for, in any root; made in this workspace (`place`: root, name); or of one that is there now.
+    `is_same` is that of `held`.
 
     Raises HistoryError.
     """
     named = f"{_IN_ROOTS} ON held.root = roots.root AND held.workspace = asked.workspace AND {_IDENTITY}"
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = ? AND {_COMMIT}"
     came = f"{_IN_ROOTS} ON held.root = roots.root AND held.moved_to = iif(roots.root = ?, ?, ?) AND {_COMMIT}"
-    place = root.key, name, os.path.join(root.path, name)
-    return _select(history, f"{named} UNION ALL {made} UNION ALL {came}", asked, root.key, name, *place)
+    root, name = place
+    values = root.key, name, root.key, name, os.path.join(root.path, name)
+    return _select(history, f"{named} UNION ALL {made} UNION ALL {came}", asked, is_same, values)
 
 
-def _select(history: History, sql: str, asked: Sequence[Asked], *place: str) -> list[tuple[int, Held]]:
+def _select(
+    history: History, sql: str, asked: Sequence[Asked], is_same: IsSame, place: tuple[str, ...]
+) -> list[tuple[int, Held]]:
     with history.reading() as connection:
+        connection.create_function("is_same_text", 2, is_same, deterministic=True)
         found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *place))
         return [(number, Held(*row)) for number, *row in found]
-
-
-def content(status: str, task: str, question: str) -> int:
-    """The texts that two records of one identity should share, as a number: a task can be a megabyte."""
-    return hash((status, task, question))
 
 
 def pruned_before(history: History) -> str:

@@ -85,7 +85,7 @@ class WatchedDirectory:
         return above is self
 
     def cut_loose(self) -> None:
-        """Know nothing below any more: nodes that know each other would wait for a collection of cycles, which is rare."""
+        """Know nothing below any more: two that know each other wait for a collection of cycles, which is rare."""
         self.meta, self.children = None, _CHILDLESS
 
     def path_of(self, base: str) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 from itertools import chain
 
-from agentic_watch.answers.check.parity import Dispatch, RecordedRow, dispatch
+from agentic_watch.answers.check.parity import Dispatch, RecordedRow, content, dispatch
 from agentic_watch.config import Root
 from agentic_watch.history import identities, queries
 from agentic_watch.history.store import Key, marks
@@ -35,7 +35,7 @@ def rows_of(history: str, root: Root, workspaces: Sequence[str]) -> dict[str, di
                 f"WHERE {known} AND d.{column} IN ({marks(list(workspaces))})"
             )
             for place, moved_to, host, utc, runs, *texts in connection.execute(sql, given):
-                row = RecordedRow(identities.content(*texts[:3]), dispatch(*texts[3:]), host == HOST, moved_to is None)
+                row = RecordedRow(content(*texts[:3]), dispatch(*texts[3:]), host == HOST, moved_to is None)
                 found.setdefault(names.get(place, place), {})[utc, runs] = row
     return found
 
