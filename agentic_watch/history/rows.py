@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.unwritten_end import is_unwritten
 
 _REPORT = HISTORY_COLUMNS.index("report")
 _ROW_BYTES = 1000
@@ -82,7 +83,7 @@ def from_record(record: Record, root: str, host: str, moved_to: str | None = Non
 
 
 def _duration_ms(record: Record) -> int | None:
-    if record.started_at.is_zero:
+    if record.started_at.is_zero or is_unwritten(record.status, record.question):
         return None
     duration = (record.updated_at.ns - record.started_at.ns) // 1_000_000
     return duration if duration >= 0 else None
