@@ -109,7 +109,10 @@ class BackfillJobs:
     def _unended(self) -> Summary:
         """What comes after all shares."""
         own = self._own = SharePass(self._config, self._history, self._on_outcome, lambda _: None)
-        return own.run_unended(dry_run=self._dry_run)
+        try:
+            return own.run_unended(dry_run=self._dry_run)
+        finally:
+            self._history.close()
 
     def _name(self, number: int) -> str:
         return f"job {number + 1} of {self._count}"

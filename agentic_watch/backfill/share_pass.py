@@ -12,6 +12,8 @@ from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.config import Config, Root
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
+from agentic_watch.host import processes
+from agentic_watch.host.processes import Here
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
 from agentic_watch.scan import RootUnavailable, Trouble
@@ -25,7 +27,7 @@ _BUSY_PAUSE_SECONDS = 0.1
 
 class SharePass:
     """One pass over a share of all roots. `on_outcome` hears of each workspace looked into, `on_scanned` now and
-    then how many were seen."""
+    then how many were seen. `here` as in OpenRuns."""
 
     def __init__(
         self,
@@ -34,11 +36,12 @@ class SharePass:
         on_outcome: Callable[[Outcome], None],
         on_scanned: Callable[[int], None],
         share: Share = WHOLE,
+        here: Callable[[], Here] = processes.here,
     ) -> None:
         self._config = config
         self._share = share
         self._committer = Committer(config, history)
-        self._last_seen = LastSeen(history, config)
+        self._last_seen = LastSeen(history, config, here=here)
         self._history = history
         self._on_outcome = on_outcome
         self._on_scanned = on_scanned

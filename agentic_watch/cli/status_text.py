@@ -61,16 +61,21 @@ def _without_ghosts(now: HostNow) -> dict[str, int]:
     """Workspaces by status, those apart whose status says running though their process is gone."""
     counts, ghosts = dict(now.counts), len(now.lists.ghosts)
     if ghosts:
-        counts["running"] -= ghosts
+        for ghost in now.lists.ghosts:
+            counts[ghost.status] -= 1
         counts["ghost" if ghosts == 1 else "ghosts"] = ghosts
     return {name: count for name, count in counts.items() if count}
 
 
 def _unknown_statuses(now: HostNow) -> Iterator[str]:
-    unknown = list(now.unknown_statuses)
-    if unknown:
-        named = ", ".join(f'"{clean(shorten(status, _WIDEST))}"' for status in unknown[:_SHOWN])
+    if unknown := now.unknown:
+        named = ", ".join(_named(status, unknown[status]) for status in list(unknown)[:_SHOWN])
         yield f"unknown statuses, never committed: {named}; add those that are ends to finished in [commit]"
+
+
+def _named(status: str, standings: Sequence[Standing]) -> str:
+    more = f" and {len(standings) - 1} more" if len(standings) > 1 else ""
+    return clean(f'"{shorten(status, _WIDEST)}" ({standings[0].workspace}{more})')
 
 
 def _section(section: _Section, standings: tuple[Standing, ...], now: HostNow, utc: bool) -> Iterator[str]:

@@ -83,6 +83,12 @@ def get(connection: sqlite3.Connection, key: tuple[str, str]) -> OpenRun | None:
     return next(_select(connection, "root = ? AND workspace = ?", key), None)
 
 
+def run_of(history: History, root: str, workspace: str) -> OpenRun | None:
+    """The run of one workspace. Raises HistoryError."""
+    with history.reading() as connection:
+        return get(connection, (root, workspace))
+
+
 def in_directory(connection: sqlite3.Connection, directory: str) -> list[OpenRun]:
     """The runs that were read in one directory, under whatever name it had."""
     return list(_select(connection, "directory = ?", (directory,)))

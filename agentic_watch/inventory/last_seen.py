@@ -6,7 +6,7 @@ Rows are written some at a time: one that is lost costs a second look at its wor
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 
 from agentic_watch.commit import Outcome, Verdict
@@ -17,6 +17,7 @@ from agentic_watch.history.open_runs_table import OpenRun
 from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import Known, State
 from agentic_watch.host import processes
+from agentic_watch.host.processes import Here
 from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.inventory.open_runs import AT_ONCE, OpenRuns
 from agentic_watch.inventory.retries import backoff
@@ -46,12 +47,19 @@ class LastSeen:
 
     `failing` holds, for each failing workspace, its failures in a row and the time of the next attempt
     (seconds since the epoch). Under no `config`, or of one that says so, nothing is known of runs that nobody ends;
-    `waits` as in OpenRuns.
+    `waits` and `here` as in OpenRuns.
     """
 
-    def __init__(self, history: History, config: Config | None = None, *, waits: bool = False) -> None:
+    def __init__(
+        self,
+        history: History,
+        config: Config | None = None,
+        *,
+        waits: bool = False,
+        here: Callable[[], Here] = processes.here,
+    ) -> None:
         self._history = history
-        self.open_runs = OpenRuns(history, config, waits=waits)
+        self.open_runs = OpenRuns(history, config, waits=waits, here=here)
         self._next_look: dict[str, float] = {}
         self._changed: dict[Key, State] = {}
         self._gone: set[Key] = set()

@@ -100,7 +100,7 @@ class OpenRuns:
         word = said.updated_at.ns / 1e9
         word = word if not said.updated_at.is_zero and word <= now else now
         boot, since = here.boot, word if began is None else now
-        if began is None and word < here.booted_at and processes.began(said.pid) is None:
+        if began is None and max(word, written) < here.booted_at and processes.began(said.pid) is None:
             boot, since = table.EARLIER_BOOT, here.booted_at
         return OpenRun(
             root=outcome.candidate.root.key,
@@ -148,6 +148,9 @@ class OpenRuns:
             return None
         run = self._noticed(run, PROCESS_GONE, here, now)
         if now < run.since + self._config.ghosts.after_seconds or (said := _from_json(run.said)) is None:
+            return None
+        if self._has_end(run, said):  # it was forced
+            self._changes.recorded[run.key] = said
             return None
         return Candidate(root, state.workspace, end=End(said))
 
