@@ -68,14 +68,13 @@ def _without_ghosts(now: HostNow) -> dict[str, int]:
 
 
 def _unknown_statuses(now: HostNow) -> Iterator[str]:
-    if unknown := now.unknown:
-        named = ", ".join(_named(status, unknown[status]) for status in list(unknown)[:_SHOWN])
+    unknown = now.unknown
+    if unknown:
+        named = ", ".join(f'"{clean(shorten(status, _WIDEST))}"' for status in list(unknown)[:_SHOWN])
+        where = [clean(one.workspace) for found in unknown.values() for one in found]
+        more = f" and {len(where) - _SHOWN} more" if len(where) > _SHOWN else ""
         yield f"unknown statuses, never committed: {named}; add those that are ends to finished in [commit]"
-
-
-def _named(status: str, standings: Sequence[Standing]) -> str:
-    more = f" and {len(standings) - 1} more" if len(standings) > 1 else ""
-    return clean(f'"{shorten(status, _WIDEST)}" ({standings[0].workspace}{more})')
+        yield f"  {', '.join(where[:_SHOWN])}{more}"
 
 
 def _section(section: _Section, standings: tuple[Standing, ...], now: HostNow, utc: bool) -> Iterator[str]:
