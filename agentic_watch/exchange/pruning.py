@@ -14,12 +14,11 @@ from agentic_watch.exchange.new_file import new_file, remove_leftovers
 from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history import pruned, queries
-from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
+from agentic_watch.history.columns import FINDING_COLUMNS, TABLE_COLUMNS
 from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 
 _PAGE = 500
-_COLUMNS = ("id", *HISTORY_COLUMNS, "moved_to")
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 _AGE = pruned.age("d")
 OLDER = pruned.older("d", ":before")
@@ -90,10 +89,10 @@ def _pages(history: str, found: Old) -> Iterator[list[Commit]]:
 
 
 def _page(connection: sqlite3.Connection, found: Old, after: int) -> Iterator[Commit]:
-    sql = f"SELECT {', '.join(_COLUMNS)} {_IN_ORDER} LIMIT {_PAGE}"
+    sql = f"SELECT {', '.join(TABLE_COLUMNS)} {_IN_ORDER} LIMIT {_PAGE}"
     for row in connection.execute(sql, _bounds(found, after)).fetchall():
         findings = connection.execute(f"SELECT {_FINDINGS} FROM findings WHERE dispatch_id = ? ORDER BY id", row[:1])
-        yield Commit(dict(zip(_COLUMNS, row, strict=True)), tuple(findings))
+        yield Commit(dict(zip(TABLE_COLUMNS, row, strict=True)), tuple(findings))
 
 
 def _bounds(found: Old, after: int) -> dict[str, str | int]:
