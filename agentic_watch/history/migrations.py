@@ -116,7 +116,7 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
         ),
     ),
     4: (
-        "usage_and_kept_files",  # what a dispatch cost and which commit it left, a search for them; runs that nobody ended
+        "usage_and_kept_files",  # what a dispatch cost and its commit, a search for them; runs without an end
         (
             _drop_triggers,
             mending.drop_search,
