@@ -177,10 +177,12 @@ def test_all_problems_at_once(write: Callable[[str], str], environ: Environ) -> 
         assert any(line.startswith(f"{file}: {start}") for line in found), start
 
 
-def test_a_table_for_ghosts_may_stand_there(write: Callable[[str], str], environ: Environ) -> None:
-    """Its name is known, though there is no key to write into it yet."""
-    file = write("[ghosts]\n[[roots]]\npath = '/x'\n")
-    assert load(Overrides(config=file), environ).roots == (Root("/x"),)
+def test_what_is_recorded_of_ghosts(write: Callable[[str], str], environ: Environ) -> None:
+    """By default those whose process was seen alive, after ten minutes."""
+    file = write("[[roots]]\npath = '/x'\n")
+    assert load(Overrides(config=file), environ).ghosts == ("seen", 600.0)
+    file = write("[ghosts]\nrecord = 'always'\nafter_seconds = 30\n[[roots]]\npath = '/x'\n")
+    assert load(Overrides(config=file), environ).ghosts == ("always", 30.0)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,9 @@ def test_a_table_for_ghosts_may_stand_there(write: Callable[[str], str], environ
         ("[log]\nlevel = 'Warnin'", "did you mean warning?"),
         ("[[roots]]\npath = '/x'\ncolour = 1", "known here: ignore, layout, max_depth, name, path, watch"),
         ("[metrics]\nport = 1", "known here: listen, textfile"),
-        ("[ghosts]\ncolour = 1", "known here: nothing yet"),
+        ("[ghosts]\ncolour = 1", "known here: after_seconds, record"),
+        ("[ghosts]\nrecord = 'sean'", "did you mean seen?"),
+        ("[ghosts]\nafter_seconds = -1", "must be from 0 to 604800 seconds"),
     ],
 )
 def test_suggestions(line: str, suggestion: str, write: Callable[[str], str], environ: Environ) -> None:

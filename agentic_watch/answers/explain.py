@@ -10,11 +10,12 @@ from typing import Any
 
 from agentic_watch.answers.record_steps import Records, journal_step, marker_step, row_step
 from agentic_watch.answers.step import Step
+from agentic_watch.answers.unended import why_unended
 from agentic_watch.commit import decide
 from agentic_watch.config import Config, Layout, Limits, Root
+from agentic_watch.history.open_runs_table import OpenRun
 from agentic_watch.history.pruned import is_pruned
 from agentic_watch.history.workspaces_table import State
-from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.service.root_access import Closed
 from agentic_watch.workspace import instant, layout, marker, status
 from agentic_watch.workspace.layout import Candidate
@@ -32,12 +33,14 @@ _FILES: tuple[tuple[Layout, str], ...] = (("meta", layout.META_STATUS), ("root",
 @dataclass(frozen=True, slots=True)
 class Past:
     """What else is known of a workspace: the history's rows of it (None when it cannot tell, and `error` says why),
-    its line in the index, until when the history was pruned ("" when never), whether a daemon runs (None: unknown),
-    and what keeps that out of the workspace, with the command that lets it in (None: nothing, as far as it is known).
+    its line in the index, what is known of its run, until when the history was pruned ("" when never), whether a daemon
+    runs (None: unknown), and what keeps that out of the workspace, with the command that lets it in (None: nothing, as
+    far as it is known).
     """
 
     rows: Sequence[Mapping[str, Any]] | None = ()
     state: State | None = None
+    run: OpenRun | None = None
     pruned_before: str = ""
     daemon: bool | None = False
     closed: Closed | None = None
@@ -99,7 +102,7 @@ def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> 
     return Explanation(
         path=path,
         committed=committed,
-        why=_why(found, records, past, config) if finished or committed else _why_unfinished(found),
+        why=_why(found, records, past, config) if finished or committed else _why_unfinished(found, past, config),
         steps=tuple(steps),
         status_file=file,
         status=found,
@@ -184,13 +187,10 @@ def _is_committed(records: Records) -> bool | None:
     return records.row is not None or records.line is not None or (None if records.row_unknown else False)
 
 
-def _why_unfinished(found: Status) -> str:
+def _why_unfinished(found: Status, past: Past, config: Config) -> str:
     why = f"not committed: {found.status} is not finished, there is nothing to commit yet"
-    if is_ghost(found.status, found.pid, named_at(found.started_at, found.updated_at)):
-        why += (
-            f"; its process {found.pid} is gone, so nobody may ever say how it ended (commit --force takes it as it is)"
-        )
-    return why
+    unended = why_unended(found, past.rows or (), past.run, config.ghosts)
+    return f"{why}; {unended}" if unended else why
 
 
 def _why(found: Status, records: Records, past: Past, config: Config) -> str:

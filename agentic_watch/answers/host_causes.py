@@ -50,6 +50,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     (
         "killed",
         "",
+        r"^process \w+ ended without a final status|^removed while it ran|"
         r"(was |been |got |process |by signal\W{1,3}|signal\W{1,3}|error\W{1,3})killed|killed (by|after|with)|^killed|"
         r"line \d+: +\d+ killed|sigkill|sigterm|terminated by signal|signal: terminated|"
         r"exit(ed)? ((with )?(status|code) )?143",

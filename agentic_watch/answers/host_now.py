@@ -62,10 +62,13 @@ class HostNow:
         return _ranked(standing.status or UNREADABLE for standing in self.standings)
 
     @property
-    def unknown_statuses(self) -> dict[str, int]:
+    def unknown(self) -> dict[str, list[Standing]]:
         """Workspaces by each status that is neither finished nor known: nothing is committed of these."""
-        known = KNOWN_STATUSES | self.config.finished | {UNREADABLE}
-        return {status: count for status, count in self.counts.items() if status not in known}
+        found: dict[str, list[Standing]] = {}
+        for standing in self.standings:
+            if standing.status not in KNOWN_STATUSES | self.config.finished | {""}:
+                found.setdefault(standing.status, []).append(standing)
+        return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
     @property
     def pools(self) -> dict[str, int]:

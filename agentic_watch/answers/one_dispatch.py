@@ -14,9 +14,10 @@ from agentic_watch.answers.explain import Explanation, Past
 from agentic_watch.answers.source import Source
 from agentic_watch.config import Config
 from agentic_watch.daemon import instance
-from agentic_watch.history import workspaces_table
+from agentic_watch.history import open_runs_table, workspaces_table
 from agentic_watch.history.columns import FINDING_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.open_runs_table import OpenRun
 from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import State
 from agentic_watch.service import deploy, root_access
@@ -81,9 +82,9 @@ def one_dispatch(config: Config, given: str, directory: str) -> Shown:
         if candidate is None:
             raise
         return _without_history(candidate, config, error)
-    state = _state(config, subject)
+    state, run = _state(config, subject)
     closed = _closed(config, subject.candidate)
-    past = Past(commits, state, pruned_before=pruned, daemon=_daemon_runs(config), closed=closed)
+    past = Past(commits, state, run, pruned_before=pruned, daemon=_daemon_runs(config), closed=closed)
     told = explain.explain(subject.candidate, config, past) if subject.candidate else None
     return Shown(subject.root, subject.workspace, dispatch, commits, findings, told, state)
 
@@ -174,12 +175,13 @@ def _findings(asked: Source, row_id: int) -> list[dict[str, Any]]:
     return list(asked.named(sql, (row_id,)))
 
 
-def _state(config: Config, subject: _Subject) -> State | None:
+def _state(config: Config, subject: _Subject) -> tuple[State | None, OpenRun | None]:
     history = History(config.history, read_only=True)
     try:
-        return workspaces_table.state(history, subject.root, subject.workspace)
+        state = workspaces_table.state(history, subject.root, subject.workspace)
+        return state, open_runs_table.run_of(history, subject.root, subject.workspace)
     except HistoryError:
-        return None
+        return None, None
     finally:
         history.close()
 

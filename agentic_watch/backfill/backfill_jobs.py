@@ -97,7 +97,7 @@ class BackfillJobs:
                 self._history.notices.append(f"{self._name(number)} {how}; its share is done by another one")
             again, died = self._share_out(died)
             results |= again
-        summary = Summary()
+        summary = self._unended() if not self._stopping else Summary()
         for _, result in sorted(results.items()):
             if isinstance(result, HistoryRefused):
                 raise result
@@ -105,6 +105,14 @@ class BackfillJobs:
         for number, how in died.items() if not self._stopping else ():
             summary.fail(Failure("", "", f"{self._name(number)} {how}, too; run again for what it left, with --jobs 1"))
         return summary
+
+    def _unended(self) -> Summary:
+        """What comes after all shares."""
+        own = self._own = SharePass(self._config, self._history, self._on_outcome, lambda _: None)
+        try:
+            return own.run_unended(dry_run=self._dry_run)
+        finally:
+            self._history.close()
 
     def _name(self, number: int) -> str:
         return f"job {number + 1} of {self._count}"

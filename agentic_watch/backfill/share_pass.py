@@ -12,6 +12,8 @@ from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.config import Config, Root
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
+from agentic_watch.host import processes
+from agentic_watch.host.processes import Here
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
 from agentic_watch.scan import RootUnavailable, Trouble
@@ -25,7 +27,7 @@ _BUSY_PAUSE_SECONDS = 0.1
 
 class SharePass:
     """One pass over a share of all roots. `on_outcome` hears of each workspace looked into, `on_scanned` now and
-    then how many were seen."""
+    then how many were seen. `here` as in OpenRuns."""
 
     def __init__(
         self,
@@ -34,17 +36,19 @@ class SharePass:
         on_outcome: Callable[[Outcome], None],
         on_scanned: Callable[[int], None],
         share: Share = WHOLE,
+        here: Callable[[], Here] = processes.here,
     ) -> None:
         self._config = config
         self._share = share
         self._committer = Committer(config, history)
-        self._last_seen = LastSeen(history)
+        self._last_seen = LastSeen(history, config, here=here)
         self._history = history
         self._on_outcome = on_outcome
         self._on_scanned = on_scanned
         self._busy: list[Outcome] = []
         self._history_error = ""
         self._stopping = False
+        self._is_second_look = False
         self.summary = Summary()
 
     def stop(self) -> None:
@@ -60,6 +64,8 @@ class SharePass:
                 if not self._stopping:
                     self._root(root, dry_run)
             self._retry_busy()
+            if self._share is WHOLE:
+                self._unended(dry_run)
             if not dry_run:
                 self._last_seen.flush()
                 self._mend_history()
@@ -92,6 +98,25 @@ class SharePass:
         self.summary.scanned += counts.scanned
         self.summary.skipped += counts.committed
         self.summary.unfinished += counts.unfinished
+
+    def _unended(self, dry_run: bool) -> None:
+        """Record the runs that nobody ended. When all of all roots was looked at, since a workspace may have been moved
+        between them: so a share of a pass leaves it to who waits for the others."""
+        self._is_second_look = True
+        for root in self._config.roots:
+            if not self._stopping:
+                self._commit(filter(None, self._last_seen.unended(root)), dry_run)
+        self._retry_busy()
+
+    def run_unended(self, *, dry_run: bool = False) -> Summary:
+        """Only what comes after all shares of a pass: the runs that nobody ended. Raises HistoryRefused."""
+        try:
+            self._unended(dry_run)
+            if not dry_run:
+                self._last_seen.flush()
+        finally:
+            self._committer.close()
+        return self.summary
 
     def _found(self, root: Root, counts: Counts) -> Iterator[Candidate]:
         """The workspaces that must be read; what could not be looked into is named in the summary."""
@@ -129,7 +154,7 @@ class SharePass:
         elif outcome.verdict is Verdict.SKIPPED:
             summary.skipped += 1
         elif outcome.verdict in (Verdict.UNFINISHED, Verdict.JOURNAL_ONLY):
-            summary.unfinished += 1
+            summary.unfinished += not self._is_second_look
         elif outcome.verdict is Verdict.FAILED:
             self._fail(root, name, outcome.cause, lies_in_workspace=outcome.lies_in_workspace)
         self._on_outcome(outcome)  # what has vanished meanwhile is nobody's failure

@@ -88,7 +88,8 @@ def _hear(done: str, outcome: Outcome) -> None:
     for warning in outcome.warnings:
         log.warning("%s: %s", name, warning)
     if outcome.verdict is Verdict.COMMITTED:
-        log.info("%s: %s", name, done)
+        ended = f" as failed: {outcome.status.question}" if outcome.ended and outcome.status is not None else ""
+        log.info("%s: %s%s", name, done, ended)
 
 
 def _print_document(summary: Summary, older: int, *, dry_run: bool) -> None:

@@ -61,16 +61,20 @@ def _without_ghosts(now: HostNow) -> dict[str, int]:
     """Workspaces by status, those apart whose status says running though their process is gone."""
     counts, ghosts = dict(now.counts), len(now.lists.ghosts)
     if ghosts:
-        counts["running"] -= ghosts
+        for ghost in now.lists.ghosts:
+            counts[ghost.status] -= 1
         counts["ghost" if ghosts == 1 else "ghosts"] = ghosts
     return {name: count for name, count in counts.items() if count}
 
 
 def _unknown_statuses(now: HostNow) -> Iterator[str]:
-    unknown = list(now.unknown_statuses)
+    unknown = now.unknown
     if unknown:
-        named = ", ".join(f'"{clean(shorten(status, _WIDEST))}"' for status in unknown[:_SHOWN])
+        named = ", ".join(f'"{clean(shorten(status, _WIDEST))}"' for status in list(unknown)[:_SHOWN])
+        where = [clean(one.workspace) for found in unknown.values() for one in found]
+        more = f" and {len(where) - _SHOWN} more" if len(where) > _SHOWN else ""
         yield f"unknown statuses, never committed: {named}; add those that are ends to finished in [commit]"
+        yield f"  {', '.join(where[:_SHOWN])}{more}"
 
 
 def _section(section: _Section, standings: tuple[Standing, ...], now: HostNow, utc: bool) -> Iterator[str]:

@@ -67,6 +67,10 @@ class Batch:
         """Those of them that lack a line or a marker."""
         return [commit for commit in self._commits if commit.writes]
 
+    def marking(self) -> list[Commit]:
+        """Those of them that lack a marker."""
+        return [commit for commit in self._commits if commit.marks]
+
     def finish(self) -> list[Outcome]:
         """What became of each; closes all."""
         outcomes = [commit.outcome() for commit in self._commits]

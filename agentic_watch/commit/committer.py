@@ -9,7 +9,7 @@ from dataclasses import replace
 from agentic_watch.commit import batch
 from agentic_watch.commit.batch import Batch
 from agentic_watch.commit.found import Found, Known, find, look_up
-from agentic_watch.commit.moved_workspaces import record_removed
+from agentic_watch.commit.moved_workspaces import record_removed, record_removed_run
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look, sighting_of
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.patience import ENDLESS, Patience, PatienceOver
@@ -65,7 +65,7 @@ class Committer:
             again: list[Candidate] = []
             for outcome in self._commit_once(waiting, force, patience):
                 if self._is_more(outcome):
-                    again.append(outcome.candidate)
+                    again.append(outcome.candidate._replace(end=None) if outcome.ended else outcome.candidate)
                 yield outcome
             waiting = again
 
@@ -129,7 +129,8 @@ class Committer:
         candidate = gone.candidate
         seen = self._sightings.of(candidate)
         if not seen:
-            return gone
+            limits = self.config.limits
+            return gone if candidate.end is None else record_removed_run(gone, candidate.end, self.history, limits)
         outcome = record_removed(candidate, seen, self.history, self.config.limits)
         # When its whole root is away it may come back: what was seen is kept for its lines.
         if outcome.is_gone and os.path.isdir(candidate.root.path):

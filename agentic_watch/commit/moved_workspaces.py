@@ -18,14 +18,15 @@ from agentic_watch.history import identities
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import Asked, Held
 from agentic_watch.history.store import History
-from agentic_watch.workspace import instant, journal, layout, record, report
+from agentic_watch.workspace import files, instant, journal, layout, record, report, unwritten_end
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.redactor import Redactor, redactor
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.workspace_errors import WorkspaceError
+from agentic_watch.workspace.unwritten_end import End
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 _JOURNAL_BYTES = 262_144
 """Another workspace's journal up to this size is read for its own lines: a dispatch adds one of some hundred bytes."""
@@ -149,6 +150,38 @@ def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: Hist
         return Outcome(candidate, Verdict.VANISHED, "is not there", is_gone=True)
     done = Outcome(candidate, Verdict.COMMITTED, status=seen[-1].status, committed_at=now, is_gone=True)
     return done._replace(warnings=(_GONE,))
+
+
+def record_removed_run(gone: Outcome, end: End, history: History, limits: Limits) -> Outcome:
+    """Make the row of a run whose workspace went away, unless what that lay on did: then it may come back."""
+    candidate = gone.candidate
+    if not end.is_removed or not _is_rest_there(candidate, end.device):
+        return gone
+    seen = Sighting(unwritten_end.failed(end.said, is_removed=True), None, (0, 0))
+    outcome = record_removed(candidate, [seen], history, limits)
+    return outcome._replace(ended=outcome.is_gone, warnings=())
+
+
+def _is_rest_there(candidate: Candidate, device: int | None) -> bool:
+    """Whether the directories above a workspace are there, down to where it was, on the file system that it was on."""
+    parts = candidate.name.split("/")[:-1]
+    try:
+        directory = files.open_root(candidate.root.path)
+    except OSError:
+        return False
+    try:
+        for part in parts:
+            try:
+                inner = files.open_directory(directory, part, part)
+            except Missing:
+                break
+            os.close(directory)
+            directory = inner
+        return device is None or os.fstat(directory).st_dev == device
+    except WorkspaceError:
+        return False
+    finally:
+        os.close(directory)
 
 
 def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_before: str, without: Redactor) -> bool:

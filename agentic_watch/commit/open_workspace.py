@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.sightings import Sighting, Sightings
 from agentic_watch.config import KNOWN_STATUSES, Config, Limits
-from agentic_watch.workspace import journal, layout, marker, record, report, signatures, status
+from agentic_watch.workspace import journal, layout, marker, record, report, signatures, status, unwritten_end
 from agentic_watch.workspace.journal import Journal
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
@@ -28,6 +28,7 @@ class OpenWorkspace:
 
     `status` is None when it cannot be read, which `trouble` tells; its journal may still have something to say.
     `sighting` is what was read before of a status that is gone, and its report; None when what is on disk counts.
+    `ended`: the status is that of an end that nobody wrote. `directory` is Place.inode, as text.
     `linked` tells that what it says may be compared with what is recorded, but not recorded. `journal` is None until it
     is read or written; `warnings` are one line each.
     """
@@ -42,6 +43,8 @@ class OpenWorkspace:
     linked: WorkspaceError | None = None
     trouble: WorkspaceError | None = None
     sighting: Sighting | None = None
+    ended: bool = False
+    directory: str = ""
     journal: Journal | None = None
 
     @property
@@ -133,7 +136,8 @@ def open_to_look(candidate: Candidate, config: Config) -> OpenWorkspace | Outcom
     except WorkspaceError as error:
         return failed(candidate, error)
     try:
-        return _read(candidate, place, config, force=False)
+        workspace = _read(candidate, place, config, force=False)
+        return _at_end(workspace, candidate, place, config) or workspace
     except WorkspaceError as error:
         place.close()
         return failed(candidate, error)
@@ -149,7 +153,7 @@ def _lock_and_read(
         found = _read_or_recall(candidate, place, config, sightings, force)
         if not found.finished:
             outcome = Outcome(candidate, Verdict.UNFINISHED, status=found.status, signature=found.signature())
-            return outcome._replace(warnings=tuple(found.warnings))
+            return outcome._replace(warnings=tuple(found.warnings), directory=found.directory)
         place.make_meta()
     if not _lock(place):
         return Outcome(candidate, Verdict.BUSY, "is held (flock on .meta) by another process")
@@ -164,7 +168,8 @@ def _read_or_recall(
     try:
         workspace = _read(candidate, place, config, force)
     except WorkspaceError as error:
-        if not sightings.of(candidate) or (place.meta is None and isinstance(error, Missing)):
+        is_known = bool(sightings.of(candidate)) or (candidate.end is not None and isinstance(error, Missing))
+        if not is_known or (place.meta is None and isinstance(error, Missing)):
             raise
     now = None
     if workspace is not None and workspace.finished and workspace.status is not None:
@@ -173,8 +178,28 @@ def _read_or_recall(
     finish = sightings.next_finish(candidate, now)
     if finish is not None:
         return OpenWorkspace(candidate, place, config, finish.status, b"", finished=True, sighting=finish)
-    assert workspace is not None
+    if (ended := _at_end(workspace, candidate, place, config)) is not None:
+        return ended
+    if workspace is None:
+        raise Missing(layout.STATUS, "is not there")
     return workspace
+
+
+def _at_end(
+    workspace: OpenWorkspace | None, candidate: Candidate, place: Place, config: Config
+) -> OpenWorkspace | None:
+    """The workspace with the end that nobody wrote, None when its run has none or its status says otherwise by now."""
+    end, said = candidate.end, workspace.status if workspace is not None else None
+    if end is None:
+        return None
+    if workspace is None or isinstance(workspace.trouble, Missing):
+        said = end.said if end.is_removed else None
+    elif said is None or end.is_removed or workspace.finished or workspace.linked is not None or not end.is_of(said):
+        said = None
+    if said is None:
+        return None
+    failed_now = unwritten_end.failed(said, is_removed=end.is_removed)
+    return OpenWorkspace(candidate, place, config, failed_now, b"", finished=True, ended=True)
 
 
 def _lock(place: Place) -> bool:
@@ -206,7 +231,9 @@ def _read_status(candidate: Candidate, place: Place, config: Config, force: bool
             raise found.linked
         said = Status(said.status, said.updated_at, pid=said.pid, runs=said.runs)  # no text that may be a secret
     warnings = list(found.warnings)
-    return OpenWorkspace(candidate, place, config, said, found.signature, finished, warnings, found.linked)
+    opened = OpenWorkspace(candidate, place, config, said, found.signature, finished, warnings, found.linked)
+    opened.directory = "{}:{}".format(*place.inode)
+    return opened
 
 
 def sighting_of(workspace: OpenWorkspace) -> Sighting | None:

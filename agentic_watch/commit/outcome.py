@@ -34,6 +34,8 @@ class Outcome(NamedTuple):
     the workspace must be read again. `older` are the commit ids of the journal's lines that the history lacks and
     that are as old as what was pruned. `is_gone`: the workspace is not there any more, whatever was done for it.
     `is_replaced`: this finish was committed from what was read of it, and the status file may say another one by now.
+    `ended`: it is the end of a run that nobody wrote, and the status file goes on to say that it runs. `directory` is
+    the workspace's (Place.inode, as text), "" when that is not known.
     """
 
     candidate: Candidate
@@ -51,6 +53,8 @@ class Outcome(NamedTuple):
     journal: bytes = b""
     is_gone: bool = False
     is_replaced: bool = False
+    ended: bool = False
+    directory: str = ""
 
 
 def failed(candidate: Candidate, error: WorkspaceError, warnings: tuple[str, ...] = ()) -> Outcome:

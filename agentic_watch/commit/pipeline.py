@@ -75,14 +75,15 @@ class Pipeline:
             insertion.begin()
             self._overlap.begin(Insertion.finish, insertion)  # its sync, while what follows fills the page cache
         done = self._placed.finish()
-        for commit in self._marked.writing():
+        for commit in self._marked.marking():
             commit.place_marker()
         for commit in batch.writing():
             commit.write_line()
         self._overlap.wait()
         for commit in self._lined.writing():
             commit.release()
-            commit.write_marker(sync=False)
+            if commit.marks:
+                commit.write_marker(sync=False)
         self._lined, self._marked, self._placed = batch, self._lined, self._marked
         self._start_sync()
         return done
@@ -104,9 +105,9 @@ class Pipeline:
         """The file system could not be synced whole: ask for each file by itself, so that only the bad ones fail."""
         self._overlap.start(Commit.sync_line, self._lined.writing())
         self._overlap.wait()
-        self._overlap.start(Commit.replace_marker, self._placed.writing())
+        self._overlap.start(Commit.replace_marker, self._placed.marking())
         self._overlap.wait()
-        self._overlap.start(Commit.rewrite_marker, self._marked.writing())
+        self._overlap.start(Commit.rewrite_marker, self._marked.marking())
         self._overlap.wait()
 
     def _put_alone(self, batch: Batch) -> list[Outcome]:
@@ -117,7 +118,7 @@ class Pipeline:
             insertion.finish()
         finally:
             insertion.close()
-        self._overlap.start(Commit.replace_marker, batch.writing())
+        self._overlap.start(Commit.replace_marker, batch.marking())
         self._placed, self._device = batch, None
         return []
 

@@ -46,9 +46,17 @@ class Commit:
         return len(self.writing.line) + self.writing.rows.weight + self.found.lacking.weight
 
     @property
-    def writes(self) -> bool:
-        """Whether steps 4 and 6 are to be done."""
+    def marks(self) -> bool:
+        """Whether step 6 is to be done."""
         return self.error is None and self.writing.plan is not None and self.writing.plan.mark
+
+    @property
+    def writes(self) -> bool:
+        """Whether step 4 is to be done: an end that nobody wrote gets no marker, and its line is synced, too."""
+        plan = self.writing.plan
+        if self.error is not None or plan is None:
+            return False
+        return plan.mark or (self.workspace.ended and (plan.append or plan.insert))
 
     # --- step 4
 
@@ -174,7 +182,9 @@ class Commit:
             history_error=self.history_error,
             signature=b"" if self.history_error or self.found.is_of_other_root else workspace.signature(),
             journal=b"" if self.history_error or doubts else self._signature_of_journal(),
-            is_replaced=workspace.sighting is not None,
+            is_replaced=workspace.sighting is not None or workspace.ended,
+            ended=workspace.ended,
+            directory=workspace.directory,
         )
         if (trouble := workspace.trouble) is None:
             return outcome

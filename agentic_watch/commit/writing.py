@@ -51,6 +51,8 @@ def _plan(workspace: OpenWorkspace, found: Found) -> Plan | None:
         return None
     now = instant.now_text()
     plan = decide(found.marked, found.row, found.line, now, differs=found.differs, pruned=found.pruned)
+    if workspace.ended:
+        return plan._replace(mark=False)  # a marker vouches for a status, and nobody wrote this one
     if workspace.sighting is not None and found.overtaken:
         plan = plan._replace(mark=False)  # another process was faster, and has marked what came after it
     if workspace.linked is not None and (plan.append or found.differs):
@@ -66,7 +68,7 @@ def _make_line(writing: Writing, workspace: OpenWorkspace, plan: Plan, name: str
     without = redactor(limits.redact)
     if workspace.sighting is not None:
         content, warning = report.parse(workspace.sighting.report)
-    elif workspace.place.lacks(layout.REPORT):
+    elif workspace.ended or workspace.place.lacks(layout.REPORT):
         content, warning = {}, ""
     else:
         content, warning = report.read(workspace.meta, limits.report_bytes)

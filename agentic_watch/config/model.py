@@ -14,6 +14,7 @@ WatchMode = Literal["auto", "inotify", "poll"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "text", "json"]
 TargetKind = Literal["postgres", "http"]
+GhostRecord = Literal["seen", "always", "never"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -65,6 +66,13 @@ class Log(NamedTuple):
 
     level: LogLevel = "info"
     format: LogFormat = "auto"
+
+
+class Ghosts(NamedTuple):
+    """Which runs that nobody ends are recorded, and after how many seconds without a word."""
+
+    record: GhostRecord = "seen"
+    after_seconds: float = 600.0
 
 
 class Answers(NamedTuple):
@@ -137,6 +145,7 @@ class Config:
     log: Log = field(default_factory=Log)
     metrics: MetricsPlaces = field(default_factory=MetricsPlaces)
     answers: Answers = field(default_factory=Answers)
+    ghosts: Ghosts = field(default_factory=Ghosts)
     push: tuple[Target, ...] = ()
     hooks: tuple[Hook, ...] = ()
     file: str | None = None
@@ -185,6 +194,7 @@ def to_document(config: Config) -> dict[str, Any]:
         "reconcile": {"interval_seconds": config.reconcile_seconds, "poll_seconds": config.poll_seconds},
         "limits": {key: value for key, value in config.limits._asdict().items() if key != "redact"},
         "redact": {"enabled": config.limits.redact.enabled, "patterns": dict(config.limits.redact.patterns)},
+        "ghosts": config.ghosts._asdict(),
         "log": config.log._asdict(),
         "metrics": {key: value for key, value in config.metrics._asdict().items() if value is not None},
         "answers": {name: list(statuses) for name, statuses in config.answers._asdict().items()},

@@ -31,7 +31,7 @@ def tables(environ: Mapping[str, str]) -> dict[str, dict[str, Check]]:
         "log": log_keys(),
         "metrics": {"textfile": checks.path(environ), "listen": checks.address},
         "answers": {"passed": checks.texts, "failed": checks.texts, "waiting": checks.texts},
-        "ghosts": {},  # the name is kept for what may be said of them one day
+        "ghosts": {"record": checks.choice("seen", "always", "never"), "after_seconds": checks.seconds(0, 7 * DAY)},
     }
 
 

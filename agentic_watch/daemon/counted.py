@@ -24,8 +24,9 @@ class Counted:
     """Counted since the start, but for times of day, which are seconds since the epoch (0 is never).
 
     `commits` is by status (a status that only this configuration knows counts as "other"), `failures` by class of
-    cause; no key is one that an agent can choose. `latency` holds how many commits took at most each of
-    LATENCY_BOUNDS seconds from the change of the status file to the end of the commit.
+    cause; no key is one that an agent can choose. `ended_runs` are the commits of ends that nobody wrote. `latency`
+    holds how many commits took at most each of LATENCY_BOUNDS seconds from the change of the status file to the end of
+    the commit.
     """
 
     commits: dict[str, int] = field(default_factory=dict)
@@ -34,6 +35,7 @@ class Counted:
     latency_count: int = 0
     latency_sum: float = 0.0
     history_errors: int = 0
+    ended_runs: int = 0
     last_commit: float = 0.0
     last_scan: float = 0.0
     last_scan_seconds: float = 0.0
@@ -48,6 +50,7 @@ class Counted:
         elif outcome.verdict is Verdict.COMMITTED and outcome.status is not None:
             name = outcome.status.status if outcome.status.status in KNOWN_STATUSES else "other"
             self.commits[name] = self.commits.get(name, 0) + 1
+            self.ended_runs += outcome.ended
             self.last_commit = now
             if (changed := _changed_at(outcome.signature)) is not None:
                 self._took(max(0.0, now - changed))

@@ -179,6 +179,7 @@ def _counters(snapshot: Snapshot) -> Iterator[Metric]:
         yield by_label
     for name, about, count in (
         ("event_overflows", "How often the kernel dropped events; a scan follows each.", snapshot.overflows),
+        ("ended_runs", "Runs that nobody ended, recorded as failed since the start.", counted.ended_runs),
         ("history_errors", "Commits whose row had to wait, since the start.", counted.history_errors),
     ):
         counter = CounterMetricFamily(PREFIX + name, about)
@@ -197,7 +198,7 @@ def _latency(counted: Counted) -> Metric:
 
 
 def watch_limit() -> int | None:
-    """fs.inotify.max_user_watches (inotify(7)); None where it is hidden, as in the hardened unit."""
+    """fs.inotify.max_user_watches (inotify(7)); None where it is hidden."""
     try:
         with open(_WATCH_LIMIT, encoding="ascii") as file:
             return int(file.read())

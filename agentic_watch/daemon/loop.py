@@ -67,7 +67,7 @@ class Daemon:
         self._metrics = metrics
         self._hints = HintQueue()
         self._history = History(config.history, on_progress=health.at_work, patience_ms=_HISTORY_PATIENCE_MS)
-        self._last_seen = LastSeen(self._history)
+        self._last_seen = LastSeen(self._history, config, waits=True)
         self._probe = HistoryProbe(self._history, self._last_seen, health)
         self._committer = Committer(config, self._history)
         self._shares = TimeShares()
@@ -87,6 +87,7 @@ class Daemon:
         """Take over what a configuration says; the watcher is made, and not started."""
         self._config = config
         self._committer.use(config)
+        self._last_seen.open_runs.use(config)
         self._retention.keep = config.keep
         self._pending.settle_seconds = config.settle_seconds
         self._next_reconcile = time.monotonic() + config.reconcile_seconds

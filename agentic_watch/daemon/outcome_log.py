@@ -53,7 +53,10 @@ class OutcomeLog:
             self._bulk_since = self._bulk_since if self._bulk else now
             self._bulk_last = now
             self._bulk[status] += 1
-        self.say(level, outcome.candidate, f"committed ({status}, run {run})", now, **more)
+        text = f"committed ({status}, run {run})"
+        if outcome.ended:
+            text = f"committed as {status}: {outcome.status.question} (run {run})"
+        self.say(level, outcome.candidate, text, now, **more)
 
     def failed(self, outcome: Outcome, wait: float, level: int, now: float) -> None:
         """A workspace could not be committed, and is tried again after `wait` seconds."""

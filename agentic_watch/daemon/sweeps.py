@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from agentic_watch.config import Root
 from agentic_watch.inventory.last_seen import LastSeen
@@ -48,7 +49,9 @@ class Sweeps:
 
     def begin(self, root: Root, finished: frozenset[str], left_alone: LeftAlone | None) -> None:
         """Look at a root from the beginning, even when a look is under way; not into what is `left_alone`."""
-        found = rescan(root, self._last_seen, finished, Counts(), left_alone=left_alone)
+        found = chain(
+            rescan(root, self._last_seen, finished, Counts(), left_alone=left_alone), self._last_seen.unended(root)
+        )
         self._sweeps[root.key] = _Sweep(found)
 
     def stop(self, key: str) -> None:

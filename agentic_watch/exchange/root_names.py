@@ -33,6 +33,12 @@ _SEEN = (
 )
 
 
+_RUNS = (
+    "UPDATE OR REPLACE open_runs SET root = :new "
+    "WHERE root = :old AND workspace IN (SELECT workspace FROM open_runs WHERE root = :old LIMIT :size)"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Renamed:
     """How many commits have another root now, and how many were there twice, of which the ones of `new` stay."""
@@ -69,11 +75,12 @@ def rename_root(history: History, old: str, new: str, on_progress: Callable[[int
         if not done + twice:
             break
         slices.pause()
-    seen = 1
-    while seen:
-        with history.transaction() as connection, slices.one():
-            seen = connection.execute(_SEEN, {**names, "size": slices.size}).rowcount
-        slices.pause()
+    for statement in (_RUNS, _SEEN):
+        seen = 1
+        while seen:
+            with history.transaction() as connection, slices.one():
+                seen = connection.execute(statement, {**names, "size": slices.size}).rowcount
+            slices.pause()
     return Renamed(renamed, merged)
 
 

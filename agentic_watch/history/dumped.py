@@ -10,7 +10,7 @@ from agentic_watch.history.history_errors import HistoryNotOurs
 TABLES = frozenset({"dispatch_history", "findings", "workspaces"})
 """What every history has, of whatever schema."""
 
-_RECORD = ("dispatch_history", "findings", "kept_files", "workspaces", "about", "upkeep")
+_RECORD = ("dispatch_history", "findings", "kept_files", "open_runs", "workspaces", "about", "upkeep")
 
 
 def names(connection: sqlite3.Connection) -> set[str]:

@@ -116,7 +116,7 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
         ),
     ),
     4: (
-        "usage_and_kept_files",  # what a dispatch cost and which commit it left; a search that finds them, too
+        "usage_and_kept_files",  # what a dispatch cost and its commit, a search for them; runs without an end
         (
             _drop_triggers,
             mending.drop_search,
@@ -125,6 +125,7 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
             *(f"DROP {kind} IF EXISTS {name}" for name, kind in _FORMER.items()),
             _fill_usage,
             tables.KEPT_FILES,
+            *tables.OPEN_RUNS,
             _make_lacking,
             *(*tables.VIEWS, tables.SEARCH),
             *(*tables.TRIGGERS, *newest_commits.TRIGGERS),

@@ -12,6 +12,7 @@ from agentic_watch.history.usage_columns import model_of, usage_values
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.unwritten_end import is_unwritten
 
 _REPORT = HISTORY_COLUMNS.index("report")
 _ROW_BYTES = 1000
@@ -92,7 +93,7 @@ def _with_files(record: Record) -> dict[str, Any]:
 
 
 def _duration_ms(record: Record) -> int | None:
-    if record.started_at.is_zero:
+    if record.started_at.is_zero or is_unwritten(record.status, record.question):
         return None
     duration = (record.updated_at.ns - record.started_at.ns) // 1_000_000
     return duration if duration >= 0 else None

@@ -104,6 +104,29 @@ CREATE TABLE workspaces (
     PRIMARY KEY (root, workspace)
 ) STRICT, WITHOUT ROWID"""
 
+# Runs that nobody has ended (open_runs_table.py). What was seen of a process cannot be made again.
+OPEN_RUNS = (
+    """
+CREATE TABLE open_runs (
+    root TEXT NOT NULL,
+    workspace TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    updated_utc TEXT NOT NULL,
+    runs INTEGER NOT NULL,
+    said TEXT NOT NULL,
+    dispatch TEXT NOT NULL,
+    directory TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    namespaces TEXT NOT NULL,
+    began INTEGER,
+    since REAL NOT NULL,
+    gone INTEGER NOT NULL DEFAULT 0,
+    recorded INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (root, workspace)
+) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX open_runs_directory ON open_runs (directory)",
+)
+
 OPEN_WORKSPACES = "CREATE INDEX workspaces_open ON workspaces (root) WHERE (fail_count OR NOT committed)"
 
 # `pruned_before` is written as `updated_utc` is: older lines and markers are taken for done.
@@ -275,6 +298,6 @@ OVER_DISPATCHES = (
 
 CREATE = (
     *(dispatch_history(), FINDINGS, FINDINGS_INDEX, KEPT_FILES, _WORKSPACES, OPEN_WORKSPACES),
-    *(*AROUND, *OVER_DISPATCHES),
+    *(*OPEN_RUNS, *AROUND, *OVER_DISPATCHES),
 )
 """All statements for an empty file, in order."""

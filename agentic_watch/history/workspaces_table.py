@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -146,11 +146,6 @@ def counts(history: History) -> dict[str, int]:
     return found | {"committed": everything - sum(found.values())}
 
 
-def running(history: History, root: str) -> list[State]:
-    """The rows of one root whose dispatch says that it is running. Raises HistoryError."""
-    return _select(history, f"{_OPEN} AND status = 'running'", (root,))
-
-
 def state(history: History, root: str, workspace: str) -> State | None:
     """The row of one workspace. Raises HistoryError."""
     return next(iter(_select(history, "WHERE root = ? AND workspace = ?", (root, workspace))), None)
@@ -173,8 +168,15 @@ def journal_signatures(history: History, root: str, workspaces: Sequence[str]) -
         return dict(connection.execute(sql, (root, *workspaces)))
 
 
-def remember(history: History, changed: Iterable[State], gone: Iterable[tuple[str, str]] = ()) -> None:
-    """Write changed rows and drop those of vanished workspaces (root, name). Raises HistoryError.
+def remember(
+    history: History,
+    changed: Iterable[State],
+    gone: Iterable[tuple[str, str]] = (),
+    write_more: Callable[[sqlite3.Connection], None] = lambda _: None,
+) -> None:
+    """Write changed rows and drop those of vanished workspaces (root, name), and `write_more` in the same transaction.
+
+    Raises HistoryError.
 
     Not durable by itself: a row that is lost costs a second look at its workspace.
     """
@@ -183,3 +185,4 @@ def remember(history: History, changed: Iterable[State], gone: Iterable[tuple[st
             changed = (state._replace(signature=b"", journal=b"") for state in changed)
         connection.executemany(_UPSERT, changed)
         connection.executemany("DELETE FROM workspaces WHERE root = ? AND workspace = ?", gone)
+        write_more(connection)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
 
 _ENDED = (b"Z", b"X")
 _STOPPED = (b"T", b"t")
 _LEVELS_AT_MOST = 64
-_SLACK_SECONDS = 2.0
+SLACK_SECONDS = 2.0
 """How far the two clocks may be apart: the wall clock may have been stepped since."""
 
 
@@ -22,12 +24,50 @@ def is_stopped(pid: int) -> bool:
         return False
 
 
-def is_alive(pid: int, since_ns: int | None = None) -> bool:
-    """Whether the process that had this id at `since_ns` (since the epoch) still runs; when in doubt, it does.
+class Here(NamedTuple):
+    """What a process id means something in: this boot of the host ("" when that is not known), and this process's
+    namespaces of ids and of time; `booted_at` is in seconds since the epoch, by the clock as it is now."""
 
-    A process that started later only has the same id, and a zombie runs no more (proc_pid_stat(5)). Without
-    `since_ns` any process will do. One that may not be signalled, or that procfs does not show, is there.
+    boot: str
+    namespaces: str
+    booted_at: float
+
+
+def here() -> Here:
+    """Where this process runs (proc_sys_kernel(5), namespaces(7))."""
+    boot, names = "", []
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        boot = file.read(64).decode("ascii", "replace").strip()
+    for kind in ("pid", "time"):
+        with suppress(OSError):
+            names.append(os.readlink(f"/proc/self/ns/{kind}"))
+    return Here(boot, " ".join(names), time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+NOT_SHOWN = -1
+
+
+def began(pid: int) -> int | None:
+    """When a process began, in clock ticks since the boot (proc_pid_stat(5), field 22): with its id this tells it from
+    any other of this boot. NOT_SHOWN when it is there, but not in procfs; None when it is gone, as a zombie is.
     """
+    if not _is_there(pid):
+        return None
+    try:
+        fields = _stat_fields(pid)
+    except OSError:
+        return NOT_SHOWN if _is_there(pid) else None
+    return int(fields[19]) if fields[0] not in _ENDED else None
+
+
+def wall_time(began_at: int) -> float:
+    """When a process began that did so `began_at` ticks after the boot, in seconds since the epoch."""
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - began_at / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
+
+
+def _is_there(pid: int) -> bool:
+    """Whether the kernel knows a process with this id; one that may not be signalled is there."""
     if not 0 < pid < 2**31:
         return False
     try:
@@ -36,16 +76,26 @@ def is_alive(pid: int, since_ns: int | None = None) -> bool:
         return False
     except PermissionError:
         pass
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in parentheses may hold anything, also parentheses.
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return True
-    if since_ns is None:
-        return fields[0] not in _ENDED
-    age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return fields[0] not in _ENDED and time.time() - age <= since_ns / 1e9 + _SLACK_SECONDS
+    return True
+
+
+def _stat_fields(pid: int) -> list[bytes]:
+    """What procfs says of a process, from its state on. Raises OSError."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        # The name in parentheses may hold anything, also parentheses.
+        return file.read().rpartition(b")")[2].split()
+
+
+def is_alive(pid: int, since_ns: int | None = None) -> bool:
+    """Whether the process that had this id at `since_ns` (since the epoch) still runs; when in doubt, it does.
+
+    A process that started later only has the same id, and a zombie runs no more (proc_pid_stat(5)). Without
+    `since_ns` any process will do. One that may not be signalled, or that procfs does not show, is there.
+    """
+    began_at = began(pid)
+    if began_at is None or began_at == NOT_SHOWN or since_ns is None:
+        return began_at is not None
+    return wall_time(began_at) <= since_ns / 1e9 + SLACK_SECONDS
 
 
 def ancestors() -> Iterator[tuple[int, list[str]]]:

@@ -6,18 +6,24 @@ Rows are written some at a time: one that is lost costs a second look at its wor
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 
 from agentic_watch.commit import Outcome, Verdict
-from agentic_watch.history import workspaces_table
+from agentic_watch.config import Config, Root
+from agentic_watch.history import open_runs_table, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.open_runs_table import OpenRun
 from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import Known, State
+from agentic_watch.host import processes
+from agentic_watch.host.processes import Here
 from agentic_watch.inventory.ghosts import is_ghost, named_at
+from agentic_watch.inventory.open_runs import AT_ONCE, OpenRuns
 from agentic_watch.inventory.retries import backoff
-from agentic_watch.scan.share import Share
+from agentic_watch.scan.share import WHOLE, Share
 from agentic_watch.workspace import instant
+from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.status import Status
 
@@ -29,6 +35,8 @@ _NO_STATUS = Status("", instant.ZERO)
 _LONGEST_ERROR = 500
 _LONGEST_WORD = 200
 _LONGEST_QUESTION = 4000
+_LOOK_SHARE = 0.05
+"""Of the time, at most so much is spent on asking for the processes of one root."""
 
 Key = tuple[str, str]
 """(root's key, workspace's name)."""
@@ -38,11 +46,21 @@ class LastSeen:
     """Collects states and writes them to the history's `workspaces` table.
 
     `failing` holds, for each failing workspace, its failures in a row and the time of the next attempt
-    (seconds since the epoch).
+    (seconds since the epoch). Under no `config`, or of one that says so, nothing is known of runs that nobody ends;
+    `waits` and `here` as in OpenRuns.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(
+        self,
+        history: History,
+        config: Config | None = None,
+        *,
+        waits: bool = False,
+        here: Callable[[], Here] = processes.here,
+    ) -> None:
         self._history = history
+        self.open_runs = OpenRuns(history, config, waits=waits, here=here)
+        self._next_look: dict[str, float] = {}
         self._changed: dict[Key, State] = {}
         self._gone: set[Key] = set()
         self._next_try = 0.0
@@ -63,6 +81,7 @@ class LastSeen:
     def note(self, outcome: Outcome, now: float) -> float | None:
         """Take down what became of a workspace; gives the time of the next attempt when it failed."""
         key = outcome.candidate.root.key, outcome.candidate.name
+        self.open_runs.note(outcome, now)
         if outcome.is_gone:
             self.forget([key])
             return None
@@ -70,6 +89,8 @@ class LastSeen:
             return None
         if outcome.verdict is not Verdict.FAILED:
             self.failing.pop(key, None)
+            if outcome.ended:
+                return None  # what stands there is said by the outcome that follows
             self._keep(key, _state(outcome, now))
             return None
         count = self.failing.get(key, (0, 0.0))[0] + 1
@@ -80,22 +101,40 @@ class LastSeen:
             self._keep(key, _failure(outcome, count, due, now))
         return due
 
-    def refresh_ghosts(self, root: str, share: Share) -> None:
-        """Ask anew which running dispatches have lost their process: that happens without a word in any file."""
+    def unended(self, root: Root, share: Share = WHOLE) -> Iterator[Candidate | None]:
+        """Ask anew which running dispatches have lost their process or workspace: that happens without a word in any
+        file. Gives the workspaces whose end is to be recorded; None where there is nothing to do: a place to pause."""
+        if time.monotonic() < self._next_look.get(root.key, 0.0):
+            return
+        self.flush()
         with suppress(HistoryError):
-            for state in workspaces_table.running(self._history, root):
-                if not share.has(state.workspace):
-                    continue
-                # Once a ghost, it stays one until its status changes: the number may be another process's by now.
-                ghost = state.ghost or int(is_ghost(state.status, state.pid))
-                key = state.root, state.workspace
-                if ghost != state.ghost and key not in self._changed and key not in self._gone:
-                    self._keep(key, state._replace(ghost=ghost))
+            spent, last = 0.0, ""
+            while some := open_runs_table.running(self._history, root.key, last, AT_ONCE):
+                began, last = time.monotonic(), some[-1][0].workspace
+                found = [self._look(root, state, run) for state, run in some if self._is_meant(root, share, state)]
+                spent += time.monotonic() - began
+                yield from filter(None, found)
+                yield None
+            self._next_look[root.key] = time.monotonic() + spent / _LOOK_SHARE
+            yield from self.open_runs.removed(
+                root, lambda name: share.has(name) and (root.key, name) not in self._changed
+            )
+
+    def _is_meant(self, root: Root, share: Share, state: State) -> bool:
+        key = root.key, state.workspace
+        return share.has(state.workspace) and key not in self._changed and key not in self._gone
+
+    def _look(self, root: Root, state: State, run: OpenRun | None) -> Candidate | None:
+        began = processes.began(state.pid)
+        if began is None and not state.ghost:
+            # Once a ghost, it stays one until its status changes: the number may be another process's by now.
+            self._keep((state.root, state.workspace), state._replace(ghost=1))
+        return self.open_runs.judged(root, state, run, began)
 
     @property
     def dirty(self) -> bool:
         """Whether there is something to flush."""
-        return bool(self._changed or self._gone)
+        return bool(self._changed or self._gone) or self.open_runs.is_dirty
 
     def keep_roots(self, keys: Collection[str]) -> None:
         """Count the failures of these roots only."""
@@ -131,13 +170,14 @@ class LastSeen:
             self._history.open()
             if self._history.notices:
                 self.distrust()
-            workspaces_table.remember(self._history, self._changed.values(), self._gone)
+            workspaces_table.remember(self._history, self._changed.values(), self._gone, self.open_runs.write)
         except HistoryError:
             self._next_try = time.monotonic() + _TRY_SECONDS
             if len(self._changed) + len(self._gone) < 8 * _FLUSH_AT:
                 return
         self._changed.clear()
         self._gone.clear()
+        self.open_runs.clear()
 
 
 def _state(outcome: Outcome, now: float) -> State:

@@ -41,7 +41,6 @@ def rescan(
     for _ in last_seen.load(root.key, finished, known):
         yield None
     there, unfinished = known.signatures, set(filter(share.has, known.unfinished))
-    may_have_ghosts = bool(unfinished)
     hidden: set[str] = set()
     changed = 0
     failed = {name for key, name in last_seen.failing if key == root.key}  # also those that have no row
@@ -64,8 +63,6 @@ def rescan(
     if "" not in hidden:  # the root itself
         left = filter(share.has, there.keys() | failed)
         last_seen.forget((root.key, name) for name in left if not _lies_below(name, hidden))
-    if may_have_ghosts:
-        last_seen.refresh_ghosts(root.key, share)
 
 
 def _lies_below(name: str, hidden: set[str]) -> bool:

@@ -29,6 +29,15 @@ def of(info: os.stat_result) -> bytes:
         return _pack(info.st_ino, info.st_mtime_ns % 2**63, info.st_ctime_ns % 2**63, info.st_size)
 
 
+def changed_at(signature: bytes) -> float | None:
+    """When the newest of the files was changed whose signatures these are (ctime), in seconds since the epoch; None
+    when they tell nothing."""
+    size = _SIGNATURE.size
+    ctimes = [_SIGNATURE.unpack_from(signature, at)[2] for at in range(0, len(signature) - size + 1, size)]
+    newest: int = max(ctimes, default=0)
+    return newest / 1e9 or None
+
+
 def is_settled(info: os.stat_result, now_ns: int) -> bool:
     """Whether a file was last changed so long ago that a further change would have another time.
 

@@ -18,7 +18,7 @@ _STUCK_SECONDS = 3600.0
 _AT_MOST = 200
 _RUNNING_AT_MOST = 20_000
 _FAILING = "SELECT workspace, last_error FROM workspaces WHERE root = ? AND fail_count LIMIT ?"
-_RUNNING = "SELECT status, pid FROM workspaces WHERE root = ? AND status = 'running' AND pid > 0 LIMIT ?"
+_RUNNING = "SELECT status, pid FROM workspaces WHERE root = ? AND status IN ('running', 'queued') AND pid > 0 LIMIT ?"
 _OPEN = "SELECT workspace FROM workspaces WHERE root = ? AND NOT committed AND NOT fail_count LIMIT ?"
 
 
