@@ -20,6 +20,7 @@ ROOMS = (
     "cli",
     "mcp_server",
     "dashboard",
+    "waiting",
     "answers",
     "daemon",
     "backfill",

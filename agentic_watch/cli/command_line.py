@@ -17,6 +17,7 @@ _GROUPS = {
     "Record dispatches": {
         "dispatch": ("dispatch_command", "Run an agent and record how it ends."),
         "commit": ("commit_command", "Commit named workspaces now."),
+        "wait": ("wait_command", "Wait until dispatches are finished and recorded."),
     },
     "Ask about them": {
         "status": ("status_command", "Show what is on disk now, and whether the daemon is healthy."),

@@ -12,6 +12,10 @@ from agentic_watch.cli.standard_streams import OutputLost
 
 EXIT_FAILED = 1
 EXIT_UNCOMMITTABLE = 3
+EXIT_UNPASSED = 3
+"""`wait`: some failed, or wait for an answer."""
+EXIT_TIMED_OUT = 124
+"""As timeout(1) has it."""
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 
@@ -52,6 +56,13 @@ _OWN: dict[str, dict[int, str]] = {
     },
     "push": {3: "done, except commits that a target rejected; each is named"},
     "rename-root": {75: "the daemon holds this history: stop it first"},
+    "wait": {
+        0: "all passed (completed, merged, ready for review)",
+        1: "failed: no such workspace, or the history, a root, the disk",
+        3: "some failed, wait for an answer, or were removed before they were recorded; each is named",
+        124: "the time is over; each workspace that is missing is named",
+        130: "interrupted (Ctrl-C), after one line on how many are recorded",
+    },
     "status": {0: "the state is printed, whatever it is", 1: "a root or a directory cannot be read; each is named"},
 }
 

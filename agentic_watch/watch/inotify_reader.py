@@ -148,7 +148,7 @@ class InotifyReader(InotifyFD):
         while self.should_keep_running():
             if self.has_room():
                 self._loop_is_idle.wait(_LONGEST_PAUSE_SECONDS)
-            events = Counter(_events(self._read_event_buffer(_READ_BYTES)))
+            events = Counter(parse_events(self._read_event_buffer(_READ_BYTES)))
             for event in events:
                 self._pass_on(event)
             for wd in self._rates.count(events.items(), time.monotonic()):
@@ -196,7 +196,7 @@ class InotifyReader(InotifyFD):
         return list(dict.fromkeys(found))
 
 
-def _events(buffer: bytes) -> Iterator[Event]:
+def parse_events(buffer: bytes) -> Iterator[Event]:
     """The events of a buffer (inotify(7), struct inotify_event)."""
     start, unpack, header = 0, _HEADER.unpack_from, _HEADER.size
     while start + header <= len(buffer):

@@ -14,6 +14,10 @@ class UnknownWorkspace(Exception):
     """Nothing below the configured roots answers to what was given, or it can be no workspace."""
 
 
+class NotThere(UnknownWorkspace):
+    """Nothing has that name now; something below a root may yet."""
+
+
 def here() -> str:
     """The current directory, "" when it was removed: a hook may run after the worktree that it was started in."""
     try:
@@ -37,6 +41,26 @@ def find(roots: Sequence[Root], given: str, directory: str) -> Candidate:
     return candidate
 
 
+def expected(roots: Sequence[Root], given: str, directory: str) -> tuple[Candidate, ...]:
+    """The candidate that `given` names, as `find` has it; while there is none, each that it will name once it is there.
+
+    Raises UnknownWorkspace where none of them can be a workspace.
+    """
+    try:
+        return (find(roots, given, directory),)
+    except NotThere as error:
+        refusal: UnknownWorkspace = error
+    path, name = os.path.normpath(os.path.join(directory, given)), os.path.normpath(given)
+    there = _at(roots, path) if os.path.isabs(path) else None
+    places = [there] if there is not None else []
+    if not os.path.isabs(given) and name.split("/")[0] not in ("..", "."):
+        places += [Candidate(root, name) for root in roots]
+    found = {(place.root.path, place.name): place for place in places if no_workspace(place.root, place.name) is None}
+    if not found:
+        raise refusal
+    return tuple(found.values())
+
+
 def _named(roots: Sequence[Root], given: str, directory: str) -> Candidate:
     path = os.path.normpath(os.path.join(directory, given))
     if os.path.isabs(path):
@@ -46,12 +70,12 @@ def _named(roots: Sequence[Root], given: str, directory: str) -> Candidate:
             raise UnknownWorkspace(f"{given}: is a root, not a workspace")
     name = os.path.normpath(given)
     if os.path.isabs(given) or name.split("/")[0] in ("..", "."):
-        raise UnknownWorkspace(f"{given}: not found below any root ({_list(roots)})")
+        raise NotThere(f"{given}: not found below any root ({_list(roots)})")
     here = [root for root in roots if os.path.isdir(os.path.join(root.path, name))]
     if len(here) > 1:
         raise UnknownWorkspace(f"{given}: is in several roots ({_list(here)}); give the whole path")
     if not here:
-        raise UnknownWorkspace(f"{given}: not found below any root ({_list(roots)})")
+        raise NotThere(f"{given}: not found below any root ({_list(roots)})")
     return Candidate(here[0], name)
 
 

@@ -1,0 +1,301 @@
+"""Waits until the newest run of each of some workspaces is finished and recorded, whoever records it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from agentic_watch.answers.outcomes import from_config
+from agentic_watch.config import Config
+from agentic_watch.history import identities, named_rows, queries
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.named_rows import NamedRow
+from agentic_watch.history.store import History
+from agentic_watch.waiting.awaited import Awaited, Wanted, from_row, from_status
+from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace, Rows, follow_moved
+from agentic_watch.waiting.history_changes import KEY, HistoryChanges
+from agentic_watch.waiting.own_commits import OwnCommits
+from agentic_watch.watch.few_watches import FewWatches
+
+_REST_SECONDS = 0.01
+_REST_FACTOR = 2.0
+"""Between two turns there is a rest of so long, and of so many times what the last one took: events that come meanwhile
+are one."""
+_POLL_SECONDS = 1.0
+_LOOK_SECONDS = 30.0
+"""However silent the kernel is, all are looked at so often."""
+_CANCEL_SECONDS = 0.2
+_HELD_SECONDS = 0.05
+_GRACE_SETTLES = 5
+_GRACE_SECONDS = 2.0
+"""A workspace that went away is waited for, and for its row, as long as the daemon settles, and a little longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """When to stop waiting: after `timeout` seconds (None: never, 0: look once), with the first of all (`any_one`), or
+    when the event `cancelled` is set by another thread."""
+
+    timeout: float | None = None
+    any_one: bool = False
+    cancelled: threading.Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitEnd:
+    """How a wait ended: what became of each workspace, in the order in which they were asked for; and whether the time
+    was over, or it was cancelled, before all that was to be waited for was recorded."""
+
+    workspaces: tuple[Awaited, ...]
+    timed_out: bool = False
+    cancelled: bool = False
+
+
+def wait_for_recorded(
+    config: Config, wanted: Sequence[Wanted], until: Until, hear: Callable[[Awaited], None] = lambda _: None
+) -> WaitEnd:
+    """Wait for the newest run of each workspace to be finished and in the history; `hear` is told of each as it ends.
+
+    Where no daemon runs, finished ones are committed here. One that was recorded before it went away is its end.
+    Blocks the calling thread, which Ctrl-C interrupts. Raises HistoryRefused.
+    """
+    with contextlib.ExitStack() as closing:
+        watches = _watches()
+        if watches is not None:
+            closing.callback(watches.close)
+        wait = _Wait(config, wanted, hear, watches)
+        closing.callback(wait.close)
+        return wait.run(until)
+
+
+def _watches() -> FewWatches | None:
+    try:
+        return FewWatches()
+    except OSError:  # fs.inotify.max_user_instances: all is polled
+        return None
+
+
+class _Wait:
+    """All that is waited for."""
+
+    def __init__(
+        self, config: Config, wanted: Sequence[Wanted], hear: Callable[[Awaited], None], watches: FewWatches | None
+    ) -> None:
+        self._config = config
+        self._hear = hear
+        self._watches = watches
+        self._all = [AwaitedWorkspace(one) for one in wanted]
+        self._left = dict.fromkeys(self._all)
+        self._ended: dict[AwaitedWorkspace, Awaited] = {}
+        self._changes = HistoryChanges(config.history, watches)
+        self._own = OwnCommits(config)
+        self._outcomes = from_config(config.answers)
+        self._history_error = ""
+        self._searched: set[AwaitedWorkspace] = set()
+
+    def close(self) -> None:
+        """Close all that is open."""
+        self._own.close()
+        self._changes.close()
+
+    def run(self, until: Until) -> WaitEnd:
+        """Wait."""
+        end = None if until.timeout is None else time.monotonic() + until.timeout
+        due: Iterable[AwaitedWorkspace] = self._all
+        looked_at = polled_at = time.monotonic()
+        while True:
+            began = time.monotonic()
+            self._turn(due)
+            if not self._left or (until.any_one and self._ended):
+                return self._end()
+            cancelled = until.cancelled is not None and until.cancelled.is_set()
+            now = time.monotonic()
+            if cancelled or (end is not None and now >= end):
+                return self._end(timed_out=not cancelled, cancelled=cancelled)
+            pause = min(_REST_SECONDS + _REST_FACTOR * (now - began), 1.0)
+            news = self._wait(pause, self._longest(until, end))
+            now = time.monotonic()
+            due = [one for one in self._left if one in news or one.held_since is not None]
+            if now - looked_at >= _LOOK_SECONDS:
+                due, looked_at = list(self._left), now
+            elif now - polled_at >= _POLL_SECONDS:
+                polled_at = now
+                due += [one for one in self._left if one.is_polled and one not in due]
+
+    def _end(self, *, timed_out: bool = False, cancelled: bool = False) -> WaitEnd:
+        ends = tuple(self._ended.get(one) or self._missing(one) for one in self._all)
+        return WaitEnd(ends, timed_out, cancelled)
+
+    # --- waiting
+
+    def _longest(self, until: Until, end: float | None) -> float:
+        """For how many seconds nothing is to be done unless there is news."""
+        now = time.monotonic()
+        due = [_LOOK_SECONDS, self._changes.until_next()]
+        if end is not None:
+            due.append(end - now)
+        if until.cancelled is not None:
+            due.append(_CANCEL_SECONDS)
+        ours = self._own.are_ours()
+        for one in self._left:
+            if one.is_polled:
+                due.append(_POLL_SECONDS)
+            if one.held_since is not None:
+                due.append(_HELD_SECONDS)
+            if one.gone_at is not None:
+                due.append(one.gone_at + self._grace() - now)
+            if one.finished_at is not None or one.gone_at is not None:
+                own = self._own.until_due(one) if ours else 1.0  # the daemon may end meanwhile
+                due.append(1.0 if own is None else own)
+        return max(0.0, min(due))
+
+    def _wait(self, pause: float, longest: float) -> set[object]:
+        """Rest, then wait for news at most so long; gives what it is of."""
+        if self._watches is None:
+            time.sleep(max(pause, min(longest, _POLL_SECONDS)))
+            return set(self._left)
+        time.sleep(min(pause, max(longest, _REST_SECONDS)))
+        news: set[object] = set(self._watches.take(max(0.0, longest - pause)))
+        if KEY in news:
+            self._changes.written()
+        return news
+
+    def _grace(self) -> float:
+        return _GRACE_SETTLES * self._config.settle_seconds + _GRACE_SECONDS
+
+    # --- one turn
+
+    def _turn(self, due: Iterable[AwaitedWorkspace]) -> None:
+        due = list(due)
+        for one in due:
+            self._look(one)
+        self._follow_moved()
+        asked = list(self._left) if self._changes.happened() else due
+        self._judge(asked)
+        if self._own.are_ours():
+            self._commit()
+        self._give_up()
+
+    def _look(self, one: AwaitedWorkspace) -> None:
+        before = one.said
+        if self._watches is None:
+            one.look(self._config, _no_watch)
+        else:
+            with self._watches.renewing(one) as add:
+                one.look(self._config, add)
+        if one.finished_at is not None and one.said != before and self._own.are_ours():
+            self._own.look_ahead(one)
+
+    def _follow_moved(self) -> None:
+        """Those that went away lately may only have another name: all roots are looked over, once for each."""
+        gone = [one for one in self._left if one.gone_at is not None and one not in self._searched]
+        if not gone:
+            return
+        self._searched.update(gone)
+        for one in follow_moved(gone, self._config):
+            self._searched.discard(one)
+            self._look(one)
+
+    def _judge(self, asked: Iterable[AwaitedWorkspace]) -> None:
+        """End the waiting for those that have their row."""
+        names: dict[str, set[str]] = {}
+        for one in (asked := list(asked)):
+            for place in one.places:
+                names.setdefault(place.root.key, set()).add(place.name)
+                for root in self._config.roots:  # from where it may have been moved
+                    names.setdefault(root.key, set()).add(os.path.join(place.root.path, place.name))
+        if not names:
+            return
+        rows, pruned_before = self._rows(names)
+        for one in asked:
+            if (row := one.row(rows, self._config.finished)) is not None:
+                if not one.is_being_committed():
+                    self._record(one, row)
+            elif one.finished_at is not None and pruned_before and one.is_pruned(pruned_before):
+                self._record(one, None)
+
+    def _rows(self, names: dict[str, set[str]]) -> tuple[Rows, str]:
+        rows: Rows = {}
+        try:
+            with queries.reading(self._config.history) as connection:
+                for root, some in names.items():
+                    found = named_rows.of_workspaces(connection, root, sorted(some))
+                    rows |= {(root, name): its for name, its in found.items()}
+            with contextlib.closing(History(self._config.history, read_only=True)) as history:
+                pruned_before = identities.pruned_before(history)
+        except HistoryError as error:
+            self._history_error = str(error)
+            return {}, ""
+        self._history_error = ""
+        return rows, pruned_before
+
+    def _commit(self) -> None:
+        due = [one for one in self._left if self._own.until_due(one) == 0.0]
+        if not due:
+            return
+        self._own.commit(due)
+        for one in due:
+            self._look(one)
+        self._judge(due)
+        for one in due:
+            attempt = self._own.attempts.get(one)
+            if one not in self._left or attempt is None:
+                continue
+            if attempt.is_final:
+                lost = replace(self._as_said(one), is_lost=True, is_fault_of_host=attempt.is_fault_of_host)
+                self._finish(one, replace(lost, error=f"cannot be committed: {attempt.cause}"))
+            elif attempt.said is not None and attempt.said == one.said:  # it is recorded under a name from elsewhere
+                self._record(one, None)
+
+    def _give_up(self) -> None:
+        for one in [one for one in self._left if one.gone_at is not None]:
+            assert one.gone_at is not None
+            if time.monotonic() >= one.gone_at + self._grace():
+                error = "was removed before it was recorded"
+                self._finish(one, replace(self._as_said(one), error=error, is_lost=True))
+
+    # --- ends
+
+    def _record(self, one: AwaitedWorkspace, row: NamedRow | None) -> None:
+        """The row is its end; where there is none to be seen, what its status says is."""
+        if row is not None:
+            place = one.at.name if one.at is not None and one.is_moved else None
+            self._finish(one, from_row(one.name, row, self._outcomes.of(row.status), place))
+            return
+        attempt = self._own.attempts.get(one)
+        said = self._as_said(one)
+        at = attempt.committed_at if attempt is not None else None
+        outcome = self._outcomes.of(said.status or "")
+        self._finish(one, replace(said, recorded=True, outcome=outcome, committed_at=at or None))
+
+    def _finish(self, one: AwaitedWorkspace, end: Awaited) -> None:
+        del self._left[one]
+        self._ended[one] = end
+        if self._watches is not None:
+            self._watches.discard(one)
+        self._hear(end)
+
+    def _missing(self, one: AwaitedWorkspace) -> Awaited:
+        """One that is waited for when the waiting is over."""
+        said, attempt = one.said, self._own.attempts.get(one)
+        if one.gone_at is not None:
+            error = "was removed, and is not recorded yet"
+        elif one.cause or said is None:
+            error = one.cause
+        elif one.finished_at is None:
+            error = f"is {said.status}"
+        else:
+            why = (attempt and attempt.cause) or self._history_error
+            error = f"is {said.status}, and not recorded yet" + (f": {why}" if why else "")
+        return replace(self._as_said(one), error=error)
+
+    def _as_said(self, one: AwaitedWorkspace) -> Awaited:
+        return from_status(one.name, one.at, one.said)
+
+
+def _no_watch(_directory: int, _names: Iterable[str]) -> bool:
+    return False
