@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import logging
+import os
 from collections.abc import Sequence
 from functools import partial
 
@@ -33,10 +34,9 @@ from agentic_watch import __version__
 from agentic_watch.config import Config
 from agentic_watch.mcp_server import tools, workspace_tools
 from agentic_watch.mcp_server.tool import CommandTool, Refusal, Said, Tool, checked, near, schema
+from agentic_watch.mcp_server.watch_tool import Watching
 from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.workspace.jsontext import as_text, dump
-
-log = logging.getLogger("agentic_watch.mcp")
 
 AGENTS = "status://agents"
 _ABOUT_US = (
@@ -48,23 +48,30 @@ _ABOUT_US = (
 def serve(config: Config, commands: Sequence[CommandTool]) -> None:
     """Serve until stdin ends or nobody reads stdout any more. Raises HistoryRefused."""
     worker = Worker(config)
+    watching = Watching(worker)
     try:
         worker.open()
-        anyio.run(_serve, build(worker, commands))
+        anyio.run(_serve, build(worker, watching, commands), worker)
     except* BrokenPipeError:
-        pass  # the client went away
+        pass  # the client went away, and closed both ends
     finally:
+        watching.close()
         worker.close()
 
 
-async def _serve(server: Server[None]) -> None:
+async def _serve(server: Server[None], worker: Worker) -> None:
     async with stdio_server() as (incoming, outgoing):
-        await server.run(incoming, outgoing, server.create_initialization_options())
+        try:
+            await server.run(incoming, outgoing, server.create_initialization_options())
+        except asyncio.CancelledError:
+            # Nobody reads stdout any more. The thread that reads stdin cannot be interrupted, so the process ends here.
+            worker.close()
+            os._exit(0)
 
 
-def build(worker: Worker, commands: Sequence[CommandTool]) -> Server[None]:
+def build(worker: Worker, watching: Watching, commands: Sequence[CommandTool]) -> Server[None]:
     """The server with its handlers."""
-    known = {tool.name: tool for tool in tools.all_tools(worker, commands)}
+    known = {tool.name: tool for tool in tools.all_tools(worker, watching, commands)}
 
     async def list_tools(_: ServerRequestContext[None], __: PaginatedRequestParams | None) -> ListToolsResult:
         return ListToolsResult(tools=[_listed(tool) for tool in known.values()])

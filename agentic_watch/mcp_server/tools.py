@@ -7,13 +7,14 @@ from functools import partial
 
 from agentic_watch.mcp_server import workspace_tools
 from agentic_watch.mcp_server.tool import Argument, CommandTool, Given, Progress, Said, Tool
+from agentic_watch.mcp_server.watch_tool import POLL_SECONDS, TIMEOUT_SECONDS, WatchAnswer, Watching
 from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.mcp_server.workspace_tools import Committed, StatusAnswer
 
 _NAME = "The workspace's name, its path below a root (org/repo/task), or its absolute path."
 
 
-def all_tools(worker: Worker, commands: Sequence[CommandTool]) -> list[Tool]:
+def all_tools(worker: Worker, watching: Watching, commands: Sequence[CommandTool]) -> list[Tool]:
     """Core-agent's tools, `show`, and the commands that answer."""
     return [
         Tool(
@@ -34,6 +35,26 @@ def all_tools(worker: Worker, commands: Sequence[CommandTool]) -> list[Tool]:
             ),
             _working(worker, partial(workspace_tools.status, worker)),
             StatusAnswer.model_json_schema(),
+        ),
+        Tool(
+            "agentic_watch",
+            "Wait until dispatches are finished and recorded: those named, or all that run or are queued now. Reports "
+            "progress as each one ends. Where no daemon runs, finished ones are committed.",
+            (
+                Argument(
+                    "workspaces", "Only these: names, paths below a root (org/repo/task), or absolute paths.", "texts"
+                ),
+                Argument(
+                    "poll_interval",
+                    "Seconds between two progress messages while none ends.",
+                    "number",
+                    default=POLL_SECONDS,
+                ),
+                Argument("timeout", "Seconds to wait at most.", "number", default=TIMEOUT_SECONDS),
+            ),
+            watching.run,
+            WatchAnswer.model_json_schema(),
+            reads=False,
         ),
         Tool(
             "agentic_show",

@@ -94,7 +94,7 @@ def status(worker: Worker, given: dict[str, Any]) -> Said:
         candidate = locate(config.roots, given["workspace"])
         _refuse_unreachable(candidate)
         config, name = replace(config, roots=(candidate.root,)), candidate.name
-    found = [standing for standing in _standings(config) if not name or standing.workspace == name]
+    found = [standing for standing in standings(config) if not name or standing.workspace == name]
     missing = [f"{standing.root}: {standing.last_error}" for standing in found if not standing.workspace]
     _refuse_silence(missing, len(found))
     known = KNOWN_STATUSES | config.finished | {standing.status for standing in found}
@@ -106,7 +106,7 @@ def status(worker: Worker, given: dict[str, Any]) -> Said:
 
 def agents(config: Config) -> list[dict[str, str]]:
     """core-agent's list of all workspaces; of very many those that have not ended, then those that ended last."""
-    found = [standing for standing in _standings(config) if standing.workspace]
+    found = [standing for standing in standings(config) if standing.workspace]
     if len(found) > _AGENTS:
         found.sort(key=lambda standing: (standing.status in _UNENDED, standing.updated_utc or ""), reverse=True)
     return [
@@ -120,7 +120,8 @@ def agents(config: Config) -> list[dict[str, str]]:
     ]
 
 
-def _standings(config: Config) -> list[Standing]:
+def standings(config: Config) -> list[Standing]:
+    """What stands on disk now. Raises HistoryRefused."""
     # Opened for each call: a reader would stay with a history that was replaced.
     history = History(config.history, read_only=True)
     try:
