@@ -70,7 +70,10 @@ def test_recorded_already_is_an_answer_at_once(host: Host) -> None:
     host.once()
     result = waiting(host, "acme/api/one", str(host.root / "acme/api/two"))
     assert result.returncode == 0, result.stderr
-    assert [line.split(";")[0] for line in result.stdout.splitlines()] == ["acme/api/one: completed", "acme/api/two: merged"]
+    assert [line.split(";")[0] for line in result.stdout.splitlines()] == [
+        "acme/api/one: completed",
+        "acme/api/two: merged",
+    ]
 
 
 @pytest.mark.parametrize("status", ["failed", "rejected", "blocked"])
@@ -120,7 +123,10 @@ def test_one_that_is_not_there_yet(host: Host, quick: Config) -> None:
     make(host.root, "acme/api/one")
     make(host.root, "one", status="failed")
     thread.join(30)
-    assert [(one.workspace, one.outcome) for one in ends[0].workspaces] == [("acme/api/one", "passed"), ("one", "failed")]
+    assert [(one.workspace, one.outcome) for one in ends[0].workspaces] == [
+        ("acme/api/one", "passed"),
+        ("one", "failed"),
+    ]
 
 
 def test_the_daemon_records_and_wait_hears_of_it(host: Host) -> None:

@@ -37,7 +37,7 @@ _ALWAYS = ("workspace", "agent", "repo", "status")
 
 
 class WatchResult(BaseModel):
-    """What became of one workspace; `status` is "timeout" when the time is over. `error` says why it is not recorded."""
+    """What became of one workspace: `status` is "timeout" when the time is over; `error` is why it has no row."""
 
     workspace: str
     agent: str = ""
