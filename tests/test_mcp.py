@@ -15,7 +15,7 @@ from typing import IO, Any
 import anyio
 import pytest
 import support
-from mcp import Client, StdioServerParameters, stdio_client
+from mcp import Client, MCPError, StdioServerParameters, stdio_client
 from mcp.types import CallToolResult
 from support import Host
 
@@ -44,7 +44,7 @@ def talk(host: Host, conversation: Callable[[Client], Awaitable[None]], mode: An
             command=sys.executable, args=arguments, env=support.environment(host.base), cwd=host.base
         )
         with log.open("w") as errlog:
-            async with Client(stdio_client(server, errlog), mode=mode, read_timeout_seconds=30) as client:
+            async with Client(stdio_client(server, errlog), mode=mode, read_timeout_seconds=120) as client:
                 await conversation(client)
 
     anyio.run(run)
@@ -129,6 +129,52 @@ def test_the_tools_have_the_names_and_fields_of_the_original(host: Host, mode: s
 
 def _types(schema: dict[str, Any]) -> dict[str, str]:
     return {name: field["type"] for name, field in schema["properties"].items()}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_whole_conversation(host: Host, mode: str) -> None:
+    """What a client of either era sees from the handshake on: the server, each tool, the resource, errors."""
+    support.make(host.root, "acme/api/one", repo="api", agent="codex", report={"findings": [{"code": "G304"}]})
+    support.make(host.root, "acme/api/two", repo="api", status="failed", question="exit status 1")
+    script: list[tuple[str, dict[str, Any], Callable[[dict[str, Any]], Any], Any]] = [
+        ("agentic_commit", {"workspace": "acme/api/one"}, lambda found: found["skipped"], False),
+        ("agentic_watch", {}, lambda found: found["success"], True),
+        (
+            "agentic_watch",
+            {"workspaces": ["acme/api/two"]},
+            lambda found: found["failed"][0]["question"],
+            "exit status 1",
+        ),
+        ("agentic_status", {}, lambda found: found["counts"], {"completed": 1, "failed": 1}),
+        ("agentic_history", {}, lambda found: sorted(row["repo"] for row in found["rows"]), ["api", "api"]),
+        ("agentic_show", {"workspace": "acme/api/two"}, lambda found: found["on_disk"]["committed"], True),
+        ("agentic_stats", {"by": "repo"}, lambda found: found["rows"][0]["pass_rate"]["passed_count"], 1),
+        ("agentic_failures", {"repo": "api"}, lambda found: found["rows"][0]["class"], "exit status N"),
+        ("agentic_findings", {}, lambda found: found["rows"][0]["rule"], "G304"),
+    ]
+    progress: list[tuple[float, float | None, str | None]] = []
+
+    async def on_progress(*told: Any) -> None:
+        progress.append(told)
+
+    async def conversation(client: Client) -> None:
+        assert client.server_info.name == "agentic-watch"
+        assert client.instructions and "Times in answers are UTC" in client.instructions
+        assert client.server_capabilities.tools and client.server_capabilities.resources
+        listed = (await client.list_tools()).tools
+        assert {tool.name for tool in listed} == {tool for tool, *_ in script}
+        for tool, arguments, part, expected in script:
+            result = await client.call_tool(tool, arguments, progress_callback=on_progress)
+            assert part(answer(result)) == expected, tool
+        for tool in listed:
+            assert "has no argument 'no_such'" in refusal(await client.call_tool(tool.name, {"no_such": 1}))
+        (content,) = (await client.read_resource("status://agents")).contents
+        assert len(json.loads(content.text)) == 2
+        with pytest.raises(MCPError):
+            await client.read_resource("status://nothing")
+
+    assert talk(host, conversation, mode) == ""
+    assert progress[-1] == (1, 1, "api failed")
 
 
 @pytest.mark.parametrize("mode", MODES)

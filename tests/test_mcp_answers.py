@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -13,15 +14,12 @@ import pytest
 import support
 from support import Host, run
 from test_mcp import answer, call, refusal, remarks, status, talk
+from test_reference import from_commands, section
 
 READING = {"agentic_status", "agentic_history", "agentic_show"} | {
     f"agentic_{name}" for name in ("stats", "failures", "findings")
 }
 ANSWERING = ("history", "stats", "failures", "findings")
-FILTERS = {
-    *("repo", "org", "agent", "model", "status", "host", "workspace"),
-    *("since", "until", "committed_since", "utc", "limit"),
-}
 LONG = "w" * 5_000
 
 
@@ -114,22 +112,31 @@ def test_the_reading_tools_say_that_they_only_read(host: Host) -> None:
     assert set(seen) - READING == {"agentic_commit", "agentic_watch"}
 
 
-def test_the_answering_tools_take_the_options_of_their_commands(host: Host) -> None:
-    """All four the same filters, each its own options too, and none that only says how an answer is printed."""
-    own = {
-        "history": {"search", "failed", "all"},
-        "stats": {"by", "compare"},
-        "failures": set(),
-        "findings": {"by", "persistent", "new", "gone"},
-    }
+def test_every_tool_and_argument_is_in_the_reference(host: Host) -> None:
+    """docs/reference.md names them in their order, and docs/mcp.md each tool: an option of a command that is new shows
+    here, since it is an argument at once."""
+    told, filters = {}, re.findall(r"`(\w+)`", section("MCP").partition("The filters are")[2])
+    for tool, arguments, _ in re.findall(r"^\| `(agentic_\w+)` \| (.*?) \| (.*?) \|$", section("MCP"), re.MULTILINE):
+        told[tool] = {*re.findall(r"`(\w+)`", arguments), *(filters if "the filters" in arguments else ())}
     seen = tools_of(host)
-    for name in ANSWERING:
-        schema = seen[f"agentic_{name}"].input_schema
-        assert set(schema["properties"]) == FILTERS | own[name], name
-        assert schema["additionalProperties"] is False
-        assert all(told["description"] for told in schema["properties"].values())
-    assert seen["agentic_stats"].input_schema["properties"]["by"]["enum"][:2] == ["agent", "model"]
-    assert "--" not in json.dumps([seen[f"agentic_{name}"].description for name in ANSWERING])
+    assert told == {name: set(tool.input_schema["properties"]) for name, tool in seen.items()}
+    assert list(told) == list(seen)
+    page = (from_commands.DOCS / "mcp.md").read_text("utf-8")
+    assert all(f"`{name}`" in page for name in seen)
+
+
+def test_arguments_are_described_as_the_options_are(host: Host) -> None:
+    """In the words of the help, with its choices; nothing else is taken, and no option's name is left in a text."""
+    seen = tools_of(host)
+    for tool in seen.values():
+        assert tool.input_schema["additionalProperties"] is False
+        assert all(told["description"] for told in tool.input_schema["properties"].values())
+        assert "--" not in f"{tool.description}{tool.input_schema}"
+    by = seen["agentic_stats"].input_schema["properties"]["by"]
+    help_text = run(["stats", "--help"], host.base).stdout
+    assert f"[{'|'.join(by['enum'])}]" in help_text
+    since = seen["agentic_findings"].input_schema["properties"]["since"]["description"]
+    assert since in " ".join(help_text.split())
 
 
 # --- the same answers
@@ -266,11 +273,11 @@ def test_a_value_that_nothing_has_gets_the_one_that_was_meant(host: Host) -> Non
 
 
 def test_a_history_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    """One that somebody has locked whole: each reading tool says so, none answers that there is nothing."""
+    """One that somebody has locked whole: a tool says so, and does not answer that there is nothing."""
     host = Host.make(tmp_path)
     support.make(host.root)
     host.once()
-    asked = [(f"agentic_{name}", {}) for name in ANSWERING] + [("agentic_show", {"workspace": "1"})]
+    asked: list[tuple[str, dict[str, Any]]] = [("agentic_history", {}), ("agentic_show", {"workspace": "1"})]
     with closing(sqlite3.connect(host.history, isolation_level=None)) as connection:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("BEGIN EXCLUSIVE")
@@ -278,7 +285,7 @@ def test_a_history_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         results, said = call(host, *asked)
         connection.execute("ROLLBACK")
     locked = f"{host.history}: database is locked"
-    assert [refusal(result) for result in results] == [locked] * 5
+    assert [refusal(result) for result in results] == [locked] * 2
     assert locked in said
 
 

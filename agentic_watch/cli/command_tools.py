@@ -26,8 +26,8 @@ from agentic_watch.mcp_server.bounds import MOST_ROWS, bounded, bounded_rows
 from agentic_watch.mcp_server.tool import Argument, CommandTool, Given, Kind, Refusal, Said
 
 _ANSWERING = ("history", "stats", "failures", "findings")
-_OF_PRINTING = frozenset({"as_json", "as_csv", "columns", "examples"})
-"""Options that say how an answer is printed, not what it is about."""
+_OF_PRINTING = frozenset({"as_json", "as_csv", "columns", "examples", "follow"})
+"""Options that say how an answer is printed, not what it is about; a tool answers once and as a whole."""
 
 _OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 _LIMIT = 20

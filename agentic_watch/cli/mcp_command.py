@@ -31,4 +31,5 @@ def command(state: State) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from agentic_watch.cli.command_tools import command_tools
 
-    serve(config, command_tools(state))
+    # A configuration that is edited meanwhile leaves all tools at one history.
+    serve(config, command_tools(State(state.overrides._replace(history=config.history))))

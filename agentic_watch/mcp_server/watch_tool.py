@@ -73,6 +73,8 @@ class Watching:
         """Wait for some workspaces, or for all that have not ended. Raises Refusal."""
         began, config = time.monotonic(), self._worker.config
         names, wanted = await self._worker.run(_asked_for, config, given.get("workspaces", []))
+        if not wanted:
+            return Said(_document([], [], 0))
         if len(self._calls) >= _AT_ONCE:
             raise Refusal(f"{_AT_ONCE} calls of agentic_watch wait already; try again when one of them has ended")
         cancelled = threading.Event()

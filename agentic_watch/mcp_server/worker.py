@@ -36,7 +36,7 @@ class Worker:
             try:
                 return work(*args, **kwargs)
             except (HistoryRefused, HistoryError, ConfigError, NoRootsError) as error:
-                raise Refusal(str(error)) from error
+                raise Refusal("; ".join(str(error).split("\n"))) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
 
