@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from daemon_support import Service
-from support import Host, Workspace, held_lock, make, query, run, start, wait_for
+from support import Host, Workspace, held_lock, make, run, start, wait_for
 
 from agentic_watch.config import Config, Root
 from agentic_watch.waiting.awaited import Awaited, wanted
@@ -142,3 +142,227 @@ def test_the_daemon_records_and_wait_hears_of_it(host: Host) -> None:
         assert len(service.lines(": committed (")) == 2
     assert {json.loads(line)["workspace"] for line in out.splitlines()} == {"acme/api/one", "acme/api/later"}
     assert err == ""
+
+
+def test_a_daemon_that_ends_meanwhile(host: Host) -> None:
+    """When the daemon ends, wait does what it would have done."""
+    workspace = make(host.root, "acme/api/one", status="running")
+    with Service(host) as service:
+        process = start([*host.arguments(), "wait", "acme/api/one"], host.base)
+        assert service.stop() == 0
+        finish(workspace)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+    assert host.rows()["acme/api/one"]["committed_at"] == workspace.mark()["committed_at"]
+
+
+def test_any_ends_with_the_first(host: Host, quick: Config) -> None:
+    """One is enough, and its outcome decides; the others are told as they are."""
+    make(host.root, "acme/api/slow", status="running")
+    make(host.root, "acme/api/fast", status="failed")
+    host.once()
+    end = wait_here(quick, "acme/api/slow", "acme/api/fast", any_one=True)
+    assert [(one.workspace, one.recorded, one.outcome) for one in end.workspaces] == [
+        ("acme/api/slow", False, None),
+        ("acme/api/fast", True, "failed"),
+    ]
+    result = waiting(host, "--any", "acme/api/slow", "acme/api/fast")
+    assert (result.returncode, len(result.stdout.splitlines())) == (3, 1)
+
+
+def test_recorded_and_removed_is_an_answer(host: Host, quick: Config) -> None:
+    """A workspace that was recorded and then removed is done, also when it goes away while it is waited for."""
+    for name in ("before", "during"):
+        make(host.root, f"acme/api/{name}", status="failed", question="why")
+    host.once()
+    shutil.rmtree(host.root / "acme/api/before")
+    finish(workspace := Workspace(host.root, "acme/api/during"), "running", updated_at="2026-04-14T09:00:00Z")
+    thread, ends, _ = in_thread(quick, "acme/api/before", "acme/api/during")
+    finish(workspace, "completed")
+    thread.join(30)
+    shutil.rmtree(workspace.path)
+    assert [one.outcome for one in ends[0].workspaces] == ["failed", "passed"]
+    assert wait_here(quick, "acme/api/during").workspaces[0].outcome == "passed"
+
+
+def test_removed_before_it_was_recorded(host: Host, quick: Config) -> None:
+    """One that is removed while it runs will never be recorded: that is said, and is no success."""
+    make(host.root, "acme/api/one", status="running")
+    thread, ends, heard = in_thread(quick, "acme/api/one")
+    wait_for(lambda: watched(os.getpid()) >= 4)
+    shutil.rmtree(host.root / "acme/api/one")
+    thread.join(30)
+    (one,) = ends[0].workspaces
+    assert heard == [one]
+    assert (one.recorded, one.is_lost, one.error) == (False, True, "was removed before it was recorded")
+    assert not one.has_passed
+
+
+def test_moved_while_it_runs(host: Host, quick: Config) -> None:
+    """A directory that gets another name is waited for under that one."""
+    workspace = make(host.root, "acme/api/one", status="running", started_at="2026-04-14T10:00:00Z")
+    thread, ends, _ = in_thread(quick, "acme/api/one")
+    wait_for(lambda: watched(os.getpid()) >= 4)
+    (host.root / "done/api").mkdir(parents=True)
+    workspace.path.rename(host.root / "done/api/two")
+    finish(Workspace(host.root, "done/api/two"), "merged")
+    thread.join(30)
+    (one,) = ends[0].workspaces
+    assert (one.workspace, one.moved_to, one.status) == ("acme/api/one", "done/api/two", "merged")
+    assert list(host.rows()) == ["done/api/two"]
+
+
+def test_moved_after_it_was_recorded(host: Host, quick: Config) -> None:
+    """Both names of a dispatch that was recorded under one and moved to another lead to it."""
+    workspace = make(host.root, "acme/api/one")
+    host.once()
+    (host.root / "done/api").mkdir(parents=True)
+    workspace.path.rename(host.root / "done/api/two")
+    host.once()
+    ends = wait_here(quick, "acme/api/one", "done/api/two").workspaces
+    assert [(one.workspace, one.outcome, one.moved_to) for one in ends] == [
+        ("acme/api/one", "passed", "done/api/two"),
+        ("done/api/two", "passed", None),
+    ]
+    assert len(host.rows()) == 1
+
+
+def test_a_run_whose_process_is_gone(host: Host, quick: Config) -> None:
+    """A run that was recorded since its process is gone is over, though its status goes on saying that it runs."""
+    workspace = make(host.root, status="failed", updated_at="2026-04-14T10:00:00.000000004Z", started_at=LATER, runs=2)
+    host.once()
+    workspace.write_status(status="running", updated_at="2026-04-14T10:00:00.000000005Z", started_at=LATER, runs=2)
+    assert wait_here(quick, workspace.name).workspaces[0].status == "failed"
+    workspace.write_status(status="running", updated_at="2026-04-14T10:00:00.000000007Z", started_at=LATER, runs=2)
+    assert wait_here(quick, workspace.name, timeout=0.0).timed_out
+
+
+def test_pruned_is_done(host: Host, quick: Config) -> None:
+    """A finished workspace whose row was pruned is done: nobody will record it again."""
+    make(host.root, status="failed")
+    host.once()
+    assert run([*host.arguments(), "prune", "--older-than", "1d", "--archive", "old.jsonl"], host.base).returncode == 0
+    assert not host.rows()
+    (one,) = wait_here(quick, "org/repo/task").workspaces
+    assert (one.recorded, one.outcome) == (True, "failed")
+
+
+def test_the_row_alone_is_not_the_end(host: Host, quick: Config) -> None:
+    """While somebody is at work on the workspace its marker may be missing: what waits removes nothing too early."""
+    workspace = make(host.root)
+    host.once()
+    with held_lock(workspace.meta):
+        assert wait_here(quick, workspace.name, timeout=0.0).timed_out
+    assert wait_here(quick, workspace.name, timeout=0.0).workspaces[0].recorded
+
+
+def test_what_cannot_be_committed(host: Host, quick: Config) -> None:
+    """Without a daemon nobody else will: after some tries it is said, with the cause."""
+    workspace = make(host.root, status="completed")
+    workspace.journal.mkdir()
+    (one,) = wait_here(quick, workspace.name).workspaces
+    assert one.is_lost
+    assert not one.is_fault_of_host
+    assert one.error == "cannot be committed: .meta/journal.jsonl: is a directory"
+
+
+def test_polled_where_there_are_no_events(host: Host) -> None:
+    """A root that is to be polled is looked at every second."""
+    config = Config(roots=(Root(str(host.root), watch="poll"),), history=str(host.history), settle_seconds=0.0)
+    workspace = make(host.root, status="running")
+    thread, ends, _ = in_thread(config, workspace.name)
+    finish(workspace)
+    thread.join(30)
+    assert ends[0].workspaces[0].recorded
+
+
+def test_a_root_that_comes_later(host: Host, quick: Config) -> None:
+    """The root itself need not be there yet."""
+    host.root.rmdir()
+    thread, ends, _ = in_thread(quick, "acme/api/one")
+    make(host.root, "acme/api/one")
+    thread.join(30)
+    assert ends[0].workspaces[0].recorded
+
+
+def test_a_history_that_is_replaced(host: Host, quick: Config) -> None:
+    """A history that is removed is made again, and a row in it is an end."""
+    make(host.root, "acme/api/other")
+    host.once()
+    workspace = make(host.root, "acme/api/one", status="running")
+    thread, ends, _ = in_thread(quick, workspace.name)
+    wait_for(lambda: watched(os.getpid()) >= 4)
+    host.forget_history()
+    finish(workspace)
+    host.once()
+    thread.join(30)
+    assert ends[0].workspaces[0].recorded
+
+
+def test_a_thousand_at_once(host: Host, quick: Config) -> None:
+    """Each of a thousand has its end, and is recorded once."""
+    names = [f"acme/api/task-{number}" for number in range(1000)]
+    made = [make(host.root, name, status="running") for name in names]
+    thread, ends, heard = in_thread(quick, *names)
+    wait_for(lambda: watched(os.getpid()) >= 2000, 60.0)
+    for workspace in made:
+        finish(workspace)
+    thread.join(120)
+    assert {one.workspace for one in heard} == set(names)
+    assert all(one.recorded for one in ends[0].workspaces)
+    assert len(host.rows()) == len(names)
+    assert all(len(workspace.lines()) == 1 for workspace in made[::100])
+
+
+def test_cancelled_by_another_thread(host: Host, quick: Config) -> None:
+    """Whoever asked for it from elsewhere can end it."""
+    make(host.root, "acme/api/one", status="running")
+    cancelled = threading.Event()
+    ends: list[WaitEnd] = []
+    asked = [wanted(quick.roots, "acme/api/one")]
+    thread = threading.Thread(target=lambda: ends.append(wait_for_recorded(quick, asked, Until(cancelled=cancelled))))
+    thread.start()
+    cancelled.set()
+    thread.join(30)
+    assert (ends[0].cancelled, ends[0].timed_out, ends[0].workspaces[0].error) == (True, False, "is running")
+
+
+def test_interrupted(host: Host) -> None:
+    """Ctrl-C ends it with 130 and one line."""
+    make(host.root, "acme/api/done")
+    make(host.root, "acme/api/one", status="running")
+    host.once()
+    process = start([*host.arguments(), "wait", "acme/api/done", "acme/api/one"], host.base)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("acme/api/done: completed")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "Error: interrupted; 1 of 2 workspaces was recorded\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        ([], 2, "Missing argument"),
+        (["/nowhere/at/all"], 1, "not found below any root"),
+        (["acme/api/.git/x"], 1, "not found below any root"),
+        (["a\x1bb"], 1, "the name holds control characters"),
+        (["acme/api/one", "--timeout", "soon"], 2, "is not a span such as 90s, 30m, 2h or 1d"),
+    ],
+)
+def test_what_can_be_no_workspace(host: Host, arguments: Sequence[str], code: int, text: str) -> None:
+    """What will never be one is refused, and not waited for."""
+    result = waiting(host, *arguments)
+    assert result.returncode == code
+    assert text in result.stderr
+
+
+def watched(pid: int) -> int:
+    """How many directories a process watches."""
+    found = 0
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        try:
+            found += path.read_text().count("inotify wd:")
+        except FileNotFoundError:  # closed since it was listed
+            continue
+    return found

@@ -61,7 +61,12 @@ class SqliteSource:
 def history(path: str) -> Iterator[Source]:
     """This host's history for one answer. Raises HistoryError and HistoryRefused as `queries.reading` does."""
     with queries.reading(path) as connection:
-        yield SqliteSource(connection, _words(connection))
+        yield of(connection)
+
+
+def of(connection: sqlite3.Connection) -> Source:
+    """An open history as a source. Raises sqlite3.Error."""
+    return SqliteSource(connection, _words(connection))
 
 
 def _words(connection: sqlite3.Connection) -> Dialect:

@@ -14,7 +14,7 @@ PROGRAM = "agentic-watch"
 VARIABLE = "_AGENTIC_WATCH_COMPLETE"
 
 _COLUMNS = ("repo", "org", "agent", "status", "host", "workspace")
-_ARGUMENTS = {("show", "given"): "dispatch", ("commit", "workspaces"): "on_disk"}
+_ARGUMENTS = {("show", "given"): "dispatch", ("commit", "workspaces"): "on_disk", ("wait", "workspaces"): "on_disk"}
 _FILES = ("config", "history", "archive", "file", "files", "roots")
 
 # Bash parts words at colons and knows a word only from the last one on; the line itself says all.

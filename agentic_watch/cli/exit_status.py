@@ -26,6 +26,7 @@ MEANINGS = {
     3: "done, except workspaces with invalid content; each is named",
     75: "another daemon holds this history",
     78: "configuration error, or a file that agentic-watch did not write",
+    124: "wait: the time is over",
     130: "interrupted (Ctrl-C), after one line on what was done",
 }
 """Of the program as a whole."""

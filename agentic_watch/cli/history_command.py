@@ -47,6 +47,7 @@ _COLUMNS = {
 @click.option("--failed", is_flag=True, help="Only failed: every status that means so.")
 @click.option("--all", "every", is_flag=True, help="Every commit of a dispatch, not only its newest.")
 @click.option("--columns", default="", metavar="NAME,…", help="Columns of the history to print, in this order.")
+@click.option("-f", "--follow", is_flag=True, help="Print new commits as they are made, until Ctrl-C or -n N of them.")
 @formed("Print one JSON object per line, with all columns.")
 @click.pass_obj
 def command(state: State, /, search: tuple[str, ...], columns: str, **options: Any) -> None:
@@ -60,6 +61,7 @@ def command(state: State, /, search: tuple[str, ...], columns: str, **options: A
     Examples:
       agentic-watch history --failed --since today
       agentic-watch history --repo billing,gateway --agent claude timeout
+      agentic-watch history --follow --failed
     """
     form, named = form_of(options), _named(columns)
     asked = wanted({**options, "search": " ".join(search)})
@@ -67,8 +69,13 @@ def command(state: State, /, search: tuple[str, ...], columns: str, **options: A
         raise click.BadParameter("has no letter and no digit to search for", param_hint="SEARCH")
     if options["failed"]:
         asked = replace(asked, status=(*asked.status, *outcomes(state).statuses("failed")))
+    if options["follow"]:
+        from agentic_watch.cli import history_follow  # watchdog is not for every list
+
+        history_follow.follow(state, asked, form, named, utc=options["utc"])
+        return
     with asking(state) as source:
-        rows = listing.dispatches(source, asked, _expressions(form, named), form.limit + (form.limit > 0))
+        rows = listing.dispatches(source, asked, expressions(form, named), form.limit + (form.limit > 0))
         if form.name == "table":
             found = _print_table(rows, form, named, utc=options["utc"])
         else:
@@ -90,7 +97,8 @@ def _named(columns: str) -> tuple[str, ...]:
     return named
 
 
-def _expressions(form: Form, named: Sequence[str]) -> Sequence[str]:
+def expressions(form: Form, named: Sequence[str]) -> Sequence[str]:
+    """What is asked for: for a table the beginning of what is long, else all of it."""
     if form.name != "table":
         return [f"d.{column}" for column in named] or ["d.*"]
     # A task can be a megabyte; a line of it is shown.
@@ -117,9 +125,16 @@ def _print_rows(rows: Iterator[dict[str, Any]], form: Form, named: Sequence[str]
 def _print_table(rows: Iterator[dict[str, Any]], form: Form, named: Sequence[str], *, utc: bool) -> bool:
     """Print the rows, but for those beyond the limit; gives whether there was any."""
     shown = list(itertools.islice(rows, form.limit) if form.limit else rows)
-    names = tuple(named) or _SHOWN
-    if not named and len({row["root"] for row in shown}) == 1:
-        names = tuple(name for name in names if name != "root")
+    one_root = not named and len({row["root"] for row in shown}) == 1
+    print_columns(*table(shown, named, one_root=one_root, utc=utc))
+    return bool(shown)
+
+
+def table(
+    shown: Sequence[dict[str, Any]], named: Sequence[str], *, one_root: bool, utc: bool
+) -> tuple[list[Column], list[tuple[str, ...]]]:
+    """Columns and rows of a table: the columns that are named, else the usual ones, without ROOT for `one_root`."""
+    names = tuple(named) or tuple(name for name in _SHOWN if name != "root" or not one_root)
     columns, cells = [], []
     for name in names:
         column = _COLUMNS.get(name) or Column(name.upper(), least=8, goes=1)
@@ -131,8 +146,7 @@ def _print_table(rows: Iterator[dict[str, Any]], form: Form, named: Sequence[str
             texts = [_cell(name, value) for value in values]
         columns.append(column)
         cells.append(texts)
-    print_columns(columns, list(zip(*cells, strict=True)))
-    return bool(shown)
+    return columns, list(zip(*cells, strict=True))
 
 
 def _cell(name: str, value: Any) -> str:

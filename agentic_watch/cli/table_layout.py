@@ -52,6 +52,29 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[Any]], limit: int
     return lines
 
 
+class RunningTable:
+    """A table whose rows come one after the other, as wide as those that came so far, and `limit` at most.
+
+    Its header is given before the first row, and again when other columns are shown.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._natural: list[int] = []
+        self._header: list[str] = []
+
+    def lines(self, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[str]:
+        """The lines of some more rows; the header alone when there are none yet."""
+        cells = [["" if cell is None else clean(str(cell)) for cell in row] for row in rows]
+        before = self._natural or [max(width(column.header), column.least) for column in columns]
+        self._natural = [max(before[index], *(width(row[index]) for row in cells), 0) for index in range(len(columns))]
+        shown, widths = fit(columns, self._natural, self._limit)
+        headers = [columns[index].header for index in shown]
+        lines = [] if headers == self._header else [_line(columns, widths, shown, [c.header for c in columns])]
+        self._header = headers
+        return [*lines, *(_line(columns, widths, shown, row) for row in cells)]
+
+
 def fit(columns: Sequence[Column], natural: Sequence[int], limit: int | None) -> tuple[list[int], dict[int, int]]:
     """Which columns are shown, by index, and how wide each one is. Pure."""
     shown = list(range(len(columns)))

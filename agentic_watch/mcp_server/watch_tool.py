@@ -32,6 +32,8 @@ POLL_SECONDS = 5
 _AT_ONCE = 16
 """So many calls may wait at one time: each has a thread and an inotify instance."""
 
+_MOST = 1_000
+
 _NOT_ENDED = ("running", "queued")
 _ALWAYS = ("workspace", "agent", "repo", "status")
 
@@ -146,24 +148,33 @@ def _every(given: Given) -> float:
 
 def _asked_for(config: Config, given: Sequence[str]) -> tuple[list[str], list[Wanted]]:
     """The workspaces that are waited for, each as the client calls it. Raises Refusal."""
-    names, wanted = [], []
-    for name, path in [(name, name) for name in dict.fromkeys(given)] or list(_unended(config)):
-        refuse_name(path)
-        try:
-            # As elsewhere: nothing is relative to where the server was started.
-            wanted.append(awaited.wanted(config.roots, path, os.devnull))
-        except UnknownWorkspace as error:
-            raise Refusal(str(error)) from error
-        names.append(name)
-    return names, wanted
+    found = {name: _wanted(config, name) for name in given} or dict(_unended(config))
+    if len(found) > _MOST:
+        raise Refusal(f"workspaces: {len(found):,} are too many to wait for; name at most {_MOST:,}")
+    return list(found), list(found.values())
 
 
-def _unended(config: Config) -> Iterator[tuple[str, str]]:
-    """Name and path of each workspace that runs or is queued; one whose process is gone will not end by itself."""
+def _wanted(config: Config, path: str) -> Wanted:
+    refuse_name(path)
+    try:
+        # As elsewhere: nothing is relative to where the server was started.
+        return awaited.wanted(config.roots, path, os.devnull)
+    except UnknownWorkspace as error:
+        raise Refusal(str(error)) from error
+
+
+def _unended(config: Config) -> Iterator[tuple[str, Wanted]]:
+    """Each workspace that runs or is queued, but those whose process is gone, which will not end by themselves, and
+    those that have no name that can be said. Of two roots' of one name the second is called by its path."""
     paths = {root.key: root.path for root in config.roots}
+    names = set[str]()
     for standing in standings(config):
         if standing.workspace and standing.status in _NOT_ENDED and not standing.ghost:
-            yield standing.workspace, os.path.join(paths[standing.root], standing.workspace)
+            with contextlib.suppress(Refusal):
+                path = os.path.join(paths[standing.root], standing.workspace)
+                wanted = _wanted(config, path)
+                yield path if standing.workspace in names else standing.workspace, wanted
+                names.add(standing.workspace)
 
 
 def _result(config: Config, one: Awaited) -> WatchResult:

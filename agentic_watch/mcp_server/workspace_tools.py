@@ -36,8 +36,9 @@ _UNENDED = ("running", "queued", "blocked")
 
 
 class Committed(BaseModel):
-    """CommitAnswer, as the SDK's way to a JSON Schema needs it."""
+    """What became of a commit."""
 
+    # committing.CommitAnswer, of which pydantic makes no schema before Python 3.12.
     success: bool
     workspace: str
     journal_path: str

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from agentic_watch.answers.outcomes import from_config
 from agentic_watch.config import Config
-from agentic_watch.history import identities, named_rows, queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.named_rows import NamedRow
-from agentic_watch.history.store import History
 from agentic_watch.waiting.awaited import Awaited, Wanted, from_row, from_status
-from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace, Rows, follow_moved
+from agentic_watch.waiting.awaited_rows import rows_of
+from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace, follow_moved
 from agentic_watch.waiting.history_changes import KEY, HistoryChanges
 from agentic_watch.waiting.own_commits import OwnCommits
 from agentic_watch.watch.few_watches import FewWatches
@@ -200,38 +198,22 @@ class _Wait:
             self._searched.discard(one)
             self._look(one)
 
-    def _judge(self, asked: Iterable[AwaitedWorkspace]) -> None:
+    def _judge(self, asked: Collection[AwaitedWorkspace]) -> None:
         """End the waiting for those that have their row."""
-        names: dict[str, set[str]] = {}
-        for one in (asked := list(asked)):
-            for place in one.places:
-                names.setdefault(place.root.key, set()).add(place.name)
-                for root in self._config.roots:  # from where it may have been moved
-                    names.setdefault(root.key, set()).add(os.path.join(place.root.path, place.name))
-        if not names:
+        if not asked:
             return
-        rows, pruned_before = self._rows(names)
+        try:
+            rows, pruned_before = rows_of(self._config, asked)
+        except HistoryError as error:
+            self._history_error = str(error)
+            return
+        self._history_error = ""
         for one in asked:
             if (row := one.row(rows, self._config.finished)) is not None:
                 if not one.is_being_committed():
                     self._record(one, row)
             elif one.finished_at is not None and pruned_before and one.is_pruned(pruned_before):
                 self._record(one, None)
-
-    def _rows(self, names: dict[str, set[str]]) -> tuple[Rows, str]:
-        rows: Rows = {}
-        try:
-            with queries.reading(self._config.history) as connection:
-                for root, some in names.items():
-                    found = named_rows.of_workspaces(connection, root, sorted(some))
-                    rows |= {(root, name): its for name, its in found.items()}
-            with contextlib.closing(History(self._config.history, read_only=True)) as history:
-                pruned_before = identities.pruned_before(history)
-        except HistoryError as error:
-            self._history_error = str(error)
-            return {}, ""
-        self._history_error = ""
-        return rows, pruned_before
 
     def _commit(self) -> None:
         due = [one for one in self._left if self._own.until_due(one) == 0.0]

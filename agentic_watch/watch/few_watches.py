@@ -58,6 +58,12 @@ class FewWatches:
         self._poll.register(self._descriptor, select.POLLIN)
         self._keys: dict[WatchDescriptor, dict[bytes, set[Hashable]]] = {}
         self._watches: dict[Hashable, set[WatchDescriptor]] = {}
+        self._attended: dict[int, Hashable] = {}
+
+    def attend(self, descriptor: int, key: Hashable) -> None:
+        """Have it as news of `key` when nobody reads any more what is written to a pipe or socket."""
+        self._poll.register(descriptor, 0)  # POLLERR and POLLHUP are told always
+        self._attended[descriptor] = key
 
     def close(self) -> None:
         """Give up all watches."""
@@ -94,8 +100,8 @@ class FewWatches:
 
     def take(self, seconds: float | None) -> set[Hashable]:
         """Wait for news, at most `seconds` (None: for ever), and give the keys that it is for."""
-        self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
-        found: set[Hashable] = set()
+        ready = self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        found = {self._attended[descriptor] for descriptor, _ in ready if descriptor in self._attended}
         for _ in range(_READS_AT_MOST):
             try:
                 buffer = os.read(self._descriptor, _READ_BYTES)
