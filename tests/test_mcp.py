@@ -8,17 +8,19 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import anyio
 import pytest
 import support
-from mcp import Client, StdioServerParameters, stdio_client
+from mcp import Client, MCPError, StdioServerParameters, stdio_client
 from mcp.types import CallToolResult
 from support import Host
 
+GONE = 2**22 + 1
+"""Above the largest pid that Linux gives (PID_MAX_LIMIT, proc(5))."""
 MODES = ["auto", "legacy"]
 INITIALIZE = {
     "jsonrpc": "2.0",
@@ -42,7 +44,7 @@ def talk(host: Host, conversation: Callable[[Client], Awaitable[None]], mode: An
             command=sys.executable, args=arguments, env=support.environment(host.base), cwd=host.base
         )
         with log.open("w") as errlog:
-            async with Client(stdio_client(server, errlog), mode=mode, read_timeout_seconds=30) as client:
+            async with Client(stdio_client(server, errlog), mode=mode, read_timeout_seconds=120) as client:
                 await conversation(client)
 
     anyio.run(run)
@@ -72,11 +74,18 @@ def status(**filters: Any) -> tuple[str, dict[str, Any]]:
 
 
 def answer(result: CallToolResult) -> dict[str, Any]:
-    """The structured answer of a call that succeeded; the text says the same."""
+    """The answer of a call that succeeded; where there is structured content it says the same as the text."""
     assert not result.is_error, result.content
-    document: dict[str, Any] = result.structured_content
-    assert json.loads(result.content[0].text) == document
+    document: dict[str, Any] = json.loads(result.content[0].text)
+    assert result.structured_content in (None, document)
     return document
+
+
+def remarks(result: CallToolResult) -> list[str]:
+    """What stands beside an answer, line by line."""
+    assert not result.is_error, result.content
+    assert len(result.content) in (1, 2)
+    return [line for content in result.content[1:] for line in content.text.split("\n")]
 
 
 def refusal(result: CallToolResult) -> str:
@@ -113,13 +122,59 @@ def test_the_tools_have_the_names_and_fields_of_the_original(host: Host, mode: s
         "skipped",
     ]
     original = ["total", "running", "queued", "completed", "failed", "blocked"]
-    assert list(_types(status.output_schema)) == [*original, "blocked_total", "counts", "missing"]
+    assert list(_types(status.output_schema)) == [*original, "blocked_total", "counts", "ghosts", "missing"]
     assert status.annotations.read_only_hint
     assert commit.annotations.idempotent_hint and not commit.annotations.destructive_hint
 
 
 def _types(schema: dict[str, Any]) -> dict[str, str]:
     return {name: field["type"] for name, field in schema["properties"].items()}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_whole_conversation(host: Host, mode: str) -> None:
+    """What a client of either era sees from the handshake on: the server, each tool, the resource, errors."""
+    support.make(host.root, "acme/api/one", repo="api", agent="codex", report={"findings": [{"code": "G304"}]})
+    support.make(host.root, "acme/api/two", repo="api", status="failed", question="exit status 1")
+    script: list[tuple[str, dict[str, Any], Callable[[dict[str, Any]], Any], Any]] = [
+        ("agentic_commit", {"workspace": "acme/api/one"}, lambda found: found["skipped"], False),
+        ("agentic_watch", {}, lambda found: found["success"], True),
+        (
+            "agentic_watch",
+            {"workspaces": ["acme/api/two"]},
+            lambda found: found["failed"][0]["question"],
+            "exit status 1",
+        ),
+        ("agentic_status", {}, lambda found: found["counts"], {"completed": 1, "failed": 1}),
+        ("agentic_history", {}, lambda found: sorted(row["repo"] for row in found["rows"]), ["api", "api"]),
+        ("agentic_show", {"workspace": "acme/api/two"}, lambda found: found["on_disk"]["committed"], True),
+        ("agentic_stats", {"by": "repo"}, lambda found: found["rows"][0]["pass_rate"]["passed_count"], 1),
+        ("agentic_failures", {"repo": "api"}, lambda found: found["rows"][0]["class"], "exit status N"),
+        ("agentic_findings", {}, lambda found: found["rows"][0]["rule"], "G304"),
+    ]
+    progress: list[tuple[float, float | None, str | None]] = []
+
+    async def on_progress(*told: Any) -> None:
+        progress.append(told)
+
+    async def conversation(client: Client) -> None:
+        assert client.server_info.name == "agentic-watch"
+        assert client.instructions and "Times in answers are UTC" in client.instructions
+        assert client.server_capabilities.tools and client.server_capabilities.resources
+        listed = (await client.list_tools()).tools
+        assert {tool.name for tool in listed} == {tool for tool, *_ in script}
+        for tool, arguments, part, expected in script:
+            result = await client.call_tool(tool, arguments, progress_callback=on_progress)
+            assert part(answer(result)) == expected, tool
+        for tool in listed:
+            assert "has no argument 'no_such'" in refusal(await client.call_tool(tool.name, {"no_such": 1}))
+        (content,) = (await client.read_resource("status://agents")).contents
+        assert len(json.loads(content.text)) == 2
+        with pytest.raises(MCPError):
+            await client.read_resource("status://nothing")
+
+    assert talk(host, conversation, mode) == ""
+    assert progress[-1] == (1, 1, "api failed")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -223,13 +278,35 @@ def test_status_counts_what_is_on_disk_and_lists_the_questions(host: Host) -> No
     assert blocked == questions
     assert first in questions
     counts = {"running": 2, "blocked": 2, "queued": 1, "completed": 1, "merged": 1, "failed": 1}
-    whole = {"total": 8, "running": 2, "queued": 1, "completed": 1, "failed": 1, "blocked_total": 2, "missing": []}
+    whole = {"total": 8, "running": 2, "queued": 1, "completed": 1, "failed": 1, "blocked_total": 2}
+    whole |= {"ghosts": 0, "missing": []}
     assert every == limited == {**whole, "counts": counts}
     none = {"total": 0, "running": 0, "queued": 0, "completed": 0, "failed": 0, "blocked": [], "blocked_total": 0}
-    none |= {"counts": {}, "missing": []}
+    none |= {"counts": {}, "ghosts": 0, "missing": []}
     assert running == {**none, "total": 2, "running": 2, "counts": {"running": 2}}
     assert single == {**none, "total": 1, "blocked": questions[1:], "blocked_total": 1, "counts": {"blocked": 1}}
     assert neither == none
+
+
+def test_a_ghost_is_not_counted_as_running(host: Host) -> None:
+    """A workspace whose process is gone stands apart, as in `status`; its literal status is in the counts."""
+    host.once()
+    support.make(host.root, "org/repo/alive", status="running")
+    support.make(host.root, "org/repo/ghost", status="running", pid=GONE)
+    (result,), _ = call(host, status())
+    found = answer(result)
+    assert (found["running"], found["ghosts"], found["counts"]) == (1, 1, {"running": 2})
+    printed = json.loads(support.run([*host.arguments(), "status", "--json"], host.base).stdout)
+    assert (len(printed["running"]), len(printed["ghosts"]), printed["counts"]) == (1, 1, {"running": 2})
+
+
+def test_a_misspelt_status_is_an_error_with_the_one_that_was_meant(host: Host) -> None:
+    """Zeros would look like an answer; a status that is only not there now is one."""
+    support.make(host.root, status="paused")
+    results, _ = call(host, *(status(status=given) for given in ("blokced", "pausd", "queued")))
+    assert refusal(results[0]) == "status: no workspace has 'blokced'; did you mean blocked?"
+    assert refusal(results[1]) == "status: no workspace has 'pausd'; did you mean paused?"
+    assert answer(results[2])["total"] == 0
 
 
 def test_status_is_the_same_with_and_without_an_index(host: Host) -> None:
@@ -257,6 +334,7 @@ def test_status_says_so_when_no_root_can_be_looked_into(host: Host) -> None:
 
 def test_the_server_answers_while_a_commit_waits(host: Host) -> None:
     """With the history's write lock held elsewhere a commit waits, other requests do not; then it completes."""
+    host.once()
     workspace = support.make(host.root)
     order: list[str] = []
 
@@ -304,6 +382,36 @@ def test_stdout_carries_the_protocol_only_and_the_end_of_stdin_ends_it(host: Hos
     assert process.returncode == 0
     # SQLite removes the log when the last connection is closed as it should be.
     assert [path.name for path in host.history.parent.iterdir()] == ["history.db"]
+
+
+def test_a_client_that_reads_no_more_ends_the_server(host: Host) -> None:
+    """With nobody at the other end of stdout the next answer ends the process: exit 0, not a word, history closed."""
+    host.once()
+    for closes_stdin in (False, True):
+        with started([*host.arguments(), "mcp"], host) as process:
+            assert process.stdout is not None and process.stdin is not None
+            _write(process, json.dumps(INITIALIZE).encode() + b"\n")
+            process.stdout.readline()
+            process.stdout.close()
+            _write(process, json.dumps(_call(2, "agentic_history", {})).encode() + b"\n")
+            if closes_stdin:
+                process.stdin.close()
+            assert process.wait(timeout=30) == 0
+        assert (host.base / "stderr").read_text() == ""
+        assert [path.name for path in host.history.parent.iterdir()] == ["history.db"]
+
+
+def test_asking_makes_no_history(host: Host) -> None:
+    """A history that is not there may have a wrong name: asking is an error that says it; only a commit makes one."""
+    support.make(host.root)
+    tools = ("agentic_history", "agentic_stats", "agentic_failures", "agentic_findings")
+    results, said = call(host, *((tool, {}) for tool in tools), ("agentic_show", {"workspace": "4711"}), status())
+    assert {refusal(result) for result in results[:5]} == {
+        f"no history at {host.history} yet; run agentic-watch --once to make it"
+    }
+    assert answer(results[5])["total"] == 1
+    assert not host.history.parent.exists()
+    assert said == ""
 
 
 def test_an_interrupt_ends_a_server_whose_stdin_stays_open(host: Host) -> None:
@@ -375,6 +483,30 @@ def spoken_to_by_hand(
 
     In the end stdin is closed, the exit awaited, and the rest of stdout and stderr judged.
     """
+    with started(arguments, host, cwd) as process:
+        assert process.stdout is not None
+        out: IO[bytes] = process.stdout
+
+        def send(request: dict[str, Any]) -> dict[str, Any]:
+            _write(process, json.dumps(request).encode() + b"\n")
+            for line in out:
+                message = _message(line)
+                if message.get("id") == request["id"]:
+                    return message
+            raise AssertionError("stdout ended without the response")
+
+        yield send, process
+        assert process.stdin is not None
+        process.stdin.close()
+        for line in out:
+            _message(line)
+        process.wait(timeout=20)
+    assert "Traceback" not in (host.base / "stderr").read_text()
+
+
+@contextmanager
+def started(arguments: list[str], host: Host, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A server, killed in the end if it still runs; what it says on stderr is in the file of that name."""
     with (host.base / "stderr").open("wb") as log:
         process = subprocess.Popen(
             support.command(arguments),
@@ -384,25 +516,12 @@ def spoken_to_by_hand(
             stdout=subprocess.PIPE,
             stderr=log,
         )
-    assert process.stdout is not None
-    out: IO[bytes] = process.stdout
-
-    def send(request: dict[str, Any]) -> dict[str, Any]:
-        _write(process, json.dumps(request).encode() + b"\n")
-        for line in out:
-            message = _message(line)
-            if message.get("id") == request["id"]:
-                return message
-        raise AssertionError("stdout ended without the response")
-
-    with process:
-        try:
-            yield send, process
-            assert process.stdin is not None
-            process.stdin.close()
-            for line in out:
-                _message(line)
-            process.wait(timeout=20)
-        finally:
-            process.kill()
-    assert "Traceback" not in (host.base / "stderr").read_text()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()

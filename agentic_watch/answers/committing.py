@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TypedDict
 
-from agentic_watch.commit import Outcome, Verdict
+from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.workspace import layout
+from agentic_watch.workspace.layout import Candidate
+
+_BUSY_SECONDS = 2.0
+_BUSY_PAUSE_SECONDS = 0.1
 
 
 class CommitAnswer(TypedDict):
@@ -18,6 +23,14 @@ class CommitAnswer(TypedDict):
     marker_path: str
     committed_at: str
     skipped: bool
+
+
+def when_free(committer: Committer, candidate: Candidate, *, force: bool = False) -> Outcome:
+    """Commit it, and while somebody else is at work on it try again for a moment."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while (outcome := committer.commit(candidate, force=force)).verdict is Verdict.BUSY and time.monotonic() < deadline:
+        time.sleep(_BUSY_PAUSE_SECONDS)
+    return outcome
 
 
 def commit_answer(workspace: str, outcome: Outcome | None) -> CommitAnswer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +15,10 @@ from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json_lines
-from agentic_watch.commit import Committer, Outcome, Verdict
+from agentic_watch.commit import Committer, Verdict
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
 from agentic_watch.workspace.find import UnknownWorkspace, find, here
-from agentic_watch.workspace.layout import Candidate
-
-_BUSY_SECONDS = 2.0
-_BUSY_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,7 @@ def _commit(committer: Committer, config: Config, given: str, force: bool) -> _R
         candidate = find(config.roots, given, here())
     except UnknownWorkspace as error:
         return _Result(committing.commit_answer(clean(given), None), EXIT_FAILED, clean(str(error)))
-    outcome = _when_free(committer, candidate, force)
+    outcome = committing.when_free(committer, candidate, force=force)
     answer = committing.commit_answer(clean(candidate.name), outcome)
     if cause := committing.failure(outcome):
         unfinished = outcome.verdict is Verdict.UNFINISHED
@@ -96,11 +91,3 @@ def _commit(committer: Committer, config: Config, given: str, force: bool) -> _R
     # A commit without its row is safe, and the next run adds the row; but not all was done.
     code = EXIT_FAILED if outcome.history_error else 0
     return _Result(answer, code, clean(outcome.history_error), doubts=tuple(committing.doubts(outcome)))
-
-
-def _when_free(committer: Committer, candidate: Candidate, force: bool) -> Outcome:
-    """Commit it, and while somebody else is at work on it try again for a moment."""
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while (outcome := committer.commit(candidate, force=force)).verdict is Verdict.BUSY and time.monotonic() < deadline:
-        time.sleep(_BUSY_PAUSE_SECONDS)
-    return outcome

@@ -22,10 +22,8 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.history_command import expressions, table
 from agentic_watch.cli.output import line_width, on_terminal, print_csv, print_json_lines
 from agentic_watch.cli.table_layout import RunningTable
-from agentic_watch.history.columns import HISTORY_COLUMNS
+from agentic_watch.history.columns import TABLE_COLUMNS
 from agentic_watch.waiting.followed_rows import Following
-
-_ALL = ("id", *HISTORY_COLUMNS, "moved_to")
 
 
 def follow(state: State, asked: Wanted, form: Form, named: Sequence[str], *, utc: bool) -> None:
@@ -49,7 +47,7 @@ def follow(state: State, asked: Wanted, form: Form, named: Sequence[str], *, utc
             if form.name == "json":
                 print_json_lines(map(documents.absent_as_null, rows))
             else:
-                print_csv(named or _ALL, rows)
+                print_csv(named or TABLE_COLUMNS, rows)
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; {counted(next(printed), 'commit')} since the start") from error
 

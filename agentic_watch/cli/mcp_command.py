@@ -16,7 +16,7 @@ from agentic_watch.host.extras import missing_extra
 @click.pass_obj
 def command(state: State) -> None:
     """Serve core-agent's tools and this program's answers to an MCP client on stdin and stdout, until stdin ends."""
-    config = state.config()
+    config = state.committing()
     # Before the SDK sets up a log of its own.
     logs.set_up(config, state.verbosity, quieter=True)
     try:
@@ -29,4 +29,7 @@ def command(state: State) -> None:
     # The thread that reads stdin cannot be interrupted, so an orderly end is the end of stdin. Ctrl-C ends the
     # process as a kill does, which every commit survives.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    serve(config)
+    from agentic_watch.cli.command_tools import command_tools
+
+    # A configuration that is edited meanwhile leaves all tools at one history.
+    serve(config, command_tools(State(state.overrides._replace(history=config.history))))

@@ -1,128 +1,141 @@
-"""The server: which tools there are, and what a client is told of them."""
+"""The server: its tools and its resource over the SDK's stdio transport."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from functools import partial
 
-from mcp.server.mcpserver import MCPServer
-from mcp.types import ToolAnnotations
-from pydantic import Field
+import anyio
+from mcp import MCPError
+from mcp.server import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+from mcp.types import (
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    ContentBlock,
+    ListResourcesResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    ReadResourceRequestParams,
+    ReadResourceResult,
+    Resource,
+    TextContent,
+    TextResourceContents,
+    ToolAnnotations,
+)
+from mcp.types import Tool as ListedTool
 
 from agentic_watch import __version__
-from agentic_watch.answers.committing import CommitAnswer
 from agentic_watch.config import Config
-from agentic_watch.mcp_server import answer_tools, workspace_tools
-from agentic_watch.mcp_server.answer_tools import Wish
+from agentic_watch.mcp_server import tools, workspace_tools
+from agentic_watch.mcp_server.tool import CommandTool, Refusal, Said, Tool, checked, near, schema
+from agentic_watch.mcp_server.watch_tool import Watching
 from agentic_watch.mcp_server.worker import Worker
-from agentic_watch.mcp_server.workspace_tools import Asked, StatusAnswer
+from agentic_watch.workspace.jsontext import as_text, dump
 
-_NAME = "The workspace's name, its path below a root (org/repo/task), or its absolute path."
-_READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
-
-Workspace = Annotated[str, Field(description=_NAME)]
-Several = Annotated[str, Field(description="Comma-separated values to include.")]
-Point = Annotated[str, Field(description="90m, 12h, 7d, 2w, today, yesterday, week, 2026-04-14 or an RFC 3339 time.")]
-By = Literal["agent", "model", "repo", "org", "status", "host", "day", "week"]
-Limit = Annotated[int, Field(ge=1, le=200, description="Maximum number of items.")]
+AGENTS = "status://agents"
+_ABOUT_US = (
+    "Finished dispatches of coding agents on this host. agentic_status and agentic_watch look at the workspaces on "
+    "disk, the others at the history. Times in answers are UTC."
+)
 
 
-def serve(config: Config) -> None:
-    """Serve until stdin ends. Raises HistoryRefused."""
+def serve(config: Config, commands: Sequence[CommandTool]) -> None:
+    """Serve until stdin ends or nobody reads stdout any more. Raises HistoryRefused."""
     worker = Worker(config)
+    watching = Watching(worker)
     try:
         worker.open()
-        build(worker).run("stdio")
+        anyio.run(_serve, build(worker, watching, commands), worker)
+    except* BrokenPipeError:
+        pass  # the client went away, and closed both ends
     finally:
+        watching.close()
         worker.close()
 
 
-def build(worker: Worker) -> MCPServer[None]:
-    """The server with its tools; their docstrings and annotations are what a client is shown."""
-    server: MCPServer[None] = MCPServer("agentic-watch", version=__version__)
-    _add_workspace_tools(server, worker)
-    _add_history_tools(server, worker)
-    _add_judging_tools(server, worker)
-    return server
+async def _serve(server: Server[None], worker: Worker) -> None:
+    async with stdio_server() as (incoming, outgoing):
+        try:
+            await server.run(incoming, outgoing, server.create_initialization_options())
+        except asyncio.CancelledError:
+            # Nobody reads stdout any more. The thread that reads stdin cannot be interrupted, so the process ends here.
+            worker.close()
+            os._exit(0)
 
 
-def _add_workspace_tools(server: MCPServer[None], worker: Worker) -> None:
-    @server.tool(annotations=ToolAnnotations(destructive_hint=False, idempotent_hint=True, open_world_hint=False))
-    async def agentic_commit(workspace: Workspace) -> CommitAnswer:
-        """Commit a finished dispatch to its journal, the history and its marker; one that is committed is skipped."""
-        return await worker.run(workspace_tools.commit, worker, workspace)
+def build(worker: Worker, watching: Watching, commands: Sequence[CommandTool]) -> Server[None]:
+    """The server with its handlers."""
+    known = {tool.name: tool for tool in tools.all_tools(worker, watching, commands)}
 
-    @server.tool(annotations=_READS)
-    async def agentic_status(
-        workspace: Annotated[str, Field(description=f"Only this one. {_NAME}")] = "",
-        status: Annotated[str, Field(description="Only those with this status, such as blocked.")] = "",
-        limit: Annotated[int, Field(ge=0, description="Maximum number of blocked items (0: all).")] = 20,
-    ) -> StatusAnswer:
-        """Count the workspaces on disk by status, and list the blocked ones with their questions."""
-        return await worker.run(workspace_tools.status, worker, Asked(workspace, status, limit))
+    async def list_tools(_: ServerRequestContext[None], __: PaginatedRequestParams | None) -> ListToolsResult:
+        return ListToolsResult(tools=[_listed(tool) for tool in known.values()])
 
+    async def call(ctx: ServerRequestContext[None], params: CallToolRequestParams) -> CallToolResult:
+        try:
+            if params.name not in known:
+                raise Refusal(f"no tool {params.name!a}{near(params.name, known)}")
+            tool = known[params.name]
+            said = await tool.run(checked(tool, params.arguments or {}), ctx.session.report_progress)
+        except Refusal as error:
+            return CallToolResult(content=_texts(str(error)), is_error=True)
+        return _result(tool, said)
 
-def _add_history_tools(server: MCPServer[None], worker: Worker) -> None:
-    @server.tool(annotations=_READS)
-    async def agentic_history(
-        search: Annotated[str, Field(description="Words that must all match; the last may be a prefix.")] = "",
-        repo: Several = "",
-        org: Several = "",
-        agent: Several = "",
-        status: Several = "",
-        workspace: Workspace = "",
-        since: Point = "",
-        until: Point = "",
-        limit: Limit = 20,
-    ) -> dict[str, Any]:
-        """List committed dispatches, newest first: each dispatch's newest commit, without its report."""
-        filters = {"search": search, "repo": repo, "org": org, "agent": agent, "status": status}
-        filters |= {"workspace": workspace, "since": since, "until": until}
-        return await worker.run(answer_tools.history, worker.config, filters, limit)
-
-    @server.tool(annotations=_READS)
-    async def agentic_show(
-        workspace: Annotated[str, Field(description=f"{_NAME} Or the id of a commit in the history.")],
-    ) -> dict[str, Any]:
-        """Show everything about one dispatch: commits, verdicts, findings, and why it is or is not committed."""
-        return await worker.run(answer_tools.show, worker.config, workspace)
+    return Server(
+        "agentic-watch",
+        version=__version__,
+        instructions=_ABOUT_US,
+        on_list_tools=list_tools,
+        on_call_tool=call,
+        on_list_resources=_list_resources,
+        on_read_resource=partial(_read_resource, worker),
+    )
 
 
-def _add_judging_tools(server: MCPServer[None], worker: Worker) -> None:
-    @server.tool(annotations=_READS)
-    async def agentic_stats(
-        by: Annotated[By, Field(description="Group by this.")] = "agent",
-        repo: Several = "",
-        agent: Several = "",
-        since: Point = "",
-        until: Point = "",
-        limit: Limit = 20,
-    ) -> dict[str, Any]:
-        """Show pass rate, duration, findings and lines by agent (or `by`)."""
-        filters = {"repo": repo, "agent": agent, "since": since, "until": until}
-        return await worker.run(answer_tools.stats, worker.config, filters, by, limit)
+def _listed(tool: Tool) -> ListedTool:
+    hints = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+    if not tool.reads:
+        hints = ToolAnnotations(destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+    return ListedTool(
+        name=tool.name,
+        description=tool.about,
+        input_schema=schema(tool.arguments),
+        output_schema=tool.answers,
+        annotations=hints,
+    )
 
-    @server.tool(annotations=_READS)
-    async def agentic_failures(
-        repo: Several = "", agent: Several = "", since: Point = "", until: Point = "", limit: Limit = 20
-    ) -> dict[str, Any]:
-        """Show why dispatches failed or wait, grouped by cause with examples; likely host failures come separately."""
-        filters = {"repo": repo, "agent": agent, "since": since, "until": until}
-        return await worker.run(answer_tools.failures, worker.config, filters, limit)
 
-    @server.tool(annotations=_READS)
-    async def agentic_findings(
-        by: Annotated[Literal["rule", "file", "tool", "repo"], Field(description="Count by this.")] = "rule",
-        kind: Annotated[
-            Literal["", "persistent", "new", "gone"],
-            Field(description="Show what changed over a repository's runs instead."),
-        ] = "",
-        runs: Annotated[int, Field(ge=2, le=100, description="For persistent: number of runs in a row.")] = 3,
-        repo: Several = "",
-        agent: Several = "",
-        since: Point = "",
-        until: Point = "",
-        limit: Limit = 20,
-    ) -> dict[str, Any]:
-        """Show which findings recur, are new, or are gone, and in how many repositories a rule recurs."""
-        filters = {"repo": repo, "agent": agent, "since": since, "until": until}
-        return await worker.run(answer_tools.findings, worker.config, filters, Wish(by, kind or None, runs), limit)
+def _result(tool: Tool, said: Said) -> CallToolResult:
+    """The document as text, which every client hands to its model, and the remarks as a second text.
+
+    Some clients hand over only the structured content where there is any (Claude Code), others only the text: so there
+    is structured content, which says it all again, only where a schema tells programs what it holds.
+    """
+    document = as_text(said.document)
+    content = _texts(dump(document, sort_keys=False), *(["\n".join(said.remarks)] if said.remarks else []))
+    return CallToolResult(content=content, structured_content=document if tool.answers else None)
+
+
+def _texts(*texts: str) -> list[ContentBlock]:
+    return [TextContent(type="text", text=as_text(text)) for text in texts]
+
+
+async def _list_resources(_: ServerRequestContext[None], __: PaginatedRequestParams | None) -> ListResourcesResult:
+    about = "Name, status, repository and agent of each workspace on disk."
+    listed = Resource(name="Agent Status", uri=AGENTS, description=about, mime_type="application/json")
+    return ListResourcesResult(resources=[listed])
+
+
+async def _read_resource(
+    worker: Worker, _: ServerRequestContext[None], params: ReadResourceRequestParams
+) -> ReadResourceResult:
+    if params.uri != AGENTS:
+        raise MCPError(INVALID_PARAMS, f"no resource {params.uri!a}; there is {AGENTS}")
+    found = await worker.run(workspace_tools.agents, worker.config)
+    text = json.dumps(as_text(found), ensure_ascii=False)
+    return ReadResourceResult(contents=[TextResourceContents(uri=AGENTS, mime_type="application/json", text=text)])

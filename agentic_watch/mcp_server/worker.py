@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from mcp.server.mcpserver.exceptions import ToolError
-
 from agentic_watch.commit import Committer
-from agentic_watch.config import Config
+from agentic_watch.config import Config, ConfigError, NoRootsError
 from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 from agentic_watch.history.store import History
+from agentic_watch.mcp_server.tool import Refusal
 
 log = logging.getLogger("agentic_watch.mcp")
 P = ParamSpec("P")
@@ -30,18 +30,18 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, "mcp-worker")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do some work in the worker's thread. Raises ToolError for what was foreseen."""
+        """Do some work in the worker's thread. Raises Refusal for what was foreseen."""
 
         def guarded() -> T:
             try:
                 return work(*args, **kwargs)
-            except (HistoryRefused, HistoryError) as error:
-                raise ToolError(str(error)) from error
+            except (HistoryRefused, HistoryError, ConfigError, NoRootsError) as error:
+                raise Refusal("; ".join(str(error).split("\n"))) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
 
     def open(self) -> None:
-        """Open the history; one that cannot be used now is logged. Raises HistoryRefused."""
+        """Open the history; one that is not there or cannot be used now is logged. Raises HistoryRefused."""
         self._thread.submit(self._open).result()
 
     def close(self) -> None:
@@ -50,6 +50,10 @@ class Worker:
         self._thread.shutdown()
 
     def _open(self) -> None:
+        if not os.path.lexists(self.config.history):
+            # Who asks makes none: the name may be wrong. A commit does, as on the command line.
+            log.info("%s: there is no history; the first commit makes it", self.config.history)
+            return
         try:
             self._history.open()
         except HistoryError as error:

@@ -1,22 +1,23 @@
-"""What the original's two tools do: commit one workspace, count what is on disk."""
+"""What core-agent's tools do with the workspaces on disk: commit one, count them, list them; and `show` one."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
 
-from agentic_watch.answers import committing
-from agentic_watch.answers.committing import CommitAnswer
+from agentic_watch.answers import committing, one_dispatch
+from agentic_watch.answers.one_dispatch import NoSuchDispatch
 from agentic_watch.answers.standing import Standing
 from agentic_watch.answers.workspaces_now import workspaces_now
-from agentic_watch.config import Root
+from agentic_watch.config import KNOWN_STATUSES, Config, Root
 from agentic_watch.history.store import History
+from agentic_watch.mcp_server.bounds import bounded, shortened
+from agentic_watch.mcp_server.tool import Refusal, Said, near
 from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.workspace.find import UnknownWorkspace, find
 from agentic_watch.workspace.layout import Candidate
@@ -26,11 +27,24 @@ from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 log = logging.getLogger("agentic_watch.mcp")
 
-LONGEST_TEXT = 1_000
-LONGEST_LIST = 50
-
 _STATUSES = 50
 """So many statuses are counted by name: anybody may write any."""
+_LISTED = 20
+_COMMITS = 20
+_AGENTS = 1_000
+_UNENDED = ("running", "queued", "blocked")
+
+
+class Committed(BaseModel):
+    """What became of a commit."""
+
+    # committing.CommitAnswer, of which pydantic makes no schema before Python 3.12.
+    success: bool
+    workspace: str
+    journal_path: str
+    marker_path: str
+    committed_at: str
+    skipped: bool
 
 
 class Blocked(BaseModel):
@@ -45,8 +59,9 @@ class Blocked(BaseModel):
 class StatusAnswer(BaseModel):
     """Counts of the workspaces that were asked for; each but `total` counts the status of that very name.
 
-    `counts` has every status, "unreadable" those without one; `blocked` may be shorter than `blocked_total`.
-    `missing` names roots that could not be looked into: what lies there is not counted.
+    `ghosts` say that they are running, but their process is gone: `running` does not count them. `counts` has every
+    status as it is written, "unreadable" those without one; `blocked` may be shorter than `blocked_total`. `missing`
+    names roots that could not be looked into: what lies there is not counted.
     """
 
     total: int
@@ -57,65 +72,83 @@ class StatusAnswer(BaseModel):
     blocked: list[Blocked]
     blocked_total: int
     counts: dict[str, int]
+    ghosts: int
     missing: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Which workspaces are counted ("": all), and how many blocked ones are listed at most (0: all)."""
-
-    workspace: str = ""
-    status: str = ""
-    limit: int = 0
-
-
-def commit(worker: Worker, workspace: str) -> CommitAnswer:
-    """Commit one workspace. Raises ToolError with the cause when there is no commit."""
-    candidate = locate(worker.config.roots, workspace)
-    outcome = worker.committer.commit(candidate)
+def commit(worker: Worker, given: dict[str, Any]) -> Said:
+    """Commit one workspace. Raises Refusal with the cause when there is no commit."""
+    candidate = locate(worker.config.roots, given["workspace"])
+    outcome = committing.when_free(worker.committer, candidate)
     worker.pass_on_notices()
     if cause := committing.failure(outcome):
-        raise ToolError(cause)
+        raise Refusal(cause)
     for doubt in committing.doubts(outcome):
         log.warning("%s", doubt)
-    return committing.commit_answer(candidate.name, outcome)
+    return Said({**committing.commit_answer(candidate.name, outcome)})
 
 
-def status(worker: Worker, asked: Asked) -> StatusAnswer:
-    """Count what is on disk now. Raises ToolError."""
-    config, name = worker.config, ""
-    if asked.workspace:
-        candidate = locate(config.roots, asked.workspace)
+def status(worker: Worker, given: dict[str, Any]) -> Said:
+    """Count what is on disk now. Raises Refusal."""
+    config, name, status = worker.config, "", given.get("status", "")
+    if "workspace" in given:
+        candidate = locate(config.roots, given["workspace"])
         _refuse_unreachable(candidate)
         config, name = replace(config, roots=(candidate.root,)), candidate.name
+    found = [standing for standing in standings(config) if not name or standing.workspace == name]
+    missing = [f"{standing.root}: {standing.last_error}" for standing in found if not standing.workspace]
+    _refuse_silence(missing, len(found))
+    known = KNOWN_STATUSES | config.finished | {standing.status for standing in found}
+    if status and status not in known and (meant := near(status, known)):
+        raise Refusal(f"status: no workspace has {status!a}{meant}")
+    wanted = [s for s in found if s.workspace and (not status or s.status == status)]
+    return Said(count(wanted, given.get("limit", _LISTED), missing).model_dump())
+
+
+def agents(config: Config) -> list[dict[str, str]]:
+    """core-agent's list of all workspaces; of very many those that have not ended, then those that ended last."""
+    found = [standing for standing in standings(config) if standing.workspace]
+    if len(found) > _AGENTS:
+        found.sort(key=lambda standing: (standing.status in _UNENDED, standing.updated_utc or ""), reverse=True)
+    return [
+        {
+            "name": standing.workspace,
+            "status": shortened(standing.status),
+            "repo": shortened(standing.repo),
+            "agent": shortened(standing.agent),
+        }
+        for standing in found[:_AGENTS]
+    ]
+
+
+def standings(config: Config) -> list[Standing]:
+    """What stands on disk now. Raises HistoryRefused."""
     # Opened for each call: a reader would stay with a history that was replaced.
     history = History(config.history, read_only=True)
     try:
-        found = [standing for standing in workspaces_now(config, history) if not name or standing.workspace == name]
+        return list(workspaces_now(config, history))
     finally:
         history.close()
-    missing = [f"{standing.root}: {standing.last_error}" for standing in found if not standing.workspace]
-    _refuse_silence(missing, len(found))
-    wanted = [s for s in found if s.workspace and (not asked.status or s.status == asked.status)]
-    return count(wanted, asked.limit, missing)
 
 
 def count(found: list[Standing], limit: int, missing: list[str]) -> StatusAnswer:
     """The answer for some workspaces, with at most `limit` blocked ones (0: all). Pure."""
     by_status = Counter(standing.status or "unreadable" for standing in found)
+    ghosts = sum(standing.ghost for standing in found)
     blocked = [standing for standing in found if standing.status == "blocked"]
     counts = dict(by_status.most_common(_STATUSES))
     if others := by_status.total() - sum(counts.values()):
         counts["others"] = counts.get("others", 0) + others
     return StatusAnswer(
         total=len(found),
-        running=by_status["running"],
+        running=by_status["running"] - ghosts,
         queued=by_status["queued"],
         completed=by_status["completed"],
         failed=by_status["failed"],
         blocked=[_blocked(standing) for standing in blocked[: limit or None]],
         blocked_total=len(blocked),
         counts={shortened(name, 100): number for name, number in counts.items()},
+        ghosts=ghosts,
         missing=missing,
     )
 
@@ -129,8 +162,27 @@ def _blocked(standing: Standing) -> Blocked:
     )
 
 
+def show(config: Config, given: dict[str, Any]) -> Said:
+    """One dispatch: what `show --json` prints, without its report. Raises Refusal, HistoryError and HistoryRefused."""
+    refuse_name(given["workspace"])
+    try:
+        # As in `locate`: nothing is relative to where the server was started.
+        found = one_dispatch.document(one_dispatch.one_dispatch(config, given["workspace"], os.devnull))
+    except NoSuchDispatch as error:
+        raise Refusal(str(error)) from error
+    if found["dispatch"] is not None:
+        found["dispatch"].pop("report", None)
+    cut: dict[str, str] = {}
+    # The newest commits are those that matter.
+    if (count := len(found["commits"])) > _COMMITS:
+        cut["commits"] = f"commits: the newest {_COMMITS} of {count:,}"
+        found["commits"] = found["commits"][-_COMMITS:]
+    document = bounded(found, cut)
+    return Said(document, tuple(cut.values()))
+
+
 def locate(roots: tuple[Root, ...], given: str) -> Candidate:
-    """The workspace that a client names: a name below a root, or an absolute path. Raises ToolError.
+    """The workspace that a client names: a name below a root, or an absolute path. Raises Refusal.
 
     Where the server was started means nothing to a client, so no path is relative to that.
     """
@@ -139,15 +191,15 @@ def locate(roots: tuple[Root, ...], given: str) -> Candidate:
         # Nothing lies below os.devnull: there a name can only be a name.
         return find(roots, given, os.devnull)
     except UnknownWorkspace as error:
-        raise ToolError(str(error)) from error
+        raise Refusal(str(error)) from error
 
 
 def refuse_name(given: str) -> None:
-    """Raise ToolError for what cannot be a name, or leads out of the roots."""
+    """Raise Refusal for what cannot be a name, or leads out of the roots."""
     if problem := name_problem(given):
-        raise ToolError(f"{given!a}: {problem}")
+        raise Refusal(f"{given!a}: {problem}")
     if ".." in given.split("/"):
-        raise ToolError(f"{given}: holds '..'; give a name below a root, or an absolute path without it")
+        raise Refusal(f"{given}: holds '..'; give a name below a root, or an absolute path without it")
 
 
 def _refuse_unreachable(candidate: Candidate) -> None:
@@ -155,7 +207,7 @@ def _refuse_unreachable(candidate: Candidate) -> None:
     try:
         open_place(candidate.root.path, candidate.name).close()
     except WorkspaceError as error:
-        raise ToolError(f"{candidate.name}: {error}") from error
+        raise Refusal(f"{candidate.name}: {error}") from error
 
 
 def _refuse_silence(missing: list[str], found: int) -> None:
@@ -163,22 +215,4 @@ def _refuse_silence(missing: list[str], found: int) -> None:
     for line in missing:
         log.warning("%s", line)
     if missing and len(missing) == found:
-        raise ToolError(f"no root can be looked into: {'; '.join(missing)}")
-
-
-def shortened(text: str, longest: int = LONGEST_TEXT) -> str:
-    """The text, or its beginning and an ellipsis."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def bounded(value: Any, longest_list: int = LONGEST_LIST) -> Any:
-    """A document with every text and list within bounds; the rest of a list is counted in its last item."""
-    if isinstance(value, str):
-        return shortened(value)
-    if isinstance(value, dict):
-        return {key: bounded(item, longest_list) for key, item in value.items()}
-    if not isinstance(value, (list, tuple)):
-        return value
-    more = len(value) - longest_list
-    kept = [bounded(item, longest_list) for item in value[:longest_list]]
-    return [*kept, {"more": more}] if more > 0 else kept
+        raise Refusal(f"no root can be looked into: {'; '.join(missing)}")

@@ -1,0 +1,167 @@
+"""A tool: its arguments, told to a client as a JSON Schema and checked before it runs, and what it says.
+
+Nothing here needs the SDK.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["text", "texts", "number", "flag"]
+Given = dict[str, Any]
+Progress = Callable[[float, float, str], Awaitable[None]]
+"""Tells the client how much is done, of how much, and what was last."""
+
+
+class Refusal(Exception):
+    """A call that has no answer, for a cause that was foreseen: one line for the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a tool says: a JSON document, and in `remarks` what stands beside it."""
+
+    document: dict[str, Any]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument; `texts` is one text or several. A number lies between `least` and `most` (None: unbounded)."""
+
+    name: str
+    about: str
+    kind: Kind = "text"
+    choices: tuple[str, ...] = ()
+    least: int | None = None
+    most: int | None = None
+    default: int | None = None
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """`run` is given the arguments that a client gave, those that are empty left out. Raises Refusal.
+
+    `answers` is the JSON Schema of the document where clients rely on one.
+    """
+
+    name: str
+    about: str
+    arguments: tuple[Argument, ...]
+    run: Callable[[Given, Progress], Awaitable[Said]]
+    answers: dict[str, Any] | None = None
+    reads: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTool:
+    """A command of the command line as a tool: `ask` answers, in one thread at a time.
+
+    It raises Refusal, ConfigError and HistoryRefused.
+    """
+
+    name: str
+    about: str
+    arguments: tuple[Argument, ...]
+    ask: Callable[[Given], Said]
+
+
+_TYPES: dict[Kind, dict[str, Any]] = {
+    "text": {"type": "string"},
+    "texts": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+    "number": {"type": "integer"},
+    "flag": {"type": "boolean"},
+}
+_FLAGS = {"true": True, "false": False}
+
+
+def schema(arguments: Sequence[Argument]) -> dict[str, Any]:
+    """The JSON Schema of a tool's arguments; there are no others."""
+    document: dict[str, Any] = {"type": "object", "properties": {one.name: _property(one) for one in arguments}}
+    if required := [one.name for one in arguments if one.required]:
+        document["required"] = required
+    return {**document, "additionalProperties": False}
+
+
+def _property(one: Argument) -> dict[str, Any]:
+    bounds = {"enum": list(one.choices) or None, "minimum": one.least, "maximum": one.most, "default": one.default}
+    told = {name: value for name, value in bounds.items() if value is not None}
+    return {**_TYPES[one.kind], **told, "description": one.about}
+
+
+def checked(tool: Tool, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that were given, each of its kind. Empty ones count as not given. Raises Refusal."""
+    known = {one.name: one for one in tool.arguments}
+    for name in given:
+        if name not in known:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise Refusal(f"{tool.name} has no argument {name!a}{near(name, known)}; {takes}")
+    values = {}
+    for name, one in known.items():
+        value = given.get(name)
+        if value is None or (value in ("", []) and not one.required):
+            if one.required:
+                raise Refusal(f"{name}: is required")
+            continue
+        values[name] = _value(one, value)
+    return values
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` with the nearest of the known words, "" where none is near."""
+    found = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _value(one: Argument, value: Any) -> Any:
+    """The value as its kind. Models also give numbers, flags and lists as texts; those are taken."""
+    if one.kind == "number":
+        return _number(one, value)
+    if one.kind == "flag":
+        found = _FLAGS.get(value.lower()) if isinstance(value, str) else value
+        if not isinstance(found, bool):
+            raise Refusal(f"{one.name}: {_shown(value)} is not true or false")
+        return found
+    if one.kind == "texts":
+        return _texts(one, value)
+    if not isinstance(value, str):
+        raise Refusal(f"{one.name}: {_shown(value)} is not a text")
+    if one.choices and value not in one.choices:
+        raise Refusal(f"{one.name}: {_shown(value)} is not one of {', '.join(one.choices)}{near(value, one.choices)}")
+    return value
+
+
+def _number(one: Argument, value: Any) -> int:
+    if isinstance(value, str) and value.strip().removeprefix("-").isdecimal() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Refusal(f"{one.name}: {_shown(value)} is not a whole number")
+    if one.least is not None and value < one.least:
+        raise Refusal(f"{one.name}: {value} is less than {one.least}")
+    if one.most is not None and value > one.most:
+        raise Refusal(f"{one.name}: {value} is more than {one.most}")
+    return value
+
+
+def _texts(one: Argument, value: Any) -> list[str]:
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = [value]
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
+        raise Refusal(f"{one.name}: {_shown(value)} is not a text or a list of texts")
+    return [item for item in values if item]
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"
