@@ -23,7 +23,7 @@ from typing import Any
 from agentic_watch.backfill import SharePass, Summary
 from agentic_watch.config import FINISHED, Config, Root
 from agentic_watch.history.store import History
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 FIXTURES = Path(__file__).parent / "fixtures"
 UPDATED = "2026-04-14T11:17:08.123456789+02:00"

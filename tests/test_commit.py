@@ -26,8 +26,8 @@ from support import (
 
 from agentic_watch.commit import Committer, Outcome, Plan, Verdict, decide
 from agentic_watch.history.store import History
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.journal import Journal
-from agentic_watch.workspace.layout import Candidate
 
 NAME = "org/repo/task"
 ROW, LINE, NOW = "2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z", "2026-01-01T00:00:03Z"

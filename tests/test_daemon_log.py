@@ -17,7 +17,7 @@ from support import Host, Workspace, command, environment, make, wait_for
 from agentic_watch.commit import Outcome, Verdict
 from agentic_watch.config import Root
 from agentic_watch.daemon.outcome_log import OutcomeLog
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 
 def test_json_lines_carry_what_a_machine_asks_for(host: Host) -> None:

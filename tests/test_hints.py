@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agentic_watch.config import Root
 from agentic_watch.watch.hints import Hint, HintQueue
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 ROOT, OTHER = Root("/srv/work"), Root("/srv/other")
 

@@ -14,7 +14,7 @@ from support import UPDATED, Host, Workspace, make
 
 from agentic_watch.config import Root
 from agentic_watch.inventory.retries import SCOUT_SECONDS, HostFaults
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 ROOT = Root("/srv/work")
 OTHER_ROOT = Root("/srv/other")

@@ -17,7 +17,7 @@ from agentic_watch.commit import Committer, committer
 from agentic_watch.commit.found import look_up
 from agentic_watch.config import Config, Root
 from agentic_watch.history.store import History
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 OLD, NEW = "org/repo/old", "org2/repo/new"
 

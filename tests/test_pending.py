@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agentic_watch.config import Root
 from agentic_watch.daemon.pending import Lane, Pending
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 ROOT = Root("/srv/work")
 SETTLE = 2.0

@@ -16,7 +16,7 @@ from test_notify import Manager
 from agentic_watch.config import Root
 from agentic_watch.daemon.pending import Pending
 from agentic_watch.daemon.readiness import Readiness
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 STREAM = """
 import itertools, os, sys, time

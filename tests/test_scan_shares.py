@@ -12,7 +12,7 @@ from agentic_watch.config import Root
 from agentic_watch.scan import Trouble, scan, scan_in_steps
 from agentic_watch.scan.share import WHOLE, Share
 from agentic_watch.workspace import signatures
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 COUNT = 200
 PARTS = 3

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.workspace import layout
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 _BUSY_SECONDS = 2.0
 _BUSY_PAUSE_SECONDS = 0.1

@@ -18,7 +18,7 @@ from agentic_watch.history.pruned import is_pruned
 from agentic_watch.history.workspaces_table import State
 from agentic_watch.service.root_access import Closed
 from agentic_watch.workspace import instant, layout, marker, status
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Place, open_place

@@ -24,8 +24,8 @@ from agentic_watch.service import deploy, root_access
 from agentic_watch.service.root_access import Closed
 from agentic_watch.service.service_user import can_be_asked
 from agentic_watch.workspace import instant
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.find import UnknownWorkspace, find
-from agentic_watch.workspace.layout import Candidate
 
 _ROW_ID = re.compile(r"\d{1,18}", re.ASCII)
 _COMMIT_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from agentic_watch.history.workspaces_table import State
 from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.workspace import instant
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.status import Status
 
 Facts = tuple[str, str, str, str, int, int, str, str]

@@ -19,7 +19,7 @@ from agentic_watch.host.file_systems import unanswered
 from agentic_watch.host.jobs import shared_out
 from agentic_watch.scan import RootUnavailable, Trouble, scan
 from agentic_watch.workspace import instant, signatures, status
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Opener
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError

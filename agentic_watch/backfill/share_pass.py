@@ -18,7 +18,7 @@ from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
 from agentic_watch.scan import RootUnavailable, Trouble
 from agentic_watch.scan.share import WHOLE, Share
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 _TELL_EVERY = 512
 _BUSY_ROUNDS = 100

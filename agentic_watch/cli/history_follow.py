@@ -19,7 +19,7 @@ from agentic_watch.cli.answer_form import Form
 from agentic_watch.cli.answer_options import counted
 from agentic_watch.cli.exit_status import Interrupted
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.history_command import expressions, table
+from agentic_watch.cli.history_table import expressions, table
 from agentic_watch.cli.output import line_width, on_terminal, print_csv, print_json_lines
 from agentic_watch.cli.table_layout import RunningTable
 from agentic_watch.history.columns import TABLE_COLUMNS

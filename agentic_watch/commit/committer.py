@@ -23,7 +23,7 @@ from agentic_watch.config import Config
 from agentic_watch.history.store import History
 from agentic_watch.host.freed_memory import give_back_large_blocks
 from agentic_watch.host.threads import Overlap
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.place import Opener
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 

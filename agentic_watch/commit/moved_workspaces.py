@@ -19,7 +19,7 @@ from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import Asked, Held
 from agentic_watch.history.store import History
 from agentic_watch.workspace import files, instant, journal, layout, record, report, unwritten_end
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.record import Record

@@ -10,8 +10,8 @@ from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.sightings import Sighting, Sightings
 from agentic_watch.config import KNOWN_STATUSES, Config, Limits
 from agentic_watch.workspace import journal, layout, marker, record, report, signatures, status, unwritten_end
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.journal import Journal
-from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Opener, Place, open_place
 from agentic_watch.workspace.record import Identity

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agentic_watch.commit.found import Found, Known
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.outcome import Outcome, Verdict
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 _AT_MOST = 2
 """Each holds what the history and the journal say of one workspace."""

@@ -18,7 +18,7 @@ from agentic_watch.daemon.pending import Lane, Pending
 from agentic_watch.daemon.time_shares import Key, TimeShares
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 _JOURNAL_SECONDS = 0.1
 """What a turn may spend on long journals, and then on everything else before it goes on with them."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from agentic_watch.commit import Outcome
 from agentic_watch.daemon.allowance import Allowance
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 log = logging.getLogger("agentic_watch.daemon")
 

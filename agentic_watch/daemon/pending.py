@@ -16,7 +16,7 @@ from enum import IntEnum
 
 from agentic_watch.config import Root
 from agentic_watch.daemon.time_shares import Key
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 _LONGEST_SETTLE = 5
 

@@ -12,7 +12,7 @@ from agentic_watch.config import Root
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
 from agentic_watch.scan import LeftAlone, RootUnavailable, Trouble
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 log = logging.getLogger("agentic_watch.daemon")
 

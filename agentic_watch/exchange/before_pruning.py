@@ -18,7 +18,7 @@ from agentic_watch.history.store import History, marks
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
 from agentic_watch.scan import RootUnavailable, Trouble, scan
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from agentic_watch.inventory.open_runs import AT_ONCE, OpenRuns
 from agentic_watch.inventory.retries import backoff
 from agentic_watch.scan.share import WHOLE, Share
 from agentic_watch.workspace import instant
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.status import Status
 

@@ -20,7 +20,7 @@ from agentic_watch.host import processes
 from agentic_watch.host.processes import Here
 from agentic_watch.inventory.ghosts import UNENDED, is_ghost, is_over, is_process, named_at, was_here
 from agentic_watch.workspace import signatures, status
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.record import dispatch_of
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.unwritten_end import End

@@ -10,7 +10,7 @@ from agentic_watch.history.workspaces_table import Known
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.scan import LeftAlone, Trouble, scan_in_steps
 from agentic_watch.scan.share import WHOLE, Share
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 
 @dataclass(slots=True)

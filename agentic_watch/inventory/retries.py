@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 BACKOFF_SECONDS = (1, 5, 15, 60, 300)
 SCOUT_SECONDS = 15.0

@@ -19,8 +19,8 @@ from agentic_watch.history.store import History
 from agentic_watch.mcp_server.bounds import bounded, shortened
 from agentic_watch.mcp_server.tool import Refusal, Said, near
 from agentic_watch.mcp_server.worker import Worker
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.find import UnknownWorkspace, find
-from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.workspace_errors import WorkspaceError

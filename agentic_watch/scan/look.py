@@ -6,7 +6,7 @@ import os
 
 from agentic_watch.config import Root
 from agentic_watch.workspace import layout, signatures
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 _IN_META, _BESIDE, _MARKER = (f"/{name}" for name in (layout.META_STATUS, layout.STATUS, layout.META_MARKER))
 

@@ -13,7 +13,7 @@ from agentic_watch.config import Root
 from agentic_watch.scan.look import is_unchanged, sight, sight_of_journal
 from agentic_watch.scan.share import WHOLE, Share
 from agentic_watch.workspace import files, layout
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.never_entered import may_enter
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 

@@ -16,7 +16,7 @@ from agentic_watch.service.remembered import chosen
 from agentic_watch.service.service_user import Account
 from agentic_watch.service.units import Host
 from agentic_watch.workspace import layout
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 _LOOKED_AT = 64
 _FOREIGN = ("AGENTIC_WATCH_CONFIG", "CORE_WORKSPACE", "XDG_CONFIG_HOME", "XDG_STATE_HOME")

@@ -14,7 +14,7 @@ from agentic_watch.scan import RootUnavailable, Trouble, scan
 from agentic_watch.waiting.awaited import Wanted
 from agentic_watch.watch.few_watches import Add
 from agentic_watch.workspace import files, instant, layout, marker, status
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.place import Place, open_place
 from agentic_watch.workspace.record import dispatch_of
 from agentic_watch.workspace.status import Status

@@ -13,7 +13,7 @@ from agentic_watch.config import Config
 from agentic_watch.daemon.instance import Pulse, pulse
 from agentic_watch.history.store import History
 from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.status import Status
 
 log = logging.getLogger("agentic_watch.wait")

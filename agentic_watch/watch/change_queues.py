@@ -17,7 +17,7 @@ from watchdog.observers.inotify_c import InotifyConstants, WatchDescriptor
 from agentic_watch.config import Root
 from agentic_watch.watch.hints import Hint, HintQueue
 from agentic_watch.workspace import layout
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 _STATUS = layout.STATUS.encode()
 _TELLING = frozenset({_STATUS, layout.REPORT.encode()})

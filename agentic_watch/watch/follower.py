@@ -13,7 +13,7 @@ from agentic_watch.watch.hints import Announce
 from agentic_watch.watch.rechecks import Rechecks
 from agentic_watch.watch.tree import Tree
 from agentic_watch.workspace import layout
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
 
 log = logging.getLogger("agentic_watch.watch")

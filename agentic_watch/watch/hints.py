@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
 from agentic_watch.config import Root
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 
 @dataclass(frozen=True, slots=True)

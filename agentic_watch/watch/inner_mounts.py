@@ -12,7 +12,8 @@ from agentic_watch.host.file_systems import Mount, MountTable, is_silent, mounts
 from agentic_watch.scan import Trouble, scan_below
 from agentic_watch.watch.contact import FRESH_SECONDS, HANGING_SECONDS, Contact, MountContact
 from agentic_watch.watch.hints import Announce
-from agentic_watch.workspace.layout import META, Candidate
+from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.layout import META
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 log = logging.getLogger("agentic_watch.watch")

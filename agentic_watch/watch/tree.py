@@ -22,7 +22,7 @@ from agentic_watch.watch.hints import Announce
 from agentic_watch.watch.rechecks import Recheck, Rechecks
 from agentic_watch.watch.watches import NO_WATCH, Watches
 from agentic_watch.workspace import files, layout
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.never_entered import may_enter
 from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
 

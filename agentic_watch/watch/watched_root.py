@@ -16,7 +16,7 @@ from agentic_watch.watch.rechecks import Rechecks
 from agentic_watch.watch.rewatch_delay import RewatchDelay
 from agentic_watch.watch.tree import Tree
 from agentic_watch.watch.watches import Watches
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 log = logging.getLogger("agentic_watch.watch")
 

@@ -16,7 +16,7 @@ from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.liveness_probe import LivenessProbe
 from agentic_watch.watch.root_state import RootState
 from agentic_watch.watch.root_thread import RootThread
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 log = logging.getLogger("agentic_watch.watch")
 _JOIN_SECONDS = 1.0

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from agentic_watch.config import Root
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.never_entered import no_workspace
 
 

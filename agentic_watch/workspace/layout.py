@@ -8,13 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
 
 from agentic_watch.config import Root
 from agentic_watch.workspace import signatures
-
-if TYPE_CHECKING:
-    from agentic_watch.workspace.unwritten_end import End
 
 META = ".meta"
 STATUS = "status.json"
@@ -26,22 +22,6 @@ META_STATUS = f"{META}/{STATUS}"
 META_MARKER = f"{META}/{MARKER}"
 META_REPORT = f"{META}/{REPORT}"
 META_JOURNAL = f"{META}/{JOURNAL}"
-
-
-class Candidate(NamedTuple):
-    """A workspace that may have something to commit.
-
-    `name` is its path below the root, with `/`. `signature` is what its status files and marker had when it
-    was seen (scan/look.py; b"" when unknown), `changed_at` the newest ctime of its status files in seconds since
-    the epoch. `end` is how its run is over by what this host knows, should its status not say so.
-    """
-
-    root: Root
-    name: str
-    signature: bytes = b""
-    changed_at: float = 0.0
-    end: End | None = None
-
 
 CLONES = frozenset({"repo", "src"})
 TELLING_DIRECTORIES = CLONES | {META}

@@ -20,7 +20,7 @@ from agentic_watch.commit import Committer, Outcome
 from agentic_watch.config import Config, Overrides, load
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 
 Where = tuple[str, str]
 

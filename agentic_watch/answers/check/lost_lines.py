@@ -14,7 +14,8 @@ from agentic_watch.history import queries
 from agentic_watch.history.columns import FINDING_COLUMNS
 from agentic_watch.history.store import Key
 from agentic_watch.workspace import journal, record
-from agentic_watch.workspace.layout import META, Candidate
+from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.layout import META
 from agentic_watch.workspace.place import Place, open_place
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.workspace_errors import WorkspaceError

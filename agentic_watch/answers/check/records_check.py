@@ -29,7 +29,8 @@ from agentic_watch.history.store import Key
 from agentic_watch.scan import RootUnavailable, Trouble, scan
 from agentic_watch.service import service_user
 from agentic_watch.service.root_access import open_for
-from agentic_watch.workspace.layout import META_JOURNAL, Candidate
+from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.layout import META_JOURNAL
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 

@@ -12,7 +12,7 @@ from agentic_watch.config import Config
 from agentic_watch.history import workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History, Key
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 

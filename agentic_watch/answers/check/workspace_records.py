@@ -11,7 +11,7 @@ from agentic_watch.answers.check.recorded_rows import Told
 from agentic_watch.config import Config
 from agentic_watch.history.store import Key
 from agentic_watch.workspace import journal, marker, status
-from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Opener, Place
