@@ -65,14 +65,5 @@ def history(path: str) -> Iterator[Source]:
 
 
 def of(connection: sqlite3.Connection) -> Source:
-    """An open history as a source. Raises sqlite3.Error."""
-    return SqliteSource(connection, _words(connection))
-
-
-def _words(connection: sqlite3.Connection) -> Dialect:
-    """What was derived is used only where it is there and covers every row."""
-    there = "SELECT count(*) FROM sqlite_master WHERE name = 'superseded'"
-    if connection.execute(there).fetchone() != (1,):
-        return dialect.SQLITE
-    covers = "SELECT judged_to >= (SELECT ifnull(max(id), 0) FROM dispatch_history) FROM upkeep"
-    return dialect.SQLITE_JUDGED if connection.execute(covers).fetchone() == (1,) else dialect.SQLITE
+    """An open history as a source."""
+    return SqliteSource(connection)
