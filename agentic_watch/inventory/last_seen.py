@@ -34,7 +34,6 @@ _MEND_SECONDS = 0.1
 _NO_STATUS = Status("", instant.ZERO)
 _LONGEST_ERROR = 500
 _LONGEST_WORD = 200
-_LONGEST_QUESTION = 4000
 _LOOK_SHARE = 0.05
 """Of the time, at most so much is spent on asking for the processes of one root."""
 
@@ -189,7 +188,7 @@ def _state(outcome: Outcome, now: float) -> State:
         status=status.status[:_LONGEST_WORD],
         agent=status.agent[:_LONGEST_WORD],
         repo=status.repo[:_LONGEST_WORD],
-        question=status.question[:_LONGEST_QUESTION],
+        question=status.question[: workspaces_table.LONGEST_QUESTION],
         pid=status.pid,
         updated_at=status.updated_at.text,
         updated_utc=status.updated_at.utc(),

@@ -82,7 +82,7 @@ class Redactor:
             key, number = text, 2
             while key != name and (key in changed or key in value):  # two secrets of one kind
                 key, number = f"{text} {number}", number + 1
-            changed[key] = self._value(item, sought)
+            changed[key] = self._value(_beside(name, item, sought), sought)
         return changed
 
     def is_same(self, recorded: str, said: str) -> bool:
@@ -140,6 +140,15 @@ def _outside_marks(text: str, replacement: str, pattern: re.Pattern[str]) -> str
     pieces = _MARK.split(text)
     pieces[::2] = [pattern.sub(lambda _: replacement, piece) for piece in pieces[::2]]
     return "".join(pieces)
+
+
+def _beside(name: str, item: Any, sought: _Literals) -> Any:
+    """A text without what is a secret for the name that it has: `{"authorization": "Bearer …"}`."""
+    if not isinstance(item, str) or not sought:
+        return item
+    start = f"{name}: "
+    text = _without_known(start + item, sought)
+    return text[len(start) :] if text.startswith(start) else item
 
 
 def _is_word(name: str) -> bool:
