@@ -847,3 +847,21 @@ def test_in_another_root_a_lost_journal_and_marker_make_no_second_row(host: Host
     assert rows(host) == [(OLD, 1, str(to.path))]
     checked = run([*roots, *host.arguments(), "check"], host.base).stdout
     assert "1 workspace: all records agree" in checked
+
+
+@pytest.mark.parametrize("groups", [[[(0, OLD), (0, NEW)], [(1, OLD)]], [[(0, OLD), (1, OLD), (0, NEW)]]])
+def test_a_copy_is_of_the_original_in_its_own_root(host: Host, groups: list[list[tuple[int, str]]]) -> None:
+    """The history was lost; the original and a copy are read in one batch, and in another root stands a copy that has
+    the original's name: one row."""
+    original = committed(host, runs=1)
+    roots = (Root(str(host.root)), Root(str(host.base / "other")))
+    for root, name in ((roots[0], NEW), (roots[1], OLD)):
+        shutil.copytree(original.path, Path(root.path, name))
+    host.forget_history()
+    with (
+        contextlib.closing(History(str(host.history))) as history,
+        contextlib.closing(Committer(Config(roots=roots, history=str(host.history)), history)) as made,
+    ):
+        for group in groups:
+            made.commit_group([Candidate(roots[root], name) for root, name in group])
+    assert [tuple(row) for row in host.query("SELECT root, workspace FROM dispatch_history")] == [(roots[0].path, OLD)]

@@ -86,7 +86,7 @@ def can_be_name(name: str, max_depth: int) -> bool:
 
 class Standing(NamedTuple):
     """Who has a name now: is anybody `there`, in the same root, who would have lines of its own; and the `homes`
-    of such lines, in all roots: root's key by `line_key`."""
+    of such lines, in all roots, the same root before others: root's key by `line_key`."""
 
     there: bool
     homes: dict[tuple[object, ...], str]
@@ -96,10 +96,10 @@ def standing(name: str, candidate: Candidate, config: Config) -> Standing:
     """Look who has a name that lines of this workspace bear."""
     homes: dict[tuple[object, ...], str] = {}
     there = False
-    for root in {candidate.root, *config.roots}:
+    for root in dict.fromkeys((candidate.root, *config.roots)):
         own = _own_lines(root, name, config.limits)
         there |= own is not None and root.key == candidate.root.key
-        homes |= dict.fromkeys(own or (), root.key)
+        homes = dict.fromkeys(own or (), root.key) | homes
     return Standing(there, homes)
 
 

@@ -24,9 +24,15 @@ class HeldRows:
     rows: list[Row] = field(default_factory=list)
     weight: int = 0
 
-    def add(self, record: Record, root: str, moved_to: str | None = None) -> None:
+    def add(self, record: Record, root: str) -> None:
         """Make the row of a record and keep it."""
-        row = rows.from_record(record, root, HOST, moved_to)
+        self._add(rows.from_record(record, root, HOST))
+
+    def add_recovered(self, line: Record, root: str, moved_to: str | None) -> None:
+        """Make the row of a line that the history lacks and keep it."""
+        self._add(rows.from_record(line, root, HOST, moved_to)._replace(is_recovered=True))
+
+    def _add(self, row: Row) -> None:
         self.rows.append(row)
         self.weight += row.weight
 

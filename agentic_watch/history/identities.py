@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from agentic_watch.config import Root
 from agentic_watch.history import pruned
+from agentic_watch.history.known_roots import ROOTS
 from agentic_watch.history.store import History, marks
 
 IsSame = Callable[[str, str], bool]
@@ -64,13 +65,6 @@ _DISPATCH = "held.started_utc IS asked.started_utc" + "".join(
 _SAME = f"held.status = asked.status AND {_IS_SAME.format('task')} AND {_IS_SAME.format('question')}"
 _HELD = f"held.id, held.root, held.workspace, held.moved_to, held.committed_at, {_DISPATCH}, {_SAME}"
 _IDENTITY = "held.updated_utc = asked.updated_utc AND held.runs = asked.runs"
-
-# Each index begins with the root, and there are few: one step of a search for each, instead of a look at all rows.
-ROOTS = (
-    "roots (root) AS (SELECT min(root) FROM dispatch_history UNION ALL "
-    "SELECT (SELECT min(root) FROM dispatch_history WHERE root > roots.root) FROM roots WHERE roots.root IS NOT NULL)"
-)
-"""The roots that have rows, for a `WITH RECURSIVE`."""
 
 _IN_ROOTS = f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN roots CROSS JOIN dispatch_history AS held"
 _IN_ROOT = f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN dispatch_history AS held"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from agentic_watch.history import mending
 from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.columns import HISTORY_COLUMNS
+from agentic_watch.history.known_roots import ROOTS
 from agentic_watch.history.opening import begin_anew
 from agentic_watch.history.rows import Row
 
@@ -15,6 +16,14 @@ _INSERT = (
     f"INSERT INTO dispatch_history (id, {', '.join(HISTORY_COLUMNS)}, moved_to) "
     f"VALUES ({', '.join('?' * (len(HISTORY_COLUMNS) + 2))}) "
     "ON CONFLICT DO NOTHING"
+)
+_DISPATCH = ("workspace", "updated_utc", "runs", "started_utc", "org", "repo", "task", "agent", "branch")
+_ROOT = HISTORY_COLUMNS.index("root")
+_ITS = [HISTORY_COLUMNS.index(name) for name in _DISPATCH]
+_NAMESAKE = (
+    f"WITH RECURSIVE {ROOTS} SELECT 1 FROM roots CROSS JOIN dispatch_history AS d ON d.root = roots.root "
+    f"AND {' AND '.join(f'd.{name} IS ?' for name in _DISPATCH[:3])} "
+    f"AND {' AND '.join(f'+d.{name} IS ?' for name in _DISPATCH[3:])} AND d.root <> ?"
 )
 _NEXT = "SELECT ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'dispatch_history'), 0) + 1"
 
@@ -46,6 +55,7 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, sq
 def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
     """A few statements for all: the write lock is held, so the next free numbers are ours. A number is never used
     twice, so that nobody inherits what belongs to a row that was deleted."""
+    rows = list(_without_namesakes(connection, rows))
     (first,) = connection.execute(_NEXT).fetchone()
     numbered = list(enumerate(rows, first))
     values = ((number, *row.values, row.moved_to) for number, row in numbered)
@@ -62,6 +72,19 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
                 raise _Damaged(error) from error
             raise
     return inserted
+
+
+def _without_namesakes(connection: sqlite3.Connection, rows: Sequence[Row]) -> Iterator[Row]:
+    """These rows without those recovered ones whose dispatch has a row of the same name in another root: a line names
+    no root, and another process or workspace of the group may have made a row of its copy."""
+    roots: dict[tuple[object, ...], object] = {}
+    for row in rows:
+        if row.is_recovered:
+            root, dispatch = row.values[_ROOT], tuple(row.values[number] for number in _ITS)
+            is_first = roots.setdefault(dispatch, root) == root
+            if not is_first or connection.execute(_NAMESAKE, (*dispatch, root)).fetchone() is not None:
+                continue
+        yield row
 
 
 def _derive(connection: sqlite3.Connection, numbered: Sequence[tuple[int, Row]]) -> None:

@@ -23,11 +23,13 @@ _NUMBERS = frozenset({"line", "column"})
 
 class Row(NamedTuple):
     """A `dispatch_history` row (values in HISTORY_COLUMNS' order), its findings, and where its workspace was seen last
-    (None: where it was committed); ready to insert."""
+    (None: where it was committed); ready to insert. One that `is_recovered` from a line is not made beside a row of
+    that dispatch under the same name in another root."""
 
     values: tuple[Any, ...]
     findings: tuple[tuple[Any, ...], ...]
     moved_to: str | None = None
+    is_recovered: bool = False
 
     @property
     def report(self) -> str | None:

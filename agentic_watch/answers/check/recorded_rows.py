@@ -8,7 +8,8 @@ from itertools import chain
 
 from agentic_watch.answers.check.parity import Dispatch, RecordedRow, content, dispatch
 from agentic_watch.config import Root
-from agentic_watch.history import identities, queries
+from agentic_watch.history import queries
+from agentic_watch.history.known_roots import ROOTS
 from agentic_watch.history.store import Key, marks
 
 HOST = os.uname().nodename
@@ -30,7 +31,7 @@ def rows_of(history: str, root: Root, workspaces: Sequence[str]) -> dict[str, di
             ("d.root = ?", "workspace", (root.key, *workspaces)),
         ):
             sql = (
-                f"WITH RECURSIVE {identities.ROOTS} "
+                f"WITH RECURSIVE {ROOTS} "
                 f"SELECT d.{column}, d.moved_to, d.host, d.updated_utc, d.runs, {_TEXTS} FROM dispatch_history AS d "
                 f"WHERE {known} AND d.{column} IN ({marks(list(workspaces))})"
             )
