@@ -450,7 +450,7 @@ def test_an_agent_s_result_is_no_report(host: Host) -> None:
 def test_a_file_that_says_nothing_costs_one_warning(host: Host, prepare: Callable[[Path], Any], says: str) -> None:
     """The exit status decides then."""
     prepare(host.base / "out")
-    result = dispatch(host, "-q", "--usage", "out", "--", "true")
+    result = dispatch(host, "-q", "--usage", "out", "--", "touch", "-ch", "out")  # by the run
     assert result.stderr.startswith("warning: out: ")
     assert says in result.stderr
     assert (only_status(host)["status"], only_report(host)) == ("completed", {"passed": True})
