@@ -162,6 +162,7 @@ SHAPES = {
     "agentic-watch --once --json": ["--once", "--json"],
     "agentic-watch commit --json": ["commit", "o/r/newer", "--json"],
     "agentic-watch wait --json": ["wait", "o/r/why", "o/r/run", "--timeout", "0", "--json"],
+    "agentic-watch status --removable --json": ["status", "--removable", "--json"],
     "agentic-watch show --json": ["show", "o/r/done", "--json"],
     "agentic-watch history --json": ["history", "--json"],
     "agentic-watch export": ["export"],

@@ -68,7 +68,10 @@ _OWN: dict[str, dict[int, str]] = {
         124: "the time is over; each workspace that is missing is named",
         130: "interrupted (Ctrl-C), after one line on how many are recorded",
     },
-    "status": {0: "the state is printed, whatever it is", 1: "a root or a directory cannot be read; each is named"},
+    "status": {
+        0: "the state is printed, whatever it is",
+        1: "a root or a directory cannot be read, or a COMMAND failed; each is named",
+    },
 }
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import click
 
@@ -15,36 +13,19 @@ from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_TIMED_OUT, EXIT_UNPASSED, Interrupted, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json_lines, shorten
-from agentic_watch.config.checks import span_seconds
+from agentic_watch.cli.span_option import Seconds
 from agentic_watch.waiting import awaited, recorded_wait
 from agentic_watch.waiting.awaited import Awaited, Wanted
 from agentic_watch.waiting.recorded_wait import Until, WaitEnd
 from agentic_watch.workspace.find import UnknownWorkspace
 
-_SECONDS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)s?", re.ASCII)
 _TEXT_SHOWN = 200
-
-
-class _Seconds(click.ParamType[float]):
-    """A span in seconds: `90s`, `90`, or as elsewhere `30m`, `2h`, `7d`."""
-
-    name = "SPAN"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        if match := _SECONDS.fullmatch(value):
-            return float(match[1])
-        try:
-            return float(span_seconds(value))
-        except ValueError:
-            self.fail(f"{clean(value)!r} is not a span such as 90s, 30m, 2h or 1d", param, ctx)
 
 
 @click.command("wait")
 @click.argument("workspaces", metavar="WORKSPACE...", nargs=-1, required=True)
 @click.option(
-    "--timeout", type=_Seconds(), metavar="SPAN", help="Stop waiting after SPAN: 90s, 30m, 2h. Default: never."
+    "--timeout", type=Seconds(), metavar="SPAN", help="Stop waiting after SPAN: 90s, 30m, 2h. Default: never."
 )
 @click.option("--any", "any_one", is_flag=True, help="End with the first; its outcome decides.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per workspace, as each ends.")

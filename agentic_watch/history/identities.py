@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -70,6 +71,12 @@ _IN_ROOTS = f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN roots CROSS JOIN dis
 _IN_ROOT = f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN dispatch_history AS held"
 _COMMIT = f"{_IDENTITY} AND +({_DISPATCH})"  # not by the index of repositories: a large one may share Go's zero time
 
+_NAMED = f"{_IN_ROOTS} ON held.root = roots.root AND held.workspace = asked.workspace AND {_IDENTITY}"
+_CAME = (
+    f"{_IN_ROOTS} ON held.root = roots.root "
+    f"AND held.moved_to = iif(roots.root = ?, asked.workspace, ? || asked.workspace) AND {_COMMIT}"
+)
+
 
 def _with_asked(count: int) -> str:
     rows = ", ".join(f"({number}, {marks(Asked._fields)})" for number in range(count))
@@ -80,13 +87,8 @@ def held(history: History, root: Root, asked: Sequence[Asked], is_same: IsSame) 
     """By workspace, the rows that were made there, or whose workspace is there now. `is_same` says whether two texts
     are the same that are not equal. Raises HistoryError."""
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
-    came = (
-        f"{_IN_ROOTS} ON held.root = roots.root "
-        f"AND held.moved_to = iif(roots.root = ?, asked.workspace, ? || asked.workspace) AND {_COMMIT}"
-    )
-    found = _select(
-        history, f"{came} UNION ALL {made}", asked, is_same, (root.key, os.path.join(root.path, ""), root.key)
-    )
+    with history.reading() as connection:
+        found = _select(connection, f"{_CAME} UNION ALL {made}", asked, is_same, (*_place(root), root.key))
     return {asked[number].workspace: row for number, row in found}
 
 
@@ -97,21 +99,32 @@ def told(history: History, place: tuple[Root, str], asked: Sequence[Asked], is_s
 
     Raises HistoryError.
     """
-    named = f"{_IN_ROOTS} ON held.root = roots.root AND held.workspace = asked.workspace AND {_IDENTITY}"
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = ? AND {_COMMIT}"
     came = f"{_IN_ROOTS} ON held.root = roots.root AND held.moved_to = iif(roots.root = ?, ?, ?) AND {_COMMIT}"
     root, name = place
     values = root.key, name, root.key, name, os.path.join(root.path, name)
-    return _select(history, f"{named} UNION ALL {made} UNION ALL {came}", asked, is_same, values)
+    with history.reading() as connection:
+        return _select(connection, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, is_same, values)
+
+
+def anywhere(
+    connection: sqlite3.Connection, root: Root, asked: Sequence[Asked], is_same: IsSame
+) -> list[tuple[int, Held]]:
+    """The rows of these commits, with the number of each in `asked`: made under the name asked for, in any root, or of
+    a workspace below `root` that has that name now. `is_same` is that of `held`. Raises sqlite3.Error."""
+    return _select(connection, f"{_NAMED} UNION ALL {_CAME}", asked, is_same, _place(root))
+
+
+def _place(root: Root) -> tuple[str, str]:
+    return root.key, os.path.join(root.path, "")
 
 
 def _select(
-    history: History, sql: str, asked: Sequence[Asked], is_same: IsSame, place: tuple[str, ...]
+    connection: sqlite3.Connection, sql: str, asked: Sequence[Asked], is_same: IsSame, values: tuple[str, ...]
 ) -> list[tuple[int, Held]]:
-    with history.reading() as connection:
-        connection.create_function("is_same_text", 2, is_same, deterministic=True)
-        found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *place))
-        return [(number, Held(*row)) for number, *row in found]
+    connection.create_function("is_same_text", 2, is_same, deterministic=True)
+    found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *values))
+    return [(number, Held(*row)) for number, *row in found]
 
 
 def pruned_before(history: History) -> str:
