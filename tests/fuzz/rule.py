@@ -101,7 +101,9 @@ def _lacking_of_status(
     own, new = after.rows.get((where, dispatch.key)), there.lines[len(was.lines) :]
     if new and own is not None and mark is not None:
         told = {new[-1].committed_at, own.committed_at, mark.committed_at}
-        elsewhere = {line.committed_at for other in after.workspaces.values() if other is not there for line in other.lines}
+        elsewhere = {
+            line.committed_at for other in after.workspaces.values() if other is not there for line in other.lines
+        }
         if len(told - elsewhere) > 1:  # the row may come of a line of its name that another directory has
             yield f"{where}: line, row and marker of {dispatch} were made, and differ: {told}"
 
