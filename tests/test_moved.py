@@ -865,3 +865,17 @@ def test_a_copy_is_of_the_original_in_its_own_root(host: Host, groups: list[list
         for group in groups:
             made.commit_group([Candidate(roots[root], name) for root, name in group])
     assert [tuple(row) for row in host.query("SELECT root, workspace FROM dispatch_history")] == [(roots[0].path, OLD)]
+
+
+def test_the_marker_of_a_copy_stays_where_a_namesake_of_its_finish_was(host: Host) -> None:
+    """One finish was copied before it was committed, and a copy of the first takes the place of the second: its line
+    confirms its marker, so nothing is written into it."""
+    first = make(host.root, OLD)
+    second = copied(first, NEW)
+    host.once()
+    shutil.rmtree(second.path)
+    copied(first, NEW)
+    before = snapshot(second.path)
+    assert host.once().counts["skipped"] == 2
+    assert snapshot(second.path) == before
+    assert {name for name, *_ in rows(host)} == {OLD, NEW}

@@ -132,7 +132,8 @@ def _judge(
         line, differs = moved_line.committed_at, search.moved_line_differs
         recorded_as = row.workspace if row is not None and has_row else moved_line.workspace
     is_elsewhere = row is not None and has_row and moved_workspaces.is_elsewhere(row, workspace.candidate)
-    is_vouched_for = is_elsewhere or is_old or (marked_as is not None and marked_as.workspace in (name, recorded_as))
+    names = {name, recorded_as} | ({moved_line.workspace} if moved_line is not None else set())
+    is_vouched_for = is_elsewhere or is_old or (marked_as is not None and marked_as.workspace in names)
     return Found(
         marked=marked_as is not None and is_vouched_for,
         row=row.committed_at if row is not None else None,

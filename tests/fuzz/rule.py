@@ -100,11 +100,11 @@ def _lacking_of_status(
         yield f"{where}: the marker is {mark}, not that of {dispatch}"
     own, new = after.rows.get((where, dispatch.key)), there.lines[len(was.lines) :]
     if new and own is not None and mark is not None:
-        told = {new[-1].committed_at, own.committed_at, mark.committed_at}
-        elsewhere = {
-            line.committed_at for other in after.workspaces.values() if other is not there for line in other.lines
-        }
-        if len(told - elsewhere) > 1:  # the row may come of a line of its name that another directory has
+        # The row may have come of a line of its name that another directory has.
+        others = (line for other in after.workspaces.values() if other is not there for line in other.lines)
+        came = {line.committed_at for line in others if (line.name, line.dispatch) == (where[1], dispatch)}
+        told = {new[-1].committed_at, mark.committed_at} | {own.committed_at} - came
+        if len(told) > 1:
             yield f"{where}: line, row and marker of {dispatch} were made, and differ: {told}"
 
 
