@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -144,7 +145,14 @@ def test_git_tells_organisation_repository_branch_and_changes(host: Host) -> Non
     assert name.startswith("acme/billing/fix-")
     status = only_status(host)
     assert (status["org"], status["repo"], status["branch"]) == ("acme", "billing", "agent/fix")
-    assert only_report(host) == {"passed": True, "changes": {"files_changed": 2, "insertions": 4, "deletions": 2}}
+    counts = {"files_changed": 2, "insertions": 4, "deletions": 2}
+    commits = {"start": git(place, "rev-parse", "HEAD~1"), "end": git(place, "rev-parse", "HEAD")}
+    changes = {**counts, "files": ["kept.txt", "new.txt"]}
+    said = {"passed": True, "changes": changes, "commits": commits, "command": shlex.join(("sh", "-c", script))}
+    assert only_report(host) == said
+    host.once()
+    (row,) = host.rows().values()
+    assert (row["head_commit"], row["files_changed"]) == (commits["end"], 2)
     assert git(place, "status", "--short") == "?? new.txt"
     assert sorted(path.name for path in (place / ".git").glob("index*")) == ["index"]
 

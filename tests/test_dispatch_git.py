@@ -23,6 +23,9 @@ AZURE = (
 )
 
 
+TWO = {"files_changed": 2, "insertions": 2, "deletions": 0}
+
+
 @pytest.mark.parametrize("origin", AZURE)
 def test_azure_devops_has_an_organisation(host: Host, origin: str) -> None:
     """`_git`, `v3` and the project stand between the organisation and the repository."""
@@ -107,7 +110,7 @@ def test_a_repository_without_a_commit_among_the_files_does_not_cost_the_counts(
     place = clone(host.base / "clone")
     script = "git init -q nested; echo x > nested/y; echo new > new.txt; echo four >> kept.txt"
     dispatch(host, "--", "sh", "-c", script, cwd=place)
-    assert only_report(host)["changes"] == {"files_changed": 2, "insertions": 2, "deletions": 0}
+    assert only_report(host)["changes"] == {**TWO, "files": ["kept.txt", "new.txt"]}
 
 
 def test_a_file_that_cannot_be_read_does_not_cost_the_counts(host: Host) -> None:
@@ -115,5 +118,39 @@ def test_a_file_that_cannot_be_read_does_not_cost_the_counts(host: Host) -> None
     place = clone(host.base / "clone")
     script = "echo new > new.txt; echo four >> kept.txt; echo x > hidden; chmod 0 hidden"
     result = dispatch(host, "--", "sh", "-c", script, cwd=place, lacking=POWERLESS)
-    assert only_report(host)["changes"] == {"files_changed": 2, "insertions": 2, "deletions": 0}
+    assert only_report(host)["changes"] == {**TWO, "files": ["kept.txt", "new.txt"]}
     assert f"warning: {place}: hidden cannot be read; the changes are counted without" in result.stderr
+
+
+def test_of_many_files_five_hundred_are_named(host: Host) -> None:
+    """All are counted. Paths are those of the clone, wherever in it the agent was, and are text whatever they are."""
+    place = clone(host.base / "clone")
+    (place / "below").mkdir()
+    git(place, "config", "diff.relative", "true")
+    many, odd = "for n in $(seq 600); do : > file-$n; done", ": > \"$(printf 'odd\\nname\\377')\""
+    script = f"{many}; {odd}; git mv ../kept.txt ../moved.txt"
+    result = dispatch(host, "--", "sh", "-c", script, cwd=place / "below")
+    assert "warning" not in result.stderr
+    changes = only_report(host)["changes"]
+    assert (changes["files_changed"], len(changes["files"])) == (602, 500)
+    assert changes["files"][0] == "below/file-1"
+
+
+def test_a_report_with_counts_of_its_own_gets_the_files(host: Host) -> None:
+    """And one with a list of its own keeps that."""
+    place = clone(host.base / "clone")
+    report = '{"changes": {"files_changed": 7}}'
+    script = f"echo new > new.txt; echo '{report}' > $AGENTIC_WATCH_WORKSPACE/.meta/report.json"
+    dispatch(host, "--workspace", "w", "--", "sh", "-c", script, cwd=place)
+    assert only_report(host)["changes"] == {"files_changed": 7, "files": ["new.txt"]}
+
+
+def test_before_the_first_commit_no_commit_is_named(host: Host) -> None:
+    """What is checked out at the end is not known."""
+    place = host.base / "clone"
+    place.mkdir()
+    git(place, "init", "-q")
+    dispatch(host, "--", "sh", "-c", "echo new > new.txt", cwd=place)
+    report = only_report(host)
+    assert "commits" not in report
+    assert report["changes"]["files"] == ["new.txt"]

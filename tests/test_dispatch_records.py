@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dispatch_support import clone, dispatch, only_report, only_status, statuses
+from dispatch_support import clone, dispatch, git, only_report, only_status, statuses
 from support import Host, Workspace, held_lock
 
 from agentic_watch.dispatch import DispatchError, End, Overtaken, Uncommitted, Work, begin, dispatching, finish
@@ -25,7 +25,9 @@ def test_begin_and_finish_are_a_dispatch(host: Host) -> None:
         host, "finish", path, "--status", "failed", "--question", "no disk", "--pr", "http://pr", cwd=place
     )
     assert result.returncode == 0
-    assert only_report(host) == {"passed": False, "changes": {"files_changed": 1, "insertions": 0, "deletions": 2}}
+    head = git(place, "rev-parse", "HEAD")
+    changes = {"files_changed": 1, "insertions": 0, "deletions": 2, "files": ["kept.txt"]}
+    assert only_report(host) == {"passed": False, "changes": changes, "commits": {"start": head, "end": head}}
     host.once()
     (row,) = host.rows().values()
     assert (row["status"], row["question"], row["pr_url"], row["repo"]) == ("failed", "no disk", "http://pr", "billing")

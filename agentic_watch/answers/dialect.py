@@ -17,8 +17,8 @@ class Dialect:
     is of the same run, `of_commit` that `f` was found in `d`, `found` that there is an `f`; `identity` are the
     columns that `of_commit` asks for, `key` settles the order of commits of one time, `searching` says that the
     words behind its one `?` occur in `d`. `moved` says of `d` that its workspace was moved, and that {} is so of
-    its name now, "" where that is not known. `joined` makes one text of a group's numbers that are not NULL, with
-    commas between.
+    its name now, "" where that is not known. `of_request` says {} of a `d` that has a pull request. `joined` makes one
+    text of a group's numbers that are not NULL, with commas between.
     """
 
     commits: str
@@ -32,6 +32,7 @@ class Dialect:
     searching: str
     joined: str
     moved: str = ""
+    of_request: str = "{}"
 
 
 _SAME_RUN = "newer.root = d.root AND newer.workspace = d.workspace AND newer.runs = d.runs"
@@ -52,6 +53,8 @@ SQLITE = Dialect(
     joined="group_concat({})",
     # The index of those that were moved is a short one.
     moved="d.id IN (SELECT id FROM dispatch_history WHERE moved_to IS NOT NULL AND {})",
+    # So is that of their requests, in which all are looked at.
+    of_request="d.id IN (SELECT d.id FROM dispatch_history AS d WHERE d.pr_url <> '' AND {})",
 )
 
 POSTGRES = Dialect(

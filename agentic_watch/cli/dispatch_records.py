@@ -116,13 +116,13 @@ def _write_end(state: State, workspace: str, given: dict[str, Any], options: dic
     problems: list[str] = []
     usages = options["usages"]
     if options["reports"] or usages or not finished:
-        branch, changes = ("", {}) if finished else verdict.changed(run, lambda: False, problems, usages)
+        changed = verdict.Changed() if finished else verdict.changed(run, lambda: False, problems, usages)
         passed = given["status"] not in _UNSUCCESSFUL
-        whole = verdict.report_of(run, options["reports"], passed=passed, changes=changes, problems=problems)
+        whole = verdict.report_of(run, options["reports"], passed=passed, changed=changed, problems=problems)
         report = verdict.merged([whole, report or {}])
         if usages:
             given |= _by_usage(run, usages, report, given, problems)
-        given.setdefault("branch", branch)
+        given.setdefault("branch", changed.branch)
     end = End(**given, report=report)
     written = committing_first(
         state, lambda: finish(run, end, unless_finished=options["unless_finished"], finished=config.finished)

@@ -21,6 +21,7 @@ from agentic_watch.cli.text_width import wrap
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.workspace.find import here
 
+_FILES_SHOWN = 20
 _FINDINGS_SHOWN = 20
 _LONGEST_TEXT = 2_000
 _WIDTH = 100
@@ -118,10 +119,14 @@ def _facts(row: dict[str, Any], utc: bool) -> Iterator[tuple[str, str]]:
     yield "question", row["question"]
     yield "verdicts", ", ".join(f"{name} {_WORDS[row[key]]}" for key, name in _VERDICTS if row[key] is not None)
     yield "changes", _changes(row)
+    yield "files", _files(row)
     yield "branch", row["branch"]
+    yield "commits", _commits_of(row)
     yield "issue", str(row["issue"] or "")
     yield "PR", row["pr_url"]
     yield "process", row["process_id"]
+    yield "session", row.get("session_id") or ""
+    yield "command", _said(row, "command") or ""
     yield "started", clock_times.one(row["started_utc"] or "", as_utc=utc)
     yield "updated", clock_times.one(row["updated_utc"], as_utc=utc)
     yield "committed", f"{clock_times.one(row['committed_at'], as_utc=utc)} on {row['host']}"
@@ -133,6 +138,25 @@ def _changes(row: dict[str, Any]) -> str:
     if files is None and added is None and gone is None:
         return ""
     return f"{_number(files)} file{'s' * (files != 1)}, +{_number(added)} -{_number(gone)}"
+
+
+def _said(row: dict[str, Any], key: str, kind: type = str) -> Any:
+    """What the report says under a key; None where that is of another kind."""
+    value = (row.get("report") or {}).get(key)
+    return value if isinstance(value, kind) else None
+
+
+def _files(row: dict[str, Any]) -> str:
+    files = (_said(row, "changes", dict) or {}).get("files")
+    names = [name for name in files if isinstance(name, str)] if isinstance(files, list) else []
+    more = f" and {len(names) - _FILES_SHOWN} more" if len(names) > _FILES_SHOWN else ""
+    return ", ".join(names[:_FILES_SHOWN]) + more
+
+
+def _commits_of(row: dict[str, Any]) -> str:
+    """From the one at the start to the one at the end; one where nothing was committed."""
+    start, end = (_said(row, "commits", dict) or {}).get("start"), row.get("head_commit")
+    return end or "" if start == end or not isinstance(start, str) else f"{start} to {end or '?'}"
 
 
 def _number(value: int | None) -> str:

@@ -19,6 +19,7 @@ _SHORTSTAT = re.compile(r"(\d+) (file|insertion|deletion)")
 _KEYS = {"file": "files_changed", "insertion": "insertions", "deletion": "deletions"}
 _COUNT_SECONDS = 10.0
 _EXCLUDED_AT_MOST = 1000
+_FILES_AT_MOST = 500
 _AZURE = ("dev.azure.com", ".visualstudio.com")
 _REF = ("--symbolic-full-name", "HEAD")
 _HOME = ("--path-format=absolute", "--git-common-dir")
@@ -38,11 +39,14 @@ class Facts(NamedTuple):
 
 
 class Since(NamedTuple):
-    """What became of a clone since a commit: the branch now, the counts of `changes`, and files that nobody here may
-    read and that are not among them."""
+    """What became of a clone since a commit: the branch and the commit now ("" is unknown), the counts of `changes`,
+    the paths of files that were changed (at most 500), and files that nobody here may read and that are not among
+    them."""
 
     branch: str
+    commit: str
     changes: dict[str, int]
+    files: tuple[str, ...]
     unread: tuple[str, ...]
 
 
@@ -129,8 +133,8 @@ def after(directory: str, start: str, hurried: Callable[[], bool], left_out: Seq
     """
     if not _COMMIT.fullmatch(start):
         raise GitFailed("the commit at the start is not known")
-    out = ask(directory, "rev-parse", "--show-toplevel", "--absolute-git-dir", *_REF, allowed=128)
-    top, git_directory, branch = (*out.split("\n", 2), "", "")[:3]
+    out = ask(directory, "rev-parse", "--show-toplevel", "--absolute-git-dir", "HEAD", *_REF, allowed=128)
+    top, git_directory, commit, branch = (*out.split("\n", 3), "", "", "")[:4]
     if not git_directory:
         raise GitFailed("there is no work tree")
     # New files are announced to a copy of the index, so that git itself counts them; the agent's own stays.
@@ -145,7 +149,9 @@ def after(directory: str, start: str, hurried: Callable[[], bool], left_out: Seq
             _copy(source.read(), index)
         # It ends with 1 for what cannot be added (a repository without a commit), and has added all else.
         git("add", "--intent-to-add", "--all", "--ignore-errors", allowed=1)
-        text, unread = _shortstat(git, top, start, _inside(left_out, top))
+        without = _inside(left_out, top)
+        text, unread = _shortstat(git, top, start, without)
+        files = _files(git, start, [*without, *unread])
     except OSError as error:
         raise GitFailed(f"{error.filename}: {error.strerror}") from error
     finally:
@@ -153,7 +159,8 @@ def after(directory: str, start: str, hurried: Callable[[], bool], left_out: Seq
             with contextlib.suppress(OSError):
                 os.unlink(leftover)
     counted = {_KEYS[what]: int(count) for count, what in _SHORTSTAT.findall(text)}
-    return Since(_branch(branch), dict.fromkeys(_KEYS.values(), 0) | counted, unread)
+    commit = commit if _COMMIT.fullmatch(commit) else ""
+    return Since(_branch(branch), commit, dict.fromkeys(_KEYS.values(), 0) | counted, files, unread)
 
 
 def _shortstat(
@@ -175,6 +182,15 @@ def _shortstat(
             raise
         without = [*left_out, *unread[:_EXCLUDED_AT_MOST]]
         return git(*diff, "--shortstat", start, "--", *_but(without)), unread
+
+
+def _files(git: Callable[..., str], start: str, left_out: Sequence[str]) -> tuple[str, ...]:
+    """The paths of what was changed, relative to the top of the clone; without them its counts are as good."""
+    but = _but(left_out[:_EXCLUDED_AT_MOST])
+    with contextlib.suppress(GitFailed):
+        names = git("diff", "--no-ext-diff", "--no-textconv", "--no-relative", "--name-only", "-z", start, "--", *but)
+        return tuple(names.split("\0")[:-1][:_FILES_AT_MOST])  # the last one may be cut off
+    return ()
 
 
 def _inside(paths: Sequence[str], top: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentic_watch.dispatch import git_facts, new_workspace
 from agentic_watch.dispatch.git_process import GitFailed
@@ -19,19 +19,30 @@ VERDICTS = ("passed", "build_passed", "test_passed", "lint_passed")
 _LIMIT = 8 << 20
 
 
-def report_of(
-    run: Run, paths: Sequence[str], *, passed: bool, changes: dict[str, int], problems: list[str]
-) -> dict[str, Any]:
+class Changed(NamedTuple):
+    """What git says of a run's end: the branch ("" is unknown), and what goes into the report as `changes` and
+    `commits`; empty when nobody can tell."""
+
+    branch: str = ""
+    changes: dict[str, Any] = {}  # noqa: RUF012  (never written to)
+    commits: dict[str, str] = {}  # noqa: RUF012
+
+
+def report_of(run: Run, paths: Sequence[str], *, passed: bool, changed: Changed, problems: list[str]) -> dict[str, Any]:
     """The report of a run that has ended: what the command wrote as `.meta/report.json`, and the files `paths`.
 
-    `passed` is what the exit status says, and `changes` what git counts; a report that says otherwise itself is
+    `passed` is what the exit status says, and `changed` what git does; a report that says otherwise itself is
     believed. What cannot be used is left out and becomes a line in `problems`.
     """
     found = [*_written_by_command(run, problems), *_from_files(run, paths, problems)]
     report = merged(found)
     report.setdefault("passed", passed and all(report.get(key) is not False for key in VERDICTS))
-    if changes:
-        report.setdefault("changes", changes)
+    if changed.changes:
+        report.setdefault("changes", changed.changes)
+        if (files := changed.changes.get("files")) and isinstance(report["changes"], dict):
+            report["changes"].setdefault("files", files)  # its own counts, and what they are of
+    if changed.commits:
+        report.setdefault("commits", changed.commits)
     return report
 
 
@@ -62,23 +73,22 @@ def with_usage(
     return judged
 
 
-def changed(
-    run: Run, hurried: Callable[[], bool], problems: list[str], left_out: Sequence[str] = ()
-) -> tuple[str, dict[str, int]]:
-    """The branch at the end of a run and what git counts as changed since its start; empty when nobody can tell.
+def changed(run: Run, hurried: Callable[[], bool], problems: list[str], left_out: Sequence[str] = ()) -> Changed:
+    """The branch and commit at the end of a run, and what git counts as changed since its start.
 
     The files `left_out` are not the agent's work, and not counted.
     """
-    if run.directory and run.start_commit:
-        try:
-            branch, changes, unread = git_facts.after(run.directory, run.start_commit, hurried, left_out)
-        except GitFailed as error:
-            problems.append(f"{run.directory}: the changes are not counted: {error}")
-        else:
-            if unread:
-                problems.append(f"{run.directory}: {_listed(unread)} cannot be read; the changes are counted without")
-            return branch, changes
-    return "", {}
+    if not run.directory or not run.start_commit:
+        return Changed()
+    try:
+        since = git_facts.after(run.directory, run.start_commit, hurried, left_out)
+    except GitFailed as error:
+        problems.append(f"{run.directory}: the changes are not counted: {error}")
+        return Changed()
+    if unread := since.unread:
+        problems.append(f"{run.directory}: {_listed(unread)} cannot be read; the changes are counted without")
+    changes = since.changes | ({"files": list(since.files)} if since.files else {})
+    return Changed(since.branch, changes, {"start": run.start_commit, "end": since.commit} if since.commit else {})
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -23,6 +23,8 @@ STARTED_VARIABLE = "AGENTIC_WATCH_STARTED_AT"
 """Tell it which run it is there, so that what it says is written onto no other."""
 BLOCKED_STATUS = 75
 """EX_TEMPFAIL of sysexits.h: by this exit status a command says that it is blocked rather than failed."""
+_COMMAND_AT_MOST = 4000
+"""Characters of a command line in a report: a prompt in it may be a book."""
 _TIMED_OUT = 124
 """timeout(1) ends so when the time is over."""
 _END_NOTHING = frozenset(
@@ -116,14 +118,15 @@ def _signal_name(number: int) -> str:
 
 def _finished(ended: Ended, run: Run, order: Order, hurried: Callable[[], bool]) -> Ended:
     problems: list[str] = []
-    branch, changes = changed(run, hurried, problems, order.usages)
-    report = report_of(run, order.reports, passed=ended.status == "completed", changes=changes, problems=problems)
+    found = changed(run, hurried, problems, order.usages)
+    report = report_of(run, order.reports, passed=ended.status == "completed", changed=found, problems=problems)
+    report.setdefault("command", _as_typed(order.command))
     if order.usages and ended.started:
         stopped = ended.code < 0 or (ended.code == 0 and ended.status != "completed")
         given = (ended.status, ended.cause)
         status, cause = with_usage(run, order.usages, report, given, problems, stopped=stopped)
         ended = ended._replace(status=status, cause=cause)
-    end = End(ended.status, question=ended.cause, branch=branch, report=report)
+    end = End(ended.status, question=ended.cause, branch=found.branch, report=report)
     try:
         finish(run, end, unless_finished=True)
     except Overtaken as error:
@@ -132,6 +135,12 @@ def _finished(ended: Ended, run: Run, order: Order, hurried: Callable[[], bool])
     except DispatchError as error:
         problems += [str(error), *_without_report(run, end)]
     return ended._replace(problems=tuple(problems))
+
+
+def _as_typed(command: Sequence[str]) -> str:
+    import shlex  # not while the command runs
+
+    return shlex.join(command)[:_COMMAND_AT_MOST]
 
 
 def _without_report(run: Run, end: End) -> Iterator[str]:

@@ -209,6 +209,12 @@ INDEXES = (
     # The commits of one run in the order of time: which of them is the newest is asked for each. Also finds what a
     # workspace has.
     "CREATE INDEX dispatch_history_run ON dispatch_history (workspace, root, runs, started_utc, updated_utc)",
+    # Of what few dispatches have or few share.
+    "CREATE INDEX dispatch_history_branch ON dispatch_history (branch, updated_utc) WHERE branch <> ''",
+    "CREATE INDEX dispatch_history_issue ON dispatch_history (issue, updated_utc) WHERE issue <> 0",
+    "CREATE INDEX dispatch_history_request ON dispatch_history (pr_url) WHERE pr_url <> ''",
+    "CREATE INDEX dispatch_history_commit ON dispatch_history (head_commit) WHERE head_commit IS NOT NULL",
+    "CREATE INDEX dispatch_history_session ON dispatch_history (session_id) WHERE session_id IS NOT NULL",
     "CREATE INDEX dispatch_history_moved ON dispatch_history (root, moved_to) WHERE moved_to IS NOT NULL",
 )
 FINDINGS_INDEX = "CREATE INDEX findings_dispatch ON findings (dispatch_id, tool, rule_id, code, category)"
