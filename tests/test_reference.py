@@ -169,6 +169,7 @@ SHAPES = {
     "agentic-watch import --json": ["import", "{base}/broken.jsonl", "--json"],
     "agentic-watch backup --json": ["backup", "{base}/backup.db", "--json"],
     "agentic-watch prune --json": ["prune", "--older-than", "1d", "--dry-run", "--json"],
+    "agentic-watch redact --json": ["redact", "--dry-run", "--json"],
     "agentic-watch rename-root --json": ["rename-root", "{root}", "agents", "--json"],
     "agentic-watch config show --json": ["config", "show", "--json"],
     "agentic-watch config check --json": ["config", "check", "--json"],
@@ -183,6 +184,8 @@ SHAPES = {
 """Each section of the reference that shows a shape, and the command that prints one; what commits comes after."""
 
 SELDOM = {
+    "kinds[].kind",
+    "kinds[].secrets_count",
     "older_lines",
     "warnings[].error",
     "would_commit[].root",
