@@ -51,6 +51,23 @@ class Limits(NamedTuple):
     journal_bytes: int = 256 * MIB
 
 
+class Keep(NamedTuple):
+    """What is kept of a dispatch's files: `files` are globs relative to the workspace, of dispatches with one of
+    `statuses` ("*": any); at most `tail_bytes` of the end of each, and `total_bytes` of all."""
+
+    files: tuple[str, ...] = (".meta/*.log", ".meta/changes.patch")
+    statuses: frozenset[str] = frozenset({"failed", "rejected", "blocked"})
+    tail_bytes: int = 64 * KIB
+    total_bytes: int = 256 * KIB
+
+
+class DispatchFiles(NamedTuple):
+    """What `dispatch -- COMMAND` leaves in `.meta` beside status and report: the command's output, what it changed."""
+
+    log: bool = False
+    patch: bool = False
+
+
 class Log(NamedTuple):
     """How much is logged, and in which form; `auto` is for the logging room to decide."""
 
@@ -125,6 +142,8 @@ class Config:
     poll_seconds: float = 5.0
     keep: str | None = None
     limits: Limits = field(default_factory=Limits)
+    kept_files: Keep = field(default_factory=Keep)
+    dispatch: DispatchFiles = field(default_factory=DispatchFiles)
     log: Log = field(default_factory=Log)
     metrics: MetricsPlaces = field(default_factory=MetricsPlaces)
     answers: Answers = field(default_factory=Answers)
@@ -175,6 +194,8 @@ def to_document(config: Config) -> dict[str, Any]:
         "history": _plain({"path": config.history, "keep": config.keep}),
         "reconcile": {"interval_seconds": config.reconcile_seconds, "poll_seconds": config.poll_seconds},
         "limits": config.limits._asdict(),
+        "keep": _plain(config.kept_files._asdict()),
+        "dispatch": config.dispatch._asdict(),
         "log": config.log._asdict(),
         "metrics": {key: value for key, value in config.metrics._asdict().items() if value is not None},
         "answers": {name: list(statuses) for name, statuses in config.answers._asdict().items()},

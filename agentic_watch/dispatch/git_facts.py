@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from agentic_watch.dispatch.git_process import GitFailed, GitProcess, ask
@@ -21,6 +21,7 @@ _COUNT_SECONDS = 10.0
 _EXCLUDED_AT_MOST = 1000
 _AZURE = ("dev.azure.com", ".visualstudio.com")
 _REF = ("--symbolic-full-name", "HEAD")
+_DIFF = ("diff", "--no-ext-diff", "--no-textconv")
 _HOME = ("--path-format=absolute", "--git-common-dir")
 
 
@@ -127,33 +128,62 @@ def after(directory: str, start: str, hurried: Callable[[], bool], left_out: Seq
 
     Ends early when `hurried` says so. Raises GitFailed with the cause.
     """
+    with _with_new_files(directory, start, hurried) as clone:
+        text, unread = _shortstat(clone.git, clone.top, start, _inside(left_out, clone.top))
+    counted = {_KEYS[what]: int(count) for count, what in _SHORTSTAT.findall(text)}
+    return Since(_branch(clone.ref), dict.fromkeys(_KEYS.values(), 0) | counted, unread)
+
+
+def patch(
+    directory: str, start: str, hurried: Callable[[], bool], left_out: Sequence[str] = (), *, at_most: int
+) -> bytes:
+    """The first `at_most` bytes of the same changes as `git apply` takes them. Raises GitFailed with the cause."""
+    with _with_new_files(directory, start, hurried) as clone:
+        options = (*_DIFF, "--no-color", "--src-prefix=a/", "--dst-prefix=b/", start, "--")
+        process = clone.process(*options, *_but(_inside(left_out, clone.top)))
+        return process.output(seconds=_COUNT_SECONDS, hurried=hurried, at_most=at_most)
+
+
+class _Clone(NamedTuple):
+    """A clone whose new files are announced to a copy of its index: its top, the ref that is checked out."""
+
+    top: str
+    ref: str
+    index_file: str
+    hurried: Callable[[], bool]
+
+    def process(self, *arguments: str) -> GitProcess:
+        """Git at work on a question about it."""
+        return GitProcess(self.top, *arguments, environ={"GIT_INDEX_FILE": self.index_file})
+
+    def git(self, *arguments: str, allowed: int = 0) -> str:
+        """Git's answer."""
+        return self.process(*arguments).answer(seconds=_COUNT_SECONDS, hurried=self.hurried, allowed=allowed)
+
+
+@contextlib.contextmanager
+def _with_new_files(directory: str, start: str, hurried: Callable[[], bool]) -> Iterator[_Clone]:
+    """The clone with its new files announced to a copy of the index, so that git itself counts them; the agent's own
+    stays. Raises GitFailed."""
     if not _COMMIT.fullmatch(start):
         raise GitFailed("the commit at the start is not known")
     out = ask(directory, "rev-parse", "--show-toplevel", "--absolute-git-dir", *_REF, allowed=128)
-    top, git_directory, branch = (*out.split("\n", 2), "", "")[:3]
+    top, git_directory, ref = (*out.split("\n", 2), "", "")[:3]
     if not git_directory:
         raise GitFailed("there is no work tree")
-    # New files are announced to a copy of the index, so that git itself counts them; the agent's own stays.
-    index = os.path.join(git_directory, f"index.{os.urandom(6).hex()}")
-
-    def git(*arguments: str, allowed: int = 0) -> str:
-        process = GitProcess(top, *arguments, environ={"GIT_INDEX_FILE": index})
-        return process.answer(seconds=_COUNT_SECONDS, hurried=hurried, allowed=allowed)
-
+    clone = _Clone(top, ref, os.path.join(git_directory, f"index.{os.urandom(6).hex()}"), hurried)
     try:
         with contextlib.suppress(FileNotFoundError), open(os.path.join(git_directory, "index"), "rb") as source:
-            _copy(source.read(), index)
+            _copy(source.read(), clone.index_file)
         # It ends with 1 for what cannot be added (a repository without a commit), and has added all else.
-        git("add", "--intent-to-add", "--all", "--ignore-errors", allowed=1)
-        text, unread = _shortstat(git, top, start, _inside(left_out, top))
+        clone.git("add", "--intent-to-add", "--all", "--ignore-errors", allowed=1)
+        yield clone
     except OSError as error:
         raise GitFailed(f"{error.filename}: {error.strerror}") from error
     finally:
-        for leftover in (index, f"{index}.lock"):
+        for leftover in (clone.index_file, f"{clone.index_file}.lock"):
             with contextlib.suppress(OSError):
                 os.unlink(leftover)
-    counted = {_KEYS[what]: int(count) for count, what in _SHORTSTAT.findall(text)}
-    return Since(_branch(branch), dict.fromkeys(_KEYS.values(), 0) | counted, unread)
 
 
 def _shortstat(
@@ -164,17 +194,16 @@ def _shortstat(
 ) -> tuple[str, tuple[str, ...]]:
     """What git counts but for the files `left_out`, and those that it had to leave out too: one that it may not read
     ends it without a number."""
-    diff = ("diff", "--no-ext-diff", "--no-textconv")
     try:
-        return git(*diff, "--shortstat", start, "--", *_but(left_out)), ()
+        return git(*_DIFF, "--shortstat", start, "--", *_but(left_out)), ()
     except GitFailed:
-        changed = git(*diff, "--name-only", "-z", start, "--").split("\0")
+        changed = git(*_DIFF, "--name-only", "-z", start, "--").split("\0")
         paths = ((name, os.path.join(top, name)) for name in changed if name)
         unread = tuple(name for name, path in paths if os.path.isfile(path) and not os.access(path, os.R_OK))
         if not unread:
             raise
         without = [*left_out, *unread[:_EXCLUDED_AT_MOST]]
-        return git(*diff, "--shortstat", start, "--", *_but(without)), unread
+        return git(*_DIFF, "--shortstat", start, "--", *_but(without)), unread
 
 
 def _inside(paths: Sequence[str], top: str) -> list[str]:
