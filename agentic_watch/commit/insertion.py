@@ -12,6 +12,7 @@ from agentic_watch.history import rows
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
+from agentic_watch.workspace.kept_files import KeptFile
 from agentic_watch.workspace.record import Record
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ class HeldRows:
     rows: list[Row] = field(default_factory=list)
     weight: int = 0
 
-    def add(self, record: Record, root: str, moved_to: str | None = None) -> None:
-        """Make the row of a record and keep it."""
-        row = rows.from_record(record, root, HOST, moved_to)
+    def add(self, record: Record, root: str, moved_to: str | None = None, kept: tuple[KeptFile, ...] = ()) -> None:
+        """Make the row of a record, with what is `kept` of its files, and keep it."""
+        row = rows.from_record(record, root, HOST, moved_to)._replace(kept=kept)
         self.rows.append(row)
         self.weight += row.weight
 

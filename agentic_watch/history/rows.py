@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.workspace.jsontext import dump
+from agentic_watch.workspace.kept_files import KeptFile
 from agentic_watch.workspace.record import Record
 
 _REPORT = HISTORY_COLUMNS.index("report")
@@ -19,12 +20,13 @@ _NUMBERS = frozenset({"line", "column"})
 
 
 class Row(NamedTuple):
-    """A `dispatch_history` row (values in HISTORY_COLUMNS' order), its findings, and where its workspace was seen last
-    (None: where it was committed); ready to insert."""
+    """A `dispatch_history` row (values in HISTORY_COLUMNS' order), its findings, where its workspace was seen last
+    (None: where it was committed), and what is kept of its files; ready to insert."""
 
     values: tuple[Any, ...]
     findings: tuple[tuple[Any, ...], ...]
     moved_to: str | None = None
+    kept: tuple[KeptFile, ...] = ()
 
     @property
     def report(self) -> str | None:
@@ -35,7 +37,8 @@ class Row(NamedTuple):
     @property
     def weight(self) -> int:
         """About how many bytes it takes in memory: a finding of `{}` is a tuple, one of text shares the report's."""
-        return _ROW_BYTES + 2 * sys.getsizeof(self.report) + _FINDING_BYTES * len(self.findings)
+        kept = sum(len(file.content) for file in self.kept)
+        return _ROW_BYTES + 2 * sys.getsizeof(self.report) + _FINDING_BYTES * len(self.findings) + kept
 
 
 def commit_id(root: str, workspace: str, updated_utc: str, runs: int) -> str:

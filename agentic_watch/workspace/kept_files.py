@@ -6,6 +6,7 @@ each is read is bounded, whatever stands there.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import re
@@ -14,15 +15,18 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from agentic_watch.config import Keep
-from agentic_watch.workspace import files
+from agentic_watch.workspace import files, layout
 from agentic_watch.workspace.instant import Instant
-from agentic_watch.workspace.layout import META
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Place
 from agentic_watch.workspace.workspace_errors import Linked, Malformed, Missing, WorkspaceError
 
 FILES_AT_MOST = 16
 """So many files of a dispatch are kept."""
+LARGEST = 4 << 20
+"""What is kept of one file at most, in bytes: the configuration allows no more."""
+_LEAST = 256
+"""With less room left than so many bytes no further file is begun."""
 _TRIED_AT_MOST = 64
 _NAMES_AT_MOST = 10_000
 """So many names of directories are looked at for one dispatch."""
@@ -44,8 +48,17 @@ class KeptFile(NamedTuple):
 
     @property
     def data(self) -> bytes:
-        """What was kept, as it was written but for its secrets."""
-        return zlib.decompress(self.content)
+        """What was kept, as it was written but for its secrets; of content that is damaged, or larger than any that
+        this program keeps, what can be had of it."""
+        return expanded(self.content)
+
+
+def expanded(content: bytes) -> bytes:
+    """The uncompressed content, at most `LARGEST` bytes of it."""
+    expander = zlib.decompressobj()
+    with contextlib.suppress(zlib.error):
+        return expander.decompress(content, LARGEST)
+    return b""
 
 
 def kept_file(name: str, size: int, kept_from: int, data: bytes) -> KeptFile:
@@ -70,8 +83,9 @@ def read(
     kept: list[KeptFile] = []
     left = keep.total_bytes
     for directory, name, label in reader.candidates(keep.files):
-        if len(kept) >= FILES_AT_MOST or left <= 0:
-            reader.problems.append(f"{label}: more than is kept of one dispatch")
+        if len(kept) >= FILES_AT_MOST or left < _LEAST:
+            if layout.exists(directory, name):
+                reader.problems.append(f"{label}: more than is kept of one dispatch")
             continue
         try:
             found = reader.tail(directory, name, label, min(keep.tail_bytes, left))
@@ -122,8 +136,8 @@ class _Reader:
                 self.problems.append(f"{prefix or '.'}: {problem} of a file there")
             elif not rest:
                 yield directory, name, prefix + name
-            elif (meta := self._place.meta) is not None and prefix + name == META:
-                yield from self._below(meta, rest, f"{META}/")
+            elif (meta := self._place.meta) is not None and prefix + name == layout.META:
+                yield from self._below(meta, rest, f"{layout.META}/")
             else:
                 yield from self._entered(directory, rest, prefix + name, is_glob=name != part)
 
