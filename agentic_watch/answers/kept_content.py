@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from agentic_watch.answers import log_lines
 from agentic_watch.answers.source import Source
+from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.workspace.kept_files import KeptFile
 
 LINES = 10
@@ -54,7 +55,7 @@ def log_of(names: Sequence[str]) -> str:
 def last_errors(source: Source, identities: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], str]]:
     """(identity, last line of its log that tells of an error) of those dispatches whose logs have one.
 
-    An identity is what the dialect's `identity` selects.
+    An identity is what the dialect's `identity` selects. A fleet whose tables are older has none.
     """
     columns = source.dialect.kept_identity.split(", ")
     condition = " AND ".join(f"{column} IN ({{}})" for column in columns)
@@ -66,7 +67,11 @@ def last_errors(source: Source, identities: Sequence[tuple[Any, ...]]) -> Iterat
             f"WHERE {condition.format(*[marks] * len(columns))} AND k.name LIKE '%.log'"
         )
         values = [value for column in range(len(columns)) for value in (identity[column] for identity in part)]
-        yield from _errors_of(source.rows(sql, values))
+        try:
+            rows = source.rows(sql, values)
+        except HistoryError:
+            return
+        yield from _errors_of(rows)
 
 
 def _errors_of(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], str]]:

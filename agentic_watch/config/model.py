@@ -94,7 +94,8 @@ class Target(NamedTuple):
     """One [[push]] entry: where the history goes.
 
     `dsn_file` and `token_file` name files that hold a secret, never the secret; a name without a slash stands for a
-    file in $CREDENTIALS_DIRECTORY. `interval_seconds` lies between two pushes. Empty `statuses` mean all.
+    file in $CREDENTIALS_DIRECTORY. `interval_seconds` lies between two pushes. Empty `statuses` mean all. With `files`
+    what is kept of the dispatches' files goes along.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Target(NamedTuple):
     token_file: str | None = None
     interval_seconds: float = 60.0
     statuses: frozenset[str] = frozenset()
+    files: bool = False
 
     @property
     def secret_file(self) -> str | None:
