@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,6 +137,6 @@ def _content(given: Mapping[str, Any]) -> bytes:
     if isinstance(text, str):
         return text.encode("utf-8", "surrogatepass")[:LARGEST]
     try:
-        return expanded(base64.b64decode(packed or "", validate=True))
-    except (ValueError, TypeError):
+        return expanded(base64.b64decode(packed, validate=True))  # type: ignore[arg-type]
+    except (ValueError, TypeError, zlib.error):
         raise Malformed("commit", "kept_files has neither text nor zlib in base64") from None

@@ -48,17 +48,15 @@ class KeptFile(NamedTuple):
 
     @property
     def data(self) -> bytes:
-        """What was kept, as it was written but for its secrets; of content that is damaged, or larger than any that
-        this program keeps, what can be had of it."""
-        return expanded(self.content)
+        """What was kept, as it was written but for its secrets; nothing where it is damaged."""
+        with contextlib.suppress(zlib.error):
+            return expanded(self.content)
+        return b""
 
 
 def expanded(content: bytes) -> bytes:
-    """The uncompressed content, at most `LARGEST` bytes of it."""
-    expander = zlib.decompressobj()
-    with contextlib.suppress(zlib.error):
-        return expander.decompress(content, LARGEST)
-    return b""
+    """The uncompressed content, at most `LARGEST` bytes of it. Raises zlib.error when it is none."""
+    return zlib.decompressobj().decompress(content, LARGEST)
 
 
 def kept_file(name: str, size: int, kept_from: int, data: bytes) -> KeptFile:
