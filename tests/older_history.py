@@ -11,7 +11,11 @@ from support import FIXTURES
 _TABLES = ("dispatch_history", "findings", "workspaces")
 
 
-def as_schema(history: Path, version: int) -> None:
+OLDER = ("1", "2", "3", "3-late")
+"""The schemas of earlier programs; of schema 3 as version 0.2.0 made it, and as 0.3 did."""
+
+
+def as_schema(history: Path, version: str | int) -> None:
     """Put a history of an older schema in the place of today's, with its rows, as its program would have left it."""
     old = history.with_name("older.db")
     with contextlib.closing(sqlite3.connect(old)) as connection:
@@ -19,28 +23,18 @@ def as_schema(history: Path, version: int) -> None:
         connection.execute("ATTACH ? AS today", (str(history),))
         for table in _TABLES:
             names = [f'"{row[1]}"' for row in connection.execute(f"PRAGMA main.table_info({table})")]
-            columns = ", ".join(name for name in names if name not in ('"signature"', '"journal"'))
+            left_out = () if str(version).startswith("3") else ('"signature"', '"journal"')
+            columns = ", ".join(name for name in names if name not in left_out)
             connection.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}")
-        connection.execute(
-            "INSERT INTO dispatch_search (rowid, task, question, findings) "
-            "SELECT id, task, question, findings FROM main.dispatch_text"
-        )
-        connection.commit()
-    for path in history.parent.glob(f"{history.name}*"):
-        path.unlink()
-    old.rename(history)
-
-
-def as_first_of_schema_3(history: Path) -> None:
-    """The same with a history of today's schema as version 0.2.0 made it; what is derived there has yet to be made."""
-    old = history.with_name("older.db")
-    with contextlib.closing(sqlite3.connect(old)) as connection:
-        connection.executescript((FIXTURES / "history-schema-3.sql").read_text("utf-8"))
-        connection.execute("ATTACH ? AS today", (str(history),))
-        for table in _TABLES:
-            connection.execute(f"INSERT INTO main.{table} SELECT * FROM today.{table}")
-        connection.execute("UPDATE upkeep SET rows = (SELECT count(*) FROM dispatch_history)")
-        connection.execute("INSERT INTO dispatch_search (dispatch_search) VALUES ('rebuild')")
+        if str(version).startswith("3"):
+            connection.execute("UPDATE upkeep SET rows = (SELECT count(*) FROM dispatch_history)")
+            connection.execute("UPDATE about SET history_id = (SELECT history_id FROM today.about)")
+            connection.execute("INSERT INTO dispatch_search (dispatch_search) VALUES ('rebuild')")
+        else:
+            connection.execute(
+                "INSERT INTO dispatch_search (rowid, task, question, findings) "
+                "SELECT id, task, question, findings FROM main.dispatch_text"
+            )
         connection.commit()
     for path in history.parent.glob(f"{history.name}*"):
         path.unlink()

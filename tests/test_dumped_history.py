@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from older_history import OLDER
 from support import FIXTURES, Host, make, run, snapshot
 
 from agentic_watch.history.ownership import APPLICATION_ID
@@ -44,18 +45,6 @@ def test_it_is_a_history_at_once(loaded: Host) -> None:
     assert run([*loaded.arguments(), "check"], loaded.base).returncode == 0
 
 
-def test_one_of_an_earlier_program_gets_what_it_lacks(host: Host) -> None:
-    """Indexes and derived tables are made when it is opened, as those of a history with a version are."""
-    host.history.parent.mkdir()
-    with closing(sqlite3.connect(host.history)) as connection:
-        connection.executescript((FIXTURES / "history-schema-3.sql").read_text())
-        (rows,) = connection.execute("SELECT count(*) FROM dispatch_history").fetchone()
-    without_version(host.history)
-    assert host.once().code == 0
-    assert run([*host.arguments(), "check"], host.base).returncode == 0
-    assert len(host.query("SELECT 1 FROM dispatch_history")) == rows
-
-
 @pytest.mark.parametrize("arguments", [["--once"], ["history"], ["check"], ["prune", "--older-than", "60w"]])
 def test_one_with_other_columns_is_left_untouched(loaded: Host, arguments: list[str]) -> None:
     """78, and the way out, which works: an import into another history."""
@@ -81,8 +70,8 @@ def test_one_that_says_that_it_is_ours_is_left_untouched_too(loaded: Host) -> No
     assert loaded.history.read_bytes() == before
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_one_of_an_older_schema_is_left_untouched(host: Host, version: int) -> None:
+@pytest.mark.parametrize("version", OLDER)
+def test_one_of_an_older_schema_is_left_untouched(host: Host, version: str) -> None:
     """Nothing tells which schema it was."""
     host.history.parent.mkdir()
     with closing(sqlite3.connect(host.history)) as connection:

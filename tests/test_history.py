@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from older_history import as_schema
+from older_history import OLDER, as_schema
 from support import Host, make, query, run, write_locked
 
 from agentic_watch.history import rows, schema
+from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.history_errors import HistoryError, HistoryTooNew
 from agentic_watch.history.ownership import APPLICATION_ID
 from agentic_watch.history.rows import Row
@@ -58,7 +59,9 @@ def test_the_tables_are_the_contracts(history: History) -> None:
     wanted = {
         "dispatch_history": "id root workspace repo org task agent model branch status question issue runs process_id "
         "pr_url started_at updated_at committed_at started_utc updated_utc duration_ms passed build_passed "
-        "test_passed lint_passed files_changed insertions deletions findings_count report host commit_id moved_to",
+        "test_passed lint_passed files_changed insertions deletions findings_count report host commit_id moved_to "
+        "session_id head_commit input_tokens cache_read_tokens cache_write_tokens output_tokens turns cost_microusd",
+        "kept_files": "dispatch_id name bytes kept_from content",
         "findings": "id dispatch_id tool severity category file line column code rule_id title message",
         "about": "history_id pruned_before created_at",
         "workspaces": "root workspace status agent pid updated_at runs committed fail_count next_attempt_at last_error "
@@ -95,7 +98,7 @@ def test_an_identity_is_one_row(history: History) -> None:
             "INSERT INTO dispatch_history SELECT NULL, root, workspace, repo, org, task, agent, model,"
             "branch, status, question, issue, runs, process_id, pr_url, started_at, updated_at,"
             "committed_at, started_utc, updated_utc, duration_ms, passed, build_passed, test_passed,"
-            "lint_passed, files_changed, insertions, deletions, findings_count, report, host, NULL, NULL "
+            f"lint_passed, files_changed, insertions, deletions, findings_count, report, host{', NULL' * 10} "
             "FROM dispatch_history LIMIT 1"
         )
 
@@ -183,7 +186,10 @@ def test_dispatches_shows_the_newest_commit_of_each_dispatch(history: History) -
 
 def test_a_failing_transaction_leaves_nothing(history: History) -> None:
     """Rows of a group come together or not at all, and the history works on afterwards."""
-    broken = Row((*row("b").values[:-2], None, "an id"), ())
+    broken = Row(
+        tuple(None if name == "host" else value for name, value in zip(HISTORY_COLUMNS, row("b").values, strict=True)),
+        (),
+    )
     with pytest.raises(HistoryError, match="NOT NULL"):
         history.insert([row("a"), broken, row("c")])
     assert query(Path(history.path), "SELECT count(*) FROM dispatch_history")[0][0] == 0
@@ -279,8 +285,8 @@ def test_texts_go_through_whole(host: Host) -> None:
     assert {key: found[key] for key in texts} == texts
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_an_older_history_is_upgraded_and_kept_as_a_backup(host: Host, version: int) -> None:
+@pytest.mark.parametrize("version", OLDER)
+def test_an_older_history_is_upgraded_and_kept_as_a_backup(host: Host, version: str) -> None:
     """Rows and failure counts stay, workspaces are read once more, and the file as it was lies beside it."""
     made = [make(host.root, f"org/repo/{name}", report={"findings": [FINDING]}) for name in ("a", "b")]
     (host.root / "org/repo/c/.meta").mkdir(parents=True)
@@ -292,18 +298,21 @@ def test_an_older_history_is_upgraded_and_kept_as_a_backup(host: Host, version: 
     again = host.once()
     assert (again.counts["skipped"], again.counts["failed"], again.counts.get("committed", 0)) == (2, 1, 0)
     assert [workspace.journal.read_bytes() for workspace in made] == before
+    number = version[0]
     assert [r["fail_count"] for r in host.query("SELECT fail_count FROM workspaces ORDER BY workspace")] == [0, 0, 2]
     assert [tuple(r) for r in host.query("SELECT * FROM dispatch_history ORDER BY id")] == rows
     assert len(host.query("SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH 'G304'")) == 2
     pragmas = {name: query(host.history, f"PRAGMA {name}")[0][0] for name in ("user_version", "application_id")}
     assert pragmas == {"user_version": schema.VERSION, "application_id": APPLICATION_ID}
     (backup,) = host.history.parent.glob("*.backup-*")
-    assert backup.name.startswith(f"history.db.backup-v{version}-")
-    assert query(backup, "PRAGMA user_version")[0][0] == version
-    assert f"was upgraded from schema {version} to {schema.VERSION}" in again.stderr
+    assert backup.name.startswith(f"history.db.backup-v{number}-")
+    assert query(backup, "PRAGMA user_version")[0][0] == int(number)
+    assert f"was upgraded from schema {number} to {schema.VERSION}" in again.stderr
     assert str(backup) in again.stderr
     applied = [r["name"] for r in host.query("SELECT name FROM _sqlite_migrations ORDER BY id")]
-    assert applied == (["create_history", "binary_signatures"] if version == 1 else []) + ["ids_for_good"]
+    # The fixture of schema 1 holds what its program noted.
+    former = {"1": ["create_history", "binary_signatures", "ids_for_good"], "2": ["ids_for_good"]}
+    assert applied == [*former.get(number, ()), "usage_and_kept_files"]
     fresh = Path(f"{host.history}-fresh")
     with contextlib.closing(History(str(fresh))) as history:
         history.open()
@@ -315,19 +324,19 @@ def _columns(path: Path) -> set[tuple[str, ...]]:
     made = {("made", r["name"], r["sql"] or "") for r in query(path, "SELECT name, sql FROM sqlite_master")}
     return {one for one in made if not one[2].startswith("CREATE TABLE") and one[2] and "_sqlite_" not in one[2]} | {
         (table, r["name"], r["type"], str(r["notnull"]))
-        for table in ("dispatch_history", "findings", "workspaces", "about", "upkeep")
+        for table in ("dispatch_history", "findings", "kept_files", "workspaces", "about", "upkeep")
         for r in query(path, f"PRAGMA table_info({table})")
     }
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_an_older_history_is_read_only_after_its_upgrade(host: Host, version: int) -> None:
+@pytest.mark.parametrize("version", OLDER)
+def test_an_older_history_is_read_only_after_its_upgrade(host: Host, version: str) -> None:
     """A query does not upgrade; it says who does."""
     make(host.root)
     host.once()
     as_schema(host.history, version)
     history = History(str(host.history), read_only=True)
-    said = f"has schema version {version}; the daemon or --once brings it to {schema.VERSION}"
+    said = f"has schema version {version[0]}; the daemon or --once brings it to {schema.VERSION}"
     with contextlib.closing(history), pytest.raises(HistoryError, match=said):
         history.open()
 

@@ -19,12 +19,11 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import human_duration, print_csv, print_json_lines, shorten
 from agentic_watch.cli.table_layout import Column, print_columns
 from agentic_watch.history import queries
-from agentic_watch.history.columns import HISTORY_COLUMNS
+from agentic_watch.history.columns import TABLE_COLUMNS
 
 _TEXT_READ = 1000
 _TEXT_SHOWN = 200
 _LONG = ("task", "question", "report")
-_ALL = ("id", *HISTORY_COLUMNS, "moved_to")
 _TIMES = ("updated_utc", "started_utc")
 _SHOWN = ("updated_utc", "status", "root", "workspace", "agent", "runs", "duration_ms", "findings_count", "task")
 _COLUMNS = {
@@ -83,9 +82,9 @@ def _named(columns: str) -> tuple[str, ...]:
     """The columns that were asked for, () for none. Raises click.BadParameter."""
     named = tuple(columns.split(",")) if columns else ()
     for column in named:
-        if column not in _ALL:
-            near = difflib.get_close_matches(column, _ALL, 1)
-            meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(_ALL)}"
+        if column not in TABLE_COLUMNS:
+            near = difflib.get_close_matches(column, TABLE_COLUMNS, 1)
+            meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(TABLE_COLUMNS)}"
             raise click.BadParameter(f"no column {column!a}; {meant}", param_hint="--columns")
     return named
 
@@ -109,7 +108,7 @@ def _print_rows(rows: Iterator[dict[str, Any]], form: Form, named: Sequence[str]
     if form.name == "json":
         print_json_lines(map(documents.absent_as_null, whole))
     else:
-        everything = _ALL if first is None else tuple(name for name in first if name != "schema")
+        everything = TABLE_COLUMNS if first is None else [name for name in first if name != "schema"]
         print_csv(named or everything, whole)
     return first is not None
 

@@ -14,13 +14,12 @@ from agentic_watch.exchange.new_file import new_file, remove_leftovers
 from agentic_watch.fleet import interchange, outbox
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history import pruned, queries
-from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
+from agentic_watch.history.columns import FINDING_COLUMNS, TABLE_COLUMNS
 from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 
 _PAGE = 500
 _PAGE_BYTES = 16 << 20
-_COLUMNS = ("id", *HISTORY_COLUMNS, "moved_to")
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 _AGE = pruned.age("d")
 OLDER = pruned.older("d", ":before")
@@ -91,12 +90,12 @@ def _pages(history: str, found: Old) -> Iterator[list[Commit]]:
 
 def _page(connection: sqlite3.Connection, found: Old, after: int) -> Iterator[Commit]:
     size = 0
-    sql = f"SELECT {', '.join(_COLUMNS)} {_IN_ORDER} LIMIT {_PAGE}"
+    sql = f"SELECT {', '.join(TABLE_COLUMNS)} {_IN_ORDER} LIMIT {_PAGE}"
     for row in connection.execute(sql, _bounds(found, after)):
         if size > _PAGE_BYTES:
             return
         findings = connection.execute(f"SELECT {_FINDINGS} FROM findings WHERE dispatch_id = ? ORDER BY id", row[:1])
-        commit = Commit(dict(zip(_COLUMNS, row, strict=True)), tuple(findings), outbox.kept_of(connection, row[0]))
+        commit = Commit(dict(zip(TABLE_COLUMNS, row, strict=True)), tuple(findings), outbox.kept_of(connection, row[0]))
         size += outbox.weight(commit.columns) + outbox.kept_bytes(commit.kept)
         yield commit
 

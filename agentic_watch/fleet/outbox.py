@@ -12,12 +12,11 @@ from typing import Any, TypeVar
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.push_state import Position
 from agentic_watch.history import queries
-from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
+from agentic_watch.history.columns import FINDING_COLUMNS, TABLE_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import marks
 from agentic_watch.workspace.kept_files import KeptFile
 
-_COLUMNS = ("id", *HISTORY_COLUMNS, "moved_to")
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 _BYTES_OF = ("report", "task", "question")
 _FINDING_BYTES = 200
@@ -221,8 +220,8 @@ def _condition(statuses: Collection[str]) -> tuple[str, list[str]]:
 
 
 def _rows(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    for row in connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM dispatch_history WHERE {where}", values):
-        yield dict(zip(_COLUMNS, row, strict=True))
+    for row in connection.execute(f"SELECT {', '.join(TABLE_COLUMNS)} FROM dispatch_history WHERE {where}", values):
+        yield dict(zip(TABLE_COLUMNS, row, strict=True))
 
 
 def _with_findings(

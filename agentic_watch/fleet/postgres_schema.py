@@ -55,6 +55,14 @@ DISPATCHES = {
     "deletions": "BIGINT",
     "findings_count": "BIGINT NOT NULL",
     "report": "TEXT",
+    "session_id": "TEXT",
+    "head_commit": "TEXT",
+    "input_tokens": "BIGINT",
+    "cache_read_tokens": "BIGINT",
+    "cache_write_tokens": "BIGINT",
+    "output_tokens": "BIGINT",
+    "turns": "BIGINT",
+    "cost_microusd": "BIGINT",
 }
 """What a push sends of each commit: column → type. `received_at` and `role` are the server's own."""
 

@@ -3,6 +3,18 @@ only asks needs no more of what a row is made of."""
 
 from __future__ import annotations
 
+USAGE_COLUMNS = [
+    "session_id",
+    "head_commit",
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "turns",
+    "cost_microusd",
+]
+"""Of `dispatch_history`, what its report says of session, commit, tokens and cost (usage_columns.py)."""
+
 HISTORY_COLUMNS = [
     "root",
     "workspace",
@@ -35,8 +47,12 @@ HISTORY_COLUMNS = [
     "report",
     "host",
     "commit_id",
+    *USAGE_COLUMNS,
 ]
-"""Of `dispatch_history`, but for its number."""
+"""Of `dispatch_history`, but for its number and `moved_to`."""
+
+TABLE_COLUMNS = ["id", *HISTORY_COLUMNS[: -len(USAGE_COLUMNS)], "moved_to", *USAGE_COLUMNS]
+"""All of `dispatch_history`, in the table's order."""
 
 FINDING_COLUMNS = ["tool", "severity", "category", "file", "line", "column", "code", "rule_id", "title", "message"]
 """Of `findings`, but for whose they are."""

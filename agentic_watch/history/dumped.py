@@ -10,7 +10,7 @@ from agentic_watch.history.history_errors import HistoryNotOurs
 TABLES = frozenset({"dispatch_history", "findings", "workspaces"})
 """What every history has, of whatever schema."""
 
-_RECORD = ("dispatch_history", "findings", "workspaces", "about", "upkeep")
+_RECORD = ("dispatch_history", "findings", "kept_files", "workspaces", "about", "upkeep")
 
 
 def names(connection: sqlite3.Connection) -> set[str]:
@@ -25,7 +25,6 @@ def is_ours(connection: sqlite3.Connection) -> bool:
     with contextlib.closing(sqlite3.connect(":memory:")) as wanted:
         for statement in tables.CREATE:
             wanted.execute(statement)
-        # What is lacking else is made when the history is opened (additions.py).
         return _columns(connection) == _columns(wanted) and "dispatch_search" in names(connection)
 
 

@@ -103,13 +103,13 @@ def _make_anew(connection: sqlite3.Connection, *, findings: bool) -> None:
         _strike_out(connection, ["findings", "findings_dispatch"])
         connection.execute(tables.FINDINGS)
         connection.execute(tables.FINDINGS_INDEX)
-    _drop_search(connection)
+    drop_search(connection)
     connection.execute(tables.SEARCH)
     for trigger in tables.TRIGGERS:
         connection.execute(trigger)
 
 
-def _drop_search(connection: sqlite3.Connection) -> None:
+def drop_search(connection: sqlite3.Connection) -> None:
     """FTS5 does not drop what it cannot open: then its own tables go, and its name is struck out."""
     with contextlib.suppress(sqlite3.Error), _savepoint(connection):
         connection.execute("DROP TABLE dispatch_search")

@@ -7,21 +7,85 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from agentic_watch.history import newest_commits
+from agentic_watch.history import mending, newest_commits
 from agentic_watch.history import table_definitions as tables
+from agentic_watch.history.columns import USAGE_COLUMNS
 from agentic_watch.history.rows import commit_id
+from agentic_watch.history.usage_columns import model_of, report_of, usage_values
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-_COPIED = (
+_COLUMNS_OF_2 = (
     "id, root, workspace, repo, org, task, agent, model, branch, status, question, issue, runs, process_id, pr_url, "
     "started_at, updated_at, committed_at, started_utc, updated_utc, duration_ms, passed, build_passed, test_passed, "
     "lint_passed, files_changed, insertions, deletions, findings_count, report, host"
 )
-_WITH_ID = f"{_COPIED}, commit_id"
+_FORMER = {
+    "dispatch_history_counted": "INDEX",
+    "dispatch_history_daily": "INDEX",
+    "dispatch_history_repo": "INDEX",
+    "dispatch_history_workspace": "INDEX",
+    "finding_totals": "TABLE",
+}
+"""What programs of schema 3 made and others do now, or has other columns by now. An operator's own indexes stay."""
 
-_STEPS = {
+_AT_ONCE = 1_000
+_WITH_USAGE = (
+    "SELECT id, agent, report FROM dispatch_history WHERE id > ? AND (instr(report, '\"usage\":') > 0 "
+    f"OR instr(report, '\"commits\":') > 0) ORDER BY id LIMIT {_AT_ONCE}"
+)
+_SET_USAGE = f"UPDATE dispatch_history SET model = ?, {', '.join(f'{name} = ?' for name in USAGE_COLUMNS)} WHERE id = ?"
+
+Step = str | Callable[[sqlite3.Connection], None]
+"""A statement, or what is done otherwise."""
+
+
+def _add_columns(connection: sqlite3.Connection) -> None:
+    """Those of schema 4. They come behind all others, and no row is written for them."""
+    there = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('dispatch_history')")}
+    for name in USAGE_COLUMNS:
+        if name not in there:  # a copy of schema 2 has them
+            kind = "TEXT" if name in ("session_id", "head_commit") else "INTEGER"
+            connection.execute(f"ALTER TABLE dispatch_history ADD COLUMN {name} {kind}")
+
+
+def _make_lacking(connection: sqlite3.Connection) -> None:
+    """Indexes and derived tables that are not there under their name; the others are as they are to be."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    for statement in (*newest_commits.TABLES, *tables.INDEXES):
+        if statement.split()[2] not in there:
+            connection.execute(statement)
+
+
+def _drop_triggers(connection: sqlite3.Connection) -> None:
+    """Ours: they are made anew."""
+    for trigger in (*tables.TRIGGERS, *newest_commits.TRIGGERS):
+        connection.execute(f"DROP TRIGGER IF EXISTS {trigger.split()[2]}")
+
+
+def _fill_usage(connection: sqlite3.Connection) -> None:
+    """What each row's own report says."""
+    last = 0
+    while found := connection.execute(_WITH_USAGE, (last,)).fetchall():
+        connection.executemany(_SET_USAGE, (_usage(*row) for row in found))
+        last = found[-1][0]
+
+
+def _fill_search(connection: sqlite3.Connection) -> None:
+    """All at once; where something of it was yet to be mended, that goes on when the history is open."""
+    if mending.is_whole(connection):
+        connection.execute(tables.ADD_TO_SEARCH)
+    elif not mending.is_lost(connection):
+        connection.execute("UPDATE upkeep SET search_from = (SELECT ifnull(max(id), 0) + 1 FROM dispatch_history)")
+
+
+def _usage(number: int, agent: str, report: str) -> tuple[object, ...]:
+    said = report_of(report)
+    return model_of(agent, said), *usage_values(said), number
+
+
+_STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
     2: (
         "binary_signatures",  # a rescan compares them as they are; every workspace is read once more to get its own
         (
@@ -30,29 +94,42 @@ _STEPS = {
             "ALTER TABLE workspaces ADD COLUMN signature BLOB NOT NULL DEFAULT x''",
             "ALTER TABLE workspaces ADD COLUMN journal BLOB NOT NULL DEFAULT x''",
             tables.OPEN_WORKSPACES,
-            "DROP INDEX IF EXISTS dispatch_history_repo",
-            tables.BY_REPO,
         ),
     ),
     3: (
-        "ids_for_good",  # of the history, of each commit and of each row; a search that finds findings' tools and files
+        "ids_for_good",  # of the history, of each commit and of each row
         (
             *("DROP TABLE deliveries", "DROP TABLE dispatch_search", "DROP VIEW dispatch_text", "DROP VIEW dispatches"),
             tables.dispatch_history("copied"),
-            f"INSERT INTO copied ({_WITH_ID}) SELECT {_COPIED}, commit_id(root, workspace, updated_utc, runs) "
-            "FROM dispatch_history ORDER BY id",
+            f"INSERT INTO copied ({_COLUMNS_OF_2}, commit_id) "
+            f"SELECT {_COLUMNS_OF_2}, commit_id(root, workspace, updated_utc, runs) FROM dispatch_history ORDER BY id",
             "DROP TABLE dispatch_history",
             "ALTER TABLE copied RENAME TO dispatch_history",
             # What rows deleted by SQL left behind would be inherited by nobody now, but found by every search.
             "DELETE FROM findings WHERE dispatch_id NOT IN (SELECT id FROM dispatch_history)",
             *tables.AROUND,
-            *tables.OVER_DISPATCHES,
-            tables.ADD_TO_SEARCH,
             "UPDATE upkeep SET rows = (SELECT count(*) FROM dispatch_history)",
             *("DROP INDEX IF EXISTS findings_dispatch", tables.FINDINGS_INDEX),
             # Until now they could vouch for rows that are not there any more.
             "UPDATE workspaces SET signature = x'', journal = x''",
             "ALTER TABLE workspaces ADD COLUMN updated_utc TEXT NOT NULL DEFAULT ''",
+        ),
+    ),
+    4: (
+        "usage_and_kept_files",  # what a dispatch cost and which commit it left; a search that finds them, too
+        (
+            _drop_triggers,
+            mending.drop_search,
+            *("DROP VIEW IF EXISTS dispatch_text", "DROP VIEW IF EXISTS dispatches"),
+            _add_columns,
+            *(f"DROP {kind} IF EXISTS {name}" for name, kind in _FORMER.items()),
+            _fill_usage,
+            tables.KEPT_FILES,
+            _make_lacking,
+            *(*tables.VIEWS, tables.SEARCH),
+            *(*tables.TRIGGERS, *newest_commits.TRIGGERS),
+            newest_commits.forget,
+            _fill_search,
         ),
     ),
 }
@@ -65,18 +142,21 @@ def migrate(connection: sqlite3.Connection, found: int) -> None:
 
     connection.create_function("commit_id", 4, commit_id, deterministic=True)
     migrations = Migrations("agentic_watch")
-    for number, (name, statements) in _STEPS.items():
+    for number, (name, steps) in _STEPS.items():
         if number > found:
-            migrations(name=name)(_step((*statements, f"PRAGMA user_version = {number}")))
+            migrations(name=name)(_step((*steps, f"PRAGMA user_version = {number}")))
     migrations.apply(Database(connection, execute_plugins=False))  # the user's plugins have no business in a daemon
     newest_commits.judge(connection, sys.maxsize)
 
 
-def _step(statements: Sequence[str]) -> Callable[[Database], None]:
+def _step(steps: Sequence[Step]) -> Callable[[Database], None]:
     """One migration; the library records it in the same transaction."""
 
     def apply(db: Database) -> None:
-        for statement in statements:
-            db.execute(statement)
+        for step in steps:
+            if callable(step):
+                step(db.conn)
+            else:
+                db.execute(step)
 
     return apply

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 
-from agentic_watch.history import additions, dumped, ownership, schema, stocktaking
+from agentic_watch.history import dumped, ownership, schema, stocktaking
 from agentic_watch.history.schema import OnProgress
 from agentic_watch.history.state_directory import directory_lock, make_directories
 
@@ -40,7 +40,6 @@ def open_to_write(path: str, patience_ms: int, notices: list[str], on_progress: 
             elif found != schema.VERSION:
                 _upgrade(connection, path, found, notices, on_progress)
             _set_up(connection)
-            _add_later(connection, path, notices, on_progress)
             _take_stock(connection, path, notices)
         except BaseException:
             connection.close()
@@ -68,20 +67,6 @@ def _set_up(connection: sqlite3.Connection) -> None:
     # A group of 256 rows changes more than SQLite's 1,000 pages in a large history: it would copy its log
     # into the file at each commit.
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
-
-
-def _add_later(connection: sqlite3.Connection, path: str, notices: list[str], on_progress: OnProgress) -> None:
-    """Where it cannot be done now (a full disk, somebody else's lock) the history is as good without it."""
-    if additions.are_there(connection):
-        return
-    started = time.monotonic()
-    try:
-        with schema.telling(connection, lambda: on_progress("making the history's indexes")), transaction(connection):
-            additions.make(connection)
-    except sqlite3.OperationalError as error:
-        notices.append(f"{path}: its new indexes could not be made ({error}); answers are slower, all else goes on")
-        return
-    notices.append(f"{path}: got its new indexes in {time.monotonic() - started:.1f} s")
 
 
 def _take_stock(connection: sqlite3.Connection, path: str, notices: list[str]) -> None:

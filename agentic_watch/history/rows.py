@@ -8,6 +8,8 @@ import sys
 from typing import Any, NamedTuple
 
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
+from agentic_watch.history.usage_columns import model_of, usage_values
+from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.kept_files import KeptFile
 from agentic_watch.workspace.record import Record
@@ -50,7 +52,7 @@ def commit_id(root: str, workspace: str, updated_utc: str, runs: int) -> str:
 
 def from_record(record: Record, root: str, host: str, moved_to: str | None = None) -> Row:
     """Make the row of one commit; `root` is the root's key (its name, else its path)."""
-    report = record.report
+    report = _with_files(record)
     changes = record.changes
     updated_utc = record.updated_at.utc()
     values = (
@@ -60,7 +62,7 @@ def from_record(record: Record, root: str, host: str, moved_to: str | None = Non
         record.org,
         record.task,
         record.agent,
-        record.agent.partition(":")[2],
+        model_of(record.agent, report),
         record.branch,
         record.status,
         record.question,
@@ -80,8 +82,16 @@ def from_record(record: Record, root: str, host: str, moved_to: str | None = Non
         dump(report) if report else None,
         host,
         commit_id(root, record.workspace, updated_utc, record.runs),
+        *usage_values(report),
     )
     return Row(values, tuple(finding_values(item) for item in record.findings), moved_to)
+
+
+def _with_files(record: Record) -> dict[str, Any]:
+    """The report, and where a line names changed files without one, those: they have no column, and are searched."""
+    if "files" in record.changes and not reports.changes(record.report):
+        return {**record.report, "changes": record.changes}
+    return record.report
 
 
 def _duration_ms(record: Record) -> int | None:

@@ -12,7 +12,7 @@ from agentic_watch.history import dumped, ownership
 from agentic_watch.history.history_errors import HistoryTooNew
 from agentic_watch.history.read_only import connect_read_only
 
-VERSION = 3
+VERSION = 4
 """`PRAGMA user_version` of a history that this program writes."""
 
 _COPIED_PAGES = 2_000
@@ -68,8 +68,7 @@ def adopt(connection: sqlite3.Connection) -> None:
     """Give a history that was loaded from a dump the numbers of its header. Its tables must be ours (dumped.py)."""
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA application_id = {ownership.APPLICATION_ID}")
-    if connection.execute("SELECT count(*) FROM about").fetchone() == (0,):
-        _write_about(connection)
+    _write_about(connection)
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
 
@@ -141,6 +140,9 @@ def telling(connection: sqlite3.Connection, on_progress: Callable[[], None]) -> 
 
 
 def _write_about(connection: sqlite3.Connection) -> None:
+    """Give the history its id, for good."""
+    if connection.execute("SELECT count(*) FROM about").fetchone() != (0,):
+        return
     import uuid  # rarely needed
 
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -40,6 +40,14 @@ CREATE TABLE {name} (
     host TEXT NOT NULL,
     commit_id TEXT UNIQUE,
     moved_to TEXT,
+    session_id TEXT,
+    head_commit TEXT,
+    input_tokens INTEGER,
+    cache_read_tokens INTEGER,
+    cache_write_tokens INTEGER,
+    output_tokens INTEGER,
+    turns INTEGER,
+    cost_microusd INTEGER,
     UNIQUE (root, workspace, updated_utc, runs)
 ) STRICT"""
 
@@ -57,6 +65,18 @@ CREATE TABLE findings (
     rule_id TEXT,
     title TEXT,
     message TEXT
+) STRICT"""
+
+# What is kept of a workspace's files: the end of each, from the byte `kept_from` of its `bytes` on, by zlib. It is not
+# derived: no row tells it again.
+KEPT_FILES = """
+CREATE TABLE kept_files (
+    dispatch_id INTEGER NOT NULL REFERENCES dispatch_history (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    kept_from INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (dispatch_id, name)
 ) STRICT"""
 
 # What is on disk now. `signature` (status files and marker) spares a rescan the reading of what has not
@@ -109,15 +129,18 @@ WHERE NOT EXISTS (
       AND newer.started_utc IS this.started_utc AND newer.updated_utc > this.updated_utc
 )"""
 
-_OF_DISPATCH = "workspace, repo, agent, branch, task, question"
-SEARCH_COLUMNS = f"{_OF_DISPATCH}, findings"
-"""What is searched; in `findings` are the texts of all of a dispatch's findings."""
+_OF_DISPATCH = "workspace, repo, agent, branch, task, question, pr_url, session_id, head_commit"
+SEARCH_COLUMNS = f"{_OF_DISPATCH}, issue, files, findings"
+"""What is searched; in `issue` is #42, in `files` the paths of the report's `changes.files`, in `findings` the texts
+of all of a dispatch's findings."""
 _OF_FINDING = ("tool", "file", "code", "rule_id", "title", "message")
 
-# The text lives in the tables; the index asks this view for it (FTS5 "external content").
+# The text lives in the tables; the index asks this view for it (FTS5 "external content"), which must do without virtual
+# tables: of a list of files it is given the JSON, whose punctuation parts words as any other does.
 _SEARCH_TEXT = f"""
 CREATE VIEW dispatch_text AS
-SELECT id, {_OF_DISPATCH},
+SELECT id, {_OF_DISPATCH}, iif(issue = 0, '', '#' || issue) AS issue,
+       iif(json_valid(report), json_extract(report, '$.changes.files'), NULL) AS files,
        (SELECT group_concat({" || ' ' || ".join(f"ifnull({name}, '')" for name in _OF_FINDING)}, char(10))
         FROM findings WHERE dispatch_id = dispatch_history.id) AS findings
 FROM dispatch_history"""
@@ -148,12 +171,15 @@ _TAKE_FROM_SEARCH = (
 # Nothing stands behind the time: so SQLite stops after the newest of each of several repositories.
 BY_REPO = "CREATE INDEX dispatch_history_repo_time ON dispatch_history (repo, updated_utc)"
 
+DAILY = "dispatch_history_daily"
+
 INDEXES = (
     "CREATE INDEX dispatch_history_updated ON dispatch_history (updated_utc)",
     # What is counted over a span stands in it: such an answer never looks at a row, and has the dispatches of a day
     # together that it counts together. No list can use it: it is not in the order of time.
-    f"CREATE INDEX dispatch_history_daily ON dispatch_history ({newest_commits.DAY.format('')}, agent, status, runs, "
-    "updated_utc, repo, org, duration_ms, findings_count, insertions, deletions, host, committed_at)",
+    f"CREATE INDEX {DAILY} ON dispatch_history ({newest_commits.DAY.format('')}, agent, status, runs, "
+    "updated_utc, repo, org, duration_ms, findings_count, insertions, deletions, host, committed_at, model, "
+    "input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, turns, cost_microusd)",
     BY_REPO,
     # Others may have a repository of the same name, and a hundred times as many rows. It does not begin with the
     # organisation: SQLite would take it for a list of one and sort all of its rows.
@@ -190,7 +216,7 @@ def _add_after(name: str, event: str, number: str) -> str:
     return _trigger(name, f"AFTER {event} WHEN NOT {_is_searched(number)}", f"{ADD_TO_SEARCH} WHERE id = {number}")
 
 
-_TEXT_CHANGES = f"UPDATE OF id, {_OF_DISPATCH} ON dispatch_history"
+_TEXT_CHANGES = f"UPDATE OF id, {_OF_DISPATCH}, issue, report ON dispatch_history"
 
 # Somebody may delete or change rows by SQL: findings, search and the count stay whole, and what was seen of a
 # workspace is not trusted any more, so that the next look finds what its journal has and the history lacks.
@@ -202,6 +228,7 @@ TRIGGERS = (
         "dispatch_history_deleted",
         "AFTER DELETE ON dispatch_history",
         "DELETE FROM findings WHERE dispatch_id = old.id",
+        "DELETE FROM kept_files WHERE dispatch_id = old.id",
         "UPDATE upkeep SET rows = rows - 1",
         _DISTRUST.format(row="old"),
     ),
@@ -236,13 +263,18 @@ def dispatch_history(name: str = "dispatch_history") -> str:
 AROUND = (*_ABOUT, *_UPKEEP)
 """What a history of schema 2 lacks beside its dispatches."""
 
+VIEWS = (_DISPATCHES, _SEARCH_TEXT)
+
 OVER_DISPATCHES = (
     *INDEXES,
-    *(_DISPATCHES, _SEARCH_TEXT, SEARCH),
+    *(*VIEWS, SEARCH),
     *TRIGGERS,
     *newest_commits.TRIGGERS,
 )
-"""What stands on the table of dispatches, and goes when that is made anew."""
+"""What stands on the table of dispatches."""
 
-CREATE = (dispatch_history(), FINDINGS, FINDINGS_INDEX, _WORKSPACES, OPEN_WORKSPACES, *AROUND, *OVER_DISPATCHES)
+CREATE = (
+    *(dispatch_history(), FINDINGS, FINDINGS_INDEX, KEPT_FILES, _WORKSPACES, OPEN_WORKSPACES),
+    *(*AROUND, *OVER_DISPATCHES),
+)
 """All statements for an empty file, in order."""
