@@ -21,6 +21,7 @@ from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Place, open_place
+from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
@@ -88,7 +89,8 @@ def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> 
     access = [] if past.closed is None else [Step("access", False, f"{past.closed.path}: {past.closed.cause}")]
     file, words = _status_words(place, candidate.root, config.limits, found)
     steps = [Step("status", True, words), _finished_step(found, config.finished), _lock_step(place)]
-    records = Records(candidate.name, found, _former_names(candidate, found, past))
+    former, without = _former_names(candidate, found, past), redactor(config.limits.redact)
+    records = Records(candidate.name, found, former, without=without)
     steps += [marker_step(place.meta, records), journal_step(place.meta, config.limits, records)]
     steps.append(row_step(past.rows, past.error, records))
     steps += [*access, *_index_steps(past.state)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agentic_watch.answers.step import Step
@@ -11,6 +11,7 @@ from agentic_watch.config import Limits
 from agentic_watch.workspace import layout, marker
 from agentic_watch.workspace.journal import open_journal
 from agentic_watch.workspace.record import Identity, Record
+from agentic_watch.workspace.redactor import Redactor
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
@@ -22,7 +23,8 @@ _LONGEST = 60
 class Records:
     """What was found so far of the dispatch that `status` tells of: its row, its line, None when there is none.
 
-    `former` are the names that the workspace had before it was moved, as the history has them.
+    `former` are the names that the workspace had before it was moved, as the history has them. Texts are compared
+    `without` secrets.
     """
 
     workspace: str
@@ -32,6 +34,7 @@ class Records:
     row: Mapping[str, Any] | None = None
     row_unknown: bool = False
     line: Record | None = None
+    without: Redactor = field(default_factory=Redactor)
 
     @property
     def identity(self) -> Identity:
@@ -56,7 +59,7 @@ class Records:
                 ("the history row", self.row[name] if self.row is not None else now),
                 ("the journal line", getattr(self.line, name) if self.line is not None else now),
             ):
-                if then != now:
+                if not self.without.is_same(then, now):
                     yield f"{name} is {_short(now)} in the status and {_short(then)} in {where}; nothing is appended"
 
 

@@ -130,7 +130,7 @@ class Committer:
         seen = self._sightings.of(candidate)
         if not seen:
             return gone
-        outcome = record_removed(candidate, seen, self.history)
+        outcome = record_removed(candidate, seen, self.history, self.config.limits)
         # When its whole root is away it may come back: what was seen is kept for its lines.
         if outcome.is_gone and os.path.isdir(candidate.root.path):
             for one in seen:

@@ -17,6 +17,7 @@ from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout, marker, signatures
 from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.redactor import Redactor, redactor
 from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 
@@ -73,7 +74,7 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known
         with_journal = [w.candidate.name for w in here if not w.place.lacks(layout.JOURNAL)]
         asked = [one for workspace in here if (one := _asked(workspace)) is not None]
         try:
-            rows = identities.held(history, root, asked) if asked else {}
+            rows = identities.held(history, root, asked, _without(here[0]).is_same) if asked else {}
             pruned_before = identities.pruned_before(history)
             journals = workspaces_table.journal_signatures(history, root, with_journal) if with_journal else {}
         except HistoryError as error:
@@ -81,6 +82,10 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known
             continue
         found |= {f"{root}\0{name}": Known(rows.get(name), journals.get(name, b""), pruned_before) for name in names}
     return [found[f"{workspace.candidate.root.key}\0{workspace.candidate.name}"] for workspace in workspaces]
+
+
+def _without(workspace: OpenWorkspace) -> Redactor:
+    return redactor(workspace.limits.redact)
 
 
 def _asked(workspace: OpenWorkspace) -> Asked | None:
@@ -147,7 +152,8 @@ def _row_of_marker(workspace: OpenWorkspace, marked_as: Marker, history: History
     Raises HistoryError.
     """
     assert workspace.status is not None
-    row = moved_workspaces.row_elsewhere(workspace.candidate, workspace.status, {marked_as.workspace}, history)
+    names, without = {marked_as.workspace}, _without(workspace)
+    row = moved_workspaces.row_elsewhere(workspace.candidate, workspace.status, names, history, without)
     if row is not None:
         moved_workspaces.record_place([row], workspace.candidate, history)
     return row

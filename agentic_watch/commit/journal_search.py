@@ -16,7 +16,8 @@ from agentic_watch.history.identities import Asked, Held
 from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout
-from agentic_watch.workspace.record import Record, dispatch_of
+from agentic_watch.workspace.record import Record, is_same_dispatch
+from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.status import Status
 
 _ASKED_AT_ONCE = 256
@@ -44,6 +45,7 @@ class JournalSearch:
         self._workspace = workspace
         self._candidate = workspace.candidate
         self._history = history
+        self._without = redactor(workspace.limits.redact)
         self._names = {workspace.candidate.name} | ({row.workspace} if row is not None else set())
         self.row = row
         self._waiting: list[Record] = []
@@ -122,9 +124,15 @@ class JournalSearch:
             self.overtaken |= self.line is not None or self.moved_line is not None
         elif record.workspace in self._names:
             if self.line is None:
-                self.line, self.differs = record.committed_at, _says_otherwise(record, status)
-        elif self.moved_line is None and self._can_be_moved(record) and dispatch_of(record) == dispatch_of(status):
-            self.moved_line, self.moved_line_differs = record, _says_otherwise(record, status)
+                self.line, self.differs = record.committed_at, self._says_otherwise(record, status)
+        elif self.moved_line is None and self._can_be_moved(record) and is_same_dispatch(record, status, self._without):
+            self.moved_line, self.moved_line_differs = record, self._says_otherwise(record, status)
+
+    def _says_otherwise(self, record: Record, status: Status) -> bool:
+        """Whether a line of the status's identity says otherwise how it ended."""
+        same = self._without.is_same
+        is_same = same(record.task, status.task) and same(record.question, status.question)
+        return record.status != status.status or not is_same
 
     def _can_be_moved(self, record: Record) -> bool:
         return moved_workspaces.can_be_name(record.workspace, self._candidate.root.max_depth)
@@ -145,7 +153,7 @@ class JournalSearch:
             return
         asked = [moved_workspaces.asked(record.workspace, record) for record in waiting]
         try:
-            found = identities.anywhere(self._history, self._candidate.root.key, asked)
+            found = identities.anywhere(self._history, self._candidate.root.key, asked, self._without.is_same)
             own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]
             moved_workspaces.record_place([row for _, row in own], self._candidate, self._history)
             # A prune may have taken them since the history was looked up; it says so in the same transaction.
@@ -252,8 +260,3 @@ class _OtherNames:
     def count_unknown(self, name: str) -> None:
         """The history has no row for one of its lines."""
         self.unknown[name] = self.unknown.get(name, 0) + 1
-
-
-def _says_otherwise(record: Record, status: Status) -> bool:
-    """Whether a line of the status's identity says otherwise how it ended."""
-    return (record.status, record.task, record.question) != (status.status, status.task, status.question)

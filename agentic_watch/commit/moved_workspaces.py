@@ -23,6 +23,7 @@ from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.redactor import Redactor, redactor
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
@@ -38,10 +39,12 @@ def asked(workspace: str, said: Status | Record) -> Asked:
     return Asked(workspace, said.updated_at.utc(), said.runs, said.status, said.question, *of_dispatch)
 
 
-def row_elsewhere(candidate: Candidate, status: Status, names: Iterable[str], history: History) -> Held | None:
+def row_elsewhere(
+    candidate: Candidate, status: Status, names: Iterable[str], history: History, without: Redactor
+) -> Held | None:
     """The row that a dispatch got under one of these names, in any root. Raises HistoryError."""
     wanted = [asked(name, status) for name in names]
-    found = identities.anywhere(history, candidate.root.key, wanted) if wanted else []
+    found = identities.anywhere(history, candidate.root.key, wanted, without.is_same) if wanted else []
     return next((row for _, row in found if row.is_dispatch), None)
 
 
@@ -129,16 +132,16 @@ def _own_lines(root: Root, name: str, limits: Limits) -> set[tuple[object, ...]]
     return own if own or not records else None
 
 
-def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: History) -> Outcome:
+def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: History, limits: Limits) -> Outcome:
     """Make the rows of finishes whose workspace went away before they were committed: the one case of rows without
     lines."""
-    rows, now = HeldRows(), instant.now_text()
+    rows, now, without = HeldRows(), instant.now_text(), redactor(limits.redact)
     try:
         pruned_before = identities.pruned_before(history)
         for one in seen:
-            if not _is_recorded(candidate, one, history, pruned_before):
+            if not _is_recorded(candidate, one, history, pruned_before, without):
                 content, _ = report.parse(one.report)
-                rows.add(record.from_status(candidate.name, one.status, content, now), candidate.root.key)
+                rows.add(record.from_status(candidate.name, one.status, content, now, without), candidate.root.key)
         new = history.insert(rows.take())
     except HistoryError as error:
         return Outcome(candidate, Verdict.BUSY, f"went away, and is not in the history yet ({error})")
@@ -148,12 +151,12 @@ def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: Hist
     return done._replace(warnings=(_GONE,))
 
 
-def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_before: str) -> bool:
+def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_before: str, without: Redactor) -> bool:
     """Whether a finish has a row, here or where its marker or line says it was committed, or had one that was pruned.
 
     Raises HistoryError.
     """
-    if row_elsewhere(candidate, one.status, {candidate.name} | one.recorded_as, history) is not None:
+    if row_elsewhere(candidate, one.status, {candidate.name} | one.recorded_as, history, without) is not None:
         return True
     if one.status.updated_at.is_zero:  # as old as its line, which is gone
         return bool(one.recorded_as) and pruned_before > ""

@@ -246,5 +246,5 @@ def _recorded_as(workspace: OpenWorkspace, now: Status) -> set[str]:
         lines = workspace.open_journal(append=False)
         if lines.size <= _JOURNAL_BYTES:
             its = (one for one in lines.records() if one.identity == workspace.identity)
-            return {one.workspace for one in its if record.dispatch_of(one) == record.dispatch_of(now)}
+            return {one.workspace for one in its if record.is_same_dispatch(one, now, lines.without)}
     return set()

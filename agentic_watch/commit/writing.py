@@ -10,6 +10,7 @@ from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.plan import Plan, decide
 from agentic_watch.workspace import instant, journal, layout, record, report
 from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.redactor import redactor
 
 _LARGE_LINE = 4_096
 """From this size on a record becomes a row at once: its memory is counted only as one."""
@@ -62,17 +63,18 @@ def _plan(workspace: OpenWorkspace, found: Found) -> Plan | None:
 def _make_line(writing: Writing, workspace: OpenWorkspace, plan: Plan, name: str) -> None:
     limits, status = workspace.limits, workspace.status
     assert status is not None
+    without = redactor(limits.redact)
     if workspace.sighting is not None:
         content, warning = report.parse(workspace.sighting.report)
     elif workspace.place.lacks(layout.REPORT):
         content, warning = {}, ""
     else:
         content, warning = report.read(workspace.meta, limits.report_bytes)
-    made = record.from_status(name, status, content, plan.committed_at)
+    made = record.from_status(name, status, content, plan.committed_at, without)
     writing.line = made.line()
     if not journal.is_readable(writing.line, journal.longest_line(limits)):
         warning = f"{layout.META_REPORT}: makes too large a journal line; committed without the report"
-        made = record.from_status(name, status, {}, plan.committed_at)
+        made = record.from_status(name, status, {}, plan.committed_at, without)
         writing.line = made.line()
     if warning:
         workspace.warnings.append(warning)

@@ -22,6 +22,7 @@ SPAN = r"([0-9]{1,9})(mo|[mhdw])"
 """What a span looks like, such as `7d`; a month (`mo`) has 30 days."""
 _PATTERNS_AT_MOST = 32
 _COMPONENTS_AT_MOST = 8
+_PATTERN_NAME = r"[a-z0-9][a-z0-9-]{0,31}"
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800, "mo": 30 * 86_400}
 
 
@@ -80,6 +81,37 @@ def workspace_files(value: Any) -> tuple[str, ...]:
                 f"{shown(pattern)}: write out each directory, at most {_COMPONENTS_AT_MOST - 1}; ** is not known"
             )
     return patterns
+
+
+def patterns(value: Any) -> tuple[tuple[str, str], ...]:
+    """Accept a table of names and regular expressions, also an empty one."""
+    if not isinstance(value, dict):
+        raise BadValueError(f"must be a table; write [redact.patterns], and below it name = '...', not {shown(value)}")
+    problems = [
+        f"{shown(name)} {problem}" for name, given in value.items() if (problem := _pattern_problem(name, given))
+    ]
+    if problems:
+        raise BadValueError("; ".join(problems))
+    return tuple(sorted(value.items()))
+
+
+def _pattern_problem(name: str, given: Any) -> str:
+    """What is wrong with a pattern; "" when nothing is."""
+    if not re.fullmatch(_PATTERN_NAME, name):
+        return "is no name of a pattern; use up to 32 lower-case letters, digits and -"
+    if not isinstance(given, str):
+        return f"must be a regular expression in quotes, not {shown(given)}"
+    return regex_problem(given)
+
+
+def regex_problem(given: str) -> str:
+    """Why a regular expression cannot be looked for; "" when it can."""
+    try:
+        if re.compile(given).match("") is None:
+            return ""
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"is no regular expression: {error}"
+    return "matches the empty text, which is everywhere; have it match at least one character"
 
 
 def choice(*options: str) -> Check:

@@ -22,6 +22,7 @@ from .model import (
     MetricsPlaces,
     NoRootsError,
     Overrides,
+    Redact,
     Root,
     Target,
     effective_values,
@@ -109,7 +110,7 @@ class _Assembly:
         config = Config(
             roots=roots,
             history=history,
-            limits=Limits(**_below("limits", values)),
+            limits=Limits(**_below("limits", values), redact=Redact(**_below("redact", values))),
             kept_files=Keep(**_below("keep", values)),
             dispatch=DispatchFiles(**_below("dispatch", values)),
             log=Log(**_below("log", values)),

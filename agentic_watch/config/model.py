@@ -43,12 +43,21 @@ class Root(NamedTuple):
         return self.path if self.name is None else self.name
 
 
+class Redact(NamedTuple):
+    """Whether secrets are taken out of what is recorded; `patterns` (name, regular expression) are looked for beside
+    those that are built in."""
+
+    enabled: bool = True
+    patterns: tuple[tuple[str, str], ...] = ()
+
+
 class Limits(NamedTuple):
-    """The largest file of each kind that is read from a workspace, in bytes."""
+    """What is taken from a workspace: of each kind of file at most so many bytes, and without which secrets."""
 
     status_bytes: int = MIB
     report_bytes: int = 8 * MIB
     journal_bytes: int = 256 * MIB
+    redact: Redact = Redact()
 
 
 class Keep(NamedTuple):
@@ -195,7 +204,8 @@ def to_document(config: Config) -> dict[str, Any]:
         "commit": {"finished": sorted(config.finished), "settle_seconds": config.settle_seconds},
         "history": _plain({"path": config.history, "keep": config.keep}),
         "reconcile": {"interval_seconds": config.reconcile_seconds, "poll_seconds": config.poll_seconds},
-        "limits": config.limits._asdict(),
+        "limits": {key: value for key, value in config.limits._asdict().items() if key != "redact"},
+        "redact": {"enabled": config.limits.redact.enabled, "patterns": dict(config.limits.redact.patterns)},
         "keep": _plain(config.kept_files._asdict()),
         "dispatch": config.dispatch._asdict(),
         "log": config.log._asdict(),

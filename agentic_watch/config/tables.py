@@ -34,6 +34,7 @@ def tables(environ: Mapping[str, str]) -> dict[str, dict[str, Check]]:
             "total_bytes": checks.kept_size,
         },
         "dispatch": {"log": checks.boolean, "patch": checks.boolean},
+        "redact": {"enabled": checks.boolean, "patterns": checks.patterns},
         "log": log_keys(),
         "metrics": {"textfile": checks.path(environ), "listen": checks.address},
         "answers": {"passed": checks.texts, "failed": checks.texts, "waiting": checks.texts},

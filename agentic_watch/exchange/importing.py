@@ -13,10 +13,12 @@ from agentic_watch.config import Config
 from agentic_watch.exchange import from_export, from_history, from_original
 from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.incoming import Incoming, Reader, tables
+from agentic_watch.exchange.redacted_rows import redacted
 from agentic_watch.history.read_only import connect_untouched
 from agentic_watch.history.rows import Row
 from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
+from agentic_watch.workspace.redactor import redactor
 
 _GROUP_BYTES = 8 << 20
 _MAGIC = b"SQLite format 3\0"
@@ -48,7 +50,8 @@ def import_file(
     incoming = Incoming(path, os.uname().nodename, root or _root_of(path, config))
     try:
         done.kind, reader = _kind(path, history, incoming)
-        for group in _groups(reader(incoming), slices):
+        without = redactor(config.limits.redact)
+        for group in _groups((redacted(row, without) for row in reader(incoming)), slices):
             with slices.one():
                 new = history.insert(group)
             slices.pause()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 from agentic_watch.history import pruned
 from agentic_watch.history.store import History, marks
+
+IsSame = Callable[[str, str], bool]
+"""(text of the row, text asked for): whether they are the same, but for secrets that were taken out."""
 
 
 class Asked(NamedTuple):
@@ -51,10 +54,12 @@ class Held(NamedTuple):
     is_same: bool
 
 
+# What a row says may hold a secret still, or lack more than what is taken out now: only what differs is looked at so.
+_IS_SAME = "(held.{0} = asked.{0} OR is_same_text(held.{0}, asked.{0}))"
 _DISPATCH = "held.started_utc IS asked.started_utc" + "".join(
-    f" AND held.{name} = asked.{name}" for name in ("org", "repo", "task", "agent", "branch")
+    f" AND {_IS_SAME.format(name)}" for name in ("org", "repo", "task", "agent", "branch")
 )
-_SAME = "held.status = asked.status AND held.task = asked.task AND held.question = asked.question"
+_SAME = f"held.status = asked.status AND {_IS_SAME.format('task')} AND {_IS_SAME.format('question')}"
 _HELD = f"held.id, held.root, held.workspace, held.moved_to, held.committed_at, {_DISPATCH}, {_SAME}"
 _IDENTITY = "held.updated_utc = asked.updated_utc AND held.runs = asked.runs"
 
@@ -75,19 +80,20 @@ def _with_asked(count: int) -> str:
     return f"WITH RECURSIVE {_ROOTS}, asked (n, {', '.join(Asked._fields)}) AS (VALUES {rows})"
 
 
-def held(history: History, root: str, asked: Sequence[Asked]) -> dict[str, Held]:
-    """By workspace, the rows of those that the history holds, under its name or a former one. Raises HistoryError."""
+def held(history: History, root: str, asked: Sequence[Asked], is_same: IsSame) -> dict[str, Held]:
+    """By workspace, the rows of those that the history holds, under its name or a former one. `is_same`
+    says whether two texts are the same that are not equal. Raises HistoryError."""
     by_name = (
         f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN dispatch_history AS held "
         f"ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
     )
-    found = _select(history, f"{_BY_FORMER_NAME} UNION ALL {by_name}", asked, root, root)
+    found = _select(history, f"{_BY_FORMER_NAME} UNION ALL {by_name}", asked, is_same, (root, root))
     return {asked[number].workspace: row for number, row in found}
 
 
-def anywhere(history: History, root: str, asked: Sequence[Asked]) -> list[tuple[int, Held]]:
+def anywhere(history: History, root: str, asked: Sequence[Asked], is_same: IsSame) -> list[tuple[int, Held]]:
     """The rows of these commits, with the number of each in `asked`: of any root under the name asked for, of `root`
-    also under the name of a workspace that was moved there.
+    also under the name of a workspace that was moved there. `is_same` is that of `held`.
 
     Raises HistoryError.
     """
@@ -95,18 +101,16 @@ def anywhere(history: History, root: str, asked: Sequence[Asked]) -> list[tuple[
         f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN roots CROSS JOIN dispatch_history AS held "
         f"ON held.root = roots.root AND held.workspace = asked.workspace AND {_IDENTITY}"
     )
-    return _select(history, f"{by_name} UNION ALL {_BY_FORMER_NAME}", asked, root)
+    return _select(history, f"{by_name} UNION ALL {_BY_FORMER_NAME}", asked, is_same, (root,))
 
 
-def _select(history: History, sql: str, asked: Sequence[Asked], *roots: str) -> list[tuple[int, Held]]:
+def _select(
+    history: History, sql: str, asked: Sequence[Asked], is_same: IsSame, roots: tuple[str, ...]
+) -> list[tuple[int, Held]]:
     with history.reading() as connection:
+        connection.create_function("is_same_text", 2, is_same, deterministic=True)
         found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *roots))
         return [(number, Held(*row)) for number, *row in found]
-
-
-def content(status: str, task: str, question: str) -> int:
-    """The texts that two records of one identity should share, as a number: a task can be a megabyte."""
-    return hash((status, task, question))
 
 
 def pruned_before(history: History) -> str:

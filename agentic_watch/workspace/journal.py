@@ -18,6 +18,7 @@ from agentic_watch.workspace import files, instant, record, signatures, undo
 from agentic_watch.workspace.jsontext import holds_more_values, text_size
 from agentic_watch.workspace.layout import JOURNAL, META_JOURNAL
 from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.redactor import Redactor, redactor
 from agentic_watch.workspace.undo import Piece
 from agentic_watch.workspace.workspace_errors import CutShort, Linked, Malformed, Missing, WorkspaceError
 
@@ -31,7 +32,8 @@ class Journal:
     """An open journal, or the place for one (`descriptor` None, size 0) in the directory `meta`.
 
     `size` is what was there when it was opened and what we have appended since; `as_opened` is the signature that it
-    had then, b"" once we wrote. `unwritable` says why it can only be read.
+    had then, b"" once we wrote. `unwritable` says why it can only be read. Others may have written secrets: its records
+    are read `without` them.
     """
 
     meta: int
@@ -39,6 +41,7 @@ class Journal:
     size: int
     longest_line: int
     room: int
+    without: Redactor
     as_opened: bytes = b""
     unwritable: WorkspaceError | None = None
     warnings: list[str] = field(default_factory=list)
@@ -69,7 +72,7 @@ class Journal:
     def _record(self, line: bytes) -> Record:
         if not is_readable(line, self.longest_line):
             raise Malformed(META_JOURNAL, "takes too much memory")
-        return record.from_line(line)
+        return record.redacted(record.from_line(line), self.without)
 
     def _lines(self) -> Iterator[bytes]:
         if self.descriptor is None:
@@ -219,17 +222,17 @@ def open_journal(meta: int, limits: Limits, *, append: bool = True, absent: bool
 
     Where it may not be written it is opened to be read. Raises Malformed when it is no plain file or over its limit.
     """
-    longest = longest_line(limits)
+    bounds = longest_line(limits), limits.journal_bytes, redactor(limits.redact)
     if absent:
-        return Journal(meta, None, 0, longest, limits.journal_bytes)
+        return Journal(meta, None, 0, *bounds)
     try:
         descriptor, info, unwritable = _open_lines(meta, append=append)
     except Missing:
-        return Journal(meta, None, 0, longest, limits.journal_bytes)
+        return Journal(meta, None, 0, *bounds)
     if info.st_size > limits.journal_bytes:
         os.close(descriptor)
         raise Malformed(META_JOURNAL, f"is {info.st_size} bytes, over the limit of {limits.journal_bytes}")
-    return Journal(meta, descriptor, info.st_size, longest, limits.journal_bytes, signatures.of(info), unwritable)
+    return Journal(meta, descriptor, info.st_size, *bounds, signatures.of(info), unwritable)
 
 
 def _open_lines(meta: int, *, append: bool) -> tuple[int, os.stat_result, WorkspaceError | None]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from agentic_watch.config import KNOWN_STATUSES
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.jsontext import MAX_DEPTH, MAX_VALUES, dump, load_object
 from agentic_watch.workspace.layout import META_JOURNAL
+from agentic_watch.workspace.redactor import BUILT_IN, Redactor
 from agentic_watch.workspace.status import Status, number_field, text_field, time_field
 from agentic_watch.workspace.workspace_errors import Malformed
 
 Identity = tuple[int, int]
 """(`updated_at` in nanoseconds, `runs`): which commit of a workspace this is."""
 
+_REDACTED = ("agent", "branch", "org", "pr_url", "process_id", "question", "repo", "task")
 _TEXTS = ("agent", "branch", "org", "pr_url", "process_id", "question", "repo", "status", "task", "workspace")
 
 
@@ -63,8 +66,11 @@ def dispatch_of(said: Record | Status) -> tuple[int, str, str, str, str, str]:
     return said.started_at.ns, said.org, said.repo, said.task, said.agent, said.branch
 
 
-def from_status(workspace: str, status: Status, report: dict[str, Any], committed_at: str) -> Record:
-    """Make the record of a finished status and its report."""
+def from_status(
+    workspace: str, status: Status, report: dict[str, Any], committed_at: str, without: Redactor = BUILT_IN
+) -> Record:
+    """Make the record of a finished status, as status.read gives it, and of its report, whose secrets are taken out."""
+    report = without.value(report)
     return Record(
         workspace=workspace,
         status=status.status,
@@ -84,6 +90,25 @@ def from_status(workspace: str, status: Status, report: dict[str, Any], committe
         report=report,
         findings=reports.findings(report),
         changes=reports.changes(report),
+    )
+
+
+def redacted(record: Record, without: Redactor) -> Record:
+    """A record that others wrote, without its secrets. Which workspace and commit it is of stays as it is."""
+    texts = {key: text for key in _REDACTED if (text := getattr(record, key))}
+    parts = {key: part for key in ("report", "findings", "changes") if (part := getattr(record, key))}
+    changed = {key: value for key, value in without.value(texts).items() if value != texts[key]}
+    changed |= {key: value for key, part in parts.items() if (value := without.value(part)) is not part}
+    if record.status not in KNOWN_STATUSES:
+        changed["status"] = without.text(record.status)
+    return record._replace(**changed) if changed else record
+
+
+def is_same_dispatch(recorded: Record, said: Status, without: Redactor) -> bool:
+    """Whether a line is of the dispatch that a status tells of, whatever was taken out of it (`dispatch_of`)."""
+    line, status = dispatch_of(recorded), dispatch_of(said)
+    return line == status or (
+        line[0] == status[0] and all(without.is_same(then, now) for then, now in zip(line[1:], status[1:], strict=True))
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import Any, NamedTuple
 
-from agentic_watch.config import Limits, Root
+from agentic_watch.config import KNOWN_STATUSES, Limits, Root
 from agentic_watch.workspace import files, instant, layout, signatures
 from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.jsontext import load_object
+from agentic_watch.workspace.redactor import Redactor, redactor
 from agentic_watch.workspace.workspace_errors import Linked, Malformed, Missing, WorkspaceError
 
 _INT64 = range(-(2**63), 2**63)
@@ -34,8 +35,8 @@ class Status(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The status that counts, what was passed over to get it (one line each), and the signatures of the files
-    `.meta/status.json` and `status.json` as read (b"" when the same signature may yet hide a change).
+    """The status that counts, without secrets, what was passed over to get it (one line each), and the signatures of
+    the files `.meta/status.json` and `status.json` as read (b"" when the same signature may yet hide a change).
 
     `linked` is the error of a file that has other names: what it says may be compared, not recorded.
     """
@@ -62,6 +63,15 @@ def parse(data: bytes, label: str) -> Status:
     optional |= {key: number_field(raw, key, label) for key in _NUMBERS}
     updated_at, started_at = (time_field(raw, key, label) for key in ("updated_at", "started_at"))
     return Status(status, updated_at, started_at, **optional)
+
+
+def redacted(status: Status, without: Redactor) -> Status:
+    """The status without secrets, its `status` too unless that is one of those that are known."""
+    texts = {name: text for name in _TEXTS if (text := getattr(status, name))}
+    changed = {name: text for name, text in without.value(texts).items() if text != texts[name]}
+    if status.status not in KNOWN_STATUSES:
+        changed["status"] = without.text(status.status)
+    return status._replace(**changed) if changed else status
 
 
 def text_field(raw: dict[str, Any], key: str, label: str) -> str:
@@ -131,7 +141,7 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Found:
         raise next((p for p in problems if p.passing), problems[0])
     if not found and not linked:
         raise Missing(layout.STATUS, "is not there")
-    newest = max(found or linked, key=lambda s: s.updated_at.ns)
+    newest = redacted(max(found or linked, key=lambda s: s.updated_at.ns), redactor(limits.redact))
     if not found:
         named = next(p for p in problems if isinstance(p, Linked))
         return Found(newest, b"".join(seen) if b"" not in seen else b"", linked=named)

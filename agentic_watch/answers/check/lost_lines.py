@@ -51,7 +51,8 @@ def _append_missing(
     try:
         if opened.descriptor is not None:
             opened.repair_tail()
-        for one in _recorded(config.history, candidate):
+        for recorded in _recorded(config.history, candidate):
+            one = record.redacted(recorded, opened.without)
             key = one.updated_at.utc(), one.runs
             if key in missing and key not in there.own and dispatch_of(one) in standing:
                 opened.append(one.line())

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from agentic_watch.history.pruned import is_pruned
 from agentic_watch.history.store import Key
 from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.redactor import may_be_redacted
 from agentic_watch.workspace.status import Status
 
 Dispatch = int
@@ -17,9 +18,9 @@ its name. A number: a task can be a megabyte."""
 
 
 class Line(NamedTuple):
-    """A journal line: what its texts are (identities.content), of which dispatch it is, when it was committed."""
+    """A journal line: what its texts are (`content`), of which dispatch it is, when it was committed."""
 
-    content: int
+    content: int | None
     dispatch: Dispatch
     committed_at: str = ""
 
@@ -28,7 +29,7 @@ class RecordedRow(NamedTuple):
     """A history row. `is_ours`: of this host, not one that was imported; `stays`: its workspace was not moved away, as
     far as the history knows, nor here."""
 
-    content: int
+    content: int | None
     dispatch: Dispatch
     is_ours: bool = True
     stays: bool = True
@@ -48,9 +49,15 @@ class OnDisk:
     marked: Key | None = None
     marked_at: str = ""
     lines: Mapping[Key, Line] = field(default_factory=dict)
-    said: int = 0
+    said: int | None = 0
     moved: Set[Key] = frozenset()
     standing: Set[Dispatch] = frozenset()
+
+
+def content(status: str, task: str, question: str) -> int | None:
+    """The texts that two records of one identity should share, as a number: a task can be a megabyte. None when
+    secrets were taken out of them: nothing tells then what they were."""
+    return None if may_be_redacted(f"{task}\0{question}") else hash((status, task, question))
 
 
 def dispatch_of(told: Status | Record) -> Dispatch:
@@ -119,11 +126,15 @@ def contradictions(disk: OnDisk, rows: Mapping[Key, RecordedRow]) -> Iterator[st
     """
     ours = {key: row for key, row in rows.items() if row.is_ours and (row.stays or row.dispatch in disk.standing)}
     for key in sorted(disk.lines.keys() & ours.keys()):
-        if disk.lines[key].content != ours[key].content:
+        if _differ(disk.lines[key].content, ours[key].content):
             yield f"{named(key)}: its journal line and its history row differ in status, task or question"
     done = disk.finished
-    if done is not None and done in ours and disk.said != ours[done].content:
+    if done is not None and done in ours and _differ(disk.said, ours[done].content):
         yield f"{named(done)}: its status says otherwise (status, task or question) than its history row"
+
+
+def _differ(one: int | None, other: int | None) -> bool:
+    return None not in (one, other) and one != other
 
 
 def named(key: Key) -> str:

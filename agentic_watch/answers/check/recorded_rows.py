@@ -6,8 +6,8 @@ import os
 from collections.abc import Collection, Sequence
 from itertools import chain
 
-from agentic_watch.answers.check.parity import Dispatch, RecordedRow, dispatch
-from agentic_watch.history import identities, queries
+from agentic_watch.answers.check.parity import Dispatch, RecordedRow, content, dispatch
+from agentic_watch.history import queries
 from agentic_watch.history.store import Key, marks
 
 HOST = os.uname().nodename
@@ -31,7 +31,7 @@ def rows_of(history: str, root: str, workspaces: Sequence[str]) -> dict[str, dic
                 f"WHERE d.root = ? AND d.{column} IN ({marks(list(workspaces))})"
             )
             for name, moved_to, host, utc, runs, *texts in connection.execute(sql, (root, *workspaces)):
-                row = RecordedRow(identities.content(*texts[:3]), dispatch(*texts[3:]), host == HOST, moved_to is None)
+                row = RecordedRow(content(*texts[:3]), dispatch(*texts[3:]), host == HOST, moved_to is None)
                 found.setdefault(name, {})[utc, runs] = row
     return found
 

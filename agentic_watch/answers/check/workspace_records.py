@@ -6,10 +6,9 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from agentic_watch.answers.check.parity import Dispatch, Line, OnDisk, dispatch_of
+from agentic_watch.answers.check.parity import Dispatch, Line, OnDisk, content, dispatch_of
 from agentic_watch.answers.check.recorded_rows import Told
 from agentic_watch.config import Config
-from agentic_watch.history import identities
 from agentic_watch.history.store import Key
 from agentic_watch.workspace import journal, marker, status
 from agentic_watch.workspace.layout import Candidate
@@ -68,7 +67,7 @@ class WorkspaceRecords:
             marked=marked,
             marked_at=self.marker.committed_at if self.marker is not None else "",
             lines=self.own,
-            said=identities.content(self.status.status, self.status.task, self.status.question),
+            said=content(self.status.status, self.status.task, self.status.question),
             moved={(utc, runs) for _, utc, runs in confirmed},
             standing={dispatch_of(self.status), *(line.dispatch for line in self.own.values())},
         )
@@ -104,8 +103,8 @@ def read_place(config: Config, candidate: Candidate, place: Place, now: float) -
         for line in opened.records():
             key = line.updated_at.utc(), line.runs
             if line.workspace == candidate.name:
-                content = identities.content(line.status, line.task, line.question)
-                found.own.setdefault(key, Line(content, dispatch_of(line), line.committed_at))
+                said_content = content(line.status, line.task, line.question)
+                found.own.setdefault(key, Line(said_content, dispatch_of(line), line.committed_at))
             elif not name_problem(line.workspace):
                 found.foreign.setdefault((line.workspace, *key), dispatch_of(line))
         found.warnings = tuple(opened.warnings)

@@ -1,0 +1,41 @@
+"""A history row without its secrets: of what was recorded before they were looked for, or comes from elsewhere."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from agentic_watch.history.columns import HISTORY_COLUMNS
+from agentic_watch.history.rows import Row
+from agentic_watch.workspace.jsontext import dump
+from agentic_watch.workspace.redactor import Redactor
+
+TEXT_COLUMNS = ("repo", "org", "task", "agent", "model", "branch", "question", "process_id", "pr_url")
+"""What may hold a secret, beside the report; the others are made here, or say which commit it is."""
+
+_TEXTS = tuple(HISTORY_COLUMNS.index(name) for name in TEXT_COLUMNS)
+_REPORT = HISTORY_COLUMNS.index("report")
+
+
+def redacted(row: Row, without: Redactor) -> Row:
+    """The row without secrets; the same one when it holds none."""
+    values = list(row.values)
+    for index in _TEXTS:
+        values[index] = without.text(values[index])
+    values[_REPORT] = redacted_report(row.report, without)
+    findings = tuple(redacted_finding(finding, without) for finding in row.findings)
+    return row._replace(values=tuple(values), findings=findings)
+
+
+def redacted_report(report: str | None, without: Redactor) -> str | None:
+    """The JSON text of a report without secrets."""
+    if report is None:
+        return None
+    value = json.loads(report)
+    changed = without.value(value)
+    return report if changed == value else dump(changed)
+
+
+def redacted_finding(values: tuple[Any, ...], without: Redactor) -> tuple[Any, ...]:
+    """The values of a finding without secrets."""
+    return tuple(without.text(value) if isinstance(value, str) else value for value in values)
