@@ -92,6 +92,19 @@ def test_what_cannot_be_read_is_a_warning(host: Host) -> None:
     assert host.once().stderr == ""
 
 
+def test_secrets_are_taken_out(host: Host) -> None:
+    """Before anything is stored, of bytes that are no UTF-8 too; not where the operator wants them recorded."""
+    token = "ghp_" + "a1B2" * 9
+    failed(host, log=b"\xff cloning https://x:" + token.encode() + b"@github.com/acme/billing\n")
+    host.once()
+    ((_, _, content),) = kept(host).values()
+    assert token.encode() not in content and content.startswith(b"\xff cloning https://") and b"[redacted:" in content
+    failed(host, "org/repo/other", log=token.encode())
+    run([*configured(host, "[redact]\nenabled = false"), "--once"], host.base)
+    ((_, _, content),) = kept(host, "org/repo/other").values()
+    assert content == token.encode()
+
+
 def test_a_lost_history_gets_them_from_the_workspace(host: Host) -> None:
     """A rebuilt row has the files that are still there; those of an earlier run are nobody's any more."""
     workspace = failed(host, runs=1)

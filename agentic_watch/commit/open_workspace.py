@@ -16,6 +16,7 @@ from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Opener, Place, open_place
 from agentic_watch.workspace.record import Identity
+from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
@@ -82,7 +83,8 @@ class OpenWorkspace:
             self._kept = ()
             keep, status = self.config.kept_files, self.status
             if status is not None and self.sighting is None and kept_files.is_kept_for(keep, status.status):
-                self._kept, warnings = kept_files.read(self.place, keep, status.started_at, str)
+                without = redactor(self.limits.redact).text
+                self._kept, warnings = kept_files.read(self.place, keep, status.started_at, without)
                 self.warnings += warnings
         return self._kept
 

@@ -64,6 +64,18 @@ def kept_file(name: str, size: int, kept_from: int, data: bytes) -> KeptFile:
     return KeptFile(name, size, kept_from, zlib.compress(data, _COMPRESSION))
 
 
+def redacted(file: KeptFile, redact: Callable[[str], str]) -> KeptFile:
+    """A kept file without its secrets; the same one when it holds none, or cannot be read."""
+    data = file.data
+    clean = _without_secrets(data, redact)
+    return file if clean == data else kept_file(file.name, file.size, file.kept_from, clean)
+
+
+def _without_secrets(data: bytes, redact: Callable[[str], str]) -> bytes:
+    """Bytes that are no UTF-8 stay as they are."""
+    return redact(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+
 def is_kept_for(keep: Keep, status: str) -> bool:
     """Whether anything is kept of a dispatch with this status."""
     return bool(keep.files) and (status in keep.statuses or "*" in keep.statuses)
@@ -95,8 +107,7 @@ def read(
         if found is not None:
             size, start, data = found
             left -= len(data)
-            clean = redact(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-            kept.append(kept_file(label, size, start, clean))
+            kept.append(kept_file(label, size, start, _without_secrets(data, redact)))
     return tuple(kept), _told(reader.problems)
 
 
