@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from agentic_watch.answers import log_lines
 from agentic_watch.answers.source import Source
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.workspace.kept_files import KeptFile
+from agentic_watch.workspace.kept_file import KeptFile
 
 LINES = 10
 _LOG_OF_DISPATCH = ".meta/agent.log"

@@ -26,7 +26,7 @@ from agentic_watch.service.root_access import Closed
 from agentic_watch.service.service_user import can_be_asked
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.find import UnknownWorkspace, find
-from agentic_watch.workspace.kept_files import KeptFile
+from agentic_watch.workspace.kept_file import KeptFile
 from agentic_watch.workspace.layout import Candidate
 
 _ROW_ID = re.compile(r"\d{1,18}", re.ASCII)

@@ -12,7 +12,7 @@ from agentic_watch.history import rows
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
-from agentic_watch.workspace.kept_files import KeptFile
+from agentic_watch.workspace.kept_file import KeptFile
 from agentic_watch.workspace.record import Record
 
 if TYPE_CHECKING:

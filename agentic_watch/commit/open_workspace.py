@@ -11,7 +11,7 @@ from agentic_watch.commit.sightings import Sighting, Sightings
 from agentic_watch.config import KNOWN_STATUSES, Config, Limits
 from agentic_watch.workspace import journal, kept_files, layout, marker, record, report, signatures, status
 from agentic_watch.workspace.journal import Journal
-from agentic_watch.workspace.kept_files import KeptFile
+from agentic_watch.workspace.kept_file import KeptFile
 from agentic_watch.workspace.layout import Candidate
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Opener, Place, open_place

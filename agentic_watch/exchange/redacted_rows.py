@@ -7,7 +7,7 @@ from typing import Any
 
 from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.rows import Row
-from agentic_watch.workspace import kept_files
+from agentic_watch.workspace import kept_file
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.redactor import Redactor
 
@@ -25,7 +25,7 @@ def redacted(row: Row, without: Redactor) -> Row:
         values[index] = without.text(values[index])
     values[_REPORT] = redacted_report(row.report, without)
     findings = tuple(redacted_finding(finding, without) for finding in row.findings)
-    kept = tuple(kept_files.redacted(file, without.text) for file in row.kept)
+    kept = tuple(kept_file.redacted(file, without.text) for file in row.kept)
     return row._replace(values=tuple(values), findings=findings, kept=kept)
 
 

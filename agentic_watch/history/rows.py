@@ -11,7 +11,7 @@ from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.usage_columns import model_of, usage_values
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
-from agentic_watch.workspace.kept_files import KeptFile
+from agentic_watch.workspace.kept_file import KeptFile
 from agentic_watch.workspace.record import Record
 
 _REPORT = HISTORY_COLUMNS.index("report")

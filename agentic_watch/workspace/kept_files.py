@@ -10,70 +10,24 @@ import contextlib
 import fnmatch
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 from agentic_watch.config import Keep
 from agentic_watch.workspace import files, layout
 from agentic_watch.workspace.instant import Instant
+from agentic_watch.workspace.kept_file import FILES_AT_MOST, KeptFile, kept_file, without_secrets
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Place
 from agentic_watch.workspace.workspace_errors import Linked, Malformed, Missing, WorkspaceError
 
-FILES_AT_MOST = 16
-"""So many files of a dispatch are kept."""
-LARGEST = 4 << 20
-"""What is kept of one file at most, in bytes: the configuration allows no more."""
 _LEAST = 256
 """With less room left than so many bytes no further file is begun."""
 _TRIED_AT_MOST = 64
 _NAMES_AT_MOST = 10_000
 """So many names of directories are looked at for one dispatch."""
-_COMPRESSION = 4
-"""Half the time of zlib's own choice, for 4 % more bytes."""
 _SLACK_NS = 2_000_000_000
 """Some file systems keep times in units of two seconds."""
 _GLOB = re.compile(r"[*?\[]")
-
-
-class KeptFile(NamedTuple):
-    """`name` is relative to the workspace, `size` the bytes of the whole file, `kept_from` the offset in it from which
-    on it is kept; `content` is that part, compressed by zlib."""
-
-    name: str
-    size: int
-    kept_from: int
-    content: bytes
-
-    @property
-    def data(self) -> bytes:
-        """What was kept, as it was written but for its secrets; nothing where it is damaged."""
-        with contextlib.suppress(zlib.error):
-            return expanded(self.content)
-        return b""
-
-
-def expanded(content: bytes) -> bytes:
-    """The uncompressed content, at most `LARGEST` bytes of it. Raises zlib.error when it is none."""
-    return zlib.decompressobj().decompress(content, LARGEST)
-
-
-def kept_file(name: str, size: int, kept_from: int, data: bytes) -> KeptFile:
-    """Make a kept file of its uncompressed part."""
-    return KeptFile(name, size, kept_from, zlib.compress(data, _COMPRESSION))
-
-
-def redacted(file: KeptFile, redact: Callable[[str], str]) -> KeptFile:
-    """A kept file without its secrets; the same one when it holds none, or cannot be read."""
-    data = file.data
-    clean = _without_secrets(data, redact)
-    return file if clean == data else kept_file(file.name, file.size, file.kept_from, clean)
-
-
-def _without_secrets(data: bytes, redact: Callable[[str], str]) -> bytes:
-    """Bytes that are no UTF-8 stay as they are."""
-    return redact(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
 def is_kept_for(keep: Keep, status: str) -> bool:
@@ -94,8 +48,9 @@ def read(
     left = keep.total_bytes
     for directory, name, label in reader.candidates(keep.files):
         if len(kept) >= FILES_AT_MOST or left < _LEAST:
-            if layout.exists(directory, name):
-                reader.problems.append(f"{label}: more than is kept of one dispatch")
+            with contextlib.suppress(OSError):  # a directory that may not be looked into
+                if layout.exists(directory, name):
+                    reader.problems.append(f"{label}: more than is kept of one dispatch")
             continue
         try:
             found = reader.tail(directory, name, label, min(keep.tail_bytes, left))
@@ -107,7 +62,7 @@ def read(
         if found is not None:
             size, start, data = found
             left -= len(data)
-            kept.append(kept_file(label, size, start, _without_secrets(data, redact)))
+            kept.append(kept_file(label, size, start, without_secrets(data, redact)))
     return tuple(kept), _told(reader.problems)
 
 
