@@ -317,7 +317,7 @@ def _kept() -> list[Case]:
         Case(
             "a failed one's log holds escapes", both(failure, put(".meta/a.log", content(ESCAPES.encode()))), COMMITTED
         ),
-        Case("2000 logs", both(failure, crowd_of_logs), COMMITTED, "more than 64 files; not kept (and "),
+        Case("2000 logs", both(failure, crowd_of_logs), COMMITTED, "more than is kept of one dispatch; not kept (and "),
         Case(
             "a write lease on a log",
             both(failure, put(".meta/agent.log", content(b"x"))),
