@@ -8,7 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from older_history import as_schema
 from support import FIXTURES, Host, make, run, start, wait_for
+
+from agentic_watch.history.schema import VERSION
 
 
 @pytest.fixture
@@ -139,6 +142,18 @@ def test_a_copy_of_an_older_schema_is_kept(committed: Host) -> None:
     before = copy.read_bytes()
     assert "has schema version 2" in back_up(committed, copy, code=1)
     assert copy.read_bytes() == before
+
+
+def test_a_copy_from_before_the_upgrade_is_replaced(committed: Host) -> None:
+    """It says itself whose copy it is: a nightly backup goes on under its name."""
+    copy = committed.base / "copy.db"
+    back_up(committed, copy)
+    as_schema(copy, "3-late")
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    back_up(committed, copy)
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
 
 def test_a_missing_directory_is_what_is_named(committed: Host) -> None:

@@ -44,7 +44,7 @@ LINES = {
     "agentic-watch history --history {history} --status mer": "merged",
     "agentic-watch --history {history} history --agent codex:g": "gpt-5",
     "agentic-watch --history {history} show acme/g": "acme/gateway/task-7",
-    "agentic-watch history --commi": "--committed-since",
+    "agentic-watch history --committ": "--committed-since",
 }
 _CLEAR = "\x15"
 

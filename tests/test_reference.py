@@ -137,16 +137,7 @@ def test_environment_variables() -> None:
     assert {name for name, _ in from_commands.VARIABLES} <= documented
 
 
-TABLES = (
-    "dispatch_history",
-    "findings",
-    "kept_files",
-    "workspaces",
-    "about",
-    "superseded",
-    "finding_counts",
-    "dispatch_search",
-)
+TABLES = ("dispatch_history", "findings", "kept_files", "workspaces", "about", "dispatch_search")
 
 
 @pytest.mark.parametrize("table", TABLES)

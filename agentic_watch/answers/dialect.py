@@ -6,7 +6,7 @@ since one of the engines has not: JSON functions, integer division, `ORDER BY` o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Dialect:
     is of the same run, `of_commit` that `f` was found in `d`, `found` that there is an `f`; `identity` are the
     columns that `of_commit` asks for, `key` settles the order of commits of one time, `searching` says that the
     words behind its one `?` occur in `d`. `moved` says of `d` that its workspace was moved, and that {} is so of
-    its name now, "" where that is not known. `earlier` is true of every `e` that is not the newest of its run, and
-    spares a look at others. `joined` makes one text of a group's numbers that are not NULL, with commas between.
+    its name now, "" where that is not known. `of_request` says {} of a `d` that has a pull request. `joined` makes one
+    text of a group's numbers that are not NULL, with commas between.
     """
 
     commits: str
@@ -35,7 +35,7 @@ class Dialect:
     kept: str = "kept_files"
     kept_identity: str = "k.dispatch_id"
     moved: str = ""
-    earlier: str = "1 = 1"
+    of_request: str = "{}"
 
 
 _SAME_RUN = "newer.root = d.root AND newer.workspace = d.workspace AND newer.runs = d.runs"
@@ -56,14 +56,9 @@ SQLITE = Dialect(
     joined="group_concat({})",
     # The index of those that were moved is a short one.
     moved="d.id IN (SELECT id FROM dispatch_history WHERE moved_to IS NOT NULL AND {})",
+    # So is that of their requests, in which all are looked at.
+    of_request="d.id IN (SELECT d.id FROM dispatch_history AS d WHERE d.pr_url <> '' AND {})",
 )
-
-SQLITE_JUDGED = replace(
-    SQLITE,
-    newest="d.id NOT IN (SELECT id FROM superseded)",
-    earlier="e.id IN (SELECT id FROM superseded)",
-)
-"""The same where all rows are judged already (history/newest_commits.py)."""
 
 POSTGRES = Dialect(
     commits="dispatches",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from agentic_watch.answers import change_filters
 from agentic_watch.answers.source import Source
 
 Texts = tuple[str, ...]
@@ -24,7 +25,8 @@ class Wanted:
 
     `search` holds words that all occur, the last one perhaps only begun. An `agent` is a base or base:model. `since`,
     `committed_since` (inclusive) and `until` (exclusive) are as `updated_utc` is written. A `workspace` is found by its
-    name when it was committed and by the one that it has now. `every` asks for every commit of a dispatch, else its
+    name when it was committed and by the one that it has now. `pr` are numbers or URLs of pull requests, `commit` the
+    beginnings of hashes that runs left. `every` asks for every commit of a dispatch, else its
     newest.
     """
 
@@ -36,6 +38,11 @@ class Wanted:
     status: Texts = ()
     workspace: Texts = ()
     host: Texts = ()
+    pr: Texts = ()
+    issue: Texts = ()
+    branch: Texts = ()
+    commit: Texts = ()
+    session: Texts = ()
     since: str = ""
     until: str = ""
     committed_since: str = ""
@@ -60,9 +67,13 @@ def _terms(source: Source, wanted: Wanted) -> Iterator[Term]:
                 now, given_again = among("moved_to", values)
                 term, given = f"({term} OR {moved.format(now)})", [*given, *given_again]
             yield term, given
-    if wanted.agent:
-        parts = [_agent(agent) for agent in wanted.agent]
-        yield f"({' OR '.join(term for term, _ in parts)})", [value for _, values in parts for value in values]
+    any_of = change_filters.any_of
+    yield from any_of([_agent(agent) for agent in wanted.agent])
+    yield from any_of([change_filters.request(source.dialect, one) for one in wanted.pr])
+    yield from any_of([change_filters.issue(one) for one in wanted.issue])
+    yield from any_of([change_filters.branch(one) for one in wanted.branch])
+    yield from any_of([change_filters.commit(one) for one in wanted.commit])
+    yield from any_of([change_filters.session(one) for one in wanted.session])
     for column, sign, bound in (
         ("updated_utc", ">=", wanted.since),
         ("updated_utc", "<", wanted.until),

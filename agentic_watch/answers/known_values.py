@@ -22,11 +22,14 @@ def known_values(history: str, name: str, prefix: str) -> list[str]:
         return sorted(set(_FINDERS.get(name, _column(name))(connection, prefix)))[:AT_MOST]
 
 
+_CALLED = {"pr": "pr_url", "commit": "head_commit", "session": "session_id"}
+"""The columns of options that are called otherwise."""
+
 Finder = Callable[[sqlite3.Connection, str], Iterator[str]]
 
 
 def _column(name: str) -> Finder:
-    return _from_index(name) if name in _INDEXED else _from_newest(name)
+    return _from_index(name) if name in _INDEXED else _from_newest(_CALLED.get(name, name))
 
 
 def _from_index(name: str) -> Finder:
@@ -48,8 +51,8 @@ def _from_newest(name: str) -> Finder:
     def find(connection: sqlite3.Connection, prefix: str) -> Iterator[str]:
         newest = f"SELECT {name} FROM dispatch_history ORDER BY updated_utc DESC LIMIT {_NEWEST}"
         for (value,) in connection.execute(f"SELECT DISTINCT {name} FROM ({newest})"):
-            if value and value.startswith(prefix):
-                yield value
+            if value and str(value).startswith(prefix):
+                yield str(value)
 
     return find
 

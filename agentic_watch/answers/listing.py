@@ -11,7 +11,7 @@ from agentic_watch.answers.filters import NAMED, Wanted, where
 from agentic_watch.answers.source import Source
 
 _FLAGS = ("passed", "build_passed", "test_passed", "lint_passed")
-_SUGGESTED = (*NAMED, "agent")
+_SUGGESTED = (*NAMED, "agent", "branch")
 _DISTINCT = 10_000
 
 

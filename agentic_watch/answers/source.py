@@ -61,13 +61,4 @@ class SqliteSource:
 def history(path: str) -> Iterator[Source]:
     """This host's history for one answer. Raises HistoryError and HistoryRefused as `queries.reading` does."""
     with queries.reading(path) as connection:
-        yield SqliteSource(connection, _words(connection))
-
-
-def _words(connection: sqlite3.Connection) -> Dialect:
-    """What was derived is used only where it is there and covers every row."""
-    there = "SELECT count(*) FROM sqlite_master WHERE name = 'superseded'"
-    if connection.execute(there).fetchone() != (1,):
-        return dialect.SQLITE
-    covers = "SELECT judged_to >= (SELECT ifnull(max(id), 0) FROM dispatch_history) FROM upkeep"
-    return dialect.SQLITE_JUDGED if connection.execute(covers).fetchone() == (1,) else dialect.SQLITE
+        yield SqliteSource(connection)

@@ -24,7 +24,7 @@ _ZONES_SINCE = "1980-01-01"
 
 BY = {
     "agent": "d.agent",
-    "model": "d.agent",
+    "model": "d.model",
     "repo": REPOSITORY,
     "org": "d.org",
     "status": "d.status",
@@ -32,7 +32,7 @@ BY = {
     "day": _DAY,
     "week": _DAY,
 }
-"""What dispatches are grouped by, in SQL: a model by its agent, a week by its days."""
+"""What dispatches are grouped by, in SQL: a week by its days."""
 
 _DAY_SECONDS = 86_400
 _CHANGED = "CAST(d.insertions AS TEXT) || ',' || CAST(d.deletions AS TEXT)"
@@ -106,7 +106,7 @@ def _grouping(source: Source, question: Question) -> tuple[str, str]:
         seen = f"d.updated_utc >= '{_ZONES_SINCE}' AND d.updated_utc < '{clock.ago(-_DAY_SECONDS)}'"
         key = f"substr(d.updated_utc, 1, CASE WHEN {seen} THEN {length} ELSE {_SECOND} END)"
     elif by in LABELS or by in _IN_ORDER:
-        return BY[by], f"{_DAY}, d.agent, d.status, d.runs"
+        return BY[by], f"{_DAY}, d.agent, d.model, d.status, d.runs"
     else:
         key = BY[by]
     return key, f"{key}, d.status, d.runs"
@@ -129,8 +129,6 @@ def _midnights_are_whole_hours(source: Source, wanted: Wanted, clock: Clock) -> 
 
 def _labels(question: Question) -> Callable[[str], str]:
     """What makes a group's name of the key that was read."""
-    if question.by == "model":
-        return lambda agent: agent.partition(":")[2]
     if question.by not in LABELS:
         return str
     label = LABELS[question.by]
@@ -187,9 +185,7 @@ def _merged_earlier(source: Source, question: Question) -> Iterator[tuple[Any, .
     How long that commit took is told also where it is not known: then nobody knows when the dispatch was merged.
     """
     words = source.dialect
-    condition, values = where(
-        source, question.wanted, (f"e.status = '{MERGED}'", []), (words.same_run, []), (words.earlier, [])
-    )
+    condition, values = where(source, question.wanted, (f"e.status = '{MERGED}'", []), (words.same_run, []))
     key = f"substr(d.updated_utc, 1, {_SECOND})" if question.by in LABELS else BY[question.by]
     sql = (
         f"SELECT {words.key}, {key}, e.updated_utc, e.duration_ms, d.status, d.duration_ms "

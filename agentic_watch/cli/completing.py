@@ -13,7 +13,20 @@ from agentic_watch.cli.global_options import State
 PROGRAM = "agentic-watch"
 VARIABLE = "_AGENTIC_WATCH_COMPLETE"
 
-_COLUMNS = ("repo", "org", "agent", "status", "host", "workspace")
+_COLUMNS = (
+    "repo",
+    "org",
+    "agent",
+    "model",
+    "status",
+    "host",
+    "workspace",
+    "branch",
+    "issue",
+    "pr",
+    "commit",
+    "session",
+)
 _ARGUMENTS = {("show", "given"): "dispatch", ("commit", "workspaces"): "on_disk"}
 _FILES = ("config", "history", "archive", "file", "files", "roots")
 

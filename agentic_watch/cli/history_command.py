@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import documents, listing
+from agentic_watch.answers import change_filters, documents, listing
 from agentic_watch.cli import clock_times, messages
 from agentic_watch.cli.answer_form import Form, form_of, formed
 from agentic_watch.cli.answer_options import asking, filtered, outcomes, say_nothing_matches, wanted
@@ -40,9 +40,32 @@ _COLUMNS = {
 """How the columns that are usually shown look, and in which order they give way."""
 
 
+def _requests(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in _parts(values):
+        if change_filters.number(value) is None and "/" not in value:
+            raise click.BadParameter(f"{value!a} is neither a number nor a URL", param=parameter)
+    return values
+
+
+def _issues(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in _parts(values):
+        if change_filters.number(value) is None:
+            raise click.BadParameter(f"{value!a} is no number", param=parameter)
+    return values
+
+
+def _parts(values: tuple[str, ...]) -> list[str]:
+    return [part for value in values for part in value.split(",")]
+
+
 @click.command("history")
 @click.argument("search", nargs=-1)
 @filtered
+@click.option("--pr", multiple=True, metavar="N|URL", help="Only this pull request.", callback=_requests)
+@click.option("--issue", multiple=True, metavar="N", help="Only this issue.", callback=_issues)
+@click.option("--branch", multiple=True, metavar="BRANCH", help="Only this branch.")
+@click.option("--commit", multiple=True, metavar="HASH", help="Only runs that left this commit; its beginning will do.")
+@click.option("--session", multiple=True, metavar="ID", help="Only this session of an agent.")
 @click.option("--failed", is_flag=True, help="Only failed: every status that means so.")
 @click.option("--all", "every", is_flag=True, help="Every commit of a dispatch, not only its newest.")
 @click.option("--columns", default="", metavar="NAME,…", help="Columns of the history to print, in this order.")
@@ -59,6 +82,7 @@ def command(state: State, /, search: tuple[str, ...], columns: str, **options: A
     Examples:
       agentic-watch history --failed --since today
       agentic-watch history --repo billing,gateway --agent claude timeout
+      agentic-watch history --pr 42 --columns updated_utc,status,workspace,session_id,cost_microusd
     """
     form, named = form_of(options), _named(columns)
     asked = wanted({**options, "search": " ".join(search)})

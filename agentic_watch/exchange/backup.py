@@ -14,6 +14,8 @@ from agentic_watch.history.history_errors import HistoryNotOurs
 
 _STEPS_BETWEEN_WORDS = 100_000
 """Of SQLite's machine: some milliseconds."""
+_FIRST_WITH_ID = 3
+"""The first schema in which a history says which it is: a copy that was made before an upgrade is an older one."""
 _OF_TARGET = ("SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE")
 """What only the file that is written can fail with."""
 
@@ -93,7 +95,7 @@ def _refuse_target(connection: sqlite3.Connection, history: str, path: str) -> N
 def _refuse_other(connection: sqlite3.Connection, history: str, path: str) -> None:
     """Raise ExchangeError when what is there is no older copy, or nobody can tell."""
     (version,) = connection.execute("PRAGMA there.user_version").fetchone()
-    if version != schema.VERSION:
+    if not _FIRST_WITH_ID <= version <= schema.VERSION:
         text = f"{path}: has schema version {version}, and nothing tells whose copy it is; name another file"
         raise ExchangeError(f"{text}, or move it away")
     ids = {name: connection.execute(f"SELECT history_id FROM {name}.about").fetchone() for name in ("main", "there")}

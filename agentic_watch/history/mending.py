@@ -8,14 +8,8 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from agentic_watch.history import newest_commits
 from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.rows import finding_values
-
-SEARCH_LOST = 2**63 - 1
-"""As `upkeep.search_from`: the search is damaged, and nothing is added to it until it is made anew."""
-FINDINGS_LOST = 2**63 - 2
-"""The same of the findings, from which the search is made."""
 
 _DISPATCHES_AT_ONCE = 500
 _WITHOUT_FINDINGS = (
@@ -44,55 +38,46 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 def is_lost(connection: sqlite3.Connection) -> bool:
     """Whether findings and search are to be left alone until they are made anew."""
-    lost: bool = _state(connection) >= FINDINGS_LOST
-    return lost
+    return _state(connection)[0] is not None
 
 
-def is_whole(connection: sqlite3.Connection) -> bool:
+def is_done(connection: sqlite3.Connection) -> bool:
     """Whether there is nothing to mend."""
-    return _state(connection) == 0
+    return _state(connection) == (None, 0)
 
 
 def give_up(connection: sqlite3.Connection, error: sqlite3.Error) -> None:
     """Go on without findings and search from here on."""
     in_a_table = getattr(error, "sqlite_errorname", "") == "SQLITE_CORRUPT"
-    lost = FINDINGS_LOST if in_a_table else SEARCH_LOST
-    connection.execute("UPDATE upkeep SET search_from = ?", (lost,))
-
-
-def is_done(connection: sqlite3.Connection) -> bool:
-    """Whether there is nothing to mend, and nothing left to judge."""
-    return is_whole(connection) and newest_commits.are_judged(connection)
+    connection.execute("UPDATE upkeep SET lost = ?", ("findings" if in_a_table else "search",))
 
 
 def mend_some(connection: sqlite3.Connection) -> bool:
-    """Add to findings and search what some dispatches lack, newest first, then judge some; whether that was all.
+    """Add to findings and search what some dispatches lack, newest first; whether that was all.
 
     Within the transaction that the caller holds. Raises sqlite3.Error when they cannot even be made anew.
     """
-    end = _state(connection)
-    if end == 0:
-        return not newest_commits.judge(connection, _DISPATCHES_AT_ONCE) or newest_commits.are_judged(connection)
-    if end >= FINDINGS_LOST:
-        _make_anew(connection, findings=end == FINDINGS_LOST)
+    lost, end = _state(connection)
+    if lost is not None:
+        _make_anew(connection, findings=lost == "findings")
         end = connection.execute("SELECT ifnull(max(id), 0) + 1 FROM dispatch_history").fetchone()[0]
     first = max(0, end - _DISPATCHES_AT_ONCE)
     lacking = connection.execute(_WITHOUT_FINDINGS, (first, end)).fetchall()
-    if lacking:
-        newest_commits.forget(connection)
     for number, report in lacking:
         items = json.loads(report).get("findings", []) if report else []
         connection.executemany(
             tables.INSERT_FINDING, ((number, *finding_values(item)) for item in items if isinstance(item, dict))
         )
     connection.execute(_ADD_LACKING, (first, end))
-    connection.execute("UPDATE upkeep SET search_from = ?", (first,))
+    connection.execute("UPDATE upkeep SET lost = NULL, search_from = ?", (first,))
     return first == 0
 
 
-def _state(connection: sqlite3.Connection) -> int:
-    number: int = connection.execute("SELECT search_from FROM upkeep").fetchone()[0]
-    return number
+def _state(connection: sqlite3.Connection) -> tuple[str | None, int]:
+    """What is damaged and waits to be made anew ("search", or "findings" from which that is made), and the number below
+    which dispatches may lack theirs."""
+    lost, end = connection.execute("SELECT lost, search_from FROM upkeep").fetchone()
+    return lost, end
 
 
 def _make_anew(connection: sqlite3.Connection, *, findings: bool) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from agentic_watch.history import mending, newest_commits
+from agentic_watch.history import mending
 from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.columns import USAGE_COLUMNS
 from agentic_watch.history.rows import commit_id
@@ -26,9 +25,16 @@ _FORMER = {
     "dispatch_history_daily": "INDEX",
     "dispatch_history_repo": "INDEX",
     "dispatch_history_workspace": "INDEX",
+    "finding_counts": "TABLE",
     "finding_totals": "TABLE",
+    "superseded": "TABLE",
+    **dict.fromkeys(("findings_added_alone", "findings_changed_alone", "findings_gone_alone"), "TRIGGER"),
+    **dict.fromkeys(("newest_deleting", "superseded_deleted", "runs_changed", "roots_changed"), "TRIGGER"),
 }
-"""What programs of schema 3 made and others do now, or has other columns by now. An operator's own indexes stay."""
+"""What programs of schema 3 made and is not needed any more, or has other columns now. What an operator made stays."""
+
+_SEARCH_LOST, _FINDINGS_LOST = 2**63 - 1, 2**63 - 2
+"""As `upkeep.search_from` of schema 3."""
 
 _AT_ONCE = 1_000
 _WITH_USAGE = (
@@ -50,18 +56,12 @@ def _add_columns(connection: sqlite3.Connection) -> None:
             connection.execute(f"ALTER TABLE dispatch_history ADD COLUMN {name} {kind}")
 
 
-def _make_lacking(connection: sqlite3.Connection) -> None:
-    """Indexes and derived tables that are not there under their name; the others are as they are to be."""
+def _make_indexes(connection: sqlite3.Connection) -> None:
+    """Those that are not there under their name; the others are as they are to be."""
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    for statement in (*newest_commits.TABLES, *tables.INDEXES):
+    for statement in tables.INDEXES:
         if statement.split()[2] not in there:
             connection.execute(statement)
-
-
-def _drop_triggers(connection: sqlite3.Connection) -> None:
-    """Ours: they are made anew."""
-    for trigger in (*tables.TRIGGERS, *newest_commits.TRIGGERS):
-        connection.execute(f"DROP TRIGGER IF EXISTS {trigger.split()[2]}")
 
 
 def _fill_usage(connection: sqlite3.Connection) -> None:
@@ -74,7 +74,7 @@ def _fill_usage(connection: sqlite3.Connection) -> None:
 
 def _fill_search(connection: sqlite3.Connection) -> None:
     """All at once; where something of it was yet to be mended, that goes on when the history is open."""
-    if mending.is_whole(connection):
+    if mending.is_done(connection):
         connection.execute(tables.ADD_TO_SEARCH)
     elif not mending.is_lost(connection):
         connection.execute("UPDATE upkeep SET search_from = (SELECT ifnull(max(id), 0) + 1 FROM dispatch_history)")
@@ -107,8 +107,9 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
             "ALTER TABLE copied RENAME TO dispatch_history",
             # What rows deleted by SQL left behind would be inherited by nobody now, but found by every search.
             "DELETE FROM findings WHERE dispatch_id NOT IN (SELECT id FROM dispatch_history)",
-            *tables.AROUND,
-            "UPDATE upkeep SET rows = (SELECT count(*) FROM dispatch_history)",
+            *tables.ABOUT,
+            "CREATE TABLE upkeep (rows INTEGER NOT NULL, search_from INTEGER NOT NULL, judged_to INTEGER) STRICT",
+            "INSERT INTO upkeep SELECT count(*), 0, 0 FROM dispatch_history",
             *("DROP INDEX IF EXISTS findings_dispatch", tables.FINDINGS_INDEX),
             # Until now they could vouch for rows that are not there any more.
             "UPDATE workspaces SET signature = x'', journal = x''",
@@ -118,17 +119,20 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
     4: (
         "usage_and_kept_files",  # what a dispatch cost and which commit it left; a search that finds them, too
         (
-            _drop_triggers,
+            *(f"DROP TRIGGER IF EXISTS {name}" for name in tables.TRIGGER_NAMES),
+            *(f"DROP {kind} IF EXISTS {name}" for name, kind in reversed(_FORMER.items())),
             mending.drop_search,
             *("DROP VIEW IF EXISTS dispatch_text", "DROP VIEW IF EXISTS dispatches"),
             _add_columns,
-            *(f"DROP {kind} IF EXISTS {name}" for name, kind in _FORMER.items()),
             _fill_usage,
             tables.KEPT_FILES,
-            _make_lacking,
+            _make_indexes,
             *(*tables.VIEWS, tables.SEARCH),
-            *(*tables.TRIGGERS, *newest_commits.TRIGGERS),
-            newest_commits.forget,
+            *tables.TRIGGERS,
+            "ALTER TABLE upkeep DROP COLUMN judged_to",
+            "ALTER TABLE upkeep ADD COLUMN lost TEXT",
+            f"UPDATE upkeep SET search_from = 0, lost = iif(search_from = {_SEARCH_LOST}, 'search', 'findings') "
+            f"WHERE search_from >= {_FINDINGS_LOST}",
             _fill_search,
         ),
     ),
@@ -146,7 +150,6 @@ def migrate(connection: sqlite3.Connection, found: int) -> None:
         if number > found:
             migrations(name=name)(_step((*steps, f"PRAGMA user_version = {number}")))
     migrations.apply(Database(connection, execute_plugins=False))  # the user's plugins have no business in a daemon
-    newest_commits.judge(connection, sys.maxsize)
 
 
 def _step(steps: Sequence[Step]) -> Callable[[Database], None]:

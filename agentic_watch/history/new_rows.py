@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from agentic_watch.history import mending, newest_commits
+from agentic_watch.history import mending
 from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.opening import begin_anew
@@ -67,8 +67,6 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
             if mending.is_damage(error):
                 raise _Damaged(error) from error
             raise
-        if mending.is_whole(connection):
-            newest_commits.judge(connection)
     return inserted
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from agentic_watch.history import newest_commits
 from agentic_watch.history.columns import FINDING_COLUMNS
 
 _DISPATCH_HISTORY = """
@@ -107,17 +106,16 @@ CREATE TABLE workspaces (
 OPEN_WORKSPACES = "CREATE INDEX workspaces_open ON workspaces (root) WHERE (fail_count OR NOT committed)"
 
 # `pruned_before` is written as `updated_utc` is: older lines and markers are taken for done.
-_ABOUT = (
+ABOUT = (
     "CREATE TABLE about (history_id TEXT NOT NULL, pruned_before TEXT, created_at TEXT NOT NULL) STRICT",
     "CREATE UNIQUE INDEX about_one ON about ((1))",
 )
 
 # `rows` is how many dispatches there should be: a file that was salvaged has fewer. Dispatches below the number
-# `search_from` may be missing in the search, those above `judged_to` are not judged (newest_commits.py).
-_UPKEEP = (
-    "CREATE TABLE upkeep (rows INTEGER NOT NULL, search_from INTEGER NOT NULL, judged_to INTEGER NOT NULL) STRICT",
-    "INSERT INTO upkeep VALUES (0, 0, 0)",
-    *newest_commits.TABLES,
+# `search_from` may be missing in findings and search; `lost` names what of these is damaged (mending.py).
+UPKEEP = (
+    "CREATE TABLE upkeep (rows INTEGER NOT NULL, search_from INTEGER NOT NULL, lost TEXT) STRICT",
+    "INSERT INTO upkeep VALUES (0, 0, NULL)",
 )
 
 _DISPATCHES = """
@@ -177,8 +175,8 @@ INDEXES = (
     "CREATE INDEX dispatch_history_updated ON dispatch_history (updated_utc)",
     # What is counted over a span stands in it: such an answer never looks at a row, and has the dispatches of a day
     # together that it counts together. No list can use it: it is not in the order of time.
-    f"CREATE INDEX {DAILY} ON dispatch_history ({newest_commits.DAY.format('')}, agent, status, runs, "
-    "updated_utc, repo, org, duration_ms, findings_count, insertions, deletions, host, committed_at, model, "
+    f"CREATE INDEX {DAILY} ON dispatch_history (substr(updated_utc, 1, 10), agent, model, status, runs, "
+    "updated_utc, repo, org, duration_ms, findings_count, insertions, deletions, host, committed_at, "
     "input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, turns, cost_microusd)",
     BY_REPO,
     # Others may have a repository of the same name, and a hundred times as many rows. It does not begin with the
@@ -188,6 +186,12 @@ INDEXES = (
     # The commits of one run in the order of time: which of them is the newest is asked for each. Also finds what a
     # workspace has.
     "CREATE INDEX dispatch_history_run ON dispatch_history (workspace, root, runs, started_utc, updated_utc)",
+    # Of what few dispatches have or few share.
+    "CREATE INDEX dispatch_history_branch ON dispatch_history (branch, updated_utc) WHERE branch <> ''",
+    "CREATE INDEX dispatch_history_issue ON dispatch_history (issue, updated_utc) WHERE issue <> 0",
+    "CREATE INDEX dispatch_history_request ON dispatch_history (pr_url) WHERE pr_url <> ''",
+    "CREATE INDEX dispatch_history_commit ON dispatch_history (head_commit) WHERE head_commit IS NOT NULL",
+    "CREATE INDEX dispatch_history_session ON dispatch_history (session_id) WHERE session_id IS NOT NULL",
     "CREATE INDEX dispatch_history_moved ON dispatch_history (root, moved_to) WHERE moved_to IS NOT NULL",
 )
 FINDINGS_INDEX = "CREATE INDEX findings_dispatch ON findings (dispatch_id, tool, rule_id, code, category)"
@@ -248,7 +252,6 @@ TRIGGERS = (
     _take_before("findings_coming", "UPDATE OF dispatch_id ON findings", "new.dispatch_id"),
     _add_after("findings_left", "UPDATE ON findings", "old.dispatch_id"),
     _add_after("findings_came", "UPDATE OF dispatch_id ON findings", "new.dispatch_id"),
-    *newest_commits.FINDING_TRIGGERS,
 )
 
 
@@ -260,21 +263,17 @@ def dispatch_history(name: str = "dispatch_history") -> str:
     return _DISPATCH_HISTORY.format(name=name)
 
 
-AROUND = (*_ABOUT, *_UPKEEP)
-"""What a history of schema 2 lacks beside its dispatches."""
-
 VIEWS = (_DISPATCHES, _SEARCH_TEXT)
 
 OVER_DISPATCHES = (
     *INDEXES,
     *(*VIEWS, SEARCH),
     *TRIGGERS,
-    *newest_commits.TRIGGERS,
 )
 """What stands on the table of dispatches."""
 
 CREATE = (
     *(dispatch_history(), FINDINGS, FINDINGS_INDEX, KEPT_FILES, _WORKSPACES, OPEN_WORKSPACES),
-    *(*AROUND, *OVER_DISPATCHES),
+    *(*ABOUT, *UPKEEP, *OVER_DISPATCHES),
 )
 """All statements for an empty file, in order."""

@@ -15,6 +15,7 @@ _INT64_MAX = 2**63 - 1
 _MICRO = 1_000_000
 _LONGEST_NAME = 200
 """Characters of an id or a model's name; what is longer is none."""
+_HASH = re.compile(r"[0-9A-Fa-f]+")
 _SUFFIX = re.compile(r"\s*\[[^\[\]]*\]\Z")
 
 
@@ -23,7 +24,7 @@ def usage_values(report: Mapping[str, Any]) -> tuple[Any, ...]:
     usage, commits = _object(report, "usage"), _object(report, "commits")
     return (
         _name(usage.get("session_id")),
-        _name(commits.get("end")),
+        _commit(commits.get("end")),
         *(_count(usage.get(key)) for key in _COUNTS),
         _microusd(usage.get("cost_usd")),
     )
@@ -57,6 +58,12 @@ def _object(report: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _name(value: Any) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME else None
+
+
+def _commit(value: Any) -> str | None:
+    """A hash in lower case, as git writes it; another system's name as it is."""
+    name = _name(value)
+    return name.lower() if name and _HASH.fullmatch(name) else name
 
 
 def _number(value: Any) -> int | float | None:
