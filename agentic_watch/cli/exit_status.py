@@ -51,6 +51,10 @@ _OWN: dict[str, dict[int, str]] = {
         130: "the command was interrupted (Ctrl-C)",
     },
     "push": {3: "done, except commits that a target rejected; each is named"},
+    "redact": {
+        3: "done, except journals that cannot be rewritten for what they are; each is named",
+        75: "the daemon holds this history: stop it first",
+    },
     "rename-root": {75: "the daemon holds this history: stop it first"},
     "status": {0: "the state is printed, whatever it is", 1: "a root or a directory cannot be read; each is named"},
 }

@@ -11,7 +11,10 @@ from agentic_watch.workspace import kept_file
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.redactor import Redactor
 
-TEXT_COLUMNS = ("repo", "org", "task", "agent", "model", "branch", "question", "process_id", "pr_url")
+TEXT_COLUMNS = (
+    *("repo", "org", "task", "agent", "model", "branch", "question", "process_id", "pr_url"),
+    *("session_id", "head_commit"),
+)
 """What may hold a secret, beside the report; the others are made here, or say which commit it is."""
 
 _TEXTS = tuple(HISTORY_COLUMNS.index(name) for name in TEXT_COLUMNS)
@@ -19,12 +22,12 @@ _REPORT = HISTORY_COLUMNS.index("report")
 
 
 def redacted(row: Row, without: Redactor) -> Row:
-    """The row without secrets; the same one when it holds none."""
+    """The row without secrets."""
     values = list(row.values)
     for index in _TEXTS:
-        values[index] = without.text(values[index])
+        values[index] = redacted_text(values[index], without)
     values[_REPORT] = redacted_report(row.report, without)
-    findings = tuple(redacted_finding(finding, without) for finding in row.findings)
+    findings = tuple(redacted_values(finding, without) for finding in row.findings)
     kept = tuple(kept_file.redacted(file, without.text) for file in row.kept)
     return row._replace(values=tuple(values), findings=findings, kept=kept)
 
@@ -33,11 +36,19 @@ def redacted_report(report: str | None, without: Redactor) -> str | None:
     """The JSON text of a report without secrets."""
     if report is None:
         return None
-    value = json.loads(report)
+    try:
+        value = json.loads(report)
+    except (ValueError, RecursionError):  # somebody's SQL has spoilt it
+        return without.text(report)
     changed = without.value(value)
     return report if changed == value else dump(changed)
 
 
-def redacted_finding(values: tuple[Any, ...], without: Redactor) -> tuple[Any, ...]:
-    """The values of a finding without secrets."""
-    return tuple(without.text(value) if isinstance(value, str) else value for value in values)
+def redacted_values(values: tuple[Any, ...], without: Redactor) -> tuple[Any, ...]:
+    """The values of a row without secrets in its texts."""
+    return tuple(redacted_text(value, without) for value in values)
+
+
+def redacted_text(value: Any, without: Redactor) -> Any:
+    """A value without secrets if it is a text."""
+    return without.text(value) if isinstance(value, str) else value

@@ -35,6 +35,9 @@ class State(NamedTuple):
     updated_utc: str = ""
 
 
+LONGEST_QUESTION = 4000
+"""So much of a question is kept."""
+
 # This table may spare a reading, and never stand for the record: what says that it is committed is believed only
 # beside its row, or when such rows were pruned.
 _FIELDS = ", ".join(State._fields)
@@ -50,10 +53,16 @@ _IS_TRUE = (
     f"OR EXISTS (SELECT 1 FROM dispatch_history AS d WHERE d.moved_to = given.workspace AND {_SAME}) "
     f"OR ({_IS_COPY}) OR updated_utc < (SELECT pruned_before FROM about)"
 )
+_RECORDED = (
+    f"ifnull((SELECT substr(d.{{0}}, 1, {LONGEST_QUESTION}) FROM dispatch_history AS d WHERE d.workspace = "
+    f"judged.workspace AND {_SAME.replace('given', 'judged')} AND instr(d.{{0}}, '[redacted:')), {{0}})"
+)
 _BELIEVED = {
     "committed": "committed AND is_true",
     "signature": "iif(is_true, signature, x'')",
     "journal": "iif(is_true, journal, x'')",
+    # The status may hold what was taken out of its record by hand.
+    **{name: _RECORDED.format(name) for name in ("agent", "repo", "question")},
 }
 _UPSERT = (
     f"WITH given ({_FIELDS}) AS (VALUES ({marks(State._fields)})), "

@@ -28,7 +28,6 @@ _MEND_SECONDS = 0.1
 _NO_STATUS = Status("", instant.ZERO)
 _LONGEST_ERROR = 500
 _LONGEST_WORD = 200
-_LONGEST_QUESTION = 4000
 
 Key = tuple[str, str]
 """(root's key, workspace's name)."""
@@ -149,7 +148,7 @@ def _state(outcome: Outcome, now: float) -> State:
         status=status.status[:_LONGEST_WORD],
         agent=status.agent[:_LONGEST_WORD],
         repo=status.repo[:_LONGEST_WORD],
-        question=status.question[:_LONGEST_QUESTION],
+        question=status.question[: workspaces_table.LONGEST_QUESTION],
         pid=status.pid,
         updated_at=status.updated_at.text,
         updated_utc=status.updated_at.utc(),

@@ -15,6 +15,8 @@ from agentic_watch.workspace.workspace_errors import Malformed, Missing
 
 _LIMIT = 65_536
 _TEMPORARY = ".commit.json."
+OTHER_TEMPORARY = ".journal.jsonl."
+"""Of a journal that is written anew (journal_rewrite.py)."""
 
 
 class Marker(NamedTuple):
@@ -100,5 +102,5 @@ def put_in_place(meta: int, temporary: str) -> None:
 def remove_temporaries(meta: int, names: Iterable[str]) -> None:
     """Remove what a killed run left, among these names of the directory: only who holds the lock makes such files."""
     for name in names:
-        if name.startswith(_TEMPORARY):
+        if name.startswith((_TEMPORARY, OTHER_TEMPORARY)):
             files.remove(meta, name)

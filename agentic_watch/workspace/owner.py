@@ -41,6 +41,16 @@ def own_as(descriptor: int, directory: int, label: str, *, made: bool = False) -
         _say_refused(owner.st_uid, owner.st_gid, error.strerror or "")
 
 
+def own_like(descriptor: int, info: os.stat_result, label: str) -> None:
+    """Give what is open the owner and the mode of another file. Raises WorkspaceError."""
+    try:
+        if (info.st_uid, info.st_gid) != _us():
+            os.fchown(descriptor, info.st_uid, info.st_gid)
+        os.fchmod(descriptor, info.st_mode & 0o7777)
+    except OSError as error:
+        raise WorkspaceError(label, f"cannot be given to its owner: {error.strerror}") from error
+
+
 def _say_refused(user: int, group: int, cause: str) -> None:
     with _saying:  # several threads write at a time
         if (user, group) not in _said:

@@ -25,6 +25,7 @@ _KEY_LINE = re.compile(r"[\s+>|-]*[A-Za-z0-9+/]{16,256}={0,2}\s*")
 
 _Literals = Sequence[tuple[str, int]]
 """What a text must hold, and the number of the form that is looked for then."""
+_LITERALS = tuple(dict.fromkeys(literal for form in FORMS for literal in form.literals))
 _KNOWN = tuple((literal, number) for number, form in enumerate(FORMS) for literal in form.literals)
 
 
@@ -55,9 +56,19 @@ class Redactor:
         Keys are texts as others: who keeps an environment or a list of tokens may have a secret as a key. A plain word
         stays, whatever a pattern of the operator's says: it is a name that others read.
         """
-        whole = "\n".join(_texts(value))
-        sought = [known for known in self._known if known[0] in whole]
+        sought = self._sought("\n".join(_texts(value)))
         return self._value(value, sought) if sought or self._own else value
+
+    def may_change(self, text: str) -> bool:
+        """Whether there may be a secret in a text, or in one of its lines; nearly always there is none."""
+        return bool(self._own or self._sought(text))
+
+    def _sought(self, text: str) -> _Literals:
+        """What is to be looked for in the lines of a text: what is not in all of it is in none of them."""
+        # Not any(): a generator takes twice as long. And most texts end here.
+        if not self._known or not [literal for literal in _LITERALS if literal in text]:
+            return ()
+        return [known for known in _KNOWN if known[0] in text and _is_in(known[1], text)]
 
     def _text(self, text: str, sought: _Literals) -> str:
         for _ in range(_ROUNDS):
@@ -82,7 +93,7 @@ class Redactor:
             key, number = text, 2
             while key != name and (key in changed or key in value):  # two secrets of one kind
                 key, number = f"{text} {number}", number + 1
-            changed[key] = self._value(item, sought)
+            changed[key] = self._value(_beside(name, item, sought), sought)
         return changed
 
     def is_same(self, recorded: str, said: str) -> bool:
@@ -134,12 +145,26 @@ def _compiled(number: int) -> tuple[re.Pattern[str], str]:
     return pattern, r"\g<1>" * pattern.groups + mark(form.kind)
 
 
+def _is_in(number: int, text: str) -> bool:
+    # The end of a private key has no form of its own.
+    return FORMS[number].kind == "private-key" or _compiled(number)[0].search(text) is not None
+
+
 def _outside_marks(text: str, replacement: str, pattern: re.Pattern[str]) -> str:
     if _OPENING not in text:
         return pattern.sub(lambda _: replacement, text)
     pieces = _MARK.split(text)
     pieces[::2] = [pattern.sub(lambda _: replacement, piece) for piece in pieces[::2]]
     return "".join(pieces)
+
+
+def _beside(name: str, item: Any, sought: _Literals) -> Any:
+    """A text without what is a secret for the name that it has: `{"authorization": "Bearer …"}`."""
+    if not isinstance(item, str) or not sought:
+        return item
+    start = f"{name}: "
+    text = _without_known(start + item, sought)
+    return text[len(start) :] if text.startswith(start) else item
 
 
 def _is_word(name: str) -> bool:

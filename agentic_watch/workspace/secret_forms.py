@@ -50,9 +50,10 @@ FORMS = (
     Form("anthropic-key", ("sk-ant-",), r"sk-ant-[A-Za-z0-9_-]{16,}+", "https://docs.claude.com/en/api/overview"),
     Form("openrouter-key", ("sk-or-",), r"sk-or-[A-Za-z0-9_-]{32,}+", "https://openrouter.ai/docs/api-reference"),
     Form(
+        # What others call so, too. The word before it is looked at last: there is many a task-1.
         "openai-key",
         ("sk-",),
-        rf"{_ALONE}sk-(?:(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{{32,}}+|[A-Za-z0-9]{{32,}}+)",
+        r"sk-(?<![A-Za-z0-9_-]sk-)(?:(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{32,}+|[A-Za-z0-9]{32,}+)",
         "https://platform.openai.com/docs/api-reference/authentication",
     ),
     Form(

@@ -67,6 +67,8 @@ def parse(data: bytes, label: str) -> Status:
 
 def redacted(status: Status, without: Redactor) -> Status:
     """The status without secrets, its `status` too unless that is one of those that are known."""
+    if not without.may_change("\n".join([status.status, *(getattr(status, name) for name in _TEXTS)])):
+        return status
     texts = {name: text for name in _TEXTS if (text := getattr(status, name))}
     changed = {name: text for name, text in without.value(texts).items() if text != texts[name]}
     if status.status not in KNOWN_STATUSES:

@@ -47,8 +47,8 @@ def take_back(directory: int, name: str, descriptor: int, piece: Piece) -> None:
         start = end - piece.count
         if start < 0 or Piece.of(os.pread(descriptor, piece.count, start)) != piece:
             return  # it never came there
-        with _alone(descriptor) as alone:
-            if alone and os.fstat(descriptor).st_size == end:
+        with alone(descriptor) as is_alone:
+            if is_alone and os.fstat(descriptor).st_size == end:
                 files.truncate(descriptor, start, name)
                 return
         _blank(directory, name, descriptor, (start, end))
@@ -64,17 +64,17 @@ def at_rest(descriptor: int, size: int, label: str) -> Iterator[None]:
     Where a lease can be had (fcntl(2)) nobody else has the file open, and nobody can open it before the end; elsewhere
     that it has not changed for REST_SECONDS must do. Raises InUse.
     """
-    with _alone(descriptor) as alone:
+    with alone(descriptor) as is_alone:
         info = os.fstat(descriptor)
         # A time in the future is one before a step of the clock.
         quiet = abs(time.time() - max(info.st_mtime, info.st_ctime))
-        if alone is False or info.st_size != size or quiet < REST_SECONDS:
+        if is_alone is False or info.st_size != size or quiet < REST_SECONDS:
             raise InUse(label, "ends in a piece of a line, and may be in the middle of being written")
         yield
 
 
 @contextlib.contextmanager
-def _alone(descriptor: int) -> Iterator[bool | None]:
+def alone(descriptor: int) -> Iterator[bool | None]:
     """Whether nobody else has the file open, nor can open it meanwhile; None where the kernel does not tell."""
     try:
         # Who opens it waits for us; the kernel tells us by a signal, which must be one that is ignored.
@@ -91,6 +91,14 @@ def _alone(descriptor: int) -> Iterator[bool | None]:
     finally:
         with contextlib.suppress(OSError):
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+def is_wanted(descriptor: int) -> bool:
+    """Whether somebody waits to open a file that is held by `alone` (fcntl(2), F_GETLEASE: what the lease will be)."""
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) != fcntl.F_WRLCK
+    except OSError:
+        return False
 
 
 def _blank(directory: int, name: str, appending: int, span: tuple[int, int]) -> None:

@@ -1,0 +1,227 @@
+"""Secrets out of a history that holds them: rows, findings, search, kept files, and the pages that they were on."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from agentic_watch.config import KNOWN_STATUSES
+from agentic_watch.exchange.redacted_rows import TEXT_COLUMNS, redacted_report, redacted_text
+from agentic_watch.history import queries
+from agentic_watch.history.columns import FINDING_COLUMNS
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.slices import Slices
+from agentic_watch.history.store import History
+from agentic_watch.workspace.redactor import Redactor, count, may_be_redacted
+
+PATIENCE_MS = 60_000
+"""How long somebody who reads or writes the history is waited for."""
+_REBUILD_SEARCH = "INSERT INTO dispatch_search (dispatch_search) VALUES ('rebuild')"
+_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table, the columns that name a row of it, those that may hold a secret, and the one of its dispatch."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    dispatch: str = ""
+
+
+_RECORD = (
+    _Table("dispatch_history", ("id",), (*TEXT_COLUMNS, "status", "report"), "id"),
+    _Table("findings", ("id",), tuple(f'"{name}"' for name in FINDING_COLUMNS), "dispatch_id"),
+    _Table("kept_files", ("dispatch_id", "name"), ("content",), "dispatch_id"),
+)
+_MADE_ANEW = ("dispatch_search", "superseded", "finding_counts", "about", "upkeep", "sqlite_")
+"""What begins so is made of the record, or holds no text of a workspace."""
+_IDENTITY = ("root", "workspace", "seen_at", "updated_at", "updated_utc", "started_at", "started_utc")
+
+
+def _tables(connection: sqlite3.Connection) -> list[_Table]:
+    """The record, and what is known of workspaces now: all of their texts, whatever tables a later schema adds."""
+    names = [
+        name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    ]
+    known = {table.name for table in _RECORD}
+    tables = [table for table in _RECORD if table.name in names]
+    for name in names:
+        if name in known or name.startswith(_MADE_ANEW):
+            continue
+        columns = connection.execute("SELECT name, type, pk FROM pragma_table_info(?)", (name,)).fetchall()
+        key = tuple(column for column, _, place in sorted(columns, key=lambda column: column[2]) if place)
+        texts = tuple(column for column, kind, place in columns if kind == "TEXT" and not place)
+        if wanted := tuple(column for column in texts if column not in _IDENTITY):
+            tables.append(_Table(name, key or ("rowid",), wanted))
+    return tables
+
+
+@dataclass(slots=True)
+class Redacted:
+    """What held secrets: how many rows of each table, how many secrets by kind, and the numbers of the dispatches, also
+    of those whose secrets were taken out before: others may have them as they were."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    dispatches: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    key: tuple[Any, ...]
+    values: dict[str, Any]
+
+
+OnProgress = Callable[[int], None]
+"""Hears how many rows were looked at."""
+
+
+def look(history: str, without: Redactor, on_progress: OnProgress) -> Redacted:
+    """Count what holds secrets; nothing is changed. Raises HistoryError, HistoryRefused."""
+    found, looked = Redacted(), 0
+    with queries.reading(history) as connection:
+        for table in _tables(connection):
+            after: tuple[Any, ...] = ()
+            while page := _page(connection, table, after, 1_000):
+                list(_changes(table, page, without, found))
+                after, looked = page[-1][: len(table.key)], looked + len(page)
+                on_progress(looked)
+    return found
+
+
+def redact(history: History, without: Redactor, found: Redacted, on_progress: OnProgress) -> None:
+    """Take the secrets out of all tables, some rows at a time: each slice is a transaction, and one that is ended
+    halfway is finished by the next call. What was done stands in `found`. Raises HistoryError, HistoryRefused."""
+    slices, looked = Slices(), 0
+    with history.reading() as connection:
+        tables = _tables(connection)
+    for table in tables:
+        after: tuple[Any, ...] = ()
+        while True:
+            done = history.rebuilding(partial(_redact_some, history, table, after, without, slices))
+            page_end, size, some = done
+            if page_end is None:
+                break
+            found.rows += some.rows
+            found.kinds += some.kinds
+            found.dispatches |= some.dispatches
+            after, looked = page_end, looked + size
+            on_progress(looked)
+            slices.pause()
+
+
+def _redact_some(
+    history: History, table: _Table, after: tuple[Any, ...], without: Redactor, slices: Slices
+) -> tuple[tuple[Any, ...] | None, int, Redacted]:
+    """One slice: the key of its last row (None behind the last), its size, and what was done."""
+    some = Redacted()
+    with history.transaction(durable=False) as connection, slices.one():
+        # What was on a page is overwritten: also where the file cannot be made anew at the end.
+        connection.execute("PRAGMA secure_delete = ON")
+        page = _page(connection, table, after, slices.size)
+        for change in _changes(table, page, without, some):
+            assignments = ", ".join(f"{name} = ?" for name in change.values)
+            sql = f"UPDATE {table.name} SET {assignments} WHERE {_row_value(table)} = ({_marks(table)})"
+            connection.execute(sql, (*change.values.values(), *change.key))
+    return (page[-1][: len(table.key)] if page else None), len(page), some
+
+
+def _row_value(table: _Table) -> str:
+    return f"({', '.join(table.key)})"
+
+
+def _marks(table: _Table) -> str:
+    return ", ".join("?" * len(table.key))
+
+
+def _page(
+    connection: sqlite3.Connection, table: _Table, after: tuple[Any, ...], size: int
+) -> Sequence[tuple[Any, ...]]:
+    """The next rows: their keys, the dispatch where there is one, the columns that may hold a secret."""
+    where = f"WHERE {_row_value(table)} > ({_marks(table)})" if after else ""
+    wanted = ", ".join((*table.key, table.dispatch or "NULL", *table.columns))
+    order = ", ".join(table.key)
+    return connection.execute(
+        f"SELECT {wanted} FROM {table.name} {where} ORDER BY {order} LIMIT ?", (*after, size)
+    ).fetchall()
+
+
+def _changes(table: _Table, page: Sequence[tuple[Any, ...]], without: Redactor, found: Redacted) -> Iterator[_Change]:
+    """The rows of a page that hold secrets, and what their columns are without; counts them in `found`."""
+    width = len(table.key)
+    for row in page:
+        values = {}
+        for name, value in zip(table.columns, row[width + 1 :], strict=True):
+            changed = _redacted(name, value, without)
+            if changed != value:
+                values[name] = changed
+                found.kinds += count(_as_text(value), _as_text(changed))
+        if table.dispatch and (values or any(may_be_redacted(_as_text(value)) for value in row[width + 1 :])):
+            found.dispatches.add(row[width])
+        if values:
+            found.rows[table.name] += 1
+            yield _Change(row[:width], values)
+
+
+def _redacted(column: str, value: Any, without: Redactor) -> Any:
+    if column == "report" or (column not in TEXT_COLUMNS and str(value).startswith("{")):
+        return redacted_report(value, without)
+    if column == "content":
+        text = _as_text(value)
+        changed = without.text(text)
+        return value if changed == text else zlib.compress(changed.encode("utf-8", "surrogateescape"))
+    if column == "status" and value in KNOWN_STATUSES:
+        return value
+    return redacted_text(value, without)
+
+
+def _as_text(value: Any) -> str:
+    """A text as it is, a kept file's content as the text that it is of."""
+    if isinstance(value, bytes):
+        return zlib.decompress(value).decode("utf-8", "surrogateescape")
+    return str(value)
+
+
+def clean(history: History) -> None:
+    """Make anew what was made of the secrets, and the whole file, so that no page of it, nor of its log, has one.
+
+    Raises HistoryError, also while somebody reads an older state for too long.
+    """
+    history.rebuilding(partial(_rebuild, history))
+    with history.reading() as connection:
+        connection.execute("VACUUM")
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while not _empty_log(history):
+        if time.monotonic() >= end:
+            raise HistoryError(
+                f"{history.path}: somebody reads an older state of it, which its -wal file still holds; end that "
+                "(a dashboard, a backup) and run redact again"
+            )
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _rebuild(history: History) -> None:
+    with history.transaction() as connection:
+        connection.execute(_REBUILD_SEARCH)
+
+
+def _empty_log(history: History) -> bool:
+    with history.reading() as connection, closing(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")) as answer:
+        (busy, _, _) = answer.fetchone()
+    return not busy
+
+
+def commit_ids(history: str, found: Redacted) -> list[str]:
+    """What the dispatches are called everywhere. Raises HistoryError, HistoryRefused."""
+    with queries.reading(history) as connection:
+        sql = "SELECT commit_id FROM dispatch_history WHERE id = ?"
+        return [row[0] for number in sorted(found.dispatches) for row in connection.execute(sql, (number,))]

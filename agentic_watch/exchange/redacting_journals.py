@@ -1,0 +1,108 @@
+"""Secrets out of the journals below the roots; what else holds them there is named, since it is not ours."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from agentic_watch.config import Config, Limits
+from agentic_watch.scan import RootUnavailable, Trouble, scan
+from agentic_watch.workspace import files, journal_rewrite, layout, marker
+from agentic_watch.workspace.journal_rewrite import Rewritten
+from agentic_watch.workspace.layout import Candidate
+from agentic_watch.workspace.place import Place, open_place
+from agentic_watch.workspace.redactor import Redactor
+from agentic_watch.workspace.workspace_errors import InUse, Missing, WorkspaceError
+
+_PATIENCE_SECONDS = 30.0
+_PAUSE_SECONDS = 0.1
+_CORRUPT = (f"{layout.JOURNAL}.corrupt-", f"{layout.MARKER}.corrupt-")
+
+
+@dataclass(slots=True)
+class RedactedJournals:
+    """How many journals had lines with secrets, and how many lines; `left` are files that hold some still and are not
+    ours to write; `failed` and `unfit` are journals that could not be written, by a fault of the host or for what lies
+    in their workspace, one line each."""
+
+    journals: int = 0
+    lines: int = 0
+    left: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    unfit: list[str] = field(default_factory=list)
+
+
+def redact_journals(
+    config: Config, without: Redactor, done: RedactedJournals, on_progress: Callable[[int], None], *, dry_run: bool
+) -> None:
+    """Take secrets out of each journal; what was done stands in `done`. `on_progress` hears of each workspace."""
+    looked = 0
+    for root in config.roots:
+        try:
+            with closing(scan(root)) as found:
+                for one in found:
+                    if isinstance(one, Trouble):
+                        done.failed.append(f"{root.path}/{one.name}: {one.cause}; its subdirectories are skipped")
+                        continue
+                    _redact(one, config.limits, without, done, dry_run)
+                    looked += 1
+                    on_progress(looked)
+        except RootUnavailable as error:
+            done.failed.append(str(error))
+
+
+def _redact(candidate: Candidate, limits: Limits, without: Redactor, done: RedactedJournals, dry_run: bool) -> None:
+    path = os.path.join(candidate.root.path, candidate.name)
+    try:
+        with closing(open_place(candidate.root.path, candidate.name)) as place:
+            rewritten = _rewrite(place, limits, without, dry_run)
+            done.lines += rewritten.lines
+            done.journals += bool(rewritten.lines)
+            if rewritten.torn:
+                done.left.append(f"{path}/{layout.META_JOURNAL} (its torn last line)")
+            done.left += [f"{path}/{name}" for name in _others_with_secrets(place, limits, without)]
+    except Missing:
+        return
+    except (WorkspaceError, OSError) as error:
+        lies_in_workspace = isinstance(error, WorkspaceError) and error.lies_in_workspace and not error.passing
+        (done.unfit if lies_in_workspace else done.failed).append(f"{path}: {error}")
+
+
+def _rewrite(place: Place, limits: Limits, without: Redactor, dry_run: bool) -> Rewritten:
+    """Waits for whoever holds the workspace or its journal, politely and not for ever."""
+    if place.meta is None:
+        return Rewritten()
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            if dry_run or place.lock():
+                marker.remove_temporaries(place.meta, place.names)
+                return journal_rewrite.rewrite(place.meta, limits, without, dry_run=dry_run)
+            raise InUse(layout.META, "is held by another process")
+        except InUse:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _others_with_secrets(place: Place, limits: Limits, without: Redactor) -> Iterator[str]:
+    """The files of a workspace that a rebuild or somebody may read, and that are the dispatcher's or the agent's."""
+    wanted = [(place.directory, layout.STATUS, layout.STATUS, limits.status_bytes)]
+    if place.meta is not None:
+        wanted += [
+            (place.meta, layout.STATUS, layout.META_STATUS, limits.status_bytes),
+            (place.meta, layout.REPORT, layout.META_REPORT, limits.report_bytes),
+        ]
+        names, _ = files.names(place.meta, 10_000, layout.META)
+        aside = (name for name in sorted(names) if name.startswith(_CORRUPT))
+        wanted += [(place.meta, name, f"{layout.META}/{name}", limits.journal_bytes) for name in aside]
+    for directory, name, label, limit in wanted:
+        try:
+            text = files.read(directory, name, label, limit, one_link=False).data.decode("utf-8", "replace")
+        except WorkspaceError:
+            continue  # what cannot be read is recorded by nobody
+        if without.text(text) != text:
+            yield label
