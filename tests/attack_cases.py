@@ -165,6 +165,11 @@ def crowd(ground: Ground) -> None:
         (ground.workspace.meta / f".commit.json.{number}.tmp").touch()
 
 
+def crowd_of_logs(ground: Ground) -> None:
+    for number in range(2000):
+        (ground.workspace.meta / f"{number}.log").touch()
+
+
 def replaced_by_link(target: str) -> Plant:
     """The workspace itself is a symbolic link."""
 
@@ -296,6 +301,34 @@ def _replaced() -> list[Case]:
     return cases
 
 
+def _kept() -> list[Case]:
+    """Each object in place of a failed one's log: it is left out, and the dispatch is committed."""
+    failure = fields(status="failed")
+    return [
+        *(
+            Case(
+                f"a failed one's log is {what}",
+                both(failure, put(".meta/agent.log", how)),
+                COMMITTED,
+                "" if what == "sparse gigabytes" else cause,
+            )
+            for what, how, cause in OBJECTS
+        ),
+        Case(
+            "a failed one's log holds escapes", both(failure, put(".meta/a.log", content(ESCAPES.encode()))), COMMITTED
+        ),
+        Case("2000 logs", both(failure, crowd_of_logs), COMMITTED, "more than is kept of one dispatch; not kept (and "),
+        Case(
+            "a write lease on a log",
+            both(failure, put(".meta/agent.log", content(b"x"))),
+            COMMITTED,
+            "is leased",
+            "",
+            _LEASE.format(name=".meta/agent.log"),
+        ),
+    ]
+
+
 def _broken() -> list[Case]:
     cases = []
     for what, data, cause in CONTENTS:
@@ -347,6 +380,7 @@ _READY = "open('ready', 'w').close()\n"
 
 CASES: tuple[Case, ...] = (
     *_replaced(),
+    *_kept(),
     *_broken(),
     *_wrong(),
     # directories

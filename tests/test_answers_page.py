@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import time
@@ -12,9 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from agentic_watch.cli.command_line import root as program
-from agentic_watch.history import rows
+from agentic_watch.fleet import interchange
 from agentic_watch.history.store import History
-from agentic_watch.workspace import record
 
 PROJECT = Path(__file__).parent.parent
 PAGE = PROJECT / "docs" / "answers.md"
@@ -47,8 +47,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = History(str(path))
     store.open()
     try:
-        lines = PAST.read_bytes().splitlines(keepends=True)
-        store.insert([rows.from_record(record.from_line(line), "agents", "build-1") for line in lines])
+        store.insert([interchange.row(json.loads(line)) for line in PAST.read_bytes().splitlines()])
     finally:
         store.close()
     return path
@@ -71,8 +70,8 @@ def test_the_page_shows_what_is_printed(history: Path, command: str, expected: s
     assert answer(history, command) == expected
 
 
-def test_the_page_answers_twelve_questions() -> None:
+def test_the_page_answers_thirteen_questions() -> None:
     """Each question has its command."""
     text = PAGE.read_text("utf-8")
-    assert len(re.findall(r"^### \d+\. ", text, re.MULTILINE)) == 12
-    assert len(list(blocks(text))) >= 12
+    assert len(re.findall(r"^### \d+\. ", text, re.MULTILINE)) == 13
+    assert len(list(blocks(text))) >= 13

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,6 +220,8 @@ def test_no_secret_is_told(attacked: Attacked) -> None:
     """What links lead to appears in no line, no marker, no row and no log."""
     with contextlib.closing(sqlite3.connect(attacked.host.history)) as connection:
         assert SECRET not in "\n".join(connection.iterdump())
+        kept = [zlib.decompress(content) for (content,) in connection.execute("SELECT content FROM kept_files")]
+    assert kept and not any(SECRET.encode() in content for content in kept)
     assert not any(SECRET in run.once.stderr or SECRET in json.dumps(run.once.summary) for run in attacked.runs)
     for name in attacked.entries[-1]:
         path = attacked.host.root / name

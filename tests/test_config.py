@@ -23,6 +23,8 @@ from agentic_watch.config import (
     KNOWN_STATUSES,
     Config,
     ConfigError,
+    DispatchFiles,
+    Keep,
     Limits,
     NoRootsError,
     Overrides,
@@ -110,6 +112,14 @@ def test_all_keys_take_effect(write: Callable[[str], str], environ: Environ) -> 
         status_bytes = 2048
         report_bytes = "512 KiB"
         journal_bytes = "1GiB"
+        [keep]
+        files = ["logs/*/out.txt"]
+        statuses = ["*"]
+        tail_bytes = "1 KiB"
+        total_bytes = "4 MiB"
+        [dispatch]
+        log = true
+        patch = true
         [log]
         level = "debug"
         format = "json"
@@ -124,6 +134,8 @@ def test_all_keys_take_effect(write: Callable[[str], str], environ: Environ) -> 
     assert (sorted(loaded.finished), loaded.settle_seconds) == (["completed", "shipped"], 0.0)
     assert (loaded.history, loaded.reconcile_seconds) == ("/base/db", 60.0)
     assert loaded.limits == Limits(2048, 512 * 1024, 1024**3)
+    assert loaded.kept_files == Keep(("logs/*/out.txt",), frozenset({"*"}), 1024, 4 * 1024**2)
+    assert loaded.dispatch == DispatchFiles(log=True, patch=True)
     assert (loaded.log.level, loaded.log.format) == ("debug", "json")
     assert loaded.origins["roots[0].layout"] == loaded.origins["limits.journal_bytes"] == file
     assert loaded.origins["roots[1].layout"] == "default"
@@ -156,7 +168,7 @@ def test_all_problems_at_once(write: Callable[[str], str], environ: Environ) -> 
     """)
     found = problems(file, environ)
     expected = [
-        "colour: unknown key; known here: answers, commit, ghosts, history, hooks, limits, log, metrics, push, ",
+        "colour: unknown key; known here: answers, commit, ",
         "log: must be a table; write [log]",
         "roots[0].path: 'relative/dir' is relative; write the whole path, such as /",
         "roots[0].max_depth: must be a whole number, not true",
@@ -229,6 +241,18 @@ def test_suggestions(line: str, suggestion: str, write: Callable[[str], str], en
         "[limits]\nstatus_bytes = 1e6",
         "[limits]\nstatus_bytes = true",
         "[limits]\nstatus_bytes = 0x" + "f" * 9000,
+        "[keep]\nfiles = ['/etc/passwd']",
+        "[keep]\nfiles = ['../*.log']",
+        "[keep]\nfiles = ['logs/../../x']",
+        "[keep]\nfiles = ['logs//x']",
+        "[keep]\nfiles = ['~/x']",
+        "[keep]\nfiles = ['**/*.log']",
+        "[keep]\nfiles = ['a/b/c/d/e/f/g/h/i']",
+        "[keep]\nfiles = '*.log'",
+        "[keep]\nstatuses = []",
+        "[keep]\ntail_bytes = '5 MiB'",
+        "[dispatch]\nlog = 1",
+        "[dispatch]\npatch = 'yes'",
         "[[roots]]\npath = '/x'\nmax_depth = 0",
         "[[roots]]\npath = '/x'\nmax_depth = 33",
         "[[roots]]\npath = '/x'\nmax_depth = 2.0",

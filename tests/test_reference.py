@@ -165,7 +165,7 @@ SHAPES = {
     "agentic-watch status --removable --json": ["status", "--removable", "--json"],
     "agentic-watch show --json": ["show", "o/r/done", "--json"],
     "agentic-watch history --json": ["history", "--json"],
-    "agentic-watch export": ["export"],
+    "agentic-watch export": ["export", "--with-files"],
     "agentic-watch import --json": ["import", "{base}/broken.jsonl", "--json"],
     "agentic-watch backup --json": ["backup", "{base}/backup.db", "--json"],
     "agentic-watch prune --json": ["prune", "--older-than", "1d", "--dry-run", "--json"],
@@ -197,8 +197,10 @@ SELDOM = {
     "failures[].workspace",
     "error",
     "new_findings[].*",
+    *(f"kept_files[].{name}" for name in ("name", "bytes", "kept_from")),
+    "last_lines[]",
 }
-"""Keys that need a running daemon, or another option."""
+"""Keys that need a running daemon, another option or another dispatch."""
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +208,9 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Host:
     """A host with something for every key: committed, failing, running, waiting, gone. Its root keeps its name."""
     host = Host.make(tmp_path_factory.mktemp("busy"))
     make(host.root, "o/r/done", report=REPORT, started_at=STARTED)
-    make(host.root, "o/r/why", status="failed", question="why?", agent="codex", repo="r")
+    failed = make(host.root, "o/r/why", status="failed", question="why?", agent="codex", repo="r")
+    (failed.meta / "a.log").write_bytes(b"text")
+    (failed.meta / "b.log").write_bytes(b"no text: \xff")
     make(host.root, "o/r/wait", status="blocked", question="which?", agent="codex", repo="r")
     (make(host.root, "o/r/bad").meta / "status.json").write_text("{")
     host.once()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from agentic_watch.answers.dialect import Dialect
 
-if TYPE_CHECKING:
-    from agentic_watch.answers.filters import Term
+Term = tuple[str, list[object]]
+"""A condition and the values of its `?`."""
 
 _NUMBER = re.compile(r"#?0*(\d{1,18})", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{1,64}", re.ASCII)

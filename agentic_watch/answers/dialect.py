@@ -13,7 +13,8 @@ from dataclasses import dataclass
 class Dialect:
     """The words of one engine.
 
-    `commits` and `findings` are tables. `newest` says that `d` is the newest commit of its run, `same_run` that `e`
+    `commits`, `findings` and `kept` (files, `k`) are tables; `kept_identity` are the columns by which a `k` names the
+    commit that `identity` names. `newest` says that `d` is the newest commit of its run, `same_run` that `e`
     is of the same run, `of_commit` that `f` was found in `d`, `found` that there is an `f`; `identity` are the
     columns that `of_commit` asks for, `key` settles the order of commits of one time, `searching` says that the
     words behind its one `?` occur in `d`. `moved` says of `d` that its workspace was moved, and that {} is so of
@@ -31,6 +32,8 @@ class Dialect:
     key: str
     searching: str
     joined: str
+    kept: str = "kept_files"
+    kept_identity: str = "k.dispatch_id"
     moved: str = ""
     of_request: str = "{}"
 
@@ -74,5 +77,6 @@ POSTGRES = Dialect(
     key="d.commit_id",
     searching="lower(d.workspace || ' ' || d.agent || ' ' || d.branch || ' ' || d.task || ' ' || d.question) LIKE ?",
     joined="string_agg(CAST({} AS text), ',')",
+    kept_identity="k.host_id, k.commit_id",
 )
 """PostgreSQL, CockroachDB, YugabyteDB and Citus."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
-from agentic_watch.answers import documents
+from agentic_watch.answers import documents, kept_content, log_lines
 from agentic_watch.answers.answer import Answer
 from agentic_watch.answers.failure_classes import failure_class
 from agentic_watch.answers.filters import Wanted, where
@@ -23,11 +24,15 @@ _COLUMNS = (
     f"substr(d.question, 1, {_READ}), d.passed, d.build_passed, d.test_passed, d.lint_passed, "
     "d.updated_utc, d.org, d.repo, d.agent, d.workspace"
 )
+_IDENTITY = 10
+"""Behind these columns comes what identifies the commit."""
+_LOGS_READ = 1_000
+"""Where only an exit status is known, the logs of so many are read, the newest: a second at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One dispatch of a class; `text` is its question as it was."""
+    """One dispatch of a class; `text` is its question as it was, with what its log says where that is only a status."""
 
     updated_utc: str
     workspace: str
@@ -100,7 +105,10 @@ def failures(source: Source, wanted: Wanted, outcomes: Outcomes) -> Failures:
     known: dict[tuple[Any, ...], FailureClass] = {}
     for status in outcomes.statuses("failed", "waiting"):
         if not wanted.status or status in wanted.status:
-            _add(classes, known, _rows(source, replace(wanted, status=(status,))), waits=status in waiting)
+            rows, unclear = _rows(source, replace(wanted, status=(status,))), list[tuple[Any, ...]]()
+            _add(classes, known, _set_apart(rows, unclear), waits=status in waiting)
+            said = dict(kept_content.last_errors(source, [row[_IDENTITY:] for row in unclear]))
+            _add(classes, known, iter(unclear), waits=status in waiting, said=said)
     for one in classes.values():
         one.examples = sorted(one.examples, key=lambda example: example.updated_utc, reverse=True)[:EXAMPLES]
     ordered = sorted(classes.values(), key=lambda one: (-one.count, one.name))
@@ -111,8 +119,18 @@ def failures(source: Source, wanted: Wanted, outcomes: Outcomes) -> Failures:
 def _rows(source: Source, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
     """Those of one status, the newest first, as an index has them: to sort them all would take longest of all."""
     condition, values = where(source, wanted)
-    sql = f"SELECT {_COLUMNS} FROM {source.dialect.commits} AS d{condition} ORDER BY d.updated_utc DESC"
+    columns = f"{_COLUMNS}, {source.dialect.identity}"
+    sql = f"SELECT {columns} FROM {source.dialect.commits} AS d{condition} ORDER BY d.updated_utc DESC"
     return source.rows(sql, values)
+
+
+def _set_apart(rows: Iterator[tuple[Any, ...]], unclear: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The rows whose question says why; the newest of those that tell an exit status only are put into `unclear`."""
+    for row in rows:
+        if len(unclear) < _LOGS_READ and log_lines.is_only_status(row[0]):
+            unclear.append(row)
+        else:
+            yield row
 
 
 def _add(
@@ -121,11 +139,14 @@ def _add(
     rows: Iterator[tuple[Any, ...]],
     *,
     waits: bool,
+    said: Mapping[tuple[Any, ...], str] = MappingProxyType({}),
 ) -> None:
-    """Count the rows of one status; `known` has the class of each reason that came before, its digits left out."""
+    """Count the rows of one status; `known` has the class of each reason that came before, its digits left out, and
+    `said` what the logs of some of them say is the reason."""
     shown: Counter[int] = Counter()
-    for question, passed, build, test, lint, updated, org, repo, agent, workspace in rows:
-        key = (alike(question) if question else "", passed, build, test, lint)
+    for question, passed, build, test, lint, updated, org, repo, agent, workspace, *identity in rows:
+        error = said.get(tuple(identity), "") if said else ""
+        key = (alike(error or question) if question else "", passed, build, test, lint)
         found = known.get(key)
         if found is None:
             found = known[key] = _class_of(classes, key[0], key[1:])
@@ -137,7 +158,8 @@ def _add(
         found.first_utc = min(found.first_utc or updated, updated)
         if shown[id(found)] < EXAMPLES:
             shown[id(found)] += 1
-            found.examples.append(Example(updated, workspace, agent, question))
+            text = f"{question}: {error}" if error else question
+            found.examples.append(Example(updated, workspace, agent, text))
 
 
 def _class_of(classes: dict[tuple[str, str], FailureClass], question: str, verdicts: tuple[Any, ...]) -> FailureClass:

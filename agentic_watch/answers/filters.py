@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from agentic_watch.answers import change_filters
+from agentic_watch.answers.change_filters import Term
 from agentic_watch.answers.source import Source
 
 Texts = tuple[str, ...]
-Term = tuple[str, list[object]]
-"""A condition and the values of its `?`."""
 
 NAMED = ("repo", "org", "model", "status", "workspace", "host")
 """The columns that a filter compares as they are."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from agentic_watch.answers import kept_content
+from agentic_watch.answers.kept_content import NOTHING_KEPT, Kept
 from agentic_watch.answers.one_dispatch import NoSuchDispatch, Shown, plain
+from agentic_watch.answers.outcomes import Outcomes
 from agentic_watch.answers.source import Source
 from agentic_watch.history.columns import FINDING_COLUMNS
+from agentic_watch.history.history_errors import HistoryError
 
 _COMMIT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
@@ -27,7 +31,16 @@ def fleet_dispatch(asked: Source, given: str) -> Shown:
         findings=tuple(_findings(asked, chosen)),
         on_disk=None,
         state=None,
+        kept=_kept(asked, chosen),
     )
+
+
+def _kept(asked: Source, row: dict[str, Any]) -> Kept:
+    """What is kept of its files; nothing where a fleet's tables are older, or hidden from this role."""
+    try:
+        return kept_content.kept(asked, row, failed=Outcomes().of(row["status"]) == "failed")
+    except HistoryError:
+        return NOTHING_KEPT
 
 
 def _commits(asked: Source, given: str) -> list[dict[str, Any]]:

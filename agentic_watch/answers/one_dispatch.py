@@ -7,10 +7,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from agentic_watch.answers import documents, explain, listing, source
+from agentic_watch.answers import documents, explain, kept_content, listing, source
 from agentic_watch.answers.check.roots_check import running_account
 from agentic_watch.answers.check.subject import subject as subject_of
 from agentic_watch.answers.explain import Explanation, Past
+from agentic_watch.answers.kept_content import NOTHING_KEPT, Kept
+from agentic_watch.answers.outcomes import from_config
 from agentic_watch.answers.source import Source
 from agentic_watch.config import Config
 from agentic_watch.daemon import instance
@@ -26,6 +28,7 @@ from agentic_watch.service.service_user import can_be_asked
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.find import UnknownWorkspace, find
+from agentic_watch.workspace.kept_file import KeptFile
 
 _ROW_ID = re.compile(r"\d{1,18}", re.ASCII)
 _COMMIT_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
@@ -36,7 +39,7 @@ _SEEN = ("status", "agent", "pid", "question")
 class Shown:
     """`dispatch` is one commit, whole (None when there is none), `commits` are all of its workspace, oldest first and
     without their reports, `findings` are those of `dispatch`. `on_disk` is None when the workspace is not there.
-    `failure` says what could not be looked into."""
+    `kept` is what is kept of its files. `failure` says what could not be looked into."""
 
     root: str
     workspace: str
@@ -46,6 +49,7 @@ class Shown:
     on_disk: Explanation | None
     state: State | None
     failure: str = ""
+    kept: Kept = NOTHING_KEPT
 
 
 class NoSuchDispatch(Exception):
@@ -77,6 +81,7 @@ def one_dispatch(config: Config, given: str, directory: str) -> Shown:
             wanted = subject.row_id or (commits[-1]["id"] if commits else None)
             dispatch = _whole(asked, wanted) if wanted is not None else None
             findings = tuple(_findings(asked, wanted)) if wanted is not None else ()
+            files = kept_content.kept(asked, dispatch, failed=_failed(config, dispatch)) if dispatch else NOTHING_KEPT
             ((pruned,),) = asked.rows("SELECT ifnull(pruned_before, '') FROM about")
     except HistoryError as error:
         if candidate is None:
@@ -86,7 +91,28 @@ def one_dispatch(config: Config, given: str, directory: str) -> Shown:
     closed = _closed(config, subject.candidate)
     past = Past(commits, state, run, pruned_before=pruned, daemon=_daemon_runs(config), closed=closed)
     told = explain.explain(subject.candidate, config, past) if subject.candidate else None
-    return Shown(subject.root, subject.workspace, dispatch, commits, findings, told, state)
+    return Shown(subject.root, subject.workspace, dispatch, commits, findings, told, state, kept=files)
+
+
+def _failed(config: Config, dispatch: dict[str, Any]) -> bool:
+    return from_config(config.answers).of(dispatch["status"]) == "failed"
+
+
+def kept_file(source: Source, shown: Shown, given: str) -> KeptFile:
+    """The kept file that is called so: by its name in the workspace, or its last part where no two have that.
+
+    Raises NoSuchDispatch, and what the source raises.
+    """
+    names = [file["name"] for file in shown.kept.files]
+    found = [name for name in names if given in (name, name.rpartition("/")[2])]
+    name = given if given in found else found[0] if len(found) == 1 else ""
+    file = kept_content.one(source, shown.dispatch, name) if shown.dispatch and name else None
+    if file is not None:
+        return file
+    there = (
+        f"there are {', '.join(names)}" if names else "nothing is kept of it ([keep] in the configuration says what is)"
+    )
+    raise NoSuchDispatch(f"{shown.workspace}: no file {given} is kept of it; {there}")
 
 
 def _on_disk(config: Config, given: str, directory: str) -> tuple[Candidate | None, str]:
@@ -219,6 +245,8 @@ def document(shown: Shown) -> dict[str, Any]:
         "dispatch": documents.absent_as_null(shown.dispatch) if shown.dispatch else None,
         "commits": [documents.absent_as_null(row) for row in shown.commits],
         "findings": list(shown.findings),
+        "kept_files": list(shown.kept.files),
+        "last_lines": list(shown.kept.lines),
         "on_disk": _disk_document(shown.on_disk, shown.state) if shown.on_disk else None,
         "error": shown.failure or None,
     }

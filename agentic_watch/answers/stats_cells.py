@@ -12,7 +12,8 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from agentic_watch.answers import documents, spans
-from agentic_watch.answers.filters import REPOSITORY, Term, Wanted, where
+from agentic_watch.answers.change_filters import Term
+from agentic_watch.answers.filters import REPOSITORY, Wanted, where
 from agentic_watch.answers.outcomes import MERGED, Outcomes
 from agentic_watch.answers.source import Source
 from agentic_watch.answers.spans import Clock

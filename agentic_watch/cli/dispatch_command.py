@@ -88,6 +88,16 @@ def _no_subcommand(args: Sequence[str]) -> str:
     metavar="N",
     help="Exit status that means blocked.",
 )
+@click.option(
+    "--log/--no-log",
+    default=None,
+    help="Copy what COMMAND prints to .meta/agent.log, unless that is a terminal (default: [dispatch] log).",
+)
+@click.option(
+    "--patch/--no-patch",
+    default=None,
+    help="Write what COMMAND changed to .meta/changes.patch (default: [dispatch] patch).",
+)
 @click.option("--best-effort", is_flag=True, help="Run COMMAND also when it cannot be recorded.")
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
@@ -116,10 +126,23 @@ def _run(ctx: click.Context, words: tuple[str, ...]) -> None:
     state: State = ctx.obj
     options = ctx.parent.params
     work = work_of(options, words, pid=os.getpid())
-    order = Order(words, options["reports"], options["blocked_status"], options["usages"])
+    log, patch = _left_behind(state, options)
+    order = Order(words, options["reports"], options["blocked_status"], options["usages"], log, patch)
     ended = dispatch(order, lambda: _begun(state, options, work))
     _tell(state, ended)
     end_like(ended.code)
+
+
+def _left_behind(state: State, options: dict[str, Any]) -> tuple[bool, bool]:
+    """Whether there is to be a log, and a patch: as the options say, else the configuration."""
+    from agentic_watch.config import ConfigError, DispatchFiles, NoRootsError
+
+    try:
+        wanted = state.config().dispatch
+    except (ConfigError, NoRootsError):  # told when the run is to begin
+        wanted = DispatchFiles()
+    log, patch = options["log"], options["patch"]
+    return wanted.log if log is None else log, wanted.patch if patch is None else patch
 
 
 def _begun(state: State, options: dict[str, Any], work: Work) -> Run | None:

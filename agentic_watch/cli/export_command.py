@@ -47,9 +47,10 @@ class _Cursor(click.ParamType[Cursor]):
     "--after", type=_Cursor(), default=Cursor(), metavar="CURSOR", help="Only what was added after this cursor."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a header, instead of JSON lines.")
+@click.option("--with-files", is_flag=True, help="With what is kept of each dispatch's files, as an archive has it.")
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", hidden=True)
 @click.pass_obj
-def command(state: State, after: Cursor, as_csv: bool, form: str) -> None:
+def command(state: State, after: Cursor, as_csv: bool, with_files: bool, form: str) -> None:
     """Print every commit of the history, in the order in which they were added.
 
     As JSON lines: the journal's record with host_id, host, root and commit_id, findings and report. The last line on
@@ -60,12 +61,15 @@ def command(state: State, after: Cursor, as_csv: bool, form: str) -> None:
       agentic-watch export > all.jsonl
       agentic-watch export --csv --after 4711 > new.csv
     """
+    as_csv = as_csv or form == "csv"
+    if with_files and as_csv:
+        raise click.UsageError("--with-files excludes --csv")
     history = state.config_to_read().history
     reached, count = after, 0
     try:
-        write = _csv_lines() if as_csv or form == "csv" else _json_lines(history)
+        write = _csv_lines() if as_csv else _json_lines(history)
         with progress("commits", exporting.total(history, after)) as tell:
-            for page in exporting.pages(history, after):
+            for page in exporting.pages(history, after, files=with_files):
                 for commit in page.commits:
                     write(commit)
                 sys.stdout.flush()

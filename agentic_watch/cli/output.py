@@ -23,6 +23,16 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
+def print_content(data: bytes) -> None:
+    """A file's content on stdout: byte for byte, but on a terminal as clean text, line by line."""
+    if not on_terminal():
+        click.echo(data, nl=False)
+        return
+    text = data.decode("utf-8", "replace")
+    for line in text.removesuffix("\n").split("\n") if text else ():
+        click.echo(clean(line.removesuffix("\r").expandtabs()))
+
+
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))

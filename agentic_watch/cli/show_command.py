@@ -8,22 +8,24 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import one_dispatch
+from agentic_watch.answers import one_dispatch, source
 from agentic_watch.answers.explain import Explanation
+from agentic_watch.answers.kept_content import Kept
 from agentic_watch.answers.one_dispatch import NoSuchDispatch, Shown
 from agentic_watch.cli import clock_times, messages
 from agentic_watch.cli.answer_options import asking, of_fleet, usable
 from agentic_watch.cli.exit_status import EXIT_FAILED, Refused
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import clean, human_duration, line_width, print_json
+from agentic_watch.cli.output import clean, human_duration, line_width, print_content, print_json
 from agentic_watch.cli.table_layout import Column, print_columns
-from agentic_watch.cli.text_width import wrap
+from agentic_watch.cli.text_width import cut, wrap
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.workspace.find import here
 
 _FILES_SHOWN = 20
 _FINDINGS_SHOWN = 20
 _LONGEST_TEXT = 2_000
+_LONGEST_LINE = 504
 _WIDTH = 100
 _LABEL = 12
 _WORDS = {True: "yes", False: "no", None: "?"}
@@ -36,6 +38,7 @@ _COMMITS = (
     Column("FINDINGS", number=True, goes=5),
     Column("ID", number=True, goes=6),
 )
+_KEPT = (Column("FILE", least=14, path=True), Column("BYTES", number=True), Column("KEPT", goes=1))
 _FINDINGS = (
     Column("SEVERITY", least=6, goes=1),
     Column("TOOL", least=6, goes=2),
@@ -49,10 +52,11 @@ _FINDINGS = (
 @click.command("show")
 @click.argument("given", metavar="WORKSPACE|ID")
 @of_fleet
+@click.option("--file", "file", metavar="NAME", help="Print this kept file instead, as it was (its last part).")
 @click.option("--utc", is_flag=True, help="Use UTC for times.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def command(state: State, /, given: str, utc: bool, as_json: bool) -> None:
+def command(state: State, /, given: str, file: str | None, utc: bool, as_json: bool) -> None:
     """Show everything about one dispatch: commits and runs, verdicts, changes, findings, and its state on disk.
 
     WORKSPACE is a path, or a name below a root; ID is a row's id or a commit_id of the history. For a workspace that
@@ -62,12 +66,17 @@ def command(state: State, /, given: str, utc: bool, as_json: bool) -> None:
     Examples:
       agentic-watch show acme/billing/task-101
       agentic-watch show 4711 --json
+      agentic-watch show 4711 --file agent.log
     """
+    if file is not None and (as_json or utc):
+        raise click.UsageError("--file prints the file as it is: without --json and --utc")
     try:
-        shown = _ask(state, usable(given))
+        shown, content = _ask(state, usable(given), file)
     except (NoSuchDispatch, HistoryError) as error:
         raise Refused(str(error)) from error
-    if as_json:
+    if content is not None:
+        print_content(content)
+    elif as_json:
         print_json(one_dispatch.document(shown))
     else:
         _print(shown, utc)
@@ -76,13 +85,20 @@ def command(state: State, /, given: str, utc: bool, as_json: bool) -> None:
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def _ask(state: State, given: str) -> Shown:
+def _ask(state: State, given: str, file: str | None) -> tuple[Shown, bytes | None]:
+    """What is known, and the content of the kept file that is wanted."""
     if not state.fleet:
-        return one_dispatch.one_dispatch(state.config_to_read(), given, here())
+        config = state.config_to_read()
+        shown = one_dispatch.one_dispatch(config, given, here())
+        if file is None or shown.failure:
+            return shown, None
+        with source.history(config.history) as history:
+            return shown, one_dispatch.kept_file(history, shown, file).data
     from agentic_watch.answers.fleet_dispatch import fleet_dispatch
 
     with asking(state) as fleet:
-        return fleet_dispatch(fleet, given)
+        shown = fleet_dispatch(fleet, given)
+        return shown, one_dispatch.kept_file(fleet, shown, file).data if file is not None else None
 
 
 def _print(shown: Shown, utc: bool) -> None:
@@ -92,6 +108,7 @@ def _print(shown: Shown, utc: bool) -> None:
             _say(label, text)
         _print_commits(shown, utc)
         _print_findings(shown)
+        _print_kept(shown.kept)
     elif shown.on_disk is None:
         click.echo("  nothing is known about it")
     if shown.on_disk is not None:
@@ -196,6 +213,25 @@ def _finding(finding: dict[str, Any]) -> tuple[Any, ...]:
     rule = finding["rule_id"] or finding["code"] or finding["category"]
     message = finding["message"] or finding["title"]
     return finding["severity"], finding["tool"], rule, finding["file"], finding["line"], message
+
+
+def _print_kept(kept: Kept) -> None:
+    if not kept.files:
+        return
+    count = len(kept.files)
+    click.echo(f"{count} kept file{'s' * (count != 1)}; show --file NAME prints one")
+    print_columns(_KEPT, [_kept(file) for file in kept.files])
+    if kept.lines:
+        click.echo(clean(f"last lines of {kept.log}"))
+        width = max(30, (line_width() or _LONGEST_LINE) - 4)
+        for line in kept.lines:
+            click.echo(f"    {cut(clean(line.expandtabs()), width)}".rstrip())
+
+
+def _kept(file: dict[str, Any]) -> tuple[Any, ...]:
+    """Its name, its size, and which part of it is kept."""
+    part = "the last " + f"{file['bytes'] - file['kept_from']:,}" if file["kept_from"] else "all"
+    return file["name"], f"{file['bytes']:,}", part
 
 
 def _print_disk(told: Explanation) -> None:

@@ -201,7 +201,10 @@ class JournalSearch:
             self._recovered.add(hash(asked.dispatch))
             # A copy's line is a row of where it came from, if that is still there.
             root = self._homes.get(name, {}).get(moved_workspaces.line_key(record), self._candidate.root.key)
-            self.lacking.add_recovered(record, root, moved_workspaces.place_of(root, name, self._candidate))
+            # Its files are those of the newest run, which the status tells of.
+            kept = self._workspace.kept_files() if record.identity == self._workspace.identity else ()
+            place = moved_workspaces.place_of(root, name, self._candidate)
+            self.lacking.add_recovered(record, root, place, kept)
             self.recovered += 1
             its = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
             self.recovers_moved_line |= its

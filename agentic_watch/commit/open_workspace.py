@@ -9,12 +9,24 @@ from dataclasses import dataclass, field
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.sightings import Sighting, Sightings
 from agentic_watch.config import KNOWN_STATUSES, Config, Limits
-from agentic_watch.workspace import journal, layout, marker, record, report, signatures, status, unwritten_end
+from agentic_watch.workspace import (
+    journal,
+    kept_files,
+    layout,
+    marker,
+    record,
+    report,
+    signatures,
+    status,
+    unwritten_end,
+)
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.journal import Journal
+from agentic_watch.workspace.kept_file import KeptFile
 from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.place import Opener, Place, open_place
 from agentic_watch.workspace.record import Identity
+from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
@@ -46,6 +58,7 @@ class OpenWorkspace:
     ended: bool = False
     directory: str = ""
     journal: Journal | None = None
+    _kept: tuple[KeptFile, ...] | None = None
 
     @property
     def limits(self) -> Limits:
@@ -73,6 +86,20 @@ class OpenWorkspace:
         except OSError:
             return 0
         return min(size, self.limits.report_bytes)
+
+    def kept_files(self) -> tuple[KeptFile, ...]:
+        """What its row is to have of its dispatch's files; what cannot be read becomes a warning.
+
+        Nothing of a finish that was replaced: what is there now may be another run's.
+        """
+        if self._kept is None:
+            self._kept = ()
+            keep, status = self.config.kept_files, self.status
+            if status is not None and self.sighting is None and kept_files.is_kept_for(keep, status.status):
+                without = redactor(self.limits.redact).text
+                self._kept, warnings = kept_files.read(self.place, keep, status.started_at, without)
+                self.warnings += warnings
+        return self._kept
 
     def signature(self) -> bytes:
         """The status as it was when read, the marker as it is now; b"" while the status cannot be trusted."""

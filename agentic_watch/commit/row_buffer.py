@@ -10,6 +10,7 @@ from agentic_watch.history import rows
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
+from agentic_watch.workspace.kept_file import KeptFile
 from agentic_watch.workspace.record import Record
 
 HOST = os.uname().nodename
@@ -24,13 +25,13 @@ class HeldRows:
     rows: list[Row] = field(default_factory=list)
     weight: int = 0
 
-    def add(self, record: Record, root: str) -> None:
-        """Make the row of a record and keep it."""
-        self._add(rows.from_record(record, root, HOST))
+    def add(self, record: Record, root: str, kept: tuple[KeptFile, ...] = ()) -> None:
+        """Make the row of a record, with what is `kept` of its files, and keep it."""
+        self._add(rows.from_record(record, root, HOST)._replace(kept=kept))
 
-    def add_recovered(self, line: Record, root: str, moved_to: str | None) -> None:
-        """Make the row of a line that the history lacks and keep it."""
-        self._add(rows.from_record(line, root, HOST, moved_to)._replace(is_recovered=True))
+    def add_recovered(self, line: Record, root: str, moved_to: str | None, kept: tuple[KeptFile, ...]) -> None:
+        """Make the row of a line that the history lacks, with what is `kept` of its files, and keep it."""
+        self._add(rows.from_record(line, root, HOST, moved_to)._replace(is_recovered=True, kept=kept))
 
     def _add(self, row: Row) -> None:
         self.rows.append(row)

@@ -80,7 +80,8 @@ def _make_line(writing: Writing, workspace: OpenWorkspace, plan: Plan, name: str
         writing.line = made.line()
     if warning:
         workspace.warnings.append(warning)
-    if plan.insert and len(writing.line) < _LARGE_LINE:
+    kept = workspace.kept_files() if plan.insert else ()
+    if plan.insert and not kept and len(writing.line) < _LARGE_LINE:
         writing.record = made
     elif plan.insert:
-        writing.rows.add(made, workspace.candidate.root.key)
+        writing.rows.add(made, workspace.candidate.root.key, kept=kept)

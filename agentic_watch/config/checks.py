@@ -20,6 +20,8 @@ _OPENTELEMETRY_PORT = 9464
 _UNITS = {"b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
 SPAN = r"([0-9]{1,9})(mo|[mhdw])"
 """What a span looks like, such as `7d`; a month (`mo`) has 30 days."""
+_PATTERNS_AT_MOST = 32
+_COMPONENTS_AT_MOST = 8
 _PATTERN_NAME = r"[a-z0-9][a-z0-9-]{0,31}"
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800, "mo": 30 * 86_400}
 
@@ -63,6 +65,22 @@ def boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise BadValueError(f"must be true or false, not {shown(value)}")
     return value
+
+
+def workspace_files(value: Any) -> tuple[str, ...]:
+    """Accept a list of globs relative to a workspace, also an empty one; none may lead out of it."""
+    patterns = texts(value)
+    if len(patterns) > _PATTERNS_AT_MOST:
+        raise BadValueError(f"has {len(patterns)} patterns; at most {_PATTERNS_AT_MOST} are looked for")
+    for pattern in patterns:
+        parts = pattern.split("/")
+        if pattern.startswith(("/", "~")) or {"", ".", ".."} & set(parts):
+            raise BadValueError(f'{shown(pattern)} must be relative to the workspace; write one such as ".meta/*.log"')
+        if "**" in parts or len(parts) > _COMPONENTS_AT_MOST:
+            raise BadValueError(
+                f"{shown(pattern)}: write out each directory, at most {_COMPONENTS_AT_MOST - 1}; ** is not known"
+            )
+    return patterns
 
 
 def patterns(value: Any) -> tuple[tuple[str, str], ...]:
@@ -167,6 +185,14 @@ def size(value: Any) -> int:
         raise BadValueError(f'must be a size, not {shown(value)}; write bytes such as {MIB}, or "8 MiB"')
     if not KIB <= number <= 2 * GIB:
         raise BadValueError(f"must be from 1 KiB to 2 GiB, not {shown(value)}")
+    return number
+
+
+def kept_size(value: Any) -> int:
+    """Accept a size of what is kept in the history, 1 KiB to 4 MiB."""
+    number = size(value)
+    if number > 4 * MIB:
+        raise BadValueError(f"must be from 1 KiB to 4 MiB, not {shown(value)}")
     return number
 
 

@@ -61,6 +61,23 @@ class Limits(NamedTuple):
     redact: Redact = Redact()
 
 
+class Keep(NamedTuple):
+    """What is kept of a dispatch's files: `files` are globs relative to the workspace, of dispatches with one of
+    `statuses` ("*": any); at most `tail_bytes` of the end of each, and `total_bytes` of all."""
+
+    files: tuple[str, ...] = (".meta/*.log", ".meta/changes.patch")
+    statuses: frozenset[str] = frozenset({"failed", "rejected", "blocked"})
+    tail_bytes: int = 64 * KIB
+    total_bytes: int = 256 * KIB
+
+
+class DispatchFiles(NamedTuple):
+    """What `dispatch -- COMMAND` leaves in `.meta` beside status and report: the command's output, what it changed."""
+
+    log: bool = False
+    patch: bool = False
+
+
 class Log(NamedTuple):
     """How much is logged, and in which form; `auto` is for the logging room to decide."""
 
@@ -94,7 +111,8 @@ class Target(NamedTuple):
     """One [[push]] entry: where the history goes.
 
     `dsn_file` and `token_file` name files that hold a secret, never the secret; a name without a slash stands for a
-    file in $CREDENTIALS_DIRECTORY. `interval_seconds` lies between two pushes. Empty `statuses` mean all.
+    file in $CREDENTIALS_DIRECTORY. `interval_seconds` lies between two pushes. Empty `statuses` mean all. With `files`
+    what is kept of the dispatches' files goes along.
     """
 
     name: str
@@ -104,6 +122,7 @@ class Target(NamedTuple):
     token_file: str | None = None
     interval_seconds: float = 60.0
     statuses: frozenset[str] = frozenset()
+    files: bool = False
 
     @property
     def secret_file(self) -> str | None:
@@ -142,6 +161,8 @@ class Config:
     poll_seconds: float = 5.0
     keep: str | None = None
     limits: Limits = field(default_factory=Limits)
+    kept_files: Keep = field(default_factory=Keep)
+    dispatch: DispatchFiles = field(default_factory=DispatchFiles)
     log: Log = field(default_factory=Log)
     metrics: MetricsPlaces = field(default_factory=MetricsPlaces)
     answers: Answers = field(default_factory=Answers)
@@ -195,6 +216,8 @@ def to_document(config: Config) -> dict[str, Any]:
         "limits": {key: value for key, value in config.limits._asdict().items() if key != "redact"},
         "redact": {"enabled": config.limits.redact.enabled, "patterns": dict(config.limits.redact.patterns)},
         "ghosts": config.ghosts._asdict(),
+        "keep": _plain(config.kept_files._asdict()),
+        "dispatch": config.dispatch._asdict(),
         "log": config.log._asdict(),
         "metrics": {key: value for key, value in config.metrics._asdict().items() if value is not None},
         "answers": {name: list(statuses) for name, statuses in config.answers._asdict().items()},

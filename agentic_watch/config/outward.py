@@ -24,6 +24,7 @@ def push_keys(environ: Mapping[str, str]) -> dict[str, Check]:
         "token_file": _secret_file(environ),
         "interval_seconds": checks.seconds(1, _DAY),
         "statuses": checks.statuses,
+        "files": checks.boolean,
     }
 
 

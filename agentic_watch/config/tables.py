@@ -27,6 +27,13 @@ def tables(environ: Mapping[str, str]) -> dict[str, dict[str, Check]]:
         "history": {"path": checks.path(environ), "keep": checks.days},
         "reconcile": {"interval_seconds": checks.seconds(1, 7 * DAY), "poll_seconds": checks.seconds(1, 7 * DAY)},
         "limits": {"status_bytes": checks.size, "report_bytes": checks.size, "journal_bytes": checks.size},
+        "keep": {
+            "files": checks.workspace_files,
+            "statuses": checks.statuses,
+            "tail_bytes": checks.kept_size,
+            "total_bytes": checks.kept_size,
+        },
+        "dispatch": {"log": checks.boolean, "patch": checks.boolean},
         "redact": {"enabled": checks.boolean, "patterns": checks.patterns},
         "log": log_keys(),
         "metrics": {"textfile": checks.path(environ), "listen": checks.address},

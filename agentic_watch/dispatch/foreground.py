@@ -14,9 +14,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Self
+
+if TYPE_CHECKING:
+    from agentic_watch.dispatch.output_copy import OutputCopy
 
 _SI_KERNEL = 0x80  # siginfo(2): the terminal driver sent it
 _HANDED_ON = frozenset(
@@ -58,6 +61,7 @@ class Foreground:
     """
 
     stopped_by = 0
+    _file_actions: Sequence[tuple[int, int, int]] = ()
 
     def __enter__(self) -> Self:
         # A signal that our starter ignores (nohup, a job in the background) is neither ours nor the command's.
@@ -75,16 +79,23 @@ class Foreground:
             pass  # they were for the command, which has ended
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
-    def run(self, command: tuple[str, ...], environ: Mapping[str, str]) -> int:
-        """Run the command to its end; gives its exit status, or minus the signal that ended it. Raises CannotRun."""
+    def run(self, command: tuple[str, ...], environ: Mapping[str, str], copy: OutputCopy | None = None) -> int:
+        """Run the command to its end; gives its exit status, or minus the signal that ended it. Raises CannotRun.
+
+        What it prints goes through `copy`, if that is given.
+        """
         if early := signal.sigpending() & _ENDING & self._heard:
             return -int(min(early))  # it came before there was a command that it could have reached
+        if copy is not None:
+            self._file_actions = copy.file_actions
         try:
             pid = self._started(command, environ)
         except OSError as error:
             raise _cannot_run(command[0], error) from None
         except ValueError as error:
             raise CannotRun(f"cannot be run: {error}", 126) from None
+        if copy is not None:
+            copy.start()
         return self._wait(pid)
 
     def hurried(self) -> bool:
@@ -105,7 +116,14 @@ class Foreground:
             return self._spawn(("/bin/sh", path, *command[1:]), environ)
 
     def _spawn(self, command: tuple[str, ...], environ: Mapping[str, str]) -> int:
-        return os.posix_spawnp(command[0], command, environ, setsigmask=self._before, setsigdef=_IGNORED_BY_PYTHON)
+        return os.posix_spawnp(
+            command[0],
+            command,
+            environ,
+            file_actions=self._file_actions,
+            setsigmask=self._before,
+            setsigdef=_IGNORED_BY_PYTHON,
+        )
 
     def _wait(self, pid: int) -> int:
         asked, asked_at = 0, 0.0

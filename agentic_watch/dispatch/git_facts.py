@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from agentic_watch.dispatch.git_process import GitFailed, GitProcess, ask
@@ -22,6 +22,7 @@ _EXCLUDED_AT_MOST = 1000
 _FILES_AT_MOST = 500
 _AZURE = ("dev.azure.com", ".visualstudio.com")
 _REF = ("--symbolic-full-name", "HEAD")
+_DIFF = ("diff", "--no-ext-diff", "--no-textconv")
 _HOME = ("--path-format=absolute", "--git-common-dir")
 
 
@@ -131,36 +132,67 @@ def after(directory: str, start: str, hurried: Callable[[], bool], left_out: Seq
 
     Ends early when `hurried` says so. Raises GitFailed with the cause.
     """
+    with _with_new_files(directory, start, hurried) as clone:
+        without = _inside(left_out, clone.top)
+        text, unread = _shortstat(clone.git, clone.top, start, without)
+        files = _files(clone.git, start, [*without, *unread])
+    counted = {_KEYS[what]: int(count) for count, what in _SHORTSTAT.findall(text)}
+    return Since(_branch(clone.ref), clone.commit, dict.fromkeys(_KEYS.values(), 0) | counted, files, unread)
+
+
+def patch(
+    directory: str, start: str, hurried: Callable[[], bool], left_out: Sequence[str] = (), *, at_most: int
+) -> bytes:
+    """The first `at_most` bytes of the same changes as `git apply` takes them. Raises GitFailed with the cause."""
+    with _with_new_files(directory, start, hurried) as clone:
+        options = (*_DIFF, "--no-color", "--src-prefix=a/", "--dst-prefix=b/", start, "--")
+        process = clone.process(*options, *_but(_inside(left_out, clone.top)))
+        return process.output(seconds=_COUNT_SECONDS, hurried=hurried, at_most=at_most)
+
+
+class _Clone(NamedTuple):
+    """A clone whose new files are announced to a copy of its index: its top, the commit ("" for none) and the ref that
+    are checked out."""
+
+    top: str
+    commit: str
+    ref: str
+    index_file: str
+    hurried: Callable[[], bool]
+
+    def process(self, *arguments: str) -> GitProcess:
+        """Git at work on a question about it."""
+        return GitProcess(self.top, *arguments, environ={"GIT_INDEX_FILE": self.index_file})
+
+    def git(self, *arguments: str, allowed: int = 0) -> str:
+        """Git's answer."""
+        return self.process(*arguments).answer(seconds=_COUNT_SECONDS, hurried=self.hurried, allowed=allowed)
+
+
+@contextlib.contextmanager
+def _with_new_files(directory: str, start: str, hurried: Callable[[], bool]) -> Iterator[_Clone]:
+    """The clone with its new files announced to a copy of the index, so that git itself counts them; the agent's own
+    stays. Raises GitFailed."""
     if not _COMMIT.fullmatch(start):
         raise GitFailed("the commit at the start is not known")
     out = ask(directory, "rev-parse", "--show-toplevel", "--absolute-git-dir", "HEAD", *_REF, allowed=128)
-    top, git_directory, commit, branch = (*out.split("\n", 3), "", "", "")[:4]
+    top, git_directory, commit, ref = (*out.split("\n", 3), "", "", "")[:4]
     if not git_directory:
         raise GitFailed("there is no work tree")
-    # New files are announced to a copy of the index, so that git itself counts them; the agent's own stays.
-    index = os.path.join(git_directory, f"index.{os.urandom(6).hex()}")
-
-    def git(*arguments: str, allowed: int = 0) -> str:
-        process = GitProcess(top, *arguments, environ={"GIT_INDEX_FILE": index})
-        return process.answer(seconds=_COUNT_SECONDS, hurried=hurried, allowed=allowed)
-
+    commit = commit if _COMMIT.fullmatch(commit) else ""
+    clone = _Clone(top, commit, ref, os.path.join(git_directory, f"index.{os.urandom(6).hex()}"), hurried)
     try:
         with contextlib.suppress(FileNotFoundError), open(os.path.join(git_directory, "index"), "rb") as source:
-            _copy(source.read(), index)
+            _copy(source.read(), clone.index_file)
         # It ends with 1 for what cannot be added (a repository without a commit), and has added all else.
-        git("add", "--intent-to-add", "--all", "--ignore-errors", allowed=1)
-        without = _inside(left_out, top)
-        text, unread = _shortstat(git, top, start, without)
-        files = _files(git, start, [*without, *unread])
+        clone.git("add", "--intent-to-add", "--all", "--ignore-errors", allowed=1)
+        yield clone
     except OSError as error:
         raise GitFailed(f"{error.filename}: {error.strerror}") from error
     finally:
-        for leftover in (index, f"{index}.lock"):
+        for leftover in (clone.index_file, f"{clone.index_file}.lock"):
             with contextlib.suppress(OSError):
                 os.unlink(leftover)
-    counted = {_KEYS[what]: int(count) for count, what in _SHORTSTAT.findall(text)}
-    commit = commit if _COMMIT.fullmatch(commit) else ""
-    return Since(_branch(branch), commit, dict.fromkeys(_KEYS.values(), 0) | counted, files, unread)
 
 
 def _shortstat(
@@ -171,24 +203,23 @@ def _shortstat(
 ) -> tuple[str, tuple[str, ...]]:
     """What git counts but for the files `left_out`, and those that it had to leave out too: one that it may not read
     ends it without a number."""
-    diff = ("diff", "--no-ext-diff", "--no-textconv")
     try:
-        return git(*diff, "--shortstat", start, "--", *_but(left_out)), ()
+        return git(*_DIFF, "--shortstat", start, "--", *_but(left_out)), ()
     except GitFailed:
-        changed = git(*diff, "--name-only", "-z", start, "--").split("\0")
+        changed = git(*_DIFF, "--name-only", "-z", start, "--").split("\0")
         paths = ((name, os.path.join(top, name)) for name in changed if name)
         unread = tuple(name for name, path in paths if os.path.isfile(path) and not os.access(path, os.R_OK))
         if not unread:
             raise
         without = [*left_out, *unread[:_EXCLUDED_AT_MOST]]
-        return git(*diff, "--shortstat", start, "--", *_but(without)), unread
+        return git(*_DIFF, "--shortstat", start, "--", *_but(without)), unread
 
 
 def _files(git: Callable[..., str], start: str, left_out: Sequence[str]) -> tuple[str, ...]:
     """The paths of what was changed, relative to the top of the clone; without them its counts are as good."""
     but = _but(left_out[:_EXCLUDED_AT_MOST])
     with contextlib.suppress(GitFailed):
-        names = git("diff", "--no-ext-diff", "--no-textconv", "--no-relative", "--name-only", "-z", start, "--", *but)
+        names = git(*_DIFF, "--no-relative", "--name-only", "-z", start, "--", *but)
         return tuple(names.split("\0")[:-1][:_FILES_AT_MOST])  # the last one may be cut off
     return ()
 

@@ -57,13 +57,25 @@ class GitProcess:
     def answer(
         self, *, seconds: float = ASK_SECONDS, hurried: Callable[[], bool] = lambda: False, allowed: int = 0
     ) -> str:
-        """What it says on stdout. To be called once.
+        """What it says on stdout, as text without its last newline: see `output`."""
+        out = self.output(seconds=seconds, hurried=hurried, allowed=allowed)
+        return out.decode("utf-8", "replace").removesuffix("\n")
+
+    def output(
+        self,
+        *,
+        seconds: float = ASK_SECONDS,
+        hurried: Callable[[], bool] = lambda: False,
+        allowed: int = 0,
+        at_most: int = _AT_MOST,
+    ) -> bytes:
+        """The first `at_most` bytes of what it says on stdout. To be called once.
 
         Raises GitFailed when it ends with anything but 0 or `allowed`, and when it takes longer than `seconds` or
         `hurried` says that there is no time: it is killed then.
         """
         try:
-            out, problem = self._read(time.monotonic() + seconds, hurried)
+            out, problem = self._read(time.monotonic() + seconds, hurried, at_most)
         except BaseException:
             os.kill(self._pid, signal.SIGKILL)
             raise
@@ -71,10 +83,11 @@ class GitProcess:
             _close(self._out, self._problem)
             status = _ended(self._pid)
         if status not in (0, allowed):
-            raise GitFailed(_first_line(problem) or f"git {self._what} ended with {status}", out)
-        return out.removesuffix("\n")
+            cause = _first_line(problem.decode("utf-8", "replace")) or f"git {self._what} ended with {status}"
+            raise GitFailed(cause, out.decode("utf-8", "replace"))
+        return out
 
-    def _read(self, deadline: float, hurried: Callable[[], bool]) -> tuple[str, str]:
+    def _read(self, deadline: float, hurried: Callable[[], bool], at_most: int) -> tuple[bytes, bytes]:
         said = {self._out: b"", self._problem: b""}
         poll = select.poll()
         for descriptor in said:
@@ -86,11 +99,11 @@ class GitProcess:
                 raise GitFailed("git was too slow, or there was no time")
             for descriptor, _ in ready:
                 data = os.read(descriptor, _CHUNK)
-                said[descriptor] = (said[descriptor] + data)[:_AT_MOST]
+                said[descriptor] = (said[descriptor] + data)[:at_most]
                 if not data:
                     poll.unregister(descriptor)
                     left -= 1
-        return said[self._out].decode("utf-8", "replace"), said[self._problem].decode("utf-8", "replace")
+        return said[self._out], said[self._problem]
 
 
 def _first_line(problem: str) -> str:

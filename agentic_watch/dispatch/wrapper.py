@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentic_watch.dispatch.agent_names import runs_under
 from agentic_watch.dispatch.foreground import CannotRun, Foreground
 from agentic_watch.dispatch.lifecycle import finish
 from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run
 from agentic_watch.dispatch.verdict import changed, report_of, with_usage
+
+if TYPE_CHECKING:
+    from agentic_watch.dispatch.output_copy import OutputCopy
 
 WORKSPACE_VARIABLE = "AGENTIC_WATCH_WORKSPACE"
 """Tells the command its workspace's directory, so that it can say more: `agentic-watch dispatch finish`."""
@@ -37,12 +40,15 @@ _END_NOTHING = frozenset(
 
 
 class Order(NamedTuple):
-    """What to run, and how to judge it: `reports` and `usages` are files that the command is to leave behind."""
+    """What to run, and how to judge it: `reports` and `usages` are files that the command is to leave behind. With
+    `log` what it prints is kept in `.meta/agent.log`, with `patch` what it changed in `.meta/changes.patch`."""
 
     command: tuple[str, ...]
     reports: tuple[str, ...] = ()
     blocked_status: int = BLOCKED_STATUS
     usages: tuple[str, ...] = ()
+    log: bool = False
+    patch: bool = False
 
 
 class Ended(NamedTuple):
@@ -67,14 +73,33 @@ def dispatch(order: Order, begin: Callable[[], Run | None]) -> Ended:
     """
     with Foreground() as foreground:
         run = begin()
+        problems: list[str] = []
+        copy = _copy_of_output(run, problems) if run and order.log else None
         try:
-            code = foreground.run(order.command, {**os.environ, **(_variables(run) if run else {})})
+            code = foreground.run(order.command, {**os.environ, **(_variables(run) if run else {})}, copy)
         except CannotRun as error:
             ended = Ended(error.code, run, "failed", f"{order.command[0]}: {error}", started=False)
         else:
             status, cause = _judged(code, foreground.stopped_by, order)
             ended = Ended(code, run, status, cause)
-        return _finished(ended, run, order, foreground.hurried) if run else ended
+        if copy is not None and (problem := copy.stop()):
+            problems.append(problem)
+        if run is not None:
+            ended = _finished(ended, run, order, foreground.hurried, problems)
+        if copy is not None:
+            copy.finish(foreground.hurried)
+        return ended
+
+
+def _copy_of_output(run: Run, problems: list[str]) -> OutputCopy | None:
+    from agentic_watch.dispatch import output_copy
+    from agentic_watch.workspace.workspace_errors import WorkspaceError
+
+    try:
+        return output_copy.of_run(run)
+    except WorkspaceError as error:
+        problems.append(f"{run.path}: {error}; what is printed is not kept")
+        return None
 
 
 def refuse_if_taken(run: Run) -> None:
@@ -116,9 +141,12 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _finished(ended: Ended, run: Run, order: Order, hurried: Callable[[], bool]) -> Ended:
-    problems: list[str] = []
+def _finished(ended: Ended, run: Run, order: Order, hurried: Callable[[], bool], problems: list[str]) -> Ended:
     found = changed(run, hurried, problems, order.usages)
+    if order.patch and ended.started:
+        from agentic_watch.dispatch import changes_patch
+
+        changes_patch.write(run, hurried, problems, order.usages)
     report = report_of(run, order.reports, passed=ended.status == "completed", changed=found, problems=problems)
     report.setdefault("command", _as_typed(order.command))
     if order.usages and ended.started:

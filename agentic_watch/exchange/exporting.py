@@ -44,8 +44,9 @@ class Page:
     behind: Cursor
 
 
-def pages(history: str, after: Cursor) -> Iterator[Page]:
-    """All commits after a cursor, some at a time: the history is opened anew for each, and held up by none.
+def pages(history: str, after: Cursor, *, files: bool = False) -> Iterator[Page]:
+    """All commits after a cursor, with `files` what is kept of theirs, some at a time: the history is opened anew for
+    each, and held up by none.
 
     A cursor of another history means from the beginning. Raises HistoryError, HistoryRefused; ExchangeError when the
     history is replaced meanwhile.
@@ -53,7 +54,7 @@ def pages(history: str, after: Cursor) -> Iterator[Page]:
     history_id = outbox.identity(history)
     number = after.number if after.history_id in ("", history_id) else 0
     while True:
-        batch = outbox.next_batch(history, number, _PAGE)
+        batch = outbox.next_batch(history, number, _PAGE, files=files)
         if batch.history_id != history_id:
             raise ExchangeError(f"{history}: was replaced while it was exported; export it again")
         number = batch.last_id

@@ -9,6 +9,7 @@ from typing import Any
 
 from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.incoming import Incoming, tables
+from agentic_watch.fleet import outbox
 from agentic_watch.history import schema
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS, USAGE_COLUMNS
 from agentic_watch.history.read_only import connect_read_only
@@ -35,7 +36,9 @@ def rows(incoming: Incoming) -> Iterator[Row]:
 
 def _rows(connection: sqlite3.Connection, incoming: Incoming) -> Iterator[Row]:
     columns = [name for name in HISTORY_COLUMNS if name not in _MADE]
-    moved_to = "moved_to" if "moved_to" in tables(connection)["dispatch_history"] else "NULL"
+    there = tables(connection)
+    moved_to = "moved_to" if "moved_to" in there["dispatch_history"] else "NULL"
+    has_kept = "kept_files" in there
     sql = f"SELECT id, {moved_to}, {', '.join(columns)} FROM dispatch_history ORDER BY id"
     for number, place, *values in connection.execute(sql):
         incoming.position += 1
@@ -46,4 +49,5 @@ def _rows(connection: sqlite3.Connection, incoming: Incoming) -> Iterator[Row]:
         found["model"] = model_of(found["agent"], report)
         found |= zip(USAGE_COLUMNS, usage_values(report), strict=True)
         findings = connection.execute(f"SELECT {_FINDINGS} FROM findings WHERE dispatch_id = ? ORDER BY id", (number,))
-        yield Row(tuple(found[name] for name in HISTORY_COLUMNS), tuple(findings), place)
+        kept = outbox.kept_of(connection, number) if has_kept else ()
+        yield Row(tuple(found[name] for name in HISTORY_COLUMNS), tuple(findings), place, kept=kept)

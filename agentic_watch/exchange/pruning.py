@@ -11,7 +11,7 @@ from functools import partial
 from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.exporting import host_id
 from agentic_watch.exchange.new_file import new_file, remove_leftovers
-from agentic_watch.fleet import interchange
+from agentic_watch.fleet import interchange, outbox
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history import pruned, queries
 from agentic_watch.history.columns import FINDING_COLUMNS, TABLE_COLUMNS
@@ -19,6 +19,7 @@ from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 
 _PAGE = 500
+_PAGE_BYTES = 16 << 20
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 _AGE = pruned.age("d")
 OLDER = pruned.older("d", ":before")
@@ -61,8 +62,8 @@ def archive(history: str, found: Old, path: str, on_progress: Callable[[int], No
         with new_file(path) as file:
             _give(file.fileno(), history)
             for commits in _pages(history, found):
-                text = "".join(f"{interchange.line(interchange.document(commit, whose))}\n" for commit in commits)
-                file.write(text.encode("utf-8"))
+                for commit in commits:
+                    file.write(f"{interchange.line(interchange.document(commit, whose))}\n".encode())
                 on_progress(len(commits))
     except OSError as error:
         raise ExchangeError(f"{path}: cannot be written: {error.strerror}; nothing was pruned") from error
@@ -81,18 +82,22 @@ def _pages(history: str, found: Old) -> Iterator[list[Commit]]:
     while True:
         with queries.reading(history) as connection:
             commits = list(_page(connection, found, after))
-        if commits:
-            yield commits
-        if len(commits) < _PAGE:
+        if not commits:
             return
+        yield commits
         after = commits[-1].id
 
 
 def _page(connection: sqlite3.Connection, found: Old, after: int) -> Iterator[Commit]:
+    size = 0
     sql = f"SELECT {', '.join(TABLE_COLUMNS)} {_IN_ORDER} LIMIT {_PAGE}"
-    for row in connection.execute(sql, _bounds(found, after)).fetchall():
+    for row in connection.execute(sql, _bounds(found, after)):
+        if size > _PAGE_BYTES:
+            return
         findings = connection.execute(f"SELECT {_FINDINGS} FROM findings WHERE dispatch_id = ? ORDER BY id", row[:1])
-        yield Commit(dict(zip(TABLE_COLUMNS, row, strict=True)), tuple(findings))
+        commit = Commit(dict(zip(TABLE_COLUMNS, row, strict=True)), tuple(findings), outbox.kept_of(connection, row[0]))
+        size += outbox.weight(commit.columns) + outbox.kept_bytes(commit.kept)
+        yield commit
 
 
 def _bounds(found: Old, after: int) -> dict[str, str | int]:

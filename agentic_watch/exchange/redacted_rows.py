@@ -7,6 +7,7 @@ from typing import Any
 
 from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.rows import Row
+from agentic_watch.workspace import kept_file
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.redactor import Redactor
 
@@ -27,7 +28,8 @@ def redacted(row: Row, without: Redactor) -> Row:
         values[index] = redacted_text(values[index], without)
     values[_REPORT] = redacted_report(row.report, without)
     findings = tuple(redacted_values(finding, without) for finding in row.findings)
-    return row._replace(values=tuple(values), findings=findings)
+    kept = tuple(kept_file.redacted(file, without.text) for file in row.kept)
+    return row._replace(values=tuple(values), findings=findings, kept=kept)
 
 
 def redacted_report(report: str | None, without: Redactor) -> str | None:

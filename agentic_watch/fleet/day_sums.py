@@ -89,7 +89,8 @@ def send_again(target: Target, context: PushContext, differences: Iterable[Diffe
     """Send what the target lacks; gives how many it took. Raises as `compare`."""
     wanted = list(differences)
     missing = {one for difference in wanted for one in difference.missing}
-    commits = list(outbox.of_days(context.history, [difference.day for difference in wanted], missing))
+    days = [difference.day for difference in wanted]
+    commits = list(outbox.of_days(context.history, days, missing, files=target.files))
     sent = 0
     with contextlib.closing(
         PostgresTarget(credentials.connection_string(target, context.environ), context.sender)

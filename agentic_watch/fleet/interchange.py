@@ -1,11 +1,15 @@
 """The one form in which a commit leaves this host and comes back: export, import, archive, dead letters, HTTP.
 
 One JSON object a line: the keys of a journal record, and host_id, commit_id, host, root, moved_to and "schema": 1.
+Where the dispatch's files are sent along, `kept_files`: a list of name, bytes, kept_from, and the content as `text`, or
+as `zlib` (base64) where it is no text.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +20,10 @@ from agentic_watch.history.rows import Row
 from agentic_watch.workspace import record
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
+from agentic_watch.workspace.kept_file import FILES_AT_MOST, LARGEST, KeptFile, expanded, kept_file
+from agentic_watch.workspace.names import name_problem
 from agentic_watch.workspace.status import text_field
+from agentic_watch.workspace.workspace_errors import Malformed
 
 SCHEMA = 1
 _RECORD = (
@@ -24,15 +31,19 @@ _RECORD = (
     *("started_at", "status", "task", "updated_at", "workspace"),
 )
 _PLACE = ("host", "root", "moved_to")
+_SHORT = 64
+_LONGEST_NAME = 2_100
 _CHANGES = ("files_changed", "insertions", "deletions")
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit as the history holds it: the columns of `dispatch_history` by name, and its findings in order."""
+    """One commit as the history holds it: the columns of `dispatch_history` by name, its findings in order, and what
+    is kept of its files."""
 
     columns: Mapping[str, Any]
     findings: Sequence[tuple[Any, ...]] = ()
+    kept: Sequence[KeptFile] = ()
 
     @property
     def id(self) -> int:
@@ -60,7 +71,8 @@ def document(commit: Commit, host_id: str) -> dict[str, Any]:
     }
     found |= {key: value for key, value in large.items() if value}
     whose = {"host_id": host_id, "commit_id": commit.commit_id} | {key: columns[key] for key in _PLACE}
-    return {**found, **whose, "schema": SCHEMA}
+    kept = {"kept_files": [_of_kept(file) for file in commit.kept]} if commit.kept else {}
+    return {**found, **whose, **kept, "schema": SCHEMA}
 
 
 def line(found: Mapping[str, Any]) -> str:
@@ -71,15 +83,60 @@ def line(found: Mapping[str, Any]) -> str:
 def row(found: Mapping[str, Any]) -> Row:
     """The history row of an object. Raises Malformed, or KeyError when `root` or `host` is missing."""
     moved_to = text_field(dict(found), "moved_to", "commit") or None
-    return rows.from_record(record.from_line(dump(found).encode("utf-8")), found["root"], found["host"], moved_to)
+    known = {key: value for key, value in found.items() if key != "kept_files"}
+    made = rows.from_record(record.from_line(dump(known).encode("utf-8")), found["root"], found["host"], moved_to)
+    return made._replace(kept=_kept(found["kept_files"])) if found.get("kept_files") else made
 
 
 def commit(found: Mapping[str, Any], number: int = 0) -> Commit:
     """An object as the commit it was made of; `number` is its number in the history, if it has one. Raises as `row`."""
     made = row(found)
     columns = dict(zip(HISTORY_COLUMNS, made.values, strict=True))
-    return Commit({**columns, "id": number, "commit_id": found["commit_id"], "moved_to": made.moved_to}, made.findings)
+    return Commit(
+        {**columns, "id": number, "commit_id": found["commit_id"], "moved_to": made.moved_to}, made.findings, made.kept
+    )
 
 
 def _finding(values: Sequence[Any]) -> dict[str, Any]:
     return {key: value for key, value in zip(FINDING_COLUMNS, values, strict=True) if value is not None}
+
+
+def _of_kept(file: KeptFile) -> dict[str, Any]:
+    whole: dict[str, Any] = {"name": file.name, "bytes": file.size, "kept_from": file.kept_from}
+    data = file.data
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return {**whole, "zlib": base64.b64encode(file.content).decode("ascii")}
+    if len(dump({"": text})) > 2 * len(data) + _SHORT:  # controls take six characters each
+        return {**whole, "zlib": base64.b64encode(file.content).decode("ascii")}
+    return {**whole, "text": text}
+
+
+def _kept(given: Any) -> tuple[KeptFile, ...]:
+    """The kept files of an object that anybody may have written. Raises Malformed."""
+    if not isinstance(given, list) or len(given) > FILES_AT_MOST or not all(isinstance(one, dict) for one in given):
+        raise Malformed("commit", f"kept_files is no list of at most {FILES_AT_MOST} objects")
+    found = tuple(map(_kept_file, given))
+    if len({file.name for file in found}) < len(found):
+        raise Malformed("commit", "kept_files has a name twice")
+    return found
+
+
+def _kept_file(given: Mapping[str, Any]) -> KeptFile:
+    name, size, kept_from = (given.get(key) for key in ("name", "bytes", "kept_from"))
+    if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME or name_problem(name):
+        raise Malformed("commit", "kept_files has no name that can be one")
+    if type(size) is not int or type(kept_from) is not int or not 0 <= kept_from <= size < 2**63:
+        raise Malformed("commit", "kept_files has no sizes that can be ones")
+    return kept_file(name, size, kept_from, _content(given))
+
+
+def _content(given: Mapping[str, Any]) -> bytes:
+    text, packed = given.get("text"), given.get("zlib")
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogatepass")[:LARGEST]
+    try:
+        return expanded(base64.b64decode(packed, validate=True))  # type: ignore[arg-type]
+    except (ValueError, TypeError, zlib.error):
+        raise Malformed("commit", "kept_files has neither text nor zlib in base64") from None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from agentic_watch.fleet.interchange import Commit
@@ -14,6 +15,7 @@ from agentic_watch.history import queries
 from agentic_watch.history.columns import FINDING_COLUMNS, TABLE_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import marks
+from agentic_watch.workspace.kept_file import KeptFile
 
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 _BYTES_OF = ("report", "task", "question")
@@ -66,17 +68,22 @@ def identity(history: str) -> str:
     return _patiently(read)
 
 
-def next_batch(history: str, after: int, largest: Largest, statuses: Collection[str] = ()) -> Batch:
-    """The commits after a number, those with one of some statuses. Raises HistoryError and HistoryRefused."""
-    return _patiently(lambda: _next_batch(history, after, largest, statuses))
+def next_batch(
+    history: str, after: int, largest: Largest, statuses: Collection[str] = (), *, files: bool = False
+) -> Batch:
+    """The commits after a number, those with one of some statuses, and with `files` what is kept of theirs.
+
+    Raises HistoryError and HistoryRefused.
+    """
+    return _patiently(lambda: _next_batch(history, after, largest, statuses, files))
 
 
-def _next_batch(history: str, after: int, largest: Largest, statuses: Collection[str]) -> Batch:
+def _next_batch(history: str, after: int, largest: Largest, statuses: Collection[str], files: bool) -> Batch:
     with queries.reading(history) as connection:
         # One snapshot: what is committed meanwhile has a higher number than all that is seen here.
         connection.execute("BEGIN")
         whose = history_id(connection)
-        commits, is_last = _take(connection, after, largest, statuses)
+        commits, is_last = _take(connection, after, largest, statuses, files)
         which = "id = (SELECT max(id) FROM dispatch_history)" if is_last else f"id = {commits[-1].id}"
         row = connection.execute(f"SELECT id, {_CALLED} FROM dispatch_history WHERE {which}").fetchone()
         connection.execute("COMMIT")
@@ -145,15 +152,19 @@ def delivered_ids(history: str, last_id: int, statuses: Collection[str] = ()) ->
     return _patiently(read)
 
 
-def of_days(history: str, days: Sequence[str], wanted: Collection[str]) -> Iterator[Commit]:
-    """The commits of these days (`2026-04-14`, by updated_utc) that are wanted. Raises HistoryError, HistoryRefused."""
+def of_days(history: str, days: Sequence[str], wanted: Collection[str], *, files: bool = False) -> Iterator[Commit]:
+    """The commits of these days (`2026-04-14`, by updated_utc) that are wanted, with `files` as `next_batch` has them.
+
+    Raises HistoryError, HistoryRefused.
+    """
     with queries.reading(history) as connection:
         for day in days:
             where = "updated_utc >= ? AND updated_utc < ? ORDER BY id"
             # U comes after the T that follows a day.
             rows = [row for row in _rows(connection, where, (day, day + "U")) if row["commit_id"] in wanted]
             for start in range(0, len(rows), _AT_A_TIME):
-                yield from _with_findings(connection, rows[start : start + _AT_A_TIME])
+                for row in _with_findings(connection, rows[start : start + _AT_A_TIME]):
+                    yield replace(row, kept=kept_of(connection, row.id)) if files else row
 
 
 def _patiently(read: Callable[[], T]) -> T:
@@ -167,19 +178,34 @@ def _patiently(read: Callable[[], T]) -> T:
 
 
 def _take(
-    connection: sqlite3.Connection, after: int, largest: Largest, statuses: Collection[str]
+    connection: sqlite3.Connection, after: int, largest: Largest, statuses: Collection[str], files: bool
 ) -> tuple[tuple[Commit, ...], bool]:
     """(commits, whether there are no more of them)."""
     condition, values = _condition(statuses)
     taken: list[dict[str, Any]] = []
+    kept: dict[int, tuple[KeptFile, ...]] = {}
     size = 0
     where = f"id > ?{condition} ORDER BY id LIMIT ?"
     for columns in _rows(connection, where, (after, *values, largest.commits + 1)):
         if taken and (size > largest.bytes or len(taken) == largest.commits):
-            return _with_findings(connection, taken), False
+            return _with_findings(connection, taken, kept), False
         taken.append(columns)
         size += weight(columns)
-    return _with_findings(connection, taken), True
+        if files and (found := kept_of(connection, columns["id"])):
+            kept[columns["id"]] = found
+            size += kept_bytes(found)
+    return _with_findings(connection, taken, kept), True
+
+
+def kept_of(connection: sqlite3.Connection, number: int) -> tuple[KeptFile, ...]:
+    """What is kept of the files of one commit. Raises sqlite3.Error."""
+    sql = "SELECT name, bytes, kept_from, content FROM kept_files WHERE dispatch_id = ? ORDER BY name"
+    return tuple(KeptFile(*row) for row in connection.execute(sql, (number,)))
+
+
+def kept_bytes(kept: Iterable[KeptFile]) -> int:
+    """About how many bytes such files have where they are not compressed."""
+    return sum(file.size - file.kept_from for file in kept)
 
 
 def weight(columns: Mapping[str, Any]) -> int:
@@ -198,11 +224,15 @@ def _rows(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> 
         yield dict(zip(TABLE_COLUMNS, row, strict=True))
 
 
-def _with_findings(connection: sqlite3.Connection, rows: Sequence[dict[str, Any]]) -> tuple[Commit, ...]:
+def _with_findings(
+    connection: sqlite3.Connection,
+    rows: Sequence[dict[str, Any]],
+    kept: Mapping[int, tuple[KeptFile, ...]] = MappingProxyType({}),
+) -> tuple[Commit, ...]:
     """The commits of rows that are in the order of their numbers; one question for the findings of all."""
     found: dict[int, list[tuple[Any, ...]]] = {row["id"]: [] for row in rows if row["findings_count"]}
     if found:
         sql = f"SELECT dispatch_id, {_FINDINGS} FROM findings WHERE dispatch_id IN ({marks(list(found))}) ORDER BY id"
         for number, *finding in connection.execute(sql, list(found)):
             found[number].append(tuple(finding))
-    return tuple(Commit(row, tuple(found.get(row["id"], ()))) for row in rows)
+    return tuple(Commit(row, tuple(found.get(row["id"], ())), kept.get(row["id"], ())) for row in rows)

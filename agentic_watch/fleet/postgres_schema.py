@@ -82,6 +82,15 @@ FINDINGS = {
     "message": "TEXT",
 }
 
+KEPT_FILES = {
+    "host_id": "UUID NOT NULL",
+    "commit_id": "UUID NOT NULL",
+    "name": "TEXT NOT NULL",
+    "bytes": "BIGINT NOT NULL",
+    "kept_from": "BIGINT NOT NULL",
+    "content": "BYTEA NOT NULL",  # zlib, as in a host's history
+}
+
 _STAMPS = ("received_at TIMESTAMPTZ NOT NULL DEFAULT now()", "role TEXT NOT NULL DEFAULT current_user")
 _HOSTS = (
     "host_id UUID NOT NULL",
@@ -111,8 +120,8 @@ INDEXES = (
 )
 
 _SCHEMA = ("version BIGINT NOT NULL", "made_at TIMESTAMPTZ NOT NULL DEFAULT now()")
-_DISTRIBUTED = ("dispatches", "findings", "hosts", "host_boots")
-_KEYS = ("host_id", "commit_id", "n", "boot_id")
+_DISTRIBUTED = ("dispatches", "findings", "kept_files", "hosts", "host_boots")
+_KEYS = ("host_id", "commit_id", "n", "name", "boot_id")
 
 
 def _by_name(columns: Iterable[str]) -> dict[str, str]:
@@ -122,6 +131,7 @@ def _by_name(columns: Iterable[str]) -> dict[str, str]:
 _COLUMNS: Mapping[str, Mapping[str, str]] = {
     "dispatches": {**DISPATCHES, **_by_name(_STAMPS)},
     "findings": FINDINGS,
+    "kept_files": KEPT_FILES,
     "hosts": _by_name(_HOSTS),
     "host_boots": _by_name(_BOOTS),
 }
@@ -142,6 +152,7 @@ def tables(*, by_month: bool = False) -> list[str]:
         _table("fleet_schema", _SCHEMA, "version"),
         _table("dispatches", (*dispatches, *_STAMPS), key) + (" PARTITION BY RANGE (updated_utc)" if by_month else ""),
         _table("findings", findings, "host_id, commit_id, n"),
+        _table("kept_files", [f"{name} {kind}" for name, kind in KEPT_FILES.items()], "host_id, commit_id, name"),
         _table("hosts", _HOSTS, "host_id"),
         _table("host_boots", _BOOTS, "host_id, boot_id"),
     ]

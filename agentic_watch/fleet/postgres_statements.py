@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentic_watch.fleet.interchange import Commit
-from agentic_watch.fleet.postgres_schema import DISPATCHES, FINDINGS, quoted
+from agentic_watch.fleet.postgres_schema import DISPATCHES, FINDINGS, KEPT_FILES, quoted
 
 _MICROSECONDS = 26
 _ZERO = "0001-01-01T00:00:00.000000000Z"
@@ -26,6 +26,7 @@ def _insert(table: str, columns: dict[str, str]) -> str:
 
 INSERT_DISPATCHES = _insert("dispatches", DISPATCHES)
 INSERT_FINDINGS = _insert("findings", FINDINGS)
+INSERT_KEPT_FILES = _insert("kept_files", KEPT_FILES)
 
 _HOST = "(host_id, host, version, boot_id, pending, dead_letters) VALUES (%s, %s, %s, %s, %s, %s)"
 _BOOT = "(host_id, boot_id, host) VALUES (%s, %s, %s)"
@@ -58,6 +59,17 @@ def finding_arrays(commits: Sequence[Commit], host_id: str) -> list[list[Any]]:
         for commit in sorted(commits, key=lambda one: one.commit_id)
         for commit_id in [uuid.UUID(commit.commit_id)]
         for n, finding in enumerate(commit.findings, 1)
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def kept_arrays(commits: Sequence[Commit], host_id: str) -> list[list[Any]]:
+    """The values of INSERT_KEPT_FILES; empty when there are none."""
+    host = uuid.UUID(host_id)
+    rows = [
+        (host, uuid.UUID(commit.commit_id), *file)
+        for commit in sorted(commits, key=lambda one: one.commit_id)
+        for file in commit.kept
     ]
     return [list(column) for column in zip(*rows, strict=True)]
 

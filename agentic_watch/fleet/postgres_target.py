@@ -19,10 +19,12 @@ from agentic_watch.fleet.postgres_statements import (
     INSERT_DISPATCHES,
     INSERT_FINDINGS,
     INSERT_HOST,
+    INSERT_KEPT_FILES,
     UPSERT_BOOT,
     UPSERT_HOST,
     dispatch_arrays,
     finding_arrays,
+    kept_arrays,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +83,9 @@ class PostgresTarget:
         statements = [(INSERT_DISPATCHES, dispatch_arrays(commits, host_id))]
         if findings := finding_arrays(commits, host_id):
             statements.append((INSERT_FINDINGS, findings))
-        size = sum(outbox.weight(commit.columns) for commit in commits)
+        if kept := kept_arrays(commits, host_id):
+            statements.append((INSERT_KEPT_FILES, kept))
+        size = sum(outbox.weight(commit.columns) + outbox.kept_bytes(commit.kept) for commit in commits)
         self._execute(*statements, seconds=longest(postgres_connection.TRANSACTION_SECONDS, len(commits), size))
 
     def _execute(self, *statements: tuple[str, Sequence[object]], seconds: float | None = None) -> None:

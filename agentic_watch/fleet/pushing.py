@@ -182,7 +182,8 @@ def _drain(target: Target, context: PushContext, delivery: Delivery, progress: _
         context.state.begin_anew(target.name)
     is_last = False
     while not is_last:
-        batch = outbox.next_batch(context.history, last, pace.batch(delivery.largest), target.statuses)
+        largest = pace.batch(delivery.largest)
+        batch = outbox.next_batch(context.history, last, largest, target.statuses, files=target.files)
         if batch.history_id != whose:
             raise HistoryError(f"{context.history}: was replaced by another history; the next push begins with that")
         refusals = pace.send(delivery, batch.commits)

@@ -25,6 +25,10 @@ _NAMESAKE = (
     f"AND {' AND '.join(f'd.{name} IS ?' for name in _DISPATCH[:3])} "
     f"AND {' AND '.join(f'+d.{name} IS ?' for name in _DISPATCH[3:])} AND d.root <> ?"
 )
+_INSERT_KEPT = (
+    "INSERT INTO kept_files (dispatch_id, name, bytes, kept_from, content) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT DO NOTHING"
+)
 _NEXT = "SELECT ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'dispatch_history'), 0) + 1"
 
 
@@ -63,6 +67,8 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
     if inserted < len(rows):  # the others were there already
         new = {number for (number,) in connection.execute("SELECT id FROM dispatch_history WHERE id >= ?", (first,))}
         numbered = [(number, row) for number, row in numbered if number in new]
+    if kept := [(number, *file) for number, row in numbered for file in row.kept]:
+        connection.executemany(_INSERT_KEPT, kept)
     connection.execute("UPDATE upkeep SET rows = rows + ?", (inserted,))
     if numbered and not mending.is_lost(connection):
         try:

@@ -11,6 +11,7 @@ from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.usage_columns import model_of, usage_values
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
+from agentic_watch.workspace.kept_file import KeptFile
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.unwritten_end import is_unwritten
 
@@ -22,14 +23,15 @@ _NUMBERS = frozenset({"line", "column"})
 
 
 class Row(NamedTuple):
-    """A `dispatch_history` row (values in HISTORY_COLUMNS' order), its findings, and where its workspace was seen last
-    (None: where it was committed); ready to insert. One that `is_recovered` from a line is not made beside a row of
-    that dispatch under the same name in another root."""
+    """A `dispatch_history` row (values in HISTORY_COLUMNS' order), its findings, where its workspace was seen last
+    (None: where it was committed), and what is kept of its files; ready to insert. One that `is_recovered` from a line
+    is not made beside a row of that dispatch under the same name in another root."""
 
     values: tuple[Any, ...]
     findings: tuple[tuple[Any, ...], ...]
     moved_to: str | None = None
     is_recovered: bool = False
+    kept: tuple[KeptFile, ...] = ()
 
     @property
     def report(self) -> str | None:
@@ -40,7 +42,8 @@ class Row(NamedTuple):
     @property
     def weight(self) -> int:
         """About how many bytes it takes in memory: a finding of `{}` is a tuple, one of text shares the report's."""
-        return _ROW_BYTES + 2 * sys.getsizeof(self.report) + _FINDING_BYTES * len(self.findings)
+        kept = sum(len(file.content) for file in self.kept)
+        return _ROW_BYTES + 2 * sys.getsizeof(self.report) + _FINDING_BYTES * len(self.findings) + kept
 
 
 def commit_id(root: str, workspace: str, updated_utc: str, runs: int) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agentic_watch.answers import source
-from agentic_watch.answers.filters import Term, Wanted, where
+from agentic_watch.answers.change_filters import Term
+from agentic_watch.answers.filters import Wanted, where
 from agentic_watch.answers.source import Source
 from agentic_watch.fleet import outbox
 from agentic_watch.fleet.push_state import Position

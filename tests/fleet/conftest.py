@@ -17,7 +17,7 @@ from fleet.servers import Postgres
 
 _NUMBERS = itertools.count(1)
 _GRANTS = (
-    "GRANT INSERT ON dispatches, findings, hosts, host_boots TO pusher",
+    "GRANT INSERT ON dispatches, findings, kept_files, hosts, host_boots TO pusher",
     "GRANT SELECT, UPDATE ON hosts, host_boots TO pusher",
     "GRANT INSERT ON dispatches, findings, hosts, host_boots TO poor",
     "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
