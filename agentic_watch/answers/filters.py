@@ -37,15 +37,15 @@ class Wanted:
     status: Texts = ()
     workspace: Texts = ()
     host: Texts = ()
+    since: str = ""
+    until: str = ""
+    committed_since: str = ""
+    every: bool = False
     pr: Texts = ()
     issue: Texts = ()
     branch: Texts = ()
     commit: Texts = ()
     session: Texts = ()
-    since: str = ""
-    until: str = ""
-    committed_since: str = ""
-    every: bool = False
 
 
 def where(source: Source, wanted: Wanted, *more: Term) -> tuple[str, list[object]]:

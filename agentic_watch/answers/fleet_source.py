@@ -7,7 +7,7 @@ import decimal
 import os
 import unicodedata
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, postgres_connection
 from agentic_watch.fleet.fleet_errors import Poisonous, Unavailable, Unusable
 from agentic_watch.fleet.follow import HEARTBEAT_SECONDS
+from agentic_watch.fleet.postgres_schema import DISPATCHES, FOUND_COLUMNS
 from agentic_watch.history import queries
-from agentic_watch.history.columns import HISTORY_COLUMNS
+from agentic_watch.history.columns import HISTORY_COLUMNS, USAGE_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.workspace.instant import now_text
 
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
 SILENT_SECONDS = 3 * HEARTBEAT_SECONDS
 """A host that said nothing for so long is silent."""
 
-_OF_COMMIT = [f"d.{name}" for name in ("workspace", "repo", "agent", "branch", "task", "question")]
+_OF_COMMIT = [
+    *(f"d.{name}" for name in ("workspace", "repo", "agent", "branch", "task", "question", "pr_url")),
+    "CASE WHEN d.issue = 0 THEN '' ELSE CAST(d.issue AS TEXT) END",
+    *(f"coalesce(d.{name}, '')" for name in ("session_id", "head_commit")),
+    # The changed files, out of the report's text: JSON functions differ.
+    "CASE WHEN d.report LIKE '%\"files\":[%' "
+    "THEN regexp_replace(d.report, '^.*\"files\":\\[([^]]*).*$', '\\1') ELSE '' END",
+]
 _OF_FINDING = [f"coalesce(g.{name}, '')" for name in ("tool", "file", "code", "rule_id", "title", "message")]
 
 
@@ -72,18 +80,17 @@ _LACKING = (
     f"AND {_FINDING_WORDS} LIKE {_PATTERN}))"
 )
 
-# The table's columns under the names that they have in a host's history.
-_AS_LOCAL = ", ".join(
-    [
-        "host_id",
-        "id",
-        *("updated_text AS updated_at" if name == "updated_at" else name for name in HISTORY_COLUMNS),
-        "CAST(NULL AS TEXT) AS moved_to",
-    ]
-)
+
+def _commits(lacking: Collection[str] = ()) -> str:
+    """The table under the names that its columns have in a host's history; those that it lacks are not known."""
+    columns = [f"CAST(NULL AS {DISPATCHES[name]}) AS {name}" if name in lacking else name for name in HISTORY_COLUMNS]
+    columns[columns.index("updated_at")] = "updated_text AS updated_at"
+    return f"(SELECT host_id, id, {', '.join(columns)}, CAST(NULL AS TEXT) AS moved_to FROM dispatches)"
+
+
 FLEET = replace(
     dialect.POSTGRES,
-    commits=f"(SELECT {_AS_LOCAL} FROM dispatches)",
+    commits=_commits(),
     # The order of a host's own numbers settles what has one time, as it does there.
     key="(lpad(CAST(d.id AS TEXT), 19, '0') || ' ' || CAST(d.commit_id AS TEXT))",
     searching=f"NOT EXISTS ({_LACKING})",
@@ -138,7 +145,15 @@ def fleet(target: Target) -> Iterator[PostgresSource]:
     with _told(target.name):
         connection = postgres_connection.connect(credentials.connection_string(target, os.environ))
     with contextlib.closing(connection):
-        yield PostgresSource(connection, target.name)
+        yield PostgresSource(connection, target.name, _words(connection, target.name))
+
+
+def _words(connection: Connection, name: str) -> Dialect:
+    """What an older program's `push --init` made lacks columns, which are not known of any commit then."""
+    with _told(name), postgres_connection.bounded(connection, postgres_connection.ANSWER_SECONDS):
+        there = {column.name for column in connection.execute(FOUND_COLUMNS.format("dispatches")).description or ()}
+    lacking = set(USAGE_COLUMNS) - there
+    return replace(FLEET, commits=_commits(lacking)) if lacking else FLEET
 
 
 def remarks(source: PostgresSource) -> Iterator[str]:

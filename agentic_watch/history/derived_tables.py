@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from agentic_watch.history.history_errors import HistoryError
 
 _PATIENCE_SECONDS = 5.0
-_ORPHANS = "FROM findings WHERE dispatch_id NOT IN (SELECT id FROM dispatch_history)"
+_OWNED = ("findings", "kept_files")
+_ORPHANS = "FROM {} WHERE dispatch_id NOT IN (SELECT id FROM dispatch_history)"
 _MISCOUNTED = """
 SELECT count(*) FROM dispatch_history AS d
 WHERE d.findings_count <> (SELECT count(*) FROM findings WHERE dispatch_id = d.id)"""
@@ -19,10 +20,10 @@ _COMPARE = "INSERT INTO dispatch_search (dispatch_search, rank) VALUES ('integri
 _REBUILD = "INSERT INTO dispatch_search (dispatch_search) VALUES ('rebuild')"
 
 
-def orphaned_findings(connection: sqlite3.Connection) -> int:
-    """Findings of no dispatch."""
-    (count,) = connection.execute(f"SELECT count(*) {_ORPHANS}").fetchone()
-    return int(count)
+def orphans(connection: sqlite3.Connection) -> int:
+    """Findings and kept files of no dispatch."""
+    counts = [connection.execute(f"SELECT count(*) {_ORPHANS.format(table)}").fetchone()[0] for table in _OWNED]
+    return sum(counts)
 
 
 def miscounted(connection: sqlite3.Connection) -> int:
@@ -44,9 +45,10 @@ def search_is_sound(path: str) -> bool:
 
 
 def rebuild(path: str) -> None:
-    """Drop findings of no dispatch, and make the search index anew. Raises HistoryError."""
+    """Drop findings and kept files of no dispatch, and make the search index anew. Raises HistoryError."""
     with _writing(path) as connection:
-        connection.execute(f"DELETE {_ORPHANS}")
+        for table in _OWNED:
+            connection.execute(f"DELETE {_ORPHANS.format(table)}")
         connection.execute(_REBUILD)
 
 

@@ -18,7 +18,9 @@ HOST_ID = "5b0f3c56-3b36-4d0c-9d3e-1f6f3a8f4c11"
 REPORT = {
     "passed": False,
     "findings": [{"tool": "gosec", "severity": "high", "file": "a.go", "line": 3, "message": "x"}, {"code": "E1"}],
-    "changes": {"files_changed": 2, "insertions": 10, "deletions": 1},
+    "changes": {"files_changed": 2, "insertions": 10, "deletions": 1, "files": ["pkg/rounding.go", "docs/a.md"]},
+    "usage": {"session_id": "5c6f0b7e", "cost_usd": 0.25, "turns": 3, "cache_write_tokens": 0},
+    "commits": {"start": "a0" * 20, "end": "bc0d" * 10},
 }
 
 

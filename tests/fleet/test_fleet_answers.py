@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import support
 
+from agentic_watch.fleet.postgres_schema import DISPATCHES
+from agentic_watch.history.columns import USAGE_COLUMNS
 from fleet import samples
 from fleet.conftest import Database
 from fleet.pusher import Pusher
@@ -25,6 +27,13 @@ QUESTIONS = [
     ["history", "--json", "gosec"],
     ["history", "--json", "task-1"],
     ["history", "--json", "nothing-of-this-kind"],
+    ["history", "--json", "#12"],
+    ["history", "--json", "https://git.example/acme/billing/pull/42"],
+    ["history", "--json", "5c6f0b7e", "pkg/rounding.go"],
+    ["history", "--json", "--pr", "42"],
+    ["history", "--json", "--pr", "https://git.example/acme/billing/pull/42/"],
+    ["history", "--json", "--issue", "12,13"],
+    ["history", "--json", "--commit", "bc0d", "--session", "5c6f0b7e", "--branch", "main"],
     ["history", "--csv", "--columns", "workspace,updated_utc,runs"],
     *(["stats", "--json", "--by", by] for by in ("agent", "model", "repo", "day", "host")),
     ["stats", "--json", "--compare", "30d"],
@@ -51,6 +60,7 @@ def pusher(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Pusher
             made.history, range(number, number + 1), status="merged", updated_at=f"2026-05-01T00:00:{number:02}Z"
         )
     samples.fill(made.history, range(0, 40, 7), runs=2, status="failed", question="timeout after 30 s at /srv/x")
+    samples.fill(made.history, range(41, 43), runs=3, pr_url="https://git.example/acme/billing/pull/42")
     assert made.push()[0] == 0
     return made
 
@@ -82,6 +92,37 @@ def test_a_fleet_of_one_answers_as_its_host(pusher: Pusher, question: list[str])
     local, fleet = ask(pusher, question), ask(pusher, question, "--fleet", "fleet")
     assert (fleet.returncode, fleet.stderr.count("0 of 1 hosts silent")) == (local.returncode, 1), fleet.stderr
     assert parsed(fleet.stdout) == parsed(local.stdout)
+
+
+def test_tables_of_an_older_program_answer_too(database: Database, tmp_path: Path) -> None:
+    """What they have no columns for is not known, until `push --init` adds them; older pushers send on as they did."""
+    server, name = database.server, database.name
+    pusher = Pusher(tmp_path)
+    pusher.postgres(server.dsn(name))
+    pusher.fill(range(6))
+    assert pusher.push()[0] == 0
+    for column in USAGE_COLUMNS:
+        server.execute(f"ALTER TABLE dispatches DROP COLUMN {column}", name)
+    told = of_fleet(pusher, "Task")
+    assert len(told) == 6
+    assert {row[column] for row in told for column in USAGE_COLUMNS} == {None}
+    pusher.fill(range(6, 9))
+    code, _, said = pusher.push()
+    assert (code, "push --init" in said) == (1, True)
+    assert pusher.run("--init").returncode == 0
+    columns = ", ".join(column for column in DISPATCHES if column not in (*USAGE_COLUMNS, "commit_id"))
+    older = f"INSERT INTO dispatches (commit_id, {columns}) SELECT host_id, {columns} FROM dispatches LIMIT 1"
+    server.execute(older, name)
+    assert pusher.push()[0] == 0
+    told = of_fleet(pusher, "--all")
+    assert (len(told), sum(row["turns"] == 3 for row in told)) == (10, 1)
+
+
+def of_fleet(pusher: Pusher, *options: str) -> list[dict[str, Any]]:
+    """What the fleet lists."""
+    asked = ask(pusher, ["history", "--json", "-n", "0", *options], "--fleet", "fleet")
+    assert asked.returncode == 0, asked.stderr
+    return [json.loads(line) for line in asked.stdout.splitlines()]
 
 
 def test_two_hosts_and_who_is_silent(database: Database, tmp_path: Path) -> None:
@@ -130,6 +171,7 @@ def small(base: Path, database: Database) -> Pusher:
     made = Pusher(base)
     made.postgres(database.dsn("postgres"))
     made.fill(range(3))
+    samples.fill(made.history, range(41, 43), runs=3, pr_url="https://git.example/acme/billing/pull/42")
     assert made.push()[0] == 0
     return made
 

@@ -118,7 +118,8 @@ def questions() -> list[str]:
     """What a listing asks of a fleet, every filter given."""
     source = Spoken()
     every = Wanted("words", ("r",), ("o",), ("a", "b"), ("s",), ("w",), ("h",), "1", "2", committed_since="3")
-    for wanted in (every, Wanted(every=True), Wanted()):
+    of_change = Wanted(pr=("1", "http://p"), issue=("2",), branch=("b",), commit=("c0", "x"), session=("s",))
+    for wanted in (every, of_change, Wanted(every=True), Wanted()):
         list(listing.dispatches(source, wanted, limit=5))
     list(listing.near(source, every))
     listing.total(source)
@@ -130,6 +131,7 @@ STATEMENTS = [
     *(fleet_source.HOSTS, fleet_source.CLONES, fleet_source.BEGINS, day_sums.IDS, day_sums.IDS_OF_DAYS),
     *postgres_schema.tables(),
     *postgres_schema.INDEXES,
+    *(postgres_schema.add_column("dispatches", name, kind) for name, kind in postgres_schema.DISPATCHES.items()),
     postgres_schema.RECORD_VERSION,
     postgres_schema.FOUND_VERSION,
     postgres_schema.HAS_CITUS,

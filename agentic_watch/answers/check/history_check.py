@@ -42,8 +42,9 @@ def _sound(connection: sqlite3.Connection, path: str) -> Iterator[Finding]:
     told = [text for (text,) in connection.execute("PRAGMA integrity_check(3)")]
     problems = [" ".join(text.split()) for text in told if text != "ok" and "FTS5" not in text]
     findings = [Finding(_NAME, False, f"{path}: {problem}", _RESTORE) for problem in problems]
-    if orphans := derived_tables.orphaned_findings(connection):
-        findings.append(Finding(_NAME, False, f"{path}: {orphans} findings are of no dispatch", REPAIR))
+    if orphans := derived_tables.orphans(connection):
+        text = f"{path}: {orphans} findings and kept files are of no dispatch"
+        findings.append(Finding(_NAME, False, text, REPAIR))
     if count := derived_tables.miscounted(connection):
         text = f"{path}: {count} dispatches have not the findings that they count"
         findings.append(Finding(_NAME, False, text, _RESTORE))
