@@ -20,7 +20,7 @@ FUNCTIONS = {
     "create_distributed_table",
 }
 """What all four have; create_distributed_table is asked of Citus only."""
-TYPES = {"uuid", "text", "int8", "bigint", "timestamptz", "regclass"}
+TYPES = {"uuid", "text", "int8", "bigint", "bytea", "timestamptz", "regclass"}
 REFUSED = {
     ast.CopyStmt: "COPY: not through every pooler, and CockroachDB has its own",
     ast.ListenStmt: "LISTEN: CockroachDB and pgbouncer have none",
