@@ -17,7 +17,9 @@ from daemon_support import Service
 from support import Host, Workspace, command, environment, make, wait_for
 from unended_runs import REMOVED, Unended, ago, ended, kill, unended
 
+from agentic_watch.commit.insertion import Insertion
 from agentic_watch.host import processes
+from agentic_watch.inventory.open_runs import OpenRuns
 from agentic_watch.workspace import instant
 
 NAME = "org/repo/task"
@@ -463,6 +465,26 @@ def test_a_line_without_its_row_gets_it(world: Unended) -> None:
         world.once()
     assert world.recorded() == [(NAME, "failed", ended(pid))]
     assert workspace.journal.read_bytes() == line
+
+
+@pytest.mark.parametrize("point", ["begin", "finish", "note"])
+def test_killed_between_its_steps_it_is_completed_once(world: Unended, point: str) -> None:
+    """Before its row is made, before that is committed, before anything remembers it."""
+    workspace, pid = killed(world)
+    if not (child := os.fork()):
+        where = OpenRuns if point == "note" else Insertion
+        with contextlib.suppress(BaseException):
+            setattr(where, point, lambda *_: os._exit(9))
+            world.once()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert len(workspace.lines()) == 1
+    assert len(world.recorded()) == (point == "note")
+    for _ in range(2):
+        world.once()
+    assert len(workspace.lines()) == 1
+    assert world.recorded() == [(NAME, "failed", ended(pid))]
+    assert workspace.line()["committed_at"] == world.host.rows()[NAME]["committed_at"]
 
 
 def test_a_torn_line_of_an_end_is_moved_and_written_again(world: Unended) -> None:

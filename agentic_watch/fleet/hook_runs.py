@@ -27,6 +27,7 @@ from agentic_watch.fleet.pushing import PushContext
 from agentic_watch.history import queries
 from agentic_watch.host import descendants
 from agentic_watch.workspace import instant
+from agentic_watch.workspace.unwritten_end import is_unwritten
 
 log = logging.getLogger("agentic_watch.hooks")
 
@@ -189,6 +190,8 @@ def _is_marked(commit: Commit, history: str) -> bool:
     """Whether the marker is written, too: the row comes before it. After a while it does not matter any more."""
     if time.time() - _committed_ns(commit) / 10**9 >= _MARKER_SECONDS:
         return True
+    if is_unwritten(commit.columns["status"], commit.columns["question"]):
+        return True  # it gets none
     sql = "SELECT 1 FROM workspaces WHERE root = ? AND workspace = ? AND committed"
     with queries.reading(history) as connection:
         found = connection.execute(sql, (commit.columns["root"], commit.columns["workspace"])).fetchone()

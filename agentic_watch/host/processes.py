@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Iterator
@@ -34,14 +35,20 @@ class Here(NamedTuple):
 
 
 def here() -> Here:
-    """Where this process runs (proc_sys_kernel(5), namespaces(7))."""
+    """Where this process runs."""
+    return Here(*_boot_and_namespaces(), time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+@functools.cache
+def _boot_and_namespaces() -> tuple[str, str]:
+    """What a process keeps for its life (proc_sys_kernel(5), namespaces(7))."""
     boot, names = "", []
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
         boot = file.read(64).decode("ascii", "replace").strip()
     for kind in ("pid", "time"):
         with suppress(OSError):
             names.append(os.readlink(f"/proc/self/ns/{kind}"))
-    return Here(boot, " ".join(names), time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
+    return boot, " ".join(names)
 
 
 NOT_SHOWN = -1
