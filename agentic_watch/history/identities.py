@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -82,8 +81,7 @@ def held(history: History, root: str, asked: Sequence[Asked]) -> dict[str, Held]
         f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN dispatch_history AS held "
         f"ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
     )
-    with history.reading() as connection:
-        found = _select(connection, f"{_BY_FORMER_NAME} UNION ALL {by_name}", asked, root, root)
+    found = _select(history, f"{_BY_FORMER_NAME} UNION ALL {by_name}", asked, root, root)
     return {asked[number].workspace: row for number, row in found}
 
 
@@ -93,22 +91,17 @@ def anywhere(history: History, root: str, asked: Sequence[Asked]) -> list[tuple[
 
     Raises HistoryError.
     """
-    with history.reading() as connection:
-        return anywhere_in(connection, root, asked)
-
-
-def anywhere_in(connection: sqlite3.Connection, root: str, asked: Sequence[Asked]) -> list[tuple[int, Held]]:
-    """The same, asked of an open history. Raises sqlite3.Error."""
     by_name = (
         f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN roots CROSS JOIN dispatch_history AS held "
         f"ON held.root = roots.root AND held.workspace = asked.workspace AND {_IDENTITY}"
     )
-    return _select(connection, f"{by_name} UNION ALL {_BY_FORMER_NAME}", asked, root)
+    return _select(history, f"{by_name} UNION ALL {_BY_FORMER_NAME}", asked, root)
 
 
-def _select(connection: sqlite3.Connection, sql: str, asked: Sequence[Asked], *roots: str) -> list[tuple[int, Held]]:
-    found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *roots))
-    return [(number, Held(*row)) for number, *row in found]
+def _select(history: History, sql: str, asked: Sequence[Asked], *roots: str) -> list[tuple[int, Held]]:
+    with history.reading() as connection:
+        found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *roots))
+        return [(number, Held(*row)) for number, *row in found]
 
 
 def content(status: str, task: str, question: str) -> int:
