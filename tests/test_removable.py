@@ -9,6 +9,7 @@ import os
 import random
 import shlex
 import shutil
+import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -397,6 +398,21 @@ def test_a_command_that_fails(two: Host) -> None:
     assert f"failed: {two.root}/acme/api/one: false ended with 1" in result.stderr
     result = removable(two, "--lock", "--", "/nowhere/at-all", code=1)
     assert result.stderr == "Error: /nowhere/at-all: cannot be run: No such file or directory\n"
+
+
+def test_interrupted(two: Host) -> None:
+    """Ctrl-C lets the command that it reached, too, end, and tells in one line what was done."""
+    begun = two.base / "begun"
+    script = f'trap "rm -r \\"$0\\"; exit 0" INT; touch {begun}; while :; do sleep 0.05; done'
+    process = start([*two.arguments(), "status", "--removable", "--lock", "--", "sh", "-c", script], two.base)
+    wait_for(begun.exists)
+    (running,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for pid in (process.pid, int(running)):  # as a terminal does
+        os.kill(pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.startswith("Error: interrupted; 0 done")
+    assert len(list((two.root / "acme/api").iterdir())) == 2
 
 
 def test_a_run_that_begins_waits_for_the_lock(two: Host) -> None:

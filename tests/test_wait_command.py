@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -325,6 +327,20 @@ def test_cancelled_by_another_thread(host: Host, quick: Config) -> None:
     cancelled.set()
     thread.join(30)
     assert (ends[0].cancelled, ends[0].timed_out, ends[0].workspaces[0].error) == (True, False, "is running")
+
+
+def test_what_will_be_no_end_is_said(host: Host) -> None:
+    """A status that is neither finished nor known, and a history that cannot be read, are said while it waits."""
+    make(host.root, "acme/api/one", status="success\x1b")
+    make(host.root, "acme/api/two")
+    host.once()
+    with contextlib.closing(sqlite3.connect(host.history)) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    result = waiting(host, "acme/api/one", "acme/api/two", "--timeout", "4s")
+    assert result.returncode == 124
+    assert "acme/api/one: its status 'success\\x1b' is neither finished nor known: it is no end" in result.stderr
+    assert "has schema version 2; the daemon or --once brings it to " in result.stderr
+    assert "what is recorded is not known until it can be read" in result.stderr
 
 
 def test_interrupted(host: Host) -> None:

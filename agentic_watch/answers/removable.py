@@ -21,6 +21,7 @@ from agentic_watch.fleet.delivered import Delivered, delivered
 from agentic_watch.history import identities, queries
 from agentic_watch.history.identities import Asked, Held
 from agentic_watch.history.rows import commit_id
+from agentic_watch.history.store import History
 from agentic_watch.host.file_systems import unanswered
 from agentic_watch.scan import RootUnavailable, Trouble, scan
 from agentic_watch.workspace import files, instant, journal, marker, status
@@ -212,10 +213,12 @@ class _Judge:
         asked = [one for facts in read for one in facts.told]
         rows: dict[int, list[Held]] = {}
         if asked:
-            with queries.reading(self._config.history) as connection:
+            history = History(self._config.history, read_only=True)
+            # What was read beside a writer that came meanwhile may be wrong: HistoryError.
+            with queries.reading(self._config.history), contextlib.closing(history):
                 for start in range(0, len(asked), _ASKED_AT_ONCE):
                     some = asked[start : start + _ASKED_AT_ONCE]
-                    for number, row in identities.anywhere(connection, root, some, self._without.is_same):
+                    for number, row in identities.anywhere(history, root, some, self._without.is_same):
                         rows.setdefault(start + number, []).append(row)
         start = 0
         for facts in read:

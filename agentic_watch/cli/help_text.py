@@ -28,7 +28,7 @@ _EXAMPLES = {
     "dispatch schema": ("agentic-watch dispatch schema status", "agentic-watch dispatch schema report > report.json"),
     "commit": ("agentic-watch commit acme/billing/task-101", "agentic-watch commit --force ./task-7 --json"),
     "wait": (
-        "agentic-watch wait acme/billing/task-101 && echo merged",
+        "agentic-watch wait acme/billing/task-101 && ./deploy.sh",
         "agentic-watch wait --timeout 2h --any acme/api/try-1 acme/api/try-2",
     ),
     "config check": ("agentic-watch config check", "agentic-watch config check --config ./new.toml"),

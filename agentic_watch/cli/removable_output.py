@@ -16,7 +16,7 @@ from agentic_watch.answers import removable
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.answers.removable import Left, Removable, Wish
 from agentic_watch.cli import messages
-from agentic_watch.cli.exit_status import EXIT_FAILED, Refused
+from agentic_watch.cli.exit_status import EXIT_FAILED, Interrupted, Refused
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import Config
 from agentic_watch.fleet.push_state import StateError
@@ -40,6 +40,7 @@ def print_removable(config: Config, how: How) -> int:
     rows: list[dict[str, Any]] = []
     try:
         for one, status in _done(config, how, count):
+            count.done += not status
             if how.as_json:
                 rows.append({**removable.document(one), "exit_status": status})
             elif not status:
@@ -47,6 +48,8 @@ def print_removable(config: Config, how: How) -> int:
                 sys.stdout.flush()
     except (HistoryError, StateError) as error:
         raise Refused(str(error)) from error
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; {count.done} done, {count.left} left") from error
     if how.as_json:
         document = {"schema": SCHEMA, "rows_count": len(rows), "left_count": count.left, "rows": rows}
         print_json(document)
@@ -55,8 +58,9 @@ def print_removable(config: Config, how: How) -> int:
 
 @dataclass(slots=True)
 class _Count:
-    """Workspaces that are `left`, and whether anything `failed`."""
+    """Workspaces that are `done` and `left`, and whether anything `failed`."""
 
+    done: int = 0
     left: int = 0
     failed: bool = False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -87,8 +86,7 @@ def held(history: History, root: Root, asked: Sequence[Asked], is_same: IsSame) 
     """By workspace, the rows that were made there, or whose workspace is there now. `is_same` says whether two texts
     are the same that are not equal. Raises HistoryError."""
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
-    with history.reading() as connection:
-        found = _select(connection, f"{_CAME} UNION ALL {made}", asked, is_same, (*_place(root), root.key))
+    found = _select(history, f"{_CAME} UNION ALL {made}", asked, is_same, (*_place(root), root.key))
     return {asked[number].workspace: row for number, row in found}
 
 
@@ -103,16 +101,13 @@ def told(history: History, place: tuple[Root, str], asked: Sequence[Asked], is_s
     came = f"{_IN_ROOTS} ON held.root = roots.root AND held.moved_to = iif(roots.root = ?, ?, ?) AND {_COMMIT}"
     root, name = place
     values = root.key, name, root.key, name, os.path.join(root.path, name)
-    with history.reading() as connection:
-        return _select(connection, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, is_same, values)
+    return _select(history, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, is_same, values)
 
 
-def anywhere(
-    connection: sqlite3.Connection, root: Root, asked: Sequence[Asked], is_same: IsSame
-) -> list[tuple[int, Held]]:
+def anywhere(history: History, root: Root, asked: Sequence[Asked], is_same: IsSame) -> list[tuple[int, Held]]:
     """The rows of these commits, with the number of each in `asked`: made under the name asked for, in any root, or of
-    a workspace below `root` that has that name now. `is_same` is that of `held`. Raises sqlite3.Error."""
-    return _select(connection, f"{_NAMED} UNION ALL {_CAME}", asked, is_same, _place(root))
+    a workspace below `root` that has that name now. `is_same` is that of `held`. Raises HistoryError."""
+    return _select(history, f"{_NAMED} UNION ALL {_CAME}", asked, is_same, _place(root))
 
 
 def _place(root: Root) -> tuple[str, str]:
@@ -120,11 +115,12 @@ def _place(root: Root) -> tuple[str, str]:
 
 
 def _select(
-    connection: sqlite3.Connection, sql: str, asked: Sequence[Asked], is_same: IsSame, values: tuple[str, ...]
+    history: History, sql: str, asked: Sequence[Asked], is_same: IsSame, values: tuple[str, ...]
 ) -> list[tuple[int, Held]]:
-    connection.create_function("is_same_text", 2, is_same, deterministic=True)
-    found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *values))
-    return [(number, Held(*row)) for number, *row in found]
+    with history.reading() as connection:
+        connection.create_function("is_same_text", 2, is_same, deterministic=True)
+        found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *values))
+        return [(number, Held(*row)) for number, *row in found]
 
 
 def pruned_before(history: History) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from agentic_watch.answers.outcomes import from_config
-from agentic_watch.config import Config
+from agentic_watch.config import KNOWN_STATUSES, Config
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.named_rows import NamedRow
 from agentic_watch.waiting.awaited import Awaited, Wanted, from_row, from_status
@@ -19,14 +21,18 @@ from agentic_watch.waiting.history_changes import KEY, HistoryChanges
 from agentic_watch.waiting.own_commits import OwnCommits
 from agentic_watch.watch.few_watches import FewWatches
 
+log = logging.getLogger("agentic_watch.wait")
+
 _REST_SECONDS = 0.01
-_REST_FACTOR = 2.0
+_REST_FACTOR = 4.0
 """Between two turns there is a rest of so long, and of so many times what the last one took: events that come meanwhile
 are one."""
 _POLL_SECONDS = 1.0
 _LOOK_SECONDS = 30.0
 """However silent the kernel is, all are looked at so often."""
 _CANCEL_SECONDS = 0.2
+_AGAIN_SECONDS = 0.5
+_LOST_SECONDS = 2.0
 _HELD_SECONDS = 0.05
 _GRACE_SETTLES = 5
 _GRACE_SECONDS = 2.0
@@ -93,6 +99,8 @@ class _Wait:
         self._own = OwnCommits(config)
         self._outcomes = from_config(config.answers)
         self._history_error = ""
+        self._history_lost_at = 0.0
+        self._said: set[str] = set()
         self._searched: set[AwaitedWorkspace] = set()
 
     def close(self) -> None:
@@ -138,6 +146,8 @@ class _Wait:
             due.append(end - now)
         if until.cancelled is not None:
             due.append(_CANCEL_SECONDS)
+        if self._history_error:
+            due.append(_AGAIN_SECONDS)
         ours = self._own.are_ours()
         for one in self._left:
             if one.is_polled:
@@ -172,7 +182,7 @@ class _Wait:
         for one in due:
             self._look(one)
         self._follow_moved()
-        asked = list(self._left) if self._changes.happened() else due
+        asked = list(self._left) if self._changes.happened() or self._history_error else due
         self._judge(asked)
         if self._own.are_ours():
             self._commit()
@@ -185,6 +195,8 @@ class _Wait:
         else:
             with self._watches.renewing(one) as add:
                 one.look(self._config, add)
+        if one.said is not None and one.said.status not in KNOWN_STATUSES | self._config.finished:
+            self._say(f"{one.name}: its status {one.said.status[:60]!a} is neither finished nor known: it is no end")
         if one.finished_at is not None and one.said != before and self._own.are_ours():
             self._own.look_ahead(one)
 
@@ -205,7 +217,7 @@ class _Wait:
         try:
             rows, pruned_before = rows_of(self._config, asked)
         except HistoryError as error:
-            self._history_error = str(error)
+            self._lose_history(str(error))
             return
         self._history_error = ""
         for one in asked:
@@ -214,6 +226,20 @@ class _Wait:
                     self._record(one, row)
             elif one.finished_at is not None and pruned_before and one.is_pruned(pruned_before):
                 self._record(one, None)
+
+    def _lose_history(self, cause: str) -> None:
+        """The history cannot tell now: one that is not there is waited for, else that is said after a moment."""
+        now = time.monotonic()
+        if not self._history_error:
+            self._history_lost_at = now
+        self._history_error = cause
+        if now - self._history_lost_at >= _LOST_SECONDS and os.path.lexists(self._config.history):
+            self._say(f"{cause}; what is recorded is not known until it can be read")
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("%s", text)
 
     def _commit(self) -> None:
         due = [one for one in self._left if self._own.until_due(one) == 0.0]
