@@ -239,6 +239,8 @@ def test_what_is_not_understood_is_an_error_that_says_what_was_meant(host: Host)
         "persistent, new and gone exclude each other": ("findings", {"new": True, "gone": True}),
         "by groups all findings and does not go with new": ("findings", {"new": True, "by": "rule"}),
         "compare excludes since": ("stats", {"compare": "7d", "since": "1d"}),
+        "search: 'a\\x00b' holds control characters": ("history", {"search": "a\0b"}),
+        "timeout: 10000000000 is more than": ("watch", {"timeout": 10**10}),
         "workspace: is required": ("show", {}),
         "nowhere: not found below any root": ("show", {"workspace": "nowhere"}),
         "no tool 'agentic_staats'; did you mean agentic_stats?": ("staats", {}),

@@ -274,9 +274,3 @@ def test_every_json_command_shows_its_shape() -> None:
     told = {title.removesuffix(" --json") for title in SHAPES} | set(needs_more)
     assert all(listed(f"`{path} --json`") for path in needs_more)
     assert with_json - told == set(), "add a table to docs/reference.md and its command to SHAPES"
-
-
-def test_mcp_tools() -> None:
-    """The tools that the server has."""
-    source = "\n".join(path.read_text("utf-8") for path in (PACKAGE / "mcp_server").glob("*.py"))
-    assert sorted(listed("MCP")) == sorted(re.findall(r"async def (agentic_\w+)", source))

@@ -33,7 +33,7 @@ from mcp.types import Tool as ListedTool
 from agentic_watch import __version__
 from agentic_watch.config import Config
 from agentic_watch.mcp_server import tools, workspace_tools
-from agentic_watch.mcp_server.tool import CommandTool, Refusal, Said, Tool, checked, near, schema
+from agentic_watch.mcp_server.tool import CommandTool, Refusal, Said, Tool, checked, near, schema, shown
 from agentic_watch.mcp_server.watch_tool import Watching
 from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.workspace.jsontext import as_text, dump
@@ -79,7 +79,7 @@ def build(worker: Worker, watching: Watching, commands: Sequence[CommandTool]) -
     async def call(ctx: ServerRequestContext[None], params: CallToolRequestParams) -> CallToolResult:
         try:
             if params.name not in known:
-                raise Refusal(f"no tool {params.name!a}{near(params.name, known)}")
+                raise Refusal(f"no tool {shown(params.name)}{near(params.name, known)}")
             tool = known[params.name]
             said = await tool.run(checked(tool, params.arguments or {}), ctx.session.report_progress)
         except Refusal as error:
@@ -135,7 +135,7 @@ async def _read_resource(
     worker: Worker, _: ServerRequestContext[None], params: ReadResourceRequestParams
 ) -> ReadResourceResult:
     if params.uri != AGENTS:
-        raise MCPError(INVALID_PARAMS, f"no resource {params.uri!a}; there is {AGENTS}")
+        raise MCPError(INVALID_PARAMS, f"no resource {shown(params.uri)}; there is {AGENTS}")
     found = await worker.run(workspace_tools.agents, worker.config)
     text = json.dumps(as_text(found), ensure_ascii=False)
     return ReadResourceResult(contents=[TextResourceContents(uri=AGENTS, mime_type="application/json", text=text)])

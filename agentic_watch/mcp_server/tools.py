@@ -12,6 +12,7 @@ from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.mcp_server.workspace_tools import Committed, StatusAnswer
 
 _NAME = "The workspace's name, its path below a root (org/repo/task), or its absolute path."
+_YEAR = 366 * 86_400
 
 
 def all_tools(worker: Worker, watching: Watching, commands: Sequence[CommandTool]) -> list[Tool]:
@@ -48,9 +49,10 @@ def all_tools(worker: Worker, watching: Watching, commands: Sequence[CommandTool
                     "poll_interval",
                     "Seconds between two progress messages while none ends.",
                     "number",
+                    most=_YEAR,
                     default=POLL_SECONDS,
                 ),
-                Argument("timeout", "Seconds to wait at most.", "number", default=TIMEOUT_SECONDS),
+                Argument("timeout", "Seconds to wait at most.", "number", most=_YEAR, default=TIMEOUT_SECONDS),
             ),
             watching.run,
             WatchAnswer.model_json_schema(),
