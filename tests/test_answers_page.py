@@ -71,8 +71,8 @@ def test_the_page_shows_what_is_printed(history: Path, command: str, expected: s
     assert answer(history, command) == expected
 
 
-def test_the_page_answers_twelve_questions() -> None:
+def test_the_page_answers_fifteen_questions() -> None:
     """Each question has its command."""
     text = PAGE.read_text("utf-8")
-    assert len(re.findall(r"^### \d+\. ", text, re.MULTILINE)) == 12
-    assert len(list(blocks(text))) >= 12
+    assert len(re.findall(r"^### \d+\. ", text, re.MULTILINE)) == 15
+    assert len(list(blocks(text))) >= 15

@@ -13,13 +13,14 @@ import click
 
 from agentic_watch.answers import change_filters, documents, listing
 from agentic_watch.cli import clock_times, messages
+from agentic_watch.cli.amounts import dollars
 from agentic_watch.cli.answer_form import Form, form_of, formed
 from agentic_watch.cli.answer_options import asking, filtered, outcomes, say_nothing_matches, wanted
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import human_duration, print_csv, print_json_lines, shorten
 from agentic_watch.cli.table_layout import Column, print_columns
 from agentic_watch.history import queries
-from agentic_watch.history.columns import TABLE_COLUMNS
+from agentic_watch.history.columns import COST_COLUMN, TABLE_COLUMNS, TOKEN_COLUMNS
 
 _TEXT_READ = 1000
 _TEXT_SHOWN = 200
@@ -36,8 +37,13 @@ _COLUMNS = {
     "duration_ms": Column("DURATION", number=True, goes=7),
     "findings_count": Column("FINDINGS", number=True, goes=8),
     "runs": Column("RUN", number=True, goes=9),
+    COST_COLUMN: Column("COST", number=True, goes=2),
+    **{name: Column(name.removesuffix("_tokens").upper(), number=True, goes=3) for name in TOKEN_COLUMNS},
+    "turns": Column("TURNS", number=True, goes=4),
 }
-"""How the columns that are usually shown look, and in which order they give way."""
+"""How the columns that are usually shown look, and those of numbers, and in which order they give way."""
+_SHORT = {"cost": (COST_COLUMN,), "tokens": tuple(TOKEN_COLUMNS)}
+"""What --columns may call columns, too."""
 
 
 def _requests(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -68,7 +74,12 @@ def _parts(values: tuple[str, ...]) -> list[str]:
 @click.option("--session", multiple=True, metavar="ID", help="Only this session of an agent.")
 @click.option("--failed", is_flag=True, help="Only failed: every status that means so.")
 @click.option("--all", "every", is_flag=True, help="Every commit of a dispatch, not only its newest.")
-@click.option("--columns", default="", metavar="NAME,…", help="Columns of the history to print, in this order.")
+@click.option(
+    "--columns",
+    default="",
+    metavar="NAME,…",
+    help="Columns of the history to print, in this order (also cost, tokens).",
+)
 @formed("Print one JSON object per line, with all columns.")
 @click.pass_obj
 def command(state: State, /, search: tuple[str, ...], columns: str, **options: Any) -> None:
@@ -104,10 +115,11 @@ def command(state: State, /, search: tuple[str, ...], columns: str, **options: A
 
 def _named(columns: str) -> tuple[str, ...]:
     """The columns that were asked for, () for none. Raises click.BadParameter."""
-    named = tuple(columns.split(",")) if columns else ()
+    given = columns.split(",") if columns else []
+    named = tuple(name for one in given for name in _SHORT.get(one, (one,)))
     for column in named:
         if column not in TABLE_COLUMNS:
-            near = difflib.get_close_matches(column, TABLE_COLUMNS, 1)
+            near = difflib.get_close_matches(column, (*TABLE_COLUMNS, *_SHORT), 1)
             meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(TABLE_COLUMNS)}"
             raise click.BadParameter(f"no column {column!a}; {meant}", param_hint="--columns")
     return named
@@ -161,4 +173,8 @@ def _print_table(rows: Iterator[dict[str, Any]], form: Form, named: Sequence[str
 def _cell(name: str, value: Any) -> str:
     if name == "duration_ms":
         return human_duration(value)
+    if name == COST_COLUMN:
+        return dollars(value)
+    if name in TOKEN_COLUMNS and value is not None:
+        return f"{value:,}"
     return shorten(value, _TEXT_SHOWN) if isinstance(value, str) else "" if value is None else str(value)

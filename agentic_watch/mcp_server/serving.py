@@ -22,7 +22,7 @@ _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 Workspace = Annotated[str, Field(description=_NAME)]
 Several = Annotated[str, Field(description="Comma-separated values to include.")]
 Point = Annotated[str, Field(description="90m, 12h, 7d, 2w, today, yesterday, week, 2026-04-14 or an RFC 3339 time.")]
-By = Literal["agent", "model", "repo", "org", "status", "host", "day", "week"]
+By = Literal["agent", "model", "repo", "org", "status", "host", "day", "week", "pr"]
 Limit = Annotated[int, Field(ge=1, le=200, description="Maximum number of items.")]
 
 
@@ -90,14 +90,14 @@ def _add_history_tools(server: MCPServer[None], worker: Worker) -> None:
 def _add_judging_tools(server: MCPServer[None], worker: Worker) -> None:
     @server.tool(annotations=_READS)
     async def agentic_stats(
-        by: Annotated[By, Field(description="Group by this.")] = "agent",
+        by: Annotated[By, Field(description="Group by this; pr: pull request.")] = "agent",
         repo: Several = "",
         agent: Several = "",
         since: Point = "",
         until: Point = "",
         limit: Limit = 20,
     ) -> dict[str, Any]:
-        """Show pass rate, duration, findings and lines by agent (or `by`)."""
+        """Show pass rate, duration, tokens, cost, findings and lines by agent (or `by`)."""
         filters = {"repo": repo, "agent": agent, "since": since, "until": until}
         return await worker.run(answer_tools.stats, worker.config, filters, by, limit)
 
