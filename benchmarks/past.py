@@ -82,7 +82,15 @@ def _report(chance: random.Random, bad: bool) -> dict[str, Any]:
     findings = [_finding(chance) for _ in range(count)]
     verdicts = {"passed": not bad, "test_passed": not bad or chance.random() < 0.4, "build_passed": True}
     changes = {"files_changed": chance.randrange(12), "insertions": chance.randrange(600), "deletions": 20}
-    return {**verdicts, "changes": changes, **({"findings": findings} if findings else {})}
+    return {**verdicts, "changes": changes, "usage": _usage(chance), **({"findings": findings} if findings else {})}
+
+
+def _usage(chance: random.Random) -> dict[str, Any]:
+    """Tokens and turns of nearly all, a cost of most."""
+    turns = chance.randrange(4, 60)
+    tokens = {"input_tokens": 900 * turns, "cache_read_tokens": 60_000 * turns, "cache_write_tokens": 3_000 * turns}
+    cost = {"cost_usd": turns * chance.randrange(20_000, 90_000) / 1e6} if chance.random() < 0.8 else {}
+    return {**tokens, "output_tokens": chance.randrange(900, 60_000), "turns": turns, **cost}
 
 
 def _finding(chance: random.Random) -> dict[str, Any]:

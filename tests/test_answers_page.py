@@ -70,8 +70,8 @@ def test_the_page_shows_what_is_printed(history: Path, command: str, expected: s
     assert answer(history, command) == expected
 
 
-def test_the_page_answers_thirteen_questions() -> None:
+def test_the_page_answers_sixteen_questions() -> None:
     """Each question has its command."""
     text = PAGE.read_text("utf-8")
-    assert len(re.findall(r"^### \d+\. ", text, re.MULTILINE)) == 13
-    assert len(list(blocks(text))) >= 13
+    assert len(re.findall(r"^### \d+\. ", text, re.MULTILINE)) == 16
+    assert len(list(blocks(text))) >= 16

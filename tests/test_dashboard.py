@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from support import Host, make, run, start
 
+PULL = "https://git.example/acme/billing/pull/7"
 HOSTILE = "<img src=x onerror=alert(1)>"
 _CHROMIUM = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -34,7 +35,10 @@ def _ago(**span: int) -> str:
 def _fill(host: Host) -> None:
     """Eight dispatches of the last days: five passed, two failed, one waits; one is older than a month."""
     for number in range(5):
-        report = {"findings": [{"tool": "gosec", "rule_id": "G304", "severity": "high", "title": "Path"}]}
+        report: dict[str, Any] = {
+            "findings": [{"tool": "gosec", "rule_id": "G304", "severity": "high", "title": "Path"}],
+            "usage": {"cost_usd": 0.25},
+        }
         make(
             host.root,
             f"acme/billing/task-{number}",
@@ -98,7 +102,12 @@ def own_page(host: Host) -> Iterator[str]:
     file.write_text(f'[[roots]]\npath = "{host.root}"\n[commit]\nfinished = ["shipped", "broke"]\n'
                     '[answers]\npassed = ["shipped"]\nfailed = ["broke"]\n')  # fmt: skip
     for number, status in enumerate(["shipped", "shipped", "shipped", "broke"]):
-        make(host.root, f"acme/billing/task-{number}", agent="a&b#c", status=status, updated_at=_ago(minutes=number))
+        fields = {"agent": "a&b#c", "status": status, "updated_at": _ago(minutes=number), "pr_url": PULL}
+        make(host.root, f"acme/billing/task-{number}", report={"usage": {"cost_usd": 0.75}}, **fields)
+    make(host.root, "acme/billing/silent", agent="b", status="shipped", updated_at=_ago(minutes=9))
+    huge = {"usage": {"cost_usd": 9e12}}
+    for number in range(2):
+        make(host.root, f"acme/billing/huge-{number}", agent="c", status="broke", updated_at=_ago(days=9), report=huge)
     arguments = ["--config", str(file), "--history", str(host.history)]
     assert run([*arguments, "--once"], host.base).returncode == 0
     process = start([*arguments, "dashboard", "--port", "0"], host.base)
@@ -122,13 +131,31 @@ def _chart(page: str, name: str) -> list[dict[str, Any]]:
 
 def test_the_page_knows_statuses_of_the_configuration(own_page: str) -> None:
     """`[answers]` counts on the page as it does in `stats`: three of four passed."""
-    (agent,) = _rows(own_page, "agents")
+    agent = next(row for row in _rows(own_page, "agents") if row["agent"] == "a&b#c")
     assert (agent["passed"], agent["failed"], agent["passed_percent"]) == (3, 1, 75.0)
-    assert [row["value"] for row in _chart(own_page, "passed")] == [75.0]
-    assert {row["outcome"]: row["dispatches"] for row in _chart(own_page, "agents")} == {"passed": 3, "failed": 1}
+    assert [row["value"] for row in _chart(own_page, "passed")] == [57.1]
+    found = {row["outcome"]: row["dispatches"] for row in _chart(own_page, "agents") if row["agent"] == "a&b#c"}
+    assert found == {"passed": 3, "failed": 1}
 
 
-@pytest.mark.parametrize("chart", ["outcomes", "agents", "statuses", "rate"])
+def test_the_page_tells_what_dispatches_cost(own_page: str) -> None:
+    """A day's cost, by agent what one that passed cost, and what a pull request did; huge numbers end no question."""
+    month = _ago(days=9)[:10]
+    costs = {row["day"]: row["dollars"] for row in _chart(own_page, "costs")}
+    assert sum(dollars for when, dollars in costs.items() if when != month) == 3.0
+    assert costs[month] == 1.8e13
+    assert {row["agent"]: row["dollars"] for row in _chart(own_page, "costpassed")} == {"a&b#c": 1.0}
+    assert [row["value"] for row in _chart(own_page, "cost")] == ["$18000000000003.00, 6 of 7 known"]
+    assert [row["value"] for row in _chart(own_page, "perpassed")] == ["–"]
+    columns = ("dollars", "cost_known_of", "dollars_per_passed")
+    agents = {row["agent"]: tuple(row[name] for name in columns) for row in _rows(own_page, "agents")}
+    assert agents == {"a&b#c": (3.0, 4, 1.0), "b": (None, 0, None), "c": (1.8e13, 2, None)}
+    (pull,) = _rows(own_page, "pull_requests")
+    assert (pull["pr_url"], pull["dollars"], pull["dispatches"], pull["merged"]) == (PULL, 3.0, 4, 0)
+    assert [row["dollars"] for row in _rows(own_page, "dearest")] == [9e12, 9e12, 0.75, 0.75, 0.75, 0.75]
+
+
+@pytest.mark.parametrize("chart", ["outcomes", "agents", "statuses", "rate", "costs", "costpassed"])
 def test_a_mark_of_a_chart_leads_to_its_dispatches(own_page: str, chart: str) -> None:
     """The address behind each mark lists as many dispatches as the mark stands for, whatever an agent is called."""
     base = own_page.partition("/-/")[0]
@@ -214,5 +241,5 @@ def test_a_browser_shows_the_numbers_and_draws_the_charts(page: str, tmp_path: P
     assert numbers["passed"] == "71.4 %"
     assert numbers["waiting"] == "1"
     charts = re.findall(r'id="chart-(\w+)" class="[^"]*vega-embed', dom)
-    assert set(charts) == {"outcomes", "rate", "agents", "duration", "severities", "statuses"}
+    assert set(charts) == {"outcomes", "rate", "agents", "duration", "costs", "costpassed", "severities", "statuses"}
     assert len(re.findall(r'<svg[^>]* class="marks"', dom)) == len(charts)

@@ -361,3 +361,15 @@ class Configured(Host):
 
     def arguments(self, history: Any = None) -> list[str]:
         return ["--config", str(self.base / "config.toml")]
+
+
+def test_costs_are_those_of_the_command_line(host: Host) -> None:
+    """`agentic_stats` and `agentic_failures` tell tokens and cost as `--json` does, also by pull request."""
+    usage = {"usage": {"input_tokens": 7, "cost_usd": 0.5}}
+    for number, ended in enumerate(("failed", "merged")):
+        support.make(host.root, f"o/r/{number}", status=ended, pr_url="https://git.example/pull/7", report=usage)
+    host.once()
+    (row,) = ask(host, "agentic_stats", by="pr")["rows"]
+    assert (row["key"], row["cost_microusd"]) == ("https://git.example/pull/7", {"sum": 1_000_000, "known_count": 2})
+    for tool, words in (("agentic_stats", ["stats"]), ("agentic_failures", ["failures"])):
+        assert ask(host, tool) == json.loads(run([*host.arguments(), *words, "--json"], host.base).stdout)

@@ -112,7 +112,7 @@ def test_every_metric_has_its_help_and_type_from_the_start(service: Service) -> 
     samples = [line.rpartition("}")[2].split() for line in text.splitlines() if not line.startswith("#")]
     assert all(len(words) <= 2 for words in samples)
     labels = {label for _, found in _values(text) for label, _ in found}
-    assert labels <= {"version", "state", "status", "cause", "le", "target"}
+    assert labels <= {"version", "state", "status", "cause", "kind", "le", "target"}
 
 
 def test_a_status_of_an_agents_own_makes_no_series(host: Host) -> None:

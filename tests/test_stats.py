@@ -20,6 +20,7 @@ import pytest
 from support import Host, command, environment, run
 
 from agentic_watch.answers import source
+from agentic_watch.answers.costs import KINDS
 from agentic_watch.answers.filters import Wanted
 from agentic_watch.answers.stats import stats
 from agentic_watch.answers.stats_cells import Question
@@ -76,6 +77,8 @@ def expected(those: list[Record]) -> dict[str, Any]:
         "lines_per_dispatch": pytest.approx(statistics.mean(lines)) if lines else None,
         "merged_count": len(merged),
         "time_to_merged_ms": middle(merged),
+        **{kind: {"sum": None, "known_count": 0} for kind in KINDS},  # tests/test_costs.py has dispatches that say more
+        "cost_per_passed_microusd": None,
     }
 
 

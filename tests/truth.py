@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -99,6 +100,7 @@ class Commit:
     cause: str = ""
     report: dict[str, Any] = field(default_factory=dict)
     rules: list[tuple[str, str, str]] = field(default_factory=list)
+    usage: dict[str, int] = field(default_factory=dict)
     moved_to: str | None = None
 
     @property
@@ -122,6 +124,10 @@ class Commit:
     def lines(self) -> int | None:
         both = [number(self.report.get("changes", {}).get(name)) for name in ("insertions", "deletions")]
         return None if None in both else sum(one for one in both if one is not None)
+
+    def used(self, kind: str) -> int | None:
+        """What it used of a kind, the cost in millionths of a dollar; None when nobody said so."""
+        return self.usage.get(kind)
 
     @property
     def findings(self) -> list[dict[str, Any]]:
@@ -218,6 +224,11 @@ def _fill(chance: random.Random, one: Commit) -> None:
         text, one.reason, one.cause = chance.choice(QUESTIONS)
         one.question = text.format(*(chance.randrange(2, 90) for _ in range(4)))
     one.report, one.rules = _report(chance) if chance.random() < 0.85 else ({}, [])
+    one.usage = {}
+    if one.report or one.agent.startswith("claude"):  # of one agent nearly all is known
+        # Of its own chance: what else is generated stays as it was.
+        written, one.usage = _used(random.Random(f"{one.workspace} {one.updated}"))
+        one.report |= {"usage": written} if written is not None else {}
     if not one.reason:
         failed = [name for name in ("test_passed", "passed") if one.report.get(name) is False]
         one.reason = _VERDICTS[failed[0]] if failed else "no reason given"
@@ -249,6 +260,39 @@ def _report(chance: random.Random) -> tuple[dict[str, Any], list[tuple[str, str,
             if (value := chance.choices(numbers, (400, 400, 5, 5, 5, 5, 3, 5))[0]) is not None
         }
     return report, rules
+
+
+KINDS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "turns", "cost_microusd")
+# What is written of tokens and turns, and of a cost in dollars; and what that means, None for nothing.
+_ODD_COUNTS: tuple[tuple[Any, int | None], ...] = (
+    *((0, 0), (12.0, 12), (HUGE, HUGE), (2**53 + 1, 2**53 + 1)),
+    *((2**63, None), (-1, None), (True, None), ("7", None), (1.5, None), (None, None), ([7], None)),
+)
+_ODD_COSTS: tuple[tuple[Any, int | None], ...] = (
+    *((0, 0), (3, 3_000_000), (9e12, 9 * 10**18)),
+    *((1e13, None), (-0.01, None), (True, None), ("1.5", None), (None, None), ({}, None)),
+)
+
+
+def _used(chance: random.Random) -> tuple[Any, dict[str, int]]:
+    """What a report says in `usage` (None: nothing), and what that means: here and there what nobody can use."""
+    if chance.random() < 0.02:
+        return (None, {}) if chance.random() < 0.5 else (["no", "object"], {})
+    written: dict[str, Any] = {}
+    used: dict[str, int] = {}
+    for kind in KINDS:
+        roll = chance.random()
+        if roll < 0.01:
+            continue
+        name = "cost_usd" if kind == "cost_microusd" else kind
+        number_of = chance.randrange(4_000_000)
+        meant: int | None = number_of
+        written[name] = number_of / 1e6 if name == "cost_usd" else number_of
+        if roll < 0.02:
+            written[name], meant = chance.choice(_ODD_COSTS if name == "cost_usd" else _ODD_COUNTS)
+        if meant is not None:
+            used[kind] = meant
+    return written, used
 
 
 class Truth:
@@ -292,6 +336,8 @@ class Truth:
             "lines_per_dispatch": sum(lines) / len(lines) if lines else None,
             "merged_count": len(merged),
             "time_to_merged_ms": middle(merged),
+            **{kind: total(those, kind) for kind in KINDS},
+            "cost_per_passed_microusd": per_passed(those),
         }
 
     def groups(self, those: Sequence[Commit], key: Callable[[Commit], str]) -> dict[str | None, dict[str, Any]]:
@@ -300,6 +346,20 @@ class Truth:
         for one in those:
             parts[key(one)].append(one)
         return {name or None: self.group(part) for name, part in parts.items()}
+
+
+def total(those: Sequence[Commit], kind: str) -> dict[str, int | None]:
+    """The sum of what is known, and of how many."""
+    known = [used for one in those if (used := one.used(kind)) is not None]
+    return {"sum": sum(known) if known else None, "known_count": len(known)}
+
+
+def per_passed(those: Sequence[Commit]) -> int | None:
+    """The cost of all by those that passed, to the next millionth of a dollar."""
+    cost, passed = total(those, "cost_microusd"), sum(one.status in PASSED for one in those)
+    if not passed or cost["sum"] is None or Fraction(cost["known_count"] or 0, len(those)) < Fraction(95, 100):
+        return None
+    return math.floor(Fraction(cost["sum"], passed) + Fraction(1, 2))
 
 
 def rate(judged: Sequence[Commit]) -> dict[str, Any]:
@@ -357,6 +417,7 @@ def failures(those: Sequence[Commit]) -> dict[tuple[str, str | None], dict[str, 
             "agents": sorted({one.agent for one in part if one.agent}),
             "first_utc": part[0].utc,
             "last_utc": part[-1].utc,
+            "cost_microusd": total(part, "cost_microusd"),
         }
         for key, part in parts.items()
     }

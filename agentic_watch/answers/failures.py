@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from agentic_watch.answers import documents, kept_content, log_lines
 from agentic_watch.answers.answer import Answer
+from agentic_watch.answers.costs import COST, sum_document
+from agentic_watch.answers.exact_sums import UNKNOWN, Total
 from agentic_watch.answers.failure_classes import failure_class
 from agentic_watch.answers.filters import Wanted, where
 from agentic_watch.answers.host_causes import alike, host_cause
@@ -22,9 +24,9 @@ _UNKNOWN = "no reason given"
 
 _COLUMNS = (
     f"substr(d.question, 1, {_READ}), d.passed, d.build_passed, d.test_passed, d.lint_passed, "
-    "d.updated_utc, d.org, d.repo, d.agent, d.workspace"
+    f"d.updated_utc, d.org, d.repo, d.agent, d.workspace, d.{COST}"
 )
-_IDENTITY = 10
+_IDENTITY = 11
 """Behind these columns comes what identifies the commit."""
 _LOGS_READ = 1_000
 """Where only an exit status is known, the logs of so many are read, the newest: a second at most."""
@@ -44,7 +46,7 @@ class Example:
 class FailureClass:
     """Failures that are the same but for paths, numbers, hashes and quotes; the newest examples come first.
 
-    `fault` says whose it seems to be, `cause` what of the host; "" for an agent's.
+    `fault` says whose it seems to be, `cause` what of the host; "" for an agent's. `cost` is in millionths of a dollar.
     """
 
     name: str
@@ -56,6 +58,7 @@ class FailureClass:
     agents: set[str] = field(default_factory=set)
     first_utc: str = ""
     last_utc: str = ""
+    cost: Total = UNKNOWN
     examples: list[Example] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
@@ -71,6 +74,7 @@ class FailureClass:
             "agents": sorted(self.agents - {""}),
             "first_utc": self.first_utc,
             "last_utc": self.last_utc,
+            COST: sum_document(self.cost),
             "examples": [
                 {
                     "updated_utc": one.updated_utc,
@@ -91,10 +95,18 @@ class Failures:
     failed: int
     waiting: int
 
+    @property
+    def cost(self) -> Total:
+        """What all of them cost, in millionths of a dollar."""
+        whole = UNKNOWN
+        for one in self.classes:
+            whole = whole.plus(one.cost)
+        return whole
+
     def answer(self, source: Source, wanted: Wanted) -> Answer:
         """The classes as rows."""
         head = documents.head(source, wanted, self.failed + self.waiting)
-        head |= {"failed_count": self.failed, "waiting_count": self.waiting}
+        head |= {"failed_count": self.failed, "waiting_count": self.waiting, COST: sum_document(self.cost)}
         return Answer(head, tuple(FailureClass("", "agent", "").document()), [one.document() for one in self.classes])
 
 
@@ -144,7 +156,7 @@ def _add(
     """Count the rows of one status; `known` has the class of each reason that came before, its digits left out, and
     `said` what the logs of some of them say is the reason."""
     shown: Counter[int] = Counter()
-    for question, passed, build, test, lint, updated, org, repo, agent, workspace, *identity in rows:
+    for question, passed, build, test, lint, updated, org, repo, agent, workspace, cost, *identity in rows:
         error = said.get(tuple(identity), "") if said else ""
         key = (alike(error or question) if question else "", passed, build, test, lint)
         found = known.get(key)
@@ -154,6 +166,8 @@ def _add(
         found.waiting += waits
         found.repositories.add((org, repo))
         found.agents.add(agent)
+        if cost is not None:
+            found.cost = found.cost.plus(Total(cost, 1))
         found.last_utc = max(found.last_utc, updated)
         found.first_utc = min(found.first_utc or updated, updated)
         if shown[id(found)] < EXAMPLES:

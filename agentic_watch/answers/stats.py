@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agentic_watch.answers import documents, spans
+from agentic_watch.answers import costs, documents, spans
 from agentic_watch.answers.answer import Answer
+from agentic_watch.answers.costs import COST, Used
+from agentic_watch.answers.exact_sums import UNKNOWN, Total
 from agentic_watch.answers.outcomes import ORDER, Outcome
 from agentic_watch.answers.rates import Rate, median, percentile
 from agentic_watch.answers.source import Source
-from agentic_watch.answers.stats_cells import LABELS, Cell, Question, cells_of, merged_after, numbers
+from agentic_watch.answers.stats_cells import LABELS, LINES, Cell, Question, cells_of, merged_after, numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class Group:
     """What is told of the dispatches of one group.
 
     Durations are milliseconds; `findings` and `lines` are a dispatch's mean; None is not known. `outcomes` counts
-    the dispatches by outcome. `merged_ms` is the median from a start to the first commit that says merged.
+    the dispatches by outcome. `merged_ms` is the median from a start to the first commit that says merged. `used` is
+    what they used together, `per_passed` what it cost until one passed (millionths of a dollar).
     """
 
     key: str
@@ -34,6 +37,8 @@ class Group:
     lines: float | None
     merged: int
     merged_ms: int | None
+    used: Used
+    per_passed: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,8 @@ class _Sum:
     firsts: Counter[Outcome] = field(default_factory=Counter)
     durations: list[int] = field(default_factory=list)
     findings: int = 0
-    lines: int = 0
-    with_lines: int = 0
+    lines: Total = UNKNOWN
+    used: Used = field(default_factory=lambda: costs.NOTHING)
     merged: list[int] = field(default_factory=list)
 
     def add(self, outcome: Outcome, cell: Cell, *, first: bool) -> None:
@@ -67,10 +72,10 @@ class _Sum:
         self.outcomes[outcome] += cell.dispatches
         self.firsts[outcome] += cell.dispatches * first
         self.durations += numbers(cell.durations)
-        self.findings += sum(numbers(cell.findings))
-        lines = numbers(cell.lines)
-        self.lines += sum(lines)
-        self.with_lines += len(lines) // 2
+        self.findings += cell.findings
+        sums = cell.sums()
+        self.lines = self.lines.plus(sums[LINES])
+        self.used = costs.together(self.used, sums)
 
     def join(self, other: _Sum) -> None:
         """Add what another group has."""
@@ -78,14 +83,15 @@ class _Sum:
         self.firsts += other.firsts
         self.durations += other.durations
         self.findings += other.findings
-        self.lines += other.lines
-        self.with_lines += other.with_lines
+        self.lines = self.lines.plus(other.lines)
+        self.used = costs.together(self.used, other.used)
         self.merged += other.merged
 
     def group(self, key: str) -> Group:
         """What is told of it."""
         dispatches = sum(self.outcomes.values())
         self.durations.sort()
+        lines = self.lines
         return Group(
             key=key,
             dispatches=dispatches,
@@ -95,14 +101,17 @@ class _Sum:
             median_ms=median(self.durations),
             p90_ms=percentile(self.durations, 90),
             findings=self.findings / dispatches if dispatches else 0.0,
-            lines=self.lines / self.with_lines if self.with_lines else None,
+            lines=lines.sum / lines.known if lines.known else None,
             merged=len(self.merged),
             merged_ms=median(sorted(self.merged)),
+            used=self.used,
+            per_passed=costs.per_passed(self.used[COST], dispatches, self.outcomes["passed"]),
         )
 
 
 def stats(source: Source, question: Question) -> Stats:
-    """Every group with its numbers: times in their order, else the best of those that can be ranked first."""
+    """Every group with its numbers: times in their order, pull requests by their cost, else the best of those that can
+    be ranked first."""
     cells = cells_of(source, question)
     sums: dict[str, _Sum] = defaultdict(_Sum)
     for (key, status, first), cell in cells.items():
@@ -113,7 +122,8 @@ def stats(source: Source, question: Question) -> Stats:
     total = _Sum()
     for one in sums.values():
         total.join(one)
-    return Stats(sorted(groups, key=_by_time if question.by in LABELS else _by_rate), total.group(""))
+    order = _by_time if question.by in LABELS else _by_cost if question.by == "pr" else _by_rate
+    return Stats(sorted(groups, key=order), total.group(""))
 
 
 def compare(source: Source, question: Question, seconds: int, now: float) -> list[tuple[Group, Group]]:
@@ -145,6 +155,12 @@ def _by_time(group: Group) -> tuple[str]:
     return (group.key,)
 
 
+def _by_cost(group: Group) -> tuple[bool, bool, int, str]:
+    """A pull request has too few dispatches to be ranked by its rate. What belongs to none comes last."""
+    cost = group.used[COST].value
+    return not group.key, cost is None, -(cost or 0), group.key
+
+
 def _by_rate(group: Group) -> tuple[bool, float, int, str]:
     return not group.rate.ranked, -(group.rate.value or 0.0) * group.rate.ranked, -group.dispatches, group.key
 
@@ -161,6 +177,8 @@ def document(group: Group) -> dict[str, Any]:
         "lines_per_dispatch": group.lines,
         "merged_count": group.merged,
         "time_to_merged_ms": group.merged_ms,
+        **costs.document(group.used),
+        "cost_per_passed_microusd": group.per_passed,
     }
 
 

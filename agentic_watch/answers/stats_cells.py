@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -11,8 +12,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple
 
-from agentic_watch.answers import documents, spans
+from agentic_watch.answers import documents, exact_sums, spans
 from agentic_watch.answers.change_filters import Term
+from agentic_watch.answers.costs import KINDS
+from agentic_watch.answers.exact_sums import UNKNOWN, Total
 from agentic_watch.answers.filters import REPOSITORY, Wanted, where
 from agentic_watch.answers.outcomes import MERGED, Outcomes
 from agentic_watch.answers.source import Source
@@ -32,12 +35,14 @@ BY = {
     "host": "d.host",
     "day": _DAY,
     "week": _DAY,
+    "pr": "d.pr_url",
 }
 """What dispatches are grouped by, in SQL: a week by its days."""
 
 _DAY_SECONDS = 86_400
-_CHANGED = "CAST(d.insertions AS TEXT) || ',' || CAST(d.deletions AS TEXT)"
-"""Both numbers, of a dispatch that has both: an agent may have reported more than the engine can add up."""
+LINES = "lines"
+_SUMS = {LINES: ("d.insertions", "d.deletions"), **{kind: (f"d.{kind}",) for kind in KINDS}}
+"""What is added up of the dispatches that have it, and of which columns."""
 
 _IN_ORDER = ("agent", "model", "status")
 """What an index has together, day by day."""
@@ -45,13 +50,17 @@ _IN_ORDER = ("agent", "model", "status")
 
 @dataclass(slots=True)
 class Cell:
-    """What is told of its dispatches: durations (ms), findings, lines inserted and deleted, of each that has them, as
-    texts of numbers with commas between. Read so they take a third of what they take row by row."""
+    """What is told of its dispatches: durations (ms) of each that has one, as texts of numbers with commas between
+    (read so they take a third of what they take row by row), findings, and the `parts` of its sums."""
 
     dispatches: int = 0
     durations: list[str] = field(default_factory=list)
-    findings: list[str] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
+    findings: int = 0
+    parts: list[list[int | None]] = field(default_factory=list)
+
+    def sums(self) -> dict[str, Total]:
+        """The sum of LINES, and of each kind of what was used."""
+        return dict(zip(_SUMS, exact_sums.totals(self.parts) or [UNKNOWN] * len(_SUMS), strict=True))
 
 
 Cells = dict[tuple[str, str, bool], Cell]
@@ -75,22 +84,32 @@ class Question:
 
 
 def cells_of(source: Source, question: Question) -> Cells:
-    """All dispatches, sorted into their cells. The engine adds nothing up: what is reported may be too large for it."""
+    """All dispatches, sorted into their cells."""
+    try:
+        return _cells(source, question, exact_sums.summed)
+    except sqlite3.OperationalError as error:
+        if not exact_sums.is_overflow(error):
+            raise
+        return _cells(source, question, exact_sums.in_halves)
+
+
+def _cells(source: Source, question: Question, summed: Callable[..., str]) -> Cells:
     key, group = _grouping(source, question)
-    joined = source.dialect.joined.format
     condition, values = where(source, question.wanted, *_days_of(question.wanted))
+    sums = ", ".join(summed(*columns) for columns in _SUMS.values())
     sql = (
-        f"SELECT {key}, d.status, d.runs, count(*), {joined('d.duration_ms')}, {joined('d.findings_count')}, "
-        f"{joined(_CHANGED)} FROM {source.dialect.commits} AS d{condition} GROUP BY {group}"
+        f"SELECT {key}, d.status, d.runs, count(*), {source.dialect.joined.format('d.duration_ms')}, "
+        f"sum(d.findings_count), {sums} FROM {source.dialect.commits} AS d{condition} GROUP BY {group}"
     )
     label = _labels(question)
     cells: dict[tuple[str, str, bool], Cell] = defaultdict(Cell)
-    for name, status, runs, count, *texts in source.rows(sql, values):
+    for name, status, runs, count, durations, findings, *parts in source.rows(sql, values):
         cell = cells[label(name), status, runs <= 1]
         cell.dispatches += count
-        for told, text in zip((cell.durations, cell.findings, cell.lines), texts, strict=True):
-            if text:
-                told.append(text)
+        cell.findings += findings
+        if durations:
+            cell.durations.append(durations)
+        cell.parts.append(parts)
     return cells
 
 

@@ -28,7 +28,7 @@ def command(state: State, port: int, *, open_page: bool) -> None:
     """Serve a read-only web page over the history, on this host only.
 
     Charts over time (click a mark for its dispatches), and ready queries to read and change: failed today, why,
-    slowest, recurring findings, agents compared, first try. Ctrl-C ends it.
+    slowest, most expensive, pull requests, recurring findings, agents compared, first try. Ctrl-C ends it.
     """
     from agentic_watch.dashboard import server
 

@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from agentic_watch.answers import documents
+from agentic_watch.answers.costs import COST
 from agentic_watch.answers.digest import MOST, Digest, digest
 from agentic_watch.answers.failures import FailureClass
 from agentic_watch.answers.filters import Wanted
 from agentic_watch.answers.source import Source
 from agentic_watch.answers.stats import Group
 from agentic_watch.cli import clock_times
+from agentic_watch.cli.amounts import dollars, told_cost, told_tokens
 from agentic_watch.cli.answer_options import asking, filtered, outcomes, wanted
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, human_duration, print_json, shorten
@@ -63,6 +65,8 @@ def _lines(source: Source, asked: Wanted, found: Digest, *, utc: bool) -> Iterat
         f"{_before(found)}. Median {human_duration(total.median_ms) or 'unknown'}, "
         f"{total.findings:.1f} findings each."
     )
+    if used := _used(total):
+        yield from ("", used)
     yield from _section("By agent", [_agent(group) for group in found.stats.groups[:MOST]])
     yield from _section("Why they failed or wait", [_class(one) for one in found.classes])
     yield from _section(
@@ -71,6 +75,13 @@ def _lines(source: Source, asked: Wanted, found: Digest, *, utc: bool) -> Iterat
     )
     news = [f"{_text(it.repo)}: {_text(it.tool)} {_text(it.rule)} in {_text(it.file)}" for it in found.new_findings]
     yield from _section(f"New findings: {found.new_count:,}" if found.new_count else "", news)
+
+
+def _used(total: Group) -> str:
+    """What all of them used, of how many it is known; "" when of none."""
+    cost, tokens = told_cost(total.used[COST], total.dispatches), told_tokens(total.used, total.dispatches)
+    each = f"; {dollars(total.per_passed)} per passed" if total.per_passed is not None else ""
+    return " ".join([*([f"Cost {cost}{each}."] if cost else []), *([f"Tokens {tokens}."] if tokens else [])])
 
 
 def _before(found: Digest) -> str:
@@ -84,7 +95,10 @@ def _section(title: str, items: list[str]) -> Iterator[str]:
 
 def _agent(group: Group) -> str:
     few = "" if group.rate.ranked else ", too few to rank"
-    return f"{_text(group.key) or '(none)'}: {told(group.rate)}{few}, median {human_duration(group.median_ms) or '?'}"
+    cost = told_cost(group.used[COST], group.dispatches)
+    each = f", {dollars(group.per_passed)} per passed" if group.per_passed is not None else ""
+    told_of = f"{told(group.rate)}{few}, median {human_duration(group.median_ms) or '?'}"
+    return f"{_text(group.key) or '(none)'}: {told_of}{f', cost {cost}{each}' if cost else ''}"
 
 
 def _waiting(row: dict[str, Any]) -> str:

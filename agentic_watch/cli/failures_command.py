@@ -9,6 +9,7 @@ import click
 
 from agentic_watch.answers.failures import FailureClass, Failures, failures
 from agentic_watch.cli import clock_times
+from agentic_watch.cli.amounts import cost_cell, told_cost
 from agentic_watch.cli.answer_form import form_of, formed, print_answer, say_cut
 from agentic_watch.cli.answer_options import (
     asking,
@@ -26,8 +27,9 @@ from agentic_watch.cli.table_layout import Column, print_columns
 _EXAMPLE = 200
 _COLUMNS = (
     Column("COUNT", number=True),
-    Column("WAITING", number=True, goes=3),
-    Column("REPOS", number=True, goes=4),
+    Column("WAITING", number=True, goes=4),
+    Column("REPOS", number=True, goes=5),
+    Column("COST", number=True, goes=3),
     Column("CAUSE", goes=2),
     Column("WHY", least=20),
     Column("NEWEST EXAMPLE", least=12, path=True, goes=1),
@@ -66,24 +68,30 @@ def command(state: State, /, examples: bool, **options: Any) -> None:
 
 
 def _print(shown: Sequence[FailureClass], found: Failures, *, examples: bool, utc: bool) -> None:
-    click.echo(f"{found.failed:,} failed, {found.waiting:,} wait{'s' * (found.waiting == 1)} for an answer")
+    cost = told_cost(found.cost, found.failed + found.waiting)
+    counts = f"{found.failed:,} failed, {found.waiting:,} wait{'s' * (found.waiting == 1)} for an answer"
+    click.echo(f"{counts}; they cost {cost}" if cost else counts)
     for fault, title in (("agent", "agent failures"), ("host", "likely host failures")):
         classes = [one for one in shown if one.fault == fault]
         if not classes:
             continue
         click.echo(f"\n{title}: {sum(one.count for one in found.classes if one.fault == fault):,}")
-        columns = [column for column in _COLUMNS if fault == "host" or column.header != "CAUSE"]
+        is_shown = {"CAUSE": fault == "host", "COST": any(one.cost.known for one in classes)}
+        columns = [column for column in _COLUMNS if is_shown.get(column.header, True)]
+        rows = [
+            [cell for column, cell in zip(_COLUMNS, _cells(one), strict=True) if column in columns] for one in classes
+        ]
         if not examples:
-            print_columns(columns, [_cells(one, fault) for one in classes])
+            print_columns(columns, rows)
             continue
-        for one in classes:
-            print_columns(columns[:-1], [_cells(one, fault)[:-1]])
+        for one, row in zip(classes, rows, strict=True):
+            print_columns(columns[:-1], [row[:-1]])
             _print_examples(one, utc=utc)
 
 
-def _cells(one: FailureClass, fault: str) -> list[str]:
+def _cells(one: FailureClass) -> list[str]:
     counts = [f"{one.count:,}", f"{one.waiting:,}", f"{len(one.repositories):,}"]
-    return [*counts, *([one.cause] if fault == "host" else []), one.name, one.examples[0].workspace]
+    return [*counts, cost_cell(one.cost, one.count), one.cause, one.name, one.examples[0].workspace]
 
 
 def _print_examples(one: FailureClass, *, utc: bool) -> None:

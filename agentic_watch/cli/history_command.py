@@ -20,7 +20,10 @@ from agentic_watch.cli.history_table import expressions, table
 from agentic_watch.cli.output import print_csv, print_json_lines
 from agentic_watch.cli.table_layout import print_columns
 from agentic_watch.history import queries
-from agentic_watch.history.columns import TABLE_COLUMNS
+from agentic_watch.history.columns import COST_COLUMN, TABLE_COLUMNS, TOKEN_COLUMNS
+
+_SHORT = {"cost": (COST_COLUMN,), "tokens": tuple(TOKEN_COLUMNS)}
+"""What --columns may call columns, too."""
 
 
 def _requests(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -51,7 +54,12 @@ def _parts(values: tuple[str, ...]) -> list[str]:
 @click.option("--session", multiple=True, metavar="ID", help="Only this session of an agent.")
 @click.option("--failed", is_flag=True, help="Only failed: every status that means so.")
 @click.option("--all", "every", is_flag=True, help="Every commit of a dispatch, not only its newest.")
-@click.option("--columns", default="", metavar="NAME,…", help="Columns of the history to print, in this order.")
+@click.option(
+    "--columns",
+    default="",
+    metavar="NAME,…",
+    help="Columns of the history to print, in this order (also cost, tokens).",
+)
 @click.option("-f", "--follow", is_flag=True, help="Print new commits as they are made, until Ctrl-C or -n N of them.")
 @formed("Print one JSON object per line, with all columns.")
 @click.pass_obj
@@ -94,10 +102,11 @@ def command(state: State, /, search: tuple[str, ...], columns: str, **options: A
 
 def _named(columns: str) -> tuple[str, ...]:
     """The columns that were asked for, () for none. Raises click.BadParameter."""
-    named = tuple(columns.split(",")) if columns else ()
+    given = columns.split(",") if columns else []
+    named = tuple(name for one in given for name in _SHORT.get(one, (one,)))
     for column in named:
         if column not in TABLE_COLUMNS:
-            near = difflib.get_close_matches(column, TABLE_COLUMNS, 1)
+            near = difflib.get_close_matches(column, (*TABLE_COLUMNS, *_SHORT), 1)
             meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(TABLE_COLUMNS)}"
             raise click.BadParameter(f"no column {column!a}; {meant}", param_hint="--columns")
     return named

@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from agentic_watch.cli import clock_times
+from agentic_watch.cli.amounts import dollars
 from agentic_watch.cli.answer_form import Form
 from agentic_watch.cli.output import human_duration, shorten
 from agentic_watch.cli.table_layout import Column
+from agentic_watch.history.columns import COST_COLUMN, TOKEN_COLUMNS
 
 _TEXT_READ = 1000
 _TEXT_SHOWN = 200
@@ -26,8 +28,11 @@ _COLUMNS = {
     "duration_ms": Column("DURATION", number=True, goes=7),
     "findings_count": Column("FINDINGS", number=True, goes=8),
     "runs": Column("RUN", number=True, goes=9),
+    COST_COLUMN: Column("COST", number=True, goes=2),
+    **{name: Column(name.removesuffix("_tokens").upper(), number=True, goes=3) for name in TOKEN_COLUMNS},
+    "turns": Column("TURNS", number=True, goes=4),
 }
-"""How the columns that are usually shown look, and in which order they give way."""
+"""How the columns that are usually shown look, and those of numbers, and in which order they give way."""
 
 
 def expressions(form: Form, named: Sequence[str]) -> Sequence[str]:
@@ -64,4 +69,8 @@ def table(
 def _cell(name: str, value: Any) -> str:
     if name == "duration_ms":
         return human_duration(value)
+    if name == COST_COLUMN:
+        return dollars(value)
+    if name in TOKEN_COLUMNS and value is not None:
+        return f"{value:,}"
     return shorten(value, _TEXT_SHOWN) if isinstance(value, str) else "" if value is None else str(value)

@@ -12,7 +12,7 @@ from agentic_watch.answers import one_dispatch, source
 from agentic_watch.answers.explain import Explanation
 from agentic_watch.answers.kept_content import Kept
 from agentic_watch.answers.one_dispatch import NoSuchDispatch, Shown
-from agentic_watch.cli import clock_times, messages
+from agentic_watch.cli import amounts, clock_times, messages
 from agentic_watch.cli.answer_options import asking, of_fleet, usable
 from agentic_watch.cli.exit_status import EXIT_FAILED, Refused
 from agentic_watch.cli.global_options import State
@@ -137,6 +137,7 @@ def _facts(row: dict[str, Any], utc: bool) -> Iterator[tuple[str, str]]:
     yield "verdicts", ", ".join(f"{name} {_WORDS[row[key]]}" for key, name in _VERDICTS if row[key] is not None)
     yield "changes", _changes(row)
     yield "files", _files(row)
+    yield "used", amounts.of_one(row)
     yield "branch", row["branch"]
     yield "commits", _commits_of(row)
     yield "issue", str(row["issue"] or "")

@@ -15,6 +15,7 @@ from agentic_watch.answers.answer import Answer
 from agentic_watch.answers.source import Source
 from agentic_watch.answers.stats import NOBODY, Group, document, keyed
 from agentic_watch.cli import messages
+from agentic_watch.cli.amounts import dollars
 from agentic_watch.cli.answer_form import Form, print_answer, say_cut
 from agentic_watch.cli.output import clean, coloured
 from agentic_watch.cli.rate_text import told
@@ -52,10 +53,18 @@ def print_changes(source: Source, found: Changes, spans: Spans, form: Form) -> N
     shown = form.cut(changes)
     for by, before, after in shown:
         word = coloured("better", "green") if _is_better(before, after) else coloured("worse", "red")
-        click.echo(f"{by} {clean(after.key) or '(none)'}: {word}, {told(after.rate)} after {told(before.rate)}")
+        rates = f"{told(after.rate)} after {told(before.rate)}"
+        click.echo(f"{by} {clean(after.key) or '(none)'}: {word}, {rates}{_cost(before, after)}")
         for command in commands(by, after.key, spans):
             click.echo(f"  {clean(command)}")
     say_cut(len(shown), len(changes))
+
+
+def _cost(before: Group, after: Group) -> str:
+    """What a dispatch that passed cost, where both are known."""
+    if before.per_passed is None or after.per_passed is None:
+        return ""
+    return f"; {dollars(after.per_passed)} per passed after {dollars(before.per_passed)}"
 
 
 def commands(by: str, key: str, spans: Spans) -> list[str]:
@@ -74,7 +83,7 @@ def filters(by: str, key: str) -> str:
     if by == "repo":
         org, _, repo = key.rpartition("/")
         return (f" --org {shlex.quote(org)}" if org else "") + f" --repo {shlex.quote(repo)}"
-    return f" --{by} {shlex.quote(key)}" if by in ("agent", "org", "status", "host", "model") else ""
+    return f" --{by} {shlex.quote(key)}" if by in ("agent", "org", "status", "host", "model", "pr") else ""
 
 
 def _short(utc: str) -> str:

@@ -12,7 +12,7 @@ import click
 from agentic_watch.answers import spans
 from agentic_watch.answers.rates import LEAST_TO_RANK
 from agentic_watch.answers.source import Source
-from agentic_watch.answers.stats import Group, Stats, compare, stats
+from agentic_watch.answers.stats import Stats, compare, stats
 from agentic_watch.answers.stats_cells import BY, Question
 from agentic_watch.cli.answer_form import Form, form_of, formed, print_answer, say_cut
 from agentic_watch.cli.answer_options import (
@@ -25,13 +25,12 @@ from agentic_watch.cli.answer_options import (
     wanted,
 )
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import human_duration, on_terminal
-from agentic_watch.cli.rate_text import bar, interval, percent, sparkline
+from agentic_watch.cli.output import on_terminal
+from agentic_watch.cli.rate_text import sparkline
 from agentic_watch.cli.stats_changes import Spans, flat, print_changes
-from agentic_watch.cli.table_layout import Column, print_columns
+from agentic_watch.cli.stats_table import print_table
 from agentic_watch.config.checks import span_seconds
 
-_BAR = 10
 _SPARKS = 60
 _COMPARED = ("agent", "model", "repo")
 _TIMES = ("day", "week")
@@ -48,15 +47,20 @@ _TIMES = ("day", "week")
 @formed()
 @click.pass_obj
 def command(state: State, /, by: str | None, span: str, **options: Any) -> None:
-    """Show pass rate, duration and findings by agent (or --by).
+    """Show pass rate, duration, cost and findings by agent (or --by).
 
     Passed are completed, merged and ready-for-review; failed are failed and rejected; blocked dispatches wait; others
     are not judged. 95 % is the Wilson confidence interval; groups with fewer than 20 judged are not ranked. FIRST TRY
     counts first runs only.
 
+    COST, TOKENS and TURNS are what the agents' programs reported, (98/103) of how many dispatches. COST/PASSED is the
+    cost of all, failed ones too, divided by those that passed; not given when less than 95 % is known. CACHED tokens
+    were read from a cache, IN are without them.
+
     \b
     Examples:
       agentic-watch stats --by agent --since 30d --repo billing
+      agentic-watch stats --by pr --since 30d
       agentic-watch stats --compare 14d
     """
     form, asked = form_of(options), wanted(options)
@@ -94,53 +98,11 @@ def _compare(state: State, question: Question, span: str, keys: Sequence[str], f
 def _print(source: Source, question: Question, found: Stats, form: Form) -> None:
     last = question.by in _TIMES
     groups = form.cut(found.groups, last=last)
-    print_columns(_columns(question.by), [*map(_cells, groups), _cells(found.total, "all")])
-    if not all(group.rate.ranked for group in groups):
+    print_table(question.by, groups, found.total)
+    if question.by != "pr" and not all(group.rate.ranked for group in groups):
         click.echo(f"* fewer than {LEAST_TO_RANK} judged: not ranked")
     say_cut(len(groups), len(found.groups))
     if on_terminal() and last:
         click.echo(f"dispatches  {sparkline([group.dispatches for group in found.groups], _SPARKS)}")
     examined = counted(found.total.dispatches, "dispatch")
     say_what_was_read(source, question.wanted, examined, utc=question.utc)
-
-
-def _columns(by: str) -> list[Column]:
-    return [
-        Column(by.upper(), least=14, path=by == "repo"),
-        Column("DISPATCHES", number=True, goes=3),
-        Column("PASSED/JUDGED", number=True),
-        Column("RATE", number=True),
-        Column("95 %", number=True, goes=4),
-        *([Column("", goes=11)] if on_terminal() else []),
-        Column("FIRST TRY", number=True, goes=5),
-        Column("WAITING", number=True, goes=8),
-        Column("UNJUDGED", number=True, goes=9),
-        Column("MEDIAN", number=True, goes=2),
-        Column("P90", number=True, goes=6),
-        Column("FINDINGS/RUN", number=True, goes=7),
-        Column("LINES/RUN", number=True, goes=10),
-        Column("MERGED", number=True, goes=12),
-        Column("TO MERGED", number=True, goes=13),
-    ]
-
-
-def _cells(group: Group, name: str | None = None) -> list[str]:
-    rate = group.rate
-    key = name or group.key or "(none)"
-    return [
-        key if rate.ranked or name else f"{key} *",
-        f"{group.dispatches:,}",
-        f"{rate.passed:,}/{rate.judged:,}",
-        percent(rate.value),
-        interval(rate),
-        *([bar(rate.value, _BAR)] if on_terminal() else []),
-        percent(group.first_try.value),
-        f"{group.outcomes['waiting']:,}",
-        f"{group.outcomes['unjudged']:,}",
-        human_duration(group.median_ms),
-        human_duration(group.p90_ms),
-        f"{group.findings:.1f}",
-        "" if group.lines is None else f"{group.lines:.0f}",
-        f"{group.merged:,}",
-        human_duration(group.merged_ms),
-    ]

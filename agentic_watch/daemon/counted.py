@@ -10,9 +10,13 @@ from typing import Any
 from agentic_watch.commit import Outcome, Verdict
 from agentic_watch.config import KNOWN_STATUSES
 from agentic_watch.daemon.failure_causes import cause_class
+from agentic_watch.history import run_usage
 
 LATENCY_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the commit latency's buckets, in seconds; what took longer counts in the sum and the number only."""
+
+MOST_OF_ONE = 10**12
+"""Tokens of a kind, and millionths of a dollar, that one run counts for at most: an agent writes these numbers."""
 
 _MTIME = struct.Struct("<8xq")
 """Where the mtime in nanoseconds stands in a signature (workspace/signatures.py)."""
@@ -26,7 +30,7 @@ class Counted:
     `commits` is by status (a status that only this configuration knows counts as "other"), `failures` by class of
     cause; no key is one that an agent can choose. `ended_runs` are the commits of ends that nobody wrote. `latency`
     holds how many commits took at most each of LATENCY_BOUNDS seconds from the change of the status file to the end of
-    the commit.
+    the commit. `used` are tokens by their column, and the cost (run_usage.ADDED), as the agents' programs said.
     """
 
     commits: dict[str, int] = field(default_factory=dict)
@@ -36,6 +40,7 @@ class Counted:
     latency_sum: float = 0.0
     history_errors: int = 0
     ended_runs: int = 0
+    used: dict[str, int] = field(default_factory=lambda: dict.fromkeys(run_usage.ADDED, 0))
     last_commit: float = 0.0
     last_scan: float = 0.0
     last_scan_seconds: float = 0.0
@@ -55,9 +60,20 @@ class Counted:
             if (changed := _changed_at(outcome.signature)) is not None:
                 self._took(max(0.0, now - changed))
 
+    def add_used(self, added: Mapping[str, int]) -> None:
+        """Count what a commit adds to what was used."""
+        for name, count in added.items():
+            self.used[name] += count
+
     def copy(self) -> Counted:
         """The numbers as they are now, for whoever reads them later."""
-        return replace(self, commits=dict(self.commits), failures=dict(self.failures), latency=list(self.latency))
+        return replace(
+            self,
+            commits=dict(self.commits),
+            failures=dict(self.failures),
+            used=dict(self.used),
+            latency=list(self.latency),
+        )
 
     def _took(self, seconds: float) -> None:
         self.latency_count += 1

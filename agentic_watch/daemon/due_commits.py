@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -11,11 +12,14 @@ from itertools import chain
 
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.commit.patience import Patience
+from agentic_watch.daemon.counted import MOST_OF_ONE
 from agentic_watch.daemon.fresh_start import FreshStart
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.outcome_log import OutcomeLog
 from agentic_watch.daemon.pending import Lane, Pending
 from agentic_watch.daemon.time_shares import Key, TimeShares
+from agentic_watch.history import run_usage
+from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
 from agentic_watch.workspace.candidate import Candidate
@@ -167,6 +171,7 @@ class DueCommits:
         if outcome.verdict is Verdict.COMMITTED:
             self._health.committed += 1
             self.outcomes.committed(outcome, now)
+            self._count_used(outcome)
         failing = key in self._last_seen.failing
         wall = time.time()
         self._health.counted.outcome(outcome, wall)
@@ -193,6 +198,16 @@ class DueCommits:
         if outcome.verdict in (Verdict.COMMITTED, Verdict.SKIPPED):
             return self._health.history(outcome.history_error)
         return False
+
+    def _count_used(self, outcome: Outcome) -> None:
+        """Count what its run used, as its row says; one whose row has to wait is not counted."""
+        status, candidate = outcome.status, outcome.candidate
+        if status is None or outcome.history_error:
+            return
+        run = status.runs, None if status.started_at.is_zero else status.started_at.utc()
+        with contextlib.suppress(HistoryError), self._committer.history.reading() as connection:
+            place, updated = (candidate.root.key, candidate.name), status.updated_at.utc()
+            self._health.counted.add_used(run_usage.added(connection, place, run, updated, MOST_OF_ONE))
 
     def _heed_the_host(self, outcome: Outcome, now: float) -> None:
         """Who failed by the host's fault need not wait for the end of a back-off once the host is well again."""

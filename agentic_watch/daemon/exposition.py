@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from agentic_watch.daemon.counted import LATENCY_BOUNDS, Counted
 from agentic_watch.fleet.backlog import Backlog
+from agentic_watch.history.columns import COST_COLUMN, TOKEN_COLUMNS
 
 if TYPE_CHECKING:
     from threading import Thread
@@ -59,6 +60,7 @@ class Snapshots:
         snapshot = self.newest
         yield from _gauges(snapshot)
         yield from _counters(snapshot)
+        yield from _used(snapshot.counted)
         yield _latency(snapshot.counted)
 
 
@@ -185,6 +187,21 @@ def _counters(snapshot: Snapshot) -> Iterator[Metric]:
         counter = CounterMetricFamily(PREFIX + name, about)
         counter.add_metric([], count)
         yield counter
+
+
+def _used(counted: Counted) -> Iterator[Metric]:
+    """What was used; every kind from the start on, so that its first step shows in a rate."""
+    from prometheus_client.core import CounterMetricFamily
+
+    about = "Tokens that the agents of committed dispatches used since the start, as their programs said, by kind."
+    tokens = CounterMetricFamily(f"{PREFIX}usage_tokens", about, labels=["kind"])
+    for name in TOKEN_COLUMNS:
+        tokens.add_metric([name.removesuffix("_tokens")], counted.used.get(name, 0))
+    yield tokens
+    about = "What committed dispatches cost since the start, as their agents' programs said."
+    cost = CounterMetricFamily(f"{PREFIX}cost_dollars", about)
+    cost.add_metric([], counted.used.get(COST_COLUMN, 0) / 1e6)
+    yield cost
 
 
 def _latency(counted: Counted) -> Metric:

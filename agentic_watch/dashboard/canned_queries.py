@@ -20,9 +20,20 @@ class Judged:
     waiting: str
 
     @property
+    def cost_per_passed(self) -> str:
+        """Dollars until one passed, the failed ones' included, or NULL; also where less than 95 % is known."""
+        of_all = f"{DOLLARS} / nullif(sum({self.passed}), 0)"
+        return f"CASE WHEN count(cost_microusd) * 100 >= count(*) * 95 THEN {of_all} END"
+
+    @property
     def rate(self) -> str:
         """The passed of the judged, in percent, or NULL."""
         return f"100.0 * sum({self.passed}) / nullif(sum({self.passed}) + sum({self.failed}), 0)"
+
+
+DOLLARS = "(CASE WHEN count(cost_microusd) THEN total(cost_microusd) / 1e6 END)"
+"""What a group cost; NULL where nothing is known of it. sum() would fail where agents reported more than 64 bits hold:
+https://sqlite.org/lang_aggfunc.html#sumunc"""
 
 
 def judged(outcomes: Outcomes) -> Judged:
@@ -82,9 +93,12 @@ GROUP BY tool, rule ORDER BY dispatches DESC LIMIT 200""",
             "Agents compared",
             "How many of the judged dispatches passed, in percent; with fewer than 20 judged it says little.",
             f"""SELECT agent, count(*) AS dispatches, sum({words.passed}) AS passed, sum({words.failed}) AS failed,
-  round({words.rate}, 1) AS passed_percent, round(avg(duration_ms) / 60000.0, 1) AS mean_minutes
+  round({words.rate}, 1) AS passed_percent, round(avg(duration_ms) / 60000.0, 1) AS mean_minutes,
+  round({DOLLARS}, 2) AS dollars, count(cost_microusd) AS cost_known_of,
+  round({words.cost_per_passed}, 2) AS dollars_per_passed
 FROM dispatches WHERE {SINCE} GROUP BY agent ORDER BY dispatches DESC LIMIT 200""",
         ),
+        **_OF_COST,
         "first_try": _query(
             "First try",
             "The same among first runs only, by repository.",
@@ -97,3 +111,21 @@ GROUP BY org, repo ORDER BY dispatches DESC LIMIT 200""",
 
 def _query(title: str, about: str, sql: str) -> dict[str, Any]:
     return {"title": title, "description": about, "sql": sql, "hide_sql": True}
+
+
+_OF_COST = {
+    "dearest": _query(
+        "The most expensive",
+        "What single dispatches cost in dollars, as their agents' programs said, and the tokens that they used.",
+        f"""SELECT round(cost_microusd / 1e6, 4) AS dollars, workspace, agent, status,
+  input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, turns, pr_url, task, updated_at, id
+FROM dispatches WHERE cost_microusd IS NOT NULL AND {SINCE} ORDER BY cost_microusd DESC LIMIT 100""",
+    ),
+    "pull_requests": _query(
+        "Pull requests",
+        "What each cost in dollars with all of its dispatches, of how many that is known; 1 where it was merged.",
+        f"""SELECT pr_url, round({DOLLARS}, 2) AS dollars, count(cost_microusd) AS cost_known_of,
+  count(*) AS dispatches, max(status = 'merged') AS merged, max(updated_at) AS newest FROM dispatches
+WHERE pr_url != '' AND {SINCE} GROUP BY pr_url ORDER BY dollars DESC LIMIT 200""",
+    ),
+}

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from agentic_watch.answers.outcomes import Outcomes
-from agentic_watch.dashboard.canned_queries import Judged, judged, quoted
+from agentic_watch.dashboard.canned_queries import DOLLARS, Judged, judged, quoted
 
 DATABASE = "history"
 SLUG = "agentic-watch"
@@ -34,8 +34,10 @@ def dashboards(outcomes: Outcomes) -> dict[str, Any]:
             "description": "Finished dispatches of this host",
             "layout": [
                 ["dispatches", "passed", "firsttry", "waiting"],
+                ["cost", "cost", "perpassed", "perpassed"],
                 ["outcomes", "outcomes", "rate", "rate"],
                 ["agents", "agents", "duration", "duration"],
+                ["costs", "costs", "costpassed", "costpassed"],
                 ["severities", "severities", "statuses", "statuses"],
             ],
             "filters": {"days": {"name": "Days", "type": "number", "default": 30, "min": 1, "max": 3660}},
@@ -50,6 +52,12 @@ def _numbers(words: Judged) -> dict[str, Any]:
         "passed": _number("Passed of judged", f"coalesce(round({words.rate}, 1), '–')", suffix=" %"),
         "firsttry": _number("First try", f"coalesce(round({words.rate}, 1), '–')", suffix=" %", where="runs <= 1"),
         "waiting": _number("Waiting", f"coalesce(sum({words.waiting}), 0)"),
+        "cost": _number(
+            "Cost",
+            f"CASE WHEN count(cost_microusd) THEN printf('$%.2f, %d of %d known', {DOLLARS}, count(cost_microusd), "
+            "count(*)) ELSE '–' END",
+        ),
+        "perpassed": _number("Cost per passed", f"coalesce('$' || round({words.cost_per_passed}, 2), '–')"),
     }
 
 
@@ -61,6 +69,12 @@ def _over_time(words: Judged, outcomes: Outcomes) -> dict[str, Any]:
             f"{_of_day()} || {_with_outcome(words, outcomes)} AS link FROM dispatches "
             f"WHERE {_DAYS} GROUP BY day, outcome",
             {"mark": "bar", "encoding": _encoding("day", "dispatches", colour="outcome", scale=_COLOURS)},
+        ),
+        "costs": _chart(
+            "Cost a day, in dollars",
+            f"SELECT {_DAY} AS day, round({DOLLARS}, 4) AS dollars, {_of_day()} AS link FROM dispatches "
+            f"WHERE {_DAYS} AND cost_microusd IS NOT NULL GROUP BY day",
+            {"mark": "bar", "encoding": _encoding("day", "dollars")},
         ),
         "rate": _chart(
             "Passed of judged, in percent",
@@ -86,6 +100,12 @@ def _compared(words: Judged, outcomes: Outcomes) -> dict[str, Any]:
             f"AND agent IN (SELECT agent FROM dispatches WHERE {_DAYS} GROUP BY agent ORDER BY count(*) DESC LIMIT 12) "
             "GROUP BY agent, outcome",
             {"mark": "bar", "encoding": _bars("agent", colour="outcome", scale=_COLOURS)},
+        ),
+        "costpassed": _chart(
+            "Dollars per passed dispatch (at least 95 % known)",
+            f"SELECT agent, round({words.cost_per_passed}, 4) AS dollars, {_where('agent')} || {_SPAN} AS link "
+            f"FROM dispatches WHERE {_DAYS} GROUP BY agent HAVING dollars IS NOT NULL ORDER BY count(*) DESC LIMIT 12",
+            {"mark": "bar", "encoding": _bars("agent", length="dollars")},
         ),
         "severities": _chart(
             "Findings by severity",

@@ -1,8 +1,8 @@
 """The tables of a fleet in PostgreSQL, CockroachDB, YugabyteDB and Citus, and how `push --init` makes them.
 
 The only DDL; everything is TEXT, BIGINT, UUID, TIMESTAMPTZ or, for what is no text, BYTEA, which all four have and keep
-as they are. An agent wrote the report: as TEXT it can be anything, as JSONB it could be refused. Every index column says
-ASC or DESC, since YugabyteDB hashes the first one otherwise.
+as they are. An agent wrote the report: as TEXT it can be anything, as JSONB it could be refused. Every index column
+says ASC or DESC, since YugabyteDB hashes the first one otherwise.
 """
 
 from __future__ import annotations

@@ -3,16 +3,11 @@ only asks needs no more of what a row is made of."""
 
 from __future__ import annotations
 
-USAGE_COLUMNS = [
-    "session_id",
-    "head_commit",
-    "input_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "output_tokens",
-    "turns",
-    "cost_microusd",
-]
+TOKEN_COLUMNS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+COST_COLUMN = "cost_microusd"
+"""In millionths of a dollar."""
+
+USAGE_COLUMNS = ["session_id", "head_commit", *TOKEN_COLUMNS, "turns", COST_COLUMN]
 """Of `dispatch_history`, what its report says of session, commit, tokens and cost (usage_columns.py)."""
 
 HISTORY_COLUMNS = [

@@ -1,0 +1,57 @@
+"""Sums of what agents report, exact also where they are more than an engine's whole numbers hold."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_BITS = 32
+_LOW = 2**_BITS - 1
+
+
+class Total(NamedTuple):
+    """The sum of what is known, and of how many dispatches it is."""
+
+    sum: int = 0
+    known: int = 0
+
+    @property
+    def value(self) -> int | None:
+        """The sum; None when nothing is known, which is not 0."""
+        return self.sum if self.known else None
+
+    def plus(self, other: Total) -> Total:
+        """Both together."""
+        return Total(self.sum + other.sum, self.known + other.known)
+
+
+UNKNOWN = Total()
+
+
+def summed(*columns: str) -> str:
+    """Three expressions in SQL that `totals` makes one sum of: of the columns together, where each of them is known.
+
+    Of one column it may be too much for SQLite, which then fails (`is_overflow`); `in_halves` is never, and slower.
+    """
+    return f"0, sum({columns[0]}), count({columns[0]})" if len(columns) == 1 else in_halves(*columns)
+
+
+def in_halves(*columns: str) -> str:
+    """The same of any numbers."""
+    high = " + ".join(f"({column} >> {_BITS})" for column in columns)
+    low = " + ".join(f"({column} & {_LOW})" for column in columns)
+    return f"sum({high}), sum({low}), count({low})"
+
+
+def is_overflow(error: sqlite3.OperationalError) -> bool:
+    """Whether a sum was too much for 64 bits (https://sqlite.org/lang_aggfunc.html#sumunc)."""
+    return str(error) == "integer overflow"
+
+
+def totals(rows: Sequence[Sequence[int | None]]) -> list[Total]:
+    """The sums over rows of which each has three numbers for each of them; [] for no rows."""
+    sums = [sum(filter(None, column)) for column in zip(*rows, strict=True)]
+    return [
+        Total((high << _BITS) + low, known) for high, low, known in zip(sums[::3], sums[1::3], sums[2::3], strict=True)
+    ]
