@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from agentic_watch.answers import listing, source
-from agentic_watch.answers.filters import Wanted
+from agentic_watch.answers.past import listing, source
+from agentic_watch.answers.past.filters import Filter
 from agentic_watch.history import rows
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
@@ -28,15 +28,15 @@ _FIRST = 1_776_124_800
 """Seconds since the epoch of the first commit: 2026-04-14; there is one a second from then on."""
 
 
-def _wanted(number: int) -> dict[str, Wanted]:
+def _wanted(number: int) -> dict[str, Filter]:
     """The questions, about the workspace `number` where they are about one."""
     org, repo, _ = trees.name_of(number).split("/")
     return {
-        "newest 20": Wanted(),
-        "of a repository in an organisation": Wanted(repo=(repo,), org=(org,)),
-        "of a workspace": Wanted(workspace=(trees.name_of(number),)),
-        "of a day": Wanted(since="2026-04-14T00:00:00", until="2026-04-15T00:00:00"),
-        "a common word and a rare one": Wanted(search=f"invoice {number}"),
+        "newest 20": Filter(),
+        "of a repository in an organisation": Filter(repo=(repo,), org=(org,)),
+        "of a workspace": Filter(workspace=(trees.name_of(number),)),
+        "of a day": Filter(since="2026-04-14T00:00:00", until="2026-04-15T00:00:00"),
+        "a common word and a rare one": Filter(search=f"invoice {number}"),
     }
 
 
@@ -77,7 +77,7 @@ def _at(second: int) -> Instant:
     return instant.parse(instant.now_text(_FIRST + second))
 
 
-def _ask(path: str, wanted: Wanted) -> list[float]:
+def _ask(path: str, wanted: Filter) -> list[float]:
     """Seconds of the same question, several times, each over a connection of its own as a command has it."""
     seconds = []
     for _ in range(_TIMES):

@@ -19,8 +19,7 @@ from typing import Any
 
 from agentic_watch.config import Target
 from agentic_watch.fleet import pushing
-from agentic_watch.fleet.follow import pause_after
-from agentic_watch.fleet.waking import HistoryWatch
+from agentic_watch.fleet.follow import HistoryWatch, pause_after
 from agentic_watch.history import rows
 from agentic_watch.history.store import History
 from agentic_watch.workspace import record

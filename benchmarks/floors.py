@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.history.columns import HISTORY_COLUMNS
-from agentic_watch.host.filesystem_sync import sync_filesystem
+from agentic_watch.host.file_systems import sync_filesystem
 from benchmarks import trees
 
 _GROUP = 256

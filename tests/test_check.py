@@ -22,10 +22,10 @@ from daemon_support import Service
 from support import NOBODY, POWERLESS, UPDATED, Host, Workspace, make, run, snapshot, wait_for
 from unprivileged import public_directory
 
-from agentic_watch.answers.check import limits_check
-from agentic_watch.answers.check.clock_check import clock
-from agentic_watch.answers.check.finding import Check, Finding
-from agentic_watch.answers.check.ownership_check import ownership
+from agentic_watch.answers.check import service_checks
+from agentic_watch.answers.check.check_result import Check, CheckResult, subject
+from agentic_watch.answers.check.checkup import repair
+from agentic_watch.answers.check.host_checks import clock, ownership
 from agentic_watch.answers.check.parity import (
     Line,
     OnDisk,
@@ -35,8 +35,6 @@ from agentic_watch.answers.check.parity import (
     older_lines,
 )
 from agentic_watch.answers.check.records_check import records
-from agentic_watch.answers.check.repair import repair
-from agentic_watch.answers.check.subject import subject
 from agentic_watch.answers.check.waiting_check import waiting
 from agentic_watch.service.service_user import Account
 from agentic_watch.workspace.undo import REST_SECONDS
@@ -346,7 +344,7 @@ def test_repair_is_no_part_of_the_probe(host: Host) -> None:
 # --- what waits, and for how long (times passed in)
 
 
-def later(host: Host, check: Check, seconds: float) -> list[Finding]:
+def later(host: Host, check: Check, seconds: float) -> list[CheckResult]:
     """What a check would find so many seconds from now."""
     now = replace(subject(host.config()), now=time.time() + seconds)
     return [finding for finding in check(now) if finding.ok is False]
@@ -628,12 +626,12 @@ def test_a_user_without_an_inotify_instance_left_is_told(
     host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A daemon that is started now would poll: the limit is named with what it should be."""
-    monkeypatch.setattr(limits_check, "_SYSCTLS", str(tmp_path))
+    monkeypatch.setattr(service_checks, "_SYSCTLS", str(tmp_path))
     (tmp_path / "max_user_watches").write_text("1000\n")
     found = {}
     for limit in (10**6, 0):
         (tmp_path / "max_user_instances").write_text(f"{limit}\n")
-        _, found[limit] = limits_check.limits(subject(host.config()))
+        _, found[limit] = service_checks.limits(subject(host.config()))
     assert found[10**6].ok
     assert (found[0].ok, "none is left for the daemon" in found[0].text) == (False, True)
 
@@ -642,7 +640,7 @@ def test_a_running_daemon_has_its_inotify_instance(host: Host) -> None:
     """However many others there are."""
     with Service(host) as service:
         service.wait(lambda: service.watching() == ["inotify"])
-        found = list(limits_check.limits(subject(host.config())))
+        found = list(service_checks.limits(subject(host.config())))
     assert [one.ok for one in found] == [True, True, True]
     assert "the daemon uses 1" in found[1].text
 

@@ -17,8 +17,7 @@ import pytest
 from dispatch_support import dispatch
 from support import Host, command, environment, make, run
 
-from agentic_watch.answers.costs import KINDS, per_passed
-from agentic_watch.answers.exact_sums import Total, in_halves, is_overflow, summed, totals
+from agentic_watch.answers.past.costs import KINDS, Total, in_halves, is_overflow, per_passed, summed, totals
 from agentic_watch.cli.amounts import dollars, short
 
 AGENTS = Path(__file__).parent / "fixtures" / "agents"

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from watchdog.observers.inotify_c import InotifyConstants, WatchDescriptor
 
-from agentic_watch.watch.event_rates import Event, EventRates
+from agentic_watch.watch.inotify_reader import Event, EventRates
 
 CLOSED, MADE = int(InotifyConstants.IN_CLOSE_WRITE), int(InotifyConstants.IN_CREATE | InotifyConstants.IN_ISDIR)
 STATUS = b"status.json"

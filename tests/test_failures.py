@@ -13,8 +13,7 @@ import pytest
 from agent_stand_in import AGENTS
 from support import Host, run
 
-from agentic_watch.answers.failure_classes import failure_class, normalised
-from agentic_watch.answers.host_causes import host_cause
+from agentic_watch.answers.past.failure_classes import failure_class, host_cause, normalised
 from agentic_watch.dispatch.agents import known_agents
 from agentic_watch.dispatch.agents.agent_verdict import judged
 from agentic_watch.workspace.record import Record

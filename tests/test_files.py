@@ -109,7 +109,7 @@ def test_a_leased_file_is_not_waited_for(tmp_path: Path, directory: int) -> None
     finally:
         os.close(holder)
         signal.signal(signal.SIGIO, handler)
-    assert caught.value.passing
+    assert caught.value.transient
 
 
 def test_a_walk_enters_real_directories_only(tmp_path: Path, directory: int) -> None:
@@ -218,7 +218,7 @@ def test_a_read_error_of_the_disk_is_passing_and_not_absence(
             patch.setattr(os, name, fail)
             with pytest.raises(WorkspaceError) as caught:
                 attempt()
-        assert caught.value.passing
+        assert caught.value.transient
         assert not isinstance(caught.value, (Missing, Malformed))
 
 

@@ -16,9 +16,9 @@ import pytest
 from support import Host, make, run, snapshot
 from unprivileged import public_directory, run_as_nobody
 
-from agentic_watch.answers.filters import Wanted
-from agentic_watch.answers.listing import dispatches, statement
-from agentic_watch.answers.source import SqliteSource
+from agentic_watch.answers.past.filters import Filter
+from agentic_watch.answers.past.listing import dispatches, statement
+from agentic_watch.answers.past.source import SqliteSource
 from agentic_watch.cli.output import human_duration
 from agentic_watch.history import read_only
 from agentic_watch.history.history_errors import HistoryError
@@ -289,17 +289,17 @@ def test_search_words_are_quoted() -> None:
 @pytest.mark.parametrize(
     ("wanted", "access"),
     [
-        (Wanted(), "SCAN d USING INDEX dispatch_history_updated"),
-        (Wanted(every=True), "SCAN d USING INDEX dispatch_history_updated"),
-        (Wanted(repo=("a",)), "SEARCH d USING INDEX dispatch_history_repo_time (repo=?)"),
-        (Wanted(repo=("a",), org=("b",)), "SEARCH d USING INDEX dispatch_history_repo_org (repo=? AND org=?)"),
-        (Wanted(org=("b",)), "SCAN d USING INDEX dispatch_history_updated"),
-        (Wanted(status=("a",)), "SEARCH d USING INDEX dispatch_history_status (status=?)"),
-        (Wanted(since="2026"), "SEARCH d USING INDEX dispatch_history_updated (updated_utc>?)"),
-        (Wanted(search="a"), "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)"),
+        (Filter(), "SCAN d USING INDEX dispatch_history_updated"),
+        (Filter(every=True), "SCAN d USING INDEX dispatch_history_updated"),
+        (Filter(repo=("a",)), "SEARCH d USING INDEX dispatch_history_repo_time (repo=?)"),
+        (Filter(repo=("a",), org=("b",)), "SEARCH d USING INDEX dispatch_history_repo_org (repo=? AND org=?)"),
+        (Filter(org=("b",)), "SCAN d USING INDEX dispatch_history_updated"),
+        (Filter(status=("a",)), "SEARCH d USING INDEX dispatch_history_status (status=?)"),
+        (Filter(since="2026"), "SEARCH d USING INDEX dispatch_history_updated (updated_utc>?)"),
+        (Filter(search="a"), "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)"),
     ],
 )
-def test_an_index_answers(listed: Host, wanted: Wanted, access: str) -> None:
+def test_an_index_answers(listed: Host, wanted: Filter, access: str) -> None:
     """The newest rows are walked in an index's order; no table is scanned, and nothing sorted but what a search finds
     and what one workspace has."""
     with reading(str(listed.history)) as connection:
@@ -313,15 +313,15 @@ def test_an_index_answers(listed: Host, wanted: Wanted, access: str) -> None:
 def test_indexes_answer_for_one_workspace(listed: Host) -> None:
     """Its rows are found by the name that it had and by the one that it has; of those that were moved there are few."""
     with reading(str(listed.history)) as connection:
-        sql, values = statement(SqliteSource(connection), Wanted(workspace=("a",)), limit=20)
+        sql, values = statement(SqliteSource(connection), Filter(workspace=("a",)), limit=20)
         plan = {row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)}
     by_name = "SEARCH d USING INDEX dispatch_history_run (workspace=?)"
     assert plan >= {by_name, "SCAN dispatch_history USING COVERING INDEX dispatch_history_moved"}
     assert [step for step in plan if step.startswith("SCAN d ")] == []
 
 
-@pytest.mark.parametrize("wanted", [Wanted(), Wanted(repo=("site", "api")), Wanted(status=("failed", "blocked"))])
-def test_a_list_reads_no_more_than_it_shows(own: Host, wanted: Wanted) -> None:
+@pytest.mark.parametrize("wanted", [Filter(), Filter(repo=("site", "api")), Filter(status=("failed", "blocked"))])
+def test_a_list_reads_no_more_than_it_shows(own: Host, wanted: Filter) -> None:
     """With many rows a list of the newest takes as many steps of SQLite's machine as with few."""
     steps = []
     for rows_more in (100, 5_000):
@@ -432,7 +432,7 @@ def test_a_symlink_to_a_history_beside_a_writer(public: Host, tmp_path: Path) ->
     with contextlib.closing(sqlite3.connect(public.history, isolation_level=None)) as writer:
         writer.execute("UPDATE dispatch_history SET workspace = 'second'")
         with reading(str(link)) as connection:
-            assert [row["workspace"] for row in dispatches(SqliteSource(connection), Wanted())] == ["second"]
+            assert [row["workspace"] for row in dispatches(SqliteSource(connection), Filter())] == ["second"]
 
 
 def test_writer_that_comes_while_a_resting_history_is_read(host: Host) -> None:
@@ -441,7 +441,7 @@ def test_writer_that_comes_while_a_resting_history_is_read(host: Host) -> None:
     host.once()
     with pytest.raises(HistoryError, match="written to while it was read"), reading(str(host.history)) as connection:
         assert read_only.at_rest(str(host.history)) is not None
-        assert len(list(dispatches(SqliteSource(connection), Wanted()))) == 1
+        assert len(list(dispatches(SqliteSource(connection), Filter()))) == 1
         make(host.root, "org/repo/second")
         host.once()
     assert len(rows(host)) == 2
@@ -454,7 +454,7 @@ def test_every_row_streams_beside_a_writer_that_goes_on(host: Host) -> None:
     with contextlib.closing(sqlite3.connect(host.history, isolation_level=None)) as writer:
         writer.execute(_MULTIPLY, {"rows": 500})
         with reading(str(host.history)) as connection:
-            listing = dispatches(SqliteSource(connection), Wanted(every=True))
+            listing = dispatches(SqliteSource(connection), Filter(every=True))
             next(listing)
             writer.execute("DELETE FROM dispatch_history")
             writer.execute("PRAGMA wal_checkpoint(PASSIVE)")

@@ -137,7 +137,7 @@ OPENING = {"os.open", "open", "io.open", "os.mkdir", "os.rename", "os.replace", 
 def test_one_file_opens_paths_inside_a_workspace() -> None:
     """In the rooms that touch workspaces only workspace/files.py opens, makes, renames, removes and syncs."""
     rooms = ("workspace", "commit", "scan", "inventory", "backfill", "dispatch")
-    elsewhere = {"dispatch/git_facts.py", "dispatch/schema_files.py"}  # a copy of git's index, a file of the package
+    elsewhere = {"dispatch/git_facts.py", "dispatch/status_writer.py"}  # a copy of git's index, a file of the package
     openers = {name_of(m) for m in MODULES if room_of(m) in rooms and calls(m) & OPENING}
     assert openers - elsewhere == {"workspace/files.py"}
 
@@ -209,3 +209,13 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     while leaves := {module for module, used in left.items() if not used & left.keys()}:
         left = {module: used for module, used in left.items() if module not in leaves}
     assert not left, f"in circles, or above them: {sorted(map(name_of, left))}"
+
+
+def test_a_class_name_means_one_thing() -> None:
+    """No two modules have a public class of one name."""
+    where: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in ast.parse(module.read_bytes()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                where.setdefault(node.name, []).append(name_of(module))
+    assert {name: homes for name, homes in where.items() if len(homes) > 1} == {}

@@ -21,7 +21,7 @@ import pytest
 from support import NOBODY
 from unprivileged import public_directory
 
-from agentic_watch.daemon.instance import DaemonState, Held, Instance, Pulse, file_of, look, pulse
+from agentic_watch.daemon.instance import DaemonState, HistoryInUse, Instance, Liveness, file_of, look, pulse
 from agentic_watch.watch.root_state import RootState
 
 STATE = DaemonState(
@@ -89,7 +89,7 @@ def test_second_daemon_is_refused_and_told_who_holds(history: str) -> None:
     """A second daemon gets Held, which names the file and the holder's pid; after the release it may run."""
     with held(history) as instance:
         instance.publish(STATE)
-        with pytest.raises(Held, match=r"history\.db\.daemon: .*pid 4711"):
+        with pytest.raises(HistoryInUse, match=r"history\.db\.daemon: .*pid 4711"):
             Instance.acquire(history)
     with held(history):
         assert look(history) == (True, None)
@@ -99,7 +99,7 @@ def test_another_name_of_the_history_is_no_way_around(history: str, tmp_path: Pa
     """A symlink to the history leads to the same lock."""
     link = tmp_path / "link.db"
     link.symlink_to(history)
-    with held(history), pytest.raises(Held):
+    with held(history), pytest.raises(HistoryInUse):
         Instance.acquire(str(link))
 
 
@@ -111,7 +111,7 @@ def test_killed_daemon_holds_nothing(history: str) -> None:
         assert process.stdout.readline() == b"held\n"
         running, state = look(history)
         assert running
-        with pytest.raises(Held, match=f"pid {process.pid}"):
+        with pytest.raises(HistoryInUse, match=f"pid {process.pid}"):
             Instance.acquire(history)
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=20)
@@ -215,12 +215,12 @@ def test_removing_the_file_lets_no_second_daemon_in(history: str) -> None:
         instance.publish(STATE)
         os.unlink(file_of(history))
         assert look(history) == (True, None)
-        with pytest.raises(Held):
+        with pytest.raises(HistoryInUse):
             Instance.acquire(history)
         os.unlink(file_of(history))
         instance.publish(STATE)
         assert look(history) == (True, STATE)
-        with pytest.raises(Held, match="pid 4711"):
+        with pytest.raises(HistoryInUse, match="pid 4711"):
             Instance.acquire(history)
     with held(history):
         assert look(history) == (True, None)
@@ -243,7 +243,7 @@ def test_a_directory_that_is_moved_away_is_claimed_anew(history: str) -> None:
         directory.mkdir()
         instance.publish(STATE)
         assert look(history) == (True, STATE)
-        with pytest.raises(Held):
+        with pytest.raises(HistoryInUse):
             Instance.acquire(history)
 
 
@@ -255,23 +255,23 @@ def test_who_was_first_in_the_new_directory_stays(history: str) -> None:
         directory.rename(directory.with_name("away"))
         with held(history) as second:
             second.publish(STATE)
-            with pytest.raises(Held):
+            with pytest.raises(HistoryInUse):
                 instance.publish(STATE)
             assert look(history) == (True, STATE)
 
 
 def test_a_daemon_that_stands_still_is_told_from_one_that_is_gone(history: str) -> None:
     """By when it last said a word: running, stale, stopped; and unknown where this user may not look."""
-    assert pulse(history) == (Pulse.STOPPED, None)
+    assert pulse(history) == (Liveness.STOPPED, None)
     with held(history) as instance:
-        assert pulse(history) == (Pulse.RUNNING, None)
+        assert pulse(history) == (Liveness.RUNNING, None)
         alive = replace(STATE, beat=time.monotonic())
         instance.publish(alive)
-        assert pulse(history) == (Pulse.RUNNING, alive)
+        assert pulse(history) == (Liveness.RUNNING, alive)
         still = replace(STATE, beat=time.monotonic() - 40)
         instance.publish(still)
-        assert pulse(history) == (Pulse.STALE, still)
-    assert pulse(history) == (Pulse.STOPPED, still)
+        assert pulse(history) == (Liveness.STALE, still)
+    assert pulse(history) == (Liveness.STOPPED, still)
     os.unlink(file_of(history))
     os.symlink("/nowhere", file_of(history))
-    assert pulse(history) == (Pulse.UNKNOWN, None)
+    assert pulse(history) == (Liveness.UNKNOWN, None)

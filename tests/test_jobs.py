@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agentic_watch.host import jobs
-from agentic_watch.host.jobs import WORTH_IT, Jobs, Tell, shared_out
+from agentic_watch.host.jobs import WORTH_IT, Jobs, Tell, parallel_map
 
 NUMBERS = list(range(2 * WORTH_IT))
 SQUARES = [n * n for n in NUMBERS]
@@ -88,7 +88,7 @@ def test_a_host_without_a_process_to_spare_says_so(monkeypatch: pytest.MonkeyPat
     running = Jobs(lambda number, _: number)
     running.run([0])
     assert (running.not_started, running.died, running.results) == ([0], {}, {})
-    assert shared_out(square, NUMBERS) == SQUARES
+    assert parallel_map(square, NUMBERS) == SQUARES
 
 
 def test_stop_ends_jobs_and_interrupts_reach_only_the_first_process() -> None:
@@ -113,8 +113,8 @@ def test_stop_ends_jobs_and_interrupts_reach_only_the_first_process() -> None:
 
 def test_shared_out_work_comes_back_in_order() -> None:
     """Several processes give one list, as one of them would."""
-    assert shared_out(square, NUMBERS) == SQUARES
-    pids = shared_out(lambda numbers: [os.getpid()] * len(numbers), NUMBERS)
+    assert parallel_map(square, NUMBERS) == SQUARES
+    pids = parallel_map(lambda numbers: [os.getpid()] * len(numbers), NUMBERS)
     assert len(set(pids)) == 3
     assert os.getpid() not in pids
 
@@ -128,9 +128,9 @@ def test_what_a_job_does_not_answer_is_done_here() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return square(numbers)
 
-    assert shared_out(step, NUMBERS) == SQUARES
+    assert parallel_map(step, NUMBERS) == SQUARES
 
 
 def test_few_items_are_not_worth_a_process() -> None:
     """A short list is done here."""
-    assert shared_out(lambda numbers: [os.getpid()] * len(numbers), [1, 2]) == [os.getpid()] * 2
+    assert parallel_map(lambda numbers: [os.getpid()] * len(numbers), [1, 2]) == [os.getpid()] * 2

@@ -13,7 +13,7 @@ import pytest
 from agentic_watch.config import Limits
 from agentic_watch.workspace import journal, record, status, undo
 from agentic_watch.workspace.journal import Journal
-from agentic_watch.workspace.workspace_errors import InUse, Linked, Malformed, WorkspaceError
+from agentic_watch.workspace.workspace_errors import Busy, Linked, Malformed, WorkspaceError
 
 LIMITS = Limits()
 REST_SECONDS = undo.REST_SECONDS
@@ -191,7 +191,7 @@ def test_what_a_short_write_left_is_cut_off(tmp_path: Path, monkeypatch: pytest.
             patch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[: len(data) // 2]))
             with pytest.raises(WorkspaceError, match="took only") as caught:
                 found.append(line(runs=2))
-        assert caught.value.passing
+        assert caught.value.transient
         assert file.read_bytes() == line(runs=1)
         found.append(line(runs=2))
     assert file.read_bytes() == line(runs=1) + line(runs=2)
@@ -229,7 +229,7 @@ def test_a_line_that_is_being_written_is_not_cut(tmp_path: Path) -> None:
     theirs = line("theirs", runs=1)
     with appending(tmp_path) as write:
         write(theirs[:50])
-        with opened(tmp_path) as found, pytest.raises(InUse):
+        with opened(tmp_path) as found, pytest.raises(Busy):
             found.append(line(runs=2))
         assert (tmp_path / "journal.jsonl").read_bytes() == theirs[:50]
         write(theirs[50:])
@@ -246,7 +246,7 @@ def test_a_line_that_grew_since_the_journal_was_opened_is_not_cut(tmp_path: Path
     with opened(tmp_path) as found:
         with appending(tmp_path) as write:
             write(theirs[50:])
-        with pytest.raises(InUse):
+        with pytest.raises(Busy):
             found.append(line(runs=2))
     assert (tmp_path / "journal.jsonl").read_bytes() == theirs
 
@@ -258,7 +258,7 @@ def test_a_piece_that_came_just_now_is_left_alone(
     """Who opens the file anew for each piece gets the time to write the next one."""
     monkeypatch.setattr(undo, "REST_SECONDS", 3600.0)
     (tmp_path / "journal.jsonl").write_bytes(content)
-    with opened(tmp_path) as found, pytest.raises(InUse):
+    with opened(tmp_path) as found, pytest.raises(Busy):
         found.append(line())
     assert (tmp_path / "journal.jsonl").read_bytes() == content
     assert asides(tmp_path) == []

@@ -12,8 +12,8 @@ import pytest
 from support import POWERLESS, Host, make
 
 from agentic_watch.config import Root
-from agentic_watch.scan import RootUnavailable, Trouble, scan
-from agentic_watch.workspace.names import name_problem
+from agentic_watch.scan import RootUnavailable, ScanError, scan
+from agentic_watch.workspace.layout import name_problem
 
 STATUS = '{"status":"completed","updated_at":"2026-04-14T11:17:08Z"}'
 
@@ -32,7 +32,7 @@ def build(root: Path, paths: str) -> None:
 def found(root: Path, **options: Any) -> list[str]:
     """The names of the workspaces that a scan finds; trouble is an error."""
     results = list(scan(Root(str(root), **options)))
-    assert not [result for result in results if isinstance(result, Trouble)]
+    assert not [result for result in results if isinstance(result, ScanError)]
     return sorted(result.name for result in results)
 
 
@@ -204,7 +204,7 @@ def test_a_signature_tells_any_change(tmp_path: Path) -> None:
 
     def signature() -> bytes:
         (candidate,) = scan(Root(str(tmp_path)))
-        assert not isinstance(candidate, Trouble)
+        assert not isinstance(candidate, ScanError)
         return candidate.signature
 
     seen.append(signature())

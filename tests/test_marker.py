@@ -129,7 +129,7 @@ def test_a_marker_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
                 patch.setattr(os, step, fail)
                 with pytest.raises(WorkspaceError, match="No space left") as caught:
                     marker.replace(meta, NEW)
-            assert caught.value.passing
+            assert caught.value.transient
             assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"commit.json": b"old"}
         marker.replace(meta, NEW)
         assert marker.read(meta) == NEW

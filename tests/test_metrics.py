@@ -21,7 +21,7 @@ from daemon_support import Service
 from prometheus_client.parser import text_string_to_metric_families
 from support import Host, environment, make, run, wait_for
 
-from agentic_watch.daemon.failure_causes import CLASSES, OTHER, cause_class
+from agentic_watch.daemon.state_file import CLASSES, OTHER, cause_class
 
 MONITORING = Path(__file__).parent.parent / "docs" / "monitoring"
 WITHOUT_VALUE = {"agentic_watch_push_pending", "agentic_watch_push_oldest_seconds"}

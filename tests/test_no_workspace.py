@@ -9,7 +9,7 @@ import pytest
 from dispatch_support import dispatch
 from support import Host, Workspace, command, environment, make, run
 
-from agentic_watch.workspace.find import UnknownWorkspace, find
+from agentic_watch.workspace.candidate import UnknownWorkspace, find
 
 INSIDE = (".meta", ".git", "repo", "repo/deep", "node_modules/x", "work")
 

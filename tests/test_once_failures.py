@@ -27,7 +27,7 @@ from support import (
     write_locked,
 )
 
-from agentic_watch.backfill import share_pass
+from agentic_watch.backfill import one_pass
 from agentic_watch.history.store import History
 from agentic_watch.inventory.rescan import rescan
 
@@ -147,9 +147,9 @@ def test_a_workspace_that_vanishes_during_the_pass_is_no_failure(host: Host, mon
                 shutil.rmtree(host.root / names[1])
             yield found
 
-    monkeypatch.setattr(share_pass, "rescan", rescan_and_remove)
+    monkeypatch.setattr(one_pass, "rescan", rescan_and_remove)
     with contextlib.closing(History(str(host.history))) as history:
-        summary = share_pass.SharePass(host.config(), history, lambda _: None, lambda _: None).run()
+        summary = one_pass.SharePass(host.config(), history, lambda _: None, lambda _: None).run()
     assert summary.committed == 3
     assert (summary.failed, summary.failures) == (0, [])
     assert host.rows().keys() == set(names) - {names[1]}

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from agentic_watch.host.threads import Overlap
+from agentic_watch.host.threads import ThreadPool
 
 
 @pytest.mark.parametrize("left", [0, 1, 3])
@@ -22,7 +22,7 @@ def test_where_no_thread_can_be_started_the_calling_one_works(monkeypatch: pytes
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", limited)
-    overlap = Overlap()
+    overlap = ThreadPool()
     done: list[int] = []
     overlap.start(done.append, range(50))
     overlap.begin(done.append, 50)
@@ -48,7 +48,7 @@ def test_what_a_step_raises_is_raised_where_it_is_waited_for(monkeypatch: pytest
         with monkeypatch.context() as patched:
             if limited:
                 patched.setattr(threading.Thread, "start", refused)
-            overlap = Overlap()
+            overlap = ThreadPool()
             overlap.begin(broken, None)
             with pytest.raises(ValueError, match="broken"):
                 overlap.wait()

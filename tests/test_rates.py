@@ -4,8 +4,7 @@ import statistics
 
 import pytest
 
-from agentic_watch.answers.outcomes import Outcomes, from_config
-from agentic_watch.answers.rates import Rate, median, percentile
+from agentic_watch.answers.past.outcomes import Outcomes, Rate, from_config, median, percentile
 from agentic_watch.config import Answers
 
 

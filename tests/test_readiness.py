@@ -14,8 +14,7 @@ from support import Host, make, wait_for
 from test_notify import Manager
 
 from agentic_watch.config import Root
-from agentic_watch.daemon.pending import Pending
-from agentic_watch.daemon.readiness import Readiness
+from agentic_watch.daemon.pending import Pending, Readiness
 from agentic_watch.workspace.candidate import Candidate
 
 STREAM = """

@@ -21,7 +21,7 @@ from agentic_watch.exchange import redacting_journals
 from agentic_watch.exchange.redacting_journals import RedactedJournals, redact_journals
 from agentic_watch.workspace import files, journal_rewrite, undo
 from agentic_watch.workspace.redactor import Redactor
-from agentic_watch.workspace.workspace_errors import InUse
+from agentic_watch.workspace.workspace_errors import Busy
 
 SECRET = "correct horse battery staple"
 TOKEN = "ghp_" + "Ab3" * 12
@@ -339,7 +339,7 @@ def test_a_journal_that_another_program_has_open(host: Host) -> None:
     """Whoever has it open may append to it: it is tried again later, and as it was."""
     journal = host.root / "org/repo/leaky-0/.meta/journal.jsonl"
     before = journal.read_bytes()
-    with opened(host) as meta, journal.open("ab"), pytest.raises(InUse):
+    with opened(host) as meta, journal.open("ab"), pytest.raises(Busy):
         journal_rewrite.rewrite(meta, Limits(), Redactor([("text", SECRET)]), dry_run=False)
     assert journal.read_bytes() == before
     assert os.listdir(journal.parent).count("journal.jsonl") == 1

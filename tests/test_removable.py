@@ -20,7 +20,7 @@ import pytest
 import tomli_w
 from support import UPDATED, Host, Workspace, environment, held_lock, make, run, start, wait_for
 
-from agentic_watch.answers.removable import Left, Removable, Wish, judge_all
+from agentic_watch.answers.now.removable import NotRemovable, Removable, Wish, judge_all
 from agentic_watch.config import Target
 from agentic_watch.fleet.push_state import DeadLetter, Position, PushState
 
@@ -37,7 +37,7 @@ def judged(host: Host, wish: Wish = EVERY, targets: tuple[Target, ...] = ()) -> 
     config = host.config()
     found = list(judge_all(type(config)(roots=config.roots, history=config.history, push=targets), wish))
     listed = {one.workspace for one in found if isinstance(one, Removable)}
-    return listed, {one.workspace: one.error for one in found if isinstance(one, Left)}
+    return listed, {one.workspace: one.error for one in found if isinstance(one, NotRemovable)}
 
 
 def sql(host: Host, statement: str, *values: Any) -> None:

@@ -15,8 +15,7 @@ from support import Host, run
 
 from agentic_watch.dispatch.left_file import Unreadable
 from agentic_watch.dispatch.reports import report_sources
-from agentic_watch.dispatch.reports.clone_paths import NOWHERE, Clone
-from agentic_watch.dispatch.reports.report_shape import FINDINGS_AT_MOST
+from agentic_watch.dispatch.reports.report_shape import FINDINGS_AT_MOST, NOWHERE, Clone
 from agentic_watch.dispatch.reports.report_sources import read
 from agentic_watch.dispatch.verdict import merged
 

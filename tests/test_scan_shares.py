@@ -9,8 +9,8 @@ import pytest
 from support import make
 
 from agentic_watch.config import Root
-from agentic_watch.scan import Trouble, scan, scan_in_steps
-from agentic_watch.scan.share import WHOLE, Share
+from agentic_watch.scan import ScanError, scan, scan_in_steps
+from agentic_watch.scan.walk import WHOLE, Share
 from agentic_watch.workspace import signatures
 from agentic_watch.workspace.candidate import Candidate
 
@@ -44,7 +44,7 @@ def look(root: Root, index: dict[str, bytes], share: Share = WHOLE) -> Seen:
     left = dict(index)
     steps = list(scan_in_steps(root, left, share))
     changed = sorted(one.name for one in steps if isinstance(one, Candidate))
-    trouble = {one.name for one in steps if isinstance(one, Trouble)}
+    trouble = {one.name for one in steps if isinstance(one, ScanError)}
     return changed, trouble, sum(one for one in steps if isinstance(one, int)), sorted(filter(share.has, left))
 
 

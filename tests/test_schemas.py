@@ -11,7 +11,7 @@ import pytest
 from dispatch_support import dispatch, only_report, only_status
 from support import FIXTURES, Host
 
-from agentic_watch.dispatch.schema_files import Kind, path_of, text_of
+from agentic_watch.dispatch.status_writer import Kind, path_of, text_of
 from agentic_watch.workspace import status
 from agentic_watch.workspace.workspace_errors import Malformed
 

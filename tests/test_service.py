@@ -18,10 +18,10 @@ import pytest
 from support import command, environment
 
 from agentic_watch.config import MetricsPlaces, Overrides
-from agentic_watch.service import deploy, root_access, service_user, state_owner, units
+from agentic_watch.service import deploy, root_access, service_user, units
+from agentic_watch.service.deploy import chosen, read_back
 from agentic_watch.service.install import Masked, install, standings, uninstall
 from agentic_watch.service.manager import Manager
-from agentic_watch.service.remembered import chosen, read_back
 from agentic_watch.service.service_user import Account, NoSuchAccount, can_read, not_writable
 from agentic_watch.service.units import BACKFILL, SERVICE, USER, Host, command_line, hidden_by, quoted, render
 
@@ -340,16 +340,16 @@ def test_what_root_made_is_given_to_the_service(open_directory: Path) -> None:
     victim = open_directory / "victim"
     victim.touch(mode=0o600)
     (open_directory / "history.db-shm").hardlink_to(victim)
-    found = state_owner.foreign(str(history), nobody)
+    found = service_user.foreign(str(history), nobody)
     assert sorted(found) == [
         str(open_directory),
         *(f"{history}{suffix}" for suffix in ("", "-shm", "-wal", ".daemon")),
     ]
-    given = list(state_owner.give(str(history), found, nobody))
+    given = list(service_user.give(str(history), found, nobody))
     assert len(given) == 3
     assert {os.stat(path).st_uid for path in given} == {nobody.uid}
     assert {(open_directory / name).stat().st_uid for name in ("", "victim", "other.db", "history.db-")} == {0}
-    assert state_owner.foreign(str(history), nobody) == [str(open_directory), f"{history}-shm"]
+    assert service_user.foreign(str(history), nobody) == [str(open_directory), f"{history}-shm"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
@@ -360,7 +360,7 @@ def test_a_history_that_is_a_link_is_not_given_away(open_directory: Path) -> Non
     victim.touch(mode=0o600)
     (open_directory / "history.db-wal").symlink_to(victim)
     with pytest.raises(OSError, match="symbolic links"):
-        list(state_owner.give(str(open_directory / "history.db"), [str(open_directory / "history.db-wal")], nobody))
+        list(service_user.give(str(open_directory / "history.db"), [str(open_directory / "history.db-wal")], nobody))
     assert victim.stat().st_uid == 0
 
 
@@ -372,13 +372,13 @@ def test_a_directory_is_given_when_it_holds_nothing_else(open_directory: Path) -
     for name in ("h.db", "h.db-wal", "host_id"):
         (open_directory / name).touch(mode=0o600)
     (open_directory / "lost+found").mkdir(mode=0o700)
-    assert state_owner.can_be_given(str(history), str(open_directory))
-    list(state_owner.give(str(history), state_owner.foreign(str(history), nobody), nobody))
+    assert service_user.can_be_given(str(history), str(open_directory))
+    list(service_user.give(str(history), service_user.foreign(str(history), nobody), nobody))
     assert open_directory.stat().st_uid == history.stat().st_uid == nobody.uid
     assert (open_directory / "lost+found").stat().st_uid == 0
-    assert state_owner.foreign(str(history), nobody) == []
+    assert service_user.foreign(str(history), nobody) == []
     (open_directory / "other").touch()
-    assert not state_owner.can_be_given(str(history), str(open_directory))
+    assert not service_user.can_be_given(str(history), str(open_directory))
 
 
 # --- who cannot write below a root, and what lets it

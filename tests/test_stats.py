@@ -19,11 +19,11 @@ import generated
 import pytest
 from support import Host, command, environment, run
 
-from agentic_watch.answers import source
-from agentic_watch.answers.costs import KINDS
-from agentic_watch.answers.filters import Wanted
-from agentic_watch.answers.stats import stats
-from agentic_watch.answers.stats_cells import Question
+from agentic_watch.answers.past import source
+from agentic_watch.answers.past.costs import KINDS
+from agentic_watch.answers.past.filters import Filter
+from agentic_watch.answers.past.stats import stats
+from agentic_watch.answers.past.stats_cells import Question
 from agentic_watch.cli.rate_text import bar, sparkline
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.record import Record
@@ -144,7 +144,7 @@ def test_days_are_local_where_nothing_else_is_asked_for(past: Host, monkeypatch:
     time.tzset()
     try:
         with source.history(str(past.history)) as asked:
-            found = stats(asked, Question(Wanted(until="2026-03-02T23"), "day", utc=False))
+            found = stats(asked, Question(Filter(until="2026-03-02T23"), "day", utc=False))
     finally:
         monkeypatch.undo()
         time.tzset()

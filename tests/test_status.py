@@ -14,7 +14,7 @@ from support import FIXTURES, UPDATED, Workspace, make
 
 from agentic_watch.config import Limits, Root
 from agentic_watch.workspace import status
-from agentic_watch.workspace.status import Found
+from agentic_watch.workspace.status import StatusRead
 from agentic_watch.workspace.workspace_errors import Malformed, Missing
 
 
@@ -29,7 +29,7 @@ def directories(workspace: Workspace) -> Iterator[tuple[int, int | None]]:
             os.close(descriptor)
 
 
-def read(workspace: Workspace, layout: Any = "auto", limits: Limits | None = None) -> Found:
+def read(workspace: Workspace, layout: Any = "auto", limits: Limits | None = None) -> StatusRead:
     """What counts as the workspace's status."""
     with directories(workspace) as (directory, meta):
         return status.read(directory, meta, Root(str(workspace.root), layout=layout), limits or Limits())
@@ -83,7 +83,7 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], cause: str) -> None:
     with pytest.raises(Malformed) as caught:
         status.parse(document(**fields), "status.json")
     assert str(caught.value) == f"status.json: {cause}"
-    assert not caught.value.passing
+    assert not caught.value.transient
 
 
 EARLIER, LATER = "2026-04-14T11:17:08.123456788Z", "2026-04-14T13:17:08.123456789+02:00"

@@ -18,10 +18,10 @@ import pytest
 import truth
 from truth import Commit, Truth
 
-from agentic_watch.answers import source
-from agentic_watch.answers.filters import Wanted
-from agentic_watch.answers.stats import compare, document, stats
-from agentic_watch.answers.stats_cells import Question
+from agentic_watch.answers.past import source
+from agentic_watch.answers.past.filters import Filter
+from agentic_watch.answers.past.stats import compare, document, stats
+from agentic_watch.answers.past.stats_cells import Question
 from agentic_watch.cli import command_line
 from agentic_watch.history import rows
 from agentic_watch.history.store import History
@@ -158,7 +158,7 @@ def test_compared_spans(asked: Asked) -> None:
         if key and key in before and differ(before[key]["pass_rate"], group["pass_rate"])
     }
     with asked.answering() as opened:
-        found = compare(opened, Question(Wanted(), "agent"), seconds, now)
+        found = compare(opened, Question(Filter(), "agent"), seconds, now)
     assert {new.key: (told(document(old)), told(document(new))) for old, new in found} == expected
 
 
@@ -179,7 +179,7 @@ def test_days_of_a_zone(asked: Asked, zone: str, monkeypatch: pytest.MonkeyPatch
     time.tzset()
     try:
         with asked.answering() as opened:
-            found = stats(opened, Question(Wanted(), "day", utc=False))
+            found = stats(opened, Question(Filter(), "day", utc=False))
     finally:
         monkeypatch.delenv("TZ")
         time.tzset()

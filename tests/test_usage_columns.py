@@ -12,8 +12,7 @@ import pytest
 from older_history import OLDER, as_schema
 from support import Host, make, query, run
 
-from agentic_watch.history.columns import USAGE_COLUMNS
-from agentic_watch.history.usage_columns import model_of, usage_values
+from agentic_watch.history.columns import USAGE_COLUMNS, model_of, usage_values
 
 USAGE = {
     "input_tokens": 1200,

@@ -13,12 +13,12 @@ import pytest
 import support
 from support import Host, Workspace
 
-from agentic_watch.answers.standing import Standing
-from agentic_watch.answers.workspaces_now import workspaces_now
+from agentic_watch.answers.now.standing import WorkspaceSnapshot
+from agentic_watch.answers.now.workspaces_now import workspaces_now
 from agentic_watch.history.store import History
 
 
-def look(host: Host, **root_options: Any) -> dict[str, Standing]:
+def look(host: Host, **root_options: Any) -> dict[str, WorkspaceSnapshot]:
     """A survey of the host by workspace, each of which stands there once."""
     found = list(workspaces_now(host.config(**root_options), History(str(host.history), read_only=True)))
     by_name = {standing.workspace: standing for standing in found}
@@ -52,7 +52,7 @@ def test_without_an_index_everything_is_read_from_the_files(host: Host) -> None:
     support.make(
         host.root, status="running", agent="codex:m", repo="r", question="why?", pid=os.getpid(), runs=3, task="t"
     )
-    expected = Standing(
+    expected = WorkspaceSnapshot(
         root=str(host.root),
         workspace="org/repo/task",
         status="running",
@@ -137,7 +137,7 @@ def test_a_root_that_is_not_there_stands_as_itself(host: Host) -> None:
     support.make(host.root)
     host.once()
     host.root.rename(host.base / "away")
-    assert look(host) == {"": Standing(str(host.root), "", last_error="No such file or directory")}
+    assert look(host) == {"": WorkspaceSnapshot(str(host.root), "", last_error="No such file or directory")}
 
 
 def test_a_survey_writes_nothing(host: Host) -> None:

@@ -1,12 +1,17 @@
-"""What all JSON answers say alike: the shape's number, what was examined, rates, what is absent."""
+"""What all JSON answers say alike: the shape's number, what was examined, rates, what is absent.
+
+An answer that has rows, whoever asked: what every form of it is made from.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from agentic_watch.answers.filters import Wanted
-from agentic_watch.answers.rates import Rate
-from agentic_watch.answers.source import Source
+from agentic_watch.answers.past.filters import Filter
+from agentic_watch.answers.past.outcomes import Rate
+from agentic_watch.answers.past.source import Source
 
 SCHEMA = 2
 """The shape of the JSON documents; a change that breaks a reader increments it."""
@@ -17,7 +22,7 @@ _NUMBERS = ("issue", "pid")
 """Numbers that are 0 when there is none."""
 
 
-def head(source: Source, wanted: Wanted, examined: int) -> dict[str, Any]:
+def head(source: Source, wanted: Filter, examined: int) -> dict[str, Any]:
     """How every answer begins: its span (null where it is open), the start of the history, how much was examined."""
     return {
         "schema": SCHEMA,
@@ -50,3 +55,16 @@ def rate(value: Rate) -> dict[str, Any]:
         "high": high,
         "ranked": value.ranked,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """All rows under the names in `columns`, and `head`: what JSON says before them."""
+
+    head: dict[str, Any]
+    columns: tuple[str, ...]
+    rows: list[dict[str, Any]]
+
+    def document(self, shown: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The JSON document with the rows that are shown, and the number of all."""
+        return {**self.head, "rows_count": len(self.rows), "rows": shown}

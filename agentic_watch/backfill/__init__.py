@@ -5,7 +5,6 @@ locks of its own. The shares only see to it that no workspace is looked at twice
 """
 
 from agentic_watch.backfill.backfill_jobs import BackfillJobs, fitting_jobs
-from agentic_watch.backfill.share_pass import SharePass
-from agentic_watch.backfill.summary import Failure, Summary
+from agentic_watch.backfill.one_pass import Failure, SharePass, Summary
 
 __all__ = ["BackfillJobs", "Failure", "SharePass", "Summary", "fitting_jobs"]

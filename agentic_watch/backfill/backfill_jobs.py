@@ -9,14 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from agentic_watch.backfill.share_pass import SharePass
-from agentic_watch.backfill.summary import Failure, Summary
+from agentic_watch.backfill.one_pass import Failure, SharePass, Summary
 from agentic_watch.commit import Outcome
 from agentic_watch.config import Config
 from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.host.jobs import WORTH_IT, Jobs, Tell, fitting
-from agentic_watch.scan.share import Share
+from agentic_watch.scan.walk import Share
 
 _LEVELS = 3
 """Below a root's most usual workspaces (org/repo/task) nothing is counted."""

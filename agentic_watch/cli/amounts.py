@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agentic_watch.answers.costs import COST
-from agentic_watch.answers.exact_sums import Total
+from agentic_watch.answers.past.costs import COST, Total
 
 _MICRO = 1_000_000
 _DIME = _MICRO // 10

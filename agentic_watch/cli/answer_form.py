@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from agentic_watch.answers.answer import Answer
+from agentic_watch.answers.documents import Answer
 from agentic_watch.cli import messages
 from agentic_watch.cli.output import print_csv, print_json
 

@@ -1,8 +1,12 @@
-"""The options that all answers share: which dispatches they are about, and of whose history."""
+"""The options that all answers share: which dispatches they are about, and of whose history.
+
+Which [[push]] target an option names.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import textwrap
 import time
@@ -11,16 +15,46 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import documents, listing, source, spans
-from agentic_watch.answers.filters import Wanted
-from agentic_watch.answers.outcomes import Outcomes, from_config
-from agentic_watch.answers.source import Source
-from agentic_watch.answers.spans import Clock
-from agentic_watch.cli import clock_times, messages, push_targets
-from agentic_watch.cli.exit_status import Refused
+from agentic_watch.answers import documents
+from agentic_watch.answers.past import listing, source, spans
+from agentic_watch.answers.past.filters import Filter
+from agentic_watch.answers.past.outcomes import Outcomes, from_config
+from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.spans import Clock
+from agentic_watch.cli import clock_times, messages
+from agentic_watch.cli.exit_status import Misconfigured, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import line_width
+from agentic_watch.config import Config, Target
 from agentic_watch.history.history_errors import HistoryError
+
+
+def named(config: Config, name: str, option: str) -> Target:
+    """The target of this name. Raises Misconfigured where there is none at all, else click.BadParameter."""
+    require_some(config)
+    for target in config.push:
+        if target.name == name:
+            return target
+    known = [target.name for target in config.push]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known) or 'none'}"
+    raise click.BadParameter(f"no [[push]] has the name {name!r}; {hint}", param_hint=option)
+
+
+def readable(config: Config, name: str) -> Target:
+    """The target of this name if it can be asked. Raises as `named`."""
+    target = named(config, name, "--fleet")
+    if target.kind != "postgres":
+        raise click.BadParameter(f"{name} is of kind {target.kind}; only postgres can be asked", param_hint="--fleet")
+    return target
+
+
+def require_some(config: Config) -> None:
+    """Raises Misconfigured where nothing is configured to be sent anywhere."""
+    if not config.push and not config.hooks:
+        where = config.file or "no configuration file"
+        raise Misconfigured(f"{where}: there is no [[push]] target; config.example.toml shows one")
+
 
 Function = Callable[..., Any]
 
@@ -64,16 +98,16 @@ def _choose_fleet(ctx: click.Context, _parameter: click.Parameter, value: str | 
         ctx.ensure_object(State).fleet = value
 
 
-def wanted(options: dict[str, Any]) -> Wanted:
+def wanted(options: dict[str, Any]) -> Filter:
     """The filters out of a command's options, those that `Wanted` does not know left out. Raises click.BadParameter."""
     clock = Clock(time.time(), utc=options.get("utc", False))
     values: dict[str, Any] = {}
     for name, value in options.items():
         if name in _POINTS:
             values[name] = point(name, value, clock) if value else ""
-        elif name in Wanted.__dataclass_fields__:
+        elif name in Filter.__dataclass_fields__:
             values[name] = _several(name, value) if isinstance(value, tuple) else usable(value)
-    return Wanted(**values)
+    return Filter(**values)
 
 
 def point(name: str, text: str, clock: Clock) -> str:
@@ -112,9 +146,9 @@ def asking(state: State) -> Iterator[Source]:
 
 @contextlib.contextmanager
 def _asking_fleet(state: State) -> Iterator[Source]:
-    from agentic_watch.answers import fleet_source
+    from agentic_watch.answers.past import fleet_source
 
-    with fleet_source.fleet(push_targets.readable(state.config_to_read(), state.fleet)) as found:
+    with fleet_source.fleet(readable(state.config_to_read(), state.fleet)) as found:
         yield found
         for remark in fleet_source.remarks(found):
             messages.tell(logging.INFO, remark)
@@ -125,7 +159,7 @@ def outcomes(state: State) -> Outcomes:
     return from_config(state.config_to_read().answers)
 
 
-def say_nothing_matches(asked: Source, given: Wanted, *, utc: bool) -> None:
+def say_nothing_matches(asked: Source, given: Filter, *, utc: bool) -> None:
     """On stderr: that nothing matches, how many commits there are, and what may have been meant."""
     count, first = listing.total(asked)
     text = f"nothing matches; the history holds {counted(count, 'commit')}"
@@ -137,7 +171,7 @@ def say_nothing_matches(asked: Source, given: Wanted, *, utc: bool) -> None:
         messages.tell(logging.INFO, f"did you mean --{name} {value}?")
 
 
-def say_what_was_read(asked: Source, given: Wanted, examined: str, *, utc: bool) -> None:
+def say_what_was_read(asked: Source, given: Filter, examined: str, *, utc: bool) -> None:
     """Below an answer: how much it examined (`12 dispatches`), of which span, and where the history starts and ends."""
     spans_given = (("since", given.since), ("until", given.until))
     span = "".join(f" {word} {clock_times.one(bound, as_utc=utc)}" for word, bound in spans_given if bound)

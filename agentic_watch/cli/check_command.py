@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.check.finding import Check, Finding, checked, is_well
-from agentic_watch.answers.check.subject import subject
+from agentic_watch.answers.check.check_result import Check, CheckResult, checked, is_well, subject
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import EXIT_FAILED
@@ -52,7 +51,7 @@ def command(state: State, quick: bool, fleet: bool, repair: bool, nagios: bool, 
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def _answer(state: State, checks: Sequence[Check], *, repair: bool, as_json: bool) -> list[Finding]:
+def _answer(state: State, checks: Sequence[Check], *, repair: bool, as_json: bool) -> list[CheckResult]:
     """Say what the checks find, line by line as it comes where that can be."""
     about = subject(state.config())
     with_ok = state.verbosity >= 0
@@ -64,7 +63,7 @@ def _answer(state: State, checks: Sequence[Check], *, repair: bool, as_json: boo
         return findings
     findings = list(checked(about, checks))
     if repair:
-        from agentic_watch.answers.check.repair import repair as mend
+        from agentic_watch.answers.check.checkup import repair as mend
 
         findings = mend(about, checks, findings)
     if as_json:
@@ -79,7 +78,7 @@ def _as_plugin(state: State, checks: Sequence[Check]) -> int:
     try:
         findings = list(checked(subject(state.config()), checks))
     except (ConfigError, NoRootsError, HistoryRefused) as error:
-        findings = [Finding("configuration", None, " ".join(str(error).split("\n")))]
+        findings = [CheckResult("configuration", None, " ".join(str(error).split("\n")))]
     worst = sorted(findings, key=lambda finding: _SEVERITIES.index(finding.ok))
     for finding in worst:
         # What follows a bar would be read as performance data.
@@ -94,7 +93,7 @@ def _checks(*, quick: bool, fleet: bool) -> Sequence[Check]:
         return (fleet_check.fleet,)
     # The probe is not to wait for the import of what it does not ask.
     if quick:
-        from agentic_watch.answers.check.probe import QUICK
+        from agentic_watch.answers.check.checkup import QUICK
 
         return QUICK
     from agentic_watch.answers.check.checkup import ALL
@@ -102,7 +101,7 @@ def _checks(*, quick: bool, fleet: bool) -> Sequence[Check]:
     return ALL
 
 
-def print_findings(findings: Iterable[Finding], *, with_ok: bool) -> None:
+def print_findings(findings: Iterable[CheckResult], *, with_ok: bool) -> None:
     """One line each, on stdout: it is what was asked for."""
     for finding in findings:
         if finding.ok and not with_ok:
@@ -111,12 +110,12 @@ def print_findings(findings: Iterable[Finding], *, with_ok: bool) -> None:
         click.echo(clean(f"{word:<8} {_line(finding)}"))
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: CheckResult) -> str:
     step = f"; next: {finding.next_step}" if finding.next_step and not finding.repaired else ""
     return f"{finding.check}: {finding.text}{step}"
 
 
-def document(findings: list[Finding]) -> dict[str, Any]:
+def document(findings: list[CheckResult]) -> dict[str, Any]:
     """For JSON: all is `ok`, each check by name (null: unknown), and what is not well."""
     by_check: dict[str, bool | None] = {}
     for finding in findings:
@@ -131,7 +130,7 @@ def document(findings: list[Finding]) -> dict[str, Any]:
     }
 
 
-def _item(finding: Finding) -> dict[str, Any]:
+def _item(finding: CheckResult) -> dict[str, Any]:
     return {
         "check": finding.check,
         "ok": finding.ok,
@@ -143,7 +142,7 @@ def _item(finding: Finding) -> dict[str, Any]:
     }
 
 
-def say_findings(findings: Iterable[Finding]) -> None:
+def say_findings(findings: Iterable[CheckResult]) -> None:
     """What is not well, on stderr: another command quotes it."""
     for finding in findings:
         if finding.ok is not True:

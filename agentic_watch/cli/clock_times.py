@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from agentic_watch.answers import spans
+from agentic_watch.answers.past import spans
 
 
 def column(header: str, times: Sequence[str | None], *, utc: bool) -> tuple[str, list[str]]:

@@ -16,14 +16,15 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import documents, listing, source
-from agentic_watch.answers.source import Source
+from agentic_watch.answers import documents
+from agentic_watch.answers.past import listing, source
+from agentic_watch.answers.past.source import Source
 from agentic_watch.cli.answer_options import counted, wanted
 from agentic_watch.cli.global_options import State
 from agentic_watch.history.columns import TABLE_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.mcp_server.bounds import MOST_ROWS, bounded, bounded_rows
-from agentic_watch.mcp_server.tool import Argument, CommandTool, Given, Kind, Refusal, Said
+from agentic_watch.mcp_server.tool import Argument, CommandTool, Given, Kind, Said, ToolRefusal
 
 _ANSWERING = ("history", "stats", "failures", "findings")
 _OF_PRINTING = frozenset({"as_json", "as_csv", "columns", "examples", "follow"})
@@ -133,7 +134,7 @@ class _Command:
             ):
                 self.command.invoke(ctx)
         except click.ClickException as error:
-            raise Refusal(_named(" ".join(error.format_message().split()), self.taken)) from error
+            raise ToolRefusal(_named(" ".join(error.format_message().split()), self.taken)) from error
         return ctx.params
 
     def _line(self, given: Given) -> Iterator[str]:
@@ -164,7 +165,7 @@ class _Command:
             with source.history(self.state.config_to_read().history) as history:
                 yield history
         except HistoryError as error:
-            raise Refusal(str(error)) from error
+            raise ToolRefusal(str(error)) from error
 
 
 class _Rows(io.TextIOBase):

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import committing
-from agentic_watch.answers.committing import CommitAnswer
 from agentic_watch.answers.documents import COMMIT_SCHEMA
+from agentic_watch.answers.now import committing
+from agentic_watch.answers.now.committing import CommitAnswer
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE
 from agentic_watch.cli.global_options import State
@@ -18,7 +18,7 @@ from agentic_watch.cli.output import clean, print_json_lines
 from agentic_watch.commit import Committer, Verdict
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
-from agentic_watch.workspace.find import UnknownWorkspace, find, here
+from agentic_watch.workspace.candidate import UnknownWorkspace, find, here
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import webbrowser
 
 import click
 
-from agentic_watch.answers.outcomes import from_config
+from agentic_watch.answers.past.outcomes import from_config
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.history import queries

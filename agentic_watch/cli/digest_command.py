@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from agentic_watch.answers import documents
-from agentic_watch.answers.costs import COST
-from agentic_watch.answers.digest import MOST, Digest, digest
-from agentic_watch.answers.failures import FailureClass
-from agentic_watch.answers.filters import Wanted
-from agentic_watch.answers.source import Source
-from agentic_watch.answers.stats import Group
+from agentic_watch.answers.past.costs import COST
+from agentic_watch.answers.past.digest import MOST, Digest, digest
+from agentic_watch.answers.past.failures import FailureClass
+from agentic_watch.answers.past.filters import Filter
+from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.stats import Group
 from agentic_watch.cli import clock_times
 from agentic_watch.cli.amounts import dollars, told_cost, told_tokens
 from agentic_watch.cli.answer_options import asking, filtered, outcomes, wanted
@@ -48,7 +48,7 @@ def command(state: State, /, as_json: bool, **options: Any) -> None:
             click.echo(line)
 
 
-def _lines(source: Source, asked: Wanted, found: Digest, *, utc: bool) -> Iterator[str]:
+def _lines(source: Source, asked: Filter, found: Digest, *, utc: bool) -> Iterator[str]:
     total = found.stats.total
     until = clock_times.one(asked.until, as_utc=utc) or "now"
     yield f"## Dispatches from {clock_times.one(asked.since, as_utc=utc)} until {until}"

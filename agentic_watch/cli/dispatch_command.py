@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.cli import global_options, help_text, messages
+from agentic_watch.cli import command_line, global_options, messages
 from agentic_watch.cli.dispatch_common import (
     begin_run,
     reports_option,
@@ -48,7 +48,7 @@ class _Dispatch(click.Group):
 
         command = dispatch_records.COMMANDS[cmd_name]
         global_options.take_everywhere(command)
-        help_text.complete(command, f"dispatch {cmd_name}")
+        command_line.complete(command, f"dispatch {cmd_name}")
         return command
 
     def resolve_command(

@@ -14,9 +14,9 @@ from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.dispatch.agent_names import agent_of
 from agentic_watch.dispatch.lifecycle import begin
+from agentic_watch.dispatch.new_workspace import choose
 from agentic_watch.dispatch.runs import DispatchError, Run, Uncommitted, Work
-from agentic_watch.dispatch.where import choose
-from agentic_watch.workspace.find import here
+from agentic_watch.workspace.candidate import here
 from agentic_watch.workspace.layout import META
 
 _TASK_AT_MOST = 200
@@ -143,7 +143,7 @@ def say_without_daemon(state: State, run: Run) -> None:
     """Say once that nobody commits this by itself; nothing where it cannot be known."""
     if state.verbosity < 0:
         return
-    from agentic_watch.daemon.presence import is_there
+    from agentic_watch.daemon.instance_lock import is_there
 
     try:
         running = is_there(state.config().history)

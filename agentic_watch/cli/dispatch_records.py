@@ -25,10 +25,10 @@ from agentic_watch.cli.output import clean, print_json
 from agentic_watch.dispatch import verdict
 from agentic_watch.dispatch.agent_names import process_of
 from agentic_watch.dispatch.lifecycle import Newest, finish, newest_run
+from agentic_watch.dispatch.new_workspace import choose_existing
 from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run
-from agentic_watch.dispatch.where import choose_existing
 from agentic_watch.dispatch.wrapper import RUN_VARIABLE, STARTED_VARIABLE, WORKSPACE_VARIABLE
-from agentic_watch.workspace.find import here
+from agentic_watch.workspace.candidate import here
 from agentic_watch.workspace.jsontext import load_object
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
@@ -178,7 +178,7 @@ def _input() -> dict[str, Any]:
 @click.argument("kind", type=click.Choice(["status", "report"]))
 def _schema(kind: Any) -> None:
     """Print the JSON Schema of status or report files."""
-    from agentic_watch.dispatch.schema_files import text_of
+    from agentic_watch.dispatch.status_writer import text_of
 
     click.echo(text_of(kind), nl=False)
 

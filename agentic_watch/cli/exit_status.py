@@ -91,7 +91,7 @@ class Refused(click.ClickException):
         messages.tell(messages.ERROR, self.format_message(), "Error: ")
 
 
-class Held(Refused):
+class HistoryHeld(Refused):
     """Another daemon holds the history: exit status 75 (EX_TEMPFAIL of sysexits.h)."""
 
     exit_code = 75

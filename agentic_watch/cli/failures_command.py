@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.failures import FailureClass, Failures, failures
+from agentic_watch.answers.past.failures import FailureClass, Failures, failures
 from agentic_watch.cli import clock_times
 from agentic_watch.cli.amounts import cost_cell, told_cost
 from agentic_watch.cli.answer_form import form_of, formed, print_answer, say_cut

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import finding_changes, findings
-from agentic_watch.answers.answer import Answer
-from agentic_watch.answers.filters import Wanted
-from agentic_watch.answers.finding_changes import Kind
-from agentic_watch.answers.findings import BY
-from agentic_watch.answers.source import Source
+from agentic_watch.answers.documents import Answer
+from agentic_watch.answers.past import finding_changes, findings
+from agentic_watch.answers.past.filters import Filter
+from agentic_watch.answers.past.finding_changes import Kind
+from agentic_watch.answers.past.findings import BY
+from agentic_watch.answers.past.source import Source
 from agentic_watch.cli import clock_times, messages
 from agentic_watch.cli.answer_form import Form, form_of, formed, print_answer, say_cut
 from agentic_watch.cli.answer_options import asking, counted, filtered, say_nothing_matches, say_what_was_read, wanted
@@ -80,7 +80,7 @@ def command(state: State, /, by: str | None, persistent: int | None, **options: 
             print_answer(form, answer)
 
 
-def _print(source: Source, asked: Wanted, answer: Answer, form: Form, *, utc: bool) -> None:
+def _print(source: Source, asked: Filter, answer: Answer, form: Form, *, utc: bool) -> None:
     shown = form.cut(answer.rows)
     if "kind" in answer.head:
         click.echo(_said(answer))

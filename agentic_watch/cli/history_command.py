@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import change_filters, documents, listing
+from agentic_watch.answers import documents
+from agentic_watch.answers.past import change_filters, listing
 from agentic_watch.cli import messages
 from agentic_watch.cli.answer_form import Form, form_of, formed
 from agentic_watch.cli.answer_options import asking, filtered, outcomes, say_nothing_matches, wanted

@@ -12,8 +12,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from agentic_watch.answers import documents, listing
-from agentic_watch.answers.filters import Wanted
+from agentic_watch.answers import documents
+from agentic_watch.answers.past import listing
+from agentic_watch.answers.past.filters import Filter
 from agentic_watch.cli import messages
 from agentic_watch.cli.answer_form import Form
 from agentic_watch.cli.answer_options import counted
@@ -26,7 +27,7 @@ from agentic_watch.history.columns import TABLE_COLUMNS
 from agentic_watch.waiting.followed_rows import Following
 
 
-def follow(state: State, asked: Wanted, form: Form, named: Sequence[str], *, utc: bool) -> None:
+def follow(state: State, asked: Filter, form: Form, named: Sequence[str], *, utc: bool) -> None:
     """Print rows until Ctrl-C, until nobody reads them, or until there were as many as -n says."""
     if state.fleet:
         raise click.UsageError("--follow tells of this host's history; it excludes --fleet")

@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from agentic_watch.answers.documents import SCHEMA
-from agentic_watch.answers.spans import Clock
+from agentic_watch.answers.past.spans import Clock
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Interrupted, Refused
 from agentic_watch.cli.global_options import State
@@ -22,9 +22,8 @@ from agentic_watch.cli.progress import progress
 from agentic_watch.config import Config
 from agentic_watch.config.checks import span_seconds
 from agentic_watch.exchange import before_pruning, pruning
-from agentic_watch.exchange.archives import default_path
 from agentic_watch.exchange.exchange_errors import ExchangeError
-from agentic_watch.exchange.pruning import Old
+from agentic_watch.exchange.pruning import Old, default_path
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.inventory.renamed_roots import refuse_renamed

@@ -11,15 +11,15 @@ from typing import Any
 import click
 
 from agentic_watch.answers.documents import SCHEMA
-from agentic_watch.cli import logs, messages, push_targets
+from agentic_watch.cli import answer_options, logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, Misconfigured, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import Config, Hook, Target
 from agentic_watch.fleet import credentials, hook_runs, pushing
-from agentic_watch.fleet.fleet_errors import Unavailable, Unusable
+from agentic_watch.fleet.delivery import Unavailable, Unusable
 from agentic_watch.fleet.follow import follow
-from agentic_watch.fleet.hook_runs import Outcome
+from agentic_watch.fleet.hook_runs import HookOutcome
 from agentic_watch.fleet.host_identity import NoHostId
 from agentic_watch.fleet.push_state import StateError
 from agentic_watch.fleet.pushing import PushContext, Pushed
@@ -81,8 +81,8 @@ def _agree(how: _How) -> None:
 
 def _chosen(config: Config, name: str | None) -> tuple[Target, ...]:
     if name is not None:
-        return (push_targets.named(config, name, "--to"),)
-    push_targets.require_some(config)
+        return (answer_options.named(config, name, "--to"),)
+    answer_options.require_some(config)
     return config.push
 
 
@@ -95,7 +95,7 @@ def _act(config: Config, targets: Sequence[Target], hooks: Sequence[Hook], how: 
     if how.following:
         follow(config.history, targets, hooks)
         return 0
-    outcomes: list[Outcome] = []
+    outcomes: list[HookOutcome] = []
     with pushing.opened(config.history, only_look=how.dry_run) as opened:
         if how.dry_run:
             pushed = [_would_push(target, opened) for target in targets]
@@ -133,7 +133,7 @@ def _would_push(target: Target, opened: PushContext) -> Pushed:
     return Pushed(target.name, target.kind, 0, (), pending, opened.state.dead_count(target.name), error)
 
 
-def _report(pushed: Sequence[Pushed], outcomes: Sequence[Outcome], how: _How) -> None:
+def _report(pushed: Sequence[Pushed], outcomes: Sequence[HookOutcome], how: _How) -> None:
     if how.as_json:
         print_json(_document(pushed, outcomes, dry_run=how.dry_run))
     for one in pushed:
@@ -163,7 +163,7 @@ def _name(refusal: Any) -> str:
     return f"{refusal.commit.columns['workspace']} ({refusal.commit.commit_id})"
 
 
-def _document(pushed: Sequence[Pushed], outcomes: Sequence[Outcome], *, dry_run: bool) -> dict[str, Any]:
+def _document(pushed: Sequence[Pushed], outcomes: Sequence[HookOutcome], *, dry_run: bool) -> dict[str, Any]:
     targets = [
         {
             "name": one.target,

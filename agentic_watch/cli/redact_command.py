@@ -14,7 +14,7 @@ import click
 
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import messages
-from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE, Held, Interrupted, Refused
+from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE, HistoryHeld, Interrupted, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.cli.progress import progress
@@ -83,8 +83,8 @@ def command(
     try:
         with _without_daemon(config, dry_run=dry_run):
             _redact(config, work)
-    except instance.Held as error:
-        raise Held(f"{error}; secrets are taken out while none runs") from error
+    except instance.HistoryInUse as error:
+        raise HistoryHeld(f"{error}; secrets are taken out while none runs") from error
     except OSError as error:
         raise Refused(f"{error.filename or config.history}: {error.strerror}") from error
     except (HistoryError, ExchangeError) as error:

@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import removable
 from agentic_watch.answers.documents import SCHEMA
-from agentic_watch.answers.removable import Left, Removable, Wish
+from agentic_watch.answers.now import removable
+from agentic_watch.answers.now.removable import NotRemovable, Removable, Wish
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, Interrupted, Refused
 from agentic_watch.cli.output import clean, print_json
@@ -68,13 +68,13 @@ class _Count:
 def _done(config: Config, how: How, count: _Count) -> Iterator[tuple[Removable, int | None]]:
     """Each that may be deleted, and with a command how that ended."""
     for judged in removable.judge_all(config, how.wish):
-        if isinstance(judged, Left):
+        if isinstance(judged, NotRemovable):
             _leave(judged, count, is_told=how.tells_all)
         elif not how.command:
             yield judged, None
         else:
             with removable.judged_under_lock(config, how.wish, judged) as again:
-                if isinstance(again, Left):
+                if isinstance(again, NotRemovable):
                     _leave(again, count, is_told=True)
                     continue
                 status = _run(how.command, again.path)
@@ -85,7 +85,7 @@ def _done(config: Config, how: How, count: _Count) -> Iterator[tuple[Removable, 
             yield again, status
 
 
-def _leave(one: Left, count: _Count, *, is_told: bool) -> None:
+def _leave(one: NotRemovable, count: _Count, *, is_told: bool) -> None:
     if not one.workspace:
         count.failed = True
         messages.tell(logging.ERROR, clean(one.error), "failed: ")

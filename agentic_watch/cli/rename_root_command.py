@@ -8,7 +8,7 @@ import click
 
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import messages
-from agentic_watch.cli.exit_status import Held, Interrupted, Refused
+from agentic_watch.cli.exit_status import HistoryHeld, Interrupted, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.cli.progress import progress
@@ -61,8 +61,8 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
         finally:
             history.close()
             held.release()
-    except instance.Held as error:
-        raise Held(f"{error}; a root is renamed while none runs") from error
+    except instance.HistoryInUse as error:
+        raise HistoryHeld(f"{error}; a root is renamed while none runs") from error
     except OSError as error:
         raise Refused(f"{error.filename or config.history}: {error.strerror}") from error
     except (HistoryError, ExchangeError) as error:

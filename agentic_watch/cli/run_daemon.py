@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from agentic_watch.answers.check.configuration_check import lacking
 from agentic_watch.cli import logs
-from agentic_watch.cli.exit_status import EXIT_FAILED, Held, Refused
+from agentic_watch.cli.exit_status import EXIT_FAILED, HistoryHeld, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.config import Config, MetricsPlaces, Overrides
 from agentic_watch.daemon import instance
@@ -37,8 +37,8 @@ def run_daemon(state: State) -> int:
 
     try:
         held = instance.Instance.acquire(config.history)
-    except instance.Held as error:
-        raise Held(str(error)) from error
+    except instance.HistoryInUse as error:
+        raise HistoryHeld(str(error)) from error
     except OSError as error:
         raise Refused(f"{config.history}: {error.strerror}; make its directory writable, or name another") from error
     _name_lacking(config)
@@ -48,8 +48,8 @@ def run_daemon(state: State) -> int:
         retention = Retention(_command(state.overrides), time.time())
         Daemon(config, reload, Health(Notifier(os.environ), held), metrics, retention).run()
         ended_well = True
-    except instance.Held as error:
-        raise Held(str(error)) from error
+    except instance.HistoryInUse as error:
+        raise HistoryHeld(str(error)) from error
     except StartAnew as error:
         log.critical("%s; exiting so that systemd restarts the daemon", error)
         return EXIT_FAILED

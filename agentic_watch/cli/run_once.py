@@ -45,7 +45,7 @@ def run_once(state: State, *, dry_run: bool, as_json: bool, jobs: int | None = N
         log.warning(notice)
     older = 0
     if summary.older:
-        from agentic_watch.exchange.archives import in_no_archive  # rarely needed
+        from agentic_watch.exchange.pruning import in_no_archive  # rarely needed
 
         older = len(in_no_archive(config.history, summary.older))
     if older:

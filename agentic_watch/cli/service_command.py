@@ -9,9 +9,8 @@ from dataclasses import asdict
 
 import click
 
+from agentic_watch.answers.check.check_result import checked, is_well, subject
 from agentic_watch.answers.check.checkup import ALL
-from agentic_watch.answers.check.finding import checked, is_well
-from agentic_watch.answers.check.subject import subject
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import messages
 from agentic_watch.cli.check_command import say_findings
@@ -21,7 +20,7 @@ from agentic_watch.cli.output import clean, print_json
 from agentic_watch.fleet import host_identity
 from agentic_watch.fleet.host_identity import NoHostId
 from agentic_watch.history.ownership import refuse_foreign
-from agentic_watch.service import deploy, push_unit, service_user, state_owner, units
+from agentic_watch.service import deploy, service_user, units
 from agentic_watch.service import install as installing
 from agentic_watch.service.deploy import Deployment
 from agentic_watch.service.manager import Manager, ManagerError, NoSystemd
@@ -76,7 +75,7 @@ def uninstall(for_user: bool) -> None:
     with _refusing():
         account = None if for_user else (units.USER, units.USER)
         directory = deploy.unit_directory(for_user)
-        paths = [*push_unit.paths(directory), *units.paths(account, directory)]
+        paths = [*units.push_paths(directory), *units.paths(account, directory)]
         installing.uninstall(paths, _manager(for_user), _say)
         if not for_user:
             _say(f"kept: {units.STATE} (the history), /etc/agentic-watch (the configuration), the user {units.USER}")
@@ -150,7 +149,7 @@ def _check_account(deployment: Deployment) -> None:
     if (why := deploy.unreadable(deployment, account)) is not None:
         raise Refused(why)
     history = deployment.config.history
-    for path in state_owner.give(history, state_owner.foreign(history, account), account):
+    for path in service_user.give(history, service_user.foreign(history, account), account):
         _say(f"gave {path} to {account.name}")
     for doubt in deploy.doubts(deployment, account):
         _say(f"warning: {doubt}")
@@ -158,7 +157,7 @@ def _check_account(deployment: Deployment) -> None:
 
 def _mind_pusher(deployment: Deployment, manager: Manager) -> None:
     """Give the host its id, which the pusher may not write; take the unit away when there is nothing to push."""
-    paths = push_unit.paths(deployment.host.unit_directory)
+    paths = units.push_paths(deployment.host.unit_directory)
     if paths[0] in deployment.files:
         host_identity.host_id(deployment.config.history)
     else:

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import one_dispatch, source
-from agentic_watch.answers.explain import Explanation
-from agentic_watch.answers.kept_content import Kept
-from agentic_watch.answers.one_dispatch import NoSuchDispatch, Shown
+from agentic_watch.answers.now.explain import Explanation
+from agentic_watch.answers.past import one_dispatch, source
+from agentic_watch.answers.past.kept_content import Kept
+from agentic_watch.answers.past.one_dispatch import NoSuchDispatch, Shown
 from agentic_watch.cli import amounts, clock_times, messages
 from agentic_watch.cli.answer_options import asking, of_fleet, usable
 from agentic_watch.cli.exit_status import EXIT_FAILED, Refused
@@ -20,7 +20,7 @@ from agentic_watch.cli.output import clean, human_duration, line_width, print_co
 from agentic_watch.cli.table_layout import Column, print_columns
 from agentic_watch.cli.text_width import cut, wrap
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.workspace.find import here
+from agentic_watch.workspace.candidate import here
 
 _FILES_SHOWN = 20
 _FINDINGS_SHOWN = 20
@@ -94,7 +94,7 @@ def _ask(state: State, given: str, file: str | None) -> tuple[Shown, bytes | Non
             return shown, None
         with source.history(config.history) as history:
             return shown, one_dispatch.kept_file(history, shown, file).data
-    from agentic_watch.answers.fleet_dispatch import fleet_dispatch
+    from agentic_watch.answers.past.fleet_dispatch import fleet_dispatch
 
     with asking(state) as fleet:
         shown = fleet_dispatch(fleet, given)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from agentic_watch.answers.costs import COST
-from agentic_watch.answers.stats import Group
+from agentic_watch.answers.past.costs import COST
+from agentic_watch.answers.past.stats import Group
 from agentic_watch.cli.amounts import cost_cell, dollars, number_cell, tokens_cell
 from agentic_watch.cli.output import human_duration, on_terminal
 from agentic_watch.cli.rate_text import bar, interval, percent

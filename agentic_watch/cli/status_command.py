@@ -1,19 +1,212 @@
-"""`agentic-watch status`: what is on disk now, and whether the daemon is healthy."""
+"""`agentic-watch status`: what is on disk now, and whether the daemon is healthy.
+
+How `status` looks on a terminal: the daemon, the counts, and the lists of what needs a look.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from agentic_watch.answers.host_now import document, host_now
-from agentic_watch.cli import logs, messages, status_text
+from agentic_watch.answers.now.host_now import HostNow, age_seconds, document, host_now
+from agentic_watch.answers.now.standing import WorkspaceSnapshot
+from agentic_watch.cli import clock_times, logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import print_json
+from agentic_watch.cli.output import clean, human_duration, line_width, print_json, shorten
 from agentic_watch.cli.span_option import Seconds
+from agentic_watch.cli.table_layout import Column, lay_out
+from agentic_watch.cli.text_width import cut
+from agentic_watch.daemon.instance import DaemonState, Liveness, file_of
 from agentic_watch.workspace.jsontext import as_text
+
+_SHOWN = 20
+_WIDEST = 40
+_ERROR_WIDTH = 100
+_INDENT = "  "
+
+_AGE = Column("AGE", number=True)
+_ROOT = Column("ROOT", least=8, path=True, goes=4)
+_WORKSPACE = Column("WORKSPACE", least=14, path=True)
+_STATUS = Column("STATUS", least=9)
+_AGENT = Column("AGENT", least=8, goes=5)
+_PID = Column("PID", number=True, goes=8)
+_RUN = Column("RUN", number=True, goes=9)
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """One list: what its number means, its columns after AGE, ROOT and WORKSPACE, and the cells of these."""
+
+    name: str
+    says: str
+    columns: tuple[Column, ...]
+    cells: Callable[[WorkspaceSnapshot, float], tuple[Any, ...]]
+    time: Callable[[WorkspaceSnapshot], str | None] | None = None
+    time_header: str = ""
+
+
+def lines(now: HostNow, *, utc: bool) -> Iterator[str]:
+    """The whole text, line by line."""
+    yield from (clean(line) for line in _daemon_lines(now, utc))
+    counts = [f"{count} {clean(shorten(name, _WIDEST))}" for name, count in _without_ghosts(now).items()]
+    more = [f"{len(counts) - _SHOWN} other statuses"] if len(counts) > _SHOWN else []
+    listed = ", ".join(counts[:_SHOWN] + more)
+    yield f"workspaces: {len(now.standings)}{f' ({listed})' if listed else ''}"
+    yield from (clean(f"  {root}: {cause}") for root, cause in now.missing.items())
+    yield from _unknown_statuses(now)
+    for section in _SECTIONS:
+        standings: tuple[WorkspaceSnapshot, ...] | None = getattr(now.lists, section.name)
+        if standings is None:
+            yield f"{section.name}: unknown, the history cannot tell"
+        else:
+            yield from _section(section, standings, now, utc)
+
+
+def _without_ghosts(now: HostNow) -> dict[str, int]:
+    """Workspaces by status, those apart whose status says running though their process is gone."""
+    counts, ghosts = dict(now.counts), len(now.lists.ghosts)
+    if ghosts:
+        for ghost in now.lists.ghosts:
+            counts[ghost.status] -= 1
+        counts["ghost" if ghosts == 1 else "ghosts"] = ghosts
+    return {name: count for name, count in counts.items() if count}
+
+
+def _unknown_statuses(now: HostNow) -> Iterator[str]:
+    unknown = now.unknown
+    if unknown:
+        named = ", ".join(f'"{clean(shorten(status, _WIDEST))}"' for status in list(unknown)[:_SHOWN])
+        where = [clean(one.workspace) for found in unknown.values() for one in found]
+        more = f" and {len(where) - _SHOWN} more" if len(where) > _SHOWN else ""
+        yield f"unknown statuses, never committed: {named}; add those that are ends to finished in [commit]"
+        yield f"  {', '.join(where[:_SHOWN])}{more}"
+
+
+def _section(section: _Section, standings: tuple[WorkspaceSnapshot, ...], now: HostNow, utc: bool) -> Iterator[str]:
+    says = _pools(now) if section.name == "running" else section.says
+    yield f"{section.name}: {len(standings)}{says if standings else ''}"
+    shown = standings[:_SHOWN]
+    columns, several = [_AGE, _WORKSPACE], len(now.config.roots) > 1
+    rows: list[list[Any]] = [[_age(standing, now.at), standing.workspace] for standing in shown]
+    if several:
+        columns.insert(1, _ROOT)
+        for row, standing in zip(rows, shown, strict=True):
+            row.insert(1, standing.root)
+    columns += section.columns
+    for row, standing in zip(rows, shown, strict=True):
+        row.extend(section.cells(standing, now.at))
+    if section.time is not None:
+        header, times = clock_times.column(section.time_header, [section.time(one) for one in shown], utc=utc)
+        columns.append(Column(header, goes=6))
+        for row, text in zip(rows, times, strict=True):
+            row.append(text)
+    width = line_width()
+    for line in lay_out(columns, rows, width and width - len(_INDENT)):
+        yield _INDENT + line
+    if len(standings) > len(shown):
+        yield f"  and {len(standings) - len(shown)} more; --json lists all"
+
+
+def _age(standing: WorkspaceSnapshot, now: float) -> str:
+    age = age_seconds(standing, now)
+    return "" if age is None else human_duration(max(0, age) * 1000)
+
+
+def _pools(now: HostNow) -> str:
+    """The running ones by agent."""
+    pools = [f"{clean(shorten(agent, _WIDEST)) or 'no agent'} {count}" for agent, count in now.pools.items()]
+    more = [f"{len(pools) - _SHOWN} other agents"] if len(pools) > _SHOWN else []
+    return f" ({', '.join(pools[:_SHOWN] + more)})"
+
+
+def _running(standing: WorkspaceSnapshot, _now: float) -> tuple[Any, ...]:
+    return shorten(standing.agent, _WIDEST), standing.pid or "", standing.runs
+
+
+def _finished(standing: WorkspaceSnapshot, _now: float) -> tuple[Any, ...]:
+    return shorten(standing.status, _WIDEST), shorten(standing.agent, _WIDEST), standing.runs
+
+
+def _failing(standing: WorkspaceSnapshot, now: float) -> tuple[Any, ...]:
+    due = standing.next_attempt_at
+    when = "" if due is None else f"in {human_duration(int((due - now) * 1000))}" if due > now else "now"
+    return standing.fail_count, when, cut(standing.last_error or "", _ERROR_WIDTH)
+
+
+_SECTIONS = (
+    _Section("running", "", (_AGENT, _PID, _RUN), _running, lambda s: s.started_utc, "STARTED"),
+    _Section(
+        "backlog",
+        " (finished, not committed yet)",
+        (_STATUS, _AGENT, _RUN),
+        _finished,
+        lambda s: s.updated_utc,
+        "UPDATED",
+    ),
+    _Section(
+        "failing",
+        " (next attempt shown)",
+        (Column("FAILURES", number=True, goes=9), Column("NEXT ATTEMPT", goes=8), Column("ERROR", least=20)),
+        _failing,
+    ),
+    _Section(
+        "ghosts",
+        " (status says running, process is gone)",
+        (_AGENT, _PID, _RUN),
+        _running,
+        lambda s: s.started_utc,
+        "STARTED",
+    ),
+)
+
+
+def _daemon_lines(now: HostNow, utc: bool) -> Sequence[str]:
+    daemon = now.daemon
+    if now.pulse is Liveness.UNKNOWN:
+        return [f"daemon: unknown, this user may not read {file_of(now.config.history)}"]
+    if now.pulse is Liveness.STOPPED:
+        if daemon is None:
+            return ["daemon: not running"]
+        seen = clock_times.one(daemon.updated_at, as_utc=utc)
+        return [f"daemon: not running, last seen {seen} (pid {daemon.pid}, {daemon.phase})"]
+    if daemon is None:
+        return ["daemon: running, no state reported yet"]
+    return [*_first_line(now, daemon, utc), *_how_it_is(daemon, utc)]
+
+
+def _first_line(now: HostNow, daemon: DaemonState, utc: bool) -> Iterator[str]:
+    started, said = (clock_times.one(text, as_utc=utc) for text in (daemon.started_at, daemon.updated_at))
+    if now.pulse is Liveness.STALE:
+        yield (
+            f"daemon: stale, pid {daemon.pid}, no heartbeat since {said}; stopped or hung "
+            "(systemctl restart agentic-watch, or end that process)"
+        )
+    else:
+        yield f"daemon: {daemon.phase}, pid {daemon.pid}, version {daemon.version}, since {started}, as of {said}"
+
+
+def _how_it_is(daemon: DaemonState, utc: bool) -> Iterator[str]:
+    scan = clock_times.one(daemon.last_scan_at, as_utc=utc) or "not yet"
+    yield (
+        f"  {daemon.pending} pending, {daemon.failing} failing, {daemon.committed} committed since the start; "
+        f"last scan {scan}; {daemon.overflows} event queue overflows"
+    )
+    for root in daemon.roots:
+        detail = f" ({root.detail})" if root.detail else ""
+        yield f"  {root.root}: {root.watching}, {root.watches} watches{detail}"
+    if daemon.unreadable:
+        named = (
+            f"{', '.join(daemon.unreadable_names)}{' …' if daemon.unreadable > len(daemon.unreadable_names) else ''}"
+        )
+        yield f"  unreadable: {daemon.unreadable} (what is in there is not seen): {named}"
+    if daemon.history_error:
+        yield f"  history: {daemon.history_error}"
+
 
 _OF_REMOVABLE = {"older_than": "--older-than", "undelivered": "--undelivered", "null": "-0", "lock": "--lock"}
 
@@ -56,7 +249,7 @@ def command(state: State, /, *, utc: bool, as_json: bool, **options: Any) -> Non
     if as_json:
         print_json(as_text(document(now)))
     else:
-        for line in status_text.lines(now, utc=utc):
+        for line in lines(now, utc=utc):
             click.echo(line)
     for failure in now.failures:
         messages.tell(logging.ERROR, failure, "failed: ")
@@ -67,7 +260,7 @@ def command(state: State, /, *, utc: bool, as_json: bool, **options: Any) -> Non
 def _removable(
     state: State, *, as_json: bool, older_than: float | None, undelivered: bool, null: bool, lock: bool, command: Any
 ) -> int:
-    from agentic_watch.answers.removable import Wish
+    from agentic_watch.answers.now.removable import Wish
     from agentic_watch.cli.removable_output import How, print_removable
 
     if lock != bool(command):

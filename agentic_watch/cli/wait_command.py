@@ -17,7 +17,7 @@ from agentic_watch.cli.span_option import Seconds
 from agentic_watch.waiting import awaited, recorded_wait
 from agentic_watch.waiting.awaited import Awaited, Wanted
 from agentic_watch.waiting.recorded_wait import Until, WaitEnd
-from agentic_watch.workspace.find import UnknownWorkspace
+from agentic_watch.workspace.candidate import UnknownWorkspace
 
 _TEXT_SHOWN = 200
 

@@ -1,14 +1,75 @@
-"""The workspaces that are open, locked and written together."""
+"""The workspaces that are open, locked and written together.
+
+The rows of a batch on their way into the history.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import resource
 from collections.abc import Sequence
 
 from agentic_watch.commit.outcome import Outcome
 from agentic_watch.commit.row_buffer import HELD_BYTES
-from agentic_watch.commit.steps import Commit
+from agentic_watch.commit.steps import WorkspaceCommit
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.store import History
+
+
+class _Abandoned(Exception):
+    """The transaction is rolled back."""
+
+
+class Insertion:
+    """A transaction that is filled while the lines of its batch are being synced, and committed after that.
+
+    Until then SQLite keeps it in memory: no row is on disk before its line. A failure is noted in each commit.
+    """
+
+    def __init__(self, commits: Sequence[WorkspaceCommit], history: History) -> None:
+        self._commits = commits
+        self._history = history
+        self._transaction = contextlib.ExitStack()
+        self._failed = 0
+        self.is_empty = history.read_only or not any(commit.has_rows for commit in commits)
+
+    def begin(self) -> None:
+        """Fill the transaction; another thread may do this, but no two at a time."""
+        if self.is_empty:
+            return
+        new_rows = [row for commit in self._commits for row in commit.rows()]
+        self._failed = self._count_failed()
+        try:
+            self._transaction.enter_context(self._history.inserting(new_rows))
+        except HistoryError as error:
+            self._note(str(error))
+
+    def finish(self) -> None:
+        """Commit it; when a line failed meanwhile, without its row."""
+        if not self.is_empty and self._count_failed() != self._failed:
+            self.close()
+            self._transaction = contextlib.ExitStack()
+            self.begin()
+        try:
+            self._transaction.close()
+        except HistoryError as error:
+            self._note(str(error))
+        for commit in self._commits:
+            commit.forget_rows()
+
+    def close(self) -> None:
+        """Roll back what has been begun and not finished."""
+        with contextlib.suppress(_Abandoned, HistoryError), self._transaction:
+            raise _Abandoned
+
+    def _count_failed(self) -> int:
+        return sum(commit.error is not None for commit in self._commits)
+
+    def _note(self, error: str) -> None:
+        for commit in self._commits:
+            commit.history_error = error
+
 
 _AT_MOST = 120
 """As many as the usual limit of 1,024 descriptors has room for: half of it takes 8 % longer, twice as many as long."""
@@ -36,10 +97,10 @@ class Batch:
     """Commits that go through their steps together, up to a bound in bytes held in memory."""
 
     def __init__(self) -> None:
-        self._commits: list[Commit] = []
+        self._commits: list[WorkspaceCommit] = []
         self._weight = 0
 
-    def add(self, commit: Commit) -> None:
+    def add(self, commit: WorkspaceCommit) -> None:
         """Take in one more."""
         self._commits.append(commit)
         self._weight += commit.weight
@@ -59,15 +120,15 @@ class Batch:
         """Whether it holds so much in memory that no other should be begun beside it."""
         return self._weight > HELD_BYTES // 8
 
-    def all(self) -> Sequence[Commit]:
+    def all(self) -> Sequence[WorkspaceCommit]:
         """All of them."""
         return self._commits
 
-    def writing(self) -> list[Commit]:
+    def writing(self) -> list[WorkspaceCommit]:
         """Those of them that lack a line or a marker."""
         return [commit for commit in self._commits if commit.writes]
 
-    def marking(self) -> list[Commit]:
+    def marking(self) -> list[WorkspaceCommit]:
         """Those of them that lack a marker."""
         return [commit for commit in self._commits if commit.marks]
 

@@ -8,21 +8,21 @@ from dataclasses import replace
 
 from agentic_watch.commit import batch
 from agentic_watch.commit.batch import Batch
-from agentic_watch.commit.found import Found, Known, find, look_up
+from agentic_watch.commit.found import CommitState, HistoryState, find, look_up
 from agentic_watch.commit.moved_workspaces import record_removed, record_removed_run
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look, sighting_of
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.patience import ENDLESS, Patience, PatienceOver
 from agentic_watch.commit.paused_commits import Begun, PausedCommits
 from agentic_watch.commit.pipeline import Pipeline
+from agentic_watch.commit.plan import Prepared, look_only, prepare
 from agentic_watch.commit.row_buffer import insert_now
 from agentic_watch.commit.sightings import Sightings
-from agentic_watch.commit.steps import Commit
-from agentic_watch.commit.writing import Writing, look_only, prepare
+from agentic_watch.commit.steps import WorkspaceCommit
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
-from agentic_watch.host.freed_memory import give_back_large_blocks
-from agentic_watch.host.threads import Overlap
+from agentic_watch.host.processes import give_back_large_blocks
+from agentic_watch.host.threads import ThreadPool
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.place import Opener
 from agentic_watch.workspace.workspace_errors import WorkspaceError
@@ -37,7 +37,7 @@ class Committer:
     def __init__(self, config: Config, history: History) -> None:
         self.config = config
         self.history = history
-        self._overlap = Overlap()
+        self._overlap = ThreadPool()
         self._paused = PausedCommits()
         self._sightings = Sightings()
 
@@ -145,13 +145,13 @@ class Committer:
         if isinstance(workspace, Outcome):
             return workspace
         try:
-            known, found = Known(), Found()
+            known, found = HistoryState(), CommitState()
             if workspace.place.meta is not None:
                 (known,) = look_up([workspace], self.history)
                 found = ENDLESS.finish(find(workspace, known, self.history, repair=False))
             if recover and not found.history_error:
                 found = replace(found, history_error=insert_now(found.lacking.take(), self.history))
-            return Commit(workspace, known, found, look_only(workspace, found)).outcome()
+            return WorkspaceCommit(workspace, known, found, look_only(workspace, found)).outcome()
         except WorkspaceError as error:
             return failed(candidate, error)
         finally:
@@ -189,17 +189,17 @@ class Committer:
             planned.close()
         return done
 
-    def _plan(self, begun: Begun, patience: Patience) -> Commit | Outcome:
+    def _plan(self, begun: Begun, patience: Patience) -> WorkspaceCommit | Outcome:
         """Decide what is missing, and make the line and the row while nothing has been written."""
-        found = Found()
+        found = CommitState()
         try:
             found = patience.finish(begun.finding)
-            return Commit(begun.workspace, begun.known, found, prepare(begun.workspace, found))
+            return WorkspaceCommit(begun.workspace, begun.known, found, prepare(begun.workspace, found))
         except PatienceOver:
             return self._paused.keep(begun)
         except WorkspaceError as error:
             # What was found so far becomes rows all the same.
-            commit = Commit(begun.workspace, begun.known, found, Writing())
+            commit = WorkspaceCommit(begun.workspace, begun.known, found, Prepared())
             commit.error = error
             return commit
 

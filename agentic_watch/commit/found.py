@@ -9,10 +9,10 @@ from typing import NamedTuple
 from agentic_watch.commit import moved_workspaces
 from agentic_watch.commit.journal_search import JournalSearch
 from agentic_watch.commit.open_workspace import OpenWorkspace
-from agentic_watch.commit.row_buffer import HeldRows
+from agentic_watch.commit.row_buffer import RowBuffer
 from agentic_watch.history import identities, pruned, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.identities import Asked, Held
+from agentic_watch.history.identities import ExistingRow, Lookup
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout, marker, signatures
 from agentic_watch.workspace.marker import Marker
@@ -21,21 +21,21 @@ from agentic_watch.workspace.redactor import Redactor, redactor
 from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 
-class Known(NamedTuple):
+class HistoryState(NamedTuple):
     """What the history holds of one workspace, or in `error` why it cannot tell.
 
     `row` is that of the status's identity; `journal` is the journal's signature when all of it was in the history.
     What is older than `pruned_before` is taken for done.
     """
 
-    row: Held | None = None
+    row: ExistingRow | None = None
     journal: bytes = b""
     pruned_before: str = ""
     error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CommitState:
     """What is there of the commit that a status asks for.
 
     `marked`: the marker has its identity. `row`, `line`: the committed_at of the history row and of the journal line
@@ -56,7 +56,7 @@ class Found:
     differs: bool = False
     pruned: bool = False
     older: tuple[str, ...] = ()
-    lacking: HeldRows = field(default_factory=HeldRows)
+    lacking: RowBuffer = field(default_factory=RowBuffer)
     recovered: int = 0
     history_error: str = ""
     unread_journal: bytes = b""
@@ -65,9 +65,9 @@ class Found:
     recorded_as: str = ""
 
 
-def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known]:
+def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[HistoryState]:
     """What the history holds of each of these workspaces, in their order."""
-    found: dict[str, Known] = {}
+    found: dict[str, HistoryState] = {}
     for root in {workspace.candidate.root for workspace in workspaces}:
         here = [workspace for workspace in workspaces if workspace.candidate.root == root]
         names = [workspace.candidate.name for workspace in here]
@@ -78,10 +78,11 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Known
             pruned_before = identities.pruned_before(history)
             journals = workspaces_table.journal_signatures(history, root.key, with_journal) if with_journal else {}
         except HistoryError as error:
-            found |= {f"{root.key}\0{name}": Known(error=str(error)) for name in names}
+            found |= {f"{root.key}\0{name}": HistoryState(error=str(error)) for name in names}
             continue
         found |= {
-            f"{root.key}\0{name}": Known(rows.get(name), journals.get(name, b""), pruned_before) for name in names
+            f"{root.key}\0{name}": HistoryState(rows.get(name), journals.get(name, b""), pruned_before)
+            for name in names
         }
     return [found[f"{workspace.candidate.root.key}\0{workspace.candidate.name}"] for workspace in workspaces]
 
@@ -90,11 +91,13 @@ def _without(workspace: OpenWorkspace) -> Redactor:
     return redactor(workspace.limits.redact)
 
 
-def _asked(workspace: OpenWorkspace) -> Asked | None:
+def _asked(workspace: OpenWorkspace) -> Lookup | None:
     return None if workspace.status is None else moved_workspaces.asked(workspace.candidate.name, workspace.status)
 
 
-def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bool) -> Generator[None, None, Found]:
+def find(
+    workspace: OpenWorkspace, known: HistoryState, history: History, *, repair: bool
+) -> Generator[None, None, CommitState]:
     """Look for marker, row and line. With `repair` an unreadable marker is moved aside; without, nothing is changed.
 
     Gives way now and then while a long journal is read (patience.py). Raises WorkspaceError.
@@ -116,8 +119,8 @@ def find(workspace: OpenWorkspace, known: Known, history: History, *, repair: bo
 
 
 def _judge(
-    workspace: OpenWorkspace, known: Known, marked_as: Marker | None, search: JournalSearch, history: History
-) -> Found:
+    workspace: OpenWorkspace, known: HistoryState, marked_as: Marker | None, search: JournalSearch, history: History
+) -> CommitState:
     """What marker, row and lines say together: those of another name count when they are of this dispatch."""
     name = workspace.candidate.name
     known = known._replace(row=search.row, error=search.error)
@@ -134,7 +137,7 @@ def _judge(
     is_elsewhere = row is not None and has_row and moved_workspaces.is_elsewhere(row, workspace.candidate)
     names = {name, recorded_as} | ({moved_line.workspace} if moved_line is not None else set())
     is_vouched_for = is_elsewhere or is_old or (marked_as is not None and marked_as.workspace in names)
-    return Found(
+    return CommitState(
         marked=marked_as is not None and is_vouched_for,
         row=row.committed_at if row is not None else None,
         line=line,
@@ -151,7 +154,9 @@ def _judge(
     )
 
 
-def _with_row_of_marker(known: Known, workspace: OpenWorkspace, marked_as: Marker, history: History) -> Known:
+def _with_row_of_marker(
+    known: HistoryState, workspace: OpenWorkspace, marked_as: Marker, history: History
+) -> HistoryState:
     """With the row of this dispatch under the name in its marker, when none is known; its place is noted."""
     assert workspace.status is not None
     if known.error or (known.row is not None and known.row.is_dispatch):
@@ -166,7 +171,7 @@ def _with_row_of_marker(known: Known, workspace: OpenWorkspace, marked_as: Marke
     return known._replace(row=row or known.row)
 
 
-def _names(workspace: OpenWorkspace, row: Held | None) -> set[str]:
+def _names(workspace: OpenWorkspace, row: ExistingRow | None) -> set[str]:
     return {workspace.candidate.name} | ({row.workspace} if row is not None else set())
 
 
@@ -193,7 +198,7 @@ def _utc(text: str) -> str:
         return ""
 
 
-def _must_read_journal(workspace: OpenWorkspace, known: Known, *, marked: bool, is_old: bool) -> bool:
+def _must_read_journal(workspace: OpenWorkspace, known: HistoryState, *, marked: bool, is_old: bool) -> bool:
     if workspace.place.lacks(layout.JOURNAL):
         return False
     if not known.journal or known.journal != signatures.at(workspace.meta, layout.JOURNAL):

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from agentic_watch.commit import moved_workspaces
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.patience import PACE
-from agentic_watch.commit.row_buffer import HELD_BYTES, HeldRows, insert_now
+from agentic_watch.commit.row_buffer import HELD_BYTES, RowBuffer, insert_now
 from agentic_watch.history import identities, pruned
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.identities import Asked, Held
+from agentic_watch.history.identities import ExistingRow, Lookup
 from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout
@@ -40,7 +40,7 @@ class JournalSearch:
     history lacks and that are as old as what was pruned: these never become rows.
     """
 
-    def __init__(self, workspace: OpenWorkspace, history: History, row: Held | None, *, error: str) -> None:
+    def __init__(self, workspace: OpenWorkspace, history: History, row: ExistingRow | None, *, error: str) -> None:
         self._workspace = workspace
         self._candidate = workspace.candidate
         self._history = history
@@ -58,7 +58,7 @@ class JournalSearch:
         self.moved_line_differs = False
         self.overtaken = False
         self.differs = False
-        self.lacking = HeldRows()
+        self.lacking = RowBuffer()
         self.recovered = 0
         self.recovers_moved_line = False
         self.is_moved = False
@@ -173,12 +173,12 @@ class JournalSearch:
             # Rather a transaction of its own than a journal's worth of rows in memory.
             self.error = insert_now(self.lacking.take(), self._history)
 
-    def _is_row_of(self, asked: Asked, row: Held) -> bool:
+    def _is_row_of(self, asked: Lookup, row: ExistingRow) -> bool:
         """Whether a row is that of a line, and not of another dispatch of the same identity."""
         own = self._candidate.root.key, self._candidate.name
         return row.is_dispatch or own == (row.root, row.workspace) == (row.root, asked.workspace)
 
-    def _note_row(self, record: Record, row: Held) -> None:
+    def _note_row(self, record: Record, row: ExistingRow) -> None:
         own = self._workspace.identity, self._candidate.name
         if record is self.moved_line or (record.identity, record.workspace) == own:
             self.row = row if self.row is None or not self.row.is_dispatch else self.row
@@ -187,7 +187,7 @@ class JournalSearch:
         self.is_moved |= moved_workspaces.is_elsewhere(row, self._candidate)
         self.is_of_other_root |= row.root != self._candidate.root.key
 
-    def _take(self, record: Record, asked: Asked, pruned_before: str, *, is_taken: bool) -> None:
+    def _take(self, record: Record, asked: Lookup, pruned_before: str, *, is_taken: bool) -> None:
         """A line that the history lacks: make its row, if it counts here and its identity is not `is_taken` by another
         dispatch."""
         name, is_own = record.workspace, record.workspace == self._candidate.name

@@ -11,21 +11,21 @@ from contextlib import closing
 from typing import NamedTuple
 
 from agentic_watch.commit.outcome import Outcome, Verdict
-from agentic_watch.commit.row_buffer import HeldRows
+from agentic_watch.commit.row_buffer import RowBuffer
 from agentic_watch.commit.sightings import Sighting
 from agentic_watch.config import Config, Limits, Root
 from agentic_watch.history import identities
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.identities import Asked, Held
+from agentic_watch.history.identities import ExistingRow, Lookup
 from agentic_watch.history.store import History
 from agentic_watch.workspace import files, instant, journal, layout, record, report, unwritten_end
 from agentic_watch.workspace.candidate import Candidate
-from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.redactor import Redactor, redactor
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.unwritten_end import End
+from agentic_watch.workspace.unwritten_end import UnwrittenEnd
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 _JOURNAL_BYTES = 262_144
@@ -33,28 +33,28 @@ _JOURNAL_BYTES = 262_144
 _GONE = "went away before it was committed: it is in the history, from what was read; it has neither line nor marker"
 
 
-def asked(workspace: str, said: Status | Record) -> Asked:
+def asked(workspace: str, said: Status | Record) -> Lookup:
     """What the history is asked for the row of a status or a line, under the name of this workspace."""
     started = None if said.started_at.is_zero else said.started_at.utc()
     of_dispatch = said.task, started, said.org, said.repo, said.agent, said.branch
-    return Asked(workspace, said.updated_at.utc(), said.runs, said.status, said.question, *of_dispatch)
+    return Lookup(workspace, said.updated_at.utc(), said.runs, said.status, said.question, *of_dispatch)
 
 
 def row_told(
     candidate: Candidate, status: Status, names: Iterable[str], history: History, without: Redactor
-) -> Held | None:
+) -> ExistingRow | None:
     """The row of a dispatch whose records there have these names. Raises HistoryError."""
     wanted = [asked(name, status) for name in names]
     found = identities.told(history, (candidate.root, candidate.name), wanted, without.is_same) if wanted else []
     return next((row for _, row in found if row.is_dispatch), None)
 
 
-def is_here(row: Held, candidate: Candidate) -> bool:
+def is_here(row: ExistingRow, candidate: Candidate) -> bool:
     """Whether a row says that its workspace was seen last where this one is."""
     return row.moved_to == place_of(row.root, row.workspace, candidate)
 
 
-def is_elsewhere(row: Held, candidate: Candidate) -> bool:
+def is_elsewhere(row: ExistingRow, candidate: Candidate) -> bool:
     """Whether a row was made under another name, or in another root."""
     return (row.root, row.workspace) != (candidate.root.key, candidate.name)
 
@@ -66,7 +66,7 @@ def place_of(root: str, workspace: str, candidate: Candidate) -> str | None:
     return None if workspace == candidate.name else candidate.name
 
 
-def record_place(rows: Collection[Held], candidate: Candidate, history: History) -> None:
+def record_place(rows: Collection[ExistingRow], candidate: Candidate, history: History) -> None:
     """Note in rows that their workspace is this one by now. Raises HistoryError."""
     if history.read_only:
         return
@@ -84,7 +84,7 @@ def can_be_name(name: str, max_depth: int) -> bool:
     return name_problem(name) is None and not {"", ".", ".."} & set(parts) and len(parts) <= max_depth
 
 
-class Standing(NamedTuple):
+class NameState(NamedTuple):
     """Who has a name now: is anybody `there`, in the same root, who would have lines of its own; and the `homes`
     of such lines, in all roots, the same root before others: root's key by `line_key`."""
 
@@ -92,7 +92,7 @@ class Standing(NamedTuple):
     homes: dict[tuple[object, ...], str]
 
 
-def standing(name: str, candidate: Candidate, config: Config) -> Standing:
+def standing(name: str, candidate: Candidate, config: Config) -> NameState:
     """Look who has a name that lines of this workspace bear."""
     homes: dict[tuple[object, ...], str] = {}
     there = False
@@ -100,7 +100,7 @@ def standing(name: str, candidate: Candidate, config: Config) -> Standing:
         own = _own_lines(root, name, config.limits)
         there |= own is not None and root.key == candidate.root.key
         homes = dict.fromkeys(own or (), root.key) | homes
-    return Standing(there, homes)
+    return NameState(there, homes)
 
 
 def line_key(line: Record) -> tuple[object, ...]:
@@ -116,7 +116,7 @@ def _own_lines(root: Root, name: str, limits: Limits) -> set[tuple[object, ...]]
     try:
         place = open_place(root.path, name)
     except WorkspaceError as error:  # what is no directory is no workspace
-        return set() if error.passing else None
+        return set() if error.transient else None
     with closing(place):
         try:
             if layout.status_files(place.directory, "", root, name.count("/") + 1) is None:
@@ -136,7 +136,7 @@ def _own_lines(root: Root, name: str, limits: Limits) -> set[tuple[object, ...]]
 def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: History, limits: Limits) -> Outcome:
     """Make the rows of finishes whose workspace went away before they were committed: the one case of rows without
     lines."""
-    rows, now, without = HeldRows(), instant.now_text(), redactor(limits.redact)
+    rows, now, without = RowBuffer(), instant.now_text(), redactor(limits.redact)
     try:
         pruned_before = identities.pruned_before(history)
         for one in seen:
@@ -152,7 +152,7 @@ def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: Hist
     return done._replace(warnings=(_GONE,))
 
 
-def record_removed_run(gone: Outcome, end: End, history: History, limits: Limits) -> Outcome:
+def record_removed_run(gone: Outcome, end: UnwrittenEnd, history: History, limits: Limits) -> Outcome:
     """Make the row of a run whose workspace went away, unless what that lay on did: then it may come back."""
     candidate = gone.candidate
     if not end.is_removed or not _is_rest_there(candidate, end.device):

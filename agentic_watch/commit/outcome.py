@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.workspace_errors import InUse, Missing, WorkspaceError
+from agentic_watch.workspace.workspace_errors import Busy, Missing, WorkspaceError
 
 
 class Verdict(StrEnum):
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
     `cause` is one line when it failed, `lies_in_workspace` whether it is there, `is_fault_of_host` whether its
     neighbours fail with it (both as in WorkspaceError).
     `history_error` says that journal and marker are done but the row is not. `signature` is what the next scan
-    compares with (scan/look.py), `journal` the journal's signature when the history holds all of it; both b"" when
+    compares with (scan/walk.py), `journal` the journal's signature when the history holds all of it; both b"" when
     the workspace must be read again. `older` are the commit ids of the journal's lines that the history lacks and
     that are as old as what was pruned. `is_gone`: the workspace is not there any more, whatever was done for it.
     `is_replaced`: this finish was committed from what was read of it, and the status file may say another one by now.
@@ -61,5 +61,5 @@ def failed(candidate: Candidate, error: WorkspaceError, warnings: tuple[str, ...
     """The outcome of a workspace that could not be committed."""
     if isinstance(error, Missing):
         return Outcome(candidate, Verdict.VANISHED, str(error), is_gone=True, warnings=warnings)
-    verdict = Verdict.BUSY if isinstance(error, InUse) else Verdict.FAILED
+    verdict = Verdict.BUSY if isinstance(error, Busy) else Verdict.FAILED
     return Outcome(candidate, verdict, str(error), error.lies_in_workspace, error.is_fault_of_host, warnings=warnings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from agentic_watch.commit.found import Found, Known
+from agentic_watch.commit.found import CommitState, HistoryState
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.workspace.candidate import Candidate
@@ -19,8 +19,8 @@ class Begun:
     """A workspace in the middle of `finding` what is there of its commit."""
 
     workspace: OpenWorkspace
-    known: Known
-    finding: Generator[None, None, Found]
+    known: HistoryState
+    finding: Generator[None, None, CommitState]
 
 
 class PausedCommits:

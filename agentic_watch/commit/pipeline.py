@@ -8,13 +8,12 @@ has its own fsyncs, overlapped within its batch.
 
 from __future__ import annotations
 
-from agentic_watch.commit.batch import Batch
-from agentic_watch.commit.insertion import Insertion
+from agentic_watch.commit.batch import Batch, Insertion
 from agentic_watch.commit.outcome import Outcome
-from agentic_watch.commit.steps import Commit
+from agentic_watch.commit.steps import WorkspaceCommit
 from agentic_watch.history.store import History
-from agentic_watch.host.filesystem_sync import is_fit, sync_filesystem
-from agentic_watch.host.threads import Overlap
+from agentic_watch.host.file_systems import is_fit, sync_filesystem
+from agentic_watch.host.threads import ThreadPool
 
 _TOGETHER_AT_LEAST = 16
 
@@ -22,7 +21,7 @@ _TOGETHER_AT_LEAST = 16
 class Pipeline:
     """Batches under way. Used from one thread; what it hands to others it waits for."""
 
-    def __init__(self, overlap: Overlap, history: History) -> None:
+    def __init__(self, overlap: ThreadPool, history: History) -> None:
         self._overlap = overlap
         self._history = history
         self._lined = Batch()
@@ -103,11 +102,11 @@ class Pipeline:
 
     def _sync_each(self) -> None:
         """The file system could not be synced whole: ask for each file by itself, so that only the bad ones fail."""
-        self._overlap.start(Commit.sync_line, self._lined.writing())
+        self._overlap.start(WorkspaceCommit.sync_line, self._lined.writing())
         self._overlap.wait()
-        self._overlap.start(Commit.replace_marker, self._placed.marking())
+        self._overlap.start(WorkspaceCommit.replace_marker, self._placed.marking())
         self._overlap.wait()
-        self._overlap.start(Commit.rewrite_marker, self._marked.marking())
+        self._overlap.start(WorkspaceCommit.rewrite_marker, self._marked.marking())
         self._overlap.wait()
 
     def _put_alone(self, batch: Batch) -> list[Outcome]:
@@ -118,23 +117,23 @@ class Pipeline:
             insertion.finish()
         finally:
             insertion.close()
-        self._overlap.start(Commit.replace_marker, batch.marking())
+        self._overlap.start(WorkspaceCommit.replace_marker, batch.marking())
         self._placed, self._device = batch, None
         return []
 
-    def _sync_lines(self, commits: list[Commit], insertion: Insertion) -> None:
+    def _sync_lines(self, commits: list[WorkspaceCommit], insertion: Insertion) -> None:
         """Write the lines and make them durable, while their rows are made ready."""
         if len(commits) == 1 and not insertion.is_empty:
             commits[0].write_line()
             self._overlap.begin(Insertion.begin, insertion)
             commits[0].sync_line()
         else:
-            self._overlap.start(Commit.append_line, commits)
+            self._overlap.start(WorkspaceCommit.append_line, commits)
             insertion.begin()
         self._overlap.wait()
 
 
-def _common_device(commits: list[Commit]) -> int | None:
+def _common_device(commits: list[WorkspaceCommit]) -> int | None:
     """The device that all of them lie on, when they are enough to be synced together, and it is fit for that."""
     if len(commits) < _TOGETHER_AT_LEAST:
         return None

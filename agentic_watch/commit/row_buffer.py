@@ -19,7 +19,7 @@ HELD_BYTES = 8 << 20
 
 
 @dataclass(slots=True)
-class HeldRows:
+class RowBuffer:
     """Rows in memory until their batch is written, and about how many bytes they take there."""
 
     rows: list[Row] = field(default_factory=list)

@@ -2,9 +2,9 @@
 
     1  open its directories, lock it, read its status     open_workspace.py
     2  find its marker, row and line                      found.py
-    3  plan what is missing; make the line and the row    plan.py, writing.py
+    3  plan what is missing; make the line and the row    plan.py
     4  write the line; sync it                            Commit.write_line, sync_line
-    5  insert the row                                     insertion.py
+    5  insert the row                                     batch.py
     6  write the marker beside its place; sync it;
        put it in its place; sync that                     Commit.write_marker, place_marker
     7  say what became of it, and close all               Commit.outcome, close
@@ -15,11 +15,11 @@ ends that commit only: the later ones are left out, and the next run begins anew
 
 from __future__ import annotations
 
-from agentic_watch.commit.found import Found, Known
+from agentic_watch.commit.found import CommitState, HistoryState
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
+from agentic_watch.commit.plan import Prepared
 from agentic_watch.commit.row_buffer import HOST
-from agentic_watch.commit.writing import Writing
 from agentic_watch.history import rows
 from agentic_watch.history.rows import Row
 from agentic_watch.workspace import files, layout, marker
@@ -27,10 +27,10 @@ from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 
-class Commit:
+class WorkspaceCommit:
     """One workspace after step 3. `error` ends it; `history_error` says that only its row could not be made."""
 
-    def __init__(self, workspace: OpenWorkspace, known: Known, found: Found, writing: Writing) -> None:
+    def __init__(self, workspace: OpenWorkspace, known: HistoryState, found: CommitState, writing: Prepared) -> None:
         self.workspace = workspace
         self.found = found
         self.writing = writing

@@ -50,7 +50,7 @@ def load(overrides: Overrides, environ: Mapping[str, str]) -> Config:
     """
     found = places.find_file(overrides, environ)
     if found is None:
-        return _Assembly({}, None, overrides, environ).config()
+        return _ConfigBuilder({}, None, overrides, environ).config()
     return parse(_read(found[0]), found[0], overrides, environ)
 
 
@@ -64,7 +64,7 @@ def parse(text: str, file: str, overrides: Overrides, environ: Mapping[str, str]
         raise ConfigError([f"{file}: not valid TOML: {' '.join(str(error).split())}"]) from error
     except RecursionError as error:
         raise ConfigError([f"{file}: not valid TOML: nested too deeply"]) from error
-    return _Assembly(document, file, overrides, environ).config()
+    return _ConfigBuilder(document, file, overrides, environ).config()
 
 
 def _read(path: str) -> str:
@@ -85,7 +85,7 @@ def _read(path: str) -> str:
         raise ConfigError([f"{path}: not UTF-8 at line {line}; save the file as UTF-8"]) from error
 
 
-class _Assembly:
+class _ConfigBuilder:
     """One configuration being put together; `problems` grows, and at the end it is all or nothing."""
 
     def __init__(

@@ -12,11 +12,11 @@ from itertools import chain
 
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.commit.patience import Patience
-from agentic_watch.daemon.counted import MOST_OF_ONE
 from agentic_watch.daemon.fresh_start import FreshStart
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.outcome_log import OutcomeLog
 from agentic_watch.daemon.pending import Lane, Pending
+from agentic_watch.daemon.state_file import MOST_OF_ONE
 from agentic_watch.daemon.time_shares import Key, TimeShares
 from agentic_watch.history import run_usage
 from agentic_watch.history.history_errors import HistoryError

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agentic_watch.daemon.counted import LATENCY_BOUNDS, Counted
+from agentic_watch.daemon.state_file import LATENCY_BOUNDS, Counters
 from agentic_watch.fleet.backlog import Backlog
 from agentic_watch.history.columns import COST_COLUMN, TOKEN_COLUMNS
 
@@ -32,7 +32,7 @@ class Snapshot:
     is how long the first of the backlog has waited, `started` and `oldest_dispatch` are in seconds since the epoch."""
 
     version: str
-    counted: Counted
+    counted: Counters
     started: float = 0.0
     ready: bool = False
     backlog: int = 0
@@ -189,7 +189,7 @@ def _counters(snapshot: Snapshot) -> Iterator[Metric]:
         yield counter
 
 
-def _used(counted: Counted) -> Iterator[Metric]:
+def _used(counted: Counters) -> Iterator[Metric]:
     """What was used; every kind from the start on, so that its first step shows in a rate."""
     from prometheus_client.core import CounterMetricFamily
 
@@ -204,7 +204,7 @@ def _used(counted: Counted) -> Iterator[Metric]:
     yield cost
 
 
-def _latency(counted: Counted) -> Metric:
+def _latency(counted: Counters) -> Metric:
     from prometheus_client.core import HistogramMetricFamily
 
     about = "From the change of the status file to the end of its commit, the settle time included."

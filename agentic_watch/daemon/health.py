@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agentic_watch import __version__
-from agentic_watch.daemon.counted import Counted
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.daemon.notify import Notifier
-from agentic_watch.daemon.state_file import DaemonState
+from agentic_watch.daemon.state_file import Counters, DaemonState
 from agentic_watch.watch.root_state import RootState
 from agentic_watch.workspace.instant import now_text
 
@@ -58,7 +57,7 @@ class Health:
         self.log_dropped = 0
         self.unreadable: tuple[str, ...] = ()
         self.oldest_pending: Callable[[], float] = lambda: 0.0
-        self.counted = Counted()
+        self.counted = Counters()
 
     @property
     def interval(self) -> float:

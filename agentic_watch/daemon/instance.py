@@ -2,7 +2,7 @@
 
 The lock is flock(2): the kernel drops it when its holder dies, however it dies, so a file that is left
 behind holds up nobody and tells when a daemon was last seen. Since anybody may remove a file, the directory is
-claimed too (directory_claim.py), and a file that was removed is made again.
+claimed too (instance_lock.py), and a file that was removed is made again.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import time
 from enum import StrEnum
 
 from agentic_watch.daemon import state_file
-from agentic_watch.daemon.directory_claim import claim
-from agentic_watch.daemon.presence import DIRECTORY, FLAGS, file_of, is_claimed_beside, is_held, lock
+from agentic_watch.daemon.instance_lock import DIRECTORY, FLAGS, claim, file_of, is_claimed_beside, is_held, lock
 from agentic_watch.daemon.state_file import DaemonState
 from agentic_watch.host.processes import is_stopped
 
-__all__ = ["DaemonState", "Held", "Instance", "Pulse", "file_of", "look", "pulse"]
+__all__ = ["DaemonState", "HistoryInUse", "Instance", "Liveness", "file_of", "look", "pulse"]
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +31,11 @@ _STOPPED_SECONDS = 3.0
 """One that the kernel says stands still is not waited for so long; not at once, since a pid may be another one's."""
 
 
-class Held(Exception):
+class HistoryInUse(Exception):
     """Another daemon holds the history; the message names the file and, where known, the holder's pid."""
 
 
-class Pulse(StrEnum):
+class Liveness(StrEnum):
     """Whether a daemon works for a history.
 
     `stale`: there is one, and it has not said a word for half a minute: it is stopped or stuck. `unknown`: this user
@@ -155,15 +154,15 @@ def look(history: str) -> tuple[bool, DaemonState | None]:
         os.close(descriptor)
 
 
-def pulse(history: str) -> tuple[Pulse, DaemonState | None]:
+def pulse(history: str) -> tuple[Liveness, DaemonState | None]:
     """How it stands with the daemon of a history, and the state it last published, if any. Never raises."""
     try:
         running, state = look(history)
     except OSError:
-        return Pulse.UNKNOWN, None
+        return Liveness.UNKNOWN, None
     if not running:
-        return Pulse.STOPPED, state
-    return (Pulse.STALE if state is not None and _is_stale(state) else Pulse.RUNNING), state
+        return Liveness.STOPPED, state
+    return (Liveness.STALE if state is not None and _is_stale(state) else Liveness.RUNNING), state
 
 
 def _is_stale(state: DaemonState) -> bool:
@@ -177,7 +176,9 @@ def _close(*descriptors: int | None) -> None:
             os.close(descriptor)
 
 
-def _held(path: str, descriptor: int) -> Held:
+def _held(path: str, descriptor: int) -> HistoryInUse:
     state = state_file.read(descriptor)
     holder = f"pid {state.pid}" if state is not None else "pid not known"
-    return Held(f"{path}: another daemon holds this history ({holder}); stop it, or use another one with --history")
+    return HistoryInUse(
+        f"{path}: another daemon holds this history ({holder}); stop it, or use another one with --history"
+    )

@@ -18,13 +18,12 @@ from agentic_watch.config import Config, ConfigError, NoRootsError, Root
 from agentic_watch.daemon.due_commits import BUSY_LANE_SECONDS, DueCommits
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.history_probe import HistoryProbe
-from agentic_watch.daemon.instance import Held
+from agentic_watch.daemon.instance import HistoryInUse
 from agentic_watch.daemon.metrics import Metrics
-from agentic_watch.daemon.pending import Lane, Pending
-from agentic_watch.daemon.readiness import Readiness
+from agentic_watch.daemon.pending import Lane, Pending, Readiness
 from agentic_watch.daemon.retention import Retention
 from agentic_watch.daemon.signals import Signals
-from agentic_watch.daemon.sweeps import Sweeps
+from agentic_watch.daemon.sweeps import RootScans
 from agentic_watch.daemon.time_shares import TimeShares
 from agentic_watch.history.history_errors import HistoryRefused
 from agentic_watch.history.store import History
@@ -75,7 +74,7 @@ class Daemon:
         self._prefetches = Pending(0.0)
         self._health.oldest_pending = lambda: self._pending.waited(time.monotonic())
         self._due = DueCommits(self._committer, self._pending, self._last_seen, health, self._shares)
-        self._sweeps = Sweeps(self._last_seen)
+        self._sweeps = RootScans(self._last_seen)
         self._signals = Signals(lambda: self._hints.wake())
         self._due.is_stopping = lambda: self._signals.stopping
         self._absent: set[str] = set()
@@ -110,7 +109,7 @@ class Daemon:
             while not self._signals.stopping:
                 self._turn()
         finally:
-            with suppress(Held):
+            with suppress(HistoryInUse):
                 self._health.stopping()
             self._retention.stop()
             self._watcher.stop()

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agentic_watch.config import Config
 from agentic_watch.daemon import exposition
-from agentic_watch.daemon.counted import Counted
 from agentic_watch.daemon.exposition import Snapshot, Snapshots
 from agentic_watch.daemon.health import Health
-from agentic_watch.daemon.state_file import DaemonState
+from agentic_watch.daemon.state_file import Counters, DaemonState
 from agentic_watch.fleet.backlog import Backlog, backlogs
 from agentic_watch.history import pruned, schema, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
@@ -49,9 +48,9 @@ class Metrics:
     def open(self) -> None:
         """Begin to listen. Raises ModuleNotFoundError without the extra, OSError when the address cannot be had."""
         if self._file is not None or self._listen is not None:
-            exposition.text(Snapshot("", Counted()))  # the extra may be missing
+            exposition.text(Snapshot("", Counters()))  # the extra may be missing
         if self._listen is not None:
-            self._snapshots = Snapshots(Snapshot("", Counted()))
+            self._snapshots = Snapshots(Snapshot("", Counters()))
             with left_to_main_thread():
                 self._server = exposition.serve(self._snapshots, self._listen)
 

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any
 
 from agentic_watch.commit import Outcome
-from agentic_watch.daemon.allowance import Allowance
+from agentic_watch.daemon.time_shares import RateLimiter
 from agentic_watch.workspace.candidate import Candidate
 
 log = logging.getLogger("agentic_watch.daemon")
@@ -34,10 +34,10 @@ class OutcomeLog:
 
     def __init__(self) -> None:
         self.many_roots = False
-        self._all = Allowance(_ALL_BURST, _ALL_PER_SECOND)
-        self._each: dict[Key, Allowance] = {}
+        self._all = RateLimiter(_ALL_BURST, _ALL_PER_SECOND)
+        self._each: dict[Key, RateLimiter] = {}
         self._left_out: Counter[Key] = Counter()
-        self._warnings = Allowance(_WARNINGS_BURST, _WARNINGS_PER_SECOND)
+        self._warnings = RateLimiter(_WARNINGS_BURST, _WARNINGS_PER_SECOND)
         self._unwarned, self._unwarned_since = 0, 0.0
         self._bulk: Counter[str] = Counter()
         self._bulk_since = self._bulk_last = 0.0
@@ -109,7 +109,7 @@ class OutcomeLog:
         self._warned.pop((candidate.root.key, candidate.name), None)
 
     def _may_say(self, key: Key, now: float) -> bool:
-        allowance = self._each.pop(key, None) or Allowance(_ONE_BURST, _ONE_PER_SECOND)
+        allowance = self._each.pop(key, None) or RateLimiter(_ONE_BURST, _ONE_PER_SECOND)
         self._each[key] = allowance  # the newest is the last
         if _forget_oldest(self._each):
             for gone in self._left_out.keys() - self._each.keys():

@@ -5,12 +5,15 @@ are found at once, and the next finish elsewhere should not wait for them. Nor s
 had much of the loop's time already (time_shares.py).
 
 Times are seconds of one clock, passed in, so that tests need not wait.
+
+When is the daemon ready? When each root's first look is over, and what was due then is done: a generation, not an
+instant of rest, which never comes under a steady stream of finishes.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -136,3 +139,26 @@ class Pending:
 
 def _key(candidate: Candidate) -> Key:
     return candidate.root.key, candidate.name
+
+
+class Readiness:
+    """What has to be done before the daemon is ready, from a start or a reload on."""
+
+    def __init__(self, pending: Pending, roots: Iterable[str]) -> None:
+        self._pending = pending
+        self._unseen = set(roots)
+        self._owed: list[tuple[Key, int]] | None = None
+
+    def seen(self, key: str) -> None:
+        """The first look over a root is over; or it is not there to be looked at."""
+        self._unseen.discard(key)
+
+    def is_reached(self, now: float, hanging: Collection[str]) -> bool:
+        """Whether all is done. A root that hangs is not waited for."""
+        if self._owed is None:
+            if not self._unseen <= set(hanging):
+                return False
+            self._owed = self._pending.due_numbers(now)
+        while self._owed and not self._pending.holds(*self._owed[-1]):
+            self._owed.pop()
+        return not self._owed

@@ -11,7 +11,7 @@ from itertools import chain
 from agentic_watch.config import Root
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
-from agentic_watch.scan import LeftAlone, RootUnavailable, Trouble
+from agentic_watch.scan import LeftAlone, RootUnavailable, ScanError
 from agentic_watch.workspace.candidate import Candidate
 
 log = logging.getLogger("agentic_watch.daemon")
@@ -24,12 +24,12 @@ _TROUBLES_AT_MOST = 1000
 class _Sweep:
     """One look over one root: what is still to be seen, and the directories that could not be looked into."""
 
-    found: Iterator[Candidate | Trouble | None]
+    found: Iterator[Candidate | ScanError | None]
     troubled: set[str] = field(default_factory=set)
     began: float = field(default_factory=time.monotonic)
 
 
-class Sweeps:
+class RootScans:
     """One sweep a root at a time."""
 
     def __init__(self, last_seen: LastSeen) -> None:
@@ -81,7 +81,7 @@ class Sweeps:
                 continue
             try:
                 for found in sweep.found:
-                    if isinstance(found, Trouble):
+                    if isinstance(found, ScanError):
                         self._note(key, sweep, found)
                     elif found is not None:
                         take(found)
@@ -97,7 +97,7 @@ class Sweeps:
             done.append((key, time.monotonic() - sweep.began))
         return done
 
-    def _note(self, key: str, sweep: _Sweep, trouble: Trouble) -> None:
+    def _note(self, key: str, sweep: _Sweep, trouble: ScanError) -> None:
         said = self._troubled.setdefault(key, set())
         if len(sweep.troubled) >= _TROUBLES_AT_MOST:
             return

@@ -3,6 +3,8 @@
 Whoever has had its share waits until it has another one, and those that had little lately go first. So it matters
 neither how often a status is written nor how large it is. What is charged is the loop's processor time: a slow disk or
 a busy host is no agent's doing. Times are seconds of one clock, passed in.
+
+How much of something is let through: so much at once, so much in the long run. Times are passed in.
 """
 
 from __future__ import annotations
@@ -61,3 +63,24 @@ class TimeShares:
     def _lately(self, key: Key, now: float) -> float:
         had, at = self._had.get(key, (0.0, now))
         return max(0.0, had - (now - at) * _PER_SECOND)
+
+
+class RateLimiter:
+    """`burst` at once, then `per_second`; what is not used is saved up to `burst`."""
+
+    __slots__ = ("_burst", "_left", "_per_second", "_since")
+
+    def __init__(self, burst: float, per_second: float) -> None:
+        self._burst = self._left = burst
+        self._per_second = per_second
+        self._since: float | None = None
+
+    def take(self, now: float) -> bool:
+        """Whether one more is let through."""
+        if self._since is not None:
+            self._left = min(self._burst, self._left + (now - self._since) * self._per_second)
+        self._since = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

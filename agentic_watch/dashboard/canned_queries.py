@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from agentic_watch.answers.outcomes import Outcomes
+from agentic_watch.answers.past.outcomes import Outcomes
 
 
 @dataclass(frozen=True, slots=True)

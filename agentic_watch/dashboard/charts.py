@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from agentic_watch.answers.outcomes import Outcomes
+from agentic_watch.answers.past.outcomes import Outcomes
 from agentic_watch.dashboard.canned_queries import DOLLARS, Judged, judged, quoted
 
 DATABASE = "history"

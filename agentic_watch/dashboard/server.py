@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from agentic_watch.answers.outcomes import Outcomes
+from agentic_watch.answers.past.outcomes import Outcomes
 from agentic_watch.dashboard.canned_queries import queries
 from agentic_watch.dashboard.charts import DATABASE, SLUG, dashboards
 

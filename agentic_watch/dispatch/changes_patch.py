@@ -20,7 +20,7 @@ _LABEL = f"{layout.META}/{PATCH}"
 _AT_MOST = 1 << 20
 
 
-def write(run: Run, hurried: Callable[[], bool], problems: list[str], left_out: Sequence[str] = ()) -> None:
+def write(run: Run, interrupted: Callable[[], bool], problems: list[str], left_out: Sequence[str] = ()) -> None:
     """Write the patch of a run that has ended; none when nothing changed, and one of an earlier run goes.
 
     Over 1 MiB it is left out. That, and what git cannot tell, becomes a line in `problems`.
@@ -28,7 +28,7 @@ def write(run: Run, hurried: Callable[[], bool], problems: list[str], left_out: 
     patch = b""
     try:
         if run.directory and run.start_commit:
-            patch = git_facts.patch(run.directory, run.start_commit, hurried, left_out, at_most=_AT_MOST + 1)
+            patch = git_facts.patch(run.directory, run.start_commit, interrupted, left_out, at_most=_AT_MOST + 1)
     except GitFailed as error:
         problems.append(f"{run.directory}: no {_LABEL}: {error}")
     if len(patch) > _AT_MOST:

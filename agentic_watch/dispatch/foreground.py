@@ -98,7 +98,7 @@ class Foreground:
             copy.start()
         return self._wait(pid)
 
-    def hurried(self) -> bool:
+    def interrupted(self) -> bool:
         """Whether somebody wants us to end: it is asked where finishing could take long."""
         return bool(signal.sigpending() & _ENDING & self._heard)
 

@@ -126,13 +126,13 @@ def _of_azure(server: str, parts: list[str]) -> list[str]:
     return [parts[0] if server == "dev.azure.com" else server.partition(".")[0], parts[-1]] if parts else []
 
 
-def after(directory: str, start: str, hurried: Callable[[], bool], left_out: Sequence[str] = ()) -> Since:
+def after(directory: str, start: str, interrupted: Callable[[], bool], left_out: Sequence[str] = ()) -> Since:
     """What was changed since the commit `start`, up to the files as they are, new ones too, but for those `left_out`:
     files, lines inserted and deleted.
 
     Ends early when `hurried` says so. Raises GitFailed with the cause.
     """
-    with _with_new_files(directory, start, hurried) as clone:
+    with _with_new_files(directory, start, interrupted) as clone:
         without = _inside(left_out, clone.top)
         text, unread = _shortstat(clone.git, clone.top, start, without)
         files = _files(clone.git, start, [*without, *unread])
@@ -141,13 +141,13 @@ def after(directory: str, start: str, hurried: Callable[[], bool], left_out: Seq
 
 
 def patch(
-    directory: str, start: str, hurried: Callable[[], bool], left_out: Sequence[str] = (), *, at_most: int
+    directory: str, start: str, interrupted: Callable[[], bool], left_out: Sequence[str] = (), *, at_most: int
 ) -> bytes:
     """The first `at_most` bytes of the same changes as `git apply` takes them. Raises GitFailed with the cause."""
-    with _with_new_files(directory, start, hurried) as clone:
+    with _with_new_files(directory, start, interrupted) as clone:
         options = (*_DIFF, "--no-color", "--src-prefix=a/", "--dst-prefix=b/", start, "--")
         process = clone.process(*options, *_but(_inside(left_out, clone.top)))
-        return process.output(seconds=_COUNT_SECONDS, hurried=hurried, at_most=at_most)
+        return process.output(seconds=_COUNT_SECONDS, interrupted=interrupted, at_most=at_most)
 
 
 class _Clone(NamedTuple):
@@ -158,7 +158,7 @@ class _Clone(NamedTuple):
     commit: str
     ref: str
     index_file: str
-    hurried: Callable[[], bool]
+    interrupted: Callable[[], bool]
 
     def process(self, *arguments: str) -> GitProcess:
         """Git at work on a question about it."""
@@ -166,11 +166,11 @@ class _Clone(NamedTuple):
 
     def git(self, *arguments: str, allowed: int = 0) -> str:
         """Git's answer."""
-        return self.process(*arguments).answer(seconds=_COUNT_SECONDS, hurried=self.hurried, allowed=allowed)
+        return self.process(*arguments).answer(seconds=_COUNT_SECONDS, interrupted=self.interrupted, allowed=allowed)
 
 
 @contextlib.contextmanager
-def _with_new_files(directory: str, start: str, hurried: Callable[[], bool]) -> Iterator[_Clone]:
+def _with_new_files(directory: str, start: str, interrupted: Callable[[], bool]) -> Iterator[_Clone]:
     """The clone with its new files announced to a copy of the index, so that git itself counts them; the agent's own
     stays. Raises GitFailed."""
     if not _COMMIT.fullmatch(start):
@@ -180,7 +180,7 @@ def _with_new_files(directory: str, start: str, hurried: Callable[[], bool]) -> 
     if not git_directory:
         raise GitFailed("there is no work tree")
     commit = commit if _COMMIT.fullmatch(commit) else ""
-    clone = _Clone(top, commit, ref, os.path.join(git_directory, f"index.{os.urandom(6).hex()}"), hurried)
+    clone = _Clone(top, commit, ref, os.path.join(git_directory, f"index.{os.urandom(6).hex()}"), interrupted)
     try:
         with contextlib.suppress(FileNotFoundError), open(os.path.join(git_directory, "index"), "rb") as source:
             _copy(source.read(), clone.index_file)

@@ -55,17 +55,17 @@ class GitProcess:
             _close(out, problem)
 
     def answer(
-        self, *, seconds: float = ASK_SECONDS, hurried: Callable[[], bool] = lambda: False, allowed: int = 0
+        self, *, seconds: float = ASK_SECONDS, interrupted: Callable[[], bool] = lambda: False, allowed: int = 0
     ) -> str:
         """What it says on stdout, as text without its last newline: see `output`."""
-        out = self.output(seconds=seconds, hurried=hurried, allowed=allowed)
+        out = self.output(seconds=seconds, interrupted=interrupted, allowed=allowed)
         return out.decode("utf-8", "replace").removesuffix("\n")
 
     def output(
         self,
         *,
         seconds: float = ASK_SECONDS,
-        hurried: Callable[[], bool] = lambda: False,
+        interrupted: Callable[[], bool] = lambda: False,
         allowed: int = 0,
         at_most: int = _AT_MOST,
     ) -> bytes:
@@ -75,7 +75,7 @@ class GitProcess:
         `hurried` says that there is no time: it is killed then.
         """
         try:
-            out, problem = self._read(time.monotonic() + seconds, hurried, at_most)
+            out, problem = self._read(time.monotonic() + seconds, interrupted, at_most)
         except BaseException:
             os.kill(self._pid, signal.SIGKILL)
             raise
@@ -87,7 +87,7 @@ class GitProcess:
             raise GitFailed(cause, out.decode("utf-8", "replace"))
         return out
 
-    def _read(self, deadline: float, hurried: Callable[[], bool], at_most: int) -> tuple[bytes, bytes]:
+    def _read(self, deadline: float, interrupted: Callable[[], bool], at_most: int) -> tuple[bytes, bytes]:
         said = {self._out: b"", self._problem: b""}
         poll = select.poll()
         for descriptor in said:
@@ -95,7 +95,7 @@ class GitProcess:
         left = len(said)
         while left:
             ready = poll.poll(_POLL_SECONDS * 1000)
-            if time.monotonic() > deadline or (not ready and hurried()):
+            if time.monotonic() > deadline or (not ready and interrupted()):
                 raise GitFailed("git was too slow, or there was no time")
             for descriptor, _ in ready:
                 data = os.read(descriptor, _CHUNK)

@@ -231,7 +231,7 @@ def _check_committed(root: Root, name: str, place: Place, former: Current, finis
     try:
         mark = marker.read(place.meta)
     except WorkspaceError as error:
-        if error.passing:
+        if error.transient:
             raise
         mark = None
     if mark is None or mark.identity != (former.status.updated_at.ns, former.status.runs):

@@ -1,4 +1,7 @@
-"""Where a dispatch gets its workspace: `{root}/{org}/{repo}/{slug of the task}-{UTC stamp}`, or one that is named."""
+"""Where a dispatch gets its workspace: `{root}/{org}/{repo}/{slug of the task}-{UTC stamp}`, or one that is named.
+
+Which root and which workspace a dispatcher means by what it was given.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,41 @@ import contextlib
 import itertools
 import os
 import re
+from collections.abc import Sequence
 
 from agentic_watch.config import Root
 from agentic_watch.dispatch.runs import DispatchError, Work
 from agentic_watch.workspace import files, instant, layout
-from agentic_watch.workspace.names import name_problem
-from agentic_watch.workspace.never_entered import may_enter
+from agentic_watch.workspace.candidate import UnknownWorkspace, find
+from agentic_watch.workspace.layout import may_enter, name_problem
 from agentic_watch.workspace.place import Place, open_place
 from agentic_watch.workspace.workspace_errors import WorkspaceError, from_os_error
+
+
+def choose(roots: Sequence[Root], given: str, directory: str) -> tuple[Root, str]:
+    """The root and the name below it: what is there already, else a new name below the first root.
+
+    `given` is a path, or a name like `org/repo/task`; "" wants a new workspace, and stays "".
+    """
+    if not given:
+        return roots[0], ""
+    try:
+        candidate = find(roots, given, directory)
+    except UnknownWorkspace as error:
+        if os.path.isabs(given) or any(os.path.isdir(os.path.join(root.path, given)) for root in roots):
+            raise DispatchError(str(error)) from error
+        return roots[0], given.rstrip("/")
+    return candidate.root, candidate.name
+
+
+def choose_existing(roots: Sequence[Root], given: str, directory: str) -> tuple[Root, str]:
+    """The root and the name of a workspace that is there. Raises DispatchError when none is."""
+    try:
+        candidate = find(roots, given, directory)
+    except UnknownWorkspace as error:
+        raise DispatchError(str(error)) from error
+    return candidate.root, candidate.name
+
 
 _SLUG_LENGTH = 40
 _LOOKED_AT = 1000
@@ -51,7 +81,7 @@ def make_new(root: Root, work: Work) -> tuple[str, Place]:
         name = f"{above(work)}/{base}" if number == 1 else f"{above(work)}/{base}-{number}"
         try:
             return name, _made(root, name, new=True)
-        except files.Taken:
+        except files.NameTaken:
             continue
     raise AssertionError
 

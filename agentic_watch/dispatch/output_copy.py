@@ -131,9 +131,9 @@ class OutputCopy:
         self._log.close()
         return f"{self._path}: {self._log.problem}" if self._log.problem else ""
 
-    def finish(self, hurried: Callable[[], bool]) -> None:
+    def finish(self, interrupted: Callable[[], bool]) -> None:
         """Wait until all has gone on to where it goes anyway, or somebody wants us to end."""
-        while self._thread.is_alive() and not hurried():
+        while self._thread.is_alive() and not interrupted():
             self._thread.join(_JOIN_SECONDS)
 
     def _copy(self) -> None:

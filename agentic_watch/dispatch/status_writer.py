@@ -2,6 +2,8 @@
 
 Written as the original does: a temporary file, sync, rename, sync of the directory. Whoever writes holds flock(2)
 on the workspace's directory. It is not the lock of a commit, which is on `.meta`: neither waits for the other.
+
+The JSON Schemas of the files that a dispatcher writes, as they are shipped with the package.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from agentic_watch.config import Root
 from agentic_watch.workspace import files, instant, layout
@@ -19,6 +21,20 @@ from agentic_watch.workspace.jsontext import as_text, dump, load_object
 from agentic_watch.workspace.place import Place
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+
+Kind = Literal["status", "report"]
+
+
+def path_of(kind: Kind) -> str:
+    """The schema's file: what to name to somebody who wrote a status or a report wrong."""
+    return os.path.join(os.path.dirname(__file__), "schemas", f"{kind}.schema.json")
+
+
+def text_of(kind: Kind) -> str:
+    """The schema, one JSON document (JSON Schema 2020-12)."""
+    with open(path_of(kind), encoding="utf-8") as file:
+        return file.read()
+
 
 _LIMIT = 1 << 20
 _PATIENCE_SECONDS = 10.0

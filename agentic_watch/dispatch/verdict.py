@@ -73,7 +73,7 @@ def with_usage(
     return judged
 
 
-def changed(run: Run, hurried: Callable[[], bool], problems: list[str], left_out: Sequence[str] = ()) -> Changed:
+def changed(run: Run, interrupted: Callable[[], bool], problems: list[str], left_out: Sequence[str] = ()) -> Changed:
     """The branch and commit at the end of a run, and what git counts as changed since its start.
 
     The files `left_out` are not the agent's work, and not counted.
@@ -81,7 +81,7 @@ def changed(run: Run, hurried: Callable[[], bool], problems: list[str], left_out
     if not run.directory or not run.start_commit:
         return Changed()
     try:
-        since = git_facts.after(run.directory, run.start_commit, hurried, left_out)
+        since = git_facts.after(run.directory, run.start_commit, interrupted, left_out)
     except GitFailed as error:
         problems.append(f"{run.directory}: the changes are not counted: {error}")
         return Changed()
@@ -121,7 +121,7 @@ def _from_files(run: Run, paths: Sequence[str], problems: list[str]) -> Iterable
         return
     from agentic_watch.dispatch import left_file
     from agentic_watch.dispatch.reports import report_sources
-    from agentic_watch.dispatch.reports.clone_paths import Clone
+    from agentic_watch.dispatch.reports.report_shape import Clone
 
     since = instant.parse(run.started_at).ns
     top = git_facts.top_level(run.directory) if run.directory else ""

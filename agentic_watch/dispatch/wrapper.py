@@ -85,9 +85,9 @@ def dispatch(order: Order, begin: Callable[[], Run | None]) -> Ended:
         if copy is not None and (problem := copy.stop()):
             problems.append(problem)
         if run is not None:
-            ended = _finished(ended, run, order, foreground.hurried, problems)
+            ended = _finished(ended, run, order, foreground.interrupted, problems)
         if copy is not None:
-            copy.finish(foreground.hurried)
+            copy.finish(foreground.interrupted)
         return ended
 
 
@@ -141,12 +141,12 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _finished(ended: Ended, run: Run, order: Order, hurried: Callable[[], bool], problems: list[str]) -> Ended:
-    found = changed(run, hurried, problems, order.usages)
+def _finished(ended: Ended, run: Run, order: Order, interrupted: Callable[[], bool], problems: list[str]) -> Ended:
+    found = changed(run, interrupted, problems, order.usages)
     if order.patch and ended.started:
         from agentic_watch.dispatch import changes_patch
 
-        changes_patch.write(run, hurried, problems, order.usages)
+        changes_patch.write(run, interrupted, problems, order.usages)
     report = report_of(run, order.reports, passed=ended.status == "completed", changed=found, problems=problems)
     report.setdefault("command", _as_typed(order.command))
     if order.usages and ended.started:

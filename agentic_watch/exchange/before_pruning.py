@@ -17,7 +17,7 @@ from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History, marks
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
-from agentic_watch.scan import RootUnavailable, Trouble, scan
+from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.workspace.candidate import Candidate
 
 
@@ -43,7 +43,7 @@ def take_in(config: Config, history: History, on_scanned: Callable[[int], None])
             try:
                 for found in rescan(root, last_seen, config.finished, counts):
                     on_scanned(scanned + counts.scanned)
-                    if isinstance(found, Trouble):
+                    if isinstance(found, ScanError):
                         unread.append(f"{root.path}/{found.name}: {found.cause}; its subdirectories are skipped")
                     elif found is not None:
                         rows, cause = _recover(committer, found)

@@ -17,7 +17,7 @@ from agentic_watch.history.rows import Row
 from agentic_watch.workspace.journal import longest_line
 from agentic_watch.workspace.jsontext import MAX_DEPTH, MAX_VALUES, load_object
 from agentic_watch.workspace.kept_file import LARGEST
-from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.workspace_errors import Malformed
 
 STDIN = "-"

@@ -11,10 +11,16 @@ from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.incoming import Incoming, tables
 from agentic_watch.fleet import outbox
 from agentic_watch.history import schema
-from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS, USAGE_COLUMNS
+from agentic_watch.history.columns import (
+    FINDING_COLUMNS,
+    HISTORY_COLUMNS,
+    USAGE_COLUMNS,
+    model_of,
+    report_of,
+    usage_values,
+)
 from agentic_watch.history.read_only import connect_read_only
 from agentic_watch.history.rows import Row, commit_id
-from agentic_watch.history.usage_columns import model_of, report_of, usage_values
 
 _MADE = frozenset({"commit_id", *USAGE_COLUMNS})
 """Made anew: an older history has none, and what names a commit everywhere is not a thing to believe a file."""

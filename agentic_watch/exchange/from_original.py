@@ -18,7 +18,7 @@ from agentic_watch.history.read_only import connect_read_only
 from agentic_watch.history.rows import Row
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.jsontext import MAX_DEPTH, MAX_VALUES, load_object
-from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.workspace_errors import Malformed
 
 COLUMNS = frozenset({"group_name", "entry_key", "entry_value"})

@@ -1,15 +1,89 @@
-"""What every kind of target does: take commits, and be told of the host that sends them."""
+"""What every kind of target does: take commits, and be told of the host that sends them.
+
+What can be wrong with a target, and what that means for the next attempt.
+
+No wait without an end: a peer that says nothing, or a byte now and then, is cut off from outside.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from agentic_watch.fleet.fleet_errors import Poisonous, TimedOut
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
+
+
+class Unavailable(Exception):
+    """The target cannot be reached or will not answer now: tried again later.
+
+    `retry_after` is how many seconds it asked for, None when it said nothing.
+    """
+
+    def __init__(self, cause: str, retry_after: float | None = None) -> None:
+        super().__init__(cause)
+        self.retry_after = retry_after
+
+
+class TimedOut(Unavailable):
+    """The target did not end what it was given in time: given less at once, it may."""
+
+
+class Unusable(Exception):
+    """The target refuses us until an operator changes something; the text says what."""
+
+
+class Poisonous(Exception):
+    """The target will never take one of these commits, for what is in it; the others wait for nobody."""
+
+
+def one_line(error: object) -> str:
+    """What somebody said, as one line of bounded length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 500 else f"{text[:499]}…"
+
+
+@contextlib.contextmanager
+def cut_after(seconds: float, cut: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """Call `cut` from another thread unless the block ends in time; what it yields says whether that happened.
+
+    Libraries bound each read, not the sum of them: what reads has to find its connection closed.
+    """
+    fired = threading.Event()
+
+    def fire() -> None:
+        fired.set()
+        with contextlib.suppress(OSError):
+            cut()
+
+    timer = threading.Timer(seconds, fire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield fired.is_set
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+SLOWEST_BYTES_A_SECOND = 16 * 1024
+
+
+def longest(seconds: float, commits: int, size: int) -> float:
+    """How long a batch may take: so many seconds, and a single commit as long as a slow link needs for its bytes."""
+    return seconds + (size / SLOWEST_BYTES_A_SECOND if commits == 1 else 0.0)
+
+
+def shut(descriptor: int) -> None:
+    """Shut a connected socket down, so that whoever waits for it reads its end. Raises OSError."""
+    with socket.socket(fileno=os.dup(descriptor)) as same:
+        same.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True, slots=True)

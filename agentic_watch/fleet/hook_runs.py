@@ -20,12 +20,12 @@ from dataclasses import dataclass
 
 from agentic_watch.config import Hook
 from agentic_watch.fleet import interchange, outbox
-from agentic_watch.fleet.fleet_errors import one_line
+from agentic_watch.fleet.delivery import one_line
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.pushing import PushContext
 from agentic_watch.history import queries
-from agentic_watch.host import descendants
+from agentic_watch.host import processes
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.unwritten_end import is_unwritten
 
@@ -46,7 +46,7 @@ _LARGEST = Largest(100, 8 * 1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class HookOutcome:
     """How one run of a hook ended."""
 
     hook: str
@@ -56,7 +56,7 @@ class Outcome:
     succeeded: bool
 
 
-def run_due(hook: Hook, context: PushContext, is_ending: Callable[[], bool] = lambda: False) -> list[Outcome]:
+def run_due(hook: Hook, context: PushContext, is_ending: Callable[[], bool] = lambda: False) -> list[HookOutcome]:
     """Run a hook for every commit that is due, in order, until `is_ending`. Raises HistoryError and StateError."""
     outcomes = _run_again(hook, context, is_ending)
     whose = outbox.identity(context.history)
@@ -78,7 +78,7 @@ def run_due(hook: Hook, context: PushContext, is_ending: Callable[[], bool] = la
     return outcomes
 
 
-def _run_again(hook: Hook, context: PushContext, is_ending: Callable[[], bool]) -> list[Outcome]:
+def _run_again(hook: Hook, context: PushContext, is_ending: Callable[[], bool]) -> list[HookOutcome]:
     """What failed before and is due again; a commit that the history has no more is given up."""
     outcomes = []
     for commit_id, workspace, attempts in context.state.hooks_due(hook.key):
@@ -93,13 +93,13 @@ def _run_again(hook: Hook, context: PushContext, is_ending: Callable[[], bool]) 
     return outcomes
 
 
-def _run_once(hook: Hook, commit: Commit, context: PushContext) -> list[Outcome]:
+def _run_once(hook: Hook, commit: Commit, context: PushContext) -> list[HookOutcome]:
     if not context.state.hook_begins(hook.key, commit.commit_id, commit.columns["workspace"]):
         return []
     return [_run_noted(hook, commit, context, 0)]
 
 
-def _run_noted(hook: Hook, commit: Commit, context: PushContext, before: int) -> Outcome:
+def _run_noted(hook: Hook, commit: Commit, context: PushContext, before: int) -> HookOutcome:
     """Run it and keep how it ended; `before` is how often it was run before."""
     workspace = commit.columns["workspace"]
     text = interchange.line(interchange.document(commit, context.sender.host_id))
@@ -112,12 +112,12 @@ def _run_noted(hook: Hook, commit: Commit, context: PushContext, before: int) ->
     )
     end = "" if succeeded else f"; tried again in {again} s" if again is not None else "; given up"
     log.log(logging.INFO if succeeded else logging.WARNING, "hook %s: %s: %s%s", hook.key, workspace, outcome, end)
-    return Outcome(hook.key, workspace, commit.commit_id, outcome, succeeded)
+    return HookOutcome(hook.key, workspace, commit.commit_id, outcome, succeeded)
 
 
 def _run(command: Sequence[str], record: bytes, environment: Mapping[str, str], seconds: float) -> str:
     """Run a command with a record on its standard input; gives how it ended. Nothing that it started outlives it."""
-    with descendants.none_left(), _LastWords() as said:
+    with processes.none_left(), _LastWords() as said:
         try:
             process = subprocess.Popen(  # noqa: S603  an operator's own words, and no shell
                 command,

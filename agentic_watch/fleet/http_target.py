@@ -15,9 +15,18 @@ from urllib.parse import urlsplit
 
 from agentic_watch import __version__
 from agentic_watch.fleet import interchange
-from agentic_watch.fleet.deadlines import cut_after, longest
-from agentic_watch.fleet.delivery import Refusal, Sender, send_halving
-from agentic_watch.fleet.fleet_errors import Poisonous, TimedOut, Unavailable, Unusable, one_line
+from agentic_watch.fleet.delivery import (
+    Poisonous,
+    Refusal,
+    Sender,
+    TimedOut,
+    Unavailable,
+    Unusable,
+    cut_after,
+    longest,
+    one_line,
+    send_halving,
+)
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.workspace.jsontext import dump

@@ -21,7 +21,7 @@ from agentic_watch.workspace import record
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.kept_file import FILES_AT_MOST, LARGEST, KeptFile, expanded, kept_file
-from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.status import text_field
 from agentic_watch.workspace.workspace_errors import Malformed
 

@@ -38,7 +38,7 @@ class Largest:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class OutgoingBatch:
     """Commits to send, the row up to which all is looked at once they are delivered, and whether that is all."""
 
     history_id: str
@@ -70,7 +70,7 @@ def identity(history: str) -> str:
 
 def next_batch(
     history: str, after: int, largest: Largest, statuses: Collection[str] = (), *, files: bool = False
-) -> Batch:
+) -> OutgoingBatch:
     """The commits after a number, those with one of some statuses, and with `files` what is kept of theirs.
 
     Raises HistoryError and HistoryRefused.
@@ -78,7 +78,7 @@ def next_batch(
     return _patiently(lambda: _next_batch(history, after, largest, statuses, files))
 
 
-def _next_batch(history: str, after: int, largest: Largest, statuses: Collection[str], files: bool) -> Batch:
+def _next_batch(history: str, after: int, largest: Largest, statuses: Collection[str], files: bool) -> OutgoingBatch:
     with queries.reading(history) as connection:
         # One snapshot: what is committed meanwhile has a higher number than all that is seen here.
         connection.execute("BEGIN")
@@ -88,7 +88,7 @@ def _next_batch(history: str, after: int, largest: Largest, statuses: Collection
         row = connection.execute(f"SELECT id, {_CALLED} FROM dispatch_history WHERE {which}").fetchone()
         connection.execute("COMMIT")
     last = Position(*row) if row and row[0] > after else Position(after, "")
-    return Batch(whose, commits, last, is_last)
+    return OutgoingBatch(whose, commits, last, is_last)
 
 
 def position_of(commit: Commit) -> Position:

@@ -10,8 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from agentic_watch.fleet.deadlines import cut_after, shut
-from agentic_watch.fleet.fleet_errors import Poisonous, TimedOut, Unavailable, Unusable, one_line
+from agentic_watch.fleet.delivery import Poisonous, TimedOut, Unavailable, Unusable, cut_after, one_line, shut
 
 if TYPE_CHECKING:
     import psycopg

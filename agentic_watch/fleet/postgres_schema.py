@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from agentic_watch.fleet import postgres_connection
-from agentic_watch.fleet.fleet_errors import Unusable
+from agentic_watch.fleet.delivery import Unusable
 from agentic_watch.fleet.postgres_connection import bounded
 
 if TYPE_CHECKING:

@@ -123,7 +123,7 @@ class PushState:
                 "WHERE history_id <> excluded.history_id OR last_id <= excluded.last_id",
                 (target, history_id, *last),
             )
-            _bury(connection, target, refused)
+            _store_dead_letters(connection, target, refused)
 
     def dead_letters(self, target: str) -> list[DeadLetter]:
         """What the target refused, in the order of the history."""
@@ -146,7 +146,7 @@ class PushState:
             connection.executemany(
                 "DELETE FROM dead_letters WHERE target = ? AND commit_id = ?", [(target, one) for one in delivered]
             )
-            _bury(connection, target, refused)
+            _store_dead_letters(connection, target, refused)
 
     def hook_position(self, hook: str, history_id: str) -> tuple[Position, str]:
         """(the row up to which it was run, since when it is there). A new hook begins now."""
@@ -265,7 +265,7 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _bury(connection: sqlite3.Connection, target: str, refused: Sequence[DeadLetter]) -> None:
+def _store_dead_letters(connection: sqlite3.Connection, target: str, refused: Sequence[DeadLetter]) -> None:
     now = now_text(time.time())
     connection.executemany(
         "INSERT INTO dead_letters VALUES (?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT (target, commit_id) DO UPDATE SET "

@@ -1,7 +1,95 @@
 """The columns of the history that a commit fills, in the order in which rows hold their values. Imports nothing: who
-only asks needs no more of what a row is made of."""
+only asks needs no more of what a row is made of.
+
+What a report says of session, commit, tokens and cost, as columns; NULL is unknown, and never 0 for it.
+
+`report.usage` and `report.commits` are what `dispatch` writes, or anybody: a value that cannot be one is unknown.
+"""
 
 from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_COUNTS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "turns")
+_INT64_MAX = 2**63 - 1
+_MICRO = 1_000_000
+_LONGEST_NAME = 200
+"""Characters of an id or a model's name; what is longer is none."""
+_HASH = re.compile(r"[0-9A-Fa-f]+")
+_SUFFIX = re.compile(r"\s*\[[^\[\]]*\]\Z")
+
+
+def usage_values(report: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The values of USAGE_COLUMNS (columns.py); the cost in millionths of a dollar."""
+    usage, commits = _object(report, "usage"), _object(report, "commits")
+    return (
+        _name(usage.get("session_id")),
+        _commit(commits.get("end")),
+        *(_count(usage.get(key)) for key in _COUNTS),
+        _microusd(usage.get("cost_usd")),
+    )
+
+
+def model_of(agent: str, report: Mapping[str, Any]) -> str:
+    """The model in an agent's name (`base:model`), else the first that the report names, without a suffix in brackets;
+    "" when neither says."""
+    if model := agent.partition(":")[2]:
+        return model
+    models = _object(report, "usage").get("models")
+    for model in models if isinstance(models, list) else ():
+        if name := _name(model):
+            return _SUFFIX.sub("", name)
+    return ""
+
+
+def report_of(text: str | None) -> dict[str, Any]:
+    """The report in a row; {} where there is none, or somebody's SQL has spoilt it."""
+    try:
+        said = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _object(report: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = report.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _name(value: Any) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME else None
+
+
+def _commit(value: Any) -> str | None:
+    """A hash in lower case, as git writes it; another system's name as it is."""
+    name = _name(value)
+    return name.lower() if name and _HASH.fullmatch(name) else name
+
+
+def _number(value: Any) -> int | float | None:
+    """A number from 0 on; true is none, and NaN is not."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _INT64_MAX:
+        return value
+    return None
+
+
+def _count(value: Any) -> int | None:
+    number = _number(value)
+    if isinstance(number, float):
+        number = int(number) if number.is_integer() else None
+    return number if number is not None and number <= _INT64_MAX else None
+
+
+def _microusd(value: Any) -> int | None:
+    number = _number(value)
+    if number is None:
+        return None
+    cost = round(number * _MICRO)
+    return cost if cost <= _INT64_MAX else None
+
 
 TOKEN_COLUMNS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
 COST_COLUMN = "cost_microusd"

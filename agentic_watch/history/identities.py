@@ -16,7 +16,7 @@ IsSame = Callable[[str, str], bool]
 """(text of the row, text asked for): whether they are the same, but for secrets that were taken out."""
 
 
-class Asked(NamedTuple):
+class Lookup(NamedTuple):
     """A commit that is asked for, and the texts that should be those of its row.
 
     `started_utc` is as in dispatch_history, None when unset. The last five and `task` tell one dispatch from another
@@ -41,7 +41,7 @@ class Asked(NamedTuple):
         return self.updated_utc, self.runs, self.task, *self[6:]
 
 
-class Held(NamedTuple):
+class ExistingRow(NamedTuple):
     """The row of a commit: when it was committed, the workspace that it was committed in, where that was seen last
     (None: there), and whether its texts are those asked for.
 
@@ -78,11 +78,11 @@ _CAME = (
 
 
 def _with_asked(count: int) -> str:
-    rows = ", ".join(f"({number}, {marks(Asked._fields)})" for number in range(count))
-    return f"WITH RECURSIVE {ROOTS}, asked (n, {', '.join(Asked._fields)}) AS (VALUES {rows})"
+    rows = ", ".join(f"({number}, {marks(Lookup._fields)})" for number in range(count))
+    return f"WITH RECURSIVE {ROOTS}, asked (n, {', '.join(Lookup._fields)}) AS (VALUES {rows})"
 
 
-def held(history: History, root: Root, asked: Sequence[Asked], is_same: IsSame) -> dict[str, Held]:
+def held(history: History, root: Root, asked: Sequence[Lookup], is_same: IsSame) -> dict[str, ExistingRow]:
     """By workspace, the rows that were made there, or whose workspace is there now. `is_same` says whether two texts
     are the same that are not equal. Raises HistoryError."""
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
@@ -90,7 +90,9 @@ def held(history: History, root: Root, asked: Sequence[Asked], is_same: IsSame) 
     return {asked[number].workspace: row for number, row in found}
 
 
-def told(history: History, place: tuple[Root, str], asked: Sequence[Asked], is_same: IsSame) -> list[tuple[int, Held]]:
+def told(
+    history: History, place: tuple[Root, str], asked: Sequence[Lookup], is_same: IsSame
+) -> list[tuple[int, ExistingRow]]:
     """The rows of these commits, of which the records of one workspace tell, with the number of each in `asked`: made
     under the name asked for, in any root; made in this workspace (`place`: root, name); or of one that is there now.
     `is_same` is that of `held`.
@@ -104,7 +106,7 @@ def told(history: History, place: tuple[Root, str], asked: Sequence[Asked], is_s
     return _select(history, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, is_same, values)
 
 
-def anywhere(history: History, root: Root, asked: Sequence[Asked], is_same: IsSame) -> list[tuple[int, Held]]:
+def anywhere(history: History, root: Root, asked: Sequence[Lookup], is_same: IsSame) -> list[tuple[int, ExistingRow]]:
     """The rows of these commits, with the number of each in `asked`: made under the name asked for, in any root, or of
     a workspace below `root` that has that name now. `is_same` is that of `held`. Raises HistoryError."""
     return _select(history, f"{_NAMED} UNION ALL {_CAME}", asked, is_same, _place(root))
@@ -115,12 +117,12 @@ def _place(root: Root) -> tuple[str, str]:
 
 
 def _select(
-    history: History, sql: str, asked: Sequence[Asked], is_same: IsSame, values: tuple[str, ...]
-) -> list[tuple[int, Held]]:
+    history: History, sql: str, asked: Sequence[Lookup], is_same: IsSame, values: tuple[str, ...]
+) -> list[tuple[int, ExistingRow]]:
     with history.reading() as connection:
         connection.create_function("is_same_text", 2, is_same, deterministic=True)
         found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *values))
-        return [(number, Held(*row)) for number, *row in found]
+        return [(number, ExistingRow(*row)) for number, *row in found]
 
 
 def pruned_before(history: History) -> str:

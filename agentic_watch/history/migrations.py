@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from agentic_watch.history import mending
 from agentic_watch.history import table_definitions as tables
-from agentic_watch.history.columns import USAGE_COLUMNS
+from agentic_watch.history.columns import USAGE_COLUMNS, model_of, report_of, usage_values
 from agentic_watch.history.rows import commit_id
-from agentic_watch.history.usage_columns import model_of, report_of, usage_values
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

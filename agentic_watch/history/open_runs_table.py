@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from agentic_watch.history.store import History, marks
-from agentic_watch.history.workspaces_table import State
+from agentic_watch.history.workspaces_table import WorkspaceRow
 
 EARLIER_BOOT = "earlier"
 PROCESS_GONE, REMOVED = 1, 2
@@ -55,7 +55,7 @@ class OpenRun(NamedTuple):
 
 _COLUMNS = ", ".join(OpenRun._fields)
 _OF_O = ", ".join(f"o.{name}" for name in OpenRun._fields)
-_OF_W = ", ".join(f"w.{name}" for name in State._fields)
+_OF_W = ", ".join(f"w.{name}" for name in WorkspaceRow._fields)
 _SAME = "root = o.root AND workspace = o.workspace"
 _PUT = f"INSERT OR REPLACE INTO open_runs ({_COLUMNS}) VALUES ({marks(OpenRun._fields)})"
 _UNENDED = ("running", "queued")
@@ -121,13 +121,13 @@ def set_recorded(connection: sqlite3.Connection, ended: Iterable[tuple[str, str,
     connection.executemany(sql, ended)
 
 
-def running(history: History, root: str, after: str, count: int) -> list[tuple[State, OpenRun | None]]:
+def running(history: History, root: str, after: str, count: int) -> list[tuple[WorkspaceRow, OpenRun | None]]:
     """Workspaces of a root with a running dispatch that names a process, by name, those behind the name `after`; beside
     each what is known of its run. Raises HistoryError."""
-    width = len(State._fields)
+    width = len(WorkspaceRow._fields)
     with history.reading() as connection:
         found = connection.execute(_RUNNING, (root, after, count)).fetchall()
-    return [(State(*row[:width]), OpenRun(*row[width:]) if row[width] is not None else None) for row in found]
+    return [(WorkspaceRow(*row[:width]), OpenRun(*row[width:]) if row[width] is not None else None) for row in found]
 
 
 def vanished(history: History, root: str, after: str, count: int) -> list[OpenRun]:

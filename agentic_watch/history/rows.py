@@ -7,8 +7,7 @@ import json
 import sys
 from typing import Any, NamedTuple
 
-from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
-from agentic_watch.history.usage_columns import model_of, usage_values
+from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS, model_of, usage_values
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.kept_file import KeptFile

@@ -11,7 +11,7 @@ from agentic_watch.history import stocktaking
 from agentic_watch.history.store import History, marks
 
 
-class State(NamedTuple):
+class WorkspaceRow(NamedTuple):
     """A row of `workspaces`. `next_attempt_at` is in seconds since the epoch; `signature` and `journal` are
     those of workspace.signatures, b"" when they must not be trusted; `updated_utc` is as in dispatch_history."""
 
@@ -40,7 +40,7 @@ LONGEST_QUESTION = 4000
 
 # This table may spare a reading, and never stand for the record: what says that it is committed is believed only
 # beside its row, or when such rows were pruned.
-_FIELDS = ", ".join(State._fields)
+_FIELDS = ", ".join(WorkspaceRow._fields)
 _SAME = "d.root = given.root AND d.updated_utc = given.updated_utc AND d.runs = given.runs"
 # Of several copies the row names one; too many may share Go's zero time. What went to another root is looked at each
 # time: nothing there is distrusted when its row is deleted.
@@ -65,10 +65,10 @@ _BELIEVED = {
     **{name: _RECORDED.format(name) for name in ("agent", "repo", "question")},
 }
 _UPSERT = (
-    f"WITH given ({_FIELDS}) AS (VALUES ({marks(State._fields)})), "
+    f"WITH given ({_FIELDS}) AS (VALUES ({marks(WorkspaceRow._fields)})), "
     f"judged AS MATERIALIZED (SELECT *, ifnull({_IS_TRUE}, 0) AS is_true FROM given) "
     f"INSERT OR REPLACE INTO workspaces ({_FIELDS}) "
-    f"SELECT {', '.join(_BELIEVED.get(name, name) for name in State._fields)} FROM judged"
+    f"SELECT {', '.join(_BELIEVED.get(name, name) for name in WorkspaceRow._fields)} FROM judged"
 )
 
 
@@ -82,7 +82,7 @@ _OPEN = f"INDEXED BY workspaces_open WHERE root = ? AND {_IS_OPEN}"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class RootIndex:
     """What a rescan of one root compares with: name → signature (b"" when it must be read); which of these are
     unfinished, and which failed, with their failures in a row and the time of the next attempt (seconds since the
     epoch)."""
@@ -92,7 +92,7 @@ class Known:
     failing: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
-def load(history: History, root: str, finished: frozenset[str], known: Known) -> Iterator[None]:
+def load(history: History, root: str, finished: frozenset[str], known: RootIndex) -> Iterator[None]:
     """Load the index of one root into `known`, a few thousand rows at a time: places to pause. Raises HistoryError.
 
     A workspace that was unfinished under another list of finished statuses has its signature forgotten, and every one
@@ -133,7 +133,7 @@ def _take_stock(history: History) -> bool:
     return False
 
 
-def states(history: History) -> list[State]:
+def states(history: History) -> list[WorkspaceRow]:
     """All rows, by name. Raises HistoryError."""
     return _select(history, "ORDER BY root, workspace", ())
 
@@ -155,14 +155,14 @@ def counts(history: History) -> dict[str, int]:
     return found | {"committed": everything - sum(found.values())}
 
 
-def state(history: History, root: str, workspace: str) -> State | None:
+def state(history: History, root: str, workspace: str) -> WorkspaceRow | None:
     """The row of one workspace. Raises HistoryError."""
     return next(iter(_select(history, "WHERE root = ? AND workspace = ?", (root, workspace))), None)
 
 
-def _select(history: History, which: str, values: tuple[str, ...]) -> list[State]:
+def _select(history: History, which: str, values: tuple[str, ...]) -> list[WorkspaceRow]:
     with history.reading() as connection:
-        return [State(*row) for row in connection.execute(f"SELECT {_FIELDS} FROM workspaces {which}", values)]
+        return [WorkspaceRow(*row) for row in connection.execute(f"SELECT {_FIELDS} FROM workspaces {which}", values)]
 
 
 def journal_signatures(history: History, root: str, workspaces: Sequence[str]) -> dict[str, bytes]:
@@ -179,7 +179,7 @@ def journal_signatures(history: History, root: str, workspaces: Sequence[str]) -
 
 def remember(
     history: History,
-    changed: Iterable[State],
+    changed: Iterable[WorkspaceRow],
     gone: Iterable[tuple[str, str]] = (),
     write_more: Callable[[sqlite3.Connection], None] = lambda _: None,
 ) -> None:

@@ -167,7 +167,7 @@ def fitting() -> int:
     return min(processors(), MOST) if threading.active_count() == 1 else 1
 
 
-def shared_out(step: Callable[[Sequence[_Item]], list[_Value]], items: Sequence[_Item]) -> list[_Value]:
+def parallel_map(step: Callable[[Sequence[_Item]], list[_Value]], items: Sequence[_Item]) -> list[_Value]:
     """What `step` gives for all items, in their order, by as many jobs as are worth it.
 
     `step` gives one value an item, and changes nothing. What a job that died should have done is done here.

@@ -15,7 +15,7 @@ _Item = TypeVar("_Item")
 _OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Overlap:
+class ThreadPool:
     """Runs one step for many items in a few threads, so that their waits for the disk overlap.
 
     open, write and fsync release the interpreter's lock, and the file system serves syncs that come together

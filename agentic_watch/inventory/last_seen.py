@@ -15,16 +15,16 @@ from agentic_watch.history import open_runs_table, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.open_runs_table import OpenRun
 from agentic_watch.history.store import History
-from agentic_watch.history.workspaces_table import Known, State
+from agentic_watch.history.workspaces_table import RootIndex, WorkspaceRow
 from agentic_watch.host import processes
 from agentic_watch.host.processes import Here
 from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.inventory.open_runs import AT_ONCE, OpenRuns
 from agentic_watch.inventory.retries import backoff
-from agentic_watch.scan.share import WHOLE, Share
+from agentic_watch.scan.walk import WHOLE, Share
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.candidate import Candidate
-from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.status import Status
 
 _FLUSH_AT = 512
@@ -60,12 +60,12 @@ class LastSeen:
         self._history = history
         self.open_runs = OpenRuns(history, config, waits=waits, here=here)
         self._next_look: dict[str, float] = {}
-        self._changed: dict[Key, State] = {}
+        self._changed: dict[Key, WorkspaceRow] = {}
         self._gone: set[Key] = set()
         self._next_try = 0.0
         self.failing: dict[Key, tuple[int, float]] = {}
 
-    def load(self, root: str, finished: frozenset[str], known: Known) -> Iterator[None]:
+    def load(self, root: str, finished: frozenset[str], known: RootIndex) -> Iterator[None]:
         """Load the index of one root into `known`, in steps; nothing of it when the history cannot tell."""
         self.flush()
         try:
@@ -119,11 +119,11 @@ class LastSeen:
                 root, lambda name: share.has(name) and (root.key, name) not in self._changed
             )
 
-    def _is_meant(self, root: Root, share: Share, state: State) -> bool:
+    def _is_meant(self, root: Root, share: Share, state: WorkspaceRow) -> bool:
         key = root.key, state.workspace
         return share.has(state.workspace) and key not in self._changed and key not in self._gone
 
-    def _look(self, root: Root, state: State, run: OpenRun | None) -> Candidate | None:
+    def _look(self, root: Root, state: WorkspaceRow, run: OpenRun | None) -> Candidate | None:
         began = processes.began(state.pid)
         if began is None and not state.ghost:
             # Once a ghost, it stays one until its status changes: the number may be another process's by now.
@@ -151,7 +151,7 @@ class LastSeen:
         """The history is another than the one that these states were judged by: have each workspace read again."""
         self._changed = {key: state._replace(signature=b"", journal=b"") for key, state in self._changed.items()}
 
-    def _keep(self, key: Key, state: State) -> None:
+    def _keep(self, key: Key, state: WorkspaceRow) -> None:
         self._changed[key] = state
         self._gone.discard(key)
         if len(self._changed) >= _FLUSH_AT and time.monotonic() >= self._next_try:
@@ -179,9 +179,9 @@ class LastSeen:
         self.open_runs.clear()
 
 
-def _state(outcome: Outcome, now: float) -> State:
+def _state(outcome: Outcome, now: float) -> WorkspaceRow:
     status = outcome.status or _NO_STATUS
-    return State(
+    return WorkspaceRow(
         root=outcome.candidate.root.key,
         workspace=outcome.candidate.name,
         # A status file may be 1 MiB of one text, and the index of many workspaces is held in memory.
@@ -201,8 +201,8 @@ def _state(outcome: Outcome, now: float) -> State:
     )
 
 
-def _failure(outcome: Outcome, count: int, due: float, now: float) -> State:
-    return State(
+def _failure(outcome: Outcome, count: int, due: float, now: float) -> WorkspaceRow:
+    return WorkspaceRow(
         root=outcome.candidate.root.key,
         workspace=outcome.candidate.name,
         fail_count=count,

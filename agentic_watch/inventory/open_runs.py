@@ -15,7 +15,7 @@ from agentic_watch.config import Config, Root
 from agentic_watch.history import open_runs_table as table
 from agentic_watch.history.open_runs_table import PROCESS_GONE, REMOVED, OpenRun
 from agentic_watch.history.store import History
-from agentic_watch.history.workspaces_table import State
+from agentic_watch.history.workspaces_table import WorkspaceRow
 from agentic_watch.host import processes
 from agentic_watch.host.processes import Here
 from agentic_watch.inventory.ghosts import UNENDED, is_ghost, is_over, is_process, named_at, was_here
@@ -23,7 +23,7 @@ from agentic_watch.workspace import signatures, status
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.record import dispatch_of
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.unwritten_end import End
+from agentic_watch.workspace.unwritten_end import UnwrittenEnd
 from agentic_watch.workspace.workspace_errors import Malformed
 
 AT_ONCE = 256
@@ -134,7 +134,7 @@ class OpenRuns:
 
     # --- which are over
 
-    def judged(self, root: Root, state: State, run: OpenRun | None, began: int | None) -> Candidate | None:
+    def judged(self, root: Root, state: WorkspaceRow, run: OpenRun | None, began: int | None) -> Candidate | None:
         """The workspace of a running dispatch, when its end is to be recorded now or its run is not known yet.
 
         `began` is that of the process with its pid (processes.began).
@@ -152,7 +152,7 @@ class OpenRuns:
         if self._has_end(run, said):  # it was forced
             self._changes.recorded[run.key] = said
             return None
-        return Candidate(root, state.workspace, end=End(said))
+        return Candidate(root, state.workspace, end=UnwrittenEnd(said))
 
     def _is_over(self, run: OpenRun, here: Here, began: int | None) -> bool:
         assert self._config is not None
@@ -185,7 +185,7 @@ class OpenRuns:
                     yield Candidate(root, run.workspace, end=end)
             yield None
 
-    def _removed_end(self, run: OpenRun) -> End | None:
+    def _removed_end(self, run: OpenRun) -> UnwrittenEnd | None:
         assert self._config is not None
         here, now, is_new = self._here(), time.time(), run.gone != REMOVED
         if run.recorded or (said := _from_json(run.said)) is None:
@@ -199,7 +199,7 @@ class OpenRuns:
             self._changes.forgotten.add(run.key)
             return None
         device = int(run.directory.partition(":")[0]) if run.directory and run.boot == here.boot else None
-        return End(said, is_removed=True, device=device)
+        return UnwrittenEnd(said, is_removed=True, device=device)
 
     def _has_end(self, run: OpenRun, said: Status) -> bool:
         """Whether its end is recorded, or it was moved and goes on, or has ended, elsewhere."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agentic_watch.config import Root
-from agentic_watch.history.workspaces_table import Known
+from agentic_watch.history.workspaces_table import RootIndex
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.scan import LeftAlone, Trouble, scan_in_steps
-from agentic_watch.scan.share import WHOLE, Share
+from agentic_watch.scan import LeftAlone, ScanError, scan_in_steps
+from agentic_watch.scan.walk import WHOLE, Share
 from agentic_watch.workspace.candidate import Candidate
 
 
@@ -30,14 +30,14 @@ def rescan(
     counts: Counts,
     share: Share = WHOLE,
     left_alone: LeftAlone | None = None,
-) -> Iterator[Candidate | Trouble | None]:
+) -> Iterator[Candidate | ScanError | None]:
     """Yield the workspaces of a root that changed or are failing, and the directories that could not be looked into.
 
     None is yielded where there is nothing to do: a place to pause. When all is seen, the index forgets what
     has vanished, but nothing below a directory that could not be looked into. Only workspaces of the `share` are seen,
     or forgotten. Raises RootUnavailable.
     """
-    known = Known()
+    known = RootIndex()
     for _ in last_seen.load(root.key, finished, known):
         yield None
     there, unfinished = known.signatures, set(filter(share.has, known.unfinished))

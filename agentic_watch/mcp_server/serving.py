@@ -33,7 +33,7 @@ from mcp.types import Tool as ListedTool
 from agentic_watch import __version__
 from agentic_watch.config import Config
 from agentic_watch.mcp_server import tools, workspace_tools
-from agentic_watch.mcp_server.tool import CommandTool, Refusal, Said, Tool, checked, near, schema, shown
+from agentic_watch.mcp_server.tool import CommandTool, Said, Tool, ToolRefusal, checked, near, schema, shown
 from agentic_watch.mcp_server.watch_tool import Watching
 from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.workspace.jsontext import as_text, dump
@@ -79,10 +79,10 @@ def build(worker: Worker, watching: Watching, commands: Sequence[CommandTool]) -
     async def call(ctx: ServerRequestContext[None], params: CallToolRequestParams) -> CallToolResult:
         try:
             if params.name not in known:
-                raise Refusal(f"no tool {shown(params.name)}{near(params.name, known)}")
+                raise ToolRefusal(f"no tool {shown(params.name)}{near(params.name, known)}")
             tool = known[params.name]
             said = await tool.run(checked(tool, params.arguments or {}), ctx.session.report_progress)
-        except Refusal as error:
+        except ToolRefusal as error:
             return CallToolResult(content=_texts(str(error)), is_error=True)
         return _result(tool, said)
 

@@ -17,7 +17,7 @@ Progress = Callable[[float, float, str], Awaitable[None]]
 """Tells the client how much is done, of how much, and what was last."""
 
 
-class Refusal(Exception):
+class ToolRefusal(Exception):
     """A call that has no answer, for a cause that was foreseen: one line for the client."""
 
 
@@ -100,13 +100,13 @@ def checked(tool: Tool, given: dict[str, Any]) -> dict[str, Any]:
     for name in given:
         if name not in known:
             takes = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise Refusal(f"{tool.name} has no argument {shown(name)}{near(name, known)}; {takes}")
+            raise ToolRefusal(f"{tool.name} has no argument {shown(name)}{near(name, known)}; {takes}")
     values = {}
     for name, one in known.items():
         value = given.get(name)
         if value is None or (value in ("", []) and not one.required):
             if one.required:
-                raise Refusal(f"{name}: is required")
+                raise ToolRefusal(f"{name}: is required")
             continue
         values[name] = _value(one, value)
     return values
@@ -125,15 +125,17 @@ def _value(one: Argument, value: Any) -> Any:
     if one.kind == "flag":
         found = _FLAGS.get(value.lower()) if isinstance(value, str) else value
         if not isinstance(found, bool):
-            raise Refusal(f"{one.name}: {shown(value)} is not true or false")
+            raise ToolRefusal(f"{one.name}: {shown(value)} is not true or false")
         return found
     if one.kind == "texts":
         return _texts(one, value)
     if not isinstance(value, str):
-        raise Refusal(f"{one.name}: {shown(value)} is not a text")
+        raise ToolRefusal(f"{one.name}: {shown(value)} is not a text")
     _refuse_nul(one, value)
     if one.choices and value not in one.choices:
-        raise Refusal(f"{one.name}: {shown(value)} is not one of {', '.join(one.choices)}{near(value, one.choices)}")
+        raise ToolRefusal(
+            f"{one.name}: {shown(value)} is not one of {', '.join(one.choices)}{near(value, one.choices)}"
+        )
     return value
 
 
@@ -143,11 +145,11 @@ def _number(one: Argument, value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Refusal(f"{one.name}: {shown(value)} is not a whole number")
+        raise ToolRefusal(f"{one.name}: {shown(value)} is not a whole number")
     if one.least is not None and value < one.least:
-        raise Refusal(f"{one.name}: {value} is less than {one.least}")
+        raise ToolRefusal(f"{one.name}: {value} is less than {one.least}")
     if one.most is not None and value > one.most:
-        raise Refusal(f"{one.name}: {value} is more than {one.most}")
+        raise ToolRefusal(f"{one.name}: {value} is more than {one.most}")
     return value
 
 
@@ -159,7 +161,7 @@ def _texts(one: Argument, value: Any) -> list[str]:
             value = [value]
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
-        raise Refusal(f"{one.name}: {shown(value)} is not a text or a list of texts")
+        raise ToolRefusal(f"{one.name}: {shown(value)} is not a text or a list of texts")
     for item in values:
         _refuse_nul(one, item)
     return [item for item in values if item]
@@ -168,7 +170,7 @@ def _texts(one: Argument, value: Any) -> list[str]:
 def _refuse_nul(one: Argument, text: str) -> None:
     """On the command line nobody can give one; SQLite takes it for the end of a search."""
     if "\0" in text:
-        raise Refusal(f"{one.name}: {shown(text)} holds control characters")
+        raise ToolRefusal(f"{one.name}: {shown(text)} holds control characters")
 
 
 def shown(value: Any) -> str:

@@ -14,17 +14,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agentic_watch.answers import source
+from agentic_watch.answers.past import source
 from agentic_watch.config import Config
 from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 from agentic_watch.mcp_server.bounds import shortened
-from agentic_watch.mcp_server.tool import Given, Progress, Refusal, Said
+from agentic_watch.mcp_server.tool import Given, Progress, Said, ToolRefusal
 from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.mcp_server.workspace_tools import refuse_name, standings
 from agentic_watch.waiting import awaited
 from agentic_watch.waiting.awaited import Awaited, Wanted
 from agentic_watch.waiting.recorded_wait import Until, wait_for_recorded
-from agentic_watch.workspace.find import UnknownWorkspace
+from agentic_watch.workspace.candidate import UnknownWorkspace
 
 TIMEOUT_SECONDS = 600
 POLL_SECONDS = 5
@@ -78,7 +78,7 @@ class Watching:
         if not wanted:
             return Said(_document([], [], 0))
         if len(self._calls) >= _AT_ONCE:
-            raise Refusal(f"{_AT_ONCE} calls of agentic_watch wait already; try again when one of them has ended")
+            raise ToolRefusal(f"{_AT_ONCE} calls of agentic_watch wait already; try again when one of them has ended")
         cancelled = threading.Event()
         self._calls.add(cancelled)
         try:
@@ -127,7 +127,7 @@ class _Call:
         try:
             end = waiting.result()
         except (HistoryError, HistoryRefused) as error:
-            raise Refusal(str(error)) from error
+            raise ToolRefusal(str(error)) from error
         heard = {id(one): result for one, result in self._heard}
         return [(one, heard.get(id(one)) or _missing(one)) for one in end.workspaces]
 
@@ -150,7 +150,7 @@ def _asked_for(config: Config, given: Sequence[str]) -> tuple[list[str], list[Wa
     """The workspaces that are waited for, each as the client calls it. Raises Refusal."""
     found = {name: _wanted(config, name) for name in given} or dict(_unended(config))
     if len(found) > _MOST:
-        raise Refusal(f"workspaces: {len(found):,} are too many to wait for; name at most {_MOST:,}")
+        raise ToolRefusal(f"workspaces: {len(found):,} are too many to wait for; name at most {_MOST:,}")
     return list(found), list(found.values())
 
 
@@ -160,7 +160,7 @@ def _wanted(config: Config, path: str) -> Wanted:
         # As elsewhere: nothing is relative to where the server was started.
         return awaited.wanted(config.roots, path, os.devnull)
     except UnknownWorkspace as error:
-        raise Refusal(str(error)) from error
+        raise ToolRefusal(str(error)) from error
 
 
 def _unended(config: Config) -> Iterator[tuple[str, Wanted]]:
@@ -170,7 +170,7 @@ def _unended(config: Config) -> Iterator[tuple[str, Wanted]]:
     names = set[str]()
     for standing in standings(config):
         if standing.workspace and standing.status in _NOT_ENDED and not standing.ghost:
-            with contextlib.suppress(Refusal):
+            with contextlib.suppress(ToolRefusal):
                 path = os.path.join(paths[standing.root], standing.workspace)
                 wanted = _wanted(config, path)
                 yield path if standing.workspace in names else standing.workspace, wanted

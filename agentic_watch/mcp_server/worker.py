@@ -13,7 +13,7 @@ from agentic_watch.commit import Committer
 from agentic_watch.config import Config, ConfigError, NoRootsError
 from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 from agentic_watch.history.store import History
-from agentic_watch.mcp_server.tool import Refusal
+from agentic_watch.mcp_server.tool import ToolRefusal
 
 log = logging.getLogger("agentic_watch.mcp")
 P = ParamSpec("P")
@@ -36,7 +36,7 @@ class Worker:
             try:
                 return work(*args, **kwargs)
             except (HistoryRefused, HistoryError, ConfigError, NoRootsError) as error:
-                raise Refusal("; ".join(str(error).split("\n"))) from error
+                raise ToolRefusal("; ".join(str(error).split("\n"))) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
 

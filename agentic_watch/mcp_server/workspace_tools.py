@@ -10,18 +10,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agentic_watch.answers import committing, one_dispatch
-from agentic_watch.answers.one_dispatch import NoSuchDispatch
-from agentic_watch.answers.standing import Standing
-from agentic_watch.answers.workspaces_now import workspaces_now
+from agentic_watch.answers.now import committing
+from agentic_watch.answers.now.standing import WorkspaceSnapshot
+from agentic_watch.answers.now.workspaces_now import workspaces_now
+from agentic_watch.answers.past import one_dispatch
+from agentic_watch.answers.past.one_dispatch import NoSuchDispatch
 from agentic_watch.config import KNOWN_STATUSES, Config, Root
 from agentic_watch.history.store import History
 from agentic_watch.mcp_server.bounds import bounded, shortened
-from agentic_watch.mcp_server.tool import Refusal, Said, near
+from agentic_watch.mcp_server.tool import Said, ToolRefusal, near
 from agentic_watch.mcp_server.worker import Worker
-from agentic_watch.workspace.candidate import Candidate
-from agentic_watch.workspace.find import UnknownWorkspace, find
-from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.candidate import Candidate, UnknownWorkspace, find
+from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
@@ -82,7 +82,7 @@ def commit(worker: Worker, given: dict[str, Any]) -> Said:
     outcome = committing.when_free(worker.committer, candidate)
     worker.pass_on_notices()
     if cause := committing.failure(outcome):
-        raise Refusal(cause)
+        raise ToolRefusal(cause)
     for doubt in committing.doubts(outcome):
         log.warning("%s", doubt)
     return Said({**committing.commit_answer(candidate.name, outcome)})
@@ -100,7 +100,7 @@ def status(worker: Worker, given: dict[str, Any]) -> Said:
     _refuse_silence(missing, len(found))
     known = KNOWN_STATUSES | config.finished | {standing.status for standing in found}
     if status and status not in known and (meant := near(status, known)):
-        raise Refusal(f"status: no workspace has {status!a}{meant}")
+        raise ToolRefusal(f"status: no workspace has {status!a}{meant}")
     wanted = [s for s in found if s.workspace and (not status or s.status == status)]
     return Said(count(wanted, given.get("limit", _LISTED), missing).model_dump())
 
@@ -121,7 +121,7 @@ def agents(config: Config) -> list[dict[str, str]]:
     ]
 
 
-def standings(config: Config) -> list[Standing]:
+def standings(config: Config) -> list[WorkspaceSnapshot]:
     """What stands on disk now. Raises HistoryRefused."""
     # Opened for each call: a reader would stay with a history that was replaced.
     history = History(config.history, read_only=True)
@@ -131,7 +131,7 @@ def standings(config: Config) -> list[Standing]:
         history.close()
 
 
-def count(found: list[Standing], limit: int, missing: list[str]) -> StatusAnswer:
+def count(found: list[WorkspaceSnapshot], limit: int, missing: list[str]) -> StatusAnswer:
     """The answer for some workspaces, with at most `limit` blocked ones (0: all). Pure."""
     by_status = Counter(standing.status or "unreadable" for standing in found)
     ghosts = sum(standing.ghost for standing in found)
@@ -153,7 +153,7 @@ def count(found: list[Standing], limit: int, missing: list[str]) -> StatusAnswer
     )
 
 
-def _blocked(standing: Standing) -> Blocked:
+def _blocked(standing: WorkspaceSnapshot) -> Blocked:
     return Blocked(
         name=standing.workspace,
         repo=shortened(standing.repo),
@@ -169,7 +169,7 @@ def show(config: Config, given: dict[str, Any]) -> Said:
         # As in `locate`: nothing is relative to where the server was started.
         found = one_dispatch.document(one_dispatch.one_dispatch(config, given["workspace"], os.devnull))
     except NoSuchDispatch as error:
-        raise Refusal(str(error)) from error
+        raise ToolRefusal(str(error)) from error
     if found["dispatch"] is not None:
         found["dispatch"].pop("report", None)
     cut: dict[str, str] = {}
@@ -191,15 +191,15 @@ def locate(roots: tuple[Root, ...], given: str) -> Candidate:
         # Nothing lies below os.devnull: there a name can only be a name.
         return find(roots, given, os.devnull)
     except UnknownWorkspace as error:
-        raise Refusal(str(error)) from error
+        raise ToolRefusal(str(error)) from error
 
 
 def refuse_name(given: str) -> None:
     """Raise Refusal for what cannot be a name, or leads out of the roots."""
     if problem := name_problem(given):
-        raise Refusal(f"{given!a}: {problem}")
+        raise ToolRefusal(f"{given!a}: {problem}")
     if ".." in given.split("/"):
-        raise Refusal(f"{given}: holds '..'; give a name below a root, or an absolute path without it")
+        raise ToolRefusal(f"{given}: holds '..'; give a name below a root, or an absolute path without it")
 
 
 def _refuse_unreachable(candidate: Candidate) -> None:
@@ -207,7 +207,7 @@ def _refuse_unreachable(candidate: Candidate) -> None:
     try:
         open_place(candidate.root.path, candidate.name).close()
     except WorkspaceError as error:
-        raise Refusal(f"{candidate.name}: {error}") from error
+        raise ToolRefusal(f"{candidate.name}: {error}") from error
 
 
 def _refuse_silence(missing: list[str], found: int) -> None:
@@ -215,4 +215,4 @@ def _refuse_silence(missing: list[str], found: int) -> None:
     for line in missing:
         log.warning("%s", line)
     if missing and len(missing) == found:
-        raise Refusal(f"no root can be looked into: {'; '.join(missing)}")
+        raise ToolRefusal(f"no root can be looked into: {'; '.join(missing)}")

@@ -1,12 +1,20 @@
 """What is there? Finds workspaces below a root, by descriptor, without reading a file."""
 
-from agentic_watch.scan.look import is_marked, sight
-from agentic_watch.scan.walk import LeftAlone, RootUnavailable, Trouble, scan, scan_below, scan_in_steps
+from agentic_watch.scan.walk import (
+    LeftAlone,
+    RootUnavailable,
+    ScanError,
+    is_marked,
+    scan,
+    scan_below,
+    scan_in_steps,
+    sight,
+)
 
 __all__ = [
     "LeftAlone",
     "RootUnavailable",
-    "Trouble",
+    "ScanError",
     "is_marked",
     "scan",
     "scan_below",

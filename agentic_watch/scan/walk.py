@@ -1,6 +1,10 @@
 """What is there? Finds workspaces below a root, by descriptor, without reading a file.
 
 An unchanged workspace costs two stats, of its status file and its marker, and one look for the other status file.
+
+A directory, seen from the one that holds it: is it a workspace, has it changed? By stat, without reading a file.
+
+Which workspaces are whose, when several processes look at one tree: each workspace has one owner.
 """
 
 from __future__ import annotations
@@ -10,16 +14,82 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from agentic_watch.config import Root
-from agentic_watch.scan.look import is_unchanged, sight, sight_of_journal
-from agentic_watch.scan.share import WHOLE, Share
-from agentic_watch.workspace import files, layout
+from agentic_watch.workspace import files, layout, signatures
 from agentic_watch.workspace.candidate import Candidate
-from agentic_watch.workspace.never_entered import may_enter
+from agentic_watch.workspace.layout import may_enter
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+
+_IN_META, _BESIDE, _MARKER = (f"/{name}" for name in (layout.META_STATUS, layout.STATUS, layout.META_MARKER))
+
+
+def sight(root: Root, parent: int, base: str, name: str) -> Candidate | None:
+    """The directory `base` of the open directory `parent` as a candidate when it is a workspace, else None.
+
+    Its signature is those of `.meta/status.json`, `status.json` and the marker, ABSENT for one that is not there.
+    Raises OSError when the directory cannot be looked into.
+    """
+    found = layout.status_files(parent, f"{base}/", root, name.count("/") + 1)
+    if found is None:
+        return None
+    stats = b"".join([signatures.of(info) if info is not None else signatures.ABSENT for info in found])
+    marker_path = base + _MARKER
+    marker = signatures.ABSENT if signatures.is_absent(parent, marker_path) else signatures.at(parent, marker_path)
+    changed_at = max(info.st_ctime for info in found if info is not None)
+    return Candidate(root, name, stats + marker, changed_at)
+
+
+def sight_of_journal(root: Root, directory: int, name: str) -> Candidate | None:
+    """The open directory `name`, which has no status, as a candidate when it has a journal: of what was committed there
+    it may be all that is left."""
+    journal, marker = (signatures.at(directory, path) for path in (layout.META_JOURNAL, layout.META_MARKER))
+    return Candidate(root, name, signatures.ABSENT + journal + marker) if journal != signatures.ABSENT else None
+
+
+def is_marked(candidate: Candidate) -> bool:
+    """Whether a marker was there when it was seen."""
+    return not candidate.signature.endswith(signatures.ABSENT)
+
+
+def is_unchanged(root: Root, parent: int, base: str, before: bytes) -> bool:
+    """Whether the files of the workspace `base` still have this signature; a no may only be a doubt."""
+    in_meta = not before.startswith(signatures.ABSENT)
+    if root.layout not in ("auto", "meta" if in_meta else "root"):
+        return False  # it was judged by a file that this layout does not read
+    here, there = (_IN_META, _BESIDE) if in_meta else (_BESIDE, _IN_META)
+    try:
+        status = signatures.of(os.stat(base + here, dir_fd=parent, follow_symlinks=False))
+        # For what was not there a question costs less than a stat, which would raise.
+        if root.layout == "auto" and not signatures.is_absent(parent, base + there):
+            return False
+        if not before.endswith(signatures.ABSENT):
+            marker = signatures.of(os.stat(base + _MARKER, dir_fd=parent, follow_symlinks=False))
+        elif not signatures.is_absent(parent, base + _MARKER):
+            return False
+        else:
+            marker = signatures.ABSENT
+    except OSError:
+        return False
+    return before == (status + signatures.ABSENT + marker if in_meta else signatures.ABSENT + status + marker)
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Share:
+    """The part `number`, from 0, of `parts` by the names of the workspaces; for forks of one process, in which a text
+    has the same hash everywhere."""
+
+    number: int = 0
+    parts: int = 1
+
+    def has(self, name: str) -> bool:
+        """Whether a workspace belongs to it."""
+        return self.parts == 1 or hash(name) % self.parts == self.number
+
+
+WHOLE = Share()
+
+
+@dataclass(frozen=True, slots=True)
+class ScanError:
     """A directory that could not be looked into: `name` is its path below the root."""
 
     root: Root
@@ -27,7 +97,7 @@ class Trouble:
     cause: str
 
 
-Step = Candidate | Trouble | int
+Step = Candidate | ScanError | int
 """What is found, or how many workspaces were passed over since: a place to pause, however large the tree."""
 
 LeftAlone = Callable[[str], bool]
@@ -45,12 +115,12 @@ class RootUnavailable(Exception):
         self.cause = cause
 
 
-def scan(root: Root) -> Generator[Candidate | Trouble, None, None]:
+def scan(root: Root) -> Generator[Candidate | ScanError, None, None]:
     """Every workspace below a root, in the order of the directories. Raises RootUnavailable.
 
     Who may not come to its end closes it: it holds directories open.
     """
-    return (found for found in scan_in_steps(root, {}) if isinstance(found, (Candidate, Trouble)))
+    return (found for found in scan_in_steps(root, {}) if isinstance(found, (Candidate, ScanError)))
 
 
 def scan_in_steps(
@@ -72,7 +142,7 @@ def scan_in_steps(
         os.close(top)
 
 
-def scan_below(root: Root, top: int, name: str, left_alone: LeftAlone) -> Iterator[Candidate | Trouble]:
+def scan_below(root: Root, top: int, name: str, left_alone: LeftAlone) -> Iterator[Candidate | ScanError]:
     """Every workspace at or below the directory `name` of the root `top`, which is open; the one whose `.meta` that is.
 
     Nothing when it lies inside of a workspace, or where nothing is looked for. Raises WorkspaceError, OSError.
@@ -95,7 +165,7 @@ def scan_below(root: Root, top: int, name: str, left_alone: LeftAlone) -> Iterat
             directory = inner
             beside = layout.exists(directory, layout.META) or layout.exists(directory, layout.STATUS)
         below = _Walk(root, {}, WHOLE, left_alone).inside(directory, name, beside_workspace_files=beside)
-        yield from (one for one in below if isinstance(one, (Candidate, Trouble)))
+        yield from (one for one in below if isinstance(one, (Candidate, ScanError)))
     finally:
         os.close(directory)
 
@@ -126,7 +196,7 @@ class _Walk:
                         continue
                     before = known.get(inner)
                     if self._left_alone is not None and self._left_alone(inner):
-                        yield Trouble(root, inner, "does not answer")
+                        yield ScanError(root, inner, "does not answer")
                         continue
                     if before is not None and not share.has(inner):
                         continue  # its owner looks at it, and below it if it is no workspace any more
@@ -139,7 +209,7 @@ class _Walk:
                     else:
                         yield from self._look(directory, base, inner, depth)
         except OSError as error:
-            yield Trouble(root, name, f"cannot be listed: {error.strerror}")
+            yield ScanError(root, name, f"cannot be listed: {error.strerror}")
         yield unchanged
 
     def _look(self, parent: int, base: str, name: str, depth: int) -> Iterator[Step]:
@@ -157,10 +227,10 @@ class _Walk:
         except Missing:
             return
         except WorkspaceError as error:
-            yield Trouble(root, name, error.cause)
+            yield ScanError(root, name, error.cause)
             return
         except OSError as error:
-            yield Trouble(root, name, f"cannot be looked into: {error.strerror}")
+            yield ScanError(root, name, f"cannot be looked into: {error.strerror}")
             return
         try:
             has_meta = layout.exists(directory, layout.META)

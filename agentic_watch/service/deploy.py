@@ -1,22 +1,84 @@
-"""What must be in place for the service to run here, and whether it could work: decided here, done elsewhere."""
+"""What must be in place for the service to run here, and whether it could work: decided here, done elsewhere.
+
+What a unit says, read back from its files: an upgrade must not change what was chosen when it was installed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import heapq
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from agentic_watch.config import Config, Overrides, Root, find_file, load
 from agentic_watch.scan import RootUnavailable, scan
-from agentic_watch.service import push_unit, root_access, service_user, units
-from agentic_watch.service.remembered import chosen
+from agentic_watch.service import root_access, service_user, units
 from agentic_watch.service.service_user import Account
 from agentic_watch.service.units import Host
 from agentic_watch.workspace import layout
 from agentic_watch.workspace.candidate import Candidate
+
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The account (None: the service's own, or nothing is installed) and the options of the service's command."""
+
+    run_as: str | None = None
+    options: tuple[str, ...] = ()
+
+    def overrides(self) -> Overrides:
+        """The options as the command line would have said them."""
+        given = [option.partition("=")[::2] for option in self.options]
+        said = dict(given)
+        return Overrides(
+            config=said.get("--config"),
+            roots=tuple(value for name, value in given if name == "--root"),
+            history=said.get("--history"),
+            log_format=said.get("--log-format"),
+        )
+
+
+def chosen(unit_directory: str) -> Chosen:
+    """What the installed drop-in says; nothing when there is none, or none that can be read."""
+    return read_back([units.lies_at(units.drop_in_path(unit_directory, units.SERVICE))])
+
+
+def read_back(files: Iterable[str]) -> Chosen:
+    """What a unit's files say, in the order in which systemd reads them: the last word counts."""
+    settings: dict[str, str] = {}
+    for path in files:
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = file.read().splitlines()
+        except (OSError, UnicodeDecodeError):
+            continue
+        said = (line.partition("=") for line in lines if not line.startswith("#"))
+        settings.update((name, value) for name, equals, value in said if equals)
+    return Chosen(settings.get("User"), tuple(_remembered_options(words(settings.get("ExecStart", "")))))
+
+
+def _remembered_options(command: list[str]) -> Iterable[str]:
+    """Each option as one word, `--name=value`."""
+    following = [*command[1:], "--"]
+    for word, value in zip(command, following, strict=False):
+        if word.startswith("--"):
+            yield word if "=" in word or value.startswith("-") else f"{word}={value}"
+
+
+def words(line: str) -> list[str]:
+    """The words of a command as `units.command_line` wrote them."""
+    found: list[str] = []
+    for match in _WORD.finditer(line):
+        word = re.sub(r"\\(.)", r"\1", match[1]) if match[1] is not None else match[2]
+        word = word.replace("%%", "%")
+        found.append(word.replace("$$", "$") if found else word)
+    return found
+
 
 _LOOKED_AT = 64
 _FOREIGN = ("AGENTIC_WATCH_CONFIG", "CORE_WORKSPACE", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
@@ -50,7 +112,7 @@ def plan(overrides: Overrides, *, for_user: bool, run_as: str | None) -> Deploym
         unit_directory=unit_directory(for_user),
         metrics=config.metrics,
     )
-    return Deployment(config, host, {**units.render(host), **push_unit.files(host, config)})
+    return Deployment(config, host, {**units.render(host), **units.files(host, config)})
 
 
 def unit_directory(for_user: bool) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agentic_watch.service import push_unit, units
+from agentic_watch.service import units
 from agentic_watch.service.manager import Manager, make_account
 
 Say = Callable[[str], None]
@@ -19,14 +19,14 @@ class Masked(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class InstalledFile:
     """One file of the service: `state` is current, differs or missing."""
 
     path: str
     state: str
 
 
-def standings(files: Mapping[str, str]) -> list[Standing]:
+def standings(files: Mapping[str, str]) -> list[InstalledFile]:
     """What stands of each file on this host; one that a package brought as it should be is no other file."""
     return [_standing(path, text) for path, text in files.items()]
 
@@ -52,7 +52,7 @@ def install(files: Mapping[str, str], manager: Manager, say: Say) -> bool:
 def start(files: Mapping[str, str], manager: Manager, say: Say, *, changed: bool) -> None:
     """Enable and start what is not yet, start anew what changed; wait for READY=1. Raises ManagerError."""
     timers = [name for path in files if (name := os.path.basename(path)).endswith(".timer")]
-    pushers = [name for path in files if (name := os.path.basename(path)) == push_unit.PUSHER]
+    pushers = [name for path in files if (name := os.path.basename(path)) == units.PUSHER]
     wanted = [units.SERVICE, *timers, *pushers]
     if any(manager.properties(unit, "UnitFileState")["UnitFileState"] != "enabled" for unit in wanted):
         manager.do("enable", *wanted)
@@ -85,13 +85,13 @@ def uninstall(paths: Sequence[str], manager: Manager, say: Say) -> None:
         manager.do("daemon-reload")
 
 
-def _standing(path: str, text: str) -> Standing:
+def _standing(path: str, text: str) -> InstalledFile:
     there = units.lies_at(path)
     try:
         with open(there, encoding="utf-8", errors="surrogateescape") as file:
-            return Standing(there, "current") if file.read() == text else Standing(path, "differs")
+            return InstalledFile(there, "current") if file.read() == text else InstalledFile(path, "differs")
     except FileNotFoundError:
-        return Standing(path, "missing")
+        return InstalledFile(path, "missing")
 
 
 def _refuse_link(path: str) -> None:

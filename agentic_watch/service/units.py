@@ -2,16 +2,19 @@
 
 What is the same everywhere stands in the files of systemd/ (one source: a wheel carries them as they are);
 what differs from host to host stands in drop-ins, so that an operator sees at a glance what was decided here.
+
+The pusher's unit: in place when something is to be pushed, and what of it differs from host to host.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from agentic_watch.config import MetricsPlaces
+from agentic_watch.config import Config, MetricsPlaces, Target
+from agentic_watch.fleet.credentials import credential_name
 
 SERVICE = "agentic-watch.service"
 BACKFILL = "agentic-watch-backfill.service"
@@ -171,3 +174,43 @@ def _metrics(places: MetricsPlaces) -> list[str]:
 def is_below(path: str, tops: Iterable[str]) -> bool:
     """Whether a path is one of `tops` or lies in one."""
     return any(path == top or path.startswith(f"{top}/") for top in tops)
+
+
+PUSHER = "agentic-watch-push.service"
+
+
+def files(host: Host, config: Config) -> dict[str, str]:
+    """The unit and its drop-in, path → text; none when nothing is configured to be sent or run."""
+    if not config.push and not config.hooks:
+        return {}
+    text = shipped(PUSHER if host.account is not None else f"user/{PUSHER}")
+    unit, drop_in = push_paths(host.unit_directory)
+    return {unit: text, drop_in: _push_drop_in(host, config)}
+
+
+def push_paths(unit_directory: str) -> list[str]:
+    """Where the two lie, whatever is in them."""
+    return [f"{unit_directory}/{PUSHER}", drop_in_path(unit_directory, PUSHER)]
+
+
+def _push_drop_in(host: Host, config: Config) -> str:
+    options = [option for option in host.options if not option.startswith("--history=")]
+    history = f"--history={host.history.replace('$', '$$')}"
+    settings = ["ExecStart=", f"ExecStart={command_line((*host.command, *options, history, 'push', '--follow'))}"]
+    if host.account is not None:
+        settings += account_settings(host.account)
+        # Whatever agents do there: what has a network sees none of it.
+        settings += [f"InaccessiblePaths={quoted('-' + root)}" for root in host.roots]
+        settings += _credentials(config.push)
+        if not is_below(host.history, (STATE,)):
+            settings.append(f"ReadWritePaths={quoted('-' + os.path.dirname(host.history))}")
+    return header(PUSHER, host) + "\n".join(settings) + "\n"
+
+
+def _credentials(targets: tuple[Target, ...]) -> Iterator[str]:
+    """Secrets are read by systemd, so that their files can be root's alone."""
+    for target in targets:
+        path = target.secret_file
+        if path is not None and "/" in path:
+            # Taken as it is but for the specifiers: quotes would be a part of the path.
+            yield f"LoadCredential={credential_name(target)}:{path.replace('%', '%%')}"

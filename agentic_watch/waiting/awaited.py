@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.answers import documents
-from agentic_watch.answers.outcomes import Outcome
+from agentic_watch.answers.past.outcomes import Outcome
 from agentic_watch.config import Root
 from agentic_watch.history.named_rows import NamedRow
-from agentic_watch.workspace.candidate import Candidate
-from agentic_watch.workspace.find import UnknownWorkspace, expected, here
+from agentic_watch.workspace.candidate import Candidate, UnknownWorkspace, expected, here
 from agentic_watch.workspace.status import Status
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from agentic_watch.config import Config, Root
 from agentic_watch.history.named_rows import NamedRow
 from agentic_watch.host.file_systems import filesystem_without_events
-from agentic_watch.scan import RootUnavailable, Trouble, scan
+from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.waiting.awaited import Wanted
 from agentic_watch.watch.few_watches import Add
 from agentic_watch.workspace import files, instant, layout, marker, status
@@ -218,7 +218,7 @@ def follow_moved(gone: Iterable[AwaitedWorkspace], config: Config) -> list[Await
     return found
 
 
-def _inode_of(found: Candidate | Trouble) -> tuple[int, int] | None:
+def _inode_of(found: Candidate | ScanError) -> tuple[int, int] | None:
     """Device and inode of a directory that a look found: a hint."""
     with contextlib.suppress(OSError):
         info = os.stat(os.path.join(found.root.path, found.name), follow_symlinks=False)

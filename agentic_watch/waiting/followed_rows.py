@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from agentic_watch.answers import source
-from agentic_watch.answers.change_filters import Term
-from agentic_watch.answers.filters import Wanted, where
-from agentic_watch.answers.source import Source
+from agentic_watch.answers.past import source
+from agentic_watch.answers.past.change_filters import Term
+from agentic_watch.answers.past.filters import Filter, where
+from agentic_watch.answers.past.source import Source
 from agentic_watch.fleet import outbox
 from agentic_watch.fleet.push_state import Position
 from agentic_watch.history import queries
@@ -64,7 +64,7 @@ class Following:
     """
 
     path: str
-    wanted: Wanted
+    wanted: Filter
     columns: Sequence[str]
     _is_behind: bool = False
     _place: _Place = field(default_factory=_Place)

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from agentic_watch.fleet.waking import HistoryWatch
+from agentic_watch.fleet.follow import HistoryWatch
 from agentic_watch.watch.few_watches import Add, FewWatches
 
 KEY = "the history"

@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from agentic_watch.answers import committing
+from agentic_watch.answers.now import committing
 from agentic_watch.commit import Committer, Outcome, Verdict
 from agentic_watch.config import Config
-from agentic_watch.daemon.instance import Pulse, pulse
+from agentic_watch.daemon.instance import Liveness, pulse
 from agentic_watch.history.store import History
 from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace
 from agentic_watch.workspace.candidate import Candidate
@@ -60,7 +60,7 @@ class OwnCommits:
         now = time.monotonic()
         if not self._asked_at or now - self._asked_at >= _ASK_SECONDS:
             self._asked_at = now
-            self._are_ours = pulse(self._config.history)[0] in (Pulse.STOPPED, Pulse.STALE)
+            self._are_ours = pulse(self._config.history)[0] in (Liveness.STOPPED, Liveness.STALE)
         return self._are_ours
 
     def until_due(self, one: AwaitedWorkspace) -> float | None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from agentic_watch.answers.outcomes import from_config
+from agentic_watch.answers.past.outcomes import from_config
 from agentic_watch.config import KNOWN_STATUSES, Config
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.named_rows import NamedRow

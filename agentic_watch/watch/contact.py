@@ -1,12 +1,25 @@
-"""Does a file system answer? Who asks one that hangs does not come back, so others look at how long it has asked."""
+"""Does a file system answer? Who asks one that hangs does not come back, so others look at how long it has asked.
+
+File systems that are mounted below a root: whether each answers, and what is in those that send no events.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+
+from agentic_watch.config import Root
+from agentic_watch.host.file_systems import Mount, MountTable, is_silent, mounts_below
+from agentic_watch.scan import ScanError, scan_below
+from agentic_watch.watch.hints import Announce
+from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.layout import META
+from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 FRESH_SECONDS = 1.0
 """Nobody else asks while a question has waited for longer."""
@@ -86,3 +99,109 @@ class MountContact(threading.Thread):
     def stop(self) -> None:
         """Ask no more."""
         self._stopping.set()
+
+
+log = logging.getLogger("agentic_watch.watch")
+
+_FIRST_ANSWER_SECONDS = 0.5
+
+
+class InnerMounts:
+    """The mounts below one root. Owned by its thread, whose `contact` it is; others ask what hangs and is left alone.
+
+    Only those are asked that lie on a network or in another process (NFS, FUSE): no disk of this host hangs alone.
+    """
+
+    def __init__(self, root: Root, contact: Contact) -> None:
+        self._root = root
+        self._contact = contact
+        self._table = MountTable()
+        self._mounts: dict[str, Mount] = {}
+        self._contacts: dict[str, MountContact] = {}
+        self._left_alone: frozenset[str] = frozenset()
+        self._seen: dict[str, dict[str, bytes]] = {}
+
+    def close(self) -> None:
+        """Ask none any more."""
+        self._table.close()
+        for contact in self._contacts.values():
+            contact.stop()
+
+    def has_changed(self) -> bool:
+        """Whether anything was mounted or unmounted since this was last asked, anywhere on the host."""
+        return self._table.has_changed()
+
+    def refresh(self) -> list[str]:
+        """See what is mounted now; gives where something else is than before."""
+        before, self._mounts = self._mounts, mounts_below(self._root.path)
+        changed = sorted(name for name in before.keys() | self._mounts if before.get(name) != self._mounts.get(name))
+        for name in changed:
+            if name in self._contacts:
+                self._contacts[name].stop()
+            self._seen.pop(name, None)
+        new = [name for name in changed if name in self._mounts and is_silent(self._mounts[name].kind)]
+        contacts = {name: MountContact(os.path.join(self._root.path, name)) for name in new}
+        # A new dictionary: others may be looking through the one that there was.
+        self._contacts = {name: one for name, one in self._contacts.items() if name not in changed} | contacts
+        for name, contact in contacts.items():
+            contact.start()
+            if self._root.watch == "auto":
+                text = "%s: lies on %s, which sends no events; this part of the root is polled"
+                log.warning(text, name, self._mounts[name].kind, extra={"root": self._root.key})
+        end = time.monotonic() + _FIRST_ANSWER_SECONDS
+        for contact in contacts.values():
+            contact.has_answered(max(0.0, end - time.monotonic()))
+        return changed
+
+    def answering_again(self) -> list[str]:
+        """Those that were left alone when this was last asked, and answer now."""
+        before = self._left_alone
+        self._left_alone = frozenset(name for name, one in self._contacts.items() if not _is_fresh(one))
+        return sorted(before - self._left_alone)
+
+    def is_left_alone(self, name: str) -> bool:
+        """Whether the directory `name` lies in a mount that does not answer now, or its `.meta` is one."""
+        return any(
+            (f"{name}/".startswith(f"{mount}/") or mount == f"{name}/{META}") and not _is_fresh(contact)
+            for mount, contact in self._contacts.items()
+        )
+
+    def __bool__(self) -> bool:
+        """Whether there is any that is asked."""
+        return bool(self._contacts)
+
+    def hanging(self) -> list[str]:
+        """Those that have not answered for so long that it is worth a word."""
+        return [name for name, contact in self._contacts.items() if contact.unanswered() >= HANGING_SECONDS]
+
+    def without_events(self) -> dict[str, str]:
+        """Those that send no events, and the type of each."""
+        return {name: self._mounts[name].kind for name in self._contacts if name in self._mounts}
+
+    def poll(self, top: int, announce: Announce) -> None:
+        """Look into those that send no events, and announce what changed since the last look. `top` is the root."""
+        for name in list(self._contacts):
+            if not self.is_left_alone(name):
+                with suppress(WorkspaceError, OSError):
+                    self._look_into(name, top, announce)
+
+    def _pass_by(self, name: str) -> bool:
+        self._contact.go_on()
+        return self.is_left_alone(name)
+
+    def _look_into(self, name: str, top: int, announce: Announce) -> None:
+        before = self._seen.get(name, {})
+        now: dict[str, bytes] = {}
+        for found in scan_below(self._root, top, name, self._pass_by):
+            if isinstance(found, ScanError):
+                return  # and what lies below it is there still, for all we know
+            now[found.name] = found.signature
+            if before.get(found.name) != found.signature:
+                announce(found)
+        for gone in before.keys() - now.keys():
+            announce(Candidate(self._root, gone))
+        self._seen[name] = now
+
+
+def _is_fresh(contact: MountContact) -> bool:
+    return contact.has_answered() and contact.unanswered() < FRESH_SECONDS

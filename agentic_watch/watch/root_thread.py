@@ -19,9 +19,9 @@ from agentic_watch.watch.contact import (
     HANGING_SECONDS,
     NEWEST_SECONDS,
     Contact,
+    InnerMounts,
 )
 from agentic_watch.watch.hints import Hint, HintQueue
-from agentic_watch.watch.inner_mounts import InnerMounts
 from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.root_state import RootState
 from agentic_watch.watch.watched_root import WatchedRoot

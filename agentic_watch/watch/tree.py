@@ -17,13 +17,12 @@ from watchdog.observers.inotify_c import WatchDescriptor
 from agentic_watch.config import Root
 from agentic_watch.scan import is_marked, sight
 from agentic_watch.watch.change_queues import UNCOMMITTED, Kind, WatchedDirectory
-from agentic_watch.watch.deferred_watches import DeferredWatches
 from agentic_watch.watch.hints import Announce
-from agentic_watch.watch.rechecks import Recheck, Rechecks
+from agentic_watch.watch.rechecks import DeferredWatches, Recheck, Rechecks
 from agentic_watch.watch.watches import NO_WATCH, Watches
 from agentic_watch.workspace import files, layout
 from agentic_watch.workspace.candidate import Candidate
-from agentic_watch.workspace.never_entered import may_enter
+from agentic_watch.workspace.layout import may_enter
 from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
 
 GoOn = Callable[[str], bool]

@@ -11,11 +11,10 @@ from agentic_watch.watch.change_queues import RootQueue, TakenChanges
 from agentic_watch.watch.follower import Follower
 from agentic_watch.watch.hints import Hint, HintQueue
 from agentic_watch.watch.inotify_reader import InotifyReader
-from agentic_watch.watch.pending_removals import PendingRemovals
 from agentic_watch.watch.rechecks import Rechecks
 from agentic_watch.watch.rewatch_delay import RewatchDelay
 from agentic_watch.watch.tree import Tree
-from agentic_watch.watch.watches import Watches
+from agentic_watch.watch.watches import PendingRemovals, Watches
 from agentic_watch.workspace.candidate import Candidate
 
 log = logging.getLogger("agentic_watch.watch")

@@ -18,9 +18,9 @@ from typing import NamedTuple
 from agentic_watch.workspace import signatures
 from agentic_watch.workspace.owner import own_as
 from agentic_watch.workspace.workspace_errors import (
-    CutShort,
     Linked,
     Malformed,
+    ShortWrite,
     WorkspaceError,
     cannot,
     from_os_error,
@@ -160,7 +160,7 @@ def create(directory: int, name: str, label: str, flags: int = 0, *, mode: int =
     return descriptor
 
 
-class Taken(WorkspaceError):
+class NameTaken(WorkspaceError):
     """The name of what was to be new is taken."""
 
 
@@ -174,10 +174,10 @@ def make_directory(parent: int, name: str, label: str, *, new: bool = False, mod
         made = True
     except FileExistsError as error:
         if new:
-            raise Taken(label, "is there already") from error
+            raise NameTaken(label, "is there already") from error
         made = False
     except OSError as error:
-        raise WorkspaceError(label, f"cannot be made: {error.strerror}", passing=True) from error
+        raise WorkspaceError(label, f"cannot be made: {error.strerror}", transient=True) from error
     descriptor = open_directory(parent, name, label)
     try:
         if made:
@@ -200,9 +200,9 @@ def write(descriptor: int, data: bytes, label: str) -> None:
     try:
         count = os.write(descriptor, data)
     except OSError as error:
-        raise WorkspaceError(label, f"cannot be written: {error.strerror}", passing=True) from error
+        raise WorkspaceError(label, f"cannot be written: {error.strerror}", transient=True) from error
     if count != len(data):
-        raise CutShort(label, count, len(data))
+        raise ShortWrite(label, count, len(data))
 
 
 def sync(descriptor: int, label: str) -> None:
@@ -210,7 +210,7 @@ def sync(descriptor: int, label: str) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        raise WorkspaceError(label, f"cannot be synced: {error.strerror}", passing=True) from error
+        raise WorkspaceError(label, f"cannot be synced: {error.strerror}", transient=True) from error
 
 
 def truncate(descriptor: int, size: int, label: str) -> None:
@@ -218,7 +218,7 @@ def truncate(descriptor: int, size: int, label: str) -> None:
     try:
         os.ftruncate(descriptor, size)
     except OSError as error:
-        raise WorkspaceError(label, f"cannot be cut: {error.strerror}", passing=True) from error
+        raise WorkspaceError(label, f"cannot be cut: {error.strerror}", transient=True) from error
     sync(descriptor, label)
 
 
@@ -286,7 +286,7 @@ def try_lock(descriptor: int, label: str) -> bool:
         return False
     except OSError as error:
         # NFS without a lock daemon says ENOLCK.
-        raise WorkspaceError(label, f"cannot be locked: {error.strerror}", passing=True) from error
+        raise WorkspaceError(label, f"cannot be locked: {error.strerror}", transient=True) from error
     return True
 
 

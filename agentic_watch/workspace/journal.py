@@ -20,7 +20,7 @@ from agentic_watch.workspace.layout import JOURNAL, META_JOURNAL
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.redactor import Redactor, redactor
 from agentic_watch.workspace.undo import Piece
-from agentic_watch.workspace.workspace_errors import CutShort, Linked, Malformed, Missing, WorkspaceError
+from agentic_watch.workspace.workspace_errors import Linked, Malformed, Missing, ShortWrite, WorkspaceError
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 MAX_LINES = 10_000
@@ -130,7 +130,7 @@ class Journal:
         self.as_opened = b""
         try:
             files.write(self.descriptor, data, META_JOURNAL)
-        except CutShort as error:
+        except ShortWrite as error:
             with contextlib.suppress(WorkspaceError):
                 undo.take_back(self.meta, JOURNAL, self.descriptor, Piece.of(data[: error.count]))
             raise

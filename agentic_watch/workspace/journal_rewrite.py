@@ -19,7 +19,7 @@ from agentic_watch.workspace.layout import JOURNAL, META, META_JOURNAL
 from agentic_watch.workspace.owner import own_like
 from agentic_watch.workspace.record import LINE_VALUES
 from agentic_watch.workspace.redactor import Redactor
-from agentic_watch.workspace.workspace_errors import InUse, Malformed, Missing
+from agentic_watch.workspace.workspace_errors import Busy, Malformed, Missing
 
 _IDENTITY = ("workspace", "updated_at", "started_at", "committed_at", "runs")
 _WAIT_SECONDS = 2.0
@@ -129,7 +129,7 @@ def _held(descriptor: int, size: int) -> Iterator[None]:
         info = os.fstat(descriptor)
         is_quiet = is_alone or abs(time.time() - max(info.st_mtime, info.st_ctime)) >= undo.REST_SECONDS
         if is_alone is False or not is_quiet or info.st_size != size or (is_alone and undo.is_wanted(descriptor)):
-            raise InUse(META_JOURNAL, "is open in another program")
+            raise Busy(META_JOURNAL, "is open in another program")
         yield
 
 

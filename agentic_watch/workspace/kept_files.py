@@ -16,7 +16,7 @@ from agentic_watch.config import Keep
 from agentic_watch.workspace import files, layout
 from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.kept_file import FILES_AT_MOST, KeptFile, kept_file, without_secrets
-from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.place import Place
 from agentic_watch.workspace.workspace_errors import Linked, Malformed, Missing, WorkspaceError
 

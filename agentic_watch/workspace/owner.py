@@ -37,7 +37,7 @@ def own_as(descriptor: int, directory: int, label: str, *, made: bool = False) -
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
     except OSError as error:
         if error.errno not in _REFUSED:
-            raise WorkspaceError(label, f"cannot be given to its owner: {error.strerror}", passing=True) from error
+            raise WorkspaceError(label, f"cannot be given to its owner: {error.strerror}", transient=True) from error
         _say_refused(owner.st_uid, owner.st_gid, error.strerror or "")
 
 

@@ -18,7 +18,7 @@ def read(meta: int, limit: int) -> tuple[dict[str, Any], str | None]:
     try:
         return parse(content(meta, limit))
     except WorkspaceError as error:
-        if error.passing:
+        if error.transient:
             raise
         return {}, f"{error}; committed without the report"
 

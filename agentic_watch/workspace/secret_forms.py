@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Form(NamedTuple):
+class SecretForm(NamedTuple):
     """One form of a secret: `kind` stands in its mark; a text without one of `literals` holds none.
 
     A group in `pattern` is what stands before the secret and stays. `source` is the document that has the form.
@@ -33,48 +33,48 @@ _NO_EXAMPLE = r"(?!\$|\*|%[sd(]|\.\.|(?:pass(?:w(?:or)?d|w)?|pwd?|psw|secret|tok
 _KEY_BODY = r"(?=[A-Za-z0-9+/=\s:,.>|\\-]{64})(?:[A-Za-z0-9+/=\s:,.>|]++|\\[nrt]|-(?!----))++"
 
 FORMS = (
-    Form(
+    SecretForm(
         "private-key",
         ("PRIVATE KEY",),
         rf"-----BEGIN [A-Z0-9 ]{{0,30}}PRIVATE KEY(?: BLOCK)?-----{_KEY_BODY}"
         r"(?:-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?+",
         "RFC 7468, 10 and 11; openssh-portable/PROTOCOL.key; RFC 9580, 6.2",
     ),
-    Form(
+    SecretForm(
         "jwt",
         ("eyJ",),
         rf"{_ALONE}eyJ[A-Za-z0-9_-]{{8,}}+\."
         r"(?:eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]*+|[A-Za-z0-9_-]*+(?:\.[A-Za-z0-9_-]{8,}+){3})",
         "RFC 7519, 3; RFC 7516, 3.1",
     ),
-    Form("anthropic-key", ("sk-ant-",), r"sk-ant-[A-Za-z0-9_-]{16,}+", "https://docs.claude.com/en/api/overview"),
-    Form("openrouter-key", ("sk-or-",), r"sk-or-[A-Za-z0-9_-]{32,}+", "https://openrouter.ai/docs/api-reference"),
-    Form(
+    SecretForm("anthropic-key", ("sk-ant-",), r"sk-ant-[A-Za-z0-9_-]{16,}+", "https://docs.claude.com/en/api/overview"),
+    SecretForm("openrouter-key", ("sk-or-",), r"sk-or-[A-Za-z0-9_-]{32,}+", "https://openrouter.ai/docs/api-reference"),
+    SecretForm(
         # What others call so, too. The word before it is looked at last: there is many a task-1.
         "openai-key",
         ("sk-",),
         r"sk-(?<![A-Za-z0-9_-]sk-)(?:(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{32,}+|[A-Za-z0-9]{32,}+)",
         "https://platform.openai.com/docs/api-reference/authentication",
     ),
-    Form(
+    SecretForm(
         "google-api-key",
         ("AIza",),
         rf"{_ALONE}AIza[A-Za-z0-9_-]{{35}}",
         "https://cloud.google.com/docs/authentication/api-keys",
     ),
-    Form(
+    SecretForm(
         "google-oauth",
         ("ya29.", "GOCSPX-", "1//0"),
         rf"{_ALONE}(?:ya29\.[A-Za-z0-9_-]{{20,}}+|GOCSPX-[A-Za-z0-9_-]{{28}}|1//0[A-Za-z0-9_-]{{40,}}+)",
         "https://developers.google.com/identity/protocols/oauth2",
     ),
-    Form(
+    SecretForm(
         "github-token",
         ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
         rf"{_START}(?:gh[pousr]_[A-Za-z0-9]{{36,}}+|github_pat_[A-Za-z0-9_]{{40,}}+)",
         "https://docs.github.com/en/authentication/keeping-your-account-and-data-secure/about-authentication-to-github",
     ),
-    Form(
+    SecretForm(
         "gitlab-token",
         (
             *("glpat-", "gldt-", "glrt-", "glrtr-", "gloas-", "glptt-", "glft-", "glimt-", "glagent-", "glsoat-"),
@@ -84,7 +84,7 @@ FORMS = (
         r"(?:\.[0-9a-z]{2}\.[0-9a-z]{9})?+",
         "https://docs.gitlab.com/security/tokens/#token-prefixes",
     ),
-    Form(
+    SecretForm(
         # A secret directly behind its id goes with it.
         "aws-access-key",
         ("AKIA", "ASIA", "ABIA", "ACCA"),
@@ -92,184 +92,186 @@ FORMS = (
         rf"""(?:[\s"',:;|\\]{{1,8}}{_BASE64}{{40}}(?![A-Za-z0-9+/=]))?+""",
         "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html",
     ),
-    Form(
+    SecretForm(
         "aws-secret-key",
         ("ccessKey", "ccess_key", "CCESS_KEY", "essionToken", "ession_token", "ESSION_TOKEN"),
         r"((?:[Ss]ecretAccessKey|secret_access_key|SECRET_ACCESS_KEY|[Ss]essionToken|session_token|SESSION_TOKEN)"
         rf"""["'\\\s]{{0,4}}[:=>]["'\\\s>]{{0,6}}){_BASE64}{{40,}}+={{0,2}}""",
         "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_access-keys.html",
     ),
-    Form(
+    SecretForm(
         "aws-bedrock-key",
         ("ABSK",),
         rf"(?<![A-Za-z0-9+/])ABSK{_BASE64}{{96,}}+={{0,2}}",
         "https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys.html",
     ),
-    Form(
+    SecretForm(
         "slack-token",
         ("xox", "xapp-"),
         rf"{_START}(?:(?:xoxe\.)?xox[abceoprs]-(?=[A-Za-z-]*+[0-9])[A-Za-z0-9-]{{10,}}+|xapp-[0-9]-[A-Za-z0-9-]{{20,}}+)",
         "https://docs.slack.dev/authentication/tokens",
     ),
-    Form(
+    SecretForm(
         "slack-webhook",
         ("hooks.slack.com/",),
         r"(hooks\.slack\.com/(?:services|workflows|triggers)/)[A-Za-z0-9_/]{20,}+",
         "https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks",
     ),
-    Form(
+    SecretForm(
         "stripe-key",
         ("k_live_", "k_test_", "whsec_"),
         rf"{_START}(?:[rs]k_(?:live|test)_[A-Za-z0-9]{{16,}}+|whsec_[A-Za-z0-9+/=]{{32,}}+)",
         "https://docs.stripe.com/keys",
     ),
-    Form(
+    SecretForm(
         "npm-token",
         ("npm_",),
         rf"{_ALONE}npm_[A-Za-z0-9]{{36}}(?![A-Za-z0-9_])",
         "https://docs.npmjs.com/about-access-tokens",
     ),
-    Form(
+    SecretForm(
         "npm-token",
         (":_authToken", ":_password", ":_auth="),
         r"(:_(?:authToken|password|auth)\s{0,2}=\s{0,2})(?=[A-Za-z_-]*+[0-9+/=])[A-Za-z0-9+/=_-]{8,}+",
         "https://docs.npmjs.com/cli/configuring-npm/npmrc#auth-related-configuration",
     ),
-    Form("pypi-token", ("pypi-AgE",), r"pypi-AgE[A-Za-z0-9_-]{50,}+", "https://pypi.org/help/#apitoken"),
-    Form(
+    SecretForm("pypi-token", ("pypi-AgE",), r"pypi-AgE[A-Za-z0-9_-]{50,}+", "https://pypi.org/help/#apitoken"),
+    SecretForm(
         "huggingface-token",
         ("hf_", "api_org_"),
         rf"{_ALONE}(?:hf|api_org)_[A-Za-z]{{34}}(?![A-Za-z0-9_])",
         "https://huggingface.co/docs/hub/security-tokens",
     ),
-    Form("groq-key", ("gsk_",), rf"{_ALONE}gsk_[A-Za-z0-9]{{48,}}+", "https://console.groq.com/docs/quickstart"),
-    Form("xai-key", ("xai-",), rf"{_ALONE}xai-[A-Za-z0-9]{{64,}}+", "https://docs.x.ai/docs/overview"),
-    Form(
+    SecretForm("groq-key", ("gsk_",), rf"{_ALONE}gsk_[A-Za-z0-9]{{48,}}+", "https://console.groq.com/docs/quickstart"),
+    SecretForm("xai-key", ("xai-",), rf"{_ALONE}xai-[A-Za-z0-9]{{64,}}+", "https://docs.x.ai/docs/overview"),
+    SecretForm(
         "perplexity-key",
         ("pplx-",),
         rf"{_ALONE}pplx-[A-Za-z0-9]{{40,}}+",
         "https://docs.perplexity.ai/guides/api-key-management",
     ),
-    Form(
+    SecretForm(
         "replicate-token",
         ("r8_",),
         rf"{_ALONE}r8_[A-Za-z0-9]{{37}}(?![A-Za-z0-9_])",
         "https://replicate.com/docs/topics/security/api-tokens",
     ),
-    Form(
+    SecretForm(
         "langsmith-key",
         ("lsv2_",),
         rf"{_ALONE}lsv2_(?:pt|sk)_[0-9a-f]{{32}}_[0-9a-f]{{10}}",
         "https://docs.langchain.com/langsmith/create-account-api-key",
     ),
-    Form(
+    SecretForm(
         "databricks-token",
         ("dapi",),
         rf"{_ALONE}dapi[0-9a-f]{{32}}(?:-[0-9])?+(?![A-Za-z0-9])",
         "https://docs.databricks.com/aws/en/dev-tools/auth/pat",
     ),
-    Form(
+    SecretForm(
         "azure-key",
         ("AccountKey=", "SharedAccessKey="),
         rf"((?:Account|SharedAccess)Key=){_BASE64}{{40,}}+={{1,2}}",
         "https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string",
     ),
-    Form(
+    SecretForm(
         "digitalocean-token",
         ("_v1_",),
         rf"{_ALONE}do[opr]_v1_[0-9a-f]{{64}}",
         "https://docs.digitalocean.com/reference/api/create-personal-access-token/",
     ),
-    Form(
+    SecretForm(
         "docker-token",
         ("dckr_",),
         rf"{_ALONE}dckr_(?:pat|oat)_[A-Za-z0-9_-]{{20,}}+",
         "https://docs.docker.com/security/access-tokens/",
     ),
-    Form(
+    SecretForm(
         "vault-token",
         ("hvs.", "hvb.", "hvr."),
         rf"{_ALONE}hv[sbr]\.[A-Za-z0-9_-]{{24,}}+",
         "https://developer.hashicorp.com/vault/docs/concepts/tokens",
     ),
-    Form(
+    SecretForm(
         "terraform-token",
         (".atlasv1.",),
         rf"{_ALONE}[A-Za-z0-9]{{14}}\.atlasv1\.[A-Za-z0-9_=-]{{60,}}+",
         "https://developer.hashicorp.com/terraform/cloud-docs/users-teams-organizations/api-tokens",
     ),
-    Form(
+    SecretForm(
         "grafana-token",
         ("glsa_", "glc_"),
         rf"{_ALONE}(?:glsa_[A-Za-z0-9]{{32}}_[0-9a-f]{{8}}|glc_[A-Za-z0-9+/]{{32,}}+={{0,2}})",
         "https://grafana.com/docs/grafana/latest/administration/service-accounts/",
     ),
-    Form(
+    SecretForm(
         "atlassian-token",
         ("ATATT3", "ATCTT3"),
         rf"{_START}AT[AC]TT3[A-Za-z0-9_-]{{60,}}+(?:=[0-9A-F]{{8}})?+",
         "https://support.atlassian.com/atlassian-account/docs/manage-api-tokens-for-your-atlassian-account/",
     ),
-    Form(
+    SecretForm(
         "sentry-token",
         ("sntrys_", "sntryu_"),
         rf"{_ALONE}sntry[su]_[A-Za-z0-9+/=_-]{{40,}}+",
         "https://docs.sentry.io/account/auth-tokens/",
     ),
-    Form("linear-key", ("lin_api_",), rf"{_ALONE}lin_api_[A-Za-z0-9]{{32,}}+", "https://linear.app/developers/graphql"),
-    Form(
+    SecretForm(
+        "linear-key", ("lin_api_",), rf"{_ALONE}lin_api_[A-Za-z0-9]{{32,}}+", "https://linear.app/developers/graphql"
+    ),
+    SecretForm(
         "sendgrid-key",
         ("SG.",),
         rf"{_START}SG\.[A-Za-z0-9_-]{{22}}\.[A-Za-z0-9_-]{{43}}",
         "https://www.twilio.com/docs/sendgrid/ui/account-and-settings/api-keys",
     ),
-    Form(
+    SecretForm(
         "telegram-token",
         (":AA",),
         r"(?<![A-Za-z0-9])[0-9]{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])",
         "https://core.telegram.org/bots/api#authorizing-your-bot",
     ),
-    Form(
+    SecretForm(
         "discord-webhook",
         ("/api/webhooks/",),
         r"(/api/webhooks/[0-9]{17,20}/)[A-Za-z0-9_-]{60,}+",
         "https://discord.com/developers/docs/resources/webhook",
     ),
-    Form(
+    SecretForm(
         "rubygems-key",
         ("rubygems_",),
         rf"{_ALONE}rubygems_[0-9a-f]{{48}}",
         "https://guides.rubygems.org/api-key-scopes/",
     ),
-    Form(
+    SecretForm(
         "tailscale-key",
         ("tskey-",),
         rf"{_ALONE}tskey-[a-z]{{3,12}}-[A-Za-z0-9-]{{20,}}+",
         "https://tailscale.com/kb/1085/auth-keys",
     ),
-    Form("age-key", ("AGE-SECRET-KEY-1",), r"AGE-SECRET-KEY-1[A-Z0-9]{58}", "https://age-encryption.org/v1"),
-    Form(
+    SecretForm("age-key", ("AGE-SECRET-KEY-1",), r"AGE-SECRET-KEY-1[A-Z0-9]{58}", "https://age-encryption.org/v1"),
+    SecretForm(
         "authorization",
         ("uthorization", "UTHORIZATION"),
         rf"((?:[Aa]uthorization|AUTHORIZATION){_SEPARATOR}(?:[Bb]earer|BEARER|[Tt]oken|[Aa]pi-?[Kk]ey|Bot|DPoP|SSWS)"
         rf"\s{{1,4}}){_WITH_DIGIT}{{8,}}+",
         "RFC 9110, 11.6.2; RFC 6750, 2.1",
     ),
-    Form(
+    SecretForm(
         "authorization",
         ("uthorization", "UTHORIZATION"),
         rf"((?:[Aa]uthorization|AUTHORIZATION){_SEPARATOR}(?:[Bb]asic|BASIC)\s{{1,4}})(?:{_BASE64}{{4}}){{2,}}+"
         rf"(?:{_BASE64}{{2}}==|{_BASE64}{{3}}=)?+(?![A-Za-z0-9+/=])",
         "RFC 9110, 11.6.2; RFC 7617, 2",
     ),
-    Form(
+    SecretForm(
         "api-key-header",
         ("-key", "-Key", "-KEY", "-token", "-Token", "-TOKEN"),
         rf"(?i)({_ALONE}(?:(?:x-api|x-goog-api|xi-api|dd-api|api)-key|(?:private|job|deploy|x-auth|x-vault|"
         rf"x-amz-security)-token)(?-i:{_SEPARATOR})){_WITH_DIGIT}{{16,}}+",
         "docs.claude.com/en/api/overview; ai.google.dev/api; docs.gitlab.com/api/rest/authentication",
     ),
-    Form(
+    SecretForm(
         # A user alone is no secret (git@, user@), unless it looks like a token.
         "url-userinfo",
         ("://",),

@@ -34,7 +34,7 @@ class Status(NamedTuple):
     runs: int = 0
 
 
-class Found(NamedTuple):
+class StatusRead(NamedTuple):
     """The status that counts, without secrets, what was passed over to get it (one line each), and the signatures of
     the files `.meta/status.json` and `status.json` as read (b"" when the same signature may yet hide a change).
 
@@ -111,7 +111,7 @@ def time_field(raw: dict[str, Any], key: str, label: str) -> Instant:
         raise Malformed(label, f"{key} {error}") from None
 
 
-def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Found:
+def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> StatusRead:
     """Read the status of an open workspace: both places, the newer `updated_at` wins, a tie goes to `.meta/`.
 
     Raises Missing when there is none, Malformed when none is sound. One sound file is enough: the
@@ -139,16 +139,16 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Found:
             seen.append(signatures.ABSENT)
         except WorkspaceError as error:
             problems.append(error)
-    if any(problem.passing for problem in problems) or (problems and not found and not linked):
-        raise next((p for p in problems if p.passing), problems[0])
+    if any(problem.transient for problem in problems) or (problems and not found and not linked):
+        raise next((p for p in problems if p.transient), problems[0])
     if not found and not linked:
         raise Missing(layout.STATUS, "is not there")
     newest = redacted(max(found or linked, key=lambda s: s.updated_at.ns), redactor(limits.redact))
     if not found:
         named = next(p for p in problems if isinstance(p, Linked))
-        return Found(newest, b"".join(seen) if b"" not in seen else b"", linked=named)
+        return StatusRead(newest, b"".join(seen) if b"" not in seen else b"", linked=named)
     trusted = not problems and b"" not in seen
-    return Found(newest, b"".join(seen) if trusted else b"", tuple(map(str, problems)))
+    return StatusRead(newest, b"".join(seen) if trusted else b"", tuple(map(str, problems)))
 
 
 def _places(workspace: int, meta: int | None, root: Root) -> list[tuple[int | None, str]]:

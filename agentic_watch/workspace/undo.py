@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agentic_watch.workspace import files
-from agentic_watch.workspace.workspace_errors import InUse, from_os_error
+from agentic_watch.workspace.workspace_errors import Busy, from_os_error
 
 REST_SECONDS = 1.0
 """So long nothing may have changed before a piece of a line counts as all that will come."""
@@ -69,7 +69,7 @@ def at_rest(descriptor: int, size: int, label: str) -> Iterator[None]:
         # A time in the future is one before a step of the clock.
         quiet = abs(time.time() - max(info.st_mtime, info.st_ctime))
         if is_alone is False or info.st_size != size or quiet < REST_SECONDS:
-            raise InUse(label, "ends in a piece of a line, and may be in the middle of being written")
+            raise Busy(label, "ends in a piece of a line, and may be in the middle of being written")
         yield
 
 

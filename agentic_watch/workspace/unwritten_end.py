@@ -19,7 +19,7 @@ _ENDED = "process {} ended without a final status"
 _SAYS_SO = re.compile(_ENDED.format("[0-9]{1,10}") + "|" + REMOVED, re.ASCII)
 
 
-class End(NamedTuple):
+class UnwrittenEnd(NamedTuple):
     """A run that is over by what this host knows; `said` is its status as it was read last. `is_removed`: its workspace
     went away while it ran, from the file system `device` (None when its number may have changed since)."""
 

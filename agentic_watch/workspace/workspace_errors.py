@@ -14,11 +14,11 @@ class WorkspaceError(Exception):
     must never be taken for an absent or malformed file.
     """
 
-    def __init__(self, file: str, cause: str, *, passing: bool = False) -> None:
+    def __init__(self, file: str, cause: str, *, transient: bool = False) -> None:
         super().__init__(f"{file}: {cause}")
         self.file = file
         self.cause = cause
-        self.passing = passing
+        self.transient = transient
 
     @property
     def is_fault_of_host(self) -> bool:
@@ -32,7 +32,7 @@ class WorkspaceError(Exception):
         """Whether the cause is what somebody put there or holds there; else the host's operator must look: a
         permission, a disk."""
         cause = self.__cause__
-        return not self.passing or (isinstance(cause, OSError) and cause.errno == errno.EWOULDBLOCK)
+        return not self.transient or (isinstance(cause, OSError) and cause.errno == errno.EWOULDBLOCK)
 
 
 class Missing(WorkspaceError):
@@ -51,11 +51,11 @@ class Linked(Malformed):
         super().__init__(file, f"has {links} hard links")
 
 
-class CutShort(WorkspaceError):
+class ShortWrite(WorkspaceError):
     """A write took only `count` bytes."""
 
     def __init__(self, file: str, count: int, wanted: int) -> None:
-        super().__init__(file, f"took only {count} of {wanted} bytes (disk full?)", passing=True)
+        super().__init__(file, f"took only {count} of {wanted} bytes (disk full?)", transient=True)
         self.count = count
 
     @property
@@ -64,11 +64,11 @@ class CutShort(WorkspaceError):
         return True
 
 
-class InUse(WorkspaceError):
+class Busy(WorkspaceError):
     """Somebody else is at work on it: to be tried again soon, and nothing is wrong."""
 
     def __init__(self, file: str, cause: str) -> None:
-        super().__init__(file, cause, passing=True)
+        super().__init__(file, cause, transient=True)
 
     @property
     def lies_in_workspace(self) -> bool:
@@ -100,11 +100,11 @@ def from_os_error(file: str, error: OSError) -> WorkspaceError:
         return Malformed(file, _PLANTED[number])
     if number == errno.ENOTDIR:
         return Malformed(file, "is not a directory")
-    return WorkspaceError(file, _PASSING.get(number, os.strerror(number)), passing=True)
+    return WorkspaceError(file, _PASSING.get(number, os.strerror(number)), transient=True)
 
 
 def cannot(directory: int, file: str, doing: str, error: OSError) -> WorkspaceError:
     """Why something could not be done in an open directory: Missing when somebody removed that one meanwhile."""
     if error.errno == errno.ENOENT and os.fstat(directory).st_nlink == 0:
         return Missing(file, "is not there any more")
-    return WorkspaceError(file, f"cannot {doing}: {error.strerror}", passing=True)
+    return WorkspaceError(file, f"cannot {doing}: {error.strerror}", transient=True)

@@ -16,18 +16,18 @@ from agentic_watch.host import threads
 from agentic_watch.workspace import undo
 
 
-def _one_by_one(self: threads.Overlap, step: Callable[[Any], None], items: Iterable[Any]) -> None:
+def _one_by_one(self: threads.ThreadPool, step: Callable[[Any], None], items: Iterable[Any]) -> None:
     for item in items:
         step(item)
 
 
-def _now(self: threads.Overlap, step: Callable[[Any], None], item: Any) -> None:
+def _now(self: threads.ThreadPool, step: Callable[[Any], None], item: Any) -> None:
     step(item)
 
 
 if __name__ == "__main__":
-    threads.Overlap.start = _one_by_one  # type: ignore[method-assign]
-    threads.Overlap.begin = _now  # type: ignore[method-assign]
+    threads.ThreadPool.start = _one_by_one  # type: ignore[method-assign]
+    threads.ThreadPool.begin = _now  # type: ignore[method-assign]
     batch._AT_MOST = 2
     undo.REST_SECONDS = 0.0
     main()

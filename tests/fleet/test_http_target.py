@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentic_watch.fleet import http_target, interchange
-from agentic_watch.fleet.delivery import Sender
-from agentic_watch.fleet.fleet_errors import Unavailable, Unusable
+from agentic_watch.fleet.delivery import Sender, Unavailable, Unusable
 from agentic_watch.fleet.follow import pause_after
 from agentic_watch.fleet.http_target import HttpTarget, retry_after
 from agentic_watch.fleet.pushing import Pushed

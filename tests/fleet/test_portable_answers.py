@@ -7,17 +7,17 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentic_watch.answers.digest import digest
 from agentic_watch.answers.documents import head
-from agentic_watch.answers.failures import failures
-from agentic_watch.answers.filters import Wanted
-from agentic_watch.answers.finding_changes import changes
-from agentic_watch.answers.findings import recurring
-from agentic_watch.answers.fleet_dispatch import fleet_dispatch
-from agentic_watch.answers.fleet_source import PostgresSource
-from agentic_watch.answers.outcomes import Outcomes
-from agentic_watch.answers.stats import compare, stats
-from agentic_watch.answers.stats_cells import BY, Question
+from agentic_watch.answers.past.digest import digest
+from agentic_watch.answers.past.failures import failures
+from agentic_watch.answers.past.filters import Filter
+from agentic_watch.answers.past.finding_changes import changes
+from agentic_watch.answers.past.findings import recurring
+from agentic_watch.answers.past.fleet_dispatch import fleet_dispatch
+from agentic_watch.answers.past.fleet_source import PostgresSource
+from agentic_watch.answers.past.outcomes import Outcomes
+from agentic_watch.answers.past.stats import compare, stats
+from agentic_watch.answers.past.stats_cells import BY, Question
 from agentic_watch.fleet import postgres_connection
 from agentic_watch.fleet.delivery import Sender
 from agentic_watch.fleet.postgres_target import PostgresTarget
@@ -58,7 +58,7 @@ def test_every_answer_is_portable(database: Database) -> None:
         target.deliver([samples.commit(number, report=samples.REPORT) for number in range(30)])
     with closing(postgres_connection.connect(database.dsn("reader"))) as connection:
         fleet = Recording(PostgresSource(connection, "fleet"))
-        for wanted in (Wanted(), Wanted(since=DAY, repo=("repo1", "repo2"), agent=("codex",), search="task")):
+        for wanted in (Filter(), Filter(since=DAY, repo=("repo1", "repo2"), agent=("codex",), search="task")):
             for by in BY:
                 stats(fleet, Question(wanted, by))
             compare(fleet, Question(wanted), 86_400, 1.8e9)
@@ -68,7 +68,7 @@ def test_every_answer_is_portable(database: Database) -> None:
             for kind in ("new", "gone", "persistent"):
                 changes(fleet, wanted, kind)  # type: ignore[arg-type]
             head(fleet, wanted, 1)
-        digest(fleet, Wanted(since=DAY), Outcomes(), 1.8e9)
+        digest(fleet, Filter(since=DAY), Outcomes(), 1.8e9)
         fleet_dispatch(fleet, "acme/repo1/task-1")
     assert len(fleet.asked) > 30
     found = {sql: causes for sql in fleet.asked if (causes := list(objections(numbered(sql))))}

@@ -10,9 +10,9 @@ import pglast
 import pytest
 from pglast import ast, enums
 
-from agentic_watch.answers import fleet_source, listing
-from agentic_watch.answers.filters import Wanted
-from agentic_watch.fleet import day_sums, postgres_connection, postgres_schema, postgres_statements
+from agentic_watch.answers.past import fleet_source, listing
+from agentic_watch.answers.past.filters import Filter
+from agentic_watch.fleet import day_sums, postgres_connection, postgres_schema, postgres_target
 
 FUNCTIONS = {
     *("unnest", "now", "count", "coalesce", "max", "min", "sum", "avg", "substr", "lower", "lpad", "btrim", "rtrim"),
@@ -117,9 +117,9 @@ class Spoken:
 def questions() -> list[str]:
     """What a listing asks of a fleet, every filter given."""
     source = Spoken()
-    every = Wanted("words", ("r",), ("o",), ("a", "b"), ("s",), ("w",), ("h",), "1", "2", committed_since="3")
-    of_change = Wanted(pr=("1", "http://p"), issue=("2",), branch=("b",), commit=("c0", "x"), session=("s",))
-    for wanted in (every, of_change, Wanted(every=True), Wanted()):
+    every = Filter("words", ("r",), ("o",), ("a", "b"), ("s",), ("w",), ("h",), "1", "2", committed_since="3")
+    of_change = Filter(pr=("1", "http://p"), issue=("2",), branch=("b",), commit=("c0", "x"), session=("s",))
+    for wanted in (every, of_change, Filter(every=True), Filter()):
         list(listing.dispatches(source, wanted, limit=5))
     list(listing.near(source, every))
     listing.total(source)
@@ -137,7 +137,7 @@ STATEMENTS = [
     postgres_schema.HAS_CITUS,
     postgres_schema.DISTRIBUTED,
     postgres_schema.DISTRIBUTE,
-    *(getattr(postgres_statements, name) for name in dir(postgres_statements) if re.match("INSERT_|UPSERT_", name)),
+    *(getattr(postgres_target, name) for name in dir(postgres_target) if re.match("INSERT_|UPSERT_", name)),
     postgres_connection.STATEMENT_TIMEOUT,
 ]
 

@@ -13,8 +13,7 @@ import pytest
 
 from agentic_watch.config import Config, Hook, Root, Target
 from agentic_watch.service import units
-from agentic_watch.service.push_unit import PUSHER, files
-from agentic_watch.service.units import USER, Host
+from agentic_watch.service.units import PUSHER, USER, Host, files
 
 TARGETS = (
     Target("fleet", "postgres", dsn_file="/etc/agentic-watch/fleet.dsn"),

@@ -16,8 +16,7 @@ from support import wait_for
 
 from agentic_watch.config import Target
 from agentic_watch.fleet import day_sums, fleet_tables, http_target, postgres_connection, pushing
-from agentic_watch.fleet.delivery import Pace
-from agentic_watch.fleet.fleet_errors import TimedOut, Unavailable
+from agentic_watch.fleet.delivery import Pace, TimedOut, Unavailable
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.pushing import Pushed
 from fleet import samples

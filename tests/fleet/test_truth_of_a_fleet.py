@@ -25,7 +25,7 @@ from test_truth import (  # noqa: F401  the same tests, of a fleet
     test_stats,
 )
 
-from agentic_watch.answers import fleet_source
+from agentic_watch.answers.past import fleet_source
 from agentic_watch.config import Target
 from fleet.pusher import Pusher
 from fleet.servers import Postgres

@@ -1,24 +1,176 @@
-"""All checks, in their order."""
+"""All checks, in their order.
+
+The few checks that make the probe for monitoring: at most 0.3 s, whatever the host holds.
+
+Adds what is missing from what is there, and mends ownership. Never deletes a record.
+
+Journal lines that are gone while the history has their rows: written again, from the rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
-from agentic_watch.answers.check.clock_check import clock
+from agentic_watch.answers.check import fleet_check, history_check, host_checks
+from agentic_watch.answers.check.check_result import Check, CheckResult, Subject, checked
 from agentic_watch.answers.check.configuration_check import configuration, metrics_file
-from agentic_watch.answers.check.daemon_check import daemon
-from agentic_watch.answers.check.finding import Check
 from agentic_watch.answers.check.history_check import history
-from agentic_watch.answers.check.limits_check import limits
-from agentic_watch.answers.check.ownership_check import ownership
+from agentic_watch.answers.check.host_checks import clock, ownership, roots_open, roots_there, roots_writable, space
+from agentic_watch.answers.check.parity import dispatch_of
 from agentic_watch.answers.check.records_check import records
-from agentic_watch.answers.check.roots_check import roots_writable
-from agentic_watch.answers.check.roots_there import roots_there
-from agentic_watch.answers.check.space_check import space
-from agentic_watch.answers.check.units_check import unit_files, units_in_force, users
+from agentic_watch.answers.check.service_checks import alive, daemon, limits, unit_files, units_in_force, users
 from agentic_watch.answers.check.waiting_check import waiting
+from agentic_watch.answers.check.workspace_records import HOST, WorkspaceRecords, read_place
+from agentic_watch.commit import Committer
+from agentic_watch.config import Config
+from agentic_watch.fleet import interchange
+from agentic_watch.fleet.interchange import Commit
+from agentic_watch.history import queries, workspaces_table
+from agentic_watch.history.columns import FINDING_COLUMNS
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.store import History, Key
+from agentic_watch.workspace import journal, record
+from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.layout import META, name_problem
+from agentic_watch.workspace.place import Place, open_place
+from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 ALL: Sequence[Check] = (
     *(configuration, metrics_file, unit_files, units_in_force, users, ownership, roots_there, roots_writable, limits),
     *(space, clock, daemon, history, waiting, records),
 )
+
+
+QUICK: Sequence[Check] = (alive, ownership, roots_there, roots_open, waiting)
+
+
+def repair(subject: Subject, checks: Sequence[Check], findings: Sequence[CheckResult]) -> list[CheckResult]:
+    """Mend what can be, look again, and give the findings with what became of them."""
+    wrong = [finding for finding in findings if finding.ok is False]
+    refused = [*_mend_ownership(subject, wrong), *_mend_history(subject, wrong), *_mend_records(subject, wrong)]
+    refused += _mend_fleet(subject, wrong)
+    if not wrong:
+        return list(findings)
+    still = {_about(finding) for finding in checked(subject, checks) if finding.ok is not True}
+    told = [
+        replace(finding, repaired=True) if finding in wrong and _about(finding) not in still else finding
+        for finding in findings
+    ]
+    return told + refused
+
+
+def _about(finding: CheckResult) -> tuple[str, str, str, str]:
+    return finding.check, finding.root, finding.workspace, "" if finding.workspace else finding.text
+
+
+def _mend_ownership(subject: Subject, wrong: Sequence[CheckResult]) -> list[CheckResult]:
+    if any(finding.check == "ownership" for finding in wrong):
+        try:
+            host_checks.mend(subject)
+        except OSError as error:
+            return [CheckResult("ownership", False, f"{error.filename}: cannot be given away: {error.strerror}")]
+    return []
+
+
+def _mend_fleet(subject: Subject, wrong: Sequence[CheckResult]) -> list[CheckResult]:
+    if any(finding.check == fleet_check.NAME for finding in wrong):
+        return fleet_check.mend(subject)
+    return []
+
+
+def _mend_history(subject: Subject, wrong: Sequence[CheckResult]) -> list[CheckResult]:
+    if any(finding.next_step == history_check.REPAIR and finding.check != "records" for finding in wrong):
+        try:
+            history_check.mend(subject)
+        except HistoryError as error:
+            return [CheckResult("search", False, str(error), "run it as the history's owner")]
+    return []
+
+
+def _mend_records(subject: Subject, wrong: Sequence[CheckResult]) -> list[CheckResult]:
+    """Have each workspace read as if nothing was known of it: what one record lacks comes from the others."""
+    wanted: dict[tuple[str, str], set[Key]] = {}
+    for finding in wrong:
+        if finding.check == "records" and not name_problem(finding.workspace):
+            missing = wanted.setdefault((finding.root, finding.workspace), set())
+            missing |= {finding.missing_line} if finding.missing_line is not None else set()
+    roots = {root.key: root for root in subject.config.roots}
+    history = History(subject.config.history)
+    committer = Committer(subject.config, history)
+    refused = []
+    try:
+        for (root, name), missing in wanted.items():
+            if cause := _mend_workspace(subject.config, committer, Candidate(roots[root], name), missing):
+                text = f"{root}/{name}: could not be repaired: {cause}"
+                refused.append(CheckResult("records", False, text, "", root, name))
+    finally:
+        committer.close()
+        history.close()
+    return refused
+
+
+def _mend_workspace(config: Config, committer: Committer, candidate: Candidate, missing: Collection[Key]) -> str:
+    """Why it could not be repaired, "" when nothing stood in the way."""
+    try:
+        workspaces_table.remember(committer.history, (), [(candidate.root.key, candidate.name)])
+        restore(config, candidate, missing)
+        outcome = committer.commit(candidate)
+    except (WorkspaceError, HistoryError) as error:
+        return str(error)
+    return outcome.cause or outcome.history_error
+
+
+# Never one of another host or of a workspace that was moved: its line lies elsewhere.
+_ROWS = "SELECT * FROM dispatch_history WHERE root = ? AND workspace = ? AND host = ? AND moved_to IS NULL ORDER BY id"
+_FINDINGS = f"""
+SELECT {", ".join(f'"{name}"' for name in FINDING_COLUMNS)} FROM findings WHERE dispatch_id = ? ORDER BY id"""
+
+
+def restore(config: Config, candidate: Candidate, missing: Collection[Key]) -> None:
+    """Append a line for each row of these that has none, and have a torn last line moved aside.
+
+    Only for rows of the dispatches that stand there now. Raises WorkspaceError, HistoryError.
+    """
+    place = open_place(candidate.root.path, candidate.name)
+    try:
+        place.make_meta()
+        if not place.lock():
+            raise WorkspaceError(META, "is held by another process", transient=True)
+        there = read_place(config, candidate, place, now=candidate.changed_at)
+        if missing or there.warnings:
+            _append_missing(config, candidate, place, there, missing)
+    finally:
+        place.close()
+
+
+def _append_missing(
+    config: Config, candidate: Candidate, place: Place, there: WorkspaceRecords, missing: Collection[Key]
+) -> None:
+    assert place.meta is not None
+    standing = there.on_disk({}).standing
+    opened = journal.open_journal(place.meta, config.limits)
+    try:
+        if opened.descriptor is not None:
+            opened.repair_tail()
+        for recorded in _recorded(config.history, candidate):
+            one = record.redacted(recorded, opened.without)
+            key = one.updated_at.utc(), one.runs
+            if key in missing and key not in there.own and dispatch_of(one) in standing:
+                opened.append(one.line())
+        if opened.descriptor is not None:
+            opened.sync()
+    finally:
+        opened.close()
+
+
+def _recorded(history: str, candidate: Candidate) -> Iterator[Record]:
+    """What the history holds of a workspace, oldest first."""
+    with queries.reading(history) as connection:
+        cursor = connection.execute(_ROWS, (candidate.root.key, candidate.name, HOST))
+        names = [column[0] for column in cursor.description]
+        for values in cursor.fetchall():
+            row = dict(zip(names, values, strict=True))
+            commit = Commit(row, connection.execute(_FINDINGS, (row["id"],)).fetchall())
+            yield record.from_line(interchange.line(interchange.document(commit, host_id="")).encode("utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from agentic_watch.answers.check.finding import Finding, Subject
+from agentic_watch.answers.check.check_result import CheckResult, Subject
 from agentic_watch.config import Config, ConfigError
 from agentic_watch.host.extras import how_to_add, is_installed
 from agentic_watch.inventory.renamed_roots import refuse_renamed
@@ -15,18 +15,18 @@ _NAME = "configuration"
 _DRIVERS = {"postgres": "psycopg", "http": "httpx"}
 
 
-def configuration(subject: Subject) -> Iterator[Finding]:
+def configuration(subject: Subject) -> Iterator[CheckResult]:
     """It was read without an error; is each root known to the history by the key that it has now?"""
     file = subject.config.file or "no file; flags and environment"
     try:
         refuse_renamed(subject.config)
     except ConfigError as error:
-        yield Finding(_NAME, False, str(error), "correct it; a start would end with 78")
+        yield CheckResult(_NAME, False, str(error), "correct it; a start would end with 78")
         return
     count = len(subject.config.roots)
-    yield Finding(_NAME, True, f"{file}: {count} root{'s' if count != 1 else ''}")
+    yield CheckResult(_NAME, True, f"{file}: {count} root{'s' if count != 1 else ''}")
     for text, extra in lacking(subject.config):
-        yield Finding(_NAME, False, text, how_to_add(extra))
+        yield CheckResult(_NAME, False, text, how_to_add(extra))
 
 
 def lacking(config: Config) -> Iterator[tuple[str, str]]:
@@ -38,18 +38,18 @@ def lacking(config: Config) -> Iterator[tuple[str, str]]:
             yield f"[[push]] of kind {kind} needs {_DRIVERS[kind]}, which is not installed: nothing is pushed", "fleet"
 
 
-def metrics_file(subject: Subject) -> Iterator[Finding]:
+def metrics_file(subject: Subject) -> Iterator[CheckResult]:
     """The directory of the metrics' file: Debian's, for one, is root's."""
     file, account = subject.config.metrics.textfile, subject.account
     if file is None or not service_user.can_be_asked(account):
         return
     directory = os.path.dirname(file)
     if not os.path.isdir(directory):
-        yield Finding(
+        yield CheckResult(
             "metrics", False, f"{directory}: is not there, so {file} is not written", "make it, or name another"
         )
     elif service_user.not_writable(account, [directory]):
         text = f"{directory}: {account.name} cannot write there, so {file} is not written"
-        yield Finding("metrics", False, text, f"setfacl -m u:{account.name}:rwx {directory}")
+        yield CheckResult("metrics", False, text, f"setfacl -m u:{account.name}:rwx {directory}")
     else:
-        yield Finding("metrics", True, f"{directory}: {account.name} can write there")
+        yield CheckResult("metrics", True, f"{directory}: {account.name} can write there")

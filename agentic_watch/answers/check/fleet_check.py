@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agentic_watch.answers.check.finding import Finding, Subject
+from agentic_watch.answers.check.check_result import CheckResult, Subject
 from agentic_watch.config import Target
 from agentic_watch.fleet import day_sums, pushing
 from agentic_watch.fleet.day_sums import Comparison
-from agentic_watch.fleet.fleet_errors import Poisonous, Unavailable, Unusable
+from agentic_watch.fleet.delivery import Poisonous, Unavailable, Unusable
 from agentic_watch.fleet.host_identity import NoHostId
 from agentic_watch.fleet.push_state import StateError
 from agentic_watch.fleet.pushing import PushContext
@@ -20,19 +20,21 @@ _REPAIR = "agentic-watch check --fleet --repair"
 _FAILURES = (Unavailable, Unusable, Poisonous, HistoryError, StateError, NoHostId)
 
 
-def fleet(subject: Subject) -> Iterator[Finding]:
+def fleet(subject: Subject) -> Iterator[CheckResult]:
     """One finding a target that has all, else one for each day that differs."""
     if not subject.config.push:
-        yield Finding(NAME, None, "there is no [[push]] target")
+        yield CheckResult(NAME, None, "there is no [[push]] target")
     for target in subject.config.push:
         try:
             with pushing.opened(subject.config.history, only_look=True) as opened:
                 yield from _target(target, opened)
         except _FAILURES as error:
-            yield Finding(NAME, False, f"{target.name}: {error}", "mend what it names; it needs SELECT on dispatches")
+            yield CheckResult(
+                NAME, False, f"{target.name}: {error}", "mend what it names; it needs SELECT on dispatches"
+            )
 
 
-def mend(subject: Subject) -> list[Finding]:
+def mend(subject: Subject) -> list[CheckResult]:
     """Send what targets lack once more; gives what could not be done."""
     failed = []
     for target in subject.config.push:
@@ -42,36 +44,36 @@ def mend(subject: Subject) -> list[Finding]:
             with pushing.opened(subject.config.history, only_look=True) as opened:
                 day_sums.send_again(target, opened, day_sums.compare(target, opened).differences)
         except _FAILURES as error:
-            failed.append(Finding(NAME, False, f"{target.name}: {error}"))
+            failed.append(CheckResult(NAME, False, f"{target.name}: {error}"))
     return failed
 
 
-def _target(target: Target, opened: PushContext) -> Iterator[Finding]:
+def _target(target: Target, opened: PushContext) -> Iterator[CheckResult]:
     if target.kind != "postgres":
-        yield Finding(NAME, None, f"{target.name}: is of kind {target.kind}, which cannot be asked what it has")
+        yield CheckResult(NAME, None, f"{target.name}: is of kind {target.kind}, which cannot be asked what it has")
     elif not opened.sender.host_id:
-        yield Finding(NAME, None, f"{target.name}: nothing was pushed from here yet")
+        yield CheckResult(NAME, None, f"{target.name}: nothing was pushed from here yet")
     else:
         yield from _told(target.name, day_sums.compare(target, opened), opened.sender.host_id)
 
 
-def _told(name: str, found: Comparison, host_id: str) -> Iterator[Finding]:
+def _told(name: str, found: Comparison, host_id: str) -> Iterator[CheckResult]:
     for day in found.differences:
         if day.missing:
             text = f"{name}: {day.day}: {day.here} sent, {day.there} there, {len(day.missing)} missing"
-            yield Finding(NAME, False, text, _REPAIR)
+            yield CheckResult(NAME, False, text, _REPAIR)
     for root, count in sorted(found.strange_roots.items()):
         text = f"{name}: {count} there are of the root {root}, of which this history holds none"
         step = f"if so, and nothing is missing: {_removal(host_id, root)}"
-        yield Finding(NAME, None, f"{text}: after a rename-root they count twice", step)
+        yield CheckResult(NAME, None, f"{text}: after a rename-root they count twice", step)
     surplus = [day for day in found.differences if day.surplus]
     count = sum(day.surplus for day in surplus) - sum(found.strange_roots.values())
     if count:
         days = f"{len(surplus)} day{'s' if len(surplus) != 1 else ''}"
         text = f"{name}: {count} more there, on {days} from {surplus[0].day} on: pruned here, or of another history"
-        yield Finding(NAME, None, text)
+        yield CheckResult(NAME, None, text)
     if not any(day.missing for day in found.differences):
-        yield Finding(NAME, True, f"{name}: has all {found.commits} commits that were sent")
+        yield CheckResult(NAME, True, f"{name}: has all {found.commits} commits that were sent")
 
 
 def _removal(host_id: str, root: str) -> str:

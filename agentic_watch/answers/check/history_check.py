@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 
-from agentic_watch.answers.check.finding import Finding, Subject
+from agentic_watch.answers.check.check_result import CheckResult, Subject
 from agentic_watch.exchange import new_file
 from agentic_watch.history import derived_tables, queries
 from agentic_watch.history.history_errors import HistoryError
@@ -16,57 +16,59 @@ _RESTORE = "restore the backup (docs/operations.md); rows made since come back f
 REPAIR = "agentic-watch check --repair"
 
 
-def history(subject: Subject) -> Iterator[Finding]:
+def history(subject: Subject) -> Iterator[CheckResult]:
     """SQLite's own check of the file, then that what is derived from the rows is what they say."""
     path = subject.config.history
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        yield Finding(_NAME, False, f"{path}: is not there", "agentic-watch --once makes it from the journals")
+        yield CheckResult(_NAME, False, f"{path}: is not there", "agentic-watch --once makes it from the journals")
         return
     except OSError as error:
-        yield Finding(_NAME, None, f"{path}: {error.strerror}")
+        yield CheckResult(_NAME, None, f"{path}: {error.strerror}")
         return
     try:
         with queries.reading(path) as connection:
             yield from _sound(connection, path)
     except HistoryError as error:
-        yield Finding(_NAME, False, str(error), "mend what it names; journals and markers go on meanwhile")
+        yield CheckResult(_NAME, False, str(error), "mend what it names; journals and markers go on meanwhile")
         return
     yield from _search(path)
     yield from _leftovers(path)
 
 
-def _sound(connection: sqlite3.Connection, path: str) -> Iterator[Finding]:
+def _sound(connection: sqlite3.Connection, path: str) -> Iterator[CheckResult]:
     # A newer SQLite names a damaged search index here, too, which is no damage of the rows.
     told = [text for (text,) in connection.execute("PRAGMA integrity_check(3)")]
     problems = [" ".join(text.split()) for text in told if text != "ok" and "FTS5" not in text]
-    findings = [Finding(_NAME, False, f"{path}: {problem}", _RESTORE) for problem in problems]
+    findings = [CheckResult(_NAME, False, f"{path}: {problem}", _RESTORE) for problem in problems]
     if orphans := derived_tables.orphans(connection):
         text = f"{path}: {orphans} findings and kept files are of no dispatch"
-        findings.append(Finding(_NAME, False, text, REPAIR))
+        findings.append(CheckResult(_NAME, False, text, REPAIR))
     if count := derived_tables.miscounted(connection):
         text = f"{path}: {count} dispatches have not the findings that they count"
-        findings.append(Finding(_NAME, False, text, _RESTORE))
+        findings.append(CheckResult(_NAME, False, text, _RESTORE))
     yield from findings
     if not findings:
         (rows,) = connection.execute("SELECT count(*) FROM dispatch_history").fetchone()
-        yield Finding(_NAME, True, f"{path}: sound, {rows} commit{'s' if rows != 1 else ''}")
+        yield CheckResult(_NAME, True, f"{path}: sound, {rows} commit{'s' if rows != 1 else ''}")
 
 
-def _search(path: str) -> Iterator[Finding]:
+def _search(path: str) -> Iterator[CheckResult]:
     try:
         sound = derived_tables.search_is_sound(path)
     except HistoryError as error:
-        yield Finding("search", None, f"{error}; only who may write the history can compare its search with its rows")
+        yield CheckResult(
+            "search", None, f"{error}; only who may write the history can compare its search with its rows"
+        )
         return
     if sound:
-        yield Finding("search", True, f"{path}: the search index matches the rows")
+        yield CheckResult("search", True, f"{path}: the search index matches the rows")
     else:
-        yield Finding("search", False, f"{path}: the search index differs from the rows", REPAIR)
+        yield CheckResult("search", False, f"{path}: the search index differs from the rows", REPAIR)
 
 
-def _leftovers(path: str) -> Iterator[Finding]:
+def _leftovers(path: str) -> Iterator[CheckResult]:
     """What a backup or a prune that was killed left beside the history."""
     try:
         left = new_file.leftovers(path)
@@ -75,7 +77,7 @@ def _leftovers(path: str) -> Iterator[Finding]:
         return  # gone by now, or for the check of the ownership to say
     for one, size in zip(left, sizes, strict=True):
         text = f"{one}: {size:,} bytes that a killed backup or prune left"
-        yield Finding(_NAME, False, text, "remove it, or let the next prune do it")
+        yield CheckResult(_NAME, False, text, "remove it, or let the next prune do it")
 
 
 def mend(subject: Subject) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from agentic_watch.answers.check.finding import Finding, Subject
+from agentic_watch.answers.check.check_result import CheckResult, Subject
 from agentic_watch.answers.check.parity import (
     OnDisk,
     RecordedRow,
@@ -18,20 +18,18 @@ from agentic_watch.answers.check.parity import (
     named,
     older_lines,
 )
-from agentic_watch.answers.check.recorded_rows import Told, dispatches_of, rows_of
-from agentic_watch.answers.check.workspace_records import WorkspaceRecords, read_records
+from agentic_watch.answers.check.workspace_records import Told, WorkspaceRecords, dispatches_of, read_records, rows_of
 from agentic_watch.config import KNOWN_STATUSES, Root
-from agentic_watch.exchange.archives import in_no_archive
+from agentic_watch.exchange.pruning import in_no_archive
 from agentic_watch.history import pruned, queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import Key
-from agentic_watch.scan import RootUnavailable, Trouble, scan
+from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.service import service_user
 from agentic_watch.service.root_access import open_for
 from agentic_watch.workspace.candidate import Candidate
-from agentic_watch.workspace.layout import META_JOURNAL
-from agentic_watch.workspace.names import name_problem
+from agentic_watch.workspace.layout import META_JOURNAL, name_problem
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 _NAME = "records"
@@ -56,11 +54,11 @@ class _Look:
     subject: Subject
     pruned_before: str
     elsewhere: set[Told] = field(default_factory=set)
-    missing: list[Finding] = field(default_factory=list)
+    missing: list[CheckResult] = field(default_factory=list)
     older: dict[str, str] = field(default_factory=dict)
 
 
-def records(subject: Subject) -> Iterator[Finding]:
+def records(subject: Subject) -> Iterator[CheckResult]:
     """Each workspace in which a record lacks what another has, or that cannot be committed for longer than an hour."""
     seen = wrong = 0
     try:
@@ -75,7 +73,7 @@ def records(subject: Subject) -> Iterator[Finding]:
                         wrong += 1
                         yield finding
     except HistoryError:
-        yield Finding(_NAME, None, f"{subject.config.history}: cannot be compared with what lies in the workspaces")
+        yield CheckResult(_NAME, None, f"{subject.config.history}: cannot be compared with what lies in the workspaces")
         return
     for finding in look.missing:
         if finding.missing_line is not None and (finding.workspace, *finding.missing_line) not in look.elsewhere:
@@ -83,10 +81,10 @@ def records(subject: Subject) -> Iterator[Finding]:
             yield finding
     yield from _older(look)
     if not wrong:
-        yield Finding(_NAME, True, f"{seen} workspace{'s' if seen != 1 else ''}: all records agree")
+        yield CheckResult(_NAME, True, f"{seen} workspace{'s' if seen != 1 else ''}: all records agree")
 
 
-def _older(look: _Look) -> Iterator[Finding]:
+def _older(look: _Look) -> Iterator[CheckResult]:
     """The lines of which nobody knows whether they were pruned or never were in the history."""
     left = in_no_archive(look.subject.config.history, look.older.keys()) if look.older else []
     if left:
@@ -95,10 +93,10 @@ def _older(look: _Look) -> Iterator[Finding]:
             f"{look.pruned_before[:19]}Z), and neither in the history nor in an archive beside it"
         )
         step = f"if no other archive has them: agentic-watch import --as ROOT WORKSPACE/{META_JOURNAL}"
-        yield Finding(_NAME, None, text, step)
+        yield CheckResult(_NAME, None, text, step)
 
 
-def _look_twice(look: _Look, root: Root, group: Sequence[Candidate | Trouble]) -> Iterator[Finding]:
+def _look_twice(look: _Look, root: Root, group: Sequence[Candidate | ScanError]) -> Iterator[CheckResult]:
     """What is wrong and stays wrong: a commit may be under way between a look at the history and one at the disk."""
     first = _look_at_all(look, root, group)
     if not first:
@@ -111,16 +109,16 @@ def _look_twice(look: _Look, root: Root, group: Sequence[Candidate | Trouble]) -
         yield from (finding for finding in staying if finding.missing_line is None)
 
 
-def _look_at_all(look: _Look, root: Root, group: Sequence[Candidate | Trouble]) -> dict[str, list[Finding]]:
+def _look_at_all(look: _Look, root: Root, group: Sequence[Candidate | ScanError]) -> dict[str, list[CheckResult]]:
     """By workspace, what is wrong with it."""
     rows = rows_of(look.subject.config.history, root, [one.name for one in group if not name_problem(one.name)])
-    found: dict[str, list[Finding]] = {}
+    found: dict[str, list[CheckResult]] = {}
     read: list[WorkspaceRecords] = []
     for one in group:
         try:
             there = _read(look.subject, one)
         except _Wrong as wrong:
-            found[one.name] = [Finding(_NAME, wrong.ok, str(wrong), wrong.step, root.key, one.name)]
+            found[one.name] = [CheckResult(_NAME, wrong.ok, str(wrong), wrong.step, root.key, one.name)]
             continue
         read += [there] if there is not None else []
         if sum(one.size for one in read) > _LINES_AT_ONCE:
@@ -131,7 +129,7 @@ def _look_at_all(look: _Look, root: Root, group: Sequence[Candidate | Trouble]) 
 
 def _compare(
     look: _Look, root: Root, read: Sequence[WorkspaceRecords], rows: Mapping[str, Mapping[Key, RecordedRow]]
-) -> dict[str, list[Finding]]:
+) -> dict[str, list[CheckResult]]:
     told = {told for one in read for told in one.elsewhere(rows.get(one.name, {}))}
     known = dispatches_of(look.subject.config.history, told)
     look.elsewhere |= known.keys()
@@ -147,23 +145,23 @@ def _compare(
 
 def _findings(
     look: _Look, root: Root, one: WorkspaceRecords, disk: OnDisk, rows: Mapping[Key, RecordedRow]
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     where = f"{root.key}/{one.name}"
     texts = [(text, REPAIR) for text in disagreements(disk, rows, look.pruned_before, look.subject.patience)]
     texts += [(text, _COMPARE) for text in contradictions(disk, rows)]
     texts += [(warning, _NO_RECORDS) for warning in one.warnings]
     for text, step in texts:
-        yield Finding(_NAME, False, f"{where}: {text}", step, root.key, one.name)
+        yield CheckResult(_NAME, False, f"{where}: {text}", step, root.key, one.name)
     word = one.status.status
     if word not in KNOWN_STATUSES | look.subject.config.finished:
         word = word[:_WORD_AT_MOST]
         text = f"{where}: its status {word!r} is neither finished nor known, so it is not committed"
         step = f'if it is an end, add "{word}" to finished in [commit]'
         ok = False if one.waited > _STUCK_SECONDS else None  # it may be a step on the way
-        yield Finding(_NAME, ok, text, step, root.key, one.name)
+        yield CheckResult(_NAME, ok, text, step, root.key, one.name)
     for key in missing_lines(disk, rows):
         text = f"{where}: {named(key)} has a history row and no journal line"
-        yield Finding(_NAME, False, text, REPAIR, root.key, one.name, missing_line=key)
+        yield CheckResult(_NAME, False, text, REPAIR, root.key, one.name, missing_line=key)
 
 
 class _Wrong(Exception):
@@ -175,28 +173,28 @@ class _Wrong(Exception):
         self.ok = ok
 
 
-def _read(subject: Subject, found: Candidate | Trouble) -> WorkspaceRecords | None:
+def _read(subject: Subject, found: Candidate | ScanError) -> WorkspaceRecords | None:
     """What lies in a workspace; None when it is gone, or not wrong for long enough. Raises _Wrong."""
     where = f"{found.root.key}/{found.name}"
     if problem := name_problem(found.name):
-        if isinstance(found, Trouble) or subject.now - found.changed_at > _STUCK_SECONDS:
+        if isinstance(found, ScanError) or subject.now - found.changed_at > _STUCK_SECONDS:
             raise _Wrong(f"{where}: {problem}", _RENAME)
         return None
-    if isinstance(found, Trouble):
+    if isinstance(found, ScanError):
         raise _out_of_sight(subject, found, f"{where}: {found.cause}; its subdirectories are skipped")
     try:
         return read_records(subject.config, found, subject.now)
     except Missing:
         return None
     except WorkspaceError as error:
-        if error.passing:
+        if error.transient:
             raise _out_of_sight(subject, found, f"{where}: {error}") from error
         if subject.now - found.changed_at > _STUCK_SECONDS:
             raise _Wrong(f"{where}: {error}", _CORRECT) from error
         return None
 
 
-def _out_of_sight(subject: Subject, found: Candidate | Trouble, text: str) -> _Wrong:
+def _out_of_sight(subject: Subject, found: Candidate | ScanError, text: str) -> _Wrong:
     """What the service's user cannot read either needs an operator; what only this user cannot, it cannot know."""
     if not service_user.can_be_asked(subject.account):
         return _Wrong(f"{text} (by this user)", "", ok=None)

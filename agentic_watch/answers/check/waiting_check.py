@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from agentic_watch.answers.check.finding import Finding, Subject
+from agentic_watch.answers.check.check_result import CheckResult, Subject
 from agentic_watch.config import Root
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
@@ -22,7 +22,7 @@ _RUNNING = "SELECT status, pid FROM workspaces WHERE root = ? AND status IN ('ru
 _OPEN = "SELECT workspace FROM workspaces WHERE root = ? AND NOT committed AND NOT fail_count LIMIT ?"
 
 
-def waiting(subject: Subject) -> Iterator[Finding]:
+def waiting(subject: Subject) -> Iterator[CheckResult]:
     """A workspace that fails for longer than an hour; a finished one that waits longer than it should.
 
     Ghosts are counted, which is no problem of this host: the run ended, and nobody said so.
@@ -35,34 +35,34 @@ def waiting(subject: Subject) -> Iterator[Finding]:
                 unfinished = [name for (name,) in connection.execute(_OPEN, (root.key, _AT_MOST))]
                 ghosts += sum(is_ghost(*row) for row in connection.execute(_RUNNING, (root.key, _RUNNING_AT_MOST)))
         except HistoryError as error:
-            yield Finding("waiting", None, str(error))
+            yield CheckResult("waiting", None, str(error))
             return
         for finding in (*_failing(subject, root, failing), *_finished(subject, root, unfinished)):
             clean = False
             yield finding
     if ghosts:
         text = f"{ghosts} ghost{'s' * (ghosts != 1)} (status says running, process is gone); see agentic-watch status"
-        yield Finding("waiting", True, text)
+        yield CheckResult("waiting", True, text)
     if clean:
-        yield Finding("waiting", True, "nothing fails for longer than an hour, nothing finished waits too long")
+        yield CheckResult("waiting", True, "nothing fails for longer than an hour, nothing finished waits too long")
 
 
-def _failing(subject: Subject, root: Root, rows: list[tuple[str, str]]) -> Iterator[Finding]:
+def _failing(subject: Subject, root: Root, rows: list[tuple[str, str]]) -> Iterator[CheckResult]:
     for name, error in rows:
         changed = _changed_at(root, name)
         if changed is not None and subject.now - changed > _STUCK_SECONDS:
             text = f"{root.key}/{name}: fails for longer than an hour: {error}"
-            yield Finding("waiting", False, text, "agentic-watch show names the cause", root.key, name)
+            yield CheckResult("waiting", False, text, "agentic-watch show names the cause", root.key, name)
 
 
-def _finished(subject: Subject, root: Root, names: list[str]) -> Iterator[Finding]:
+def _finished(subject: Subject, root: Root, names: list[str]) -> Iterator[CheckResult]:
     """Those that the index has not as committed, and whose status says that they are finished by now."""
     for name in names:
         changed = _changed_at(root, name)
         if changed is None or subject.now - changed <= subject.patience or not _is_finished(subject, root, name):
             continue
         text = f"{root.key}/{name}: is finished for longer than {subject.patience:.0f} s and not committed"
-        yield Finding("waiting", False, text, "agentic-watch commit names the cause", root.key, name)
+        yield CheckResult("waiting", False, text, "agentic-watch commit names the cause", root.key, name)
 
 
 def _changed_at(root: Root, name: str) -> float | None:

@@ -11,8 +11,7 @@ from typing import Any
 from xml.parsers import expat
 
 from agentic_watch.dispatch.left_file import Unreadable
-from agentic_watch.dispatch.reports.clone_paths import Clone
-from agentic_watch.dispatch.reports.report_shape import TEXT_AT_MOST, Source, with_findings
+from agentic_watch.dispatch.reports.report_shape import TEXT_AT_MOST, Clone, ReportSource, with_findings
 
 _SUITES = frozenset({"testsuites", "testsuite"})
 _BAD = frozenset({"failure", "error"})
@@ -23,7 +22,7 @@ _NO_CHARACTERS = re.compile(
 _OTHER_ENCODING = re.compile(rb"""^<\?xml[^>]{0,200}encoding\s*=\s*["'](?!utf-?8["'])""", re.IGNORECASE)
 
 
-def source(data: bytes, clone: Clone, *, transcoded: bool = False) -> Source:
+def source(data: bytes, clone: Clone, *, transcoded: bool = False) -> ReportSource:
     """A finding for each test that failed, and `test_passed`; no verdict when no test was run. Raises Unreadable.
 
     `transcoded` data is UTF-8, whatever it says itself. Characters that XML does not allow cost themselves alone.
@@ -31,13 +30,15 @@ def source(data: bytes, clone: Clone, *, transcoded: bool = False) -> Source:
     data = data.lstrip()
     encoding = "utf-8" if transcoded else None
     try:
-        return Source(_read(data, clone, encoding))
+        return ReportSource(_read(data, clone, encoding))
     except expat.ExpatError as error:
         mended = _mended(data, transcoded=transcoded)
         if mended == data:
             raise Unreadable(f"is not XML: {error}") from error
     try:
-        return Source(_read(mended, clone, encoding), "held characters that XML does not allow; read without them")
+        return ReportSource(
+            _read(mended, clone, encoding), "held characters that XML does not allow; read without them"
+        )
     except expat.ExpatError as error:
         raise Unreadable(f"is not XML: {error}") from error
 

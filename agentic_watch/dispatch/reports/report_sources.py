@@ -6,15 +6,14 @@ from typing import Any
 
 from agentic_watch.dispatch import left_file
 from agentic_watch.dispatch.left_file import MAX_VALUES, Unreadable
-from agentic_watch.dispatch.reports.clone_paths import NOWHERE, Clone
-from agentic_watch.dispatch.reports.report_shape import Source
+from agentic_watch.dispatch.reports.report_shape import NOWHERE, Clone, ReportSource
 from agentic_watch.workspace.jsontext import load_object
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _SPACES = bytes(max(byte, 32) for byte in range(256))
 
 
-def read(path: str, since_ns: int = 0, clone: Clone = NOWHERE) -> Source:
+def read(path: str, since_ns: int = 0, clone: Clone = NOWHERE) -> ReportSource:
     """The report that the file holds; what it is its content tells. Raises Unreadable.
 
     A file older than `since_ns` (since the epoch) is of another run. Paths become relative to the top of `clone`.
@@ -22,7 +21,7 @@ def read(path: str, since_ns: int = 0, clone: Clone = NOWHERE) -> Source:
     return parse(left_file.read(path, since_ns), clone)
 
 
-def parse(data: bytes, clone: Clone = NOWHERE) -> Source:
+def parse(data: bytes, clone: Clone = NOWHERE) -> ReportSource:
     """The report in these bytes. Raises Unreadable."""
     text = left_file.utf_8(data)
     if text.lstrip().startswith(b"<"):
@@ -33,9 +32,9 @@ def parse(data: bytes, clone: Clone = NOWHERE) -> Source:
     if isinstance(document.get("runs"), list) and str(document.get("version", "")).startswith("2."):
         from agentic_watch.dispatch.reports import sarif
 
-        return Source(sarif.report(document, clone), warning)
+        return ReportSource(sarif.report(document, clone), warning)
     refuse_result(document)
-    return Source(document, warning)
+    return ReportSource(document, warning)
 
 
 def refuse_result(document: dict[str, Any]) -> None:

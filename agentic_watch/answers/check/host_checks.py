@@ -1,0 +1,197 @@
+"""Whose are the history and what lies beside it? Can the user that works with them write them?
+
+The clock: does it say a time after all that is recorded?
+
+Room for what is to be written: blocks and inodes below the history and each root.
+
+The roots: writable for the user that commits, with the groups that the daemon has and those it will have.
+
+The roots: are they there?
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from agentic_watch.answers.check.check_result import CheckResult, Subject, belongs_to
+from agentic_watch.config import Root
+from agentic_watch.daemon.instance import Liveness, pulse
+from agentic_watch.history import queries
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.service import deploy, root_access, service_user
+from agentic_watch.service.service_user import Account
+from agentic_watch.workspace import instant
+
+_CLOCK = "clock"
+_SLACK_SECONDS = 300.0
+_NEWEST = "SELECT committed_at FROM dispatch_history ORDER BY id DESC LIMIT 1"
+
+
+def clock(subject: Subject) -> Iterator[CheckResult]:
+    """A clock that was set back makes new commits look older than old ones."""
+    told = list(_times(subject.config.history))
+    newest = max(told, default=0.0)
+    now = instant.now_text(subject.now)
+    if newest > subject.now + _SLACK_SECONDS:
+        text = f"the clock says {now}, and the history was last written {instant.now_text(newest)}"
+        yield CheckResult(_CLOCK, False, text, "set it (timedatectl set-ntp true)")
+    else:
+        yield CheckResult(_CLOCK, True, f"{now}, later than every recorded time")
+
+
+def _times(history: str) -> Iterator[float]:
+    try:
+        yield os.stat(history).st_mtime
+        with queries.reading(history) as connection:
+            for (text,) in connection.execute(_NEWEST):
+                yield instant.parse(text).ns / 1e9
+    except (OSError, HistoryError, ValueError):
+        return
+
+
+_SPACE = "space"
+_LEAST_BYTES = 100 << 20
+_LEAST_SHARE = 0.01
+
+
+def space(subject: Subject) -> Iterator[CheckResult]:
+    """At least 100 MiB and 1 % of the inodes, for the daemon's user (not root's reserve)."""
+    low = False
+    seen: set[int] = set()
+    for path in (os.path.dirname(subject.config.history), *(root.path for root in subject.config.roots)):
+        try:
+            device, room = os.stat(path).st_dev, os.statvfs(path)
+        except OSError:
+            continue  # the checks of the roots and the history name it
+        if device in seen:
+            continue
+        seen.add(device)
+        free = room.f_bavail * room.f_frsize
+        if free < _LEAST_BYTES:
+            low = True
+            yield CheckResult(_SPACE, False, f"{path}: {free >> 20} MiB are free", "free disk space there")
+        if room.f_files and room.f_favail < _LEAST_SHARE * room.f_files:
+            low = True
+            yield CheckResult(
+                _SPACE, False, f"{path}: {room.f_favail} of {room.f_files} inodes are free", "remove files"
+            )
+    if not low:
+        yield CheckResult(_SPACE, True, f"{len(seen)} file system{'s' if len(seen) != 1 else ''}, enough free space")
+
+
+_ROOTS = "roots"
+_NEWEST_COMMITS = "SELECT root, workspace FROM dispatch_history ORDER BY id DESC LIMIT 64"
+
+
+def roots_writable(subject: Subject) -> Iterator[CheckResult]:
+    """As the user itself, in the directories that the newest dispatches on disk are committed to: all must be open."""
+    running = running_account(subject)
+    for root in subject.config.roots:
+        if os.path.isdir(root.path):
+            yield _finding(subject, root, running, deploy.samples(root), least=1)
+
+
+def roots_open(subject: Subject) -> Iterator[CheckResult]:
+    """The same in a probe's time, by the newest commits. All of them must be closed before an operator is needed: an
+    agent may close its own."""
+    try:
+        with queries.reading(subject.config.history) as connection:
+            newest = list(connection.execute(_NEWEST_COMMITS))
+    except HistoryError:
+        newest = []  # the check of what waits says why
+    running = running_account(subject)
+    for root in subject.config.roots:
+        if os.path.isdir(root.path):
+            directories = deploy.written_to(root, [name for key, name in newest if key == root.key])
+            yield _finding(subject, root, running, directories, least=len(directories))
+
+
+def running_account(subject: Subject) -> Account | None:
+    """The user of the daemon that runs, when it is the one that should: its groups are those of its start."""
+    how, state = pulse(subject.config.history)
+    if how is not Liveness.RUNNING or state is None:
+        return None
+    running = service_user.of_process(state.pid, subject.account.name)
+    return running if running is not None and running.uid == subject.account.uid else None
+
+
+def _finding(
+    subject: Subject, root: Root, running: Account | None, directories: Sequence[str], *, least: int
+) -> CheckResult:
+    account = subject.account
+    if not service_user.can_be_asked(account):
+        text = f"{root.path}: whether {account.name} can write there is told to root and {account.name}"
+        return CheckResult(_ROOTS, None, text, root=root.key)
+    if found := root_access.closed(account, running, root.path, directories, least=least):
+        text = f"{found.path}: {found.cause}, so nothing in it will be committed"
+        return CheckResult(_ROOTS, False, text, found.step, root=root.key)
+    return CheckResult(_ROOTS, True, f"{root.path}: {account.name} can write there", root=root.key)
+
+
+_ROOTS_THERE = "roots"
+
+
+def roots_there(subject: Subject) -> Iterator[CheckResult]:
+    """A root that is not there is waited for, and what would be in it is not seen."""
+    for key, path in subject.silent.items():
+        step = "see to its server, or unmount it; nothing in this root is checked until it answers"
+        yield CheckResult(_ROOTS_THERE, False, f"{path}: does not answer", step, root=key)
+    for root in subject.config.roots:
+        try:
+            os.close(os.open(root.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        except PermissionError:
+            yield CheckResult(_ROOTS_THERE, None, f"{root.path}: this user may not look into it", root=root.key)
+        except OSError as error:
+            step = "mount or make it, or take it out of the configuration"
+            yield CheckResult(_ROOTS_THERE, False, f"{root.path}: {error.strerror}", step, root=root.key)
+
+
+_OWNER = "ownership"
+
+
+def ownership(subject: Subject) -> Iterator[CheckResult]:
+    """The state directory, the history, its -wal and -shm, and whatever else lies beside it."""
+    account, history = subject.account, subject.config.history
+    if not service_user.can_be_asked(account):
+        yield CheckResult(
+            _OWNER, None, f"{history}: whether {account.name} can write it is told to root and {account.name}"
+        )
+        return
+    foreign = service_user.foreign(history, account)
+    for path in foreign:
+        info = os.lstat(path)
+        owner = belongs_to(info.st_uid, info.st_gid)
+        text = f"{path}: {account.name} cannot write it (it is {owner}), so {_loss(history, path)}"
+        yield CheckResult(_OWNER, False, text, _next_step(history, path, account))
+    if not foreign and os.path.lexists(history):
+        yield CheckResult(_OWNER, True, f"{history}: {account.name} can write it")
+
+
+def _loss(history: str, path: str) -> str:
+    if path.endswith((".daemon", ".cookie")):
+        return "no daemon starts"
+    ours = os.path.realpath(history)
+    return "no row comes" if path.startswith(ours) or path == os.path.dirname(ours) else "nothing is pushed"
+
+
+def _next_step(history: str, path: str, account: Account) -> str:
+    if service_user.can_be_given(history, path):
+        return f"chown {account.name}:{account.group} {path}, or agentic-watch check --repair as root"
+    if os.path.isdir(path):
+        own = os.path.join(path, "agentic-watch")
+        return (
+            "it holds other things, too, so give the history a directory of its own and name it in [history] path: "
+            f"install -d -o {account.name} -g {account.group} -m 750 {own}"
+        )
+    return (
+        f"look at it: it is a link or has a second name, so that --repair leaves it; then chown {account.name} {path}"
+    )
+
+
+def mend(subject: Subject) -> None:
+    """Give what the user cannot write to it; only root can. Raises OSError."""
+    if os.geteuid() == 0:
+        history = subject.config.history
+        for _ in service_user.give(history, service_user.foreign(history, subject.account), subject.account):
+            pass

@@ -1,0 +1,274 @@
+"""The host's limits against what the daemon needs: inotify watches and instances, open files.
+
+The system's units: are they what this configuration wants, and in force?
+
+The daemon: alive, fresh, of this version, and content with its history and roots.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+from agentic_watch import __version__
+from agentic_watch.answers.check.check_result import CheckResult, Subject, installed
+from agentic_watch.commit import batch
+from agentic_watch.config import Config, Root
+from agentic_watch.daemon.instance import Liveness, file_of, pulse
+from agentic_watch.daemon.state_file import DaemonState
+from agentic_watch.scan import RootUnavailable, scan
+from agentic_watch.service import install, units
+from agentic_watch.service.manager import Manager, NoSystemd, loaded
+from agentic_watch.service.root_access import open_for
+from agentic_watch.service.service_user import NoSuchAccount, group_name
+from agentic_watch.service.units import PUSHER, is_below
+
+_UNITS = "units"
+_INSTALL = "agentic-watch service install"
+
+
+def unit_files(subject: Subject) -> Iterator[CheckResult]:
+    """Each file as this host and its configuration want it; nothing to say where no service is installed."""
+    if not subject.installed or (deployment := installed()) is None:
+        return
+    wrong = [standing for standing in install.standings(deployment.files) if standing.state != "current"]
+    for standing in wrong:
+        yield CheckResult(_UNITS, False, f"{standing.path}: {standing.state}", f"{_INSTALL} writes it anew")
+    if not wrong:
+        yield CheckResult(_UNITS, True, f"{units.SERVICE}: {len(deployment.files)} files as they should be")
+
+
+def users(subject: Subject) -> Iterator[CheckResult]:
+    """The user that the unit names, its groups, and those that the unit adds."""
+    if not subject.installed or (unit := loaded()) is None:
+        return
+    try:
+        account = unit.account()
+    except NoSuchAccount as error:
+        yield CheckResult("users", False, f"the unit names {error}", _INSTALL)
+        return
+    groups = ", ".join(group_name(gid) for gid in account.groups)
+    yield CheckResult("users", True, f"{account.name}: in {groups}")
+
+
+def units_in_force(subject: Subject) -> Iterator[CheckResult]:
+    """Enabled, loaded as they lie there, running, and the last nightly pass did not fail."""
+    if not subject.installed:
+        return
+    manager = Manager()
+    try:
+        manager.require()
+    except NoSystemd as error:
+        yield CheckResult(_UNITS, None, f"{units.SERVICE}: {error}")
+        return
+    for unit, lost in _wanted(subject.config):
+        yield from _state(manager, unit, lost)
+    if (result := manager.properties(units.BACKFILL, "Result")["Result"]) not in ("success", ""):
+        yield CheckResult(_UNITS, False, f"{units.BACKFILL}: the last nightly pass failed ({result})", _why())
+
+
+def _wanted(config: Config) -> Iterator[tuple[str, str]]:
+    """The units that are to be enabled, and what is lost when one does not run ("": the check of the daemon says)."""
+    yield units.SERVICE, ""
+    yield units.TIMER, "so no nightly pass comes"
+    if config.push or config.hooks:
+        yield PUSHER, "so nothing is pushed and no hook is run"
+
+
+def _state(manager: Manager, unit: str, lost: str) -> Iterator[CheckResult]:
+    found = manager.properties(unit, "UnitFileState", "NeedDaemonReload", "ActiveState")
+    if found["UnitFileState"] != "enabled":
+        state = found["UnitFileState"] or "not there"
+        yield CheckResult(_UNITS, False, f"{unit}: is {state}, so the next boot will not start it", _INSTALL)
+    if found["NeedDaemonReload"] == "yes":
+        yield CheckResult(_UNITS, False, f"{unit}: has changed since it was loaded", "systemctl daemon-reload")
+    if lost and found["ActiveState"] != "active":
+        step = f"systemctl start {unit}; journalctl -u {unit} -n 20 says why when it does not stay"
+        yield CheckResult(_UNITS, False, f"{unit}: is {found['ActiveState'] or 'not there'}, {lost}", step)
+
+
+def _why() -> str:
+    return f"journalctl -u {units.BACKFILL} -p warning names what failed"
+
+
+_LOOP = "daemon"
+
+
+def daemon(subject: Subject) -> Iterator[CheckResult]:
+    """As `alive`, but a host on which no daemon ever ran may be one where only --once is wanted."""
+    if not subject.installed and not _has_run(subject.config.history):
+        yield CheckResult(_LOOP, None, f"{subject.config.history}: no daemon has run for this history yet")
+        return
+    yield from alive(subject)
+
+
+def _has_run(history: str) -> bool:
+    """Whether a daemon left its words; a file that may not be looked at may hold them.
+
+    Without any it is that of another command, which kept daemons away.
+    """
+    try:
+        return os.lstat(file_of(history)).st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+
+
+def alive(subject: Subject) -> Iterator[CheckResult]:
+    """A stopped or stuck daemon is not well; one that this user may not look at is unknown."""
+    history = subject.config.history
+    start = "systemctl restart agentic-watch" if subject.installed else "start agentic-watch"
+    how, state = pulse(history)
+    if how is Liveness.UNKNOWN:
+        yield CheckResult(_LOOP, None, f"{file_of(history)}: this user may not look")
+    elif how is Liveness.STOPPED:
+        seen = f"; last seen {state.updated_at} (pid {state.pid})" if state else ""
+        yield CheckResult(_LOOP, False, f"{history}: no daemon runs{seen}", start)
+    elif how is Liveness.STALE and state is not None:
+        silent = time.monotonic() - state.beat
+        text = f"{history}: daemon (pid {state.pid}): no heartbeat for {silent:.0f} s; stopped or hung"
+        yield CheckResult(_LOOP, False, text, start)
+    elif state is None:
+        yield CheckResult(_LOOP, None, f"{history}: a daemon runs and has not reported its state yet")
+    else:
+        yield CheckResult(
+            _LOOP, True, f"pid {state.pid}, {state.phase} since {state.started_at}, as of {state.updated_at}"
+        )
+        yield from _content(subject, state, start)
+
+
+def _openings(subject: Subject, state: DaemonState) -> Iterator[str]:
+    for root in subject.config.roots:
+        if any(is_below(name, (root.key,)) for name in state.unreadable_names):
+            yield open_for(subject.account.name, root.path)
+
+
+def _content(subject: Subject, state: DaemonState, start: str) -> Iterator[CheckResult]:
+    if state.history_error:
+        yield CheckResult(
+            _LOOP, False, f"the daemon cannot use its history: {state.history_error}", "see ownership, space"
+        )
+    if state.unreadable:
+        named = f"{', '.join(state.unreadable_names)}{' …' if state.unreadable > len(state.unreadable_names) else ''}"
+        text = f"{state.unreadable} below the roots that the daemon cannot look into, so nothing in there is committed"
+        step = f"let {subject.account.name} in: {' && '.join(_openings(subject, state))}"
+        yield CheckResult(_LOOP, False, f"{named}: {text}", step)
+    there = {root.key for root in subject.config.roots if os.path.isdir(root.path)}
+    for root in state.roots:
+        if root.watching == "waiting" and root.root in there:  # the check of the roots names one that is not
+            step = f"let {subject.account.name} look into it and all above it"
+            yield CheckResult(
+                _LOOP, False, f"{root.root}: the daemon waits for it ({root.detail})", step, root=root.root
+            )
+    if state.version != __version__:
+        yield CheckResult(_LOOP, False, f"the daemon is version {state.version}, this program {__version__}", start)
+
+
+_LIMITS = "limits"
+_SYSCTLS = "/proc/sys/fs/inotify"
+_WATCHES_EACH = 2
+_INSTANCE = "anon_inode:inotify"
+"""Where a descriptor of an inotify instance leads (proc(5))."""
+
+
+def limits(subject: Subject) -> Iterator[CheckResult]:
+    """About two watches a workspace and one instance, of those that one user may have; files for a whole batch."""
+    how, state = pulse(subject.config.history)
+    running = state if how is Liveness.RUNNING else None
+    if any(root.watch != "poll" for root in subject.config.roots):
+        yield _watches(subject.config.roots)
+        yield _instances(subject, running)
+    if running is not None:
+        yield from _files(running)
+
+
+def _watches(roots: tuple[Root, ...]) -> CheckResult:
+    """The coldest workspaces go without when the watches end."""
+    name = "max_user_watches"
+    if (limit := _sysctl(name)) is None:
+        return _untold(name)
+    need = _WATCHES_EACH * sum(map(_workspaces, roots))
+    if need <= limit:
+        return CheckResult(_LIMITS, True, f"fs.inotify.{name}: {limit}, about {need} needed")
+    text = f"fs.inotify.{name}: is {limit}, the workspaces here need about {need}"
+    return CheckResult(_LIMITS, False, text, _raise(name, 2 * need))
+
+
+def _instances(subject: Subject, running: DaemonState | None) -> CheckResult:
+    """One a daemon; without it all roots are polled."""
+    name, account = "max_user_instances", subject.account
+    if (limit := _sysctl(name)) is None:
+        return _untold(name)
+    if running is not None and any(root.watching == "inotify" for root in running.roots):
+        return CheckResult(_LIMITS, True, f"fs.inotify.{name}: {limit}, the daemon uses 1")
+    if os.geteuid() not in (0, account.uid):
+        return CheckResult(
+            _LIMITS, None, f"fs.inotify.{name}: {limit}; run as root to see how many {account.name} uses"
+        )
+    used = _instances_of(account.uid)
+    if used < limit:
+        return CheckResult(_LIMITS, True, f"fs.inotify.{name}: {limit}, {account.name} uses {used}")
+    text = f"fs.inotify.{name}: is {limit}, and {account.name} uses {used}: none is left for the daemon, so it polls"
+    return CheckResult(_LIMITS, False, text, _raise(name, 2 * limit))
+
+
+def _files(running: DaemonState) -> Iterator[CheckResult]:
+    """A lower limit makes smaller batches, and in the end none."""
+    try:
+        with open(f"/proc/{running.pid}/limits", encoding="ascii") as file:
+            (line,) = (line for line in file if line.startswith("Max open files"))
+        limit = int(line.split()[3])
+    except (OSError, ValueError):  # it has ended, or another user's /proc is hidden
+        return
+    if limit >= batch.FILES_WANTED:
+        yield CheckResult(_LIMITS, True, f"open files: {limit} for the daemon (pid {running.pid})")
+        return
+    text = f"open files: the daemon (pid {running.pid}) may have {limit}, and wants {batch.FILES_WANTED}"
+    yield CheckResult(_LIMITS, False, text, "LimitNOFILE=16384 in its unit, or ulimit -n, and start it again")
+
+
+def _sysctl(name: str) -> int | None:
+    try:
+        with open(os.path.join(_SYSCTLS, name), encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
+
+
+def _untold(name: str) -> CheckResult:
+    return CheckResult(_LIMITS, None, f"fs.inotify.{name}: cannot be read here")
+
+
+def _raise(name: str, to: int) -> str:
+    return f"sysctl fs.inotify.{name}={to}, and into /etc/sysctl.d"
+
+
+def _workspaces(root: Root) -> int:
+    if root.watch == "poll":
+        return 0
+    try:
+        return sum(1 for _ in scan(root))
+    except RootUnavailable:
+        return 0
+
+
+def _instances_of(uid: int) -> int:
+    """How many inotify instances those of a user's processes have that this one may look at."""
+    count = 0
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        directory = f"/proc/{name}/fd"
+        try:
+            if os.stat(directory).st_uid == uid:
+                count += sum(_leads_to(f"{directory}/{one}") == _INSTANCE for one in os.listdir(directory))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it has ended, or is hidden even from its own user (prctl(2), PR_SET_DUMPABLE)
+    return count
+
+
+def _leads_to(descriptor: str) -> str:
+    try:
+        return os.readlink(descriptor)
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

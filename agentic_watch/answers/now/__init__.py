@@ -1,0 +1,1 @@
+"""What stands in the workspaces and on the host now."""

@@ -1,0 +1,235 @@
+"""Why is a workspace on disk committed, or why is it not? Step by step, as a commit goes; reads only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from agentic_watch.answers.now.record_steps import Records, Step, journal_step, marker_step, row_step
+from agentic_watch.answers.now.unended import why_unended
+from agentic_watch.commit import decide
+from agentic_watch.config import Config, Layout, Limits, Root
+from agentic_watch.history.open_runs_table import OpenRun
+from agentic_watch.history.pruned import is_pruned
+from agentic_watch.history.workspaces_table import WorkspaceRow
+from agentic_watch.service.root_access import Closed
+from agentic_watch.workspace import instant, layout, marker, status
+from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.layout import name_problem
+from agentic_watch.workspace.marker import Marker
+from agentic_watch.workspace.place import Place, open_place
+from agentic_watch.workspace.redactor import redactor
+from agentic_watch.workspace.status import Status
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+
+_DISPATCH = ("started_utc", "org", "repo", "task", "agent", "branch")
+_FILES: tuple[tuple[Layout, str], ...] = (("meta", layout.META_STATUS), ("root", layout.STATUS))
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What else is known of a workspace: the history's rows of it (None when it cannot tell, and `error` says why),
+    its line in the index, what is known of its run, until when the history was pruned ("" when never), whether a daemon
+    runs (None: unknown), and what keeps that out of the workspace, with the command that lets it in (None: nothing, as
+    far as it is known).
+    """
+
+    rows: Sequence[Mapping[str, Any]] | None = ()
+    state: WorkspaceRow | None = None
+    run: OpenRun | None = None
+    pruned_before: str = ""
+    daemon: bool | None = False
+    closed: Closed | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`committed` is None when that cannot be known; `why` says it in one sentence. `status_file` is the one that
+    counts, `status` what it says. `differences` name what row or line say otherwise than the status of the same
+    identity."""
+
+    path: str
+    committed: bool | None
+    why: str
+    steps: tuple[Step, ...]
+    status_file: str = ""
+    status: Status | None = None
+    differences: tuple[str, ...] = ()
+
+
+def explain(candidate: Candidate, config: Config, past: Past) -> Explanation | None:
+    """Look at a workspace as a commit does, but for writing anything; None when it is not on disk."""
+    path = os.path.join(candidate.root.path, candidate.name)
+    try:
+        place = open_place(candidate.root.path, candidate.name)
+    except Missing:
+        return None
+    except WorkspaceError as error:
+        return _stuck(path, [Step("directory", False, str(error))])
+    try:
+        if problem := name_problem(candidate.name):
+            return _stuck(path, [Step("directory", False, problem)])
+        return _explain(candidate, config, past, place)
+    finally:
+        place.close()
+
+
+def _stuck(path: str, steps: list[Step]) -> Explanation:
+    return Explanation(path, False, f"not committed: {steps[-1].says}; whoever made it has to mend it", tuple(steps))
+
+
+def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> Explanation:
+    path = os.path.join(candidate.root.path, candidate.name)
+    try:
+        found = status.read(place.directory, place.meta, candidate.root, config.limits).status
+    except WorkspaceError as error:
+        return _stuck(path, [Step("status", False, str(error)), *_index_steps(past.state)])
+    access = [] if past.closed is None else [Step("access", False, f"{past.closed.path}: {past.closed.cause}")]
+    file, words = _status_words(place, candidate.root, config.limits, found)
+    steps = [Step("status", True, words), _finished_step(found, config.finished), _lock_step(place)]
+    former, without = _former_names(candidate, found, past), redactor(config.limits.redact)
+    records = Records(candidate.name, found, former, without=without)
+    steps += [marker_step(place.meta, records), journal_step(place.meta, config.limits, records)]
+    steps.append(row_step(past.rows, past.error, records))
+    steps += [*access, *_index_steps(past.state)]
+    finished = found.status in config.finished
+    committed = _is_committed(records)
+    return Explanation(
+        path=path,
+        committed=committed,
+        why=_why(found, records, past, config) if finished or committed else _why_unfinished(found, past, config),
+        steps=tuple(steps),
+        status_file=file,
+        status=found,
+        differences=tuple(records.differences()),
+    )
+
+
+def marker_of(candidate: Candidate) -> Marker | None:
+    """What the marker of a workspace says, None when there is none that can be read."""
+    try:
+        place = open_place(candidate.root.path, candidate.name)
+    except WorkspaceError:
+        return None
+    with closing(place):
+        try:
+            return marker.read(place.meta) if place.meta is not None else None
+        except WorkspaceError:
+            return None
+
+
+def _former_names(candidate: Candidate, found: Status, past: Past) -> frozenset[str]:
+    """The names under which this directory's dispatches have their rows, beside its own."""
+    started = None if found.started_at.is_zero else found.started_at.utc()
+    dispatch = (started, found.org, found.repo, found.task, found.agent, found.branch)
+    return frozenset(
+        str(row["workspace"])
+        for row in past.rows or ()
+        if row["moved_to"] == candidate.name or tuple(row[name] for name in _DISPATCH) == dispatch
+    ) - {candidate.name}
+
+
+def _status_words(place: Place, root: Root, limits: Limits, found: Status) -> tuple[str, str]:
+    """The file that counts, and what it and the other one say."""
+    counts, words = "", []
+    for kind, file in _FILES:
+        if root.layout not in ("auto", kind):
+            continue
+        try:
+            said = status.read(place.directory, place.meta, root._replace(layout=kind), limits).status
+        except Missing:
+            continue
+        except WorkspaceError as error:
+            words.append(f"{error}; passed over")
+            continue
+        if said == found and not counts:
+            counts = file
+            words.insert(0, f"{file} says {said.status}, updated {said.updated_at.text}, run {said.runs}")
+        else:
+            words.append(f"{file} (updated {said.updated_at.text}) is not newer and does not count")
+    return counts, "; ".join(words)
+
+
+def _finished_step(found: Status, finished: frozenset[str]) -> Step:
+    if found.status in finished:
+        return Step("finished", True, f"{found.status} is a finished status")
+    return Step("finished", False, f"{found.status} is not finished (finished are {', '.join(sorted(finished))})")
+
+
+def _lock_step(place: Place) -> Step:
+    if place.meta is None:
+        return Step("lock", True, f"there is no {layout.META} yet; the commit makes it")
+    try:
+        if place.is_held():
+            return Step("lock", False, f"another process holds {layout.META} (fuser -v {layout.META} names it)")
+    except WorkspaceError as error:
+        return Step("lock", None, str(error))
+    return Step("lock", True, f"nobody holds {layout.META}")
+
+
+def _index_steps(state: WorkspaceRow | None) -> list[Step]:
+    if state is None or not state.fail_count:
+        return []
+    due = f"; next attempt {instant.now_text(state.next_attempt_at)}" if state.next_attempt_at else ""
+    times = "once" if state.fail_count == 1 else f"{state.fail_count} times in a row"
+    return [Step("attempts", False, f"failed {times}: {state.last_error}{due}")]
+
+
+def _is_committed(records: Records) -> bool | None:
+    """The marker has this identity, and the history's row (or, when it cannot tell, a line) confirms it."""
+    if not records.marked:
+        return False
+    return records.row is not None or records.line is not None or (None if records.row_unknown else False)
+
+
+def _why_unfinished(found: Status, past: Past, config: Config) -> str:
+    why = f"not committed: {found.status} is not finished, there is nothing to commit yet"
+    unended = why_unended(found, past.rows or (), past.run, config.ghosts)
+    return f"{why}; {unended}" if unended else why
+
+
+def _why(found: Status, records: Records, past: Past, config: Config) -> str:
+    plan = decide(records.marked, records.row_at, records.line_at, "")
+    if plan.nothing:
+        return f"committed at {plan.committed_at}: the marker vouches for it and the history has its row"
+    is_old = is_pruned(found.updated_at.utc(), records.line_at or "", past.pruned_before)
+    if is_old and (records.marked or records.line_at):
+        return f"committed, and its row was pruned: what is older than {past.pruned_before} is taken for done"
+    if records.row_unknown and records.marked and records.line_at:
+        return f"committed at {records.line_at}: the marker vouches for it and the journal has its line"
+    lacks = [
+        name
+        for name, missing in (
+            ("its journal line", plan.append),
+            ("its history row", plan.insert and not records.row_unknown),
+            ("its marker", plan.mark),
+        )
+        if missing
+    ]
+    said = "committed, but it lacks" if records.marked and not plan.mark else "not committed: it lacks"
+    return f"{said} {_and(lacks)}; {_who(past, config)}"
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def _who(past: Past, config: Config) -> str:
+    """What will add it."""
+    if past.closed is not None:
+        return f"{past.closed.path}: {past.closed.cause}; this lets it: {past.closed.step}"
+    if past.state is not None and past.state.fail_count and past.state.next_attempt_at:
+        return (
+            f"it failed ({past.state.last_error}) and is tried again at {instant.now_text(past.state.next_attempt_at)}"
+        )
+    if past.daemon:
+        return (
+            f"the daemon adds it once the workspace has been quiet for {config.settle_seconds:g} s, "
+            f"or with the next look at everything ({config.reconcile_seconds:g} s)"
+        )
+    unknown = "whether a daemon runs is not known" if past.daemon is None else "no daemon runs"
+    return f"{unknown}; `agentic-watch commit` or `--once` adds it now"

@@ -1,0 +1,198 @@
+"""What is on this host now? The daemon, every workspace counted, and those that need a look."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from agentic_watch.answers import documents
+from agentic_watch.answers.now.standing import WorkspaceSnapshot
+from agentic_watch.answers.now.workspaces_now import workspaces_now
+from agentic_watch.config import KNOWN_STATUSES, Config
+from agentic_watch.daemon.instance import DaemonState, Liveness, file_of, pulse
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.store import History
+from agentic_watch.workspace import instant
+
+UNREADABLE = "unreadable"
+"""Counts those that have no status that can be read."""
+
+_FOR_PROGRAMS = ("beat", "counted")
+"""What a daemon says for our own eyes: by clocks that mean nothing to others, or as `metrics` tells it."""
+
+_RUNS = {Liveness.RUNNING: True, Liveness.STALE: True, Liveness.STOPPED: False, Liveness.UNKNOWN: None}
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Those that need a look, by why, the oldest first; one workspace can be in several.
+
+    `backlog` is None when the history cannot tell what is committed.
+    """
+
+    running: tuple[WorkspaceSnapshot, ...]
+    backlog: tuple[WorkspaceSnapshot, ...] | None
+    failing: tuple[WorkspaceSnapshot, ...]
+    ghosts: tuple[WorkspaceSnapshot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostNow:
+    """A host at the time `at` (seconds since the epoch).
+
+    `missing` has the cause for each root that could not be looked into, by its key; `failures` are one line each.
+    """
+
+    config: Config
+    at: float
+    pulse: Liveness
+    daemon: DaemonState | None
+    standings: tuple[WorkspaceSnapshot, ...]
+    lists: Lists
+    missing: dict[str, str]
+    failures: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Workspaces by status, the most frequent first."""
+        return _ranked(standing.status or UNREADABLE for standing in self.standings)
+
+    @property
+    def unknown(self) -> dict[str, list[WorkspaceSnapshot]]:
+        """Workspaces by each status that is neither finished nor known: nothing is committed of these."""
+        found: dict[str, list[WorkspaceSnapshot]] = {}
+        for standing in self.standings:
+            if standing.status not in KNOWN_STATUSES | self.config.finished | {""}:
+                found.setdefault(standing.status, []).append(standing)
+        return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+    @property
+    def pools(self) -> dict[str, int]:
+        """Running dispatches by agent (`base[:model]`), the most first."""
+        return _ranked(standing.agent for standing in self.lists.running)
+
+
+def _ranked(words: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(words).items(), key=lambda item: (-item[1], item[0])))
+
+
+def host_now(config: Config) -> HostNow:
+    """Look at everything, and change nothing. Raises HistoryRefused."""
+    beat, daemon = pulse(config.history)
+    failures = []
+    if beat is Liveness.UNKNOWN:
+        failures.append(f"{file_of(config.history)}: this user may not read it; whether a daemon runs is not known")
+    standings, missing = [], {}
+
+    def on_lost(error: HistoryError) -> None:
+        failures.append(f"{error}; what is committed is not known")
+
+    history = History(config.history, read_only=True)
+    for standing in workspaces_now(config, history, on_lost):
+        if standing.workspace or not standing.last_error:
+            standings.append(standing)
+        else:
+            missing[standing.root] = standing.last_error
+    for root, cause in missing.items():
+        hangs = cause.endswith("does not answer")
+        step = "see to its server, or unmount it" if hangs else "mount or make it, or configure another"
+        failures.append(f"{root}: {cause}; {step}")
+    return HostNow(
+        config=config,
+        at=time.time(),
+        pulse=beat,
+        daemon=daemon,
+        standings=tuple(standings),
+        lists=_lists(standings, config.finished),
+        missing=missing,
+        failures=tuple(failures),
+    )
+
+
+def _lists(standings: list[WorkspaceSnapshot], finished: frozenset[str]) -> Lists:
+    unknown = any(standing.committed is None for standing in standings)
+    waiting = [s for s in standings if s.status in finished and not s.committed]
+    return Lists(
+        running=_oldest_first(s for s in standings if s.status == "running" and not s.ghost),
+        backlog=None if unknown else _oldest_first(waiting),
+        failing=_oldest_first(s for s in standings if s.fail_count or s.last_error),
+        ghosts=_oldest_first(s for s in standings if s.ghost),
+    )
+
+
+def _oldest_first(standings: Iterable[WorkspaceSnapshot]) -> tuple[WorkspaceSnapshot, ...]:
+    """Those of unknown age come last."""
+    aged = [(since_utc(standing) or "~", standing.workspace, standing.root, standing) for standing in standings]
+    return tuple(standing for *_, standing in sorted(aged, key=lambda item: item[:3]))
+
+
+def since_utc(standing: WorkspaceSnapshot) -> str | None:
+    """Since when it is as it is: a finished dispatch since its last update, any other since it began."""
+    if standing.status == "running" or not standing.updated_at:
+        return standing.started_utc or standing.updated_utc
+    return standing.updated_utc
+
+
+def age_seconds(standing: WorkspaceSnapshot, now: float) -> int | None:
+    """For how long it has been as it is, in seconds; None when that is not known."""
+    since = since_utc(standing)
+    return None if since is None else int(now - instant.parse(since).ns / 1e9)
+
+
+def document(now: HostNow) -> dict[str, Any]:
+    """The JSON document of `status`."""
+    listed = {
+        name: None if items is None else [_item(standing, now.at) for standing in items]
+        for name, items in ((field.name, getattr(now.lists, field.name)) for field in dataclasses.fields(Lists))
+    }
+    return {
+        "schema": documents.SCHEMA,
+        "daemon": _daemon(now),
+        "counts": now.counts,
+        "pools": now.pools,
+        **listed,
+        "roots": _roots(now),
+        "failures": [{"root": None, "workspace": None, "error": error} for error in now.failures],
+    }
+
+
+def _daemon(now: HostNow) -> dict[str, Any]:
+    runs = _RUNS[now.pulse]
+    stale = {"stale": now.pulse is Liveness.STALE} if runs else {}
+    said = dataclasses.asdict(now.daemon) if now.daemon else {}
+    return {"running": runs, **stale, **{name: value for name, value in said.items() if name not in _FOR_PROGRAMS}}
+
+
+def _roots(now: HostNow) -> list[dict[str, Any]]:
+    """The configured roots, how many workspaces lie below each, and how the running daemon watches it, if it does."""
+    running = _RUNS[now.pulse] and now.daemon is not None
+    watched = {root.root: root for root in now.daemon.roots} if now.daemon and running else {}
+    counted = Counter(standing.root for standing in now.standings)
+    return [
+        {
+            "root": root.key,
+            "path": root.path,
+            "workspaces_count": None if root.key in now.missing else counted[root.key],
+            "watching": watched[root.key].watching if root.key in watched else None,
+            "watches_count": watched[root.key].watches if root.key in watched else None,
+            "error": now.missing.get(root.key),
+        }
+        for root in now.config.roots
+    ]
+
+
+def _item(standing: WorkspaceSnapshot, now: float) -> dict[str, Any]:
+    due = standing.next_attempt_at
+    item = documents.absent_as_null({name: getattr(standing, name) for name in _FIELDS})
+    item["error"] = item.pop("last_error")
+    item["started_utc"], item["updated_utc"] = standing.started_utc, standing.updated_utc
+    item["age_seconds"] = age_seconds(standing, now)
+    item["next_attempt_at"] = None if due is None else instant.now_text(due)
+    return item
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(WorkspaceSnapshot))

@@ -1,0 +1,175 @@
+"""What is on disk now? Every workspace with its status, and what the history knows of it. Reads only."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+
+from agentic_watch.answers.now import standing
+from agentic_watch.answers.now.standing import Facts, WorkspaceSnapshot
+from agentic_watch.config import Config, Limits, Root
+from agentic_watch.history import workspaces_table
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.store import History, Key
+from agentic_watch.history.workspaces_table import WorkspaceRow
+from agentic_watch.host.file_systems import unanswered
+from agentic_watch.host.jobs import parallel_map
+from agentic_watch.scan import RootUnavailable, ScanError, scan
+from agentic_watch.workspace import instant, signatures, status
+from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.layout import name_problem
+from agentic_watch.workspace.place import Opener
+from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+
+log = logging.getLogger("agentic_watch.survey")
+
+_GROUP = 10_000
+"""So many workspaces are read before the history is asked about them."""
+_ASKED_AT_ONCE = 1_000
+
+
+def _log(error: HistoryError) -> None:
+    log.warning("%s; what is committed is not known", error)
+
+
+def workspaces_now(
+    config: Config, history: History, on_lost: Callable[[HistoryError], None] = _log
+) -> Iterator[WorkspaceSnapshot]:
+    """Every workspace of all roots, in the order of the directories. Raises HistoryRefused.
+
+    A committed one whose signature the index knows is not read again, any other once. Without a history all are
+    read. When the history cannot tell what is committed, `on_lost` hears of it, once. `history` is opened when asked,
+    and left closed.
+    """
+    past = _Past(history, on_lost)
+    silent = unanswered(root.path for root in config.roots)
+    for root in config.roots:
+        if root.path in silent:
+            yield WorkspaceSnapshot(root.key, "", last_error=f"{silent[root.path]} does not answer")
+            continue
+        try:
+            with contextlib.closing(scan(root)) as found:
+                while group := list(islice(found, _GROUP)):
+                    yield from _look(root, group, past, config.limits)
+        except RootUnavailable as error:
+            yield WorkspaceSnapshot(root.key, "", last_error=error.cause)
+
+
+class _Past:
+    """What the history tells. Once it cannot, `on_lost` hears of it, and it is not asked again.
+
+    A reader may assume a file at rest for a short look only (schema.open_read_only), and a survey is long:
+    so each question opens the history anew.
+    """
+
+    def __init__(self, history: History, on_lost: Callable[[HistoryError], None]) -> None:
+        self._history: History | None = history
+        self._on_lost = on_lost
+        self._states: dict[tuple[str, str], WorkspaceRow] = {}
+        try:
+            self._states = {(state.root, state.workspace): state for state in workspaces_table.states(history)}
+        except HistoryError as error:
+            self._lose(error)
+        finally:
+            history.close()
+
+    def state(self, candidate: Candidate) -> WorkspaceRow | None:
+        """The index's row."""
+        return self._states.get((candidate.root.key, candidate.name))
+
+    def commits(self, root: str, names: Sequence[str]) -> dict[str, dict[Key, str]] | None:
+        """What the history holds of these workspaces, as History.committed; None when it cannot tell."""
+        if self._history is None:
+            return None
+        history, found = self._history, dict[str, dict[Key, str]]()
+        try:
+            for start in range(0, len(names), _ASKED_AT_ONCE):
+                found |= history.committed(root, names[start : start + _ASKED_AT_ONCE])
+        except HistoryError as error:
+            self._lose(error)
+            return None
+        finally:
+            history.close()
+        return found
+
+    def _lose(self, error: HistoryError) -> None:
+        self._history = None
+        self._on_lost(error)
+
+
+def _look(
+    root: Root, group: Sequence[Candidate | ScanError], past: _Past, limits: Limits
+) -> Iterator[WorkspaceSnapshot]:
+    """What stands of all that the scan found, in its order, but for what has vanished since."""
+    unread = [found for found in group if isinstance(found, Candidate) and not _is_known(found, past.state(found))]
+    facts = parallel_map(partial(_read_all, root, limits), unread)
+    read: dict[str, Facts | str | None] = dict(zip((found.name for found in unread), facts, strict=True))
+    commits = past.commits(root.key, [name for name, found in read.items() if isinstance(found, tuple)])
+    for found in group:
+        if isinstance(found, ScanError):
+            yield WorkspaceSnapshot(root.key, found.name, last_error=found.cause)
+            continue
+        state = past.state(found)
+        if state is not None and found.name not in read:
+            yield standing.from_index(state)
+        elif isinstance(said := read[found.name], str):
+            yield standing.broken(found, state, said)
+        elif said is not None:
+            yield standing.from_disk(found, state, said, committed=_is_committed(found.name, said, commits))
+
+
+def _is_known(candidate: Candidate, state: WorkspaceRow | None) -> bool:
+    """Whether the index tells all of it; of an unfinished one it does not know since when it runs."""
+    return (
+        state is not None
+        and bool(state.committed)
+        and not state.fail_count
+        and bool(state.signature)
+        and state.signature == candidate.signature
+    )
+
+
+def _is_committed(name: str, said: Facts, commits: dict[str, dict[Key, str]] | None) -> bool | None:
+    if commits is None:
+        return None
+    rows, (*_, runs, _, updated_at) = commits.get(name), said
+    return rows is not None and (instant.parse(updated_at or instant.ZERO_TEXT).utc(), runs) in rows
+
+
+def _read_all(root: Root, limits: Limits, candidates: Sequence[Candidate]) -> list[Facts | str | None]:
+    """What each status file says, why it cannot be read, or None for one that has vanished."""
+    where = {layout: root._replace(layout=layout) for layout in ("meta", "root")}
+    opener = Opener()
+    try:
+        return [_read(opener, where.get(_only_layout(found), root), limits, found) for found in candidates]
+    finally:
+        opener.close()
+
+
+def _only_layout(candidate: Candidate) -> str:
+    """The layout of the one status file that the scan saw: the other need not be looked for. "" when it saw both."""
+    size = len(signatures.ABSENT)
+    in_meta, beside = candidate.signature[:size], candidate.signature[size : 2 * size]
+    return "meta" if beside == signatures.ABSENT else "root" if in_meta == signatures.ABSENT else ""
+
+
+def _read(opener: Opener, root: Root, limits: Limits, candidate: Candidate) -> Facts | str | None:
+    if problem := name_problem(candidate.name):
+        return problem
+    try:
+        place = opener.open(root.path, candidate.name)
+    except Missing:
+        return None
+    except WorkspaceError as error:
+        return str(error)
+    try:
+        return standing.facts(status.read(place.directory, place.meta, root, limits).status)
+    except Missing:
+        return None
+    except WorkspaceError as error:
+        return str(error)
+    finally:
+        place.close()

@@ -1,0 +1,76 @@
+"""What is worth telling of a span, for a stand-up: rates, what failed and why, who waits, what findings are new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agentic_watch.answers import documents
+from agentic_watch.answers.past import spans
+from agentic_watch.answers.past.failures import FailureClass, failures
+from agentic_watch.answers.past.filters import Filter
+from agentic_watch.answers.past.finding_changes import Change, changes
+from agentic_watch.answers.past.listing import dispatches
+from agentic_watch.answers.past.outcomes import Outcomes, Rate
+from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.stats import Stats, document, keyed, stats
+from agentic_watch.answers.past.stats_cells import Question
+
+MOST = 5
+"""Lines of each list: the whole is half a page."""
+
+_READ = 300
+_WAITING = ("d.updated_utc", "d.workspace", "d.agent", f"substr(d.question, 1, {_READ}) AS question")
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A span, and `before` the rate of as long a span before it; lists hold the first `MOST`, counts all."""
+
+    stats: Stats
+    before: Rate
+    classes: Sequence[FailureClass]
+    waiting: Sequence[dict[str, Any]]
+    new_findings: Sequence[Change]
+    new_count: int
+
+    def document(self, source: Source, wanted: Filter) -> dict[str, Any]:
+        """The digest for JSON."""
+        return {
+            **documents.head(source, wanted, self.stats.total.dispatches),
+            "total": document(self.stats.total),
+            "before": documents.rate(self.before),
+            "agents": [keyed(group) for group in self.stats.groups],
+            "classes": [one.document() for one in self.classes],
+            "waiting": [documents.absent_as_null(row) for row in self.waiting],
+            "new_findings_count": self.new_count,
+            "new_findings": [one.document() for one in self.new_findings],
+        }
+
+
+def digest(source: Source, wanted: Filter, outcomes: Outcomes, now: float) -> Digest:
+    """The digest of `wanted`, whose `since` must be given; `now` ends a span that is open, in seconds."""
+    found = stats(source, Question(wanted, "agent", outcomes))
+    began = spans.seconds_of(wanted.since)
+    ended = spans.seconds_of(wanted.until) if wanted.until else now
+    earlier = replace(wanted, since=_earlier(began, ended), until=wanted.since)
+    statuses = outcomes.statuses("waiting")
+    waits = dispatches(source, replace(wanted, status=statuses), _WAITING, MOST) if statuses else iter(())
+    new = changes(source, wanted, "new").found
+    return Digest(
+        stats=found,
+        before=stats(source, Question(earlier, "agent", outcomes)).total.rate,
+        classes=failures(source, wanted, outcomes).classes[:MOST],
+        waiting=list(waits),
+        new_findings=new[:MOST],
+        new_count=len(new),
+    )
+
+
+def _earlier(began: float, ended: float) -> str:
+    """When as long a span before this one began; "" when that is before all time."""
+    try:
+        return spans.at(began - max(0.0, ended - began))
+    except (ValueError, OverflowError):
+        return ""

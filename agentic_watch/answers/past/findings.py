@@ -1,0 +1,131 @@
+"""What recurs over runs? Findings counted by rule, file, tool or repository, and in how many repositories.
+
+What makes two findings the same: the rule, in SQL, and what is left of a title without its numbers and names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentic_watch.answers import documents
+from agentic_watch.answers.documents import Answer
+from agentic_watch.answers.past.failure_classes import normalised
+from agentic_watch.answers.past.filters import REPOSITORY, Filter, where
+from agentic_watch.answers.past.source import Source
+
+_TITLE = 200
+
+TOOL = "COALESCE(f.tool, '')"
+FILE = "COALESCE(f.file, '')"
+CODED = "COALESCE(NULLIF(f.rule_id, ''), NULLIF(f.code, ''), NULLIF(f.category, ''), '')"
+TITLE = (
+    "CASE WHEN COALESCE(NULLIF(f.rule_id, ''), NULLIF(f.code, ''), NULLIF(f.category, ''), '') <> '' THEN '' "
+    f"ELSE COALESCE(substr(NULLIF(f.title, ''), 1, {_TITLE}), substr(f.message, 1, {_TITLE}), '') END"
+)
+"""Only where there is no code of any kind: else each line of prose would be a rule of its own."""
+
+
+def rule_name(coded: str, title: str) -> str:
+    """The rule's name within its tool: rule_id, else code, else category, else the normalised title."""
+    return coded or normalised(title) or "(none)"
+
+
+BY = ("rule", "file", "tool", "repo")
+
+_NO_RULE = ("''", "''")
+_PARTS = {
+    "rule": (TOOL, CODED, TITLE, "''"),
+    "file": ("''", *_NO_RULE, FILE),
+    "tool": (TOOL, *_NO_RULE, "''"),
+    "repo": ("''", *_NO_RULE, "''"),
+}
+"""What is grouped by beside the repository: tool, code, title, file."""
+
+
+@dataclass(slots=True)
+class Recurring:
+    """Findings that are the same; `dispatches` counts those that have one, `repositories` where they are."""
+
+    tool: str
+    rule: str
+    file: str
+    repo: str = ""
+    findings: int = 0
+    dispatches: int = 0
+    repositories: set[str] = field(default_factory=set)
+    last_utc: str = ""
+
+    def document(self, by: str) -> dict[str, Any]:
+        """The group for JSON, with what it was grouped by."""
+        named = {"rule": ("tool", "rule"), "file": ("repo", "file"), "tool": ("tool",), "repo": ("repo",)}[by]
+        return {
+            **{name: getattr(self, name) or None for name in named},
+            "findings_count": self.findings,
+            "dispatches_count": self.dispatches,
+            "repositories_count": len(self.repositories),
+            "last_utc": self.last_utc,
+        }
+
+
+def answer(source: Source, wanted: Filter, by: str) -> Answer:
+    """What recurs, as rows."""
+    groups = recurring(source, wanted, by)
+    head = documents.head(source, wanted, sum(one.findings for one in groups)) | {"by": by}
+    return Answer(head, tuple(Recurring("", "", "").document(by)), [one.document(by) for one in groups])
+
+
+def recurring(source: Source, wanted: Filter, by: str) -> list[Recurring]:
+    """The findings of the wanted dispatches, grouped, the most frequent first."""
+    groups: dict[tuple[str, ...], Recurring] = {}
+    seen: set[tuple[int, object]] = set()
+    for org, repo, tool, coded, title, file, one, findings, dispatches, last in _rows(source, wanted, by):
+        place = f"{org}/{repo}" if org else repo
+        own = place if by in ("file", "repo") else ""
+        rule = rule_name(coded, title) if by == "rule" else ""
+        group = groups.setdefault((tool, rule, file, own), Recurring(tool, rule, file, own))
+        group.findings += findings
+        if one is None or (id(group), one) not in seen:
+            group.dispatches += dispatches
+            seen.add((id(group), one))
+        group.repositories.add(place)
+        group.last_utc = max(group.last_utc, last)
+    return sorted(groups.values(), key=lambda one: (-one.findings, one.tool, one.rule, one.file, one.repo))
+
+
+def _rows(source: Source, wanted: Filter, by: str) -> Iterator[tuple[Any, ...]]:
+    return _of_repositories(source, wanted) if by == "repo" else _counted(source, wanted, by)
+
+
+def _of_repositories(source: Source, wanted: Filter) -> Iterator[tuple[Any, ...]]:
+    """Each dispatch counts its findings itself."""
+    condition, values = where(source, wanted, ("d.findings_count > 0", []))
+    counts = "CAST(sum(d.findings_count) AS BIGINT), count(*), max(d.updated_utc)"
+    sql = (
+        f"SELECT '', {REPOSITORY}, '', '', '', '', NULL, {counts} "
+        f"FROM {source.dialect.commits} AS d{condition} GROUP BY {REPOSITORY}"
+    )
+    return source.rows(sql, values)
+
+
+def _counted(source: Source, wanted: Filter, by: str) -> Iterator[tuple[Any, ...]]:
+    """By repository and what is asked for: findings, dispatches that have one, the newest time.
+
+    A dispatch is counted once however many findings of the group it has. Which titles are one rule is known only when
+    they are normalised: those come dispatch by dispatch.
+    """
+    words = source.dialect
+    condition, values = where(source, wanted)
+    tool, coded, title, file = _PARTS[by]
+    each = (
+        f"SELECT d.org AS org, d.repo AS repo, {tool} AS tool, {coded} AS coded, {title} AS title, {file} AS file, "
+        f"{words.key} AS dispatch, CASE WHEN {title} = '' THEN NULL ELSE {words.key} END AS titled, "
+        f"d.updated_utc AS updated_utc "
+        f"FROM {words.commits} AS d JOIN {words.findings} AS f ON {words.of_commit}{condition}"
+    )
+    columns = "org, repo, tool, coded, title, file, titled"
+    counts = "count(*), count(DISTINCT dispatch), max(updated_utc)"
+    # What differs most comes first: an engine that sorts compares less.
+    group = "repo, coded, file, tool, org, title, titled"
+    return source.rows(f"SELECT {columns}, {counts} FROM ({each}) AS one GROUP BY {group}", values)

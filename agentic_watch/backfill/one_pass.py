@@ -1,0 +1,244 @@
+"""One pass of one process over all roots, or over its share of them.
+
+What a pass did: the counts that `--once` prints, and each thing that failed by name.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from agentic_watch.commit import Committer, Outcome, Verdict
+from agentic_watch.config import Config, Root
+from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.store import History
+from agentic_watch.host import processes
+from agentic_watch.host.processes import Here
+from agentic_watch.inventory.last_seen import LastSeen
+from agentic_watch.inventory.rescan import Counts, rescan
+from agentic_watch.scan import RootUnavailable, ScanError
+from agentic_watch.scan.walk import WHOLE, Share
+from agentic_watch.workspace.candidate import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One thing that failed: a workspace, a directory, a root ("" as workspace) or the history (both "").
+
+    `lies_in_workspace` as in Outcome: nothing on the host is wrong.
+    """
+
+    root: str
+    workspace: str
+    error: str
+    lies_in_workspace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WouldCommit:
+    """A workspace that a dry run would commit, and what its status says."""
+
+    root: str
+    workspace: str
+    status: str
+    runs: int
+
+
+@dataclass(slots=True)
+class Summary:
+    """`scanned` counts workspaces, `seconds` is wall time.
+
+    `older` are the commit ids of journal lines that the history lacks and that are as old as what was pruned: they stay
+    out.
+    `interrupted`: the pass was ended before it had seen all. `would_commit` is filled by a dry run.
+    """
+
+    scanned: int = 0
+    committed: int = 0
+    skipped: int = 0
+    unfinished: int = 0
+    failed: int = 0
+    recovered_rows: int = 0
+    seconds: float = 0.0
+    failures: list[Failure] = field(default_factory=list)
+    older: list[str] = field(default_factory=list)
+    interrupted: bool = False
+    would_commit: list[WouldCommit] = field(default_factory=list)
+
+    def fail(self, failure: Failure) -> None:
+        """Count and name a failure."""
+        self.failed += 1
+        self.failures.append(failure)
+
+    def add(self, other: Summary) -> None:
+        """Take in what another process did of the same pass, but for its time; what both met failed once."""
+        known = set(self.failures)
+        self.scanned += other.scanned
+        self.committed += other.committed
+        self.skipped += other.skipped
+        self.unfinished += other.unfinished
+        self.recovered_rows += other.recovered_rows
+        self.older += other.older
+        self.interrupted |= other.interrupted
+        self.would_commit += other.would_commit
+        for failure in other.failures:
+            if failure not in known:
+                self.fail(failure)
+
+
+_TELL_EVERY = 512
+_BUSY_ROUNDS = 100
+_BUSY_PAUSE_SECONDS = 0.1
+
+
+class SharePass:
+    """One pass over a share of all roots. `on_outcome` hears of each workspace looked into, `on_scanned` now and
+    then how many were seen. `here` as in OpenRuns."""
+
+    def __init__(
+        self,
+        config: Config,
+        history: History,
+        on_outcome: Callable[[Outcome], None],
+        on_scanned: Callable[[int], None],
+        share: Share = WHOLE,
+        here: Callable[[], Here] = processes.here,
+    ) -> None:
+        self._config = config
+        self._share = share
+        self._committer = Committer(config, history)
+        self._last_seen = LastSeen(history, config, here=here)
+        self._history = history
+        self._on_outcome = on_outcome
+        self._on_scanned = on_scanned
+        self._busy: list[Outcome] = []
+        self._history_error = ""
+        self._stopping = False
+        self._is_second_look = False
+        self.summary = Summary()
+
+    def stop(self) -> None:
+        """Finish what is in hand, and end: for a signal handler."""
+        self._stopping = True
+
+    def run(self, *, dry_run: bool = False) -> Summary:
+        """Commit all that is finished, or with `dry_run` say what would be. Raises HistoryRefused."""
+        started = time.monotonic()
+        self._open_history(dry_run)
+        try:
+            for root in self._config.roots:
+                if not self._stopping:
+                    self._root(root, dry_run)
+            self._retry_busy()
+            if self._share is WHOLE:
+                self._unended(dry_run)
+            if not dry_run:
+                self._last_seen.flush()
+                self._mend_history()
+        finally:
+            self._committer.close()
+        if self._history_error:
+            self._fail("", "", f"{self._history_error}; rows are added by the next run from the journals")
+        self.summary.interrupted = self._stopping
+        self.summary.seconds = round(time.monotonic() - started, 3)
+        return self.summary
+
+    def _open_history(self, dry_run: bool) -> None:
+        try:
+            self._history.open()
+        except HistoryError as error:
+            self._history_error = "" if dry_run else str(error)
+
+    def _mend_history(self) -> None:
+        """To its end: nobody waits for the next workspace here."""
+        with suppress(HistoryError):  # it is said where the rows could not be written
+            self._history.mend(math.inf)
+
+    def _root(self, root: Root, dry_run: bool) -> None:
+        counts = Counts()
+        try:
+            self._commit(self._found(root, counts), dry_run)
+        except RootUnavailable as error:
+            self._fail(root.key, "", f"{error.cause}; mount or make it, or take it out of the configuration")
+        self._on_scanned(self.summary.scanned + counts.scanned)
+        self.summary.scanned += counts.scanned
+        self.summary.skipped += counts.committed
+        self.summary.unfinished += counts.unfinished
+
+    def _unended(self, dry_run: bool) -> None:
+        """Record the runs that nobody ended. When all of all roots was looked at, since a workspace may have been moved
+        between them: so a share of a pass leaves it to who waits for the others."""
+        self._is_second_look = True
+        for root in self._config.roots:
+            if not self._stopping:
+                self._commit(filter(None, self._last_seen.unended(root)), dry_run)
+        self._retry_busy()
+
+    def run_unended(self, *, dry_run: bool = False) -> Summary:
+        """Only what comes after all shares of a pass: the runs that nobody ended. Raises HistoryRefused."""
+        try:
+            self._unended(dry_run)
+            if not dry_run:
+                self._last_seen.flush()
+        finally:
+            self._committer.close()
+        return self.summary
+
+    def _found(self, root: Root, counts: Counts) -> Iterator[Candidate]:
+        """The workspaces that must be read; what could not be looked into is named in the summary."""
+        told = 0
+        for found in rescan(root, self._last_seen, self._config.finished, counts, self._share):
+            if self._stopping:
+                return
+            if isinstance(found, ScanError):
+                self._fail(root.key, found.name, found.cause)
+            elif found is not None:
+                yield found
+            if counts.scanned - told >= _TELL_EVERY:
+                told = counts.scanned
+                self._on_scanned(self.summary.scanned + counts.scanned)
+
+    def _commit(self, candidates: Iterable[Candidate], dry_run: bool) -> None:
+        committed = map(self._committer.judge, candidates) if dry_run else self._committer.commit_each(candidates)
+        for outcome in committed:
+            self._take(outcome)
+            if dry_run and outcome.verdict is Verdict.COMMITTED and (said := outcome.status) is not None:
+                would = WouldCommit(outcome.candidate.root.key, outcome.candidate.name, said.status, said.runs)
+                self.summary.would_commit.append(would)
+
+    def _take(self, outcome: Outcome) -> None:
+        root, name, summary = outcome.candidate.root.key, outcome.candidate.name, self.summary
+        if outcome.verdict is Verdict.BUSY:
+            self._busy.append(outcome)
+            return
+        self._last_seen.note(outcome, time.time())
+        summary.recovered_rows += outcome.recovered_rows
+        summary.older += outcome.older
+        self._history_error = self._history_error or outcome.history_error
+        if outcome.verdict is Verdict.COMMITTED:
+            summary.committed += 1
+        elif outcome.verdict is Verdict.SKIPPED:
+            summary.skipped += 1
+        elif outcome.verdict in (Verdict.UNFINISHED, Verdict.JOURNAL_ONLY):
+            summary.unfinished += not self._is_second_look
+        elif outcome.verdict is Verdict.FAILED:
+            self._fail(root, name, outcome.cause, lies_in_workspace=outcome.lies_in_workspace)
+        self._on_outcome(outcome)  # what has vanished meanwhile is nobody's failure
+
+    def _retry_busy(self) -> None:
+        """Come back to workspaces that somebody else was at work on, for ten seconds at most in all."""
+        for _ in range(_BUSY_ROUNDS):
+            if not self._busy or self._stopping:
+                return
+            time.sleep(_BUSY_PAUSE_SECONDS)
+            waiting, self._busy = self._busy, []
+            self._commit((outcome.candidate for outcome in waiting), dry_run=False)
+        for outcome in self._busy:
+            root, name = outcome.candidate.root.key, outcome.candidate.name
+            self._fail(root, name, f"{outcome.cause}; run again later", lies_in_workspace=True)
+
+    def _fail(self, root: str, workspace: str, error: str, *, lies_in_workspace: bool = False) -> None:
+        self.summary.fail(Failure(root, workspace, error, lies_in_workspace))
