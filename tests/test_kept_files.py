@@ -229,13 +229,17 @@ def test_failures_are_told_by_the_logs_last_error(host: Host) -> None:
     }
     for name, (log, question) in logs.items():
         failed(host, f"org/repo/{name}", log, question=question)
-    host.once()
+    (host.root / "org/repo/d/.meta/agent-codex.log").rename(host.root / "org/repo/d/.meta/agent.log")
+    make(host.root, "org/repo/f", status="failed", question="exit status 1")
+    (host.root / "org/repo/f/.meta/agent.LOG").write_text("Error: of a log in capitals\n")
+    run([*configured(host, '[keep]\nfiles = [".meta/*"]'), "--once"], host.base)
     result = run([*host.arguments(), "failures", "--json", "--since", "2026-01-01"], host.base)
     rows = {row["class"]: row for row in json.loads(result.stdout)["rows"]}
     assert {name: (row["dispatches_count"], row["cause"]) for name, row in rows.items()} == {
         "ValueError: totals differ at HASH": (2, None),
         "write: No space left on device": (1, "disk"),
         "exit status N": (1, None),
+        "Error: of a log in capitals": (1, None),
         "Which API?": (1, None),
     }
     texts = [one["text"] for one in rows["ValueError: totals differ at HASH"]["examples"]]

@@ -49,7 +49,14 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
         if number == 7:
             made.once()
             workspace.write_status(
-                org="acme", repo="api", status="merged", started_at=f"{day}T00:00:00Z", updated_at=f"{day}T03:00:00Z"
+                org="acme",
+                repo="api",
+                status="merged",
+                branch="agent/fix",
+                issue=3,
+                pr_url="https://example.org/acme/api/pull/7",
+                started_at=f"{day}T00:00:00Z",
+                updated_at=f"{day}T03:00:00Z",
             )
     made.once()
     (made.root / "acme/web/02").rename(made.root / "acme/web/moved")
@@ -150,11 +157,20 @@ SAME: dict[str, list[tuple[dict[str, Any], list[str]]]] = {
         ({"all": True, "workspace": "acme/api/07"}, ["--all", "--workspace", "acme/api/07"]),
         ({"workspace": ["acme/web/moved", "acme/api/07"]}, ["--workspace=acme/web/moved", "--workspace=acme/api/07"]),
         ({"search": "totals roun"}, ["totals", "roun"]),
-        ({"status": "failed,blocked", "repo": ["api"]}, ["--status=failed,blocked", "--repo=api"]),
+        ({"status": "failed, blocked", "repo": ["api"]}, ["--status=failed,blocked", "--repo=api"]),
         ({"agent": ["codex", "claude"], "model": ["o3"]}, ["--agent=codex,claude", "--model=o3"]),
         (
             {"since": "2026-04-10", "until": "2026-04-12", "utc": True},
             ["--since=2026-04-10", "--until=2026-04-12", "--utc"],
+        ),
+        ({"pr": 7, "branch": ["agent/fix", "main"]}, ["--pr=7", "--branch=agent/fix", "--branch=main"]),
+        (
+            {"pr": "https://example.org/acme/api/pull/7", "issue": [3]},
+            ["--pr=https://example.org/acme/api/pull/7", "--issue=3"],
+        ),
+        (
+            {"issue": 4711, "session": "none", "commit": "abcdef1"},
+            ["--issue=4711", "--session=none", "--commit=abcdef1"],
         ),
         ({"committed_since": "7d", "limit": 3}, ["--committed-since", "7d", "-n", "3"]),
         ({"org": "", "host": [], "since": None, "limit": 2}, ["-n", "2"]),
@@ -234,8 +250,9 @@ def test_what_is_not_understood_is_an_error_that_says_what_was_meant(host: Host)
         "limit: 'all' is not a whole number": ("stats", {"limit": "all"}),
         "persistent: 1 is less than 2": ("findings", {"persistent": 1}),
         "new: 'perhaps' is not true or false": ("findings", {"new": "perhaps"}),
-        "repo: [1] is not a text or a list of texts": ("stats", {"repo": [1]}),
-        "since: 7 is not a text": ("stats", {"since": 7}),
+        "repo: [1] is not a text or a list of texts": ("stats", {"repo": [[1]]}),
+        "since: 7.5 is not a text": ("stats", {"since": 7.5}),
+        "Invalid value for since: '7' is not a span": ("stats", {"since": 7}),
         "persistent, new and gone exclude each other": ("findings", {"new": True, "gone": True}),
         "by groups all findings and does not go with new": ("findings", {"new": True, "by": "rule"}),
         "compare excludes since": ("stats", {"compare": "7d", "since": "1d"}),

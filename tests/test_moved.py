@@ -879,3 +879,22 @@ def test_the_marker_of_a_copy_stays_where_a_namesake_of_its_finish_was(host: Hos
     assert host.once().counts["skipped"] == 2
     assert snapshot(second.path) == before
     assert {name for name, *_ in rows(host)} == {OLD, NEW}
+
+
+def test_a_copy_has_the_row_of_what_another_program_recorded_again(host: Host) -> None:
+    """It went to another root, lost its journal, and core-agent wrote a line under its new name: the row is that of the
+    original's first name, for its copies too."""
+    original = committed(host, runs=1)
+    (line,) = original.lines()
+    to = Workspace(host.base / "other", NEW)
+    to.path.parent.mkdir(parents=True)
+    original.path.rename(to.path)
+    roots = ["--root", str(to.root)]
+    host.once(*roots)
+    to.journal.write_text(json.dumps({**line, "workspace": NEW}) + "\n")
+    to.marker.write_text(json.dumps({**json.loads(to.marker.read_text()), "workspace": NEW}))
+    host.once(*roots)
+    for name in ("c/d/one", "c/d/two"):
+        shutil.copytree(to.path, host.root / name)
+    assert host.once(*roots).counts["skipped"] == 3
+    assert rows(host) == [(OLD, 1, str(to.path))]

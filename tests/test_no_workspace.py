@@ -68,13 +68,12 @@ def test_finish_is_not_led_into_a_workspace(host: Host) -> None:
 
 def test_a_client_is_refused_in_the_same_way(host: Host) -> None:
     """A name below a root, or an absolute path, as an MCP client gives it."""
-    from mcp.server.mcpserver.exceptions import ToolError
-
+    from agentic_watch.mcp_server.tool import ToolRefusal
     from agentic_watch.mcp_server.workspace_tools import locate
 
     planted(host)
     for given in ("acme/api/task-1/.meta", f"{host.root}/acme/api/task-1/repo"):
-        with pytest.raises(ToolError, match="did you mean"):
+        with pytest.raises(ToolRefusal, match="did you mean"):
             locate(host.config().roots, given)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from daemon_support import Service
-from support import Host, environment, held_lock, make, query, run
+from support import CAP_CHOWN, NOBODY, Host, environment, held_lock, make, query, run
 
 from agentic_watch.config import Limits
 from agentic_watch.exchange import redacting_journals
@@ -129,6 +129,17 @@ def test_free_pages_are_gone(host: Host) -> None:
     assert SECRET.encode() in host.history.read_bytes()
     redact(host)
     assert SECRET.encode() not in recorded(host)
+
+
+def test_a_workspace_that_is_named_by_a_secret(tmp_path: Path) -> None:
+    """Its name stays, since it says which commit it is; that is said without it."""
+    host = Host.make(tmp_path)
+    make(host.root, f"org/repo/{TOKEN}")
+    host.once()
+    result = redact(host, "--built-in")
+    assert "not changed: the names of 1 workspaces" in result.stderr
+    assert TOKEN not in result.stdout + result.stderr
+    assert host.once().counts == {"scanned": 1, "skipped": 1}
 
 
 def test_kept_files(host: Host) -> None:
@@ -311,6 +322,36 @@ def test_killed_at_a_step(host: Host, step: str) -> None:
     assert not list(host.root.rglob("*.tmp"))
     assert len(host.rows()) == 6
     assert all(len(path.read_bytes().splitlines()) == 1 for path in host.root.rglob("journal.jsonl"))
+
+
+def test_interrupted(host: Host) -> None:
+    """Ctrl-C ends it with one line of what was done; the next run does the rest."""
+    interrupting = _KILLED.replace(
+        "lambda *_, **__: os._exit(9)", "lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)"
+    )
+    arguments = [*host.arguments(), "redact", "--text-file", secret_file(host)]
+    stopped = [sys.executable, "-c", interrupting, "agentic_watch.exchange.redacting._redact_some", *arguments]
+    result = subprocess.run(stopped, env=environment(host.base), capture_output=True, check=False, text=True)
+    assert result.returncode == 130
+    assert "interrupted: 3 journal lines and 0 rows are done; run it again for the others" in result.stderr
+    assert redact(host).returncode == 0
+    assert SECRET.encode() not in recorded(host)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_the_owner_of_a_journal_stays(host: Host) -> None:
+    """Root gives the new file to the old one's owner; who cannot leaves the journal as it is, and says so."""
+    journal = host.root / "org/repo/leaky-0/.meta/journal.jsonl"
+    before = journal.read_bytes()
+    os.chown(journal, NOBODY, NOBODY)
+    arguments = [*host.arguments(), "redact", "--text-file", secret_file(host)]
+    refused = run(arguments, host.base, lacking=[CAP_CHOWN])
+    assert refused.returncode == 1
+    assert "is another user's" in refused.stderr
+    assert journal.read_bytes() == before
+    assert run(arguments, host.base).returncode == 0
+    assert (journal.stat().st_uid, journal.stat().st_gid) == (NOBODY, NOBODY)
+    assert SECRET.encode() not in recorded(host)
 
 
 def test_a_held_workspace_is_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

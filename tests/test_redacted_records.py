@@ -124,14 +124,15 @@ def test_a_line_of_another_program_becomes_a_row_without_its_secrets(tmp_path: P
     host = Host.make(tmp_path)
     workspace = make(host.root, report=REPORT, **SECRETS)
     host.once(*configured(host, "[redact]\nenabled = false"))
-    written = workspace.journal.read_bytes()
-    assert TOKEN.encode() in written
+    # JSON has more than one way to write a character.
+    written = workspace.journal.read_bytes().replace(b"ghp_", b"\\u0067hp_").replace(b"://", b":\\/\\/")
+    workspace.journal.write_bytes(written)
     host.forget_history()
     once = host.once()
     assert once.counts == {"scanned": 1, "skipped": 1, "recovered_rows": 1}
     assert once.stderr == ""
     assert workspace.journal.read_bytes() == written
-    assert TOKEN not in str(tuple(host.rows()["org/repo/task"]))
+    assert not any(text in str(tuple(host.rows()["org/repo/task"])) for text in LOOKED_FOR)
 
 
 def test_what_was_recorded_before_is_not_recorded_again(tmp_path: Path) -> None:

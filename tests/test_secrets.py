@@ -273,6 +273,25 @@ def test_a_json_value_keeps_its_shape() -> None:
     assert REDACTOR.value(plain) is plain
 
 
+def test_a_value_is_redacted_as_its_texts_are() -> None:
+    """What is looked for in all texts at once is what is looked for in each."""
+    for _ in range(200):
+        chosen = [before + secret for _, before, secret in CHANCE.sample(ALL, 3)]
+        texts = ["task-1 at https://github.com/a/b", *chosen, "nothing"]
+        assert REDACTOR.value(texts) == [REDACTOR.text(text) for text in texts]
+
+
+def test_a_key_tells_what_its_value_is() -> None:
+    """A header or a variable, as a report may hold it."""
+    secret = some(BASE64, 40)
+    value = {"AWS_SECRET_ACCESS_KEY": secret, "authorization": f"Bearer {some(ALNUM, 30)}", "sha": some(HEX, 40)}
+    redacted = REDACTOR.value({"env": value})["env"]
+    assert redacted["AWS_SECRET_ACCESS_KEY"] == "[redacted:aws-secret-key]"
+    assert redacted["authorization"] == "Bearer [redacted:authorization]"
+    assert redacted["sha"] == value["sha"]
+    assert REDACTOR.value(redacted) == redacted
+
+
 def test_two_keys_of_one_kind_stay_two() -> None:
     """No value is lost when two secret keys become the same mark."""
     made = {f"ghp_{some(ALNUM, 36)}": number for number in range(3)}

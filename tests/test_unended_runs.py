@@ -143,6 +143,14 @@ def test_nothing_is_recorded_before_its_time(world: Unended) -> None:
     assert len(world.recorded()) == 1
 
 
+def test_a_clock_that_is_set_back_puts_no_end_off(world: Unended) -> None:
+    """What was noticed at a later time than now is noticed anew."""
+    killed(world)
+    with_sql(world, "UPDATE open_runs SET gone = 1, since = since + 86400")
+    world.once()
+    assert len(world.recorded()) == 1
+
+
 @pytest.mark.parametrize("record", ["seen", "always", "never"])
 def test_what_was_never_seen_is_recorded_when_asked_for(world: Unended, record: str) -> None:
     """A process that was gone before the first look: `always` records it, with the first pass."""
@@ -205,6 +213,15 @@ def test_a_process_that_began_after_its_status_is_not_taken_for_it(
     kill(world.agents[0])
     world.once()
     assert world.recorded() == []
+
+
+def test_a_thread_of_the_kernel_is_no_agent(world: Unended) -> None:
+    """Most low numbers are theirs, which are those of processes in containers, too."""
+    if not Path("/proc/2/comm").exists() or Path("/proc/2/comm").read_text() != "kthreadd\n":
+        pytest.skip("no thread of the kernel is seen from here")
+    world.start(pid=2)
+    world.once()
+    assert world.host.query("SELECT began FROM open_runs")[0]["began"] is None
 
 
 # --- boots
@@ -474,7 +491,7 @@ def test_killed_between_its_steps_it_is_completed_once(world: Unended, point: st
     if not (child := os.fork()):
         where = OpenRuns if point == "note" else Insertion
         with contextlib.suppress(BaseException):
-            setattr(where, point, lambda *_: os._exit(9))
+            setattr(where, point, lambda self, *_: None if getattr(self, "is_empty", False) else os._exit(9))
             world.once()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9

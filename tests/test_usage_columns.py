@@ -211,3 +211,32 @@ def test_kept_files_go_with_their_row(host: Host, foreign_keys: int) -> None:
         shell.execute("DELETE FROM dispatch_history WHERE id = 1")
         shell.commit()
     assert [tuple(row) for row in query(host.history, "SELECT dispatch_id FROM kept_files")] == [(2,)]
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_an_older_history_is_imported_with_the_columns(host: Host, version: str) -> None:
+    """As a file from elsewhere, which stays as it is."""
+    make(host.root, "acme/billing/told", agent="claude", report=REPORT)
+    host.once()
+    before = [tuple(row) for row in host.query(ROWS)]
+    as_schema(host.history, version)
+    older = host.history.rename(host.base / "older.db")
+    result = run([*host.arguments(), "import", str(older)], host.base)
+    assert result.returncode == 0, result.stderr
+    assert [tuple(row) for row in host.query(ROWS)] == before
+    assert found(host, "pkg/rounding.go") == ["acme/billing/told"]
+
+
+ROWS = "SELECT * FROM dispatch_history"
+
+
+def test_an_archive_brings_back_what_it_took(host: Host) -> None:
+    """The interchange carries the report, from which the columns are made."""
+    make(host.root, "acme/billing/told", agent="claude", report=REPORT, updated_at="2026-01-01T00:00:00Z")
+    host.once()
+    before = [tuple(row)[1:] for row in host.query(ROWS)]
+    archive = str(host.base / "archive.jsonl")
+    pruned = run([*host.arguments(), "prune", "--older-than", "30d", "--archive", archive, "--yes"], host.base)
+    assert (pruned.returncode, host.query(ROWS)) == (0, []), pruned.stderr
+    assert run([*host.arguments(), "import", archive], host.base).returncode == 0
+    assert [tuple(row)[1:] for row in host.query(ROWS)] == before

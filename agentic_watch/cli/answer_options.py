@@ -121,7 +121,7 @@ def point(name: str, text: str, clock: Clock) -> str:
 
 def _several(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
     """Each value of an option, also those given with commas between; a workspace's name may hold one."""
-    parts = values if name == "workspace" else (part for value in values for part in value.split(","))
+    parts = values if name == "workspace" else (part.strip() for value in values for part in value.split(","))
     return tuple(usable(part) for part in parts)
 
 

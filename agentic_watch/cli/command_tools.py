@@ -23,7 +23,7 @@ from agentic_watch.cli.answer_options import counted, wanted
 from agentic_watch.cli.global_options import State
 from agentic_watch.history.columns import TABLE_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.mcp_server.bounds import MOST_ROWS, bounded, bounded_rows
+from agentic_watch.mcp_server.bounds import MOST_ROWS, bounded
 from agentic_watch.mcp_server.tool import Argument, CommandTool, Given, Kind, Said, ToolRefusal
 
 _ANSWERING = ("history", "stats", "failures", "findings")
@@ -81,6 +81,8 @@ def _argument(name: str, taken: Taken) -> Argument:
         return Argument(name, "Maximum number of rows.", "number", least=1, most=MOST_ROWS, default=_LIMIT)
     if isinstance(kind, click.IntRange):
         return Argument(name, about, "number", least=_whole(kind.min), most=_whole(kind.max))
+    if kind is click.INT and not parameter.multiple:
+        return Argument(name, about, "number")
     if isinstance(kind, click.Choice):
         return Argument(name, about, choices=tuple(kind.choices))
     of: Kind = "flag" if parameter.is_flag else "texts" if parameter.multiple else "text"
@@ -104,7 +106,7 @@ class _Command:
         out = io.StringIO()
         options = self._run({"limit": _LIMIT, **given}, out)
         document, cut = json.loads(out.getvalue()), dict[str, str]()
-        rows = bounded_rows(document.pop("rows"), cut)
+        rows = [bounded(row, cut) for row in document.pop("rows")]
         # That nothing changed between runs or spans is an answer.
         hints = () if rows or {"kind", "span"} & set(document) else self._nothing_matches(options)
         return Said({**bounded(document, cut), "rows": rows}, (*cut.values(), *hints))

@@ -34,7 +34,10 @@ from agentic_watch.workspace.redactor import Redactor, redactor
 
 _FILE_BYTES = 1 << 20
 _SHORTEST = 6
+_LONGEST = 2_000
 _NOT_OURS = "the dispatcher's or the agent's: edit it, or remove the workspace"
+_NO_ROOTS = Left("journals: no root is configured", "name the roots with --root, or the configuration with --config")
+_NAMES = "a name is kept: rename the directory, and delete its rows with sqlite3 if it must not be known"
 _COPIES = Left(
     "copies made by `backup` and `export`, and backups of this host",
     "agentic-watch --history COPY redact … for a copy of the history; delete the others or make them anew",
@@ -156,7 +159,10 @@ def _redact(config: Config, work: _Work) -> None:
             _redact_history(config.history, work, tell)
     ids = redacting.commit_ids(config.history, work.history)
     work.left += [Left(path, _NOT_OURS) for path in work.journals.left]
+    if named := redacting.named_by_secrets(config.history, work.without):
+        work.left.append(Left(f"the names of {named:,} workspaces", _NAMES))
     work.left += out_of_reach(config, work.without, ids)
+    work.left += [] if config.roots else [_NO_ROOTS]
     work.left.append(_COPIES)
 
 
@@ -202,9 +208,11 @@ def _tell(work: _Work, *, as_json: bool, seconds: float) -> None:
     for kind, number in _kinds(work.history.kinds):
         click.echo(f"  {number:,} {kind}")
     for text in (*journals.failed, *journals.unfit):
-        messages.tell(logging.ERROR, text, "failed: ")
+        messages.tell(logging.ERROR, clean(text), "failed: ")
     for left in work.left:
-        messages.tell(logging.WARNING, clean(f"not changed: {left.where}: {left.next_step}"), "note: ")
+        does = left.next_step
+        does = does if len(does) <= _LONGEST else f"{does[:_LONGEST]} … (--json has all of it)"
+        messages.tell(logging.WARNING, clean(f"not changed: {left.where}: {does}"), "note: ")
 
 
 def _kinds(kinds: Counter[str]) -> list[tuple[str, int]]:

@@ -25,6 +25,7 @@ from agentic_watch.host.processes import give_back_large_blocks
 from agentic_watch.host.threads import ThreadPool
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.place import Opener
+from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _READ_BYTES = 1 << 20
@@ -37,6 +38,7 @@ class Committer:
     def __init__(self, config: Config, history: History) -> None:
         self.config = config
         self.history = history
+        history.is_same = redactor(config.limits.redact).is_same
         self._overlap = ThreadPool()
         self._paused = PausedCommits()
         self._sightings = Sightings()
@@ -94,6 +96,7 @@ class Committer:
     def use(self, config: Config) -> None:
         """Go on under another configuration."""
         self.config = config
+        self.history.is_same = redactor(config.limits.redact).is_same
         self._sightings.keep_roots({root.key for root in config.roots})
 
     def _commit_once(self, candidates: Iterable[Candidate], force: bool, patience: Patience) -> Iterator[Outcome]:

@@ -17,7 +17,6 @@ from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout, marker, signatures
 from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.record import Record
-from agentic_watch.workspace.redactor import Redactor, redactor
 from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 
@@ -74,7 +73,7 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Histo
         with_journal = [w.candidate.name for w in here if not w.place.lacks(layout.JOURNAL)]
         asked = [one for workspace in here if (one := _asked(workspace)) is not None]
         try:
-            rows = identities.held(history, root, asked, _without(here[0]).is_same) if asked else {}
+            rows = identities.held(history, root, asked) if asked else {}
             pruned_before = identities.pruned_before(history)
             journals = workspaces_table.journal_signatures(history, root.key, with_journal) if with_journal else {}
         except HistoryError as error:
@@ -85,10 +84,6 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Histo
             for name in names
         }
     return [found[f"{workspace.candidate.root.key}\0{workspace.candidate.name}"] for workspace in workspaces]
-
-
-def _without(workspace: OpenWorkspace) -> Redactor:
-    return redactor(workspace.limits.redact)
 
 
 def _asked(workspace: OpenWorkspace) -> Lookup | None:
@@ -162,8 +157,7 @@ def _with_row_of_marker(
     if known.error or (known.row is not None and known.row.is_dispatch):
         return known
     try:
-        names, without = {marked_as.workspace}, _without(workspace)
-        row = moved_workspaces.row_told(workspace.candidate, workspace.status, names, history, without)
+        row = moved_workspaces.row_told(workspace.candidate, workspace.status, {marked_as.workspace}, history)
         if row is not None:
             moved_workspaces.record_place([row], workspace.candidate, history)
     except HistoryError as failure:

@@ -9,12 +9,14 @@ from agentic_watch.commit import moved_workspaces
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.patience import PACE
 from agentic_watch.commit.row_buffer import HELD_BYTES, RowBuffer, insert_now
+from agentic_watch.config import Root
 from agentic_watch.history import identities, pruned
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import ExistingRow, Lookup
 from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout
+from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.record import Record, is_same_dispatch
 from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.status import Status
@@ -52,7 +54,7 @@ class JournalSearch:
         self._others = _OtherNames()
         self._recovered_names = {workspace.candidate.name}
         self._recovered: set[int] = set()
-        self._homes: dict[str, dict[tuple[object, ...], str]] = {}
+        self._homes: dict[str, dict[tuple[object, ...], Root]] = {}
         self.line: str | None = None
         self.moved_line: Record | None = None
         self.moved_line_differs = False
@@ -152,8 +154,7 @@ class JournalSearch:
             return
         asked = [moved_workspaces.asked(record.workspace, record) for record in waiting]
         try:
-            place = self._candidate.root, self._candidate.name
-            found = identities.told(self._history, place, asked, self._without.is_same)
+            found = identities.told(self._history, self._candidate.root, self._candidate.name, asked)
             own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]
             moved_workspaces.record_place([row for _, row in own], self._candidate, self._history)
             # A prune may have taken them since the history was looked up; it says so in the same transaction.
@@ -191,7 +192,6 @@ class JournalSearch:
         """A line that the history lacks: make its row, if it counts here and its identity is not `is_taken` by another
         dispatch."""
         name, is_own = record.workspace, record.workspace == self._candidate.name
-        moved = self.moved_line
         if pruned.is_pruned(asked.updated_utc, instant.parse(record.committed_at).utc(), pruned_before):
             if is_own or name in self._others.former:
                 self.older.append(commit_id(self._candidate.root.key, name, asked.updated_utc, record.runs))
@@ -199,15 +199,28 @@ class JournalSearch:
             self._others.count_unknown(name)
         elif not is_taken and hash(asked.dispatch) not in self._recovered:
             self._recovered.add(hash(asked.dispatch))
-            # A copy's line is a row of where it came from, if that is still there.
-            root = self._homes.get(name, {}).get(moved_workspaces.line_key(record), self._candidate.root.key)
-            # Its files are those of the newest run, which the status tells of.
-            kept = self._workspace.kept_files() if record.identity == self._workspace.identity else ()
-            place = moved_workspaces.place_of(root, name, self._candidate)
-            self.lacking.add_recovered(record, root, place, kept)
-            self.recovered += 1
-            its = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
-            self.recovers_moved_line |= its
+            self._recover(record)
+
+    def _recover(self, record: Record) -> None:
+        """Make the row of a line; that of a copy is of where it came from, if that is still there, and has its row."""
+        name, moved = record.workspace, self.moved_line
+        is_status = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
+        home = self._homes.get(name, {}).get(moved_workspaces.line_key(record))
+        if home is not None:
+            try:
+                row = moved_workspaces.row_told(Candidate(home, name), record, (name,), self._history)
+            except HistoryError as error:
+                self.error = str(error)
+                return
+            if row is not None:
+                self.row = row if is_status else self.row
+                return
+        root = self._candidate.root.key if home is None else home.key
+        # Its files are those of the newest run, which the status tells of.
+        kept = self._workspace.kept_files() if record.identity == self._workspace.identity else ()
+        self.lacking.add_recovered(record, root, moved_workspaces.place_of(root, name, self._candidate), kept)
+        self.recovered += 1
+        self.recovers_moved_line |= is_status
 
     def _is_former(self, name: str) -> bool:
         """Whether lines under this name, which the history lacks, were written before this directory was moved here.

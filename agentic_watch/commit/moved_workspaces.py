@@ -23,7 +23,7 @@ from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.record import Record
-from agentic_watch.workspace.redactor import Redactor, redactor
+from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.unwritten_end import UnwrittenEnd
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
@@ -40,12 +40,10 @@ def asked(workspace: str, said: Status | Record) -> Lookup:
     return Lookup(workspace, said.updated_at.utc(), said.runs, said.status, said.question, *of_dispatch)
 
 
-def row_told(
-    candidate: Candidate, status: Status, names: Iterable[str], history: History, without: Redactor
-) -> ExistingRow | None:
+def row_told(candidate: Candidate, said: Status | Record, names: Iterable[str], history: History) -> ExistingRow | None:
     """The row of a dispatch whose records there have these names. Raises HistoryError."""
-    wanted = [asked(name, status) for name in names]
-    found = identities.told(history, (candidate.root, candidate.name), wanted, without.is_same) if wanted else []
+    wanted = [asked(name, said) for name in names]
+    found = identities.told(history, candidate.root, candidate.name, wanted) if wanted else []
     return next((row for _, row in found if row.is_dispatch), None)
 
 
@@ -86,20 +84,20 @@ def can_be_name(name: str, max_depth: int) -> bool:
 
 class NameState(NamedTuple):
     """Who has a name now: is anybody `there`, in the same root, who would have lines of its own; and the `homes`
-    of such lines, in all roots, the same root before others: root's key by `line_key`."""
+    of such lines, in all roots, the same root before others: their roots by `line_key`."""
 
     there: bool
-    homes: dict[tuple[object, ...], str]
+    homes: dict[tuple[object, ...], Root]
 
 
 def standing(name: str, candidate: Candidate, config: Config) -> NameState:
     """Look who has a name that lines of this workspace bear."""
-    homes: dict[tuple[object, ...], str] = {}
+    homes: dict[tuple[object, ...], Root] = {}
     there = False
     for root in dict.fromkeys((candidate.root, *config.roots)):
         own = _own_lines(root, name, config.limits)
         there |= own is not None and root.key == candidate.root.key
-        homes = dict.fromkeys(own or (), root.key) | homes
+        homes = dict.fromkeys(own or (), root) | homes
     return NameState(there, homes)
 
 
@@ -140,7 +138,7 @@ def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: Hist
     try:
         pruned_before = identities.pruned_before(history)
         for one in seen:
-            if not _is_recorded(candidate, one, history, pruned_before, without):
+            if not _is_recorded(candidate, one, history, pruned_before):
                 content, _ = report.parse(one.report)
                 rows.add(record.from_status(candidate.name, one.status, content, now, without), candidate.root.key)
         new = history.insert(rows.take())
@@ -184,12 +182,12 @@ def _is_rest_there(candidate: Candidate, device: int | None) -> bool:
         os.close(directory)
 
 
-def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_before: str, without: Redactor) -> bool:
+def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_before: str) -> bool:
     """Whether a finish has a row, here or where its marker or line says it was committed, or had one that was pruned.
 
     Raises HistoryError.
     """
-    if row_told(candidate, one.status, {candidate.name} | one.recorded_as, history, without) is not None:
+    if row_told(candidate, one.status, {candidate.name} | one.recorded_as, history) is not None:
         return True
     if one.status.updated_at.is_zero:  # as old as its line, which is gone
         return bool(one.recorded_as) and pruned_before > ""

@@ -145,7 +145,7 @@ def patch(
 ) -> bytes:
     """The first `at_most` bytes of the same changes as `git apply` takes them. Raises GitFailed with the cause."""
     with _with_new_files(directory, start, interrupted) as clone:
-        options = (*_DIFF, "--no-color", "--src-prefix=a/", "--dst-prefix=b/", start, "--")
+        options = (*_DIFF, "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/", start, "--")
         process = clone.process(*options, *_but(_inside(left_out, clone.top)))
         return process.output(seconds=_COUNT_SECONDS, interrupted=interrupted, at_most=at_most)
 

@@ -220,6 +220,14 @@ def _empty_log(history: History) -> bool:
     return not busy
 
 
+def named_by_secrets(history: str, without: Redactor) -> int:
+    """How many workspaces have a secret in their name, which says what their commits are of and stays. Raises
+    HistoryError, HistoryRefused."""
+    with queries.reading(history) as connection:
+        names = connection.execute("SELECT DISTINCT workspace FROM dispatch_history")
+        return sum(without.text(name) != name for (name,) in names)
+
+
 def commit_ids(history: str, found: Redacted) -> list[str]:
     """What the dispatches are called everywhere. Raises HistoryError, HistoryRefused."""
     with queries.reading(history) as connection:

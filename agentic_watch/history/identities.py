@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -11,9 +11,6 @@ from agentic_watch.config import Root
 from agentic_watch.history import pruned
 from agentic_watch.history.known_roots import ROOTS
 from agentic_watch.history.store import History, marks
-
-IsSame = Callable[[str, str], bool]
-"""(text of the row, text asked for): whether they are the same, but for secrets that were taken out."""
 
 
 class Lookup(NamedTuple):
@@ -82,45 +79,38 @@ def _with_asked(count: int) -> str:
     return f"WITH RECURSIVE {ROOTS}, asked (n, {', '.join(Lookup._fields)}) AS (VALUES {rows})"
 
 
-def held(history: History, root: Root, asked: Sequence[Lookup], is_same: IsSame) -> dict[str, ExistingRow]:
-    """By workspace, the rows that were made there, or whose workspace is there now. `is_same` says whether two texts
-    are the same that are not equal. Raises HistoryError."""
+def held(history: History, root: Root, asked: Sequence[Lookup]) -> dict[str, ExistingRow]:
+    """By workspace, the rows that were made there, or whose workspace is there now. Texts may also be the
+    same but for secrets (History.is_same). Raises HistoryError."""
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
-    found = _select(history, f"{_CAME} UNION ALL {made}", asked, is_same, (*_place(root), root.key))
+    found = _select(history, f"{_CAME} UNION ALL {made}", asked, *_place(root), root.key)
     return {asked[number].workspace: row for number, row in found}
 
 
-def told(
-    history: History, place: tuple[Root, str], asked: Sequence[Lookup], is_same: IsSame
-) -> list[tuple[int, ExistingRow]]:
+def told(history: History, root: Root, name: str, asked: Sequence[Lookup]) -> list[tuple[int, ExistingRow]]:
     """The rows of these commits, of which the records of one workspace tell, with the number of each in `asked`: made
-    under the name asked for, in any root; made in this workspace (`place`: root, name); or of one that is there now.
-    `is_same` is that of `held`.
+    under the name asked for, in any root; made in this workspace (`name` below `root`); or of one that is there now.
 
     Raises HistoryError.
     """
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = ? AND {_COMMIT}"
     came = f"{_IN_ROOTS} ON held.root = roots.root AND held.moved_to = iif(roots.root = ?, ?, ?) AND {_COMMIT}"
-    root, name = place
     values = root.key, name, root.key, name, os.path.join(root.path, name)
-    return _select(history, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, is_same, values)
+    return _select(history, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, *values)
 
 
-def anywhere(history: History, root: Root, asked: Sequence[Lookup], is_same: IsSame) -> list[tuple[int, ExistingRow]]:
+def anywhere(history: History, root: Root, asked: Sequence[Lookup]) -> list[tuple[int, ExistingRow]]:
     """The rows of these commits, with the number of each in `asked`: made under the name asked for, in any root, or of
-    a workspace below `root` that has that name now. `is_same` is that of `held`. Raises HistoryError."""
-    return _select(history, f"{_NAMED} UNION ALL {_CAME}", asked, is_same, _place(root))
+    a workspace below `root` that has that name now. Texts are compared as by `held`. Raises HistoryError."""
+    return _select(history, f"{_NAMED} UNION ALL {_CAME}", asked, *_place(root))
 
 
 def _place(root: Root) -> tuple[str, str]:
     return root.key, os.path.join(root.path, "")
 
 
-def _select(
-    history: History, sql: str, asked: Sequence[Lookup], is_same: IsSame, values: tuple[str, ...]
-) -> list[tuple[int, ExistingRow]]:
+def _select(history: History, sql: str, asked: Sequence[Lookup], *values: str) -> list[tuple[int, ExistingRow]]:
     with history.reading() as connection:
-        connection.create_function("is_same_text", 2, is_same, deterministic=True)
         found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *values))
         return [(number, ExistingRow(*row)) for number, *row in found]
 

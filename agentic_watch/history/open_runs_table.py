@@ -20,11 +20,11 @@ PROCESS_GONE, REMOVED = 1, 2
 class OpenRun(NamedTuple):
     """A row: a run that was neither finished nor known to be over when its workspace was read.
 
-    `said` is its status as JSON, `dispatch` what does not change while it goes on, `directory` is device and inode of
-    its workspace. `boot` and `namespaces` are those in which it was read (host/processes.py), EARLIER_BOOT when its
-    status is older than the boot; `began` is when its process did, None when this host never saw that alive. `since`:
-    nothing was heard of it from then on (seconds since the epoch). `gone`: 0, PROCESS_GONE or REMOVED; `recorded`: 1
-    when its end is in the history.
+    `said` is its status as JSON, `dispatch` a digest of what does not change while it goes on, `directory` is device
+    and inode of its workspace. `boot` and `namespaces` are those in which it was read (host/processes.py), EARLIER_BOOT
+    when its status is older than the boot; `began` is when its process did, None when this host never saw that alive.
+    `since`: nothing was heard of it from then on (seconds since the epoch). `gone`: 0, PROCESS_GONE or REMOVED;
+    `recorded`: 1 when its end is in the history.
     """
 
     root: str

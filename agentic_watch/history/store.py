@@ -7,6 +7,7 @@ caller goes on with journal and marker, and the rows come later from the journal
 from __future__ import annotations
 
 import contextlib
+import operator
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ _LOCKED_PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0)
 commits go on without a row meanwhile."""
 
 _T = TypeVar("_T")
+IsSame = Callable[[str, str], bool]
 Key = tuple[str, int]
 """(`updated_utc`, `runs`): a row's identity within its workspace."""
 
@@ -49,6 +51,7 @@ class History:
     """The history file `path`, opened when first needed and opened again when it was replaced or failed.
 
     `notices` collects, for the caller to log and clear, what an operator must know: a file set aside, an upgrade.
+    `is_same` says whether a text of a row is one that is asked for, but for secrets (SQL: is_same_text).
     `on_progress` hears often of what takes long; `patience_ms` is how long the write lock is waited for.
     """
 
@@ -56,6 +59,7 @@ class History:
     read_only: bool = False
     notices: list[str] = field(default_factory=list)
     on_progress: OnProgress = lambda _: None
+    is_same: IsSame = operator.eq
     patience_ms: int = _PATIENCE_MS
     _current: _Open | None = None
     _last_inode: Inode | None = None
@@ -261,6 +265,7 @@ class History:
             raise HistoryError(str(error)) from error
 
     def _take(self, connection: sqlite3.Connection) -> None:
+        connection.create_function("is_same_text", 2, lambda held, asked: self.is_same(held, asked))
         inode = ownership.inode_of(self.path)
         self._current, self._last_inode = _Open(connection, inode, damage.log_inodes(self.path)), inode
         self._failures, self._next_try = 0, 0.0

@@ -200,7 +200,9 @@ INDEXES = (
     # together that it counts together. No list can use it: it is not in the order of time.
     f"CREATE INDEX {DAILY} ON dispatch_history (substr(updated_utc, 1, 10), agent, model, status, runs, "
     "updated_utc, repo, org, duration_ms, findings_count, insertions, deletions, host, committed_at, "
-    "input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, turns, cost_microusd)",
+    "input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, turns, cost_microusd, "
+    # By which the run's newest commit is found.
+    "workspace, root, started_utc)",
     BY_REPO,
     # Others may have a repository of the same name, and a hundred times as many rows. It does not begin with the
     # organisation: SQLite would take it for a list of one and sort all of its rows.

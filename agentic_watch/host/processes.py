@@ -20,6 +20,7 @@ from typing import NamedTuple
 _ENDED = (b"Z", b"X")
 _STOPPED = (b"T", b"t")
 _LEVELS_AT_MOST = 64
+_PF_KTHREAD = 0x00200000  # include/linux/sched.h; field 9 of proc_pid_stat(5)
 SLACK_SECONDS = 2.0
 """How far the two clocks may be apart: the wall clock may have been stepped since."""
 
@@ -73,6 +74,15 @@ def began(pid: int) -> int | None:
     except OSError:
         return NOT_SHOWN if _is_there(pid) else None
     return int(fields[19]) if fields[0] not in _ENDED else None
+
+
+def is_of_kernel(pid: int) -> bool:
+    """Whether it is a thread of the kernel; in doubt it is not. They have most of the low numbers, as processes in
+    containers do."""
+    try:
+        return bool(int(_stat_fields(pid)[6]) & _PF_KTHREAD)
+    except (OSError, IndexError, ValueError):
+        return False
 
 
 def wall_time(began_at: int) -> float:

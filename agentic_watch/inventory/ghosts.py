@@ -37,7 +37,7 @@ def is_over(run: OpenRun, here: Here, began: int | None) -> bool | None:
     """
     if run.boot == EARLIER_BOOT:
         return True if began is None else None
-    if here.boot and run.boot and run.boot != here.boot:
+    if _has_booted(run, here):
         return True
     if run.began is None or run.namespaces != here.namespaces:
         return None
@@ -46,4 +46,8 @@ def is_over(run: OpenRun, here: Here, began: int | None) -> bool | None:
 
 def was_here(run: OpenRun, here: Here) -> bool:
     """Whether this host saw the process of a run alive, or has booted since its last word."""
-    return run.began is not None or run.boot == EARLIER_BOOT or bool(here.boot and run.boot != here.boot)
+    return run.began is not None or run.boot == EARLIER_BOOT or _has_booted(run, here)
+
+
+def _has_booted(run: OpenRun, here: Here) -> bool:
+    return bool(here.boot and run.boot) and run.boot != here.boot

@@ -29,8 +29,3 @@ def bounded(value: Any, cut: dict[str, str], name: str = "") -> Any:
     if len(value) > LONGEST_LIST:
         cut.setdefault(name, f"{name}: the first {LONGEST_LIST} of {len(value):,}")
     return [bounded(item, cut, name) for item in value[:LONGEST_LIST]]
-
-
-def bounded_rows(rows: list[dict[str, Any]], cut: dict[str, str]) -> list[Any]:
-    """Rows of an answer, each within bounds; the caller has asked for no more than `MOST_ROWS`."""
-    return [bounded(row, cut) for row in rows]

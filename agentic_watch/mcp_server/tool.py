@@ -129,14 +129,10 @@ def _value(one: Argument, value: Any) -> Any:
         return found
     if one.kind == "texts":
         return _texts(one, value)
-    if not isinstance(value, str):
-        raise ToolRefusal(f"{one.name}: {shown(value)} is not a text")
-    _refuse_nul(one, value)
-    if one.choices and value not in one.choices:
-        raise ToolRefusal(
-            f"{one.name}: {shown(value)} is not one of {', '.join(one.choices)}{near(value, one.choices)}"
-        )
-    return value
+    text = _text(one, value, "is not a text")
+    if one.choices and text not in one.choices:
+        raise ToolRefusal(f"{one.name}: {shown(text)} is not one of {', '.join(one.choices)}{near(text, one.choices)}")
+    return text
 
 
 def _number(one: Argument, value: Any) -> int:
@@ -147,9 +143,9 @@ def _number(one: Argument, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ToolRefusal(f"{one.name}: {shown(value)} is not a whole number")
     if one.least is not None and value < one.least:
-        raise ToolRefusal(f"{one.name}: {value} is less than {one.least}")
+        raise ToolRefusal(f"{one.name}: {shown(value)} is less than {one.least}")
     if one.most is not None and value > one.most:
-        raise ToolRefusal(f"{one.name}: {value} is more than {one.most}")
+        raise ToolRefusal(f"{one.name}: {shown(value)} is more than {one.most}")
     return value
 
 
@@ -157,20 +153,20 @@ def _texts(one: Argument, value: Any) -> list[str]:
     if isinstance(value, str) and value.startswith("["):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = [value]
-    values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
-        raise ToolRefusal(f"{one.name}: {shown(value)} is not a text or a list of texts")
-    for item in values:
-        _refuse_nul(one, item)
-    return [item for item in values if item]
+    values = value if isinstance(value, list) else [value]
+    return [text for text in (_text(one, item, "is not a text or a list of texts") for item in values) if text]
 
 
-def _refuse_nul(one: Argument, text: str) -> None:
-    """On the command line nobody can give one; SQLite takes it for the end of a search."""
-    if "\0" in text:
+def _text(one: Argument, value: Any, problem: str) -> str:
+    """The value as a text; a number is as good as its digits."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str):
+        raise ToolRefusal(f"{one.name}: {shown(value)} {problem}")
+    if "\0" in text:  # nobody can give one on the command line; SQLite takes it for the end of a search
         raise ToolRefusal(f"{one.name}: {shown(text)} holds control characters")
+    return text
 
 
 def shown(value: Any) -> str:

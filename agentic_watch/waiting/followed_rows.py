@@ -13,10 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from agentic_watch.answers.past import source
 from agentic_watch.answers.past.change_filters import Term
 from agentic_watch.answers.past.filters import Filter, where
-from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.source import Source, SqliteSource
 from agentic_watch.fleet import outbox
 from agentic_watch.fleet.push_state import Position
 from agentic_watch.history import queries
@@ -32,7 +31,6 @@ somebody does not read what is printed, since it would keep the history's log fr
 _TOLD_AT_MOST = 10_000
 _REST_SECONDS = 0.005
 _RETRY_SECONDS = 0.5
-_WITHOUT_EVENTS_SECONDS = 0.05
 _CALLED = "d.updated_utc || ' ' || d.runs || ' ' || d.workspace"
 """As outbox.py names a row."""
 _NAMED = {"_id": "d.id", "_root": "d.root", "_called": _CALLED}
@@ -78,7 +76,7 @@ class Following:
         """
         try:
             with queries.reading(self.path) as connection:
-                asked = source.of(connection)
+                asked = SqliteSource(connection)
                 self._place = _Place(outbox.history_id(connection), newest := _newest(asked))
                 sql = (
                     f"SELECT d.root, {_CALLED} FROM {asked.dialect.commits} AS d WHERE d.id > ? AND d.committed_at >= ?"
@@ -99,7 +97,7 @@ class Following:
                 if changes.happened() or self._is_behind:
                     yield from self._new()
                 if watches is None:
-                    time.sleep(_WITHOUT_EVENTS_SECONDS)
+                    time.sleep(changes.until_next())
                     continue
                 time.sleep(_REST_SECONDS)
                 longest = changes.until_next()
@@ -134,7 +132,7 @@ class Following:
         with queries.reading(self.path) as connection:
             connection.execute("BEGIN")  # one snapshot: what comes meanwhile has a higher number
             self._find_place(connection)
-            asked = source.of(connection)
+            asked = SqliteSource(connection)
             newest = _newest(asked)
             rows = list(self._rows(asked, newest, most))
         names = [row.pop("_name") for row in rows]

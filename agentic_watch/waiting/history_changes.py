@@ -22,6 +22,7 @@ _AGAIN = ((0.5, 0.005), (2.0, 0.02), (10.0, 0.1))
 """(Until so many seconds after the last write, seconds between two questions.)"""
 _REST_SECONDS = 5.0
 _WITHOUT_EVENTS_SECONDS = 0.05
+_AWAY_SECONDS = 0.5
 
 
 class HistoryChanges:
@@ -44,13 +45,15 @@ class HistoryChanges:
     def until_next(self) -> float:
         """In how many seconds it is to be asked again, if the kernel tells nothing before."""
         if not self._is_watched:
-            return _WITHOUT_EVENTS_SECONDS
+            return _WITHOUT_EVENTS_SECONDS if os.path.isdir(os.path.dirname(self._history)) else _AWAY_SECONDS
         since = time.monotonic() - self._written_at
         return next((pause for until, pause in _AGAIN if since < until), _REST_SECONDS)
 
     def happened(self) -> bool:
         """Whether something was committed since the last call; also true at the first, and whenever it cannot be
         told."""
+        if not self._is_watched:  # its directory was not there
+            self.written()
         return self._watch.changed()
 
     def close(self) -> None:

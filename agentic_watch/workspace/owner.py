@@ -48,7 +48,8 @@ def own_like(descriptor: int, info: os.stat_result, label: str) -> None:
             os.fchown(descriptor, info.st_uid, info.st_gid)
         os.fchmod(descriptor, info.st_mode & 0o7777)
     except OSError as error:
-        raise WorkspaceError(label, f"cannot be given to its owner: {error.strerror}") from error
+        cause = f"is another user's, and cannot be given to it ({error.strerror}); run this as root or as that user"
+        raise WorkspaceError(label, cause, transient=True) from error
 
 
 def _say_refused(user: int, group: int, cause: str) -> None:

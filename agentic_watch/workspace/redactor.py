@@ -16,12 +16,13 @@ from agentic_watch.config import Redact
 from agentic_watch.workspace.secret_forms import FORMS
 
 _OPENING = "[redacted:"
-_MARK = re.compile(r"(\[redacted:[a-z0-9][a-z0-9-]{0,31}\])")
+# Compiled when they are needed: every start imports this.
+_MARK = r"(\[redacted:[a-z0-9][a-z0-9-]{0,31}\])"
 _LONGEST_WORD = 32
 _ROUNDS = 8
 """A pattern of the operator's may match anew beside what another one left; it is looked at no more often than that."""
-_KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
-_KEY_LINE = re.compile(r"[\s+>|-]*[A-Za-z0-9+/]{16,256}={0,2}\s*")
+_KEY_END = r"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+_KEY_LINE = r"[\s+>|-]*[A-Za-z0-9+/]{16,256}={0,2}\s*"
 
 _Literals = Sequence[tuple[str, int]]
 """What a text must hold, and the number of the form that is looked for then."""
@@ -66,9 +67,9 @@ class Redactor:
     def _sought(self, text: str) -> _Literals:
         """What is to be looked for in the lines of a text: what is not in all of it is in none of them."""
         # Not any(): a generator takes twice as long. And most texts end here.
-        if not self._known or not [literal for literal in _LITERALS if literal in text]:
+        if not self._known or not (there := [literal for literal in _LITERALS if literal in text]):
             return ()
-        return [known for known in _KNOWN if known[0] in text and _is_in(known[1], text)]
+        return [known for known in _KNOWN if known[0] in there and _is_in(known[1], text)]
 
     def _text(self, text: str, sought: _Literals) -> str:
         for _ in range(_ROUNDS):
@@ -104,7 +105,7 @@ class Redactor:
         if recorded == said:
             return True
         recorded = self.text(recorded)
-        return recorded == said or (_OPENING in recorded and _fits(_MARK.split(recorded)[::2], said))
+        return recorded == said or (_OPENING in recorded and _fits(re.split(_MARK, recorded)[::2], said))
 
 
 BUILT_IN = Redactor()
@@ -123,12 +124,12 @@ def _without_known(text: str, sought: _Literals) -> str:
 
 def _without_key_ends(text: str) -> str:
     """Private keys whose beginning was cut off, as the last part of a log may have them: the lines before their end."""
-    pieces, done = [], 0
-    for end in _KEY_END.finditer(text):
+    pieces, done, key_line = [], 0, re.compile(_KEY_LINE)
+    for end in re.finditer(_KEY_END, text):
         start = end.start()
         while start > done:
             before = max(text.rfind("\n", done, start - 1) + 1, done)
-            if not _KEY_LINE.fullmatch(text, before, start):
+            if not key_line.fullmatch(text, before, start):
                 break
             start = before
         if start < end.start():
@@ -153,7 +154,7 @@ def _is_in(number: int, text: str) -> bool:
 def _outside_marks(text: str, replacement: str, pattern: re.Pattern[str]) -> str:
     if _OPENING not in text:
         return pattern.sub(lambda _: replacement, text)
-    pieces = _MARK.split(text)
+    pieces = re.split(_MARK, text)
     pieces[::2] = [pattern.sub(lambda _: replacement, piece) for piece in pieces[::2]]
     return "".join(pieces)
 
@@ -172,6 +173,7 @@ def _is_word(name: str) -> bool:
 
 
 def _texts(value: Any) -> list[str]:
+    """All texts and keys of a value, as they are looked at: a text of an object beside its key."""
     found: list[str] = []
     waiting = [value]
     while waiting:
@@ -179,8 +181,12 @@ def _texts(value: Any) -> list[str]:
         if isinstance(item, str):
             found.append(item)
         elif isinstance(item, dict):
-            found += item
-            waiting += item.values()
+            for name, inner in item.items():
+                if isinstance(inner, str):
+                    found.append(f"{name}: {inner}")
+                else:
+                    found.append(name)
+                    waiting.append(inner)
         elif isinstance(item, list):
             waiting += item
     return found
@@ -202,7 +208,7 @@ def _fits(pieces: list[str], text: str) -> bool:
 
 def count(before: str, after: str) -> Counter[str]:
     """How many secrets of each kind were taken out between the one and the other."""
-    new = Counter(_MARK.findall(after)) - Counter(_MARK.findall(before))
+    new = Counter(re.findall(_MARK, after)) - Counter(re.findall(_MARK, before))
     return Counter({found[len(_OPENING) : -1]: number for found, number in new.items()})
 
 

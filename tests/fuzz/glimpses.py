@@ -66,8 +66,8 @@ def _commit(world: World, places: list[Where], *, flush: bool) -> None:
 
 def _check(world: World, where: Where, before: Records, after: Records) -> None:
     for dispatch in world.seen.pop(where, set()):
-        if before.was_done(where, dispatch):
-            continue
+        if any(before.was_done(place, dispatch) for place in before.workspaces):
+            continue  # there, or where its directory went
         row = after.rows.get((where, dispatch.key))
         want(row or after.is_recorded(where, dispatch), f"{where}: {dispatch} was seen and has no row")
         if row is not None and row.dispatch != dispatch:

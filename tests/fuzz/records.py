@@ -146,8 +146,17 @@ class Records:
         return (row for row in self.rows_of(dispatch) if row.where[1] in names or where in (row.where, row.seen_at))
 
     def is_recorded(self, where: Where, dispatch: Dispatch) -> bool:
-        """Whether a dispatch that is found there has its row."""
-        return any(True for _ in self.rows_told(where, dispatch))
+        """Whether a dispatch that is found there has its row, there or where a copy's line came from."""
+        places = [where, *self._homes(where, dispatch)]
+        return any(True for place in places for _ in self.rows_told(place, dispatch))
+
+    def _homes(self, where: Where, dispatch: Dispatch) -> Iterator[Where]:
+        """The workspaces that lines there name, and that have these lines."""
+        for line in self.at(where).lines:
+            for place, there in self.workspaces.items():
+                is_named = line.name != where[1] and place[1] == line.name and there.has_status
+                if line.dispatch == dispatch and is_named and line in there.lines:
+                    yield place
 
     def is_elsewhere(self, where: Where, dispatch: Dispatch) -> bool:
         """Whether journal or marker there name a row of another place."""

@@ -36,6 +36,7 @@ KEPT = {
     120022: 41,  # a finish that was seen, recorded by another process, removed and pruned came back
     120065: 41,  # check --repair wrote a line of what stands in the journal under another name
     160204: 41,  # a copy's line was taken for that of a namesake in another root, beside the original's: a second row
+    170149: 41,  # a copy of what core-agent had recorded again under its name in another root: a second row
 }
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
 

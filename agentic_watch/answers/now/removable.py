@@ -214,11 +214,12 @@ class _Judge:
         rows: dict[int, list[ExistingRow]] = {}
         if asked:
             history = History(self._config.history, read_only=True)
+            history.is_same = self._without.is_same
             # What was read beside a writer that came meanwhile may be wrong: HistoryError.
             with queries.reading(self._config.history), contextlib.closing(history):
                 for start in range(0, len(asked), _ASKED_AT_ONCE):
                     some = asked[start : start + _ASKED_AT_ONCE]
-                    for number, row in identities.anywhere(history, root, some, self._without.is_same):
+                    for number, row in identities.anywhere(history, root, some):
                         rows.setdefault(start + number, []).append(row)
         start = 0
         for facts in read:

@@ -17,6 +17,7 @@ from agentic_watch.workspace.kept_file import KeptFile
 _LOOKED_AT = 16_384
 """So many characters of a log's end are looked through for a cause: without one that takes 2 ms."""
 _LONGEST = 500
+_LONGEST_STATUS = 100
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])|\x9b[0-?]*[ -/]*[@-~]")
 """Colours, moves of the cursor, titles of the window (ECMA-48, section 5.4)."""
@@ -44,7 +45,9 @@ _ONLY_STATUS = re.compile(
 
 def is_only_status(question: str) -> bool:
     """Whether a dispatch's question is no more than its exit status or signal."""
-    return len(question) < 100 and _ONLY_STATUS.fullmatch(question.strip()) is not None
+    if len(question) >= _LONGEST_STATUS or not ("xit" in question or "illed by" in question):
+        return False  # nearly every one: a hundred thousand may be asked about
+    return _ONLY_STATUS.fullmatch(question.strip()) is not None
 
 
 def text_of(data: bytes) -> str:
@@ -139,7 +142,7 @@ def one(source: Source, dispatch: Mapping[str, Any], name: str) -> KeptFile | No
 
 def log_of(names: Sequence[str]) -> str:
     """Which of these files is the log of the dispatch: that of `dispatch --log`, else the first `.log`; "" for none."""
-    logs = sorted(name for name in names if name.endswith(".log"))
+    logs = sorted(name for name in names if name.lower().endswith(".log"))  # as LIKE has it
     return _LOG_OF_DISPATCH if _LOG_OF_DISPATCH in logs else next(iter(logs), "")
 
 

@@ -61,9 +61,4 @@ class SqliteSource:
 def history(path: str) -> Iterator[Source]:
     """This host's history for one answer. Raises HistoryError and HistoryRefused as `queries.reading` does."""
     with queries.reading(path) as connection:
-        yield of(connection)
-
-
-def of(connection: sqlite3.Connection) -> Source:
-    """An open history as a source."""
-    return SqliteSource(connection)
+        yield SqliteSource(connection)
