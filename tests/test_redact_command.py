@@ -137,7 +137,7 @@ def test_a_workspace_that_is_named_by_a_secret(tmp_path: Path) -> None:
     make(host.root, f"org/repo/{TOKEN}")
     host.once()
     result = redact(host, "--built-in")
-    assert "not changed: the names of 1 workspaces" in result.stderr
+    assert "not changed: the names of 1 workspace:" in result.stderr
     assert TOKEN not in result.stdout + result.stderr
     assert host.once().counts == {"scanned": 1, "skipped": 1}
 
@@ -148,7 +148,7 @@ def test_kept_files(host: Host) -> None:
         content = zlib.compress(f"line\n{SECRET} \udcff\n".encode("utf-8", "surrogateescape"))
         (number,) = connection.execute("SELECT min(id) FROM dispatch_history").fetchone()
         connection.execute("INSERT INTO kept_files VALUES (?, 'agent.log', 40, 7, ?)", (number, content))
-    assert "1 kept files" in redact(host).stdout
+    assert "1 kept file," in redact(host).stdout
     row = host.query("SELECT * FROM kept_files")[0]
     assert zlib.decompress(row["content"]) == b"line\n[redacted:text] \xff\n"
     assert (row["bytes"], row["kept_from"]) == (40, 7)
@@ -231,7 +231,7 @@ def test_only_lines_that_change(tmp_path: Path) -> None:
     assert SECRET.encode() not in workspace.journal.read_bytes()
     assert workspace.journal.stat().st_mode & 0o777 == 0o640
     assert os.listdir(workspace.meta).count("journal.jsonl") == 1
-    assert "4 lines of 1 journals redacted" in result.stdout
+    assert "4 lines of 1 journal redacted" in result.stdout
 
 
 def test_a_torn_line_with_the_secret_is_named(tmp_path: Path) -> None:

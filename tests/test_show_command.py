@@ -92,6 +92,20 @@ def test_the_text_tells_the_same(host: Host) -> None:
         assert words in lines
 
 
+def test_the_text_tells_session_commits_command_and_files(host: Host) -> None:
+    """What belongs to the change; of many files some, and what is of another kind is passed over."""
+    changes = {"files_changed": 30, "files": [f"pkg/f{number}.go" for number in range(30)]}
+    usage, commits = {"session_id": "s-77"}, {"start": "a0" * 20, "end": "bc" * 20}
+    make(host.root, report={"changes": changes, "usage": usage, "commits": commits, "command": "claude -p 'Fix it'"})
+    odd = {"changes": {"files": "a.go"}, "commits": [], "command": 7, "usage": 3}
+    make(host.root, "org/repo/odd", report=odd)
+    host.once()
+    text = " ".join(show(host, "org/repo/task").stdout.split())
+    for words in ("pkg/f0.go, pkg/f1.go,", "and 10 more", "s-77", f"{'a0' * 20} to {'bc' * 20}", "claude -p 'Fix it'"):
+        assert words in text
+    assert "files" not in show(host, "org/repo/odd").stdout
+
+
 def test_a_commit_is_found_by_its_id(host: Host) -> None:
     """The id of an older commit shows that one, beside all commits of its workspace."""
     workspace = make(host.root, status="failed", runs=1)

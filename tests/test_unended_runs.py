@@ -300,8 +300,7 @@ def test_one_whose_end_was_recorded_is_not_recorded_again_when_it_is_removed(wor
 
 def test_a_status_file_that_goes_away_alone_is_the_end_of_its_run(world: Unended) -> None:
     """The workspace stands: there is a line, too, and no marker."""
-    workspace = world.start()
-    world.once()
+    workspace, _ = killed(world)
     (workspace.meta / "status.json").unlink()
     for _ in range(3):
         world.once()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from older_history import OLDER, as_schema
 from support import Host, make, query, run
 
 from agentic_watch.history.columns import USAGE_COLUMNS, model_of, usage_values
+from agentic_watch.history.store import History
 
 USAGE = {
     "input_tokens": 1200,
@@ -240,3 +242,29 @@ def test_an_archive_brings_back_what_it_took(host: Host) -> None:
     assert (pruned.returncode, host.query(ROWS)) == (0, []), pruned.stderr
     assert run([*host.arguments(), "import", archive], host.base).returncode == 0
     assert [tuple(row)[1:] for row in host.query(ROWS)] == before
+
+
+SEARCH_LOST, FINDINGS_LOST = 2**63 - 1, 2**63 - 2
+"""What programs of schema 3 wrote into `upkeep.search_from`."""
+
+
+@pytest.mark.parametrize("mark", [SEARCH_LOST, FINDINGS_LOST, 5], ids=["search", "findings", "some"])
+def test_an_upgrade_of_what_was_being_mended(host: Host, mark: int) -> None:
+    """A damaged search does not hold it up, and is made anew afterwards, with the findings where these were lost."""
+    finding = {"tool": "gosec", "code": "G304"}
+    for number in range(6):
+        make(host.root, f"acme/billing/{number}", report={**REPORT, "findings": [finding]})
+    host.once()
+    as_schema(host.history, "3-late")
+    with contextlib.closing(sqlite3.connect(host.history)) as shell:
+        shell.execute("UPDATE upkeep SET search_from = ?", (mark,))
+        shell.execute("DELETE FROM dispatch_search_data")
+        shell.execute("DELETE FROM dispatch_search_config")
+        shell.commit()
+    with contextlib.closing(History(str(host.history))) as history:
+        history.open()
+        history.mend(math.inf)
+    for word in ("G304", "pkg/rounding.go"):
+        assert len(found(host, word, "-n", "0")) == 6
+    if mark != FINDINGS_LOST:  # whose pages stay in the file, unused
+        assert run([*host.arguments(), "check"], host.base).returncode == 0

@@ -217,8 +217,7 @@ class _Walk:
         root = self._root
         try:
             found = sight(root, parent, base, name)
-            # What is no workspace any more is left there, and so forgotten.
-            known = self._known.pop(name, None) if found is not None else self._known.get(name)
+            known = self._known.pop(name, None)
             if found is not None and self._share.has(name):
                 yield found if found.signature != known else 1
             if found is not None or depth >= root.max_depth:
@@ -235,7 +234,6 @@ class _Walk:
         try:
             has_meta = layout.exists(directory, layout.META)
             if has_meta and self._share.has(name) and (left := sight_of_journal(root, directory, name)) is not None:
-                self._known.pop(name, None)
                 yield left if left.signature != known else 1
             beside = has_meta or layout.exists(directory, layout.STATUS)
             below = self if known is None else _Walk(root, self._known, WHOLE, self._left_alone)

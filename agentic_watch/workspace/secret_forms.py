@@ -29,15 +29,17 @@ _WITH_DIGIT = r"(?=[A-Za-z._~+/=-]*+[0-9])[A-Za-z0-9._~+/=-]"
 _BASE64 = "[A-Za-z0-9+/]"
 # What documentation writes in the place of a password.
 _NO_EXAMPLE = r"(?!\$|\*|%[sd(]|\.\.|(?:pass(?:w(?:or)?d|w)?|pwd?|psw|secret|token|credentials?|x+|X+|[A-Z_]+)@)"
-# A key's lines, also quoted, indented, numbered by a log, or added by a diff; the five dashes of its end are none.
-_KEY_BODY = r"(?=[A-Za-z0-9+/=\s:,.>|\\-]{64})(?:[A-Za-z0-9+/=\s:,.>|]++|\\[nrt]|-(?!----))++"
+# A key's lines, also quoted, indented, numbered by a log, or added by a diff.
+_KEY_LINES = r"[A-Za-z0-9+/=\s:,.>|\\-]"
+_KEY_END = r"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+# Only a class of characters is repeated possessively: of a group CPython before 3.11.5 does it wrong (gh-106052).
 
 FORMS = (
     SecretForm(
         "private-key",
         ("PRIVATE KEY",),
-        rf"-----BEGIN [A-Z0-9 ]{{0,30}}PRIVATE KEY(?: BLOCK)?-----{_KEY_BODY}"
-        r"(?:-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?+",
+        rf"-----BEGIN [A-Z0-9 ]{{0,30}}PRIVATE KEY(?: BLOCK)?-----(?={_KEY_LINES}{{64}})"
+        rf"(?:{_KEY_LINES}*?{_KEY_END}|{_KEY_LINES}++)",
         "RFC 7468, 10 and 11; openssh-portable/PROTOCOL.key; RFC 9580, 6.2",
     ),
     SecretForm(
@@ -81,7 +83,7 @@ FORMS = (
             *("glcbt-", "glffct-", "glwt-", "GR1348941"),
         ),
         rf"{_START}(?:gl(?:pat|dt|rtr?|oas|ptt|ft|imt|agent|soat|cbt|ffct|wt)-|GR1348941)[A-Za-z0-9_-]{{20,}}+"
-        r"(?:\.[0-9a-z]{2}\.[0-9a-z]{9})?+",
+        r"(?:\.[0-9a-z]{2}\.[0-9a-z]{9})?",
         "https://docs.gitlab.com/security/tokens/#token-prefixes",
     ),
     SecretForm(
@@ -89,7 +91,7 @@ FORMS = (
         "aws-access-key",
         ("AKIA", "ASIA", "ABIA", "ACCA"),
         rf"{_START}(?:AKIA|ASIA|ABIA|ACCA)(?![A-Z2-7]{{9}}EXAMPLE)[A-Z2-7]{{16}}(?![A-Za-z0-9])"
-        rf"""(?:[\s"',:;|\\]{{1,8}}{_BASE64}{{40}}(?![A-Za-z0-9+/=]))?+""",
+        rf"""(?:[\s"',:;|\\]{{1,8}}{_BASE64}{{40}}(?![A-Za-z0-9+/=]))?""",
         "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html",
     ),
     SecretForm(
@@ -165,7 +167,7 @@ FORMS = (
     SecretForm(
         "databricks-token",
         ("dapi",),
-        rf"{_ALONE}dapi[0-9a-f]{{32}}(?:-[0-9])?+(?![A-Za-z0-9])",
+        rf"{_ALONE}dapi[0-9a-f]{{32}}(?:-[0-9])?(?![A-Za-z0-9])",
         "https://docs.databricks.com/aws/en/dev-tools/auth/pat",
     ),
     SecretForm(
@@ -207,7 +209,7 @@ FORMS = (
     SecretForm(
         "atlassian-token",
         ("ATATT3", "ATCTT3"),
-        rf"{_START}AT[AC]TT3[A-Za-z0-9_-]{{60,}}+(?:=[0-9A-F]{{8}})?+",
+        rf"{_START}AT[AC]TT3[A-Za-z0-9_-]{{60,}}+(?:=[0-9A-F]{{8}})?",
         "https://support.atlassian.com/atlassian-account/docs/manage-api-tokens-for-your-atlassian-account/",
     ),
     SecretForm(
@@ -260,8 +262,8 @@ FORMS = (
     SecretForm(
         "authorization",
         ("uthorization", "UTHORIZATION"),
-        rf"((?:[Aa]uthorization|AUTHORIZATION){_SEPARATOR}(?:[Bb]asic|BASIC)\s{{1,4}})(?:{_BASE64}{{4}}){{2,}}+"
-        rf"(?:{_BASE64}{{2}}==|{_BASE64}{{3}}=)?+(?![A-Za-z0-9+/=])",
+        rf"((?:[Aa]uthorization|AUTHORIZATION){_SEPARATOR}(?:[Bb]asic|BASIC)\s{{1,4}})(?:{_BASE64}{{4}}){{2,1024}}"
+        rf"(?:{_BASE64}{{2}}==|{_BASE64}{{3}}=)?(?![A-Za-z0-9+/=])",
         "RFC 9110, 11.6.2; RFC 7617, 2",
     ),
     SecretForm(

@@ -44,7 +44,7 @@ def move_organisation(world: World) -> None:
     if (pair := _pair(world)) is not None and all("/" in name for _, name in pair):
         depth = world.rng.choice((1, 2))
         old, new = (world.path((key, "/".join(name.split("/")[:depth]))) for key, name in pair)
-        if not new.exists() and not new.is_symlink() and new.parent.is_dir():
+        if not new.exists() and not new.is_symlink() and new.parent.is_dir() and new.parent.resolve() == new.parent:
             old.rename(new)
 
 
