@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from daemon_support import Service
 from fuse_mirror import FuseMirror, needs_fuse
-from support import Host, Workspace, make, run
+from support import Host, Workspace, make, run, wait_for
+
+from agentic_watch.workspace import files
+from agentic_watch.workspace.place import open_place
+from agentic_watch.workspace.workspace_errors import Missing
 
 pytestmark = needs_fuse
 POLL_SECONDS = 1.0
@@ -145,3 +151,16 @@ def test_the_metrics_tell_how_many_hang(host: Host, mirror: FuseMirror) -> None:
         service.wait(lambda: text.exists() and "agentic_watch_hanging_mounts 0.0" in text.read_text())
         mirror.hang()
         service.wait(lambda: "agentic_watch_hanging_mounts 1.0" in text.read_text())
+
+
+def test_a_directory_that_was_removed_there_is_missing(host: Host, mirror: FuseMirror) -> None:
+    """Such a file system does not even answer a stat of what is still open, and that ends no daemon."""
+    workspace = make(mirror.behind, "org/repo/task")
+    with closing(open_place(str(mirror.path), "org/repo/task")) as place:
+        assert place.meta is not None
+        shutil.rmtree(workspace.path)
+        wait_for(lambda: not (mirror.path / "org/repo/task").exists())
+        with pytest.raises(Missing):
+            files.create(place.meta, "new", ".meta/new")
+        with pytest.raises(Missing):
+            _ = place.inode

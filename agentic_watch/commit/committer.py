@@ -86,6 +86,8 @@ class Committer:
             try:
                 if (seen := sighting_of(workspace)) is not None:
                     self._sightings.keep(candidate, seen)
+            except WorkspaceError:
+                pass  # it went away; its commit says so
             finally:
                 workspace.close()
         return [

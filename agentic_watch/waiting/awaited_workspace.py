@@ -115,7 +115,8 @@ class AwaitedWorkspace:
             self.at, self.gone_at, self.cause = place, None, str(error)
             return
         self.at, self.gone_at, self.cause, self.said = place, None, "", found.status
-        self.inode = opened.inode
+        with contextlib.suppress(WorkspaceError):
+            self.inode = opened.inode
         self.changed_at = _changed_at(opened, place)
         if found.status.status not in config.finished:
             self.finished_at = None

@@ -93,6 +93,14 @@ def _open_regular(directory: int, name: str, label: str, flags: int) -> tuple[in
     return descriptor, info
 
 
+def stat_of(descriptor: int, label: str) -> os.stat_result:
+    """What is open, as it is now. Raises WorkspaceError: not every file system answers about what was removed."""
+    try:
+        return os.fstat(descriptor)
+    except OSError as error:
+        raise from_os_error(label, error) from error
+
+
 def read(directory: int, name: str, label: str, limit: int, *, one_link: bool = True) -> Content:
     """Read a whole regular file of at most `limit` bytes; without `one_link` whatever other names it has.
 
@@ -191,7 +199,7 @@ def make_directory(parent: int, name: str, label: str, *, new: bool = False, mod
 
 def own_if_empty(directory: int, parent: int, label: str) -> None:
     """Give a directory of root's that is empty to its parent's owner: a killed run made it and got no further."""
-    if os.fstat(directory).st_uid == os.geteuid() == 0 and names(directory, 0, label)[1]:
+    if stat_of(directory, label).st_uid == os.geteuid() == 0 and names(directory, 0, label)[1]:
         own_as(directory, parent, label)
 
 
@@ -270,8 +278,8 @@ def names(directory: int, at_most: int, label: str) -> tuple[frozenset[str], boo
 
 def device_if_same(directory: int, name: str, descriptor: int) -> int | None:
     """The device number of what `descriptor` holds open, if `name` still leads to it."""
-    here = os.fstat(descriptor)
     try:
+        here = os.fstat(descriptor)
         there = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except OSError:
         return None

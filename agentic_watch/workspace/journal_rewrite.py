@@ -126,7 +126,7 @@ def _replace(meta: int, descriptor: int, info: os.stat_result, without: Redactor
 @contextlib.contextmanager
 def _held(descriptor: int, size: int) -> Iterator[None]:
     with undo.alone(descriptor) as is_alone:
-        info = os.fstat(descriptor)
+        info = files.stat_of(descriptor, META_JOURNAL)
         is_quiet = is_alone or abs(time.time() - max(info.st_mtime, info.st_ctime)) >= undo.REST_SECONDS
         if is_alone is False or not is_quiet or info.st_size != size or (is_alone and undo.is_wanted(descriptor)):
             raise Busy(META_JOURNAL, "is open in another program")
@@ -137,7 +137,7 @@ def _bring_over(old: int, size: int, new: int, seconds: float) -> None:
     """Append to the new file what came to the old one behind `size`, for so long."""
     end = time.monotonic() + seconds
     while True:
-        grown = os.fstat(old).st_size
+        grown = files.stat_of(old, META_JOURNAL).st_size
         for piece in files.pieces(old, size, grown, META_JOURNAL):
             files.write(new, piece, META_JOURNAL)
         if grown > size or time.monotonic() >= end:

@@ -29,8 +29,8 @@ class Place:
 
     @property
     def inode(self) -> tuple[int, int]:
-        """Device and inode of the workspace's directory, which it keeps under another name."""
-        info = os.fstat(self.directory)
+        """Device and inode of the workspace's directory, which it keeps under another name. Raises WorkspaceError."""
+        info = files.stat_of(self.directory, ".")
         return info.st_dev, info.st_ino
 
     def make_meta(self, mode: int = 0o755) -> None:

@@ -65,7 +65,7 @@ def at_rest(descriptor: int, size: int, label: str) -> Iterator[None]:
     that it has not changed for REST_SECONDS must do. Raises InUse.
     """
     with alone(descriptor) as is_alone:
-        info = os.fstat(descriptor)
+        info = files.stat_of(descriptor, label)
         # A time in the future is one before a step of the clock.
         quiet = abs(time.time() - max(info.st_mtime, info.st_ctime))
         if is_alone is False or info.st_size != size or quiet < REST_SECONDS:

@@ -86,6 +86,7 @@ _PLANTED = {
 _FAULTS_OF_HOST = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 )
+_GONE = (errno.ENOENT, errno.ESTALE)
 _PASSING = {
     errno.EWOULDBLOCK: "is leased to another process",
 }
@@ -94,7 +95,7 @@ _PASSING = {
 def from_os_error(file: str, error: OSError) -> WorkspaceError:
     """Translate an error of open, read or stat into the words of this package."""
     number = error.errno or 0
-    if number in (errno.ENOENT, errno.ESTALE):
+    if number in _GONE:
         return Missing(file, "is not there")
     if number in _PLANTED:
         return Malformed(file, _PLANTED[number])
@@ -103,8 +104,16 @@ def from_os_error(file: str, error: OSError) -> WorkspaceError:
     return WorkspaceError(file, _PASSING.get(number, os.strerror(number)), transient=True)
 
 
+def _is_removed(directory: int) -> bool:
+    """Whether an open directory has no name any more; some file systems (FUSE, NFS) do not even answer then."""
+    try:
+        return os.fstat(directory).st_nlink == 0
+    except OSError as error:
+        return error.errno in _GONE
+
+
 def cannot(directory: int, file: str, doing: str, error: OSError) -> WorkspaceError:
     """Why something could not be done in an open directory: Missing when somebody removed that one meanwhile."""
-    if error.errno == errno.ENOENT and os.fstat(directory).st_nlink == 0:
+    if error.errno in _GONE and _is_removed(directory):
         return Missing(file, "is not there any more")
     return WorkspaceError(file, f"cannot {doing}: {error.strerror}", transient=True)
