@@ -19,6 +19,7 @@ from agentic_watch.history.columns import FINDING_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
+from agentic_watch.workspace.kept_file import KeptFile
 from agentic_watch.workspace.redactor import Redactor, count, may_be_redacted
 
 PATIENCE_MS = 60_000
@@ -187,7 +188,7 @@ def _redacted(column: str, value: Any, without: Redactor) -> Any:
 def _as_text(value: Any) -> str:
     """A text as it is, a kept file's content as the text that it is of."""
     if isinstance(value, bytes):
-        return zlib.decompress(value).decode("utf-8", "surrogateescape")
+        return KeptFile("", 0, 0, value).data.decode("utf-8", "surrogateescape")
     return str(value)
 
 
