@@ -80,6 +80,13 @@ def only_status(host: Host) -> dict[str, Any]:
 
 
 def only_report(host: Host) -> dict[str, Any]:
+    """The report of the only workspace there is, without the command line, which the test has given itself."""
+    report = whole_report(host)
+    report.pop("command", None)
+    return report
+
+
+def whole_report(host: Host) -> dict[str, Any]:
     """The report of the only workspace there is."""
     (path,) = host.root.rglob(".meta/report.json")
     report: dict[str, Any] = json.loads(path.read_bytes())

@@ -22,6 +22,7 @@ from dispatch_support import (
     only_report,
     only_status,
     statuses,
+    whole_report,
 )
 from support import Host, Workspace, run, wait_for
 
@@ -149,7 +150,7 @@ def test_git_tells_organisation_repository_branch_and_changes(host: Host) -> Non
     commits = {"start": git(place, "rev-parse", "HEAD~1"), "end": git(place, "rev-parse", "HEAD")}
     changes = {**counts, "files": ["kept.txt", "new.txt"]}
     said = {"passed": True, "changes": changes, "commits": commits, "command": shlex.join(("sh", "-c", script))}
-    assert only_report(host) == said
+    assert whole_report(host) == said
     host.once()
     (row,) = host.rows().values()
     assert (row["head_commit"], row["files_changed"]) == (commits["end"], 2)
