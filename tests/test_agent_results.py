@@ -169,13 +169,6 @@ def test_every_result_that_was_recorded_is_in_the_table() -> None:
     assert {name for name in files if "hooks" not in name and "notify" not in name} - {"options.json"} == set(RECORDED)
 
 
-def report_of_run(host: Host) -> dict[str, Any]:
-    """The report of the only workspace there is, but for the command line, which each has."""
-    report = only_report(host)
-    assert report.pop("command")
-    return report
-
-
 @pytest.mark.parametrize("name", RECORDED)
 def test_what_a_program_printed_is_recorded(host: Host, name: str) -> None:
     """Status and question by what it says itself, `passed` with them, its tokens in one measure, and nothing else."""
@@ -184,7 +177,7 @@ def test_what_a_program_printed_is_recorded(host: Host, name: str) -> None:
     assert (result.returncode, result.stderr) == (code, "")
     said = only_status(host)
     assert (said["status"], said.get("question", "")) == (status, question)
-    assert report_of_run(host) == {"passed": status == "completed", "usage": usage}
+    assert only_report(host) == {"passed": status == "completed", "usage": usage}
     assert "CANNED" not in json.dumps([said, only_report(host)])
 
 
@@ -441,7 +434,7 @@ def test_an_agent_s_result_is_no_report(host: Host) -> None:
     copy = f'cat {result} | tee given.json > "$AGENTIC_WATCH_WORKSPACE/.meta/report.json"'
     ended = dispatch(host, "-q", "--report", "given.json", "--", "sh", "-c", copy)
     assert ended.stderr.count(says) == 2
-    assert report_of_run(host) == {"passed": True}
+    assert only_report(host) == {"passed": True}
 
 
 @pytest.mark.parametrize(
@@ -460,7 +453,7 @@ def test_a_file_that_says_nothing_costs_one_warning(host: Host, prepare: Callabl
     result = dispatch(host, "-q", "--usage", "out", "--", "touch", "-ch", "out")  # by the run
     assert result.stderr.startswith("warning: out: ")
     assert says in result.stderr
-    assert (only_status(host)["status"], report_of_run(host)) == ("completed", {"passed": True})
+    assert (only_status(host)["status"], only_report(host)) == ("completed", {"passed": True})
 
 
 @pytest.mark.parametrize(

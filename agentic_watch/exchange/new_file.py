@@ -31,8 +31,11 @@ def new_path(path: str, mode: int = 0o644, *, place: Callable[[str, str], None] 
     What earlier runs left of theirs is removed. Raises OSError.
     """
     remove_leftovers(path)
-    temporary, descriptor = _create(path, mode)
+    descriptor, temporary = -1, ""
     try:
+        while descriptor < 0:
+            temporary = f"{path}.{os.urandom(_RANDOM_BYTES).hex()}.part"  # known before it is there: a signal may come
+            descriptor = _create(temporary, mode)
         yield temporary
         os.fsync(descriptor)
         place(temporary, path)
@@ -42,7 +45,8 @@ def new_path(path: str, mode: int = 0o644, *, place: Callable[[str, str], None] 
             os.unlink(temporary)
         raise
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def remove_leftovers(prefix: str) -> None:
@@ -62,15 +66,15 @@ def leftovers(prefix: str) -> list[str]:
     return [path for name in sorted(names) if _is_left(path := os.path.join(directory, name))]
 
 
-def _create(path: str, mode: int) -> tuple[str, int]:
-    """A new file and its descriptor, whose lock tells others that somebody is at work on it."""
-    while True:
-        temporary = f"{path}.{os.urandom(_RANDOM_BYTES).hex()}.part"
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.path.lexists(temporary):
-            return temporary, descriptor
-        os.close(descriptor)  # another run took it for left, between the two calls
+def _create(temporary: str, mode: int) -> int:
+    """The descriptor of a new file, whose lock tells others that somebody is at work on it; -1 when another run took it
+    for left, between the two calls."""
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    if os.path.lexists(temporary):
+        return descriptor
+    os.close(descriptor)
+    return -1
 
 
 def _is_left(path: str) -> bool:
