@@ -49,10 +49,16 @@ def lacking_rows(records: Records, late: Set[Dispatch] = frozenset()) -> Iterato
 
 
 def left_alone(records: Records) -> Iterator[Dispatch]:
-    """Those whose lines need no row while somebody has the name that they bear. That may end, and nobody looks then."""
+    """Those whose lines need no row while somebody has the name that they bear, and those that are not recorded since a
+    line there says otherwise of the same identity. Either may end, and nobody looks then."""
     for where, there, line in _lines_without_row(records):
         if not _counts(where, there, line, records):
             yield line.dispatch
+    for where, there in records.workspaces.items():
+        dispatch = there.dispatch
+        has_row = dispatch is not None and any(True for _ in records.rows_of(dispatch))
+        if dispatch is not None and not has_row and _says_otherwise(where, there, dispatch, records):
+            yield dispatch
 
 
 def _lines_without_row(records: Records) -> Iterator[tuple[Where, Workspace, Line]]:
