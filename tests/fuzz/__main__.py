@@ -21,15 +21,20 @@ def main() -> int:
     parser.add_argument("--passes", type=int, default=20_000, help="how many passes to compare (%(default)s)")
     parser.add_argument("--seed", type=int, help="the first seed (a random one)")
     parser.add_argument("--only", action="store_true", help="this one seed")
+    parser.add_argument("--ordinary", action="store_true", help="nothing that somebody spoils by hand")
     options = parser.parse_args()
     first = options.seed if options.seed is not None else random.randrange(10**6) * 1000
     print(f"seeds from {first} on", flush=True)
     started = said = time.monotonic()
     with tempfile.TemporaryDirectory(dir=_FAST if Path(_FAST).is_dir() else None) as base:
         try:
-            for seed in (*KEPT, first) if options.only else KEPT:
+            for seed in KEPT:
                 play(Path(base), seed)
-            for seed, passes in () if options.only else play_on(Path(base), first, options.passes):
+            if options.only:
+                play(Path(base), first, ordinary=options.ordinary)
+                options.passes = 0
+            played = play_on(Path(base), first, options.passes, ordinary=options.ordinary) if options.passes else ()
+            for seed, passes in played:
                 if time.monotonic() - said > 10:
                     said = time.monotonic()
                     print(f"  {passes:,} passes, to seed {seed}, {said - started:.0f} s", flush=True)

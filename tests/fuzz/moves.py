@@ -53,3 +53,15 @@ MOVES: tuple[tuple[Move, float], ...] = (
 )
 """Each move and how often it comes, against the others. New ones come last, so that a kept seed can be played with the
 ones that there were."""
+
+_ORDINARY = {
+    *(dispatchers.dispatch, dispatchers.rewrite, dispatchers.template),
+    *(directories.delete, directories.move, directories.move_organisation, directories.copy, directories.rotate),
+    *(directories.shift, directories.rsync, directories.keep, directories.restore),
+    *(operators.killed, operators.restart, operators.lose_history, operators.back_up, operators.restore_history),
+    *(pruning.prune, pruning.prune_without_a_root, pruning.prune_before_a_push),
+    *(operators.export_and_import, operators.import_archive, operators.import_of_another_host),
+    *(operators.rename_root, processes.daemon_process),
+}
+ORDINARY = tuple(move for move in MOVES if move[0] in _ORDINARY)
+"""What dispatchers and operators do: without files that somebody spoils, rows that somebody deletes, and the like."""

@@ -13,7 +13,7 @@ from agentic_watch.workspace import undo
 
 from . import passes
 from .coarse import whole_seconds
-from .moves import MOVES, Move
+from .moves import MOVES, ORDINARY, Move
 from .world import Difference, World, new_world
 
 STEPS = 60
@@ -41,9 +41,9 @@ KEPT = {
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
 
 
-def play(base: Path, seed: int, steps: int = STEPS) -> int:
+def play(base: Path, seed: int, steps: int = STEPS, *, ordinary: bool = False) -> int:
     """Play one seed; gives the passes that were compared. Raises Difference with the moves that led to it."""
-    moves = MOVES[: KEPT.get(seed)]
+    moves = ORDINARY if ordinary else MOVES[: KEPT.get(seed)]
     with new_world(base, seed) as world, _at_rest(), whole_seconds() if seed % 4 == 0 else contextlib.nullcontext():
         try:
             while len(world.steps) < steps:
@@ -57,11 +57,11 @@ def play(base: Path, seed: int, steps: int = STEPS) -> int:
         return world.passes
 
 
-def play_on(base: Path, first: int, passes_wanted: int) -> Iterator[tuple[int, int]]:
+def play_on(base: Path, first: int, passes_wanted: int, *, ordinary: bool = False) -> Iterator[tuple[int, int]]:
     """Play seeds from `first` on until there were so many passes; yields each with the passes so far."""
     done = 0
     for seed in itertools.count(first):
-        done += play(base, seed)
+        done += play(base, seed, ordinary=ordinary)
         yield seed, done
         if done >= passes_wanted:
             return
