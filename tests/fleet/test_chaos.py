@@ -19,6 +19,7 @@ import pytest
 import support
 from support import wait_for
 
+from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.store import History
 from fleet import samples
 from fleet.conftest import Database
@@ -72,7 +73,7 @@ def committing(pusher: Pusher, ids: list[str]) -> Iterator[None]:
                         report["findings"] = [{"tool": "x", "message": "y" * 100} for _ in range(500)]
                     row = samples.row(one, root=str(pusher.base), report=report)
                     store.insert([row])
-                    ids.append(row.values[-1])
+                    ids.append(row.values[HISTORY_COLUMNS.index("commit_id")])
                 if enough.wait(0.5):
                     return
 
