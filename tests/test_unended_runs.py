@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from daemon_support import Service
@@ -37,6 +38,8 @@ def world(host: Host) -> Iterator[Unended]:
 def killed(world: Unended, **fields: object) -> tuple[Workspace, int]:
     """A run that was seen alive, and its process killed."""
     workspace = world.start(**fields)
+    # What changed a moment ago is read again by the next pass, whatever it looks like.
+    wait_for(lambda: time.time() - (workspace.meta / "status.json").stat().st_ctime > 0.1)
     world.once()
     assert world.recorded() == []
     kill(world.agents[-1])
@@ -489,8 +492,14 @@ def test_killed_between_its_steps_it_is_completed_once(world: Unended, point: st
     workspace, pid = killed(world)
     if not (child := os.fork()):
         where = OpenRuns if point == "note" else Insertion
+        before = getattr(where, point)
+
+        def end(self: Any, *given: Any) -> Any:
+            other = not given[0].ended if point == "note" else self.is_empty
+            return before(self, *given) if other else os._exit(9)
+
         with contextlib.suppress(BaseException):
-            setattr(where, point, lambda self, *_: None if getattr(self, "is_empty", False) else os._exit(9))
+            setattr(where, point, end)
             world.once()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
