@@ -129,8 +129,8 @@ class Story:
         for run in self.runs:
             kill(run.process)
             run.is_alive = False
-            if run.noticed != YES:
-                run.booted = max(run.booted, run.read)
+            if run.noticed != YES:  # a killed pass may have noticed it, and passed it over since it was not known then
+                run.booted = max(run.booted, min(run.read, MAYBE) if run.noticed else run.read)
 
     def look(self) -> None:
         self.world.once()

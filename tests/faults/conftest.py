@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 from dataclasses import replace
 
 import pytest
+
+import agentic_watch
 
 from . import trace
 from . import tree as trees
@@ -45,5 +48,6 @@ def scenarios(template: Tree) -> dict[str, Scenario]:
 
 @pytest.fixture(scope="session")
 def calls_of(scenarios: dict[str, Scenario], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Call]]:
-    """The system calls of each scenario when nothing goes wrong."""
+    """The system calls of each scenario when nothing goes wrong. What is compiled first is compiled once."""
+    compileall.compile_dir(os.path.dirname(agentic_watch.__file__), quiet=1)
     return {name: undisturbed(scenario, tmp_path_factory.mktemp("calm")) for name, scenario in scenarios.items()}
