@@ -18,6 +18,7 @@ from agentic_watch.history.store import History
 
 PROJECT = Path(__file__).parent.parent
 PAGE = PROJECT / "docs" / "answers.md"
+README = PROJECT / "README.md"
 PAST = PROJECT / "examples" / "past.jsonl"
 NOW = 1_776_351_600.0
 """2026-04-16T15:00:00Z: the evening on which the page was written."""
@@ -64,7 +65,9 @@ def that_evening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-@pytest.mark.parametrize(("command", "expected"), list(blocks(PAGE.read_text("utf-8"))))
+@pytest.mark.parametrize(
+    ("command", "expected"), [one for page in (PAGE, README) for one in blocks(page.read_text("utf-8"))]
+)
 def test_the_page_shows_what_is_printed(history: Path, command: str, expected: str) -> None:
     """A reader who runs the command over the same past gets the same answer."""
     assert answer(history, command) == expected
