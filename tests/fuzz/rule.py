@@ -65,7 +65,11 @@ def _lines_without_row(records: Records) -> Iterator[tuple[Where, Workspace, Lin
     for where, there in records.workspaces.items():
         for line in there.lines:
             taken = any(w[1] == line.name and key == line.dispatch.key for w, key in records.rows)
-            done = taken or records.is_recorded(where, line.dispatch) or records.was_done(where, line.dispatch)
+            # One dispatch may stand under two names, in copies of which the history was lost: it has one row.
+            others = line.name != where[1] and any(True for _ in records.rows_of(line.dispatch))
+            done = (
+                taken or others or records.is_recorded(where, line.dispatch) or records.was_done(where, line.dispatch)
+            )
             if not done:
                 yield where, there, line
 
