@@ -95,7 +95,7 @@ def _whole(value: float | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    """A command, and which of its parameters are arguments. What fails is raised as Refusal."""
+    """A command, and which of its parameters are arguments. What fails is raised as ToolRefusal."""
 
     state: State
     command: click.Command

@@ -62,7 +62,7 @@ class Instance:
     def acquire(cls, history: str) -> Instance:
         """Take the lock, for about a second: `look` holds it shared for an instant. Makes the directory.
 
-        Raises Held, and OSError when the file cannot be made.
+        Raises HistoryInUse, and OSError when the file cannot be made.
         """
         made = cls(history)
         made._take()

@@ -100,7 +100,7 @@ class Daemon:
         self._due.is_left_alone = self._watcher.is_left_alone
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT. Raises HistoryRefused, StartAnew, and Held when another daemon took over."""
+        """Work until SIGTERM or SIGINT. Raises HistoryRefused, StartAnew, HistoryInUse when another daemon took over."""
         self._signals.take()
         try:
             self._probe.turned(time.monotonic())

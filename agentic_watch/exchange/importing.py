@@ -13,7 +13,7 @@ from agentic_watch.config import Config
 from agentic_watch.exchange import from_export, from_history, from_original
 from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.exchange.incoming import Incoming, Reader, tables
-from agentic_watch.exchange.redacting_journals import redacted
+from agentic_watch.exchange.redacted_rows import redacted
 from agentic_watch.history.read_only import connect_untouched
 from agentic_watch.history.rows import Row
 from agentic_watch.history.slices import Slices

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from agentic_watch.config import KNOWN_STATUSES
-from agentic_watch.exchange.redacting_journals import TEXT_COLUMNS, redacted_report, redacted_text
+from agentic_watch.exchange.redacted_rows import TEXT_COLUMNS, redacted_report, redacted_text
 from agentic_watch.history import queries
 from agentic_watch.history.columns import FINDING_COLUMNS
 from agentic_watch.history.history_errors import HistoryError

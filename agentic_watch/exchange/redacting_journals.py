@@ -1,72 +1,21 @@
-"""Secrets out of the journals below the roots; what else holds them there is named, since it is not ours.
-
-A history row without its secrets: of what was recorded before they were looked for, or comes from elsewhere.
-"""
+"""Secrets out of the journals below the roots; what else holds them there is named, since it is not ours."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
 
 from agentic_watch.config import Config, Limits
-from agentic_watch.history.columns import HISTORY_COLUMNS
-from agentic_watch.history.rows import Row
 from agentic_watch.scan import RootUnavailable, ScanError, scan
-from agentic_watch.workspace import files, journal_rewrite, kept_file, layout, marker
+from agentic_watch.workspace import files, journal_rewrite, layout, marker
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.journal_rewrite import Rewritten
-from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.place import Place, open_place
 from agentic_watch.workspace.redactor import Redactor
 from agentic_watch.workspace.workspace_errors import Busy, Missing, WorkspaceError
-
-TEXT_COLUMNS = (
-    *("repo", "org", "task", "agent", "model", "branch", "question", "process_id", "pr_url"),
-    *("session_id", "head_commit"),
-)
-"""What may hold a secret, beside the report; the others are made here, or say which commit it is."""
-
-_TEXTS = tuple(HISTORY_COLUMNS.index(name) for name in TEXT_COLUMNS)
-_REPORT = HISTORY_COLUMNS.index("report")
-
-
-def redacted(row: Row, without: Redactor) -> Row:
-    """The row without secrets."""
-    values = list(row.values)
-    for index in _TEXTS:
-        values[index] = redacted_text(values[index], without)
-    values[_REPORT] = redacted_report(row.report, without)
-    findings = tuple(redacted_values(finding, without) for finding in row.findings)
-    kept = tuple(kept_file.redacted(file, without.text) for file in row.kept)
-    return row._replace(values=tuple(values), findings=findings, kept=kept)
-
-
-def redacted_report(report: str | None, without: Redactor) -> str | None:
-    """The JSON text of a report without secrets."""
-    if report is None:
-        return None
-    try:
-        value = json.loads(report)
-    except (ValueError, RecursionError):  # somebody's SQL has spoilt it
-        return without.text(report)
-    changed = without.value(value)
-    return report if changed == value else dump(changed)
-
-
-def redacted_values(values: tuple[Any, ...], without: Redactor) -> tuple[Any, ...]:
-    """The values of a row without secrets in its texts."""
-    return tuple(redacted_text(value, without) for value in values)
-
-
-def redacted_text(value: Any, without: Redactor) -> Any:
-    """A value without secrets if it is a text."""
-    return without.text(value) if isinstance(value, str) else value
-
 
 _PATIENCE_SECONDS = 30.0
 _PAUSE_SECONDS = 0.1

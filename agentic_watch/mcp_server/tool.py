@@ -45,7 +45,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """`run` is given the arguments that a client gave, those that are empty left out. Raises Refusal.
+    """`run` is given the arguments that a client gave, those that are empty left out. Raises ToolRefusal.
 
     `answers` is the JSON Schema of the document where clients rely on one.
     """
@@ -62,7 +62,7 @@ class Tool:
 class CommandTool:
     """A command of the command line as a tool: `ask` answers, in one thread at a time.
 
-    It raises Refusal, ConfigError and HistoryRefused.
+    It raises ToolRefusal, ConfigError and HistoryRefused.
     """
 
     name: str
@@ -95,7 +95,7 @@ def _property(one: Argument) -> dict[str, Any]:
 
 
 def checked(tool: Tool, given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that were given, each of its kind. Empty ones count as not given. Raises Refusal."""
+    """The arguments that were given, each of its kind. Empty ones count as not given. Raises ToolRefusal."""
     known = {one.name: one for one in tool.arguments}
     for name in given:
         if name not in known:

@@ -72,7 +72,7 @@ class Watching:
         self._threads.shutdown()
 
     async def run(self, given: Given, progress: Progress) -> Said:
-        """Wait for some workspaces, or for all that have not ended. Raises Refusal."""
+        """Wait for some workspaces, or for all that have not ended. Raises ToolRefusal."""
         began, config = time.monotonic(), self._worker.config
         names, wanted = await self._worker.run(_asked_for, config, given.get("workspaces", []))
         if not wanted:
@@ -147,7 +147,7 @@ def _every(given: Given) -> float:
 
 
 def _asked_for(config: Config, given: Sequence[str]) -> tuple[list[str], list[Wanted]]:
-    """The workspaces that are waited for, each as the client calls it. Raises Refusal."""
+    """The workspaces that are waited for, each as the client calls it. Raises ToolRefusal."""
     found = {name: _wanted(config, name) for name in given} or dict(_unended(config))
     if len(found) > _MOST:
         raise ToolRefusal(f"workspaces: {len(found):,} are too many to wait for; name at most {_MOST:,}")

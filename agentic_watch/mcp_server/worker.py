@@ -30,7 +30,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, "mcp-worker")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do some work in the worker's thread. Raises Refusal for what was foreseen."""
+        """Do some work in the worker's thread. Raises ToolRefusal for what was foreseen."""
 
         def guarded() -> T:
             try:

@@ -77,7 +77,7 @@ class StatusAnswer(BaseModel):
 
 
 def commit(worker: Worker, given: dict[str, Any]) -> Said:
-    """Commit one workspace. Raises Refusal with the cause when there is no commit."""
+    """Commit one workspace. Raises ToolRefusal with the cause when there is no commit."""
     candidate = locate(worker.config.roots, given["workspace"])
     outcome = committing.when_free(worker.committer, candidate)
     worker.pass_on_notices()
@@ -89,7 +89,7 @@ def commit(worker: Worker, given: dict[str, Any]) -> Said:
 
 
 def status(worker: Worker, given: dict[str, Any]) -> Said:
-    """Count what is on disk now. Raises Refusal."""
+    """Count what is on disk now. Raises ToolRefusal."""
     config, name, status = worker.config, "", given.get("status", "")
     if "workspace" in given:
         candidate = locate(config.roots, given["workspace"])
@@ -163,7 +163,7 @@ def _blocked(standing: WorkspaceSnapshot) -> Blocked:
 
 
 def show(config: Config, given: dict[str, Any]) -> Said:
-    """One dispatch: what `show --json` prints, without its report. Raises Refusal, HistoryError and HistoryRefused."""
+    """One dispatch: what `show --json` prints, without its report. Raises ToolRefusal, HistoryError, HistoryRefused."""
     refuse_name(given["workspace"])
     try:
         # As in `locate`: nothing is relative to where the server was started.
@@ -182,7 +182,7 @@ def show(config: Config, given: dict[str, Any]) -> Said:
 
 
 def locate(roots: tuple[Root, ...], given: str) -> Candidate:
-    """The workspace that a client names: a name below a root, or an absolute path. Raises Refusal.
+    """The workspace that a client names: a name below a root, or an absolute path. Raises ToolRefusal.
 
     Where the server was started means nothing to a client, so no path is relative to that.
     """
@@ -195,7 +195,7 @@ def locate(roots: tuple[Root, ...], given: str) -> Candidate:
 
 
 def refuse_name(given: str) -> None:
-    """Raise Refusal for what cannot be a name, or leads out of the roots."""
+    """Raise ToolRefusal for what cannot be a name, or leads out of the roots."""
     if problem := name_problem(given):
         raise ToolRefusal(f"{given!a}: {problem}")
     if ".." in given.split("/"):

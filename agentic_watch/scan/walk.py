@@ -128,7 +128,7 @@ def scan_in_steps(
 ) -> Iterator[Step]:
     """Every workspace of a share of a root, but only the number of those that have their signature in `known` (name →
     signature), which are taken out of there; of the share's names there, those that are left were not found.
-    What is `left_alone` becomes a Trouble.
+    What is `left_alone` becomes a ScanError.
 
     Raises RootUnavailable.
     """

@@ -204,7 +204,7 @@ def own_if_empty(directory: int, parent: int, label: str) -> None:
 
 
 def write(descriptor: int, data: bytes, label: str) -> None:
-    """Write `data` in one call. A short count is an error (CutShort): the caller undoes what arrived."""
+    """Write `data` in one call. A short count is an error (ShortWrite): the caller undoes what arrived."""
     try:
         count = os.write(descriptor, data)
     except OSError as error:

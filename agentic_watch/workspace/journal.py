@@ -142,7 +142,7 @@ class Journal:
     def repair_tail(self) -> None:
         """Complete a last line that has no newline, or move it aside when it is no whole record.
 
-        Raises InUse while it may still be in the making.
+        Raises Busy while it may still be in the making.
         """
         assert self.descriptor is not None
         start = self._tail_start()

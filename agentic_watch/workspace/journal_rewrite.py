@@ -37,7 +37,7 @@ class Rewritten:
 def rewrite(meta: int, limits: Limits, without: Redactor, *, dry_run: bool) -> Rewritten:
     """Take secrets out of the journal of a `.meta` directory, whose lock is held.
 
-    Raises InUse while somebody else has it open, Malformed when it is no plain file, has other names or is over its
+    Raises Busy while somebody else has it open, Malformed when it is no plain file, has other names or is over its
     limit, WorkspaceError when it is not ours to write.
     """
     try:

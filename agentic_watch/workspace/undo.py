@@ -62,7 +62,7 @@ def at_rest(descriptor: int, size: int, label: str) -> Iterator[None]:
     """Hold a file still, while it has this size and its last piece of a line is all that will come.
 
     Where a lease can be had (fcntl(2)) nobody else has the file open, and nobody can open it before the end; elsewhere
-    that it has not changed for REST_SECONDS must do. Raises InUse.
+    that it has not changed for REST_SECONDS must do. Raises Busy.
     """
     with alone(descriptor) as is_alone:
         info = files.stat_of(descriptor, label)
