@@ -176,7 +176,7 @@ class JournalSearch:
 
     def _is_row_of(self, asked: Lookup, row: ExistingRow) -> bool:
         """Whether a row is that of a line, and not of another dispatch of the same identity."""
-        own = self._candidate.root.key, self._candidate.name
+        own = self._candidate.key
         return row.is_dispatch or own == (row.root, row.workspace) == (row.root, asked.workspace)
 
     def _note_row(self, record: Record, row: ExistingRow) -> None:

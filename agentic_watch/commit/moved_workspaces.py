@@ -54,7 +54,7 @@ def is_here(row: ExistingRow, candidate: Candidate) -> bool:
 
 def is_elsewhere(row: ExistingRow, candidate: Candidate) -> bool:
     """Whether a row was made under another name, or in another root."""
-    return (row.root, row.workspace) != (candidate.root.key, candidate.name)
+    return (row.root, row.workspace) != candidate.key
 
 
 def place_of(root: str, workspace: str, candidate: Candidate) -> str | None:

@@ -33,14 +33,14 @@ class PausedCommits:
         """Keep it for later; when there are too many, it has to begin anew then."""
         candidate = begun.workspace.candidate
         if len(self._begun) < _AT_MOST:
-            self._begun[candidate.root.key, candidate.name] = begun
+            self._begun[candidate.key] = begun
         else:
             begun.workspace.close()
         return Outcome(candidate, Verdict.READING, "has a long journal, which is being read")
 
     def take(self, candidate: Candidate) -> Begun | None:
         """What was begun of a workspace, None when nothing was."""
-        return self._begun.pop((candidate.root.key, candidate.name), None)
+        return self._begun.pop(candidate.key, None)
 
     def close(self) -> None:
         """Let all go, and their locks with them."""

@@ -60,7 +60,7 @@ class Sightings:
     def keep(self, candidate: Candidate, one: Sighting) -> None:
         """Keep a finish, in place of an earlier sight of the same commit, and of the same one in the same directory
         under a former name."""
-        key = candidate.root.key, candidate.name
+        key = candidate.key
         self.discard_moved(candidate, one.inode, one.status)
         self._remove(key, one.identity)
         here = self._seen.get(key, {})
@@ -75,7 +75,7 @@ class Sightings:
 
     def of(self, candidate: Candidate) -> list[Sighting]:
         """What was seen of a workspace."""
-        return list(self._seen.get((candidate.root.key, candidate.name), {}).values())
+        return list(self._seen.get(candidate.key, {}).values())
 
     def next_finish(self, candidate: Candidate, now: Identity | None) -> Sighting | None:
         """The oldest finish that the status file no longer says; `now` is the identity of the finish that it says."""
@@ -83,8 +83,8 @@ class Sightings:
 
     def discard(self, candidate: Candidate, identity: Identity) -> None:
         """Forget a finish: it is recorded."""
-        self._losses.pop((candidate.root.key, candidate.name), None)
-        self._remove((candidate.root.key, candidate.name), identity)
+        self._losses.pop(candidate.key, None)
+        self._remove(candidate.key, identity)
 
     def discard_moved(self, candidate: Candidate, inode: tuple[int, int], status: Status) -> None:
         """Forget a finish that was seen in the same directory under another name: it is recorded under this one.
@@ -93,7 +93,7 @@ class Sightings:
         """
         key = self._directories.get(inode)
         identity = status.updated_at.ns, status.runs
-        if key is None or key == (candidate.root.key, candidate.name):
+        if key is None or key == candidate.key:
             return
         if (one := self._seen[key].get(identity)) is not None and one.status == status:
             self._remove(key, identity)

@@ -17,12 +17,12 @@ from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.outcome_log import OutcomeLog
 from agentic_watch.daemon.pending import Lane, Pending
 from agentic_watch.daemon.state_file import MOST_OF_ONE
-from agentic_watch.daemon.time_shares import Key, TimeShares
+from agentic_watch.daemon.time_shares import TimeShares
 from agentic_watch.history import run_usage
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
-from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.candidate import Candidate, Key
 
 _JOURNAL_SECONDS = 0.1
 """What a turn may spend on long journals, and then on everything else before it goes on with them."""
@@ -80,7 +80,7 @@ class DueCommits:
         """A scan found it changed, or failing: due when it has rested, or when its back-off is over."""
         now = time.time()
         wait = min(candidate.changed_at, now) + self._committer.config.settle_seconds - now
-        failing = self._last_seen.failing.get(_key(candidate))
+        failing = self._last_seen.failing.get(candidate.key)
         if failing is not None and not self.fresh.is_tried_now(candidate):
             wait = max(wait, min(failing[1] - now, BACKOFF_SECONDS[-1]))
         self._pending.add(candidate, time.monotonic() + max(0.0, wait))
@@ -116,7 +116,7 @@ class DueCommits:
             began = time.thread_time()
             yield found
             spent = time.thread_time() - began
-            self._shares.charge(_key(found), min(spent, _CHARGED_AT_MOST_SECONDS), time.monotonic())
+            self._shares.charge(found.key, min(spent, _CHARGED_AT_MOST_SECONDS), time.monotonic())
 
     def _commit_busy(self, now: float) -> bool:
         """Those that had much time lately, one by one, so that each is charged for what it takes."""
@@ -128,7 +128,7 @@ class DueCommits:
             began = time.thread_time()
             mended |= self._commit(iter([found]))
             ended = time.monotonic()
-            self._shares.charge(_key(found), time.thread_time() - began, ended)
+            self._shares.charge(found.key, time.thread_time() - began, ended)
         self._shares.busy_had(ended - start, ended)
         return mended
 
@@ -167,7 +167,7 @@ class DueCommits:
     def _take(self, outcome: Outcome) -> bool:
         """Take down what became of one; whether the history works again."""
         candidate, now = outcome.candidate, time.monotonic()
-        key = _key(candidate)
+        key = candidate.key
         if outcome.verdict is Verdict.COMMITTED:
             self._health.committed += 1
             self.outcomes.committed(outcome, now)
@@ -206,7 +206,7 @@ class DueCommits:
             return
         run = status.runs, None if status.started_at.is_zero else status.started_at.utc()
         with contextlib.suppress(HistoryError), self._committer.history.reading() as connection:
-            place, updated = (candidate.root.key, candidate.name), status.updated_at.utc()
+            place, updated = candidate.key, status.updated_at.utc()
             self._health.counted.add_used(run_usage.added(connection, place, run, updated, MOST_OF_ONE))
 
     def _heed_the_host(self, outcome: Outcome, now: float) -> None:
@@ -225,7 +225,7 @@ class DueCommits:
     def _put_off(self, outcome: Outcome, wait: float, *, summed_up: bool) -> None:
         """It failed: said the first time, and tried again after a while."""
         candidate, now = outcome.candidate, time.monotonic()
-        count = self._last_seen.failing[_key(candidate)][0]
+        count = self._last_seen.failing[candidate.key][0]
         said_at = 2 if outcome.cause.endswith(_IS_BEING_REMOVED) else 1
         level = logging.WARNING if count == said_at and not summed_up else logging.DEBUG
         self.outcomes.failed(outcome, wait, level, now)
@@ -234,14 +234,10 @@ class DueCommits:
     def _wait_for_others(self, outcome: Outcome, now: float) -> None:
         """Somebody is at work on the workspace: come back, ever more rarely, since an agent could hold it for ever."""
         candidate = outcome.candidate
-        key = _key(candidate)
+        key = candidate.key
         tries = self._busy[key] = self._busy.get(key, 0) + 1
         wait = min(_BUSY_SECONDS * 2 ** min(tries - 1, 10), _LONGEST_BUSY_SECONDS)
         if tries == _BUSY_TRIES_BEFORE_WORD:
             text = f"{outcome.cause}; tried again until it is free"
             self.outcomes.say(logging.WARNING, candidate, text, now, cause=text)
         self._pending.add(candidate._replace(signature=b""), now + wait)
-
-
-def _key(candidate: Candidate) -> Key:
-    return candidate.root.key, candidate.name

@@ -100,7 +100,7 @@ class Daemon:
         self._due.is_left_alone = self._watcher.is_left_alone
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT. Raises HistoryRefused, StartAnew, HistoryInUse when another daemon took over."""
+        """Work until SIGTERM or SIGINT. Raises HistoryRefused, StartAnew, HistoryInUse if another took over."""
         self._signals.take()
         try:
             self._probe.turned(time.monotonic())
@@ -206,7 +206,7 @@ class Daemon:
 
     def _handle(self, candidate: Candidate, hint: Hint, now: float) -> None:
         """A workspace changed: it is read soon, since it may be replaced or removed, and committed when it rests."""
-        key = candidate.root.key, candidate.name
+        key = candidate.key
         if hint.throttled:
             self._shares.use_up(key, now)
             if not hint.from_event:
@@ -242,7 +242,7 @@ class Daemon:
                 for warning in self._committer.look_ahead(candidate):
                     log.warning("%s", warning)
                 spent, now = time.thread_time() - before, time.monotonic()
-                self._shares.charge((candidate.root.key, candidate.name), spent, now)
+                self._shares.charge(candidate.key, spent, now)
         return now - began
 
     def _handle_root(self, hint: Hint) -> None:

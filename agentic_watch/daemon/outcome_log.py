@@ -11,11 +11,9 @@ from typing import Any
 
 from agentic_watch.commit import Outcome
 from agentic_watch.daemon.time_shares import RateLimiter
-from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.candidate import Candidate, Key
 
 log = logging.getLogger("agentic_watch.daemon")
-
-Key = tuple[str, str]
 
 _ALL_BURST, _ALL_PER_SECOND = 100, 2.0
 """Commits that have a line each, of the whole host."""
@@ -66,7 +64,7 @@ class OutcomeLog:
     def warned(self, outcome: Outcome, now: float) -> None:
         """What is odd about a workspace: said when it is new, and when what was met more than once is met no more."""
         candidate = outcome.candidate
-        key = candidate.root.key, candidate.name
+        key = candidate.key
         before = self._warned.pop(key, {})
         times = {text: before.get(text, 0) + 1 for text in outcome.warnings}
         for text in (text for text in times if text not in before):
@@ -80,7 +78,7 @@ class OutcomeLog:
 
     def say(self, level: int, candidate: Candidate, text: str, now: float, **more: Any) -> None:
         """One line about one workspace, unless there were too many about it: then they are counted."""
-        key = candidate.root.key, candidate.name
+        key = candidate.key
         if level > logging.DEBUG and not self._may_say(key, now):
             self._left_out[key] += 1
             level = logging.DEBUG
@@ -106,7 +104,7 @@ class OutcomeLog:
 
     def forget(self, candidate: Candidate) -> None:
         """The workspace is gone."""
-        self._warned.pop((candidate.root.key, candidate.name), None)
+        self._warned.pop(candidate.key, None)
 
     def _may_say(self, key: Key, now: float) -> bool:
         allowance = self._each.pop(key, None) or RateLimiter(_ONE_BURST, _ONE_PER_SECOND)

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from agentic_watch.config import Root
-from agentic_watch.daemon.time_shares import Key
-from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.candidate import Candidate, Key
 
 _LONGEST_SETTLE = 5
 
@@ -56,7 +55,7 @@ class Pending:
     def touch(self, candidate: Candidate, now: float, *, lane: Lane = Lane.FOUND, wait: float = 0.0) -> None:
         """Something changed: due once it has been quiet for the settle time, at most five times that in all; not
         within `wait` seconds."""
-        entry = self._entries.get(_key(candidate))
+        entry = self._entries.get(candidate.key)
         first = entry.first if entry is not None and entry.first <= now else now
         due = min(now + self.settle_seconds, first + _LONGEST_SETTLE * self.settle_seconds)
         lane = lane if entry is None or lane is Lane.BUSY else min(lane, entry.lane)
@@ -64,7 +63,7 @@ class Pending:
 
     def add(self, candidate: Candidate, due: float, *, lane: Lane = Lane.FOUND) -> None:
         """Due at a set time, unless it is waiting already for an earlier one."""
-        entry = self._entries.get(_key(candidate))
+        entry = self._entries.get(candidate.key)
         if entry is None or due < entry.due:
             lane = min(lane, entry.lane) if entry is not None else lane
             self._put(_Entry(candidate, due, due, lane, self._number(entry)))
@@ -76,7 +75,7 @@ class Pending:
         for one in Lane if lane is None else (lane,):
             while len(taken) < at_most and (entry := self._head(one)) is not None and entry.due <= now:
                 heapq.heappop(self._heaps[one])
-                del self._entries[_key(entry.candidate)]
+                del self._entries[entry.candidate.key]
                 taken.append(entry.candidate)
         return taken
 
@@ -115,7 +114,7 @@ class Pending:
         return self._made
 
     def _put(self, entry: _Entry) -> None:
-        key = _key(entry.candidate)
+        key = entry.candidate.key
         self._entries[key] = entry
         self._pushed += 1
         heapq.heappush(self._heaps[entry.lane], (entry.due, self._pushed, key))
@@ -135,10 +134,6 @@ class Pending:
                 return entry
             heapq.heappop(heap)
         return None
-
-
-def _key(candidate: Candidate) -> Key:
-    return candidate.root.key, candidate.name
 
 
 class Readiness:

@@ -9,8 +9,7 @@ How much of something is let through: so much at once, so much in the long run. 
 
 from __future__ import annotations
 
-Key = tuple[str, str]
-"""(root's key, workspace's name)."""
+from agentic_watch.workspace.candidate import Key
 
 _AT_ONCE_SECONDS = 0.1
 _PER_SECOND = 0.002

@@ -11,14 +11,12 @@ from typing import Any
 from agentic_watch.history import open_runs_table as table
 from agentic_watch.history.open_runs_table import REMOVED, OpenRun
 from agentic_watch.workspace import status
+from agentic_watch.workspace.candidate import Key
 from agentic_watch.workspace.record import dispatch_of
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Malformed
 
 _LONGEST_TEXT = 4000
-
-Key = tuple[str, str]
-"""(root's key, workspace's name)."""
 
 
 def write_run(connection: sqlite3.Connection, key: Key, place: tuple[str, str, int], read: OpenRun | None) -> None:

@@ -23,7 +23,7 @@ from agentic_watch.inventory.open_runs import AT_ONCE, OpenRuns
 from agentic_watch.inventory.retries import backoff
 from agentic_watch.scan.walk import WHOLE, Share
 from agentic_watch.workspace import instant
-from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.candidate import Candidate, Key
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.status import Status
 
@@ -36,9 +36,6 @@ _LONGEST_ERROR = 500
 _LONGEST_WORD = 200
 _LOOK_SHARE = 0.05
 """Of the time, at most so much is spent on asking for the processes of one root."""
-
-Key = tuple[str, str]
-"""(root's key, workspace's name)."""
 
 
 class LastSeen:
@@ -79,7 +76,7 @@ class LastSeen:
 
     def note(self, outcome: Outcome, now: float) -> float | None:
         """Take down what became of a workspace; gives the time of the next attempt when it failed."""
-        key = outcome.candidate.root.key, outcome.candidate.name
+        key = outcome.candidate.key
         self.open_runs.note(outcome, now)
         if outcome.is_gone:
             self.forget([key])

@@ -16,9 +16,9 @@ from agentic_watch.history.workspaces_table import WorkspaceRow
 from agentic_watch.host import processes
 from agentic_watch.host.processes import Here
 from agentic_watch.inventory.ghosts import UNENDED, is_ghost, is_over, is_process, named_at, was_here
-from agentic_watch.inventory.known_runs import Key, as_json, digest, from_json, write_run
+from agentic_watch.inventory.known_runs import as_json, digest, from_json, write_run
 from agentic_watch.workspace import signatures
-from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.candidate import Candidate, Key
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.unwritten_end import UnwrittenEnd
 
@@ -68,7 +68,7 @@ class OpenRuns:
 
     def note(self, outcome: Outcome, now: float) -> None:
         """Take down what became of a workspace; `now` is in seconds since the epoch."""
-        key, said = (outcome.candidate.root.key, outcome.candidate.name), outcome.status
+        key, said = outcome.candidate.key, outcome.status
         if self._config is None or outcome.verdict in (Verdict.FAILED, Verdict.BUSY, Verdict.READING):
             return
         if outcome.ended and outcome.is_gone:

@@ -148,7 +148,7 @@ class AwaitedWorkspace:
     def _its(self, rows: Rows) -> Iterator[NamedRow]:
         """The rows of all its names, those of its own name first."""
         for place in self.places:
-            yield from rows.get((place.root.key, place.name), ())
+            yield from rows.get(place.key, ())
         for place in self.places:
             path = os.path.join(place.root.path, place.name)
             yield from (row for (_, name), some in rows.items() if name == path for row in some)

@@ -88,11 +88,11 @@ class OwnCommits:
 
     def commit(self, due: Sequence[AwaitedWorkspace]) -> None:
         """Commit these; what came of it is in `attempts`."""
-        by_place = {(one.at.root.key, one.at.name): one for one in due if one.at is not None}
+        by_place = {one.at.key: one for one in due if one.at is not None}
         places = [one.at for one in by_place.values() if one.at is not None]
         self._looked_at.difference_update(places)
         for outcome in self._committer.commit_each(places):
-            self._note(by_place[outcome.candidate.root.key, outcome.candidate.name], outcome)
+            self._note(by_place[outcome.candidate.key], outcome)
         for notice in self._history.notices:
             log.warning("%s", notice)
         self._history.notices.clear()

@@ -13,6 +13,9 @@ from agentic_watch.config import Root
 from agentic_watch.workspace.layout import no_workspace
 from agentic_watch.workspace.unwritten_end import UnwrittenEnd
 
+Key = tuple[str, str]
+"""(root's key, workspace's name)."""
+
 
 class Candidate(NamedTuple):
     """A workspace that may have something to commit.
@@ -27,6 +30,11 @@ class Candidate(NamedTuple):
     signature: bytes = b""
     changed_at: float = 0.0
     end: UnwrittenEnd | None = None
+
+    @property
+    def key(self) -> Key:
+        """Which workspace it is, among those of all roots."""
+        return self.root.key, self.name
 
 
 class UnknownWorkspace(Exception):

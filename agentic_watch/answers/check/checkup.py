@@ -114,7 +114,7 @@ def _mend_records(subject: Subject, wrong: Sequence[CheckResult]) -> list[CheckR
 def _mend_workspace(config: Config, committer: Committer, candidate: Candidate, missing: Collection[Key]) -> str:
     """Why it could not be repaired, "" when nothing stood in the way."""
     try:
-        workspaces_table.remember(committer.history, (), [(candidate.root.key, candidate.name)])
+        workspaces_table.remember(committer.history, (), [candidate.key])
         restore(config, candidate, missing)
         outcome = committer.commit(candidate)
     except (WorkspaceError, HistoryError) as error:

@@ -78,7 +78,7 @@ class _Past:
 
     def state(self, candidate: Candidate) -> WorkspaceRow | None:
         """The index's row."""
-        return self._states.get((candidate.root.key, candidate.name))
+        return self._states.get(candidate.key)
 
     def commits(self, root: str, names: Sequence[str]) -> dict[str, dict[Key, str]] | None:
         """What the history holds of these workspaces, as History.committed; None when it cannot tell."""
