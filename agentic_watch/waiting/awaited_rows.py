@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Sequence
 
 from agentic_watch.config import Config, Root
-from agentic_watch.history import identities, named_rows, queries
-from agentic_watch.history.store import History
+from agentic_watch.history import named_rows, pruned, queries
 from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace, Rows
 
 
@@ -21,9 +19,9 @@ def rows_of(config: Config, asked: Iterable[AwaitedWorkspace]) -> tuple[Rows, st
     with queries.reading(config.history) as connection:
         for root, names in _names(config.roots, asked).items():
             found = named_rows.of_workspaces(connection, root, sorted(names))
-            rows |= {(root, name): its for name, its in found.items()}
-    with contextlib.closing(History(config.history, read_only=True)) as history:
-        return rows, identities.pruned_before(history)
+            for name, its in found.items():
+                rows.setdefault(("" if os.path.isabs(name) else root, name), []).extend(its)
+        return rows, pruned.before(connection)
 
 
 def _names(roots: Sequence[Root], asked: Iterable[AwaitedWorkspace]) -> dict[str, set[str]]:

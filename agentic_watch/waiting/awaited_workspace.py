@@ -13,8 +13,9 @@ from agentic_watch.host.file_systems import filesystem_without_events
 from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.waiting.awaited import Wanted
 from agentic_watch.watch.few_watches import Add
-from agentic_watch.workspace import files, instant, layout, marker, status
+from agentic_watch.workspace import files, instant, layout, marker, status, unwritten_end
 from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.place import Place, open_place
 from agentic_watch.workspace.record import dispatch_of
 from agentic_watch.workspace.status import Status
@@ -23,7 +24,7 @@ from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError, fr
 _HELD_SECONDS = 2.0
 
 Rows = dict[tuple[str, str], list[NamedRow]]
-"""The rows of the history by root's key and name, or by root's key and absolute path."""
+"""The rows of the history by root's key and name; those of workspaces from other roots by "" and absolute path."""
 
 
 class AwaitedWorkspace:
@@ -138,9 +139,8 @@ class AwaitedWorkspace:
         if said is None:
             return None
         if said.status in finished:
-            return next((row for row in its if _is_of(row, said.updated_at.ns, said.runs)), None)
-        # A run whose process is gone is recorded by a nanosecond earlier than it says (Go's zero time as it is).
-        earlier = said.updated_at.ns - (not said.updated_at.is_zero)
+            return next((row for row in its if _is_of(row, said.updated_at, said.runs)), None)
+        earlier = unwritten_end.before(said.updated_at)
         started = None if said.started_at.is_zero else said.started_at.utc()
         ends = (row for row in its if _is_of(row, earlier, said.runs) and row.started_utc == started)
         return next((row for row in ends if row.status in finished), None)
@@ -150,8 +150,7 @@ class AwaitedWorkspace:
         for place in self.places:
             yield from rows.get(place.key, ())
         for place in self.places:
-            path = os.path.join(place.root.path, place.name)
-            yield from (row for (_, name), some in rows.items() if name == path for row in some)
+            yield from rows.get(("", os.path.join(place.root.path, place.name)), ())
 
     def is_pruned(self, pruned_before: str) -> bool:
         """Whether its row is no longer to be expected: it is older than what was pruned, and its marker vouches for
@@ -227,8 +226,8 @@ def _inode_of(found: Candidate | ScanError) -> tuple[int, int] | None:
     return None
 
 
-def _is_of(row: NamedRow, ns: int, runs: int) -> bool:
-    return row.runs == runs and row.updated_utc == instant.Instant("", ns).utc()
+def _is_of(row: NamedRow, updated_at: Instant, runs: int) -> bool:
+    return row.runs == runs and row.updated_utc == updated_at.utc()
 
 
 def _changed_at(opened: Place, place: Candidate) -> float:

@@ -21,7 +21,7 @@ from agentic_watch.fleet.push_state import Position
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError, HistoryNotOurs
 from agentic_watch.waiting.history_changes import KEY, HistoryChanges
-from agentic_watch.watch.few_watches import FewWatches
+from agentic_watch.watch.few_watches import few_watches
 from agentic_watch.workspace import instant
 
 _AT_ONCE = 100
@@ -90,7 +90,9 @@ class Following:
 
         Raises HistoryRefused.
         """
-        watches = _watches(output)
+        watches = few_watches()
+        if watches is not None:
+            watches.attend(output, _READER)
         changes = HistoryChanges(self.path, watches)
         try:
             while True:
@@ -170,12 +172,3 @@ class Following:
 def _newest(asked: Source) -> Position:
     sql = f"SELECT d.id, {_CALLED} FROM {asked.dialect.commits} AS d ORDER BY d.id DESC LIMIT 1"
     return next((Position(*row) for row in asked.rows(sql)), Position())
-
-
-def _watches(output: int) -> FewWatches | None:
-    try:
-        watches = FewWatches()
-    except OSError:  # fs.inotify.max_user_instances
-        return None
-    watches.attend(output, _READER)
-    return watches

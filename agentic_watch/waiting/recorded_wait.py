@@ -19,7 +19,7 @@ from agentic_watch.waiting.awaited_rows import rows_of
 from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace, follow_moved
 from agentic_watch.waiting.history_changes import KEY, HistoryChanges
 from agentic_watch.waiting.own_commits import OwnCommits
-from agentic_watch.watch.few_watches import FewWatches
+from agentic_watch.watch.few_watches import FewWatches, few_watches
 
 log = logging.getLogger("agentic_watch.wait")
 
@@ -68,19 +68,12 @@ def wait_for_recorded(
     Blocks the calling thread, which Ctrl-C interrupts. Raises HistoryRefused.
     """
     with contextlib.ExitStack() as closing:
-        watches = _watches()
+        watches = few_watches()
         if watches is not None:
             closing.callback(watches.close)
         wait = _Wait(config, wanted, hear, watches)
         closing.callback(wait.close)
         return wait.run(until)
-
-
-def _watches() -> FewWatches | None:
-    try:
-        return FewWatches()
-    except OSError:  # fs.inotify.max_user_instances: all is polled
-        return None
 
 
 class _Wait:

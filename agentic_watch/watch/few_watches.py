@@ -131,3 +131,11 @@ class FewWatches:
                     del known[name]
             if not known and self._keys.pop(wd, None) is not None:
                 inotify_rm_watch(self._descriptor, wd)
+
+
+def few_watches() -> FewWatches | None:
+    """None when the kernel has no instance left (fs.inotify.max_user_instances): then all is polled."""
+    try:
+        return FewWatches()
+    except OSError:
+        return None
