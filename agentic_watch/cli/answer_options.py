@@ -6,7 +6,6 @@ Which [[push]] target an option names.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import logging
 import textwrap
 import time
@@ -26,6 +25,7 @@ from agentic_watch.cli.exit_status import Misconfigured, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import line_width
 from agentic_watch.config import Config, Target
+from agentic_watch.config.checks import nearest
 from agentic_watch.history.history_errors import HistoryError
 
 
@@ -36,8 +36,8 @@ def named(config: Config, name: str, option: str) -> Target:
         if target.name == name:
             return target
     known = [target.name for target in config.push]
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known) or 'none'}"
+    near = nearest(name, known)
+    hint = f"did you mean {near}?" if near else f"known here: {', '.join(known) or 'none'}"
     raise click.BadParameter(f"no [[push]] has the name {name!r}; {hint}", param_hint=option)
 
 

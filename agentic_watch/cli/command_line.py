@@ -142,11 +142,11 @@ class _LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that was named; for one that there is not, the nearest."""
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
-            import difflib
+            from agentic_watch.config.checks import nearest
 
-            near = difflib.get_close_matches(args[0], _COMMANDS, 1)
+            near = nearest(args[0], _COMMANDS)
             raise click.UsageError(
-                f"no such command: {args[0]}; " + (f"did you mean `{near[0]}`?" if near else "see --help"), ctx
+                f"no such command: {args[0]}; " + (f"did you mean `{near}`?" if near else "see --help"), ctx
             )
         return super().resolve_command(ctx, args)
 

@@ -63,10 +63,10 @@ class _Dispatch(click.Group):
 
 def _no_subcommand(args: Sequence[str]) -> str:
     """A misspelt word is not run and recorded as a failed dispatch."""
-    import difflib
+    from agentic_watch.config.checks import nearest
 
-    near = difflib.get_close_matches(args[0], _RECORDS, 1)
-    meant = f"did you mean `{near[0]}`?" if near else "there are begin, finish and schema;"
+    near = nearest(args[0], _RECORDS)
+    meant = f"did you mean `{near}`?" if near else "there are begin, finish and schema;"
     return f"no such command: {args[0]}; {meant} A command to run goes after --: agentic-watch dispatch -- {args[0]} …"
 
 

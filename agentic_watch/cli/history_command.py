@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.history_table import expressions, table
 from agentic_watch.cli.output import print_csv, print_json_lines
 from agentic_watch.cli.table_layout import print_columns
+from agentic_watch.config.checks import nearest
 from agentic_watch.history import queries
 from agentic_watch.history.columns import COST_COLUMN, TABLE_COLUMNS, TOKEN_COLUMNS
 
@@ -107,8 +107,8 @@ def _named(columns: str) -> tuple[str, ...]:
     named = tuple(name for one in given for name in _SHORT.get(one, (one,)))
     for column in named:
         if column not in TABLE_COLUMNS:
-            near = difflib.get_close_matches(column, (*TABLE_COLUMNS, *_SHORT), 1)
-            meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(TABLE_COLUMNS)}"
+            near = nearest(column, (*TABLE_COLUMNS, *_SHORT))
+            meant = f"did you mean {near}?" if near else f"known: {', '.join(TABLE_COLUMNS)}"
             raise click.BadParameter(f"no column {column!a}; {meant}", param_hint="--columns")
     return named
 

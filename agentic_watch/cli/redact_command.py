@@ -14,6 +14,7 @@ import click
 
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import messages
+from agentic_watch.cli.answer_options import counted
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE, HistoryHeld, Interrupted, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
@@ -160,7 +161,7 @@ def _redact(config: Config, work: _Work) -> None:
     ids = redacting.commit_ids(config.history, work.history)
     work.left += [Left(path, _NOT_OURS) for path in work.journals.left]
     if named := redacting.named_by_secrets(config.history, work.without):
-        work.left.append(Left(f"the names of {_counted(named, 'workspace')}", _NAMES))
+        work.left.append(Left(f"the names of {counted(named, 'workspace')}", _NAMES))
     work.left += out_of_reach(config, work.without, ids)
     work.left += [] if config.roots else [_NO_ROOTS]
     work.left.append(_COPIES)
@@ -201,9 +202,9 @@ def _tell(work: _Work, *, as_json: bool, seconds: float) -> None:
         return
     does = "would be redacted" if work.dry_run else "redacted"
     numbers = (
-        f"{_counted(rows['dispatch_history'], 'commit')}, {_counted(rows['findings'], 'finding')}, "
-        f"{_counted(rows['kept_files'], 'kept file')}, "
-        f"{_counted(journals.lines, 'line')} of {_counted(journals.journals, 'journal')}"
+        f"{counted(rows['dispatch_history'], 'commit')}, {counted(rows['findings'], 'finding')}, "
+        f"{counted(rows['kept_files'], 'kept file')}, "
+        f"{counted(journals.lines, 'line')} of {counted(journals.journals, 'journal')}"
     )
     click.echo(f"{numbers} {does}")
     for kind, number in _kinds(work.history.kinds):
@@ -214,10 +215,6 @@ def _tell(work: _Work, *, as_json: bool, seconds: float) -> None:
         does = left.next_step
         does = does if len(does) <= _LONGEST else f"{does[:_LONGEST]} … (--json has all of it)"
         messages.tell(logging.WARNING, clean(f"not changed: {left.where}: {does}"), "note: ")
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def _kinds(kinds: Counter[str]) -> list[tuple[str, int]]:

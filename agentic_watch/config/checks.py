@@ -5,7 +5,7 @@ A check takes the value as TOML has it and returns it as the program wants it, o
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .model import GIB, KIB, MIB
@@ -120,7 +120,7 @@ def choice(*options: str) -> Check:
     def check(value: Any) -> str:
         if value in options:
             return str(value)
-        raise BadValueError(f"must be one of {', '.join(options)}, not {shown(value)}" + _nearest(value, options))
+        raise BadValueError(f"must be one of {', '.join(options)}, not {shown(value)}" + _meant(value, options))
 
     return check
 
@@ -219,8 +219,13 @@ def path(environ: Mapping[str, str]) -> Check:
     return check
 
 
-def _nearest(value: Any, options: tuple[str, ...]) -> str:
-    import difflib
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """The known word that was probably meant; None where none is alike (difflib says how alike, 0 to 1)."""
+    import difflib  # for who has mistyped something
 
-    near = difflib.get_close_matches(str(value).lower(), options, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return next(iter(difflib.get_close_matches(word, list(known), 1, likeness)), None)
+
+
+def _meant(value: Any, options: tuple[str, ...]) -> str:
+    near = nearest(str(value).lower(), options)
+    return f"; did you mean {near}?" if near else ""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from . import checks, outward
-from .checks import Check
+from .checks import Check, nearest
 from .places import BadValueError, shown
 
 DAY = 86400.0
@@ -136,7 +136,7 @@ class Reading:
             if name in known.keys:
                 self._read_value(path, known.keys[name], value, passed, name)
             else:
-                self.problems.append(f"{path}: unknown key{_suggestion(_nearest(name, known.keys), known.keys)}")
+                self.problems.append(f"{path}: unknown key{_suggestion(nearest(name.lower(), known.keys), known.keys)}")
         for name, example in known.required.items():
             if name not in entry:
                 self.problems.append(f"{table}[{index}].{name}: missing; write {example}")
@@ -154,11 +154,11 @@ class Reading:
     def _suggestion(self, prefix: str, name: str) -> str:
         tops = {known.split(".")[0] for known in self._tables} | self._lists.keys()
         siblings = self._tables[prefix].keys() if prefix else tops
-        near = _nearest(name, siblings)
+        near = nearest(name.lower(), siblings)
         if near is None:
             # A key under the wrong heading is the usual mistake with TOML.
             everywhere = [(table, key) for table, keys in self._tables.items() for key in keys]
-            elsewhere = _nearest(name, [key for _, key in everywhere], _SURE)
+            elsewhere = nearest(name.lower(), [key for _, key in everywhere], _SURE)
             near = next((f"[{table}] {key}" for table, key in everywhere if key == elsewhere), None)
         return _suggestion(near, siblings)
 
@@ -169,10 +169,3 @@ def _suggestion(near: str | None, known: Iterable[str]) -> str:
 
 def _key(name: str) -> str:
     return name if re.fullmatch(_BARE_KEY, name) else shown(name)
-
-
-def _nearest(name: str, options: Iterable[str], likeness: float = 0.6) -> str | None:
-    import difflib
-
-    near = difflib.get_close_matches(name.lower(), list(options), 1, likeness)
-    return near[0] if near else None

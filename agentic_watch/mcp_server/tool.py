@@ -5,11 +5,12 @@ Nothing here needs the SDK.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from agentic_watch.config.checks import nearest
 
 Kind = Literal["text", "texts", "number", "flag"]
 Given = dict[str, Any]
@@ -114,8 +115,8 @@ def checked(tool: Tool, given: dict[str, Any]) -> dict[str, Any]:
 
 def near(word: str, known: Iterable[str]) -> str:
     """`; did you mean …?` with the nearest of the known words, "" where none is near."""
-    found = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {found[0]}?" if found else ""
+    found = nearest(word, known)
+    return f"; did you mean {found}?" if found else ""
 
 
 def _value(one: Argument, value: Any) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from agentic_watch.answers.check.parity import Dispatch, Line, OnDisk, RecordedRow, content, dispatch, dispatch_of
+from agentic_watch.commit.row_buffer import HOST
 from agentic_watch.config import Config, Root
 from agentic_watch.history import queries
 from agentic_watch.history.known_roots import ROOTS
@@ -25,7 +26,6 @@ from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Malformed
 
-HOST = os.uname().nodename
 _TEXTS = "d.status, d.task, d.question, d.started_utc, d.org, d.repo, d.task, d.agent, d.branch"
 _ASKED_AT_ONCE = 200
 

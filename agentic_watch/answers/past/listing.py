@@ -9,6 +9,7 @@ from typing import Any
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.answers.past.filters import NAMED, Filter, where
 from agentic_watch.answers.past.source import Source
+from agentic_watch.config.checks import nearest
 
 _FLAGS = ("passed", "build_passed", "test_passed", "lint_passed")
 _SUGGESTED = (*NAMED, "agent", "branch")
@@ -56,8 +57,6 @@ def newest(source: Source) -> str:
 
 def near(source: Source, wanted: Filter) -> Iterator[tuple[str, str]]:
     """For each filter whose value no commit has: its name and the value that it may have meant."""
-    import difflib
-
     for name in _SUGGESTED:
         given = getattr(wanted, name)
         if not given:
@@ -65,9 +64,8 @@ def near(source: Source, wanted: Filter) -> Iterator[tuple[str, str]]:
         known = [value for (value,) in source.rows(f"{_distinct(source, name)} LIMIT {_DISTINCT}")]
         known += [agent.partition(":")[0] for agent in known] if name == "agent" else []
         for value in given:
-            if value not in known:
-                found = difflib.get_close_matches(value, known, 1)
-                yield from ((name, one) for one in found)
+            if value not in known and (found := nearest(value, known)):
+                yield name, found
 
 
 def _distinct(source: Source, column: str) -> str:
