@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fuzz import rule
 from fuzz.records import Dispatch, Line, Mark, Records, Row, Workspace
-from fuzz.seeds import KEPT, play, play_on
+from fuzz.seeds import KEPT, KEPT_ORDINARY, play, play_on
 
 OLD, NEW = ("here", "a/x/1"), ("here", "b/x/1")
 AT = "2026-04-14T11:17:09Z"
@@ -57,10 +57,12 @@ def test_the_rule_misses_what_a_pass_left_undone() -> None:
     assert len([*rule.lacking(undone, undone)]) == 3
 
 
-@pytest.mark.parametrize("seed", KEPT)
-def test_a_seed_that_once_failed_shows_no_difference(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "ordinary"), [*((seed, False) for seed in KEPT), *((seed, True) for seed in KEPT_ORDINARY)]
+)
+def test_a_seed_that_once_failed_shows_no_difference(tmp_path: Path, seed: int, ordinary: bool) -> None:
     """What it found stays mended."""
-    assert play(tmp_path, seed) > 0
+    assert play(tmp_path, seed, ordinary=ordinary) > 0
 
 
 def test_random_moves_show_no_difference(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .seeds import KEPT, play, play_on
+from .seeds import play, play_kept, play_on
 from .world import Difference
 
 _FAST = "/dev/shm"
@@ -28,8 +28,7 @@ def main() -> int:
     started = said = time.monotonic()
     with tempfile.TemporaryDirectory(dir=_FAST if Path(_FAST).is_dir() else None) as base:
         try:
-            for seed in KEPT:
-                play(Path(base), seed)
+            play_kept(Path(base))
             if options.only:
                 play(Path(base), first, ordinary=options.ordinary)
                 options.passes = 0
@@ -39,7 +38,8 @@ def main() -> int:
                     said = time.monotonic()
                     print(f"  {passes:,} passes, to seed {seed}, {said - started:.0f} s", flush=True)
         except Difference as difference:
-            print(f"{difference}\nagain: make fuzz FUZZ='--seed {seed_of(difference)} --only'", file=sys.stderr)
+            again = f"--seed {seed_of(difference)} --only{' --ordinary' if options.ordinary else ''}"
+            print(f"{difference}\nagain: make fuzz FUZZ='{again}'", file=sys.stderr)
             return 1
     print(f"no difference in {time.monotonic() - started:.0f} s")
     return 0

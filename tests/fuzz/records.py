@@ -112,6 +112,15 @@ class Workspace:
         """The names under which the journal holds a dispatch."""
         return {line.name for line in self.lines if line.dispatch == dispatch}
 
+    def is_marked(self, dispatch: Dispatch) -> bool:
+        """Whether the marker is that of a dispatch: of the line that was written with it, else of its time and run."""
+        if self.mark is None or self.mark.key != dispatch.key:
+            return False
+        name, key, committed_at = self.mark
+        beside = (line for line in self.lines if (line.name, line.committed_at) == (name, committed_at))
+        its = [line.dispatch for line in beside if line.dispatch.key == key]
+        return dispatch in its or not its
+
 
 @dataclass(frozen=True, slots=True)
 class Records:
@@ -136,8 +145,8 @@ class Records:
     def names_told(self, where: Where, dispatch: Dispatch) -> set[str]:
         """The names under which journal and marker there hold a dispatch."""
         there = self.at(where)
-        marked = there.mark is not None and there.mark.key == dispatch.key
-        return there.names(dispatch) | ({there.mark.name} if there.mark is not None and marked else set())
+        marked = {there.mark.name} if there.mark is not None and there.is_marked(dispatch) else set()
+        return there.names(dispatch) | marked
 
     def rows_told(self, where: Where, dispatch: Dispatch) -> Iterator[Row]:
         """The rows of a dispatch that is found there: made under a name by which journal or marker hold it, made there,
