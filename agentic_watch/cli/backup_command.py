@@ -12,8 +12,8 @@ from agentic_watch.cli.exit_status import Interrupted, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.cli.progress import progress
+from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.backup import back_up
-from agentic_watch.exchange.exchange_errors import ExchangeError
 from agentic_watch.history.history_errors import HistoryError
 
 

@@ -21,8 +21,7 @@ from agentic_watch.cli.output import clean, print_json
 from agentic_watch.cli.progress import progress
 from agentic_watch.config import Config
 from agentic_watch.config.checks import span_seconds
-from agentic_watch.exchange import before_pruning, pruning
-from agentic_watch.exchange.exchange_errors import ExchangeError
+from agentic_watch.exchange import ExchangeError, before_pruning, pruning
 from agentic_watch.exchange.pruning import Old, default_path
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History

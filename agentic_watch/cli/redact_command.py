@@ -23,8 +23,7 @@ from agentic_watch.config import Config
 from agentic_watch.config.checks import regex_problem
 from agentic_watch.daemon import instance
 from agentic_watch.daemon.instance import Instance
-from agentic_watch.exchange import redacting
-from agentic_watch.exchange.exchange_errors import ExchangeError
+from agentic_watch.exchange import ExchangeError, redacting
 from agentic_watch.exchange.out_of_reach import Left, out_of_reach
 from agentic_watch.exchange.redacting import Redacted
 from agentic_watch.exchange.redacting_journals import RedactedJournals, redact_journals

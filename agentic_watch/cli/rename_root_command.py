@@ -16,7 +16,7 @@ from agentic_watch.config.places import BadValueError
 from agentic_watch.config.places import clean as printable
 from agentic_watch.daemon import instance
 from agentic_watch.daemon.instance import Instance
-from agentic_watch.exchange.exchange_errors import ExchangeError
+from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.root_names import commits_of, refuse_merge, rename_root
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agentic_watch.exchange.exchange_errors import ExchangeError
+from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.new_file import new_path
 from agentic_watch.history import ownership, pruned, queries, read_only, schema
 from agentic_watch.history.history_errors import HistoryNotOurs

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agentic_watch.exchange.exchange_errors import ExchangeError
+from agentic_watch.exchange import ExchangeError
 from agentic_watch.fleet import host_identity, outbox
 from agentic_watch.fleet.host_identity import NoHostId
 from agentic_watch.fleet.interchange import Commit

@@ -5,23 +5,18 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 
 from agentic_watch.config import Config
-from agentic_watch.exchange import from_export, from_history, from_original
-from agentic_watch.exchange.exchange_errors import ExchangeError
-from agentic_watch.exchange.incoming import Incoming, Reader, tables
-from agentic_watch.exchange.redacted_rows import redacted
-from agentic_watch.history.read_only import connect_untouched
+from agentic_watch.exchange import ExchangeError, import_formats
+from agentic_watch.exchange.import_formats import Incoming
+from agentic_watch.exchange.redacting import redacted
 from agentic_watch.history.rows import Row
 from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 from agentic_watch.workspace.redactor import redactor
 
 _GROUP_BYTES = 8 << 20
-_MAGIC = b"SQLite format 3\0"
 
 
 @dataclass(slots=True)
@@ -49,7 +44,7 @@ def import_file(
     done, slices = Imported(path), Slices()
     incoming = Incoming(path, os.uname().nodename, root or _root_of(path, config))
     try:
-        done.kind, reader = _kind(path, history, incoming)
+        done.kind, reader = import_formats.reader(history, incoming)
         without = redactor(config.limits.redact)
         for group in _groups((redacted(row, without) for row in reader(incoming)), slices):
             with slices.one():
@@ -67,31 +62,6 @@ def import_file(
         done.error = f"{path}: cannot be read: {error}"
     done.read, done.invalid, done.faults = incoming.read, incoming.invalid, tuple(incoming.faults)
     yield done
-
-
-def _kind(path: str, history: History, incoming: Incoming) -> tuple[str, Reader]:
-    """What a file is, told by its content. Raises ExchangeError, OSError, sqlite3.Error."""
-    if path == from_export.STDIN or not _is_database(path):
-        return "export", from_export.rows
-    with closing(connect_untouched(path)) as connection:
-        found = tables(connection)
-    if "dispatch_history" in found:
-        return "history", from_history.rows
-    if set(found.get(from_original.TABLE, ())) >= from_original.COLUMNS:
-        return "store", partial(from_original.rows, known=_known(history, incoming.root or ""))
-    raise ExchangeError(f"{path}: is another program's database; import reads exports, histories and core-agent stores")
-
-
-def _is_database(path: str) -> bool:
-    with open(path, "rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
-
-
-def _known(history: History, root: str) -> set[tuple[str, int, str]]:
-    """Raises HistoryError."""
-    with history.reading() as connection:
-        sql = "SELECT workspace, runs, substr(updated_utc, 1, 19) FROM dispatch_history WHERE root = ?"
-        return set(connection.execute(sql, (root,)))
 
 
 def _root_of(path: str, config: Config) -> str | None:

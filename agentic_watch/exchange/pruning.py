@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from agentic_watch.exchange.exchange_errors import ExchangeError
+from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.exporting import host_id
 from agentic_watch.exchange.new_file import new_file, remove_leftovers
 from agentic_watch.fleet import interchange, outbox

@@ -1,7 +1,11 @@
-"""Secrets out of a history that holds them: rows, findings, search, kept files, and the pages that they were on."""
+"""Secrets out of a history that holds them: rows, findings, search, kept files, and the pages that they were on; and
+out of a row that comes from elsewhere.
+"""
 
 from __future__ import annotations
 
+import itertools
+import json
 import sqlite3
 import time
 import zlib
@@ -13,12 +17,14 @@ from functools import partial
 from typing import Any
 
 from agentic_watch.config import KNOWN_STATUSES
-from agentic_watch.exchange.redacted_rows import TEXT_COLUMNS, redacted_report, redacted_text
 from agentic_watch.history import queries
-from agentic_watch.history.columns import FINDING_COLUMNS
+from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history.rows import Row
 from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
+from agentic_watch.workspace import kept_file
+from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.kept_file import KeptFile
 from agentic_watch.workspace.redactor import Redactor, count, may_be_redacted
 
@@ -26,6 +32,16 @@ PATIENCE_MS = 60_000
 """How long somebody who reads or writes the history is waited for."""
 _REBUILD_SEARCH = "INSERT INTO dispatch_search (dispatch_search) VALUES ('rebuild')"
 _PAUSE_SECONDS = 0.1
+
+
+_TEXT_COLUMNS = (
+    *("repo", "org", "task", "agent", "model", "branch", "question", "process_id", "pr_url"),
+    *("session_id", "head_commit"),
+)
+"""What may hold a secret, beside the report; the others are made here, or say which commit it is."""
+
+_TEXTS = tuple(HISTORY_COLUMNS.index(name) for name in _TEXT_COLUMNS)
+_REPORT = HISTORY_COLUMNS.index("report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +55,7 @@ class _Table:
 
 
 _RECORD = (
-    _Table("dispatch_history", ("id",), (*TEXT_COLUMNS, "status", "report"), "id"),
+    _Table("dispatch_history", ("id",), (*_TEXT_COLUMNS, "status", "report"), "id"),
     _Table("findings", ("id",), tuple(f'"{name}"' for name in FINDING_COLUMNS), "dispatch_id"),
     _Table("kept_files", ("dispatch_id", "name"), ("content",), "dispatch_id"),
 )
@@ -174,15 +190,46 @@ def _changes(table: _Table, page: Sequence[tuple[Any, ...]], without: Redactor, 
 
 
 def _redacted(column: str, value: Any, without: Redactor) -> Any:
-    if column == "report" or (column not in TEXT_COLUMNS and str(value).startswith("{")):
-        return redacted_report(value, without)
+    if column == "report" or (column not in _TEXT_COLUMNS and str(value).startswith("{")):
+        return _redacted_report(value, without)
     if column == "content":
         text = _as_text(value)
         changed = without.text(text)
         return value if changed == text else zlib.compress(changed.encode("utf-8", "surrogateescape"))
     if column == "status" and value in KNOWN_STATUSES:
         return value
-    return redacted_text(value, without)
+    return _redacted_text(value, without)
+
+
+def _redacted_report(report: str | None, without: Redactor) -> str | None:
+    """The JSON text of a report without secrets."""
+    # What is escaped may be one, or stand before one: the report is looked at text by text then.
+    if report is None or not ("\\" in report or without.may_change(report)):
+        return report
+    try:
+        value = json.loads(report)
+    except (ValueError, RecursionError):  # somebody's SQL has spoilt it
+        return without.text(report)
+    changed = without.value(value)
+    return report if changed == value else dump(changed)
+
+
+def _redacted_text(value: Any, without: Redactor) -> Any:
+    """A value without secrets if it is a text."""
+    return without.text(value) if isinstance(value, str) else value
+
+
+def redacted(row: Row, without: Redactor) -> Row:
+    """A row that comes from elsewhere, without its secrets."""
+    values, findings = list(row.values), row.findings
+    texts = itertools.chain((values[index] for index in _TEXTS), *findings)
+    if without.may_change("\n".join(text for text in texts if isinstance(text, str))):
+        for index in _TEXTS:
+            values[index] = _redacted_text(values[index], without)
+        findings = tuple(tuple(_redacted_text(value, without) for value in finding) for finding in findings)
+    values[_REPORT] = _redacted_report(row.report, without)
+    kept = tuple(kept_file.redacted(file, without.text) for file in row.kept)
+    return row._replace(values=tuple(values), findings=findings, kept=kept)
 
 
 def _as_text(value: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from agentic_watch.config import Root
-from agentic_watch.exchange.exchange_errors import ExchangeError
+from agentic_watch.exchange import ExchangeError
 from agentic_watch.history.rows import commit_id
 from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History

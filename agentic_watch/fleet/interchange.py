@@ -83,8 +83,7 @@ def line(found: Mapping[str, Any]) -> str:
 def row(found: Mapping[str, Any]) -> Row:
     """The history row of an object. Raises Malformed, or KeyError when `root` or `host` is missing."""
     moved_to = text_field(dict(found), "moved_to", "commit") or None
-    known = {key: value for key, value in found.items() if key != "kept_files"}
-    made = rows.from_record(record.from_line(dump(known).encode("utf-8")), found["root"], found["host"], moved_to)
+    made = rows.from_record(record.from_object(dict(found)), found["root"], found["host"], moved_to)
     return made._replace(kept=_kept(found["kept_files"])) if found.get("kept_files") else made
 
 

@@ -118,7 +118,11 @@ LINE_VALUES = 3 * MAX_VALUES
 
 def from_line(line: bytes) -> Record:
     """Read a journal line, ours or the original's. Raises Malformed when it is not a whole record."""
-    raw = load_object(line, META_JOURNAL, LINE_VALUES, MAX_DEPTH + 1)
+    return from_object(load_object(line, META_JOURNAL, LINE_VALUES, MAX_DEPTH + 1))
+
+
+def from_object(raw: dict[str, Any]) -> Record:
+    """The record of a line's object. Raises Malformed when it is not a whole one."""
     report = raw.get("report")
     for name in ("status", "updated_at"):  # the only ones that a status must have
         if raw.get(name) in (None, ""):
