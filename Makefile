@@ -41,8 +41,8 @@ soak: $(VENV)/.ready-test  ## a simulated host for minutes; for hours: make soak
 test-fleet: $(VENV)/.ready-test  ## all of the fleet, against Debian's PostgreSQL and pgbouncer
 	AGENTIC_WATCH_TEST_POSTGRES=debian $(BIN)/pytest -n 2 -m "not faults" tests/fleet
 
-bench: $(VENV)/.ready-bench  ## beside the alternatives, in one run; writes benchmarks/out/
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.ready-bench $(VENV)/.ready-test  ## the goals, each beside its floor, in a quarter of an hour; all: make bench BENCH=--long
+	$(BIN)/python -m benchmarks --goals $(BENCH)
 
 build: $(VENV)/.ready-test  ## wheel and sdist in dist/
 	rm -rf dist

@@ -23,6 +23,8 @@ from benchmarks import (
     hostile_storms,
     kept_logs,
     latency,
+    long_rows,
+    looking,
     plots,
     report,
     restart,
@@ -57,24 +59,31 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "journals": growth.journals,
     "history": growth.history,
     "answers": answers.answers,
+    "looking": looking.looking,
+    "fleet": long_rows.fleet,
 }
+GOALS = ("startup", "latency", "dispatching", "burst", "cold-medium", "idle", "hostile-storms", "looking", "history")
+LONG = ("restart", "fleet")
+"""Cases that measure goals, in a quarter of an hour; what takes longer is measured when it is asked for."""
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, a minute: whether all works, no numbers")
     parser.add_argument("--only", action="append", choices=CASES, metavar="CASE", help=f"of {', '.join(CASES)}")
+    parser.add_argument("--goals", action="store_true", help="only what is a goal, fifteen minutes: goals.md")
+    parser.add_argument("--long", action="store_true", help="... and what takes an hour more")
     parser.add_argument("--work", type=Path, default=OUT / "work", help="where to make the trees (%(default)s)")
-    parser.add_argument(
-        "--kept", type=Path, default="", help="where trees of committed workspaces last for another run"
-    )
+    parser.add_argument("--kept", type=Path, help="where trees of committed workspaces last for another run")
     parser.add_argument("--rows", type=int, metavar="N", help="how large the history of `history` and `answers` gets")
     parser.add_argument("--before", type=Path, metavar="DIR", help="an earlier checkout, measured in turn too")
     parser.add_argument("--storm-minutes", type=float, help="how long the case busy-host takes (1)")
     parser.add_argument("--write-docs", action="store_true", help="put table and plot into docs/")
     parsed = parser.parse_args(given)
-    if parsed.write_docs and (parsed.quick or parsed.only):
+    if parsed.write_docs and (parsed.quick or parsed.only or parsed.goals):
         parser.error("--write-docs goes with a whole run only")
+    cases = GOALS if parsed.goals else [name for name in CASES if name not in LONG]
+    parsed.only = parsed.only or [*cases, *(LONG if parsed.long else ())]
     return parsed
 
 
@@ -88,12 +97,13 @@ def main(given: Sequence[str] | None = None) -> int:
         work,
         _sizes(options),
         before=str(options.before.resolve()) if options.before else "",
-        kept=str(options.kept),
+        kept=str(options.kept.resolve()) if options.kept else "",
+        goals_only=options.goals,
     )
     about = report.machine(work)
     try:
         for name, case in CASES.items():
-            if not options.only or name in options.only:
+            if name in options.only:
                 _run(name, case, bench)
         _tell(bench, options, about)
     finally:
@@ -115,7 +125,7 @@ def _tell(bench: Bench, options: argparse.Namespace, about: dict[str, Any]) -> N
     partial = " **Only tried at small sizes: these numbers mean nothing.**" if options.quick else ""
     report.write(OUT, bench, about, partial)
     drawn = _draw(bench)
-    print(report.block(bench, about, partial), flush=True)
+    print((report.goals if options.goals else report.block)(bench, about, partial), flush=True)
     if options.write_docs:
         report.write_docs(PAGE, report.block(bench, about, partial))
         for path in drawn:

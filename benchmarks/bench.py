@@ -20,6 +20,7 @@ class Sizes:
 
     small: int = 2_000
     medium: int = 20_000
+    asked: int = 30_000
     large: int = 100_000
     few: int = 200
     renamed: int = 60_000
@@ -43,6 +44,7 @@ FULL = Sizes()
 QUICK = Sizes(
     small=200,
     medium=300,
+    asked=300,
     large=400,
     few=20,
     renamed=400,
@@ -65,7 +67,7 @@ QUICK = Sizes(
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table. `met` is None where there is no target."""
+    """One line of the table. `met` is None where there is no target; a `goal` stands in the table of goals too."""
 
     case: str
     ours: str
@@ -73,12 +75,13 @@ class Line:
     ratio: str = ""
     target: str = ""
     met: bool | None = None
+    goal: bool = False
 
 
 @dataclass(slots=True)
 class Bench:
     """One run: where it works, how much, and what came out. `raw` is by case, then by contestant; trees in `kept` are
-    there for the next run, too."""
+    there for the next run, too. With `goals_only` a case leaves out what no goal is compared with."""
 
     work: str
     sizes: Sizes
@@ -87,6 +90,7 @@ class Bench:
     threads: int = 0
     before: str = ""
     kept: str = ""
+    goals_only: bool = False
 
     @property
     def earlier(self) -> list[str]:

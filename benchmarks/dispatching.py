@@ -19,6 +19,7 @@ from benchmarks.processes import Daemon, environment, ours, watcher
 
 _FILES = 200
 _WHERE = {"clone": "a clone of 200 files", "plain": "no clone"}
+_ADDED_SECONDS, _WAITING_MIB = 0.06, 14
 _RSS = re.compile(r"^(VmHWM|RssAnon|VmRSS):\s+(\d+) kB", re.MULTILINE)
 
 
@@ -132,10 +133,12 @@ def _report_costs(bench: Bench, added: dict[tuple[str, str], Costs], held: dict[
         costs = added["agentic-watch", where]
         others = "".join(f"before {_both(added[earlier, where])}" for earlier in bench.earlier)
         case = f"`dispatch -- true` in {name}: added to its run time, p50 (p99)"
-        bench.add(Line(case, _both(costs), others, "", "≤ 80 ms", percentile(costs.wall, 50) <= 0.08))
+        target, met = f"≤ {_ADDED_SECONDS * 1e3:.0f} ms", percentile(costs.wall, 50) <= _ADDED_SECONDS
+        bench.add(Line(case, _both(costs), others, "", target, met, goal=where == "clone"))
     resident = held["VmRSS"] / 2**20
     text = f"{resident:.1f} MiB, {held['RssAnon'] / 2**20:.1f} of it its own"
-    bench.add(Line("`dispatch`: memory while it waits", text, "", "", "≤ 20 MiB", resident <= 20))
+    target, met = f"≤ {_WAITING_MIB} MiB", resident <= _WAITING_MIB
+    bench.add(Line("`dispatch`: memory while it waits", text, "", "", target, met, goal=True))
 
 
 def _both(costs: Costs) -> str:

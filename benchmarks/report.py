@@ -8,6 +8,7 @@ import os
 import platform
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ def table(lines: list[Line]) -> str:
     return "".join(f"| {' | '.join(_cell(text) for text in row)} |\n" for row in rows)
 
 
+def goals(bench: Bench, about: dict[str, Any], partial: str) -> str:
+    """The lines that are goals, each beside what it is compared with, and how many are met."""
+    return block(replace(bench, lines=[line for line in bench.lines if line.goal]), about, partial)
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
@@ -78,9 +84,10 @@ def block(bench: Bench, about: dict[str, Any], partial: str) -> str:
 
 
 def write(out: Path, bench: Bench, about: dict[str, Any], partial: str) -> None:
-    """`table.md` and `results.json`."""
+    """`table.md`, of it the goals in `goals.md`, and `results.json`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.md").write_text(block(bench, about, partial), "utf-8")
+    (out / "goals.md").write_text(goals(bench, about, partial), "utf-8")
     lines = [{name: getattr(line, name) for name in Line.__slots__} for line in bench.lines]
     document = {"machine": about, "partial": partial.strip(), "table": lines, "raw": bench.raw}
     (out / "results.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")

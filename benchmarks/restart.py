@@ -14,13 +14,14 @@ from benchmarks.bench import Bench, Line, percentile, say, spread, turned
 from benchmarks.finishing import finish_each
 from benchmarks.processes import Daemon, Failed, bare, once, run, watcher
 
-_KIB = 1 << 10
+_MIB = 1 << 20
 _GAP_SECONDS = 0.04
 _STEP_SECONDS = 1.0
 _DEADLINE_SECONDS = 120.0
 _SLICE_MS = 50.0
 _READY_SECONDS = 2.5
-_BYTES_EACH = 1.2 * _KIB
+_RESIDENT_MIB = 95
+"""What the daemon may hold over 100,000 workspaces."""
 _WALKS = 3
 
 
@@ -67,13 +68,13 @@ def _measure(bench: Bench, root: str, history: str, checkout: str) -> _Measured:
     again, run_number = _dispatched_again(bench, root)
     with watcher(root, history, checkout=checkout) as daemon:
         ready_cpu = daemon.cpu()
-        watched = _wait_watched(daemon)
+        watched = wait_watched(daemon)
         time.sleep(bench.sizes.rest_seconds)
         resident = daemon.resident()
         quiet = _finishes(daemon, root, again, run_number)
     again, run_number = _dispatched_again(bench, root)
     with watcher(root, history, reconcile_seconds=1, checkout=checkout) as looking:
-        _wait_watched(looking)
+        wait_watched(looking)
         cpu, began = looking.cpu(), time.perf_counter()
         time.sleep(bench.sizes.rest_seconds)
         _, state = look(history)
@@ -85,7 +86,7 @@ def _measure(bench: Bench, root: str, history: str, checkout: str) -> _Measured:
     return _Measured(daemon.ready_seconds, ready_cpu, watched, resident, quiet, meanwhile, scan, share)
 
 
-def _wait_watched(daemon: Daemon) -> float:
+def wait_watched(daemon: Daemon) -> float:
     """Seconds from the daemon's readiness until no watch has been added for a while."""
     began, before, since = time.perf_counter(), -1, 0.0
     while (now := time.perf_counter()) - began < _DEADLINE_SECONDS:
@@ -117,9 +118,11 @@ def _report(bench: Bench, count: int, measured: dict[str, list[_Measured]], walk
     of = measured["agentic-watch"]
     earlier = measured.get("before", [])
 
-    def line(case: str, values: tuple[str, str], ratio: str, target: str, met: bool) -> None:
+    def line(
+        case: str, values: tuple[str, str], ratio: str, target: str = "", met: bool | None = None, goal: bool = False
+    ) -> None:
         ours, others = values
-        bench.add(Line(case, ours, f"before {others}" if earlier else "", ratio, target, met))
+        bench.add(Line(case, ours, f"before {others}" if earlier else "", ratio, target, met, goal))
 
     ready = spread([one.ready for one in of])
     cpu = spread([one.ready_cpu for one in of]).median
@@ -128,13 +131,12 @@ def _report(bench: Bench, count: int, measured: dict[str, list[_Measured]], walk
         " ".join(f"{one.ready:.2f} s, {one.ready_cpu:.2f} s of a processor" for one in earlier),
     )
     line(f"daemon over {count:,} committed workspaces: ready", texts, "", "≤ 2.5 s", ready.median <= _READY_SECONDS)
-    each = max(one.resident for one in of) / count
-    texts = (f"{each / _KIB:.2f} KiB", " ".join(f"{one.resident / count / _KIB:.2f} KiB" for one in earlier))
-    line("… resident memory a workspace, all watched", texts, "", "≤ 1.2 KiB", each <= _BYTES_EACH)
+    resident = max(one.resident for one in of) / _MIB
+    texts = (f"{resident:.1f} MiB", " ".join(f"{one.resident / _MIB:.1f} MiB" for one in earlier))
+    line("… resident memory, all watched", texts, "", f"≤ {_RESIDENT_MIB} MiB", resident <= _RESIDENT_MIB, goal=True)
     scan, *scans = (spread([one.reconcile for one in some]) for some in measured.values())
     texts = (scan.text(), " ".join(one.text() for one in scans))
-    ratio = scan.median / walk
-    line("… a reconcile", texts, f"{ratio:.2f} × the bare walk ({walk:.2f} s)", "≤ 2 ×", ratio <= 2)
+    line("… a reconcile", texts, f"{scan.median / walk:.2f} × the bare walk ({walk:.2f} s)")
     quiet = percentile([seconds for one in of for seconds in one.quiet], 99) * 1e3
     ours, *others = (percentile([s for one in some for s in one.meanwhile], 99) * 1e3 for some in measured.values())
     texts = (f"{ours:.1f} ms (quiet {quiet:.1f})", " ".join(f"{one:.1f} ms" for one in others))
@@ -146,6 +148,6 @@ def _text(one: _Measured) -> str:
     half, most = (percentile(one.meanwhile, percent) * 1e3 for percent in (50, 99))
     return (
         f"ready {one.ready:.2f} s (processor {one.ready_cpu:.2f} s), watched {one.watched:.1f} s later, "
-        f"{one.resident / _KIB / _KIB:.0f} MiB, "
+        f"{one.resident / _MIB:.0f} MiB, "
         f"reconcile {one.reconcile:.2f} s ({one.cpu:.0%} of a processor), finish meanwhile {half:.1f} / {most:.1f} ms"
     )

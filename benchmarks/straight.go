@@ -1,9 +1,11 @@
-// What a commit costs in Go when nothing is synced, locked, recovered or put into a database: journal line and marker
-// only, as a straightforward program writes them. `unsynced ROOT` prints JSON.
+// What a commit costs in Go when nothing is locked, recovered or put into a database: journal line and marker only, as a
+// straightforward program writes them. `straight [-sync] ROOT` prints JSON; with -sync each file and its directory are
+// synced before the next step.
 package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,10 +19,33 @@ type marker struct {
 	CommittedAt string `json:"committed_at"`
 }
 
+var synced = flag.Bool("sync", false, "sync each file and its directory")
+
 func must(err error) {
 	if err != nil {
 		panic(err)
 	}
+}
+
+func write(path string, how int, data []byte) {
+	file, err := os.OpenFile(path, how|os.O_CREATE|os.O_WRONLY, 0o644)
+	must(err)
+	_, err = file.Write(data)
+	must(err)
+	if *synced {
+		must(file.Sync())
+	}
+	must(file.Close())
+}
+
+func syncDirectory(path string) {
+	if !*synced {
+		return
+	}
+	directory, err := os.Open(path)
+	must(err)
+	must(directory.Sync())
+	must(directory.Close())
 }
 
 func commit(root, workspace string) bool {
@@ -51,21 +76,20 @@ func commit(root, workspace string) bool {
 	}
 	line, err := json.Marshal(status)
 	must(err)
-	journal, err := os.OpenFile(filepath.Join(meta, "journal.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	must(err)
-	_, err = journal.Write(append(line, '\n'))
-	must(err)
-	must(journal.Close())
+	write(filepath.Join(meta, "journal.jsonl"), os.O_APPEND, append(line, '\n'))
+	syncDirectory(meta)
 	data, err = json.Marshal(marker{name, updated, runs, committed})
 	must(err)
 	temporary := filepath.Join(meta, ".commit.json.tmp")
-	must(os.WriteFile(temporary, data, 0o644))
+	write(temporary, os.O_TRUNC, data)
 	must(os.Rename(temporary, filepath.Join(meta, "commit.json")))
+	syncDirectory(meta)
 	return true
 }
 
 func main() {
-	root := os.Args[1]
+	flag.Parse()
+	root := flag.Arg(0)
 	started := time.Now()
 	workspaces, err := filepath.Glob(filepath.Join(root, "*", "*", "*"))
 	must(err)
