@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import os
+import subprocess
+import tarfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
 
 from benchmarks import trees
 from benchmarks.bench import Bench, Line, Spread, say, spread, turned
-from benchmarks.processes import Daemon, Failed, bare, built_by_go, once, ours, run, start
+from benchmarks.processes import REPOSITORY, Daemon, Failed, bare, built_by_go, once, run, start
 
 _TRIAL = 500
 _THREADS = (16, 32)
 _WATCHERS = ("agentic-watch", "watchdog", "watchfiles")
+_FIRST = "version 0.1.0"
 _SAME_BYTES = 0.01
 _FLOORS_SPEED, _TIMES_GO, _TIMES_SINGLE, _TIMES_FLOOR = 0.85, 3, 1.1, 1.4
 """The goals: of a cold pass, against the floor by syncfs and the Go program that syncs; of a burst, against `--once
@@ -36,9 +41,10 @@ def _cold(bench: Bench, case: str, count: int, rounds: int) -> None:
     contestants: dict[str, Contestant] = {
         "agentic-watch": _ours(),
         "one process": _ours("--jobs", "1"),
-        **{name: _ours(*_one_process(bench.before), checkout=bench.before) for name in bench.earlier},
+        **{name: _ours(checkout=bench.before) for name in bench.earlier},
         "syncfs floor": _floor("syncfs"),
         **_by_go(bench),
+        **(_by_first_version(bench) if count > bench.sizes.small else {}),
     }
     if not bench.goals_only:
         contestants |= {"sequential loop": _loop, "overlapped floor": _floor(_best_threads(bench))}
@@ -55,9 +61,19 @@ def _cold(bench: Bench, case: str, count: int, rounds: int) -> None:
         _report(bench, title, by)
 
 
-def _one_process(checkout: str) -> list[str]:
-    """The option with which that program works in one process; the first versions knew no other way."""
-    return ["--jobs", "1"] if b"--jobs" in run(ours("--help", checkout=checkout)).output else []
+def _by_first_version(bench: Bench) -> dict[str, Contestant]:
+    """Version 0.1.0, which works in one process, out of the repository's past; nothing where that is not there."""
+    git = ["git", "-C", str(REPOSITORY)]
+    search = [*git, "log", "--format=%H", '-S"0.1.0"', "--", "agentic_watch/__init__.py"]
+    ended, *_ = subprocess.run(search, capture_output=True, check=False, text=True).stdout.split() or [""]
+    if not ended:
+        return {}
+    place = f"{bench.work}/first-version"
+    if not os.path.exists(place):
+        archive = subprocess.run([*git, "archive", f"{ended}~1", "agentic_watch"], capture_output=True, check=True)
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+            files.extractall(place, filter="data")
+    return {_FIRST: _ours(checkout=place)}
 
 
 def _by_go(bench: Bench) -> dict[str, Contestant]:
@@ -144,8 +160,8 @@ def _report_goals(bench: Bench, case: str, by: dict[str, Spread], cpu: dict[str,
         target, met = f"≥ {_TIMES_GO} ×", faster >= _TIMES_GO
         bench.add(Line(case, ours.text(), others, f"{faster:.1f} × as fast", target, met, goal))
     case += ", `--jobs 1`: processor"
-    if earlier := cpu.get("before"):
-        others, ratio = f"before {earlier.text()}", single.median / earlier.median
+    if earlier := cpu.get(_FIRST):
+        others, ratio = f"{_FIRST} {earlier.text()}", single.median / earlier.median
         bench.add(Line(case, single.text(), others, f"{ratio:.2f} ×", "≤ 1 ×", ratio <= 1, goal))
     else:
         bench.add(Line(case, single.text(), "", f"{by['one process'].text()} by the clock"))
@@ -155,6 +171,8 @@ def _report(bench: Bench, case: str, by: dict[str, Spread]) -> None:
     ours, loop, floor = by["agentic-watch"], by["sequential loop"], by["overlapped floor"]
     faster = loop.median / ours.median
     others = f"sequential durable loop {loop.text()}"
+    if earlier := by.get("before"):
+        others += f"; before {earlier.text()}"
     bench.add(Line(case, ours.text(), others, f"{faster:.1f} × as fast", "≥ 3 ×", faster >= 3))
     others = f"overlapped floor {floor.text()}"
     if single := by.get("floor one by one"):
