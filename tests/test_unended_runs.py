@@ -18,7 +18,7 @@ from daemon_support import Service
 from support import Host, Workspace, command, environment, make, wait_for
 from unended_runs import REMOVED, Unended, ago, ended, kill, unended
 
-from agentic_watch.commit.batch import Insertion
+from agentic_watch.commit.batches import Insertion
 from agentic_watch.host import processes
 from agentic_watch.inventory.open_runs import OpenRuns
 from agentic_watch.workspace import instant

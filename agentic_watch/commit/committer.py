@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
-from agentic_watch.commit import batch
-from agentic_watch.commit.batch import Batch
+from agentic_watch.commit import batches
+from agentic_watch.commit.batches import Batch, Pipeline
 from agentic_watch.commit.found import CommitState, HistoryState, find, look_up
 from agentic_watch.commit.moved_workspaces import record_removed, record_removed_run
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look, sighting_of
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
-from agentic_watch.commit.patience import ENDLESS, Patience, PatienceOver
-from agentic_watch.commit.paused_commits import Begun, PausedCommits
-from agentic_watch.commit.pipeline import Pipeline
+from agentic_watch.commit.patience import ENDLESS, Patience
 from agentic_watch.commit.plan import Prepared, look_only, prepare
-from agentic_watch.commit.row_buffer import insert_now
+from agentic_watch.commit.row_buffer import HELD_BYTES, insert_now
 from agentic_watch.commit.sightings import Sightings
 from agentic_watch.commit.steps import WorkspaceCommit
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
 from agentic_watch.host.processes import give_back_large_blocks
 from agentic_watch.host.threads import ThreadPool
-from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.candidate import Candidate, Key
 from agentic_watch.workspace.place import Opener
 from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _READ_BYTES = 1 << 20
 """Reports that are read, and made lines of, before whoever gives the candidates is asked for another one."""
+_PAUSED_AT_MOST = 2
+"""Each is open and locked, and holds what the history and the journal say of one workspace."""
+
+
+class _Begun(NamedTuple):
+    """A workspace in the middle of `finding` what is there of its commit."""
+
+    workspace: OpenWorkspace
+    known: HistoryState
+    finding: Generator[None, None, CommitState]
 
 
 class Committer:
@@ -40,7 +49,7 @@ class Committer:
         self.history = history
         history.is_same = redactor(config.limits.redact).is_same
         self._overlap = ThreadPool()
-        self._paused = PausedCommits()
+        self._paused: dict[Key, _Begun] = {}
         self._sightings = Sightings()
 
     def commit(self, candidate: Candidate, *, force: bool = False) -> Outcome:
@@ -109,7 +118,7 @@ class Committer:
         pipeline = Pipeline(self._overlap, self.history)
         try:
             for candidate in candidates:
-                if (begun := self._paused.take(candidate)) is not None:
+                if (begun := self._paused.pop(candidate.key, None)) is not None:
                     yield from self._go_on(begun, patience, pipeline)
                     continue
                 opened = open_and_lock(candidate, opener, self.config, self._sightings, force=force)
@@ -118,10 +127,11 @@ class Committer:
                     continue
                 locked.append(opened)
                 to_read += opened.report_bytes if opened.finished else 0
-                if len(locked) >= batch.most() or to_read > _READ_BYTES:
+                if len(locked) >= batches.most() or to_read > _READ_BYTES:
                     to_read = 0
                     yield from self._write(locked, pipeline, patience)
-            yield from self._write(locked, pipeline, patience)
+            if locked:
+                yield from self._write(locked, pipeline, patience)
             yield from pipeline.drain()
         finally:
             pipeline.close()
@@ -153,7 +163,7 @@ class Committer:
             known, found = HistoryState(), CommitState()
             if workspace.place.meta is not None:
                 (known,) = look_up([workspace], self.history)
-                found = ENDLESS.finish(find(workspace, known, self.history, repair=False))
+                found = ENDLESS.finish(find(workspace, known, self.history, repair=False)) or found
             if recover and not found.history_error:
                 found = replace(found, history_error=insert_now(found.lacking.take(), self.history))
             return WorkspaceCommit(workspace, known, found, look_only(workspace, found)).outcome()
@@ -164,7 +174,9 @@ class Committer:
 
     def let_go(self) -> None:
         """Forget what was read of long journals, and give the locks back."""
-        self._paused.close()
+        for begun in self._paused.values():
+            begun.workspace.close()
+        self._paused.clear()
 
     def close(self) -> None:
         """End the writing threads. The history belongs to the caller."""
@@ -174,49 +186,58 @@ class Committer:
     def _write(self, locked: list[OpenWorkspace], pipeline: Pipeline, patience: Patience) -> list[Outcome]:
         """Decide what each of these lacks and hand them on, no more at once than may be held in memory."""
         done: list[Outcome] = []
-        planned = Batch()
+        planned: Batch = []
+        weight = 0
         give_back_large_blocks()
         try:
             for known in look_up(locked, self.history):
                 finding = find(locked[0], known, self.history, repair=locked[0].finished)
-                outcome = self._plan(Begun(locked[0], known, finding), patience)
+                outcome = self._plan(_Begun(locked[0], known, finding), patience)
                 del locked[0]  # what is planned is closed with its batch
                 if isinstance(outcome, Outcome):
                     done.append(outcome)
                     continue
-                planned.add(outcome)
-                if planned.is_full:
-                    full, planned = planned, Batch()
+                planned.append(outcome)
+                weight += outcome.weight
+                if weight > HELD_BYTES:
+                    full, planned, weight = planned, [], 0
                     done += pipeline.put(full)
-            full, planned = planned, Batch()
-            done += pipeline.put(full)
+            full, planned = planned, []
+            done += pipeline.put(full) if full else []
         finally:
-            planned.close()
+            batches.close(planned)
         return done
 
-    def _plan(self, begun: Begun, patience: Patience) -> WorkspaceCommit | Outcome:
+    def _plan(self, begun: _Begun, patience: Patience) -> WorkspaceCommit | Outcome:
         """Decide what is missing, and make the line and the row while nothing has been written."""
+        workspace, known = begun.workspace, begun.known
         found = CommitState()
         try:
-            found = patience.finish(begun.finding)
-            return WorkspaceCommit(begun.workspace, begun.known, found, prepare(begun.workspace, found))
-        except PatienceOver:
-            return self._paused.keep(begun)
+            read = patience.finish(begun.finding)
+            if read is None:
+                return self._pause(begun)
+            found = read
+            return WorkspaceCommit(workspace, known, found, prepare(workspace, found))
         except WorkspaceError as error:
             # What was found so far becomes rows all the same.
-            commit = WorkspaceCommit(begun.workspace, begun.known, found, Prepared())
+            commit = WorkspaceCommit(workspace, known, found, Prepared())
             commit.error = error
             return commit
 
-    def _go_on(self, begun: Begun, patience: Patience, pipeline: Pipeline) -> list[Outcome]:
+    def _pause(self, begun: _Begun) -> Outcome:
+        """Keep it for later; when too many wait for the rest of their journals, it has to begin anew then."""
+        candidate = begun.workspace.candidate
+        if len(self._paused) < _PAUSED_AT_MOST:
+            self._paused[candidate.key] = begun
+        else:
+            begun.workspace.close()
+        return Outcome(candidate, Verdict.READING, "has a long journal, which is being read")
+
+    def _go_on(self, begun: _Begun, patience: Patience, pipeline: Pipeline) -> list[Outcome]:
         """Read a long journal on; when it is at its end, write what is missing."""
         try:
             planned = self._plan(begun, patience)
         except BaseException:
             begun.workspace.close()
             raise
-        if isinstance(planned, Outcome):
-            return [planned]
-        alone = Batch()
-        alone.add(planned)
-        return pipeline.put(alone)
+        return [planned] if isinstance(planned, Outcome) else pipeline.put([planned])

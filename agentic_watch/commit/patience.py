@@ -6,6 +6,7 @@ later; whoever has not goes on to its end.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator
 from typing import TypeVar
@@ -17,32 +18,29 @@ _AT_LEAST = 6
 """Places that are passed in any case, so that journals of a few lines are read at once."""
 
 
-class PatienceOver(Exception):
-    """It is not at its end yet; the same generator goes on."""
-
-
 class Patience:
-    """Seconds that all journals of one turn may take together; None for as long as they need."""
+    """Seconds that all journals of one turn may take together."""
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float) -> None:
         self._left = seconds
 
-    def finish(self, steps: Generator[None, None, _Value]) -> _Value:
-        """Go on to the end and give its value. Raises what it raises, and PatienceOver."""
+    def finish(self, steps: Generator[None, None, _Value]) -> _Value | None:
+        """Go on to the end and give its value; None when it is not there yet, and the same generator goes on later.
+
+        Raises what it raises.
+        """
         began = time.monotonic()
         passed = 0
         try:
-            while True:
+            while passed < _AT_LEAST or time.monotonic() - began < self._left:
                 next(steps)
                 passed += 1
-                if self._left is not None and passed >= _AT_LEAST and time.monotonic() - began >= self._left:
-                    raise PatienceOver
+            return None
         except StopIteration as end:
             value: _Value = end.value
             return value
         finally:
-            if self._left is not None:
-                self._left -= time.monotonic() - began
+            self._left -= time.monotonic() - began
 
 
-ENDLESS = Patience(None)
+ENDLESS = Patience(math.inf)

@@ -4,12 +4,12 @@
     2  find its marker, row and line                      found.py
     3  plan what is missing; make the line and the row    plan.py
     4  write the line; sync it                            Commit.write_line, sync_line
-    5  insert the row                                     batch.py
+    5  insert the row                                     batches.py
     6  write the marker beside its place; sync it;
        put it in its place; sync that                     Commit.write_marker, place_marker
     7  say what became of it, and close all               Commit.outcome, close
 
-Many are under way at once (batch.py, pipeline.py); each goes through its steps in this order. A step that fails
+Many are under way at once (batches.py); each goes through its steps in this order. A step that fails
 ends that commit only: the later ones are left out, and the next run begins anew.
 """
 

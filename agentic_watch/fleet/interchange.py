@@ -22,7 +22,7 @@ from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.kept_file import FILES_AT_MOST, LARGEST, KeptFile, expanded, kept_file
 from agentic_watch.workspace.layout import name_problem
-from agentic_watch.workspace.status import text_field
+from agentic_watch.workspace.status import fields
 from agentic_watch.workspace.workspace_errors import Malformed
 
 SCHEMA = 1
@@ -82,7 +82,7 @@ def line(found: Mapping[str, Any]) -> str:
 
 def row(found: Mapping[str, Any]) -> Row:
     """The history row of an object. Raises Malformed, or KeyError when `root` or `host` is missing."""
-    moved_to = text_field(dict(found), "moved_to", "commit") or None
+    moved_to = fields(dict(found), "commit", ("moved_to",))["moved_to"] or None
     made = rows.from_record(record.from_object(dict(found)), found["root"], found["host"], moved_to)
     return made._replace(kept=_kept(found["kept_files"])) if found.get("kept_files") else made
 

@@ -10,7 +10,7 @@ from agentic_watch.workspace import files, instant, layout
 from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.jsontext import dump, load_object
 from agentic_watch.workspace.record import Identity
-from agentic_watch.workspace.status import number_field, text_field, time_field
+from agentic_watch.workspace.status import fields
 from agentic_watch.workspace.workspace_errors import Malformed, Missing
 
 _LIMIT = 65_536
@@ -53,12 +53,7 @@ def read(meta: int) -> Marker | None:
     raw = load_object(data, layout.META_MARKER)
     if raw.get("updated_at") is None:
         raise Malformed(layout.META_MARKER, "has no updated_at")
-    return Marker(
-        workspace=text_field(raw, "workspace", layout.META_MARKER),
-        updated_at=time_field(raw, "updated_at", layout.META_MARKER),
-        runs=number_field(raw, "runs", layout.META_MARKER),
-        committed_at=text_field(raw, "committed_at", layout.META_MARKER),
-    )
+    return Marker(**fields(raw, layout.META_MARKER, ("workspace", "committed_at"), ("runs",), ("updated_at",)))
 
 
 def set_aside(meta: int) -> str:

@@ -10,7 +10,7 @@ from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.jsontext import MAX_DEPTH, MAX_VALUES, dump, load_object
 from agentic_watch.workspace.layout import META_JOURNAL
 from agentic_watch.workspace.redactor import BUILT_IN, Redactor
-from agentic_watch.workspace.status import Status, number_field, text_field, time_field
+from agentic_watch.workspace.status import Status, fields
 from agentic_watch.workspace.workspace_errors import Malformed
 
 Identity = tuple[int, int]
@@ -127,16 +127,12 @@ def from_object(raw: dict[str, Any]) -> Record:
     for name in ("status", "updated_at"):  # the only ones that a status must have
         if raw.get(name) in (None, ""):
             raise Malformed(META_JOURNAL, f"a line has no {name}")
-    committed_at = time_field(raw, "committed_at", META_JOURNAL)
-    if committed_at.is_zero:
+    found = fields(raw, META_JOURNAL, _TEXTS, ("issue", "runs"), ("started_at", "updated_at", "committed_at"))
+    if found["committed_at"].is_zero:
         raise Malformed(META_JOURNAL, "a line has no committed_at")
+    found["committed_at"] = found["committed_at"].text
     return Record(
-        **{key: text_field(raw, key, META_JOURNAL) for key in _TEXTS},
-        issue=number_field(raw, "issue", META_JOURNAL),
-        runs=number_field(raw, "runs", META_JOURNAL),
-        started_at=time_field(raw, "started_at", META_JOURNAL),
-        updated_at=time_field(raw, "updated_at", META_JOURNAL),
-        committed_at=committed_at.text,
+        **found,
         report=report if isinstance(report, dict) else {},
         findings=reports.findings(raw),
         changes=reports.changes(raw),

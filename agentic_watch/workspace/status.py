@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import operator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from agentic_watch.config import KNOWN_STATUSES, Limits, Root
@@ -49,25 +51,24 @@ class StatusRead(NamedTuple):
 
 _TEXTS = tuple(name for name, default in Status._field_defaults.items() if default == "")
 _NUMBERS = tuple(name for name, default in Status._field_defaults.items() if default == 0)
+_TIMES = ("updated_at", "started_at")
+_texts_of = operator.attrgetter("status", *_TEXTS)
 
 
 def parse(data: bytes, label: str) -> Status:
     """Read a status file's bytes. Raises Malformed with the field and the cause."""
     raw = load_object(data, label)
-    status = text_field(raw, "status", label)
-    if not status:
+    found = fields(raw, label, ("status", *_TEXTS), _NUMBERS, _TIMES)
+    if not found["status"]:
         raise Malformed(label, "has no status")
     if raw.get("updated_at") is None:
         raise Malformed(label, "has no updated_at")
-    optional: dict[str, Any] = {key: text_field(raw, key, label) for key in _TEXTS}
-    optional |= {key: number_field(raw, key, label) for key in _NUMBERS}
-    updated_at, started_at = (time_field(raw, key, label) for key in ("updated_at", "started_at"))
-    return Status(status, updated_at, started_at, **optional)
+    return Status(**found)
 
 
 def redacted(status: Status, without: Redactor) -> Status:
     """The status without secrets, its `status` too unless that is one of those that are known."""
-    if not without.may_change("\n".join([status.status, *(getattr(status, name) for name in _TEXTS)])):
+    if not without.may_change("\n".join(_texts_of(status))):
         return status
     texts = {name: text for name in _TEXTS if (text := getattr(status, name))}
     changed = {name: text for name, text in without.value(texts).items() if text != texts[name]}
@@ -76,39 +77,33 @@ def redacted(status: Status, without: Redactor) -> Status:
     return status._replace(**changed) if changed else status
 
 
-def text_field(raw: dict[str, Any], key: str, label: str) -> str:
-    """A string field; absent or null is "" (as Go decodes it)."""
-    value = raw.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise Malformed(label, f"{key} is not a string")
-    return value
-
-
-def number_field(raw: dict[str, Any], key: str, label: str) -> int:
-    """An integer field of 64 bits; absent or null is 0."""
-    value = raw.get(key)
-    if value is None:
-        return 0
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise Malformed(label, f"{key} is not an integer")
-    if value not in _INT64:
-        raise Malformed(label, f"{key} is out of range")
-    return value
-
-
-def time_field(raw: dict[str, Any], key: str, label: str) -> Instant:
-    """An RFC 3339 field; absent or null is the zero time."""
-    value = raw.get(key)
-    if value is None:
-        return instant.ZERO
-    if not isinstance(value, str):
-        raise Malformed(label, f"{key} is not a string")
-    try:
-        return instant.parse(value)
-    except ValueError as error:
-        raise Malformed(label, f"{key} {error}") from None
+def fields(
+    raw: dict[str, Any], label: str, texts: Iterable[str] = (), numbers: Iterable[str] = (), times: Iterable[str] = ()
+) -> dict[str, Any]:
+    """These fields of an object: texts, integers of 64 bits, RFC 3339 times (Instant). One that is absent or null is
+    "", 0 or the zero time, as Go decodes it. Raises Malformed with the field and the cause."""
+    found: dict[str, Any] = {}
+    for key in texts:
+        value = raw.get(key)
+        if value is not None and not isinstance(value, str):
+            raise Malformed(label, f"{key} is not a string")
+        found[key] = value or ""
+    for key in numbers:
+        value = raw.get(key)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise Malformed(label, f"{key} is not an integer")
+        if value is not None and value not in _INT64:
+            raise Malformed(label, f"{key} is out of range")
+        found[key] = value or 0
+    for key in times:
+        value = raw.get(key)
+        if value is not None and not isinstance(value, str):
+            raise Malformed(label, f"{key} is not a string")
+        try:
+            found[key] = instant.ZERO if value is None else instant.parse(value)
+        except ValueError as error:
+            raise Malformed(label, f"{key} {error}") from None
+    return found
 
 
 def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> StatusRead:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from agentic_watch.cli import main
-from agentic_watch.commit import batch
+from agentic_watch.commit import batches
 from agentic_watch.host import threads
 from agentic_watch.workspace import undo
 
@@ -28,6 +28,6 @@ def _now(self: threads.ThreadPool, step: Callable[[Any], None], item: Any) -> No
 if __name__ == "__main__":
     threads.ThreadPool.start = _one_by_one  # type: ignore[method-assign]
     threads.ThreadPool.begin = _now  # type: ignore[method-assign]
-    batch._AT_MOST = 2
+    batches._AT_MOST = 2
     undo.REST_SECONDS = 0.0
     main()

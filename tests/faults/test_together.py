@@ -19,8 +19,8 @@ pytestmark = needs_strace
 COUNT, BATCH = 80, 20
 # Whether the file system is fit and quiet is the machine's affair; here it always is.
 PROGRAM = (
-    "import agentic_watch.commit.pipeline as pipeline; pipeline.is_fit = lambda directory: True; "
-    f"import agentic_watch.commit.batch as batch; batch._AT_MOST = {BATCH}; "
+    "import agentic_watch.commit.batches as batches; batches.is_fit = lambda directory: True; "
+    f"batches._AT_MOST = {BATCH}; "
     "from agentic_watch.cli import main; main()"
 )
 SYNCED = r"syncfs(\(| resumed).* = 0"
