@@ -135,6 +135,22 @@ def test_a_line_of_another_program_becomes_a_row_without_its_secrets(tmp_path: P
     assert not any(text in str(tuple(host.rows()["org/repo/task"])) for text in LOOKED_FOR)
 
 
+@pytest.mark.parametrize("before", ["\n", "\t", '"', "\\"])
+def test_what_is_escaped_before_a_secret_hides_none(tmp_path: Path, before: str) -> None:
+    """In a line a newline is two characters, of which the second is a letter; a rebuild and an import see that."""
+    host = Host.make(tmp_path)
+    secret = f"push with{before}{TOKEN}"
+    make(host.root, status="failed", task=secret, question=secret, report={"log": [secret]})
+    host.once(*configured(host, "[redact]\nenabled = false"))
+    archive, other = tmp_path / "archive.jsonl", tmp_path / "other.db"
+    archive.write_text(run([*host.arguments(), "export"], host.base).stdout)
+    host.forget_history()
+    assert host.once().counts["recovered_rows"] == 1
+    assert TOKEN not in str(tuple(host.rows()["org/repo/task"]))
+    assert run(["--history", str(other), "import", str(archive)], host.base).returncode == 0
+    assert TOKEN.encode() not in other.read_bytes()
+
+
 def test_what_was_recorded_before_is_not_recorded_again(tmp_path: Path) -> None:
     """A row and a line from before secrets were looked for are of the same dispatch, moved or not."""
     host = Host.make(tmp_path)

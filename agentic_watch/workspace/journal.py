@@ -73,8 +73,8 @@ class Journal:
         if not is_readable(line, self.longest_line):
             raise Malformed(META_JOURNAL, "takes too much memory")
         found = record.from_line(line)
-        is_plain = b"\\u" not in line and b"\\/" not in line  # else an escape may hide one
-        may_hold_secrets = not is_plain or self.without.may_change(line.decode("utf-8"))
+        # What is escaped may be one, or stand before one: `\n` ends in a letter.
+        may_hold_secrets = b"\\" in line or self.without.may_change(line.decode("utf-8"))
         return record.redacted(found, self.without) if may_hold_secrets else found
 
     def _lines(self) -> Iterator[bytes]:
