@@ -1,6 +1,5 @@
 """`agentic-watch config`: write a configuration file, check one, and show each effective value and its origin."""
 
-import contextlib
 import json
 import os
 import shlex
@@ -27,6 +26,7 @@ from agentic_watch.config import (
 from agentic_watch.config.places import ETC_FILE
 from agentic_watch.history.history_errors import HistoryRefused
 from agentic_watch.host.extras import how_to_add
+from agentic_watch.host.new_file import new_file
 
 HEADER = """\
 # agentic-watch: what to watch, and where the history is.
@@ -158,18 +158,12 @@ def _create(path: str, text: str) -> None:
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        # Whole or not at all: half a file would be refused by the next start, and by the next init.
+        with new_file(path, 0o644) as file:
+            file.write(text.encode())
     except FileExistsError as error:
         raise _exists(path) from error
     except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        # Half a file would be refused by the next start, and by the next init.
-        with contextlib.suppress(OSError):
-            os.unlink(path)
         raise _unwritable(path, error) from error
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentic_watch.exchange import ExchangeError
-from agentic_watch.exchange.new_file import new_path
 from agentic_watch.history import ownership, pruned, queries, read_only, schema
 from agentic_watch.history.history_errors import HistoryNotOurs
+from agentic_watch.host.new_file import new_path
 
 _STEPS_BETWEEN_WORDS = 100_000
 """Of SQLite's machine: some milliseconds."""

@@ -17,13 +17,13 @@ from functools import partial
 
 from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.exporting import host_id
-from agentic_watch.exchange.new_file import new_file, remove_leftovers
 from agentic_watch.fleet import interchange, outbox
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history import pruned, queries
 from agentic_watch.history.columns import FINDING_COLUMNS, TABLE_COLUMNS
 from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
+from agentic_watch.host.new_file import new_file, remove_leftovers
 from agentic_watch.workspace import instant
 
 _ID = re.compile(rb'"commit_id":"([0-9a-f-]{36})"')
@@ -88,7 +88,7 @@ def archive(history: str, found: Old, path: str, on_progress: Callable[[int], No
     whose = host_id(history)
     try:
         remove_leftovers(history)  # of an archive with another time in its name
-        with new_file(path) as file:
+        with new_file(path, 0o640) as file:
             _give(file.fileno(), history)
             for commits in _pages(history, found):
                 for commit in commits:

@@ -7,6 +7,7 @@ import os
 import uuid
 
 from agentic_watch.history.state_directory import make_directories
+from agentic_watch.host.new_file import new_file
 
 _FILE = "host_id"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -57,22 +58,8 @@ def _read(path: str) -> str:
 
 
 def _make(path: str) -> str:
-    """Write a new id whole, and only if no other process was first: a link never replaces."""
+    """Write a new id whole, and only if no other process was first."""
     make_directories(os.path.dirname(path))
-    temporary = f"{path}.{uuid.uuid4().hex}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{uuid.uuid4()}\n")
-            file.flush()
-            os.fsync(descriptor)
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        os.unlink(temporary)
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    with contextlib.suppress(FileExistsError), new_file(path, 0o644) as file:
+        file.write(f"{uuid.uuid4()}\n".encode())
     return _read(path)

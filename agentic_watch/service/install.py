@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from agentic_watch.host.new_file import new_path
 from agentic_watch.service import units
 from agentic_watch.service.manager import Manager, make_account
 
@@ -102,11 +103,6 @@ def _refuse_link(path: str) -> None:
 def _write(path: str, text: str) -> None:
     """Replace a file whole: systemd may read it at any time."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    temporary = f"{path}.new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        os.fchmod(descriptor, 0o644)  # whatever the umask of the shell
+    with new_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
+        os.chmod(temporary, 0o644)  # whatever the umask of the shell
         file.write(text)
-        file.flush()
-        os.fsync(descriptor)
-    os.rename(temporary, path)

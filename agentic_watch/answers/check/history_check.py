@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Iterator
 
 from agentic_watch.answers.check.check_result import CheckResult, Subject
-from agentic_watch.exchange import new_file
 from agentic_watch.history import derived_tables, queries
 from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.host import new_file
 
 _NAME = "history"
 _RESTORE = "restore the backup (docs/operations.md); rows made since come back from the journals"

@@ -14,13 +14,13 @@ _LEFTOVER = re.compile(r".*\.[0-9a-f]{12}\.part", re.DOTALL)
 
 
 @contextlib.contextmanager
-def new_file(path: str) -> Iterator[BinaryIO]:
+def new_file(path: str, mode: int) -> Iterator[BinaryIO]:
     """A file to write, durably in place when the block ends well, and gone when it does not.
 
-    Nothing that is there is replaced: it may be the only copy of something. Only its owner and group may read it.
-    Raises OSError, FileExistsError when the name is taken.
+    Nothing that is there is replaced: it may be the only copy of something. Raises OSError, FileExistsError when the
+    name is taken.
     """
-    with new_path(path, 0o640, place=_link) as temporary, open(temporary, "r+b") as file:
+    with new_path(path, mode, place=_link) as temporary, open(temporary, "r+b") as file:
         yield file
 
 
