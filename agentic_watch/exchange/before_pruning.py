@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from agentic_watch.commit import Committer, Verdict
 from agentic_watch.config import Config, Root
-from agentic_watch.exchange.pruning import OLDER, Old
+from agentic_watch.exchange.pruning import Old
 from agentic_watch.fleet import outbox, push_state
 from agentic_watch.fleet.push_state import PushState, StateError
-from agentic_watch.history import queries
+from agentic_watch.history import pruned, queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History, marks
 from agentic_watch.inventory.last_seen import LastSeen
@@ -96,7 +96,7 @@ def undelivered(config: Config, found: Old) -> Iterator[str]:
             continue
         statuses = sorted(target.statuses)
         only = f" AND status IN ({marks(statuses)})" if statuses else ""
-        older = OLDER.replace(":before", "?1")
+        older = pruned.older("d", "?1")
         sql = f"SELECT count(*) FROM dispatch_history AS d WHERE {older} AND d.id > ?2 AND d.id <= ?3{only}"
         with queries.reading(config.history) as connection:
             (count,) = connection.execute(sql, (found.before, reached, found.last_id, *statuses)).fetchone()

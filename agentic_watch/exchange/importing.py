@@ -47,9 +47,9 @@ def import_file(
         done.kind, reader = import_formats.reader(history, incoming)
         without = redactor(config.limits.redact)
         for group in _groups((redacted(row, without) for row in reader(incoming)), slices):
+            slices.pause()
             with slices.one():
                 new = history.insert(group)
-            slices.pause()
             done.imported, done.skipped = done.imported + new, done.skipped + len(group) - new
             done.read, done.invalid = incoming.read, incoming.invalid
             on_progress(incoming.position, incoming.size)

@@ -10,7 +10,6 @@ import glob
 import json
 import os
 import re
-import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +18,8 @@ from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.exporting import host_id
 from agentic_watch.fleet import interchange, outbox
 from agentic_watch.fleet.interchange import Commit
+from agentic_watch.fleet.outbox import Largest
 from agentic_watch.history import pruned, queries
-from agentic_watch.history.columns import FINDING_COLUMNS, TABLE_COLUMNS
 from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 from agentic_watch.host.new_file import new_file, remove_leftovers
@@ -47,13 +46,10 @@ def in_no_archive(history: str, commit_ids: Collection[str]) -> list[str]:
     return list(left)
 
 
-_PAGE = 500
-_PAGE_BYTES = 16 << 20
-_FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
+_PAGE = Largest(commits=500, bytes=16 << 20)
 _AGE = pruned.age("d")
-OLDER = pruned.older("d", ":before")
 # By their numbers: SQLite would rather sort all that are older anew for each slice.
-_IN_ORDER = f"FROM dispatch_history AS d NOT INDEXED WHERE d.id > :after AND d.id <= :last_id AND {OLDER} ORDER BY d.id"
+_IN_ORDER = f"NOT INDEXED WHERE d.id > ?1 AND d.id <= ?2 AND {pruned.older('d', '?3')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +70,8 @@ def old(history: str, before: str) -> Old:
     with queries.reading(history) as connection:
         commits, findings, first, last, last_id = connection.execute(
             f"SELECT count(*), ifnull(sum(findings_count), 0), min({_AGE}), max({_AGE}), max(id) "
-            f"FROM dispatch_history AS d WHERE {OLDER}",
-            {"before": before},
+            f"FROM dispatch_history AS d WHERE {pruned.older('d', '?1')}",
+            (before,),
         ).fetchone()
     return Old(before, commits, findings, first or "", last or "", last_id or 0)
 
@@ -105,32 +101,16 @@ def _give(descriptor: int, history: str) -> None:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def _pages(history: str, found: Old) -> Iterator[list[Commit]]:
+def _pages(history: str, found: Old) -> Iterator[tuple[Commit, ...]]:
     """The commits, some at a time: the history is opened anew for each, so that nobody waits for the archive."""
     after = 0
-    while True:
+    is_last = False
+    while not is_last:
         with queries.reading(history) as connection:
-            commits = list(_page(connection, found, after))
-        if not commits:
-            return
+            values = (after, found.last_id, found.before)
+            commits, is_last = outbox.page(connection, _IN_ORDER, values, _PAGE, files=True)
         yield commits
-        after = commits[-1].id
-
-
-def _page(connection: sqlite3.Connection, found: Old, after: int) -> Iterator[Commit]:
-    size = 0
-    sql = f"SELECT {', '.join(TABLE_COLUMNS)} {_IN_ORDER} LIMIT {_PAGE}"
-    for row in connection.execute(sql, _bounds(found, after)):
-        if size > _PAGE_BYTES:
-            return
-        findings = connection.execute(f"SELECT {_FINDINGS} FROM findings WHERE dispatch_id = ? ORDER BY id", row[:1])
-        commit = Commit(dict(zip(TABLE_COLUMNS, row, strict=True)), tuple(findings), outbox.kept_of(connection, row[0]))
-        size += outbox.weight(commit.columns) + outbox.kept_bytes(commit.kept)
-        yield commit
-
-
-def _bounds(found: Old, after: int) -> dict[str, str | int]:
-    return {"before": found.before, "after": after, "last_id": found.last_id}
+        after = commits[-1].id if commits else 0
 
 
 def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> None:
@@ -145,22 +125,20 @@ def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> 
     slices, gone, after = Slices(), 0, 0
     while True:
         with history.reading() as connection:
-            sql = f"SELECT max(id) FROM (SELECT d.id {_IN_ORDER} LIMIT {slices.size})"
-            (last,) = connection.execute(sql, _bounds(found, after)).fetchone()
+            sql = f"SELECT max(id) FROM (SELECT d.id FROM dispatch_history AS d {_IN_ORDER} ORDER BY d.id LIMIT ?4)"
+            (last,) = connection.execute(sql, (after, found.last_id, found.before, slices.size)).fetchone()
         if last is None:
             break
-        which = {**_bounds(found, after), "last_id": last}
-        gone += history.rebuilding(partial(_delete, history, which, slices))
+        slices.pause()
+        gone += history.rebuilding(partial(_delete, history, (after, last, found.before), slices))
         after = last
         on_progress(gone)
-        slices.pause()
     with history.transaction():
         pass  # makes durable what came before
 
 
-def _delete(history: History, which: dict[str, str | int], slices: Slices) -> int:
+def _delete(history: History, which: tuple[int, int, str], slices: Slices) -> int:
     """Delete one slice; gives how many rows went."""
     # The triggers of the table take findings and search entries along, and have the workspaces read again.
-    sql = f"DELETE FROM dispatch_history AS d WHERE d.id > :after AND d.id <= :last_id AND {OLDER}"
     with history.transaction(durable=False) as connection, slices.one():
-        return connection.execute(sql, which).rowcount
+        return connection.execute(f"DELETE FROM dispatch_history AS d {_IN_ORDER}", which).rowcount

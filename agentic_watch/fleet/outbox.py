@@ -83,7 +83,8 @@ def _next_batch(history: str, after: int, largest: Largest, statuses: Collection
         # One snapshot: what is committed meanwhile has a higher number than all that is seen here.
         connection.execute("BEGIN")
         whose = history_id(connection)
-        commits, is_last = _take(connection, after, largest, statuses, files)
+        condition, values = _condition(statuses)
+        commits, is_last = page(connection, f"WHERE id > ?{condition}", (after, *values), largest, files=files)
         which = "id = (SELECT max(id) FROM dispatch_history)" if is_last else f"id = {commits[-1].id}"
         row = connection.execute(f"SELECT id, {_CALLED} FROM dispatch_history WHERE {which}").fetchone()
         connection.execute("COMMIT")
@@ -126,7 +127,7 @@ def by_commit_id(history: str, commit_id: str) -> Commit | None:
 
     def read() -> Commit | None:
         with queries.reading(history) as connection:
-            rows = list(_rows(connection, "commit_id = ?", (commit_id,)))
+            rows = list(_rows(connection, "WHERE commit_id = ?", (commit_id,)))
             return next(iter(_with_findings(connection, rows)), None)
 
     return _patiently(read)
@@ -159,9 +160,9 @@ def of_days(history: str, days: Sequence[str], wanted: Collection[str], *, files
     """
     with queries.reading(history) as connection:
         for day in days:
-            where = "updated_utc >= ? AND updated_utc < ? ORDER BY id"
+            which = "WHERE updated_utc >= ? AND updated_utc < ? ORDER BY id"
             # U comes after the T that follows a day.
-            rows = [row for row in _rows(connection, where, (day, day + "U")) if row["commit_id"] in wanted]
+            rows = [row for row in _rows(connection, which, (day, day + "U")) if row["commit_id"] in wanted]
             for start in range(0, len(rows), _AT_A_TIME):
                 for row in _with_findings(connection, rows[start : start + _AT_A_TIME]):
                     yield replace(row, kept=kept_of(connection, row.id)) if files else row
@@ -177,16 +178,17 @@ def _patiently(read: Callable[[], T]) -> T:
     return read()
 
 
-def _take(
-    connection: sqlite3.Connection, after: int, largest: Largest, statuses: Collection[str], files: bool
+def page(
+    connection: sqlite3.Connection, which: str, values: Sequence[Any], largest: Largest, *, files: bool = False
 ) -> tuple[tuple[Commit, ...], bool]:
-    """(commits, whether there are no more of them)."""
-    condition, values = _condition(statuses)
+    """(the first commits of those that SQL says, in the order of their numbers, whether there are no more of them).
+
+    Raises sqlite3.Error.
+    """
     taken: list[dict[str, Any]] = []
     kept: dict[int, tuple[KeptFile, ...]] = {}
     size = 0
-    where = f"id > ?{condition} ORDER BY id LIMIT ?"
-    for columns in _rows(connection, where, (after, *values, largest.commits + 1)):
+    for columns in _rows(connection, f"{which} ORDER BY id LIMIT ?", (*values, largest.commits + 1)):
         if taken and (size > largest.bytes or len(taken) == largest.commits):
             return _with_findings(connection, taken, kept), False
         taken.append(columns)
@@ -219,8 +221,8 @@ def _condition(statuses: Collection[str]) -> tuple[str, list[str]]:
     return (f" AND status IN ({marks(names)})" if names else ""), names
 
 
-def _rows(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    for row in connection.execute(f"SELECT {', '.join(TABLE_COLUMNS)} FROM dispatch_history WHERE {where}", values):
+def _rows(connection: sqlite3.Connection, which: str, values: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    for row in connection.execute(f"SELECT {', '.join(TABLE_COLUMNS)} FROM dispatch_history AS d {which}", values):
         yield dict(zip(TABLE_COLUMNS, row, strict=True))
 
 
