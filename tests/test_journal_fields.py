@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentic_watch.cli import logs
-from agentic_watch.cli.log_stream import NeverBlocking
+from agentic_watch.cli.log_stream import NeverBlocking, connect
 from agentic_watch.cli.logs import JournalFields
 
 
@@ -27,7 +26,7 @@ def journal(tmp_path: Path) -> Iterator[socket.socket]:
 @pytest.fixture
 def log(journal: socket.socket) -> Iterator[logging.Logger]:
     """A logger that writes there as the daemon does."""
-    connection = logs.connect(journal.getsockname())
+    connection = connect(journal.getsockname())
     assert connection is not None
     handler = NeverBlocking(connection)
     handler.setFormatter(JournalFields())
@@ -95,4 +94,4 @@ def test_a_journal_that_reads_nothing_holds_up_nobody(journal: socket.socket, lo
 
 def test_without_a_journal_there_is_no_socket(tmp_path: Path) -> None:
     """Outside of systemd stderr stays the way."""
-    assert logs.connect(str(tmp_path / "nothing")) is None
+    assert connect(str(tmp_path / "nothing")) is None

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+_JOURNAL = "/run/systemd/journal/socket"
 _STDERR = 2
 _LINES_AT_MOST = 2_000
 _BYTES_AT_MOST = 512 * 1024
@@ -22,6 +23,18 @@ _PIECE = 4096
 _LAST_SECONDS = 0.5
 
 Write = Callable[[bytes], int]
+
+
+def connect(path: str = _JOURNAL) -> socket.socket | None:
+    """A socket to the journal that takes an entry a datagram and never waits; None where there is none, as outside of
+    systemd."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        return None
+    return connection
 
 
 class NeverBlocking(logging.Handler):

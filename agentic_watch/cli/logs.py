@@ -1,36 +1,17 @@
-"""Log lines on stderr: one line each, clean of whatever an agent put into a name or a message.
-
-The way to the journal that takes fields beside the text (systemd.io/JOURNAL_NATIVE_PROTOCOL).
-"""
+"""Log lines on stderr: one line each, clean of whatever an agent put into a name or a message."""
 
 from __future__ import annotations
 
 import json
 import logging
-import socket
 import sys
 import time
 from typing import Any
 
-from agentic_watch.cli.log_stream import NeverBlocking
 from agentic_watch.cli.output import clean
 from agentic_watch.cli.standard_streams import stderr_is_journal
 from agentic_watch.config import Config
 from agentic_watch.workspace.instant import now_text
-
-_PATH = "/run/systemd/journal/socket"
-
-
-def connect(path: str = _PATH) -> socket.socket | None:
-    """A socket that takes an entry a datagram and never waits; None where there is none, as outside of systemd."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        connection.connect(path)
-    except OSError:
-        connection.close()
-        return None
-    return connection
-
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -55,7 +36,8 @@ class _Journal(logging.Formatter):
 
 
 class JournalFields(logging.Formatter):
-    """An entry of the journal's own protocol: `journalctl WORKSPACE=…` finds it by what it carries beside its text.
+    """An entry of the journal's own protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): `journalctl WORKSPACE=…` finds it by
+    what it carries beside its text.
 
     No value holds a newline. One datagram takes an entry (net.core.wmem_default), so longer values are cut.
     """
@@ -126,6 +108,8 @@ def set_level(config: Config, verbosity: int, *, quieter: bool = False) -> None:
 
 def _never_blocking(form: str) -> logging.Handler:
     """For a daemon: straight to the journal where stderr is the journal's, so that fields come along."""
+    from agentic_watch.cli.log_stream import NeverBlocking, connect  # socket and select: 2 ms
+
     journal = connect() if form == "auto" and stderr_is_journal() else None
     handler = NeverBlocking(journal)
     if journal is not None:

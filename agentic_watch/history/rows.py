@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from typing import Any, NamedTuple
@@ -47,6 +46,8 @@ class Row(NamedTuple):
 
 def commit_id(root: str, workspace: str, updated_utc: str, runs: int) -> str:
     """What names one commit everywhere: made of its identity, so that each host and each try gives the same."""
+    import hashlib  # with it comes OpenSSL: 2 ms
+
     identity = "\0".join((root, workspace, updated_utc, str(runs))).encode(errors="surrogateescape")
     digits = hashlib.sha256(identity).hexdigest()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"

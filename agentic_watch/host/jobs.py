@@ -13,7 +13,6 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 MOST = 8
@@ -30,12 +29,12 @@ Work = Callable[[int, Tell], Any]
 """(number, tell) → what came of it; both that and what is told can be pickled."""
 
 
-@dataclass(slots=True)
 class _Job:
-    number: int
-    pid: int
-    answer: int
-    said: bytearray = field(default_factory=bytearray)
+    def __init__(self, number: int, pid: int, answer: int) -> None:
+        self.number = number
+        self.pid = pid
+        self.answer = answer
+        self.said = bytearray()
 
     def messages(self) -> Iterator[tuple[bool, Any]]:
         """Whole messages that have arrived: (is it the last, what it says)."""

@@ -8,7 +8,6 @@ Freed memory goes back to the host: what one large report took is not kept for t
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import os
 import signal
@@ -146,6 +145,8 @@ def none_left() -> Iterator[None]:
 
     Orphans become children of this process, so that they are found (prctl(2), PR_SET_CHILD_SUBREAPER); that stays so.
     """
+    import ctypes  # a millisecond, and only a dispatch needs it
+
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     before = _below()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from contextlib import suppress
@@ -62,6 +61,8 @@ def _merged(before: OpenRun | None, read: OpenRun) -> OpenRun:
 
 def digest(said: Status) -> str:
     """What does not change while a dispatch goes on, in few bytes: its task may be a megabyte."""
+    import hashlib  # as in history/rows.py
+
     return hashlib.blake2b(json.dumps(dispatch_of(said)).encode(), digest_size=16).hexdigest()
 
 
