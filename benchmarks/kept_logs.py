@@ -10,7 +10,8 @@ import random
 import time
 from contextlib import ExitStack, closing
 
-from agentic_watch.commit import Committer, Verdict
+from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.outcome import Verdict
 from agentic_watch.config import Config, Root
 from agentic_watch.history.store import History
 from agentic_watch.workspace.candidate import Candidate

@@ -21,7 +21,8 @@ from attack_cases import CASES, COMMITTED, EITHER, FAILED, HELD, SECRET, SOUND, 
 from daemon_support import Service
 from support import Host, Once, Workspace, command, environment, make, snapshot, wait_for
 
-from agentic_watch.commit import Committer, Verdict
+from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.outcome import Verdict
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.workspace.jsontext import text_size

@@ -24,7 +24,9 @@ from support import (
     write_marker,
 )
 
-from agentic_watch.commit import Committer, Outcome, Plan, Verdict, decide
+from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.outcome import Outcome, Verdict
+from agentic_watch.commit.plan import Plan, decide
 from agentic_watch.history.store import History
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.journal import Journal

@@ -14,7 +14,7 @@ import pytest
 from daemon_support import Service
 from support import Host, Workspace, command, environment, make, wait_for
 
-from agentic_watch.commit import Outcome, Verdict
+from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Root
 from agentic_watch.daemon.outcome_log import OutcomeLog
 from agentic_watch.workspace.candidate import Candidate

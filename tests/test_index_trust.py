@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support import Host, make, query, run
 
-from agentic_watch.commit import Committer
+from agentic_watch.commit.committer import Committer
 from agentic_watch.history import new_rows
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History

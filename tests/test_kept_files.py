@@ -16,7 +16,7 @@ import pytest
 from dispatch_support import dispatch
 from support import POWERLESS, Host, Workspace, command, environment, make, run, wait_for
 
-from agentic_watch.commit import Committer
+from agentic_watch.commit.committer import Committer
 from agentic_watch.history.store import History
 
 LOG = b"".join(b"line %02d\n" % number for number in range(30)) + b"ValueError: \x1b[31mtotals\x1b[0m differ\n"

@@ -11,7 +11,8 @@ import pytest
 from daemon_support import Service
 from support import Host, Workspace, held_lock, make
 
-from agentic_watch.commit import Committer, Verdict
+from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.outcome import Verdict
 from agentic_watch.commit.patience import Patience
 from agentic_watch.history.store import History
 from agentic_watch.workspace import files

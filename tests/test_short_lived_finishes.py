@@ -11,7 +11,8 @@ import support
 from daemon_support import Service
 from support import Host, Workspace, held_lock, make, write_locked
 
-from agentic_watch.commit import Committer, Outcome, Verdict
+from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config, Root
 from agentic_watch.history.store import History
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 
 from agentic_watch.backfill.one_pass import Failure, SharePass, Summary
-from agentic_watch.commit import Outcome
+from agentic_watch.commit.outcome import Outcome
 from agentic_watch.config import Config
 from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 from agentic_watch.history.store import History

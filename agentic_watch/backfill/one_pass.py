@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 
-from agentic_watch.commit import Committer, Outcome, Verdict
+from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config, Root
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
@@ -109,7 +110,6 @@ class SharePass:
     ) -> None:
         self._config = config
         self._share = share
-        self._committer = Committer(config, history)
         self._last_seen = LastSeen(history, config, here=here)
         self._history = history
         self._on_outcome = on_outcome
@@ -128,18 +128,15 @@ class SharePass:
         """Commit all that is finished, or with `dry_run` say what would be. Raises HistoryRefused."""
         started = time.monotonic()
         self._open_history(dry_run)
-        try:
-            for root in self._config.roots:
-                if not self._stopping:
-                    self._root(root, dry_run)
-            self._retry_busy()
-            if self._share is WHOLE:
-                self._unended(dry_run)
-            if not dry_run:
-                self._last_seen.flush()
-                self._mend_history()
-        finally:
-            self._committer.close()
+        for root in self._config.roots:
+            if not self._stopping:
+                self._root(root, dry_run)
+        self._retry_busy()
+        if self._share is WHOLE:
+            self._unended(dry_run)
+        if not dry_run:
+            self._last_seen.flush()
+            self._mend_history()
         if self._history_error:
             self._fail("", "", f"{self._history_error}; rows are added by the next run from the journals")
         self.summary.interrupted = self._stopping
@@ -179,12 +176,9 @@ class SharePass:
 
     def run_unended(self, *, dry_run: bool = False) -> Summary:
         """Only what comes after all shares of a pass: the runs that nobody ended. Raises HistoryRefused."""
-        try:
-            self._unended(dry_run)
-            if not dry_run:
-                self._last_seen.flush()
-        finally:
-            self._committer.close()
+        self._unended(dry_run)
+        if not dry_run:
+            self._last_seen.flush()
         return self.summary
 
     def _found(self, root: Root, counts: Counts) -> Iterator[Candidate]:
@@ -201,15 +195,16 @@ class SharePass:
                 told = counts.scanned
                 self._on_scanned(self.summary.scanned + counts.scanned)
 
-    def _commit(self, candidates: Iterable[Candidate], dry_run: bool) -> None:
-        committed = map(self._committer.judge, candidates) if dry_run else self._committer.commit_each(candidates)
-        for outcome in committed:
-            self._take(outcome)
-            if dry_run and outcome.verdict is Verdict.COMMITTED and (said := outcome.status) is not None:
-                would = WouldCommit(outcome.candidate.root.key, outcome.candidate.name, said.status, said.runs)
-                self.summary.would_commit.append(would)
+    def _commit(self, candidates: Iterator[Candidate], dry_run: bool) -> None:
+        for first in candidates:
+            from agentic_watch.commit.committer import Committer  # most passes have nothing to commit: 10 ms
 
-    def _take(self, outcome: Outcome) -> None:
+            with closing(Committer(self._config, self._history)) as committer:
+                found = chain([first], candidates)
+                for outcome in map(committer.judge, found) if dry_run else committer.commit_each(found):
+                    self._take(outcome, dry_run=dry_run)
+
+    def _take(self, outcome: Outcome, *, dry_run: bool) -> None:
         root, name, summary = outcome.candidate.root.key, outcome.candidate.name, self.summary
         if outcome.verdict is Verdict.BUSY:
             self._busy.append(outcome)
@@ -220,6 +215,8 @@ class SharePass:
         self._history_error = self._history_error or outcome.history_error
         if outcome.verdict is Verdict.COMMITTED:
             summary.committed += 1
+            if dry_run and (said := outcome.status) is not None:
+                summary.would_commit.append(WouldCommit(root, name, said.status, said.runs))
         elif outcome.verdict is Verdict.SKIPPED:
             summary.skipped += 1
         elif outcome.verdict in (Verdict.UNFINISHED, Verdict.JOURNAL_ONLY):

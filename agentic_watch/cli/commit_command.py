@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,8 @@ from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json_lines
-from agentic_watch.commit import Committer, Verdict
+from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.outcome import Verdict
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
 from agentic_watch.workspace.candidate import UnknownWorkspace, find, here
@@ -52,7 +52,7 @@ def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: boo
         committer.close()
         history.close()
     for notice in history.notices:
-        messages.tell(logging.WARNING, notice, "warning: ")
+        messages.tell(messages.WARNING, notice, "warning: ")
     if as_json:
         print_json_lines(_document(result) for result in results)
     for result in results:
@@ -64,12 +64,12 @@ def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: boo
 def _tell(result: _Result, *, as_json: bool) -> None:
     name = result.answer["workspace"]
     if not result.answer["success"]:
-        messages.tell(logging.ERROR, f"{result.error}{result.hint}", "failed: ", workspace=name)
+        messages.tell(messages.ERROR, f"{result.error}{result.hint}", "failed: ", workspace=name)
     elif not as_json:
         done = "skipped, committed" if result.answer["skipped"] else "committed"
         click.echo(f"{name}: {done} at {result.answer['committed_at']}")
     for doubt in result.doubts:
-        messages.tell(logging.WARNING, doubt, "warning: ", workspace=name)
+        messages.tell(messages.WARNING, doubt, "warning: ", workspace=name)
 
 
 def _document(result: _Result) -> dict[str, Any]:

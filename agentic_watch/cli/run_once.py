@@ -18,7 +18,7 @@ from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNCOMMITTABLE
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.commit import Outcome, Verdict
+from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
 from agentic_watch.scan import RootUnavailable, scan
@@ -113,7 +113,7 @@ def _print_document(summary: Summary, older: int, *, dry_run: bool) -> None:
 def _print(summary: Summary, *, dry_run: bool) -> None:
     for failure in summary.failures:
         where = "/".join(part for part in (failure.root, failure.workspace) if part)
-        level = logging.WARNING if failure.lies_in_workspace else logging.ERROR
+        level = messages.WARNING if failure.lies_in_workspace else messages.ERROR
         text = f"failed: {where}: {failure.error}" if where else f"failed: {failure.error}"
         messages.tell(level, clean(text), root=failure.root, workspace=failure.workspace)
     for one in summary.would_commit:

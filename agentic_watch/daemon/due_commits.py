@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from agentic_watch.commit import Committer, Outcome, Verdict
+from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.commit.patience import Patience
 from agentic_watch.daemon.fresh_start import FreshStart
 from agentic_watch.daemon.health import Health

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from agentic_watch.commit import Committer
+from agentic_watch.commit.committer import Committer
 from agentic_watch.config import Config, ConfigError, NoRootsError, Root
 from agentic_watch.daemon.due_commits import BUSY_LANE_SECONDS, DueCommits
 from agentic_watch.daemon.health import Health

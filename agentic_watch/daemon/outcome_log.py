@@ -9,7 +9,7 @@ import logging
 from collections import Counter
 from typing import Any
 
-from agentic_watch.commit import Outcome
+from agentic_watch.commit.outcome import Outcome
 from agentic_watch.daemon.time_shares import RateLimiter
 from agentic_watch.workspace.candidate import Candidate, Key
 

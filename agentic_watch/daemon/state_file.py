@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
-from agentic_watch.commit import Outcome, Verdict
+from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import KNOWN_STATUSES
 from agentic_watch.history import run_usage
 from agentic_watch.watch.root_state import RootState

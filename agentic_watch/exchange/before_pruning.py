@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from agentic_watch.commit import Committer, Verdict
+from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.outcome import Verdict
 from agentic_watch.config import Config, Root
 from agentic_watch.exchange.pruning import Old
 from agentic_watch.fleet import outbox, push_state

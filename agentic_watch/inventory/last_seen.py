@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 
-from agentic_watch.commit import Outcome, Verdict
+from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config, Root
 from agentic_watch.history import open_runs_table, workspaces_table
 from agentic_watch.history.history_errors import HistoryError

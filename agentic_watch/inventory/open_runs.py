@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from agentic_watch.commit import Outcome, Verdict
+from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config, Root
 from agentic_watch.history import open_runs_table as table
 from agentic_watch.history.open_runs_table import PROCESS_GONE, REMOVED, OpenRun

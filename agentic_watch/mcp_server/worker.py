@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from agentic_watch.commit import Committer
+from agentic_watch.commit.committer import Committer
 from agentic_watch.config import Config, ConfigError, NoRootsError
 from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 from agentic_watch.history.store import History

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from agentic_watch.answers.now import committing
-from agentic_watch.commit import Committer, Outcome, Verdict
+from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config
 from agentic_watch.daemon.instance import Liveness, pulse
 from agentic_watch.history.store import History

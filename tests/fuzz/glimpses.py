@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from agentic_watch.commit import Verdict
+from agentic_watch.commit.outcome import Verdict
 
 from . import rule
 from .dispatchers import rewrite

@@ -16,7 +16,8 @@ from support import command, environment
 
 from agentic_watch.backfill import SharePass, Summary
 from agentic_watch.cli.command_line import root as command_line
-from agentic_watch.commit import Committer, Outcome
+from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.outcome import Outcome
 from agentic_watch.config import Config, Overrides, load
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen

@@ -22,7 +22,7 @@ from agentic_watch.answers.check.records_check import records
 from agentic_watch.answers.check.service_checks import alive, daemon, limits, unit_files, units_in_force, users
 from agentic_watch.answers.check.waiting_check import waiting
 from agentic_watch.answers.check.workspace_records import WorkspaceRecords, read_place
-from agentic_watch.commit import Committer
+from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.row_buffer import HOST
 from agentic_watch.config import Config
 from agentic_watch.fleet import interchange

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 from agentic_watch import __version__
 from agentic_watch.answers.check.check_result import CheckResult, Subject, installed
-from agentic_watch.commit import batches
 from agentic_watch.config import Config, Root
 from agentic_watch.daemon.instance import Liveness, file_of, pulse
 from agentic_watch.daemon.state_file import DaemonState
@@ -222,10 +221,12 @@ def _files(running: DaemonState) -> Iterator[CheckResult]:
         limit = int(line.split()[3])
     except (OSError, ValueError):  # it has ended, or another user's /proc is hidden
         return
-    if limit >= batches.FILES_WANTED:
+    from agentic_watch.commit.batches import FILES_WANTED  # the probe for monitoring needs none of it
+
+    if limit >= FILES_WANTED:
         yield CheckResult(_LIMITS, True, f"open files: {limit} for the daemon (pid {running.pid})")
         return
-    text = f"open files: the daemon (pid {running.pid}) may have {limit}, and wants {batches.FILES_WANTED}"
+    text = f"open files: the daemon (pid {running.pid}) may have {limit}, and wants {FILES_WANTED}"
     yield CheckResult(_LIMITS, False, text, "LimitNOFILE=16384 in its unit, or ulimit -n, and start it again")
 
 

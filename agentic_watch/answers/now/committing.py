@@ -6,7 +6,8 @@ import os
 import time
 from typing import TypedDict
 
-from agentic_watch.commit import Committer, Outcome, Verdict
+from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.workspace import layout
 from agentic_watch.workspace.candidate import Candidate
 
