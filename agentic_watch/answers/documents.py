@@ -6,8 +6,7 @@ An answer that has rows, whoever asked: what every form of it is made from.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.outcomes import Rate
@@ -57,8 +56,7 @@ def rate(value: Rate) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """All rows under the names in `columns`, and `head`: what JSON says before them."""
 
     head: dict[str, Any]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -16,8 +14,7 @@ from agentic_watch.cli.output import print_csv, print_json
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """`name` is "table", "json" or "csv"; at most `limit` rows are printed (0: all)."""
 
     name: str
@@ -63,4 +60,4 @@ def print_answer(form: Form, answer: Answer, *, last: bool = False) -> None:
 def say_cut(shown: int, total: int) -> None:
     """On stderr, when not all rows are printed: how many there are, and how to see them."""
     if shown < total:
-        messages.tell(logging.INFO, f"showing {shown:,} of {total:,}; -n 0 shows all")
+        messages.tell(messages.INFO, f"showing {shown:,} of {total:,}; -n 0 shows all")

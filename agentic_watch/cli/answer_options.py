@@ -6,7 +6,6 @@ Which [[push]] target an option names.
 from __future__ import annotations
 
 import contextlib
-import logging
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -105,7 +104,7 @@ def wanted(options: dict[str, Any]) -> Filter:
     for name, value in options.items():
         if name in _POINTS:
             values[name] = point(name, value, clock) if value else ""
-        elif name in Filter.__dataclass_fields__:
+        elif name in Filter._fields:
             values[name] = _several(name, value) if isinstance(value, tuple) else usable(value)
     return Filter(**values)
 
@@ -151,7 +150,7 @@ def _asking_fleet(state: State) -> Iterator[Source]:
     with fleet_source.fleet(readable(state.config_to_read(), state.fleet)) as found:
         yield found
         for remark in fleet_source.remarks(found):
-            messages.tell(logging.INFO, remark)
+            messages.tell(messages.INFO, remark)
 
 
 def outcomes(state: State) -> Outcomes:
@@ -166,9 +165,9 @@ def say_nothing_matches(asked: Source, given: Filter, *, utc: bool) -> None:
     if first:
         newest = listing.newest(asked)
         text += f", from {clock_times.one(first, as_utc=utc)} to {clock_times.one(newest, as_utc=utc)}"
-    messages.tell(logging.INFO, text)
+    messages.tell(messages.INFO, text)
     for name, value in listing.near(asked, given):
-        messages.tell(logging.INFO, f"did you mean --{name} {value}?")
+        messages.tell(messages.INFO, f"did you mean --{name} {value}?")
 
 
 def say_what_was_read(asked: Source, given: Filter, examined: str, *, utc: bool) -> None:

@@ -146,5 +146,5 @@ def say_findings(findings: Iterable[CheckResult]) -> None:
     """What is not well, on stderr: another command quotes it."""
     for finding in findings:
         if finding.ok is not True:
-            level = logging.WARNING if finding.ok is False else logging.INFO
+            level = messages.WARNING if finding.ok is False else messages.INFO
             messages.tell(level, clean(f"check: {_WORDS[finding.ok]}: {_line(finding)}"))

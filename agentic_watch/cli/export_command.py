@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -78,7 +77,7 @@ def command(state: State, after: Cursor, as_csv: bool, with_files: bool, form: s
         raise Refused(str(error)) from error
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted: exported {count:,}; --after {reached} continues") from error
-    messages.tell(logging.INFO, f"exported {count:,}; next time: --after {reached}")
+    messages.tell(messages.INFO, f"exported {count:,}; next time: --after {reached}")
 
 
 def _json_lines(history: str) -> Write:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import click
@@ -87,7 +86,7 @@ def _print(source: Source, asked: Filter, answer: Answer, form: Form, *, utc: bo
         print_columns(_CHANGE, [_change_cells(row) for row in shown])
         if untold := answer.head["too_few_runs_count"]:
             few = f"fewer than {answer.head['runs']} runs with a report"
-            messages.tell(logging.INFO, f"{counted(untold, 'repository')} not compared: {few}")
+            messages.tell(messages.INFO, f"{counted(untold, 'repository')} not compared: {few}")
     elif not shown:
         say_nothing_matches(source, asked, utc=utc)
         return

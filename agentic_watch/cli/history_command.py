@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -83,7 +81,7 @@ def command(state: State, /, search: tuple[str, ...], columns: str, **options: A
     if search and not queries.words(asked.search):
         raise click.BadParameter("has no letter and no digit to search for", param_hint="SEARCH")
     if options["failed"]:
-        asked = replace(asked, status=(*asked.status, *outcomes(state).statuses("failed")))
+        asked = asked._replace(status=(*asked.status, *outcomes(state).statuses("failed")))
     if options["follow"]:
         from agentic_watch.cli import history_follow  # watchdog is not for every list
 
@@ -98,7 +96,7 @@ def command(state: State, /, search: tuple[str, ...], columns: str, **options: A
         if not found:
             say_nothing_matches(source, asked, utc=options["utc"])
         elif next(rows, None) is not None:
-            messages.tell(logging.INFO, f"showing the newest {form.limit:,}; -n 0 shows all")
+            messages.tell(messages.INFO, f"showing the newest {form.limit:,}; -n 0 shows all")
 
 
 def _named(columns: str) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -35,7 +34,7 @@ def follow(state: State, asked: Filter, form: Form, named: Sequence[str], *, utc
     is_limited = click.get_current_context().get_parameter_source("limit") is ParameterSource.COMMANDLINE
     limit = form.limit if is_limited else 0
     if not os.path.exists(config.history):
-        messages.tell(logging.INFO, f"no history at {config.history} yet; waiting for it")
+        messages.tell(messages.INFO, f"no history at {config.history} yet; waiting for it")
     following = Following(config.history, asked, expressions(form, named))
     following.begin()
     printed = itertools.count()

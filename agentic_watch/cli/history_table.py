@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from agentic_watch.cli import clock_times
@@ -58,7 +57,7 @@ def table(
         values = [row[name] for row in shown]
         if name in _TIMES:
             header, texts = clock_times.column(column.header.removesuffix("_UTC"), values, utc=utc)
-            column = replace(column, header=header)
+            column = column._replace(header=header)
         else:
             texts = [_cell(name, value) for value in values]
         columns.append(column)

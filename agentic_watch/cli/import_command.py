@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import click
@@ -84,8 +83,8 @@ def _tell(results: list[Imported], *, as_json: bool) -> None:
                 )
             )
         for fault in result.faults:
-            messages.tell(logging.ERROR, fault, "failed: ")
+            messages.tell(messages.ERROR, fault, "failed: ")
         if result.invalid > len(result.faults):
-            messages.tell(logging.ERROR, f"{result.path}: and {result.invalid - len(result.faults)} more", "failed: ")
+            messages.tell(messages.ERROR, f"{result.path}: and {result.invalid - len(result.faults)} more", "failed: ")
         if result.error:
-            messages.tell(logging.ERROR, result.error, "failed: ")
+            messages.tell(messages.ERROR, result.error, "failed: ")

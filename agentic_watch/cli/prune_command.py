@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import time
@@ -143,7 +142,7 @@ def _take_in(config: Config, work: _Pruning) -> Sequence[str]:
 
 
 def _refuse_losses(work: _Pruning, losses: Sequence[str]) -> None:
-    level, prefix = (logging.WARNING, "warning: ") if work.force or work.dry_run else (logging.ERROR, "failed: ")
+    level, prefix = (messages.WARNING, "warning: ") if work.force or work.dry_run else (messages.ERROR, "failed: ")
     for text in losses:
         messages.tell(level, text, prefix)
     if losses and not work.force and not work.dry_run:
@@ -200,7 +199,7 @@ def _tell(found: Old, work: _Pruning, *, as_json: bool, seconds: float) -> None:
         return
     if work.recovered_rows:
         rows = f"{work.recovered_rows:,} row{'s' * (work.recovered_rows != 1)}"
-        messages.tell(logging.INFO, f"{rows} recovered from journals")
+        messages.tell(messages.INFO, f"{rows} recovered from journals")
     if not found.commits:
         click.echo(f"nothing is older than {found.before[:19]}Z")
         return

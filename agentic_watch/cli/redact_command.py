@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import time
 from collections import Counter
@@ -209,11 +208,11 @@ def _tell(work: _Work, *, as_json: bool, seconds: float) -> None:
     for kind, number in _kinds(work.history.kinds):
         click.echo(f"  {number:,} {kind}")
     for text in (*journals.failed, *journals.unfit):
-        messages.tell(logging.ERROR, clean(text), "failed: ")
+        messages.tell(messages.ERROR, clean(text), "failed: ")
     for left in work.left:
         does = left.next_step
         does = does if len(does) <= _LONGEST else f"{does[:_LONGEST]} … (--json has all of it)"
-        messages.tell(logging.WARNING, clean(f"not changed: {left.where}: {does}"), "note: ")
+        messages.tell(messages.WARNING, clean(f"not changed: {left.where}: {does}"), "note: ")
 
 
 def _kinds(kinds: Counter[str]) -> list[tuple[str, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -81,19 +80,19 @@ def _done(config: Config, how: How, count: _Count) -> Iterator[tuple[Removable, 
             if status:
                 count.failed = True
                 text = f"{again.path}: {how.command[0]} ended with {status}"
-                messages.tell(logging.ERROR, clean(text), "failed: ", workspace=again.workspace)
+                messages.tell(messages.ERROR, clean(text), "failed: ", workspace=again.workspace)
             yield again, status
 
 
 def _leave(one: NotRemovable, count: _Count, *, is_told: bool) -> None:
     if not one.workspace:
         count.failed = True
-        messages.tell(logging.ERROR, clean(one.error), "failed: ")
+        messages.tell(messages.ERROR, clean(one.error), "failed: ")
         return
     count.left += 1
     if is_told:
         where = f"{one.root}/{one.workspace}"
-        messages.tell(logging.INFO, clean(f"{where}: {one.error}"), "left alone: ", workspace=clean(one.workspace))
+        messages.tell(messages.INFO, clean(f"{where}: {one.error}"), "left alone: ", workspace=clean(one.workspace))
 
 
 def _run(command: Sequence[str], path: str) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import click
 
 from agentic_watch.answers.documents import SCHEMA
@@ -80,10 +78,10 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
         text = (
             "rows already pushed to a fleet keep the old name; agentic-watch check --fleet --repair sends the new ones"
         )
-        messages.tell(logging.WARNING, text, "note: ")
+        messages.tell(messages.WARNING, text, "note: ")
     if new not in {root.key for root in config.roots}:
         messages.tell(
-            logging.WARNING, f'no root is called {new} yet; set name = "{new}" in its [[roots]] table', "note: "
+            messages.WARNING, f'no root is called {new} yet; set name = "{new}" in its [[roots]] table', "note: "
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,7 +80,7 @@ def command(state: State, /, given: str, file: str | None, utc: bool, as_json: b
     else:
         _print(shown, utc)
     if shown.failure:
-        messages.tell(logging.ERROR, shown.failure, "failed: ")
+        messages.tell(messages.ERROR, shown.failure, "failed: ")
         click.get_current_context().exit(EXIT_FAILED)
 
 

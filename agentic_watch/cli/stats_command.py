@@ -5,11 +5,10 @@ What `stats --compare` prints: who became better or worse, and the commands that
 
 from __future__ import annotations
 
-import logging
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -65,7 +64,7 @@ def print_changes(source: Source, found: Changes, spans: Spans, form: Form) -> N
     if not changes:
         speaks = documents.speaks_from(source)
         if not speaks:
-            messages.tell(logging.INFO, "nothing to compare: the history is empty")
+            messages.tell(messages.INFO, "nothing to compare: the history is empty")
             return
         click.echo(f"no significant change (95 % intervals overlap): the last {length} against the {length} before")
         if speaks > middle:
@@ -197,7 +196,7 @@ def command(state: State, /, by: str | None, span: str, **options: Any) -> None:
         if form.name != "table":
             answer = found.answer(source, question)
             if form.name == "csv":
-                answer = replace(answer, columns=tuple(flat(found.total)), rows=list(map(flat, found.groups)))
+                answer = answer._replace(columns=tuple(flat(found.total)), rows=list(map(flat, found.groups)))
             print_answer(form, answer, last=question.by in _TIMES)
         elif not found.total.dispatches:
             say_nothing_matches(source, asked, utc=options["utc"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from agentic_watch.answers.past.costs import COST
@@ -60,6 +59,6 @@ def print_table(by: str, groups: Sequence[Group], total: Group) -> None:
         texts = [one.text(group) for group in rows]
         if (one.header or on_terminal()) and (any(texts) or not one.costs):
             column = Column(one.header, number=bool(one.header), goes=one.goes)
-            columns.append(column if ranked else replace(column, goes=_OF_PULL_REQUESTS.get(one.header, one.goes)))
+            columns.append(column if ranked else column._replace(goes=_OF_PULL_REQUESTS.get(one.header, one.goes)))
             cells.append(texts)
     print_columns(columns, list(zip(*cells, strict=True)))

@@ -5,7 +5,6 @@ How `status` looks on a terminal: the daemon, the counts, and the lists of what 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -252,7 +251,7 @@ def command(state: State, /, *, utc: bool, as_json: bool, **options: Any) -> Non
         for line in lines(now, utc=utc):
             click.echo(line)
     for failure in now.failures:
-        messages.tell(logging.ERROR, failure, "failed: ")
+        messages.tell(messages.ERROR, failure, "failed: ")
     if now.failures:
         click.get_current_context().exit(EXIT_FAILED)
 

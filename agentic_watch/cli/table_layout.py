@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -16,8 +15,7 @@ _GAP = "  "
 _LEAST_NOTE = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One column: its header, and how it gives way on a narrow terminal.
 
     A `number` stands at the right. Text may shrink to `least` columns (0: it never does), a `path` in its middle. Where

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -45,7 +44,7 @@ def command(state: State, workspaces: tuple[str, ...], timeout: float | None, an
     told: list[Awaited] = []
     hear = partial(_hear, told, as_json=as_json, only_one=any_one)
     if sys.stderr.isatty() and timeout != 0:
-        messages.tell(logging.INFO, f"waiting for {_counted(len(wanted))}; Ctrl-C stops waiting")
+        messages.tell(messages.INFO, f"waiting for {_counted(len(wanted))}; Ctrl-C stops waiting")
     try:
         end = recorded_wait.wait_for_recorded(config, wanted, Until(timeout, any_one), hear)
     except KeyboardInterrupt as error:
@@ -69,7 +68,7 @@ def _hear(told: list[Awaited], one: Awaited, *, as_json: bool, only_one: bool) -
         moved = f"; is at {one.moved_to} now" if one.moved_to else ""
         click.echo(clean(f"{one.workspace}: {one.status}{why}{at}{moved}"))
     if one.error:
-        messages.tell(logging.ERROR, f"{one.workspace}: {one.error}", "failed: ", workspace=one.workspace)
+        messages.tell(messages.ERROR, f"{one.workspace}: {one.error}", "failed: ", workspace=one.workspace)
     sys.stdout.flush()
 
 
@@ -77,7 +76,7 @@ def _tell_missing(missing: Sequence[Awaited], *, as_json: bool) -> None:
     if as_json:
         print_json_lines(awaited.document(one) for one in missing)
     for one in missing:
-        messages.tell(logging.ERROR, f"{one.workspace}: {one.error}", "timed out: ", workspace=one.workspace)
+        messages.tell(messages.ERROR, f"{one.workspace}: {one.error}", "timed out: ", workspace=one.workspace)
 
 
 def _interrupted(wanted: Sequence[Wanted], told: Sequence[Awaited]) -> str:

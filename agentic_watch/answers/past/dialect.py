@@ -6,11 +6,10 @@ since one of the engines has not: JSON functions, integer division, `ORDER BY` o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(NamedTuple):
     """The words of one engine.
 
     `commits`, `findings` and `kept` (files, `k`) are tables; `kept_identity` are the columns by which a `k` names the

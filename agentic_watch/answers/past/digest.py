@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.answers import documents
@@ -54,9 +54,9 @@ def digest(source: Source, wanted: Filter, outcomes: Outcomes, now: float) -> Di
     found = stats(source, Question(wanted, "agent", outcomes))
     began = spans.seconds_of(wanted.since)
     ended = spans.seconds_of(wanted.until) if wanted.until else now
-    earlier = replace(wanted, since=_earlier(began, ended), until=wanted.since)
+    earlier = wanted._replace(since=_earlier(began, ended), until=wanted.since)
     statuses = outcomes.statuses("waiting")
-    waits = dispatches(source, replace(wanted, status=statuses), _WAITING, MOST) if statuses else iter(())
+    waits = dispatches(source, wanted._replace(status=statuses), _WAITING, MOST) if statuses else iter(())
     new = changes(source, wanted, "new").found
     return Digest(
         stats=found,

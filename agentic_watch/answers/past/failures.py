@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -116,7 +116,7 @@ def failures(source: Source, wanted: Filter, outcomes: Outcomes) -> Failures:
     known: dict[tuple[Any, ...], FailureClass] = {}
     for status in outcomes.statuses("failed", "waiting"):
         if not wanted.status or status in wanted.status:
-            rows, unclear = _rows(source, replace(wanted, status=(status,))), list[tuple[Any, ...]]()
+            rows, unclear = _rows(source, wanted._replace(status=(status,))), list[tuple[Any, ...]]()
             _add(classes, known, _set_apart(rows, unclear), waits=status in waiting)
             said = dict(kept_content.last_errors(source, [row[_IDENTITY:] for row in unclear]))
             _add(classes, known, iter(unclear), waits=status in waiting, said=said)

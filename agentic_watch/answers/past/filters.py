@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentic_watch.answers.past import change_filters
 from agentic_watch.answers.past.change_filters import Term
@@ -18,8 +18,7 @@ REPOSITORY = "CASE WHEN d.org = '' THEN d.repo ELSE d.org || '/' || d.repo END"
 """A repository's name for people: two organisations may have repositories of one name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """Which dispatches; "" and () do not filter, of several values one has to match.
 
     `search` holds words that all occur, the last one perhaps only begun. An `agent` is a base or base:model. `since`,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from agentic_watch.answers import documents
@@ -71,7 +71,7 @@ def changes(source: Source, wanted: Filter, kind: Kind, runs: int = _BEFORE) -> 
     told = 0
     repositories = list(_repositories(source, wanted))
     for org, repo in repositories:
-        newest = _runs(source, replace(wanted, org=(org,), repo=(repo,), since=""), runs)
+        newest = _runs(source, wanted._replace(org=(org,), repo=(repo,), since=""), runs)
         if len(newest) == runs:
             told += 1
             found += _told(newest, kind)
@@ -90,7 +90,7 @@ def _told(newest: list[dict[_Key, Change]], kind: Kind) -> Iterator[Change]:
 
 def _repositories(source: Source, wanted: Filter) -> Iterator[tuple[Any, ...]]:
     """The repositories of the wanted commits; whether one is the newest of its run changes nothing here."""
-    condition, values = where(source, replace(wanted, every=True), ("d.repo <> ''", []))
+    condition, values = where(source, wanted._replace(every=True), ("d.repo <> ''", []))
     return source.rows(f"SELECT DISTINCT d.org, d.repo FROM {source.dialect.commits} AS d{condition}", values)
 
 

@@ -8,7 +8,7 @@ import os
 import unicodedata
 import uuid
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentic_watch.answers.past import dialect
@@ -88,8 +88,7 @@ def _commits(lacking: Collection[str] = ()) -> str:
     return f"(SELECT host_id, id, {', '.join(columns)}, CAST(NULL AS TEXT) AS moved_to FROM dispatches)"
 
 
-FLEET = replace(
-    dialect.POSTGRES,
+FLEET = dialect.POSTGRES._replace(
     commits=_commits(),
     # The order of a host's own numbers settles what has one time, as it does there.
     key="(lpad(CAST(d.id AS TEXT), 19, '0') || ' ' || CAST(d.commit_id AS TEXT))",
@@ -153,7 +152,7 @@ def _words(connection: Connection, name: str) -> Dialect:
     with _told(name), postgres_connection.bounded(connection, postgres_connection.ANSWER_SECONDS):
         there = {column.name for column in connection.execute(FOUND_COLUMNS.format("dispatches")).description or ()}
     lacking = set(USAGE_COLUMNS) - there
-    return replace(FLEET, commits=_commits(lacking)) if lacking else FLEET
+    return FLEET._replace(commits=_commits(lacking)) if lacking else FLEET
 
 
 def remarks(source: PostgresSource) -> Iterator[str]:

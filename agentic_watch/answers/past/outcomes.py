@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from agentic_watch.config import Answers
 
@@ -30,8 +29,7 @@ STANDARD: Mapping[str, Outcome] = {
 MERGED = "merged"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcomes:
+class Outcomes(NamedTuple):
     """The outcome of each status; `more` are the statuses of other dispatchers, from the configuration."""
 
     more: tuple[tuple[str, Outcome], ...] = ()
@@ -61,8 +59,7 @@ _Z = 1.959963984540054
 """The normal distribution's 97.5 % point: two sides of 95 %."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """`passed` of `judged` dispatches."""
 
     passed: int

@@ -5,8 +5,8 @@ from __future__ import annotations
 import calendar
 import re
 import time
-from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from agentic_watch.config.checks import SPAN, span_seconds
 from agentic_watch.workspace import instant
@@ -20,8 +20,7 @@ _WEEK = 7
 _NS = 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(NamedTuple):
     """The time that spans count from: `now` in seconds since the epoch; days are UTC's, else the host's."""
 
     now: float

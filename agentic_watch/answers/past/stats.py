@@ -131,8 +131,8 @@ def compare(source: Source, question: Question, seconds: int, now: float) -> lis
     Only where both can be ranked and their intervals have nothing in common; the largest change first.
     """
     middle, first = spans.at(now - seconds), spans.at(now - 2 * seconds)
-    before = _by_key(source, replace(question, wanted=replace(question.wanted, since=first, until=middle)))
-    after = _by_key(source, replace(question, wanted=replace(question.wanted, since=middle)))
+    before = _by_key(source, replace(question, wanted=question.wanted._replace(since=first, until=middle)))
+    after = _by_key(source, replace(question, wanted=question.wanted._replace(since=middle)))
     changed = [(before[key], group) for key, group in after.items() if key and key in before]
     return sorted((pair for pair in changed if pair[1].rate.differs(pair[0].rate)), key=_change)
 
