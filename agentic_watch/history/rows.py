@@ -7,6 +7,7 @@ import sys
 from typing import Any, NamedTuple
 
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS, model_of, usage_values
+from agentic_watch.host import digests
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.kept_file import KeptFile
@@ -46,10 +47,8 @@ class Row(NamedTuple):
 
 def commit_id(root: str, workspace: str, updated_utc: str, runs: int) -> str:
     """What names one commit everywhere: made of its identity, so that each host and each try gives the same."""
-    import hashlib  # with it comes OpenSSL: 2 ms
-
     identity = "\0".join((root, workspace, updated_utc, str(runs))).encode(errors="surrogateescape")
-    digits = hashlib.sha256(identity).hexdigest()
+    digits = digests.sha256(identity).hexdigest()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
 
 

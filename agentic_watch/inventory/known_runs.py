@@ -9,6 +9,7 @@ from typing import Any
 
 from agentic_watch.history import open_runs_table as table
 from agentic_watch.history.open_runs_table import REMOVED, OpenRun
+from agentic_watch.host import digests
 from agentic_watch.workspace import status
 from agentic_watch.workspace.candidate import Key
 from agentic_watch.workspace.record import dispatch_of
@@ -61,9 +62,8 @@ def _merged(before: OpenRun | None, read: OpenRun) -> OpenRun:
 
 def digest(said: Status) -> str:
     """What does not change while a dispatch goes on, in few bytes: its task may be a megabyte."""
-    import hashlib  # as in history/rows.py
-
-    return hashlib.blake2b(json.dumps(dispatch_of(said)).encode(), digest_size=16).hexdigest()
+    found: str = digests.blake2b(json.dumps(dispatch_of(said)).encode(), digest_size=16).hexdigest()
+    return found
 
 
 def as_json(said: Status) -> str:
