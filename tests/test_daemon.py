@@ -378,9 +378,9 @@ def test_a_thread_that_dies_ends_the_process_with_one_line(host: Host) -> None:
     code = (
         "import sys\n"
         "from agentic_watch.cli import main\n"
-        "from agentic_watch.watch.follower import Follower\n"
+        "from agentic_watch.watch.watched_root import WatchedRoot\n"
         "def follow(*_): raise RuntimeError('injected')\n"
-        "Follower.follow = follow\n"
+        "WatchedRoot.follow = follow\n"
         "main()\n"
     )
     make(host.root, "org/repo/first")

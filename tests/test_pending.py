@@ -14,6 +14,15 @@ def candidate(name: str, root: Root = ROOT, signature: bytes = b"") -> Candidate
     return Candidate(root, name, signature)
 
 
+def take(pending: Pending, now: float, at_most: int = 10) -> list[Candidate]:
+    """As many as are due, one lane after the other."""
+    taken: list[Candidate] = []
+    for lane in Lane:
+        while len(taken) < at_most and (one := pending.take(now, lane)) is not None:
+            taken.append(one)
+    return taken
+
+
 def names(taken: list[Candidate]) -> list[str]:
     return [one.name for one in taken]
 
@@ -23,8 +32,8 @@ def test_a_change_is_due_after_the_settle_time() -> None:
     pending = Pending(SETTLE)
     pending.touch(candidate("a"), 100.0)
     assert pending.next_due() == 102.0
-    assert pending.take(101.9, 10) == []
-    assert names(pending.take(102.0, 10)) == ["a"]
+    assert take(pending, 101.9) == []
+    assert names(take(pending, 102.0)) == ["a"]
 
 
 def test_each_further_change_begins_the_settle_time_anew() -> None:
@@ -51,7 +60,7 @@ def test_the_five_settle_times_begin_anew_once_it_was_taken() -> None:
     """What was committed in between owes nothing."""
     pending = Pending(SETTLE)
     pending.touch(candidate("a"), 100.0)
-    pending.take(102.0, 10)
+    take(pending, 102.0)
     pending.touch(candidate("a"), 109.0)
     assert pending.next_due() == 111.0
 
@@ -60,7 +69,7 @@ def test_without_a_settle_time_a_change_is_due_at_once() -> None:
     """Zero seconds of quiet are none."""
     pending = Pending(0.0)
     pending.touch(candidate("a"), 100.0)
-    assert names(pending.take(100.0, 10)) == ["a"]
+    assert names(take(pending, 100.0)) == ["a"]
 
 
 def test_a_change_brings_a_retry_forward() -> None:
@@ -87,8 +96,8 @@ def test_the_longest_waiting_are_taken_first_and_no_more_than_asked_for() -> Non
     pending = Pending(SETTLE)
     for number in (3, 1, 2):
         pending.add(candidate(f"task-{number}"), 100.0 + number)
-    assert names(pending.take(200.0, 2)) == ["task-1", "task-2"]
-    assert names(pending.take(200.0, 2)) == ["task-3"]
+    assert names(take(pending, 200.0, 2)) == ["task-1", "task-2"]
+    assert names(take(pending, 200.0, 2)) == ["task-3"]
     assert pending.next_due() is None
     assert len(pending) == 0
 
@@ -98,7 +107,7 @@ def test_one_that_is_not_due_holds_up_no_other() -> None:
     pending = Pending(SETTLE)
     pending.add(candidate("later"), 500.0)
     pending.add(candidate("now"), 100.0)
-    assert names(pending.take(100.0, 10)) == ["now"]
+    assert names(take(pending, 100.0)) == ["now"]
     assert pending.next_due() == 500.0
 
 
@@ -108,7 +117,7 @@ def test_workspaces_of_one_name_in_two_roots_are_two() -> None:
     pending = Pending(SETTLE)
     pending.add(candidate("a"), 100.0)
     pending.add(candidate("a", other), 100.0)
-    assert [one.root for one in pending.take(100.0, 10)] == [ROOT, other]
+    assert [one.root for one in take(pending, 100.0)] == [ROOT, other]
 
 
 def test_a_reload_keeps_what_belongs_to_roots_that_stay_as_they_were() -> None:
@@ -118,7 +127,7 @@ def test_a_reload_keeps_what_belongs_to_roots_that_stay_as_they_were() -> None:
     for root in (ROOT, gone, changed):
         pending.add(candidate("a", root), 100.0)
     pending.keep_roots([ROOT, Root("/srv/changed", layout="meta")])
-    assert [one.root for one in pending.take(100.0, 10)] == [ROOT]
+    assert [one.root for one in take(pending, 100.0)] == [ROOT]
     assert pending.next_due() is None
 
 
@@ -129,8 +138,8 @@ def test_a_workspace_that_changes_all_day_does_not_make_the_queue_grow() -> None
         pending.touch(candidate("a"), 100.0 + number / 10_000)
     assert len(pending) == 1
     assert sum(map(len, pending._heaps.values())) < 200
-    assert names(pending.take(200.0, 10)) == ["a"]
-    assert pending.take(1000.0, 10) == []
+    assert names(take(pending, 200.0)) == ["a"]
+    assert take(pending, 1000.0) == []
 
 
 def test_the_newest_sight_of_a_workspace_is_the_one_taken() -> None:
@@ -138,7 +147,7 @@ def test_the_newest_sight_of_a_workspace_is_the_one_taken() -> None:
     pending = Pending(SETTLE)
     pending.add(candidate("a", signature=b"old"), 100.0)
     pending.touch(candidate("a", signature=b"new"), 99.0)
-    assert [one.signature for one in pending.take(200.0, 10)] == [b"new"]
+    assert [one.signature for one in take(pending, 200.0)] == [b"new"]
 
 
 def test_what_an_event_told_of_goes_before_what_was_found_by_looking() -> None:
@@ -153,11 +162,11 @@ def test_what_an_event_told_of_goes_before_what_was_found_by_looking() -> None:
     assert pending.next_due() == 100.0
     assert not pending.is_due(199.0, Lane.EVENT)
     assert pending.is_due(200.0, Lane.EVENT)
-    assert pending.take(199.0, 1, lane=Lane.EVENT) == []
-    taken = pending.take(500.0, 6)
+    assert pending.take(199.0, Lane.EVENT) is None
+    taken = take(pending, 500.0, 6)
     assert names(taken) == ["event-1", "event-2", "found-50", "busy", "found-00", "found-01"]
     assert len(pending) == 97
-    assert names(pending.take(500.0, 200, lane=Lane.FOUND))[-1] == "found-99"
+    assert names(take(pending, 500.0, 200))[-1] == "found-99"
 
 
 def test_what_an_event_told_of_keeps_its_place_until_it_is_taken() -> None:
@@ -166,7 +175,7 @@ def test_what_an_event_told_of_keeps_its_place_until_it_is_taken() -> None:
     pending.touch(candidate("a"), 100.0, lane=Lane.EVENT)
     pending.touch(candidate("a"), 101.0)
     pending.add(candidate("a"), 50.0)
-    assert names(pending.take(101.0, 1, lane=Lane.EVENT)) == ["a"]
+    assert pending.take(101.0, Lane.EVENT) == candidate("a")
     assert pending.next_due() is None
 
 
@@ -179,7 +188,7 @@ def test_who_has_had_its_share_waits_for_another_one() -> None:
     assert pending.next_due() == 109.0
     assert pending.next_due(busy_from=109.5) == 109.0
     assert Pending(SETTLE).next_due(busy_from=109.5) is None
-    assert names(pending.take(110.0, 10)) == ["b", "a"]
+    assert names(take(pending, 110.0)) == ["b", "a"]
 
 
 def test_what_was_due_then_can_be_asked_about_later() -> None:
@@ -190,6 +199,6 @@ def test_what_was_due_then_can_be_asked_about_later() -> None:
     ((key, number),) = pending.due_numbers(100.0)
     pending.touch(candidate("a"), 100.5)
     assert pending.holds(key, number)
-    pending.take(101.0, 10)
+    take(pending, 101.0)
     pending.touch(candidate("a"), 102.0)
     assert not pending.holds(key, number)

@@ -14,7 +14,7 @@ from support import Host, make, wait_for
 from test_notify import Manager
 
 from agentic_watch.config import Root
-from agentic_watch.daemon.pending import Pending, Readiness
+from agentic_watch.daemon.pending import Lane, Pending, Readiness
 from agentic_watch.workspace.candidate import Candidate
 
 STREAM = """
@@ -101,7 +101,7 @@ def test_what_comes_later_is_not_waited_for() -> None:
     readiness.seen("two")
     assert not readiness.is_reached(100.0, frozenset())
     pending.touch(candidate("b"), 101.0)
-    assert [one.name for one in pending.take(101.0)] == ["a"]
+    assert pending.take(101.0, Lane.FOUND) == candidate("a")
     assert readiness.is_reached(101.0, frozenset())
 
 

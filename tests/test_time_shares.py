@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentic_watch.daemon.time_shares import TimeShares
+from agentic_watch.daemon.pending import TimeShares
 
 ONE, OTHER = ("root", "org/repo/one"), ("root", "org/repo/other")
 
@@ -13,7 +13,7 @@ def looks_within(seconds: float, cost: float) -> tuple[int, float]:
     while now < seconds:
         shares.charge(ONE, cost, now)
         count, spent = count + 1, spent + cost
-        now += max(cost, shares.wait(ONE, now), 0.001)
+        now += max(cost, shares.of(ONE, now)[0], 0.001)
     return count, spent
 
 
@@ -31,21 +31,21 @@ def test_nobody_waits_for_longer_than_sixteen_seconds() -> None:
     shares = TimeShares()
     for _ in range(10):
         shares.charge(ONE, 30.0, 100.0)
-    assert 15.0 < shares.wait(ONE, 100.0) <= 16.001
-    assert shares.wait(ONE, 117.0) == 0.0
+    assert 15.0 < shares.of(ONE, 100.0)[0] <= 16.001
+    assert shares.of(ONE, 117.0)[0] == 0.0
 
 
 def test_who_had_a_look_lately_goes_after_those_that_had_none() -> None:
     """A look now and then is modest; many, or large ones, are not for a while; and it concerns nobody else."""
     shares = TimeShares()
     for number in range(4):
-        assert shares.is_modest(ONE, 5.0 * number)
+        assert shares.of(ONE, 5.0 * number)[1]
         shares.charge(ONE, 0.0004, 5.0 * number)
     for _ in range(100):
         shares.charge(ONE, 0.0004, 20.0)
-    assert not shares.is_modest(ONE, 60.0)
-    assert shares.is_modest(OTHER, 60.0)
-    assert shares.is_modest(ONE, 140.0)
+    assert not shares.of(ONE, 60.0)[1]
+    assert shares.of(OTHER, 60.0)[1]
+    assert shares.of(ONE, 140.0)[1]
 
 
 def test_all_that_had_much_get_a_fifth_together() -> None:
@@ -61,6 +61,6 @@ def test_who_had_too_many_events_goes_after_all_others_for_a_while() -> None:
     """It need not wait for a look, but has its turn with those that had much."""
     shares = TimeShares()
     shares.use_up(ONE, 100.0)
-    assert not shares.is_modest(ONE, 130.0)
-    assert shares.wait(ONE, 100.0) == 0.0
-    assert shares.is_modest(ONE, 160.0)
+    assert not shares.of(ONE, 130.0)[1]
+    assert shares.of(ONE, 100.0)[0] == 0.0
+    assert shares.of(ONE, 160.0)[1]

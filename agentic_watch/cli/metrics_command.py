@@ -6,9 +6,7 @@ import click
 
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
-from agentic_watch.daemon import exposition
 from agentic_watch.daemon.instance import pulse
-from agentic_watch.daemon.metrics import Extent, extent, snapshot
 from agentic_watch.fleet.backlog import backlogs
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
@@ -26,6 +24,11 @@ def command(state: State) -> None:
     beat, said = pulse(config.history)
     if said is None:
         raise Refused(f"{config.history}: no state of a daemon ({beat}); start it, or run as a user who may read it")
+    try:
+        from agentic_watch.daemon.exposition import Extent, Snapshot, text
+        from agentic_watch.daemon.metrics import extent
+    except ModuleNotFoundError as error:
+        raise Refused(missing_extra(error.name, "metrics")) from error
     history = History(config.history, read_only=True)
     try:
         how_large = extent(history)
@@ -33,7 +36,4 @@ def command(state: State) -> None:
         how_large = Extent()
     finally:
         history.close()
-    try:
-        click.echo(exposition.text(snapshot(said, how_large, backlogs(config.history, config.push))), nl=False)
-    except ModuleNotFoundError as error:
-        raise Refused(missing_extra(error.name, "metrics")) from error
+    click.echo(text(Snapshot(said, how_large, backlogs(config.history, config.push))), nl=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable
 
-from agentic_watch.answers.check.configuration_check import lacking
 from agentic_watch.cli import logs
 from agentic_watch.cli.exit_status import EXIT_FAILED, HistoryHeld, Refused
 from agentic_watch.cli.global_options import State
@@ -16,9 +16,9 @@ from agentic_watch.config import Config, MetricsPlaces, Overrides
 from agentic_watch.daemon import instance
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.loop import Daemon, StartAnew
-from agentic_watch.daemon.metrics import Metrics
 from agentic_watch.daemon.notify import Notifier
 from agentic_watch.daemon.retention import Retention
+from agentic_watch.history.store import History
 from agentic_watch.host.extras import how_to_add
 
 log = logging.getLogger("agentic_watch.daemon")
@@ -42,19 +42,17 @@ def run_daemon(state: State) -> int:
     except OSError as error:
         raise Refused(f"{config.history}: {error.strerror}; make its directory writable, or name another") from error
     _name_lacking(config)
-    metrics = _open_metrics(config)
-    ended_well = False
     try:
-        retention = Retention(_command(state.overrides), time.time())
-        Daemon(config, reload, Health(Notifier(os.environ), held), metrics, retention).run()
-        ended_well = True
+        with contextlib.ExitStack() as ending:
+            health = Health(Notifier(os.environ), held)
+            tell = _metrics(config, health, ending)
+            Daemon(config, reload, health, tell, Retention(_command(state.overrides), time.time())).run()
     except instance.HistoryInUse as error:
         raise HistoryHeld(str(error)) from error
     except StartAnew as error:
         log.critical("%s; exiting so that systemd restarts the daemon", error)
         return EXIT_FAILED
     finally:
-        metrics.close(clean=ended_well)
         held.release()
     return 0
 
@@ -69,18 +67,29 @@ def _command(overrides: Overrides) -> list[str]:
 
 def _name_lacking(config: Config) -> None:
     """What the configuration asks for and this installation lacks is said, and stops nothing."""
+    if not config.push and config.metrics == MetricsPlaces():
+        return
+    from agentic_watch.answers.check.configuration_check import lacking  # and with it all that pushes
+
     for text, extra in lacking(config):
         log.error("%s. %s", text, how_to_add(extra))
 
 
-def _open_metrics(config: Config) -> Metrics:
-    """The metrics, or as much of them as there can be: they are no part of recording, which goes on without."""
-    metrics = Metrics(config)
+def _metrics(config: Config, health: Health, ending: contextlib.ExitStack) -> Callable[[History], None]:
+    """What tells the metrics, or as much of them as there can be: they are no part of recording, which goes on without.
+
+    They end with `ending`.
+    """
+    if config.metrics == MetricsPlaces():
+        return lambda _: None
     try:
-        metrics.open()
+        from agentic_watch.daemon.metrics import Metrics  # the extra, and a web server
     except ModuleNotFoundError:
-        return Metrics(replace(config, metrics=MetricsPlaces()))
-    except OSError as error:
-        log.error("metrics.listen: %s: %s; choose another port. It goes on", config.metrics.listen, error.strerror)
-        return Metrics(replace(config, metrics=config.metrics._replace(listen=None)))
-    return metrics
+        return lambda _: None
+    metrics = ending.enter_context(Metrics(config, health))
+    if (listen := config.metrics.listen) is not None:
+        try:
+            metrics.listen(listen)
+        except OSError as error:
+            log.error("metrics.listen: %s: %s; choose another port. It goes on", listen, error.strerror)
+    return metrics.tell

@@ -8,22 +8,23 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from dataclasses import dataclass, field
 
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.commit.patience import Patience
-from agentic_watch.daemon.fresh_start import FreshStart
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.outcome_log import OutcomeLog
-from agentic_watch.daemon.pending import Lane, Pending
+from agentic_watch.daemon.pending import Lane, Pending, TimeShares
+from agentic_watch.daemon.signals import Signals
 from agentic_watch.daemon.state_file import MOST_OF_ONE
-from agentic_watch.daemon.time_shares import TimeShares
 from agentic_watch.history import run_usage
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
 from agentic_watch.workspace.candidate import Candidate, Key
+
+log = logging.getLogger("agentic_watch.daemon")
 
 _JOURNAL_SECONDS = 0.1
 """What a turn may spend on long journals, and then on everything else before it goes on with them."""
@@ -43,26 +44,92 @@ _PUT_BY_PER_SECOND = 1_000
 _BUSY_SECONDS = 0.5
 _LONGEST_BUSY_SECONDS = 15.0
 _BUSY_TRIES_BEFORE_WORD = 6
+_NAMED_AT_MOST = 5
+
+
+@dataclass(slots=True)
+class _FreshRoot:
+    """What failed before below one root: what is being tried now, and what has failed again (name → cause)."""
+
+    swept: bool = False
+    trying: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class FreshStart:
+    """Which workspaces that failed before have their turn now, whatever their back-off says: a start and a reload may
+    be the remedy. What still fails is one line."""
+
+    def __init__(self, roots: Iterable[str]) -> None:
+        self._roots = {key: _FreshRoot() for key in roots}
+
+    def is_tried_now(self, candidate: Candidate) -> bool:
+        """Whether a workspace that failed before is due at once: on the first look over its root."""
+        root = self._roots.get(candidate.root.key)
+        if root is None or root.swept or candidate.name in root.failed:
+            return False
+        root.trying.add(candidate.name)
+        return True
+
+    def swept(self, key: str) -> None:
+        """A root was looked at from end to end."""
+        if key in self._roots:
+            self._roots[key].swept = True
+            self._sum_up(key)
+
+    def took(self, candidate: Candidate, cause: str) -> bool:
+        """A workspace was tried; `cause` is "" when it did not fail. Whether that is told by the summary."""
+        root = self._roots.get(candidate.root.key)
+        if root is None or candidate.name not in root.trying:
+            return False
+        root.trying.discard(candidate.name)
+        if cause:
+            root.failed[candidate.name] = cause
+        self._sum_up(candidate.root.key)
+        return bool(cause)
+
+    def _sum_up(self, key: str) -> None:
+        root = self._roots[key]
+        if not root.swept or root.trying:
+            return
+        del self._roots[key]
+        if root.failed:
+            named = [f"{name} ({cause})" for name, cause in list(root.failed.items())[:_NAMED_AT_MOST]]
+            more = f", and {len(root.failed) - _NAMED_AT_MOST} more" if len(root.failed) > _NAMED_AT_MOST else ""
+            log.warning(
+                "%s: %d that failed before still fail: %s%s; agentic-watch status lists them",
+                key,
+                len(root.failed),
+                "; ".join(named),
+                more,
+                extra={"root": key},
+            )
 
 
 class DueCommits:
     """Used from the loop's thread. `fresh` says which failing ones are tried whatever their back-off says;
-    `is_left_alone` which workspaces lie on what does not answer, `is_stopping` that nothing more is to be begun."""
+    `is_left_alone` which workspaces lie on what does not answer, and `put_by` are those of them that wait for that."""
 
     def __init__(
-        self, committer: Committer, pending: Pending, last_seen: LastSeen, health: Health, shares: TimeShares
+        self,
+        committer: Committer,
+        pending: Pending,
+        last_seen: LastSeen,
+        health: Health,
+        shares: TimeShares,
+        signals: Signals,
     ) -> None:
         self._committer = committer
         self._pending = pending
         self._last_seen = last_seen
         self._health = health
         self._shares = shares
+        self._signals = signals
         self._busy: dict[Key, int] = {}
         self._event_at = float("-inf")
-        self._put_by: list[Candidate] = []
+        self.put_by: list[Candidate] = []
         self._next_put_by = 0.0
         self.is_left_alone: Callable[[Candidate], bool] = lambda _: False
-        self.is_stopping: Callable[[], bool] = lambda: False
         self.outcomes = OutcomeLog()
         self.fresh = FreshStart(())
         self._host_faults = HostFaults()
@@ -70,12 +137,7 @@ class DueCommits:
     def begin_anew(self, roots: Iterable[str]) -> None:
         """A start, a reload: everything below these roots is tried now."""
         self.fresh, self._host_faults = FreshStart(roots), HostFaults()
-        self._put_by.clear()
-
-    @property
-    def has_put_by(self) -> bool:
-        """Whether anything waits for what it lies on to answer."""
-        return bool(self._put_by)
+        self.put_by.clear()
 
     def found(self, candidate: Candidate) -> None:
         """A scan found it changed, or failing: due when it has rested, or when its back-off is over."""
@@ -91,21 +153,21 @@ class DueCommits:
 
         With `is_news`, which says that an event told of more, what was found by looking waits for the next turn.
         """
-        now = time.monotonic()
-        self._take_up_again(now)
-        mended = self._commit(self._from_events(now))
-        mended |= self._commit_busy(now)
-        mended |= self._commit(self._found_by_looking(now, is_news))
-        self.outcomes.turned(time.monotonic())
+        now, mended = time.monotonic(), False
+        if self.put_by:
+            self._take_up_again(now)
+        if self._pending.is_due(now, Lane.EVENT):
+            mended |= self._commit(self._from_events(now))
+        if now >= self._shares.busy_from and self._pending.is_due(now, Lane.BUSY):
+            mended |= self._commit_busy(now)
+        if self._pending.is_due(now, Lane.FOUND):
+            mended |= self._commit(self._found_by_looking(now, is_news))
         return mended
 
-    def _commit(self, due: Iterator[Candidate]) -> bool:
-        first = next(due, None)
-        if first is None:
-            return False
+    def _commit(self, due: Iterable[Candidate]) -> bool:
         # Journals at their limit take seconds, which is nobody else's time.
         patience, mended = Patience(_JOURNAL_SECONDS), False
-        for outcome in self._committer.commit_each(chain([first], due), patience=patience):
+        for outcome in self._committer.commit_each(due, patience=patience):
             mended |= self._take(outcome)
         return mended
 
@@ -123,11 +185,9 @@ class DueCommits:
         """Those that had much time lately, one by one, so that each is charged for what it takes."""
         start, mended = time.monotonic(), False
         ended = start
-        while start >= self._shares.busy_from and ended - start < BUSY_LANE_SECONDS:
-            if not (found := self._take_due(now, Lane.BUSY)):
-                break
+        while ended - start < BUSY_LANE_SECONDS and (found := self._take_due(now, Lane.BUSY)):
             began = time.thread_time()
-            mended |= self._commit(iter([found]))
+            mended |= self._commit([found])
             ended = time.monotonic()
             self._shares.charge(found.key, time.thread_time() - began, ended)
         self._shares.busy_had(ended - start, ended)
@@ -147,21 +207,21 @@ class DueCommits:
 
     def _take_due(self, now: float, lane: Lane) -> Candidate | None:
         """One that is due, None when there is none or the daemon ends; what does not answer is put by."""
-        while not self.is_stopping() and (taken := self._pending.take(now, lane=lane)):
-            if not self.is_left_alone(taken[0]):
-                return taken[0]
-            self._put_by += taken
+        while not self._signals.stopping and (taken := self._pending.take(now, lane)) is not None:
+            if not self.is_left_alone(taken):
+                return taken
+            self.put_by.append(taken)
         return None
 
     def _take_up_again(self, now: float) -> None:
         """What was put by, and lies on what answers again."""
-        if not self._put_by or now < self._next_put_by:
+        if now < self._next_put_by:
             return
-        self._next_put_by = now + max(_AGAIN_SECONDS, len(self._put_by) / _PUT_BY_PER_SECOND)
-        put_by, self._put_by = self._put_by, []
+        self._next_put_by = now + max(_AGAIN_SECONDS, len(self.put_by) / _PUT_BY_PER_SECOND)
+        put_by, self.put_by = self.put_by, []
         for candidate in put_by:
             if self.is_left_alone(candidate):
-                self._put_by.append(candidate)
+                self.put_by.append(candidate)
             else:
                 self._pending.add(candidate, now)
 

@@ -16,15 +16,12 @@ from dataclasses import replace
 from agentic_watch.commit.committer import Committer
 from agentic_watch.config import Config, ConfigError, NoRootsError, Root
 from agentic_watch.daemon.due_commits import BUSY_LANE_SECONDS, DueCommits
-from agentic_watch.daemon.health import Health
-from agentic_watch.daemon.history_probe import HistoryProbe
+from agentic_watch.daemon.health import Health, HistoryProbe
 from agentic_watch.daemon.instance import HistoryInUse
-from agentic_watch.daemon.metrics import Metrics
-from agentic_watch.daemon.pending import Lane, Pending, Readiness
+from agentic_watch.daemon.pending import Lane, Pending, Readiness, TimeShares
 from agentic_watch.daemon.retention import Retention
 from agentic_watch.daemon.signals import Signals
 from agentic_watch.daemon.sweeps import RootScans
-from agentic_watch.daemon.time_shares import TimeShares
 from agentic_watch.history.history_errors import HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.host.threads import left_to_main_thread
@@ -35,6 +32,9 @@ from agentic_watch.workspace.candidate import Candidate
 
 log = logging.getLogger("agentic_watch.daemon")
 
+_ROUND_SECONDS = 1.0
+"""What is due by the clock alone is looked after so often, so that a finish pays for nothing but itself. Nor is a
+signal found later: the kernel may hand it to another thread, and then nothing ends our wait."""
 _FLUSH_SECONDS = 2.0
 _HISTORY_PATIENCE_MS = 1_000
 """Others write for less, and rows can come later: nobody's finish waits longer for a history that is locked."""
@@ -42,8 +42,6 @@ _PREFETCH_SECONDS = 0.1
 """What a turn spends on reading statuses ahead."""
 _AGAIN_SECONDS = 0.05
 """After this a root that has not answered just now is asked for again; its own thread asks it four times a second."""
-_IDLE_SECONDS = 1.0
-"""The kernel may hand a signal to another thread: then nothing ends our wait, and Python handles it after that."""
 
 
 class StartAnew(Exception):
@@ -57,13 +55,18 @@ class Daemon:
     """
 
     def __init__(
-        self, config: Config, load: Callable[[], Config], health: Health, metrics: Metrics, retention: Retention
+        self,
+        config: Config,
+        load: Callable[[], Config],
+        health: Health,
+        tell_metrics: Callable[[History], None],
+        retention: Retention,
     ) -> None:
         self._config = config
         self._retention = retention
         self._load = load
         self._health = health
-        self._metrics = metrics
+        self._tell_metrics = tell_metrics
         self._hints = HintQueue()
         self._history = History(config.history, on_progress=health.at_work, patience_ms=_HISTORY_PATIENCE_MS)
         self._last_seen = LastSeen(self._history, config, waits=True)
@@ -73,13 +76,12 @@ class Daemon:
         self._pending = Pending(config.settle_seconds)
         self._prefetches = Pending(0.0)
         self._health.oldest_pending = lambda: self._pending.waited(time.monotonic())
-        self._due = DueCommits(self._committer, self._pending, self._last_seen, health, self._shares)
-        self._sweeps = RootScans(self._last_seen)
         self._signals = Signals(lambda: self._hints.wake())
-        self._due.is_stopping = lambda: self._signals.stopping
+        self._due = DueCommits(self._committer, self._pending, self._last_seen, health, self._shares, self._signals)
+        self._sweeps = RootScans(self._last_seen)
         self._absent: set[str] = set()
         self._hanging: frozenset[str] = frozenset()
-        self._next_flush = 0.0
+        self._next_flush = self._next_round = 0.0
         self._use(config)
 
     def _use(self, config: Config) -> None:
@@ -91,7 +93,7 @@ class Daemon:
         self._pending.settle_seconds = config.settle_seconds
         self._next_reconcile = time.monotonic() + config.reconcile_seconds
         keys = {root.key for root in config.roots}
-        self._readiness = Readiness(self._pending, keys)
+        self._readiness, self._is_ready = Readiness(self._pending, keys), False
         self._due.begin_anew(keys)
         self._due.outcomes.many_roots = len(config.roots) > 1
         # What a former watcher still has to say is not taken for words of this one.
@@ -127,30 +129,46 @@ class Daemon:
             raise StartAnew(f"the watcher cannot start: {error}") from error
 
     def _turn(self) -> None:
-        """One full turn of the loop, about a second at most: what comes meanwhile is the next one's."""
-        self._take_hints()
-        self._check_threads()
+        """One turn of the loop, about a second at most: what comes meanwhile is the next one's."""
+        self._handle_hints(self._until_due())
         if self._signals.reloading:
             self._reload()
-        now = time.monotonic()
-        if now >= self._next_reconcile:
-            self._reconcile()
+        if self._sweeps.under_way:
+            self._look_over_roots()
+        if len(self._prefetches):
+            self._prefetch()
+        mended = not self._signals.stopping and self._due.commit(self._is_news)
+        is_due = time.monotonic() >= self._next_round or not self._is_ready  # which this turn may have made it
+        if is_due or mended or self._history.notices or self._signals.crash is not None:
+            self._round(mended=mended)
+
+    def _look_over_roots(self) -> None:
         for key, seconds in self._sweeps.advance(self._found, self._is_news, self._watcher.root_is_left_alone):
             self._readiness.seen(key)
             if seconds is not None:
                 self._health.scanned(seconds)
                 self._due.fresh.swept(key)
                 self._watcher.scanned(key)
-        self._prefetch()
-        mended = not self._signals.stopping and self._due.commit(self._is_news)
+
+    def _round(self, *, mended: bool) -> None:
+        """What is due by the clock, whether or not anything happened; `mended`: the history works again."""
+        if (crash := self._signals.crash) is not None:
+            raise StartAnew(f"a watcher thread failed: {crash!r}") from crash
+        if not self._signals.stopping and (name := self._watcher.dead()) is not None:
+            raise StartAnew(f"the thread {name!r} has ended")
+        now = time.monotonic()
         if self._probe.turned(now) or mended:
             self._sweeps.clear()  # the history is back, or another: have it take in what the journals hold
+            self._next_reconcile = now
+        if now >= self._next_reconcile:
             self._reconcile()
         if now >= self._next_flush:
             self._last_seen.flush()
             self._next_flush = now + _FLUSH_SECONDS
         self._retention.turn(time.time())
+        self._due.outcomes.turned(now)
         self._tell()
+        self._next_round = min(time.monotonic() + min(_ROUND_SECONDS, self._health.interval), self._next_reconcile)
 
     def _tell(self) -> None:
         """How it goes, for systemd and everybody else; and what the log could not get rid of at once."""
@@ -160,22 +178,17 @@ class Daemon:
         self._health.unreadable = self._sweeps.unreadable
         self._health.pending, self._health.failing = len(self._pending), len(self._last_seen.failing)
         self._hanging = self._watcher.hanging()
-        is_ready = self._readiness.is_reached(time.monotonic(), self._hanging)
+        self._is_ready = self._readiness.is_reached(time.monotonic(), self._hanging)
         states, overflows = self._watcher.states(), self._watcher.overflows()
-        self._health.turned(states, overflows, settled=is_ready, answers=self._watcher.answers)
-        self._metrics.tell(self._health, self._history)
+        self._health.turned(states, overflows, settled=self._is_ready, answers=self._watcher.answers)
+        self._tell_metrics(self._history)
 
     # --- what is to be done
 
-    def _take_hints(self) -> None:
-        """Wait until there is a hint, or something is due; then take the hints that are there."""
-        seconds = self._until_due()
-        if seconds or not self._pending.is_due(time.monotonic(), Lane.EVENT):
-            self._watcher.loop_idle()
-        self._handle_hints(seconds)
-
     def _handle_hints(self, seconds: float) -> None:
         """Wait for hints, at most so long, and handle those that are there then."""
+        if seconds or not self._pending.is_due(time.monotonic(), Lane.EVENT):
+            self._watcher.loop_idle()
         hints = self._hints.take(seconds)
         now = time.monotonic()
         for hint in hints:
@@ -190,19 +203,18 @@ class Daemon:
 
     def _until_due(self) -> float:
         """Seconds until something is to be done without a hint."""
-        if any(not self._watcher.root_is_left_alone(key) for key in self._sweeps.roots) or (
-            self._signals.stopping or self._signals.reloading
-        ):
+        if self._signals.stopping or self._signals.reloading:
             return 0.0
-        now = time.monotonic()
-        wakes = [self._next_reconcile, now + min(_IDLE_SECONDS, self._health.interval)]
-        if not self._hanging.issuperset(self._sweeps.roots) or self._due.has_put_by:
-            wakes.append(now + _AGAIN_SECONDS)
-        if self._last_seen.dirty:
-            wakes.append(self._next_flush)
-        dues = [queue.next_due(self._shares.busy_from) for queue in (self._pending, self._prefetches)]
-        wakes += [due for due in dues if due is not None]
-        return max(0.0, min(wakes) - now)
+        now, looked_over = time.monotonic(), self._sweeps.under_way
+        if looked_over and any(not self._watcher.root_is_left_alone(key) for key in looked_over):
+            return 0.0
+        until = self._next_round
+        if self._due.put_by or (looked_over and not self._hanging.issuperset(looked_over)):
+            until = min(until, now + _AGAIN_SECONDS)
+        for queue in (self._pending, self._prefetches):
+            if (due := queue.next_due(self._shares.busy_from)) is not None:
+                until = min(until, due)
+        return max(0.0, until - now)
 
     def _handle(self, candidate: Candidate, hint: Hint, now: float) -> None:
         """A workspace changed: it is read soon, since it may be replaced or removed, and committed when it rests."""
@@ -211,10 +223,8 @@ class Daemon:
             self._shares.use_up(key, now)
             if not hint.from_event:
                 return
-        wait = self._shares.wait(key, now)
-        lane = Lane.EVENT if hint.from_event else Lane.FOUND
-        if not self._shares.is_modest(key, now):
-            lane = Lane.BUSY
+        wait, is_modest = self._shares.of(key, now)
+        lane = (Lane.EVENT if hint.from_event else Lane.FOUND) if is_modest else Lane.BUSY
         self._pending.touch(candidate, now, lane=lane, wait=wait)
         if self._config.settle_seconds:
             self._prefetches.add(candidate, now + wait, lane=lane)
@@ -222,27 +232,26 @@ class Daemon:
     def _prefetch(self) -> None:
         """Read statuses that are to be committed later, for as long as a turn may take; the others are the next's."""
         now = time.monotonic()
-        for lane, seconds in ((Lane.EVENT, _PREFETCH_SECONDS), (Lane.FOUND, _PREFETCH_SECONDS)):
-            self._prefetch_lane(lane, seconds)
-        if now >= self._shares.busy_from:
+        for lane in (Lane.EVENT, Lane.FOUND):
+            if self._prefetches.is_due(now, lane):
+                self._prefetch_lane(lane, _PREFETCH_SECONDS)
+        if now >= self._shares.busy_from and self._prefetches.is_due(now, Lane.BUSY):
             self._shares.busy_had(self._prefetch_lane(Lane.BUSY, BUSY_LANE_SECONDS), time.monotonic())
 
     def _prefetch_lane(self, lane: Lane, seconds: float) -> float:
         """Gives how long it took."""
         began = now = time.monotonic()
         while now - began < seconds and not self._signals.stopping:
-            candidates = self._prefetches.take(began, lane=lane)
-            if not candidates:
+            if (candidate := self._prefetches.take(began, lane)) is None:
                 break
-            for candidate in candidates:
-                if self._watcher.is_left_alone(candidate):
-                    self._prefetches.add(candidate, now + _AGAIN_SECONDS, lane=lane)
-                    continue
-                before = time.thread_time()
-                for warning in self._committer.look_ahead(candidate):
-                    log.warning("%s", warning)
-                spent, now = time.thread_time() - before, time.monotonic()
-                self._shares.charge(candidate.key, spent, now)
+            if self._watcher.is_left_alone(candidate):
+                self._prefetches.add(candidate, now + _AGAIN_SECONDS, lane=lane)
+                continue
+            before = time.thread_time()
+            for warning in self._committer.look_ahead(candidate):
+                log.warning("%s", warning)
+            spent, now = time.thread_time() - before, time.monotonic()
+            self._shares.charge(candidate.key, spent, now)
         return now - began
 
     def _handle_root(self, hint: Hint) -> None:
@@ -256,7 +265,7 @@ class Daemon:
             if hint.read_only:
                 self._cannot_write(hint.root)
             self._absent.discard(key)
-            self._sweep(hint.root)
+            self._sweeps.begin(hint.root, self._config.finished, self._watcher.left_alone(key))
 
     def _cannot_write(self, root: Root) -> None:
         """A hardened unit opens the roots that are there when it starts; one that comes later is read-only in it."""
@@ -277,23 +286,14 @@ class Daemon:
         there = {state.root for state in self._watcher.states() if state.watching in ("inotify", "poll")}
         for root in self._config.roots:
             if root.key in there and root.key not in self._sweeps:
-                self._sweep(root)
+                self._sweeps.begin(root, self._config.finished, self._watcher.left_alone(root.key))
         self._watcher.retry_inotify()
-
-    def _sweep(self, root: Root) -> None:
-        self._sweeps.begin(root, self._config.finished, self._watcher.left_alone(root.key))
 
     def _found(self, candidate: Candidate) -> None:
         self._watcher.ensure_watched(candidate)
         self._due.found(candidate)
 
-    # --- signals, threads, reload
-
-    def _check_threads(self) -> None:
-        if (crash := self._signals.crash) is not None:
-            raise StartAnew(f"a watcher thread failed: {crash!r}") from crash
-        if not self._signals.stopping and (name := self._watcher.dead()) is not None:
-            raise StartAnew(f"the thread {name!r} has ended")
+    # --- reload
 
     def _reload(self) -> None:
         """SIGHUP: read the configuration anew; a bad one leaves the old one in force."""

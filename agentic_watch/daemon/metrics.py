@@ -1,63 +1,70 @@
-"""Where the metrics go: a file for node_exporter, an address to be scraped at, or neither."""
+"""Where the metrics go: a file for node_exporter, an address to be scraped at, or both. Imported late, with its extra.
+
+The address has a few threads at most, and none for a connection that says nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import socket
+import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from socketserver import ThreadingMixIn
+from types import TracebackType
+from typing import Any, Self
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from agentic_watch.config import Config
-from agentic_watch.daemon import exposition
-from agentic_watch.daemon.exposition import Snapshot, Snapshots
+from agentic_watch.daemon.exposition import Extent, Snapshot, Snapshots, scraped, text
 from agentic_watch.daemon.health import Health
-from agentic_watch.daemon.state_file import Counters, DaemonState
 from agentic_watch.fleet.backlog import Backlog, backlogs
-from agentic_watch.history import pruned, schema, workspaces_table
+from agentic_watch.history import pruned, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.host.threads import left_to_main_thread
 from agentic_watch.workspace import instant
 
-if TYPE_CHECKING:
-    from threading import Thread
-    from wsgiref.simple_server import WSGIServer
-
 log = logging.getLogger("agentic_watch.daemon")
 
 _TELL_SECONDS = 1.0
 _COUNT_SECONDS = 10.0
+_AT_ONCE = 8
+_SILENT_SECONDS = 5.0
 
 
 class Metrics:
-    """Tells the metrics while the daemon runs; does nothing when the configuration names no place. One thread."""
+    """Tells how a daemon is while it runs, at the places that the configuration names. One thread."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, health: Health) -> None:
         self._file = config.metrics.textfile
-        self._listen = config.metrics.listen
         self._config = config
+        self._health = health
         self._backlogs: Mapping[str, Backlog] = {}
-        self._snapshots: Snapshots | None = None
-        self._server: tuple[WSGIServer, Thread] | None = None
         self._extent = Extent()
+        self._snapshots = Snapshots(Snapshot(health.state))
+        self._server: tuple[WSGIServer, threading.Thread] | None = None
         self._next_tell = self._next_count = 0.0
         self._complained = False
 
-    def open(self) -> None:
-        """Begin to listen. Raises ModuleNotFoundError without the extra, OSError when the address cannot be had."""
-        if self._file is not None or self._listen is not None:
-            exposition.text(Snapshot("", Counters()))  # the extra may be missing
-        if self._listen is not None:
-            self._snapshots = Snapshots(Snapshot("", Counters()))
-            with left_to_main_thread():
-                self._server = exposition.serve(self._snapshots, self._listen)
+    def listen(self, address: str) -> None:
+        """Answer scrapes at an address such as `127.0.0.1:9477`, in a thread. Raises OSError when it cannot be had."""
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        family, *_ = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        kind: type[ScrapeServer] = type("Server", (ScrapeServer,), {"address_family": family})
+        server = make_server(host, int(port), scraped(self._snapshots), kind, ScrapeHandler)
+        with left_to_main_thread():
+            thread = threading.Thread(target=server.serve_forever, name="scrapes", daemon=True)
+            thread.start()
+        self._server = server, thread
 
-    def tell(self, health: Health, history: History) -> None:
+    def tell(self, history: History) -> None:
         """Tell how the daemon is, at most once a second."""
         now = time.monotonic()
-        if now < self._next_tell or (self._file is None and self._snapshots is None):
+        if now < self._next_tell:
             return
         self._next_tell = now + _TELL_SECONDS
         if now >= self._next_count:
@@ -65,15 +72,13 @@ class Metrics:
             with contextlib.suppress(HistoryError):
                 self._extent = extent(history)
             self._backlogs = backlogs(self._config.history, self._config.push)
-        told = snapshot(health.state, self._extent, self._backlogs)
-        if self._snapshots is not None:
-            self._snapshots.newest = told
+        told = self._snapshots.newest = Snapshot(self._health.state, self._extent, self._backlogs)
         if self._file is not None:
             self._write(self._file, told)
 
     def _write(self, file: str, told: Snapshot) -> None:
         try:
-            exposition.write(file, told)
+            write(file, told)
         except OSError as error:
             if not self._complained:
                 log.warning("%s: cannot be written: %s; the metrics there are old", file, error.strerror)
@@ -81,25 +86,21 @@ class Metrics:
         else:
             self._complained = False
 
-    def close(self, *, clean: bool) -> None:
-        """Stop listening; after a `clean` stop there is nothing left to be read."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening; after a clean stop there is nothing left to be read."""
         if self._server is not None:
             server, thread = self._server
             server.shutdown()
             server.server_close()
             thread.join()
-        if clean and self._file is not None:
+        if kind is None and self._file is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._file)
-
-
-class Extent(NamedTuple):
-    """How large the history is, None where that is not known: `workspaces` on disk by state, `bytes` of it and its log,
-    when its `oldest` dispatch was last updated (seconds since the epoch)."""
-
-    workspaces: Mapping[str, int] | None = None
-    bytes: int | None = None
-    oldest: float | None = None
 
 
 def extent(history: History) -> Extent:
@@ -114,23 +115,52 @@ def extent(history: History) -> Extent:
     return Extent(workspaces_table.counts(history), size, seconds)
 
 
-def snapshot(state: DaemonState, history: Extent, waiting: Mapping[str, Backlog]) -> Snapshot:
-    """What a daemon's state says, as metrics; `waiting` is what the push targets lack."""
-    return Snapshot(
-        version=state.version,
-        counted=state.counted,
-        started=instant.parse(state.started_at).ns / 1e9,
-        ready=state.phase == "running",
-        backlog=state.pending,
-        oldest_seconds=state.oldest_pending_seconds,
-        workspaces=history.workspaces,
-        unreadable=state.unreadable,
-        overflows=state.overflows,
-        watches=sum(root.watches for root in state.roots),
-        hanging=sum(root.hanging for root in state.roots),
-        history_usable=not state.history_error,
-        schema=schema.VERSION,
-        history_bytes=history.bytes,
-        oldest_dispatch=history.oldest,
-        backlogs=waiting,
-    )
+def write(path: str, snapshot: Snapshot) -> None:
+    """Replace a textfile for node_exporter, atomically and readable for all. Raises OSError."""
+    temporary = f"{path}.{os.getpid()}"  # does not end in .prom, so that nobody reads it
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        with open(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o644)
+            file.write(text(snapshot))
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+class ScrapeHandler(WSGIRequestHandler):
+    """Serves one connection; ends one that says nothing. The log has other things to tell."""
+
+    timeout = _SILENT_SECONDS
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class names it so
+        """Log nothing."""
+
+
+class ScrapeServer(ThreadingMixIn, WSGIServer):
+    """A thread for each connection; what comes while there are too many of them is closed."""
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self._free = threading.BoundedSemaphore(_AT_ONCE)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin to serve, unless there are too many."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: socket.socket, client_address: Any) -> None:  # type: ignore[override]
+        """Serve, and make room for the next."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, _request: Any, _client_address: Any) -> None:
+        """Whoever asks has gone, or says nothing: none of our affairs."""

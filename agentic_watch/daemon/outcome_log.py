@@ -10,7 +10,6 @@ from collections import Counter
 from typing import Any
 
 from agentic_watch.commit.outcome import Outcome
-from agentic_watch.daemon.time_shares import RateLimiter
 from agentic_watch.workspace.candidate import Candidate, Key
 
 log = logging.getLogger("agentic_watch.daemon")
@@ -25,6 +24,27 @@ _SUMMARY_SECONDS = 5.0
 _WARNINGS_SECONDS = 60.0
 _QUIET_SECONDS = 1.0
 _REMEMBERED = 4096
+
+
+class RateLimiter:
+    """`burst` at once, then `per_second`; what is not used is saved up to `burst`."""
+
+    __slots__ = ("_burst", "_left", "_per_second", "_since")
+
+    def __init__(self, burst: float, per_second: float) -> None:
+        self._burst = self._left = burst
+        self._per_second = per_second
+        self._since: float | None = None
+
+    def take(self, now: float) -> bool:
+        """Whether one more is let through."""
+        if self._since is not None:
+            self._left = min(self._burst, self._left + (now - self._since) * self._per_second)
+        self._since = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 class OutcomeLog:

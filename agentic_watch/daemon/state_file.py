@@ -24,7 +24,7 @@ from typing import Any
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import KNOWN_STATUSES
 from agentic_watch.history import run_usage
-from agentic_watch.watch.root_state import RootState
+from agentic_watch.watch.hints import RootState
 
 CLASSES = (
     ("permission", ("Permission denied", "Operation not permitted", "Read-only file system", "given to its owner")),

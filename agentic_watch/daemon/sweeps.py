@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -34,34 +34,30 @@ class RootScans:
 
     def __init__(self, last_seen: LastSeen) -> None:
         self._last_seen = last_seen
-        self._sweeps: dict[str, _Sweep] = {}
+        self.under_way: dict[str, _Sweep] = {}
+        """By the keys of the roots that are being looked at."""
         self._troubled: dict[str, set[str]] = {}
         self.unreadable: tuple[str, ...] = ()
         """The directories that the last look at each root could not look into; what is in them is not seen."""
 
     def __contains__(self, key: str) -> bool:
-        return key in self._sweeps
-
-    @property
-    def roots(self) -> Collection[str]:
-        """The roots that are being looked at."""
-        return self._sweeps.keys()
+        return key in self.under_way
 
     def begin(self, root: Root, finished: frozenset[str], left_alone: LeftAlone | None) -> None:
         """Look at a root from the beginning, even when a look is under way; not into what is `left_alone`."""
         found = chain(
             rescan(root, self._last_seen, finished, Counts(), left_alone=left_alone), self._last_seen.unended(root)
         )
-        self._sweeps[root.key] = _Sweep(found)
+        self.under_way[root.key] = _Sweep(found)
 
     def stop(self, key: str) -> None:
         """The root is gone."""
-        self._sweeps.pop(key, None)
+        self.under_way.pop(key, None)
         self._set_troubled(key, set())
 
     def clear(self) -> None:
         """Stop all."""
-        self._sweeps.clear()
+        self.under_way.clear()
 
     def keep_roots(self, roots: Iterable[Root]) -> None:
         """Stop all; what was said of other roots is forgotten."""
@@ -76,7 +72,7 @@ class RootScans:
         that are done: key and seconds, None for one that cannot be looked at. A root that is left alone waits."""
         end = time.monotonic() + _SLICE_SECONDS
         done: list[tuple[str, float | None]] = []
-        for key, sweep in list(self._sweeps.items()):
+        for key, sweep in list(self.under_way.items()):
             if is_left_alone(key):
                 continue
             try:
@@ -89,10 +85,10 @@ class RootScans:
                         return done
             except RootUnavailable as error:
                 log.debug("%s", error)
-                del self._sweeps[key]
+                del self.under_way[key]
                 done.append((key, None))
                 continue
-            del self._sweeps[key]
+            del self.under_way[key]
             self._tell_ended(key, sweep.troubled)
             done.append((key, time.monotonic() - sweep.began))
         return done

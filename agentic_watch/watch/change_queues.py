@@ -150,13 +150,16 @@ class RootQueue:
                 change = self._of(wd)
                 (change.add_name if mask & _APPEARED else change.add_opened)(name.decode("utf-8", "surrogateescape"))
         elif name in _TELLING and mask & _WRITTEN:
-            if self._is_hint(wd):
+            if (workspace := self._workspace(wd)) is not None:
+                workspace.heat = time.time() + UNCOMMITTED
+                self._hints.put(Hint(self._root, Candidate(self._root, workspace.name), from_event=True))
                 return True
             self._file(wd, "changed")
         elif name == _STATUS and mask & _TAKEN_AWAY:
             self._file(wd, "status_removed")
         elif name == _MARKER and mask & InotifyConstants.IN_MOVED_TO:
-            self._cool(wd)
+            if (workspace := self._workspace(wd)) is not None:
+                workspace.heat = time.time()
             return False
         elif mask & InotifyConstants.IN_MOVE_SELF:
             self._file(wd, "moved")
@@ -212,19 +215,8 @@ class RootQueue:
         return change
 
     def _workspace(self, wd: WatchDescriptor) -> WatchedDirectory | None:
+        """The known workspace that this directory is, or the `.meta` of."""
         node = self.directories.get(wd)
-        workspace = node.workspace if node is not None else None
-        return workspace if workspace is not None and workspace.kind is Kind.WORKSPACE else None
-
-    def _is_hint(self, wd: WatchDescriptor) -> bool:
-        """Put a hint when the directory is a known workspace, or the `.meta` of one."""
-        if (workspace := self._workspace(wd)) is None:
-            return False
-        workspace.heat = time.time() + UNCOMMITTED
-        self._hints.put(Hint(self._root, Candidate(self._root, workspace.name), from_event=True))
-        return True
-
-    def _cool(self, wd: WatchDescriptor) -> None:
-        """A workspace got its marker."""
-        if (workspace := self._workspace(wd)) is not None:
-            workspace.heat = time.time()
+        if node is not None and node.kind is Kind.META:
+            node = node.parent
+        return node if node is not None and node.kind is Kind.WORKSPACE else None

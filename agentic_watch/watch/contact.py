@@ -117,14 +117,15 @@ class InnerMounts:
         self._contact = contact
         self._table = MountTable()
         self._mounts: dict[str, Mount] = {}
-        self._contacts: dict[str, MountContact] = {}
+        self.contacts: dict[str, MountContact] = {}
+        """Those that are asked."""
         self._left_alone: frozenset[str] = frozenset()
         self._seen: dict[str, dict[str, bytes]] = {}
 
     def close(self) -> None:
         """Ask none any more."""
         self._table.close()
-        for contact in self._contacts.values():
+        for contact in self.contacts.values():
             contact.stop()
 
     def has_changed(self) -> bool:
@@ -136,13 +137,13 @@ class InnerMounts:
         before, self._mounts = self._mounts, mounts_below(self._root.path)
         changed = sorted(name for name in before.keys() | self._mounts if before.get(name) != self._mounts.get(name))
         for name in changed:
-            if name in self._contacts:
-                self._contacts[name].stop()
+            if name in self.contacts:
+                self.contacts[name].stop()
             self._seen.pop(name, None)
         new = [name for name in changed if name in self._mounts and is_silent(self._mounts[name].kind)]
         contacts = {name: MountContact(os.path.join(self._root.path, name)) for name in new}
         # A new dictionary: others may be looking through the one that there was.
-        self._contacts = {name: one for name, one in self._contacts.items() if name not in changed} | contacts
+        self.contacts = {name: one for name, one in self.contacts.items() if name not in changed} | contacts
         for name, contact in contacts.items():
             contact.start()
             if self._root.watch == "auto":
@@ -156,31 +157,27 @@ class InnerMounts:
     def answering_again(self) -> list[str]:
         """Those that were left alone when this was last asked, and answer now."""
         before = self._left_alone
-        self._left_alone = frozenset(name for name, one in self._contacts.items() if not _is_fresh(one))
+        self._left_alone = frozenset(name for name, one in self.contacts.items() if not _is_fresh(one))
         return sorted(before - self._left_alone)
 
     def is_left_alone(self, name: str) -> bool:
         """Whether the directory `name` lies in a mount that does not answer now, or its `.meta` is one."""
         return any(
             (f"{name}/".startswith(f"{mount}/") or mount == f"{name}/{META}") and not _is_fresh(contact)
-            for mount, contact in self._contacts.items()
+            for mount, contact in self.contacts.items()
         )
-
-    def __bool__(self) -> bool:
-        """Whether there is any that is asked."""
-        return bool(self._contacts)
 
     def hanging(self) -> list[str]:
         """Those that have not answered for so long that it is worth a word."""
-        return [name for name, contact in self._contacts.items() if contact.unanswered() >= HANGING_SECONDS]
+        return [name for name, contact in self.contacts.items() if contact.unanswered() >= HANGING_SECONDS]
 
     def without_events(self) -> dict[str, str]:
         """Those that send no events, and the type of each."""
-        return {name: self._mounts[name].kind for name in self._contacts if name in self._mounts}
+        return {name: self._mounts[name].kind for name in self.contacts if name in self._mounts}
 
     def poll(self, top: int, announce: Announce) -> None:
         """Look into those that send no events, and announce what changed since the last look. `top` is the root."""
-        for name in list(self._contacts):
+        for name in list(self.contacts):
             if not self.is_left_alone(name):
                 with suppress(WorkspaceError, OSError):
                     self._look_into(name, top, announce)

@@ -1,4 +1,7 @@
-"""What the watcher tells the loop: look here. A hint may be wrong or come twice; the files are the truth."""
+"""What the watcher tells the loop: look here, and how each root is watched.
+
+A hint may be wrong or come twice; the files are the truth.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,21 @@ class Hint:
     read_only: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class RootState:
+    """How one root is watched. `root` is its key, `watching` inotify, poll, scanning, waiting (not there yet), hanging.
+
+    `hanging` counts what does not answer: the root, or mounts below it.
+    """
+
+    root: str
+    path: str
+    watching: str
+    watches: int
+    detail: str = ""
+    hanging: int = 0
+
+
 Announce = Callable[[Candidate], None]
 """Takes a workspace: one that a look found, new or changed; or one that was throttled."""
 
@@ -40,17 +58,17 @@ class HintQueue:
         self._lock = threading.Lock()
         # Only the bell: a signal handler may ring it, which may take no lock that the thread it interrupts may hold.
         self._bell: SimpleQueue[None] = SimpleQueue()
-        self._workspaces: dict[tuple[str, str], Hint] = {}
+        self._workspaces: dict[tuple[str, str], Hint] = {}  # (root's path, name)
         self._roots: list[Hint] = []
 
     def put(self, hint: Hint) -> None:
         """Leave a hint; it becomes one with what waits for the same workspace."""
         with self._lock:
-            was_empty = self.is_empty
+            was_empty = not self._workspaces and not self._roots
             if hint.candidate is None:
                 self._roots.append(hint)
             else:
-                key = hint.root.key, hint.candidate.name
+                key = hint.root.path, hint.candidate.name
                 before = self._workspaces.get(key)
                 if before is not None:
                     # Of a look and a word that it was throttled there is a look left.
@@ -60,7 +78,7 @@ class HintQueue:
                     hint = replace(hint, from_event=from_event, throttled=throttled)
                 self._workspaces[key] = hint
         if was_empty:
-            self.wake()
+            self._bell.put(None)
 
     def wake(self) -> None:
         """End a `take` that waits. Reentrant."""

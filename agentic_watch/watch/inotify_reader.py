@@ -21,7 +21,7 @@ import termios
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Protocol
 
 from watchdog.observers.inotify_c import (
@@ -34,7 +34,7 @@ from watchdog.observers.inotify_c import (
 )
 
 _SECONDS = 1.0
-_LIMITS = ((100_000.0, 256.0), (25_000.0, 500.0), (0.0, 2_000.0))
+_LIMITS = ((0.0, 2_000.0), (25_000.0, 500.0), (100_000.0, 256.0))
 """(what all directories together have in this second, what one of them may have then). The kernel merges equal events
 that follow each other; a finish and its commit weigh up to 220. One agent may storm in many directories, a little in
 each."""
@@ -74,7 +74,11 @@ class EventRates:
             weights[wd] = weights.get(wd, 0.0) + weight
             self._all += weight
             met[wd] = None
-        limit = next(each for all_together, each in _LIMITS if self._all >= all_together)
+        limit = 0.0
+        for all_together, each in _LIMITS:
+            limit = each if self._all >= all_together else limit
+        if self._all < limit:
+            return []
         return [wd for wd in met if wd >= 0 and weights[wd] >= limit]
 
 
@@ -195,7 +199,9 @@ class InotifyReader(InotifyFD):
                 self._loop_is_idle.wait(_LONGEST_PAUSE_SECONDS)
             events = Counter(parse_events(self._read_event_buffer(_READ_BYTES)))
             for event in events:
-                self._pass_on(event)
+                _, mask, name = event
+                if name in self._names or mask not in _OF_A_FILE:
+                    self._pass_on(event)
             for wd in self._rates.count(events.items(), time.monotonic()):
                 self._throttle(wd)
 
@@ -207,7 +213,7 @@ class InotifyReader(InotifyFD):
         elif mask & InotifyConstants.IN_IGNORED:
             for subscriber in self._subscribers_of(wd, forget=True):
                 subscriber.watch_ended(wd)
-        elif name in self._names or mask not in _OF_A_FILE:
+        else:
             for subscriber in self._subscribers_of(wd):
                 if subscriber.route(wd, mask, name):
                     self.loop_busy()
@@ -241,11 +247,13 @@ class InotifyReader(InotifyFD):
         return list(dict.fromkeys(found))
 
 
-def parse_events(buffer: bytes) -> Iterator[Event]:
+def parse_events(buffer: bytes) -> list[Event]:
     """The events of a buffer (inotify(7), struct inotify_event)."""
+    events: list[Event] = []
     start, unpack, header = 0, _HEADER.unpack_from, _HEADER.size
     while start + header <= len(buffer):
         wd, mask, _, length = unpack(buffer, start)
         start += header
-        yield wd, mask, buffer[start : start + length].rstrip(b"\0") if length else b""
+        events.append((wd, mask, buffer[start : start + length].rstrip(b"\0") if length else b""))
         start += length
+    return events

@@ -21,9 +21,8 @@ from agentic_watch.watch.contact import (
     Contact,
     InnerMounts,
 )
-from agentic_watch.watch.hints import Hint, HintQueue
+from agentic_watch.watch.hints import Hint, HintQueue, RootState
 from agentic_watch.watch.inotify_reader import InotifyReader
-from agentic_watch.watch.root_state import RootState
 from agentic_watch.watch.watched_root import WatchedRoot
 from agentic_watch.workspace import files
 
@@ -78,11 +77,13 @@ class RootThread(threading.Thread):
         """Whether the root, or the mount in which the workspace `name` lies, does not answer now."""
         if self._may_hang and self._contact.since_answer() > NEWEST_SECONDS:
             return True
-        return self._contact.unanswered() >= FRESH_SECONDS or (bool(name) and self._mounts.is_left_alone(name))
+        if self._contact.unanswered() >= FRESH_SECONDS:
+            return True
+        return bool(name and self._mounts.contacts) and self._mounts.is_left_alone(name)
 
     def left_alone(self) -> LeftAlone | None:
         """For a look over the root that answers: which directories it leaves out; None when there can be none."""
-        return self._mounts.is_left_alone if self._mounts else None
+        return self._mounts.is_left_alone if self._mounts.contacts else None
 
     def hanging(self) -> list[str]:
         """What has not answered for so long that it is worth a word: "" for the root, or mounts below it."""

@@ -1,4 +1,4 @@
-"""One root under inotify: its watches, what the kernel says of them, and what has to be watched anew."""
+"""One root under inotify: what a change leads to, what no event leads back to, and when all has to be watched anew."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ import time
 from collections.abc import Callable
 
 from agentic_watch.config import Root
-from agentic_watch.watch.change_queues import RootQueue, TakenChanges
-from agentic_watch.watch.follower import Follower
+from agentic_watch.watch.change_queues import DirectoryChange, Kind, RootQueue, TakenChanges, WatchedDirectory
 from agentic_watch.watch.hints import Hint, HintQueue
 from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.rechecks import Rechecks
-from agentic_watch.watch.rewatch_delay import RewatchDelay
 from agentic_watch.watch.tree import Tree
 from agentic_watch.watch.watches import PendingRemovals, Watches
+from agentic_watch.workspace import layout
 from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
 
 log = logging.getLogger("agentic_watch.watch")
 
 _REMOVING_SECONDS = 0.01
+_REWATCH_SECONDS = 5.0
+_REWATCH_SHARE = 10.0
+"""The pause between two times that all is watched anew, longer where it took longer: who floods the queue for ever
+shall not have the host look at everything for ever."""
+_NAMED_AT_MOST = 3
+"""Throttled workspaces that are named at a time; that there are more is said once."""
 _DEFERRED = "the watches of workspaces committed long since are being placed"
 _SHORT = "the watch limit is reached; the coldest workspaces are found by scanning"
 
@@ -38,10 +44,10 @@ class WatchedRoot:
         self._queue = RootQueue(root, hints)
         self._removals = PendingRemovals(reader, self._queue)
         self._rechecks = Rechecks()
-        self._follower = Follower(root, self._rechecks, self._announce_throttled)
-        self._rewatch = RewatchDelay()
         self._tree: Tree | None = None
-        self._is_scanned = self._said_short = False
+        self._is_scanned = self._said_short = self._has_lost_events = False
+        self._rewatch_from = 0.0
+        self._named: set[str] = set()
 
     # --- for others
 
@@ -106,8 +112,10 @@ class WatchedRoot:
             longest = min(longest, _REMOVING_SECONDS)
         elif self._has_deferred():
             longest = 0.0
-        longest = self._rewatch.until_due(longest, time.monotonic())
-        return self._queue.take(self._follower.until_next(longest))
+        now = time.monotonic()
+        if self._has_lost_events:
+            longest = min(longest, max(0.0, self._rewatch_from - now))
+        return self._queue.take(self._rechecks.until_next(longest, now))
 
     def follow(self, taken: TakenChanges, top: int) -> bool:
         """Do what is to be done; False when the root itself is gone or renamed.
@@ -116,16 +124,24 @@ class WatchedRoot:
         """
         tree = self._tree
         assert tree is not None
-        if not self._follower.follow(tree, taken.changes, top):
-            return False
-        self._follower.recheck(tree, top)
+        for wd, change in taken.changes.items():
+            if (node := tree.directories.get(wd)) is None:
+                continue
+            if node.kind is Kind.ROOT and (change.gone or change.moved):
+                return False
+            try:
+                self._follow(tree, node, change, top)
+            except (Missing, Malformed, FileNotFoundError):
+                continue
+            except (WorkspaceError, OSError):
+                self._rechecks.add(node.workspace.name, time.monotonic())
+        self._recheck(tree, top)
         for name in taken.wanted:
             tree.ensure_watched(name, top)
         if self._has_deferred() and tree.watch_deferred(top):
             self._hints.put(Hint(self._root, None, "watched"))
-        if taken.overflowed:
-            self._rewatch.lost()
-        if self._rewatch.is_due(time.monotonic()):
+        self._has_lost_events |= taken.overflowed
+        if self._has_lost_events and time.monotonic() >= self._rewatch_from:
             self._watch_anew(top)
         return True
 
@@ -156,7 +172,9 @@ class WatchedRoot:
         try:
             self.watch_all(top)
         finally:
-            self._rewatch.rewatched(began, time.monotonic())
+            now = time.monotonic()
+            self._has_lost_events = False
+            self._rewatch_from = now + max(_REWATCH_SECONDS, _REWATCH_SHARE * (now - began))
             self._hints.put(Hint(self._root, None, "overflow"))
 
     def _has_deferred(self) -> bool:
@@ -165,5 +183,68 @@ class WatchedRoot:
     def _announce(self, candidate: Candidate) -> None:
         self._hints.put(Hint(self._root, candidate))
 
-    def _announce_throttled(self, candidate: Candidate) -> None:
-        self._hints.put(Hint(self._root, candidate, throttled=True))
+    def _recheck(self, tree: Tree, top: int) -> None:
+        """Look at what no event leads back to."""
+        now = time.monotonic()
+        for path, one in self._rechecks.take(now).items():
+            try:
+                tree.recheck(path, one, top)
+            except (Missing, Malformed, FileNotFoundError):
+                continue
+            except (WorkspaceError, OSError):
+                self._rechecks.add(path, time.monotonic(), identity=one.identity)
+        for path in self._rechecks.settled(now):
+            if path in self._named:
+                self._named.discard(path)
+                log.info("%s: event rate back to normal", path or self._root.path, extra=self._where(path))
+
+    def _follow(self, tree: Tree, node: WatchedDirectory, change: DirectoryChange, top: int) -> None:
+        if change.gone or (change.moved and not tree.is_in_place(node, top)):
+            tree.leave(node, top)
+            return
+        workspace = node.workspace
+        if change.throttled:
+            self._throttle(tree, node, top)
+            return
+        if change.changed:
+            tree.look_again(workspace, top)
+        elif change.status_removed and workspace.kind is Kind.WORKSPACE:
+            self._rechecks.add(workspace.name, time.monotonic())
+        names = change.names
+        if names is not None and change.opened:
+            names = names | self._newly_open(node, change.opened)
+        if names is None or names:
+            _appeared(tree, node, names, top)
+
+    def _newly_open(self, node: WatchedDirectory, opened: set[str]) -> set[str]:
+        """Of the directories whose permissions changed ("" is the one that holds them), those to be tried again."""
+        refused = self._rechecks.below(node.name)
+        found = refused if "" in opened else opened & refused
+        if node.meta is None or node.kind is Kind.WORKSPACE:
+            found |= opened & {layout.META}
+        return found
+
+    def _throttle(self, tree: Tree, node: WatchedDirectory, top: int) -> None:
+        """Its watch was taken away: it has one again, and is looked at, after a while."""
+        path, identity = tree.throttle(node, top)
+        self._rechecks.add(path, time.monotonic(), throttled=True, identity=identity)
+        self._hints.put(Hint(self._root, Candidate(self._root, path), throttled=True))
+        if path in self._named or len(self._named) > _NAMED_AT_MOST:
+            return
+        self._named.add(path)
+        text = "%s: too many file events; polling it every 1 to 16 s until it settles"
+        if len(self._named) > _NAMED_AT_MOST:
+            text = "%s and others: too many file events; polling each every 1 to 16 s until it settles"
+        log.warning(text, path or self._root.path, extra=self._where(path))
+
+    def _where(self, path: str) -> dict[str, str]:
+        return {"root": self._root.key, "workspace": path}
+
+
+def _appeared(tree: Tree, node: WatchedDirectory, names: set[str] | None, top: int) -> None:
+    """Directories appeared: new levels or workspaces, or what makes this directory a workspace."""
+    if node.kind is Kind.WORKSPACE and (names is None or layout.META in names):
+        tree.look_again(node, top)
+    elif node.kind in (Kind.ROOT, Kind.LEVEL):
+        telling = names is None or not names.isdisjoint(layout.TELLING_DIRECTORIES)
+        tree.look_again(node, top, None if telling else names)

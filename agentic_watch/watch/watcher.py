@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from agentic_watch.config import Root
 from agentic_watch.scan import LeftAlone
 from agentic_watch.watch.change_queues import NAMES
-from agentic_watch.watch.hints import HintQueue
+from agentic_watch.watch.hints import HintQueue, RootState
 from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.liveness_probe import LivenessProbe
-from agentic_watch.watch.root_state import RootState
 from agentic_watch.watch.root_thread import RootThread
 from agentic_watch.workspace.candidate import Candidate
 
