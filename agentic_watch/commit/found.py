@@ -10,9 +10,10 @@ from agentic_watch.commit import moved_workspaces
 from agentic_watch.commit.journal_search import JournalSearch
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.row_buffer import RowBuffer
+from agentic_watch.config import Root
 from agentic_watch.history import identities, pruned, workspaces_table
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.identities import ExistingRow, Lookup
+from agentic_watch.history.identities import ExistingRow
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout, marker, signatures
 from agentic_watch.workspace.marker import Marker
@@ -66,28 +67,24 @@ class CommitState:
 
 def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[HistoryState]:
     """What the history holds of each of these workspaces, in their order."""
-    found: dict[str, HistoryState] = {}
-    for root in {workspace.candidate.root for workspace in workspaces}:
-        here = [workspace for workspace in workspaces if workspace.candidate.root == root]
+    by_root: dict[Root, list[OpenWorkspace]] = {}
+    for workspace in workspaces:
+        by_root.setdefault(workspace.candidate.root, []).append(workspace)
+    found: dict[tuple[Root, str], HistoryState] = {}
+    for root, here in by_root.items():
         names = [workspace.candidate.name for workspace in here]
         with_journal = [w.candidate.name for w in here if not w.place.lacks(layout.JOURNAL)]
-        asked = [one for workspace in here if (one := _asked(workspace)) is not None]
+        asked = [moved_workspaces.asked(w.candidate.name, w.status) for w in here if w.status is not None]
         try:
             rows = identities.held(history, root, asked) if asked else {}
             pruned_before = identities.pruned_before(history)
             journals = workspaces_table.journal_signatures(history, root.key, with_journal) if with_journal else {}
         except HistoryError as error:
-            found |= {f"{root.key}\0{name}": HistoryState(error=str(error)) for name in names}
+            found |= {(root, name): HistoryState(error=str(error)) for name in names}
             continue
-        found |= {
-            f"{root.key}\0{name}": HistoryState(rows.get(name), journals.get(name, b""), pruned_before)
-            for name in names
-        }
-    return [found[f"{workspace.candidate.root.key}\0{workspace.candidate.name}"] for workspace in workspaces]
-
-
-def _asked(workspace: OpenWorkspace) -> Lookup | None:
-    return None if workspace.status is None else moved_workspaces.asked(workspace.candidate.name, workspace.status)
+        for name in names:
+            found[root, name] = HistoryState(rows.get(name), journals.get(name, b""), pruned_before)
+    return [found[workspace.candidate.root, workspace.candidate.name] for workspace in workspaces]
 
 
 def find(

@@ -46,7 +46,7 @@ class JournalSearch:
         self._workspace = workspace
         self._candidate = workspace.candidate
         self._history = history
-        self._without = redactor(workspace.limits.redact)
+        self._without = redactor(workspace.config.limits.redact)
         self._names = {workspace.candidate.name} | ({row.workspace} if row is not None else set())
         self.row = row
         self._waiting: list[Record] = []

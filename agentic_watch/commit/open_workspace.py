@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.sightings import Sighting, Sightings
-from agentic_watch.config import KNOWN_STATUSES, Config, Limits
+from agentic_watch.config import KNOWN_STATUSES, Config
 from agentic_watch.workspace import (
     journal,
     kept_files,
@@ -40,7 +40,7 @@ class OpenWorkspace:
 
     `status` is None when it cannot be read, which `trouble` tells; its journal may still have something to say.
     `sighting` is what was read before of a status that is gone, and its report; None when what is on disk counts.
-    `ended`: the status is that of an end that nobody wrote. `directory` is Place.inode, as text.
+    `ended`: the status is that of an end that nobody wrote. `inode` is the directory's, when its status was read.
     `linked` tells that what it says may be compared with what is recorded, but not recorded. `journal` is None until it
     is read or written; `warnings` are one line each.
     """
@@ -56,19 +56,19 @@ class OpenWorkspace:
     trouble: WorkspaceError | None = None
     sighting: Sighting | None = None
     ended: bool = False
-    directory: str = ""
+    inode: tuple[int, int] | None = None
     journal: Journal | None = None
     _kept: tuple[KeptFile, ...] | None = None
-
-    @property
-    def limits(self) -> Limits:
-        """How large its files may be."""
-        return self.config.limits
 
     @property
     def identity(self) -> Identity | None:
         """Which commit its status is."""
         return (self.status.updated_at.ns, self.status.runs) if self.status is not None else None
+
+    @property
+    def directory(self) -> str:
+        """Its inode as text, "" when that is not known."""
+        return "{}:{}".format(*self.inode) if self.inode is not None else ""
 
     @property
     def meta(self) -> int:
@@ -85,7 +85,7 @@ class OpenWorkspace:
             size = os.stat(layout.REPORT, dir_fd=self.meta, follow_symlinks=False).st_size
         except OSError:
             return 0
-        return min(size, self.limits.report_bytes)
+        return min(size, self.config.limits.report_bytes)
 
     def kept_files(self) -> tuple[KeptFile, ...]:
         """What its row is to have of its dispatch's files; what cannot be read becomes a warning.
@@ -96,7 +96,7 @@ class OpenWorkspace:
             self._kept = ()
             keep, status = self.config.kept_files, self.status
             if status is not None and self.sighting is None and kept_files.is_kept_for(keep, status.status):
-                without = redactor(self.limits.redact).text
+                without = redactor(self.config.limits.redact).text
                 self._kept, warnings = kept_files.read(self.place, keep, status.started_at, without)
                 self.warnings += warnings
         return self._kept
@@ -115,7 +115,7 @@ class OpenWorkspace:
         """
         if self.journal is None:
             absent = self.place.lacks(layout.JOURNAL)
-            self.journal = journal.open_journal(self.meta, self.limits, append=append, absent=absent)
+            self.journal = journal.open_journal(self.meta, self.config.limits, append=append, absent=absent)
         return self.journal
 
     def release(self) -> None:
@@ -199,8 +199,8 @@ def _read_or_recall(
         if not is_known or (place.meta is None and isinstance(error, Missing)):
             raise
     now = None
-    if workspace is not None and workspace.finished and workspace.status is not None:
-        sightings.discard_moved(candidate, place.inode, workspace.status)
+    if workspace is not None and workspace.finished and workspace.status is not None and workspace.inode is not None:
+        sightings.discard_moved(candidate, workspace.inode, workspace.status)
         now = workspace.identity
     finish = sightings.next_finish(candidate, now)
     if finish is not None:
@@ -258,21 +258,20 @@ def _read_status(candidate: Candidate, place: Place, config: Config, force: bool
             raise found.linked
         said = Status(said.status, said.updated_at, pid=said.pid, runs=said.runs)  # no text that may be a secret
     warnings = list(found.warnings)
-    opened = OpenWorkspace(candidate, place, config, said, found.signature, finished, warnings, found.linked)
-    opened.directory = "{}:{}".format(*place.inode)
-    return opened
+    inode = place.inode
+    return OpenWorkspace(candidate, place, config, said, found.signature, finished, warnings, found.linked, inode=inode)
 
 
 def sighting_of(workspace: OpenWorkspace) -> Sighting | None:
     """What is to be kept of a workspace that was opened to look, None when it has no finish that may be recorded."""
-    if not workspace.finished or workspace.linked is not None or workspace.status is None:
+    if not workspace.finished or workspace.linked is not None or workspace.status is None or workspace.inode is None:
         return None
     content, recorded_as = None, frozenset[str]()
     if workspace.place.meta is not None:
         with suppress(WorkspaceError):
-            content = report.content(workspace.meta, workspace.limits.report_bytes)
+            content = report.content(workspace.meta, workspace.config.limits.report_bytes)
         recorded_as = frozenset(_recorded_as(workspace, workspace.status))
-    return Sighting(workspace.status, content, workspace.place.inode, recorded_as)
+    return Sighting(workspace.status, content, workspace.inode, recorded_as)
 
 
 def _recorded_as(workspace: OpenWorkspace, now: Status) -> set[str]:

@@ -109,7 +109,7 @@ def _plan(workspace: OpenWorkspace, found: CommitState) -> Plan | None:
 
 
 def _make_line(writing: Prepared, workspace: OpenWorkspace, plan: Plan, name: str) -> None:
-    limits, status = workspace.limits, workspace.status
+    limits, status = workspace.config.limits, workspace.status
     assert status is not None
     without = redactor(limits.redact)
     if workspace.sighting is not None:

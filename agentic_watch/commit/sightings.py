@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.candidate import Candidate, Key
 from agentic_watch.workspace.record import Identity
 from agentic_watch.workspace.status import Status
 
@@ -18,9 +18,6 @@ _EACH = 8
 """Finishes of one workspace that are kept at a time: who finishes more often within a settle time is not looked at."""
 _EACH_BYTES = 1 << 20
 _ALL_BYTES = 8 << 20
-
-_Key = tuple[str, str]
-"""(root's key, workspace's name)."""
 
 
 class Sighting(NamedTuple):
@@ -31,16 +28,16 @@ class Sighting(NamedTuple):
     report: bytes | None
     inode: tuple[int, int]
     recorded_as: frozenset[str] = frozenset()
+    weight: int = 0
 
     @property
     def identity(self) -> Identity:
         """Which commit it is."""
         return self.status.updated_at.ns, self.status.runs
 
-    @property
-    def weight(self) -> int:
-        """About how many bytes it takes in memory."""
-        return 1000 + 4 * len(str(self.status)) + len(self.report or b"")
+    def weighed(self) -> Sighting:
+        """With its weight: about how many bytes it takes in memory."""
+        return self._replace(weight=1000 + 4 * len(str(self.status)) + len(self.report or b""))
 
 
 class Sightings:
@@ -51,11 +48,11 @@ class Sightings:
     """
 
     def __init__(self) -> None:
-        self._seen: dict[_Key, dict[Identity, Sighting]] = {}
-        self._directories: dict[tuple[int, int], _Key] = {}
-        self._weights: dict[_Key, int] = {}
+        self._seen: dict[Key, dict[Identity, Sighting]] = {}
+        self._directories: dict[tuple[int, int], Key] = {}
+        self._weights: dict[Key, int] = {}
         self._weight = 0
-        self._losses: dict[_Key, bool] = {}
+        self._losses: dict[Key, bool] = {}
 
     def keep(self, candidate: Candidate, one: Sighting) -> None:
         """Keep a finish, in place of an earlier sight of the same commit, and of the same one in the same directory
@@ -63,10 +60,10 @@ class Sightings:
         key = candidate.key
         self.discard_moved(candidate, one.inode, one.status)
         self._remove(key, one.identity)
-        here = self._seen.get(key, {})
-        if self._weights.get(key, 0) + one.weight > _EACH_BYTES:
-            one = one._replace(report=None)
-        if len(here) >= _EACH or self._weights.get(key, 0) + one.weight > _EACH_BYTES:
+        one, had = one.weighed(), self._weights.get(key, 0)
+        if had + one.weight > _EACH_BYTES:
+            one = one._replace(report=None).weighed()
+        if len(self._seen.get(key, ())) >= _EACH or had + one.weight > _EACH_BYTES:
             self._lose(key)
             return
         self._add(key, one)
@@ -104,13 +101,13 @@ class Sightings:
             self._remove_all(key)
         self._losses.clear()
 
-    def _add(self, key: _Key, one: Sighting) -> None:
+    def _add(self, key: Key, one: Sighting) -> None:
         self._seen.setdefault(key, {})[one.identity] = one
         self._directories[one.inode] = key
         self._weights[key] = self._weights.get(key, 0) + one.weight
         self._weight += one.weight
 
-    def _remove(self, key: _Key, identity: Identity) -> None:
+    def _remove(self, key: Key, identity: Identity) -> None:
         here = self._seen.get(key, {})
         if (one := here.pop(identity, None)) is None:
             return
@@ -121,7 +118,7 @@ class Sightings:
         if not here:
             del self._seen[key], self._weights[key]
 
-    def _remove_all(self, key: _Key) -> None:
+    def _remove_all(self, key: Key) -> None:
         for identity in list(self._seen[key]):
             self._remove(key, identity)
 
@@ -131,18 +128,18 @@ class Sightings:
         self._remove_all(key)
         if any(one.report is not None for one in here):
             for one in here:
-                self._add(key, one._replace(report=None))
+                self._add(key, one._replace(report=None).weighed())
         else:
             self._lose(key)
 
-    def _heaviest(self) -> _Key:
+    def _heaviest(self) -> Key:
         by_root: dict[str, int] = {}
         for (root, _), weight in self._weights.items():
             by_root[root] = by_root.get(root, 0) + weight
         root = max(by_root, key=by_root.__getitem__)
         return max((key for key in self._weights if key[0] == root), key=self._weights.__getitem__)
 
-    def _lose(self, key: _Key) -> None:
+    def _lose(self, key: Key) -> None:
         self._losses.setdefault(key, False)
 
     def take_losses(self) -> Iterator[str]:

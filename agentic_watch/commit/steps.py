@@ -154,8 +154,9 @@ class WorkspaceCommit:
 
     def _remove_temporary(self) -> None:
         """What could not be made durable."""
-        marker.remove_temporaries(self.workspace.meta, (self._temporary,))
-        self._temporary = ""
+        if self._temporary:
+            files.remove(self.workspace.meta, self._temporary)
+            self._temporary = ""
 
     def _marker(self) -> Marker:
         plan, status = self.writing.plan, self.workspace.status

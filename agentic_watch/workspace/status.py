@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import operator
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from agentic_watch.config import KNOWN_STATUSES, Limits, Root
+from agentic_watch.config import KNOWN_STATUSES, Limits, Redact, Root
 from agentic_watch.workspace import files, instant, layout, signatures
 from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.jsontext import load_object
@@ -64,6 +65,20 @@ def parse(data: bytes, label: str) -> Status:
     if raw.get("updated_at") is None:
         raise Malformed(label, "has no updated_at")
     return Status(**found)
+
+
+_KEPT_BYTES = 4_096
+_KEPT = 256
+"""So many statuses of up to so many bytes are known again: one that finished is read when it is seen and under the
+lock, one that is touched has often not changed."""
+
+
+def _said(data: bytes, label: str, redact: Redact) -> Status:
+    """What a status file's bytes say, without secrets. Raises Malformed."""
+    return redacted(parse(data, label), redactor(redact))
+
+
+_said_before = functools.lru_cache(_KEPT)(_said)
 
 
 def redacted(status: Status, without: Redactor) -> Status:
@@ -124,12 +139,13 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Status
         try:
             content = files.read(directory, layout.STATUS, label, limits.status_bytes, one_link=False)
             seen.append(content.signature)
+            say = _said_before if len(content.data) <= _KEPT_BYTES else _said
             if content.links > 1:
                 problems.append(Linked(label, content.links))
                 with contextlib.suppress(Malformed):
-                    linked.append(parse(content.data, label))
+                    linked.append(say(content.data, label, limits.redact))
             else:
-                found.append(parse(content.data, label))
+                found.append(say(content.data, label, limits.redact))
         except Missing:
             seen.append(signatures.ABSENT)
         except WorkspaceError as error:
@@ -138,7 +154,7 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Status
         raise next((p for p in problems if p.transient), problems[0])
     if not found and not linked:
         raise Missing(layout.STATUS, "is not there")
-    newest = redacted(max(found or linked, key=lambda s: s.updated_at.ns), redactor(limits.redact))
+    newest = max(found or linked, key=lambda s: s.updated_at.ns)
     if not found:
         named = next(p for p in problems if isinstance(p, Linked))
         return StatusRead(newest, b"".join(seen) if b"" not in seen else b"", linked=named)
