@@ -664,6 +664,24 @@ def test_a_workspace_that_has_a_name_is_not_added_to_by_others(host: Host) -> No
     assert len(rows(host)) == 2
 
 
+@pytest.mark.parametrize("copy", ["a/a/copy", "z/z/copy"])
+def test_lines_that_were_passed_over_count_once_the_history_knows_their_name(host: Host, copy: str) -> None:
+    """Another dispatch has the name that it had before, and the history was lost: a copy of an earlier state tells
+    whose lines these are, whichever of the two is read first."""
+    original = committed(host, runs=1)
+    copied(original, copy)
+    original.write_status(runs=2, updated_at="2026-04-14T11:00:02Z")
+    host.once()
+    moved = move(original, NEW)
+    moved.write_status(status="running", runs=3, updated_at="2026-05-01T00:00:00Z")
+    make(host.root, OLD, task="another", updated_at="2026-06-01T00:00:00Z")
+    host.forget_history()
+    for _ in range(2):
+        host.once()
+    assert [(name, run) for name, run, _ in rows(host)] == [(OLD, 1), (OLD, 2), (OLD, 0)]
+    assert "passed over" not in host.once().stderr
+
+
 @pytest.mark.parametrize("other_root", [False, True])
 def test_a_copy_is_shown_as_committed(host: Host, other_root: bool) -> None:
     """`show` says under which name the dispatch was recorded, whichever of its copies is asked for."""

@@ -44,8 +44,8 @@ class CommitState:
     that the history lacks and of which that is true, by commit id.
     `lacking` are the rows that the journal has and the history lacks; of all `recovered` ones some may be inserted
     already, unless `history_error` says why not. `unread_journal` is the signature of a journal that was not read,
-    since the history holds all of it; `is_moved`: some of its rows are of another name or root, `is_of_other_root`:
-    some are of another root.
+    since the history holds all of it; `is_moved`: some of its rows are of another name or root, `is_read_again`: what
+    the history has in another root, or gets under another name, may change what there is to do.
     `recorded_as` is the workspace that row, line and marker name.
     """
 
@@ -61,7 +61,7 @@ class CommitState:
     history_error: str = ""
     unread_journal: bytes = b""
     is_moved: bool = False
-    is_of_other_root: bool = False
+    is_read_again: bool = False
     recorded_as: str = ""
 
 
@@ -141,7 +141,7 @@ def _judge(
         recovered=search.recovered,
         history_error=error,
         is_moved=search.is_moved,
-        is_of_other_root=search.is_of_other_root or (row is not None and row.root != workspace.candidate.root.key),
+        is_read_again=search.is_read_again or (row is not None and row.root != workspace.candidate.root.key),
         recorded_as=recorded_as,
     )
 

@@ -37,9 +37,9 @@ class JournalSearch:
 
     `lacking` are rows that the history lacks, `recovered` says how many there were in all, `recovers_moved_line`
     whether that of `moved_line` is among them; `is_moved` says that some rows are of another name or root, and
-    `is_of_other_root` that some are of another root. `error` is
-    why the history could not be asked or take them, "" when it could. `older` are the commit ids of lines that the
-    history lacks and that are as old as what was pruned: these never become rows.
+    `is_read_again` that some are of another root, or that lines were passed over which may count once the history has
+    more rows. `error` is why the history could not be asked or take them, "" when it could. `older` are the commit ids
+    of lines that the history lacks and that are as old as what was pruned: these never become rows.
     """
 
     def __init__(self, workspace: OpenWorkspace, history: History, row: ExistingRow | None, *, error: str) -> None:
@@ -64,7 +64,7 @@ class JournalSearch:
         self.recovered = 0
         self.recovers_moved_line = False
         self.is_moved = False
-        self.is_of_other_root = False
+        self.is_read_again = False
         self.older: list[str] = []
         self.error = error
 
@@ -86,10 +86,12 @@ class JournalSearch:
             self._look_up_later(record, size)
         self._look_up()
         yield from self._recover_former(repair)
-        if others := sum(number for name, number in self._others.unknown.items() if name not in self._others.former):
+        unknown = {name: number for name, number in self._others.unknown.items() if name not in self._others.former}
+        if unknown:
             self._workspace.warnings.append(
-                f"{layout.META_JOURNAL}: {others} lines name another workspace; passed over"
+                f"{layout.META_JOURNAL}: {sum(unknown.values())} lines name another workspace; passed over"
             )
+        self.is_read_again |= any(unknown)
 
     def _recover_former(self, repair: bool) -> Iterator[None]:
         """Read once more what was written before the workspace was moved here, and the history lacks."""
@@ -186,7 +188,7 @@ class JournalSearch:
         if record.workspace == row.workspace != self._candidate.name:
             self._others.former.add(record.workspace)
         self.is_moved |= moved_workspaces.is_elsewhere(row, self._candidate)
-        self.is_of_other_root |= row.root != self._candidate.root.key
+        self.is_read_again |= row.root != self._candidate.root.key
 
     def _take(self, record: Record, asked: Lookup, pruned_before: str, *, is_taken: bool) -> None:
         """A line that the history lacks: make its row, if it counts here and its identity is not `is_taken` by another

@@ -181,7 +181,7 @@ class WorkspaceCommit:
             older=self.found.older,
             warnings=warnings,
             history_error=self.history_error,
-            signature=b"" if self.history_error or self.found.is_of_other_root else workspace.signature(),
+            signature=b"" if self.history_error or self.found.is_read_again else workspace.signature(),
             journal=b"" if self.history_error or doubts else self._signature_of_journal(),
             is_replaced=workspace.sighting is not None or workspace.ended,
             ended=workspace.ended,
@@ -205,7 +205,7 @@ class WorkspaceCommit:
     def _signature_of_journal(self) -> bytes:
         """Of a journal that holds no line which was neither read nor written here; b"" when it may hold one, and when
         some of its lines have their rows under another name: these are looked up each time."""
-        if self.found.is_moved:
+        if self.found.is_moved or self.found.is_read_again:
             return b""
         if self._journal_signature is not None:
             return self._journal_signature

@@ -113,7 +113,7 @@ def _check(world: World, before: Records, hours: int, archives: _Archives) -> No
     for seen in world.seen.values():  # what was recorded since it was seen, and is archived by now
         seen.difference_update(row.dispatch for row in archived.values())
     both = replace(after, rows={**archived, **after.rows}, pruned_before=before.pruned_before)
-    wrong = [*rule.wrong(before, both, {}, whole=False), *rule.lacking_rows(both, world.late)]
+    wrong = [*rule.wrong(before, both, {}, whole=False), *rule.lacking_rows(before, both, world.late)]
     want(not wrong, "prune: " + "\n    ".join(wrong))
 
 

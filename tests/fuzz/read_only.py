@@ -20,10 +20,10 @@ _AT_MOST = 3
 def pass_over(world: World) -> None:
     """Run passes that meet EROFS below the roots. The world must have no daemon."""
     tree = _tree(world)
-    with world.watched(whole=True):
+    with world.watched(whole=True) as before:
         want(_in_a_child(world) == 0, "a read-only tree ended the pass")
     want(_tree(world) == tree, "a read-only tree was written to")
-    lacking = [*rule.lacking_rows(world.records(), world.late)]
+    lacking = [*rule.lacking_rows(before, world.records(), world.late)]
     want(not lacking, f"a read-only tree gave no rows: {lacking}")
 
 

@@ -33,7 +33,7 @@ def lacking(
 ) -> Iterator[str]:
     """What a pass that was not disturbed has left undone; the rows of those that were `late` may come back later,
     and of those that were known to be `pruned` where they are nothing is left to do."""
-    yield from lacking_rows(after, late)
+    yield from lacking_rows(before, after, late)
     for where, there in after.workspaces.items():
         if there.dispatch is None or there.dispatch in late:
             continue
@@ -41,10 +41,11 @@ def lacking(
             yield from _lacking_of_status(where, there, there.dispatch, before, after)
 
 
-def lacking_rows(records: Records, late: Set[Dispatch] = frozenset()) -> Iterator[str]:
-    """The lines that have no row, though they are not so old that it would have been pruned."""
-    for where, there, line in _lines_without_row(records):
-        if line.dispatch not in late and _counts(where, there, line, records):
+def lacking_rows(before: Records, after: Records, late: Set[Dispatch] = frozenset()) -> Iterator[str]:
+    """The lines that have no row, though they are not so old that it would have been pruned. What rows that came
+    meanwhile tell of a line's name is found by the next pass."""
+    for where, there, line in _lines_without_row(after):
+        if line.dispatch not in late and _counts(where, there, line, before, after):
             yield f"{where}: the line of {line.name}, {line.dispatch} has no row"
 
 
@@ -52,7 +53,7 @@ def left_alone(records: Records) -> Iterator[Dispatch]:
     """Those whose lines need no row while somebody has the name that they bear, and those that are not recorded since a
     line there says otherwise of the same identity. Either may end, and nobody looks then."""
     for where, there, line in _lines_without_row(records):
-        if not _counts(where, there, line, records):
+        if not _counts(where, there, line, records, records):
             yield line.dispatch
     for where, there in records.workspaces.items():
         dispatch = there.dispatch
@@ -74,19 +75,19 @@ def _lines_without_row(records: Records) -> Iterator[tuple[Where, Workspace, Lin
                 yield where, there, line
 
 
-def _counts(where: Where, there: Workspace, line: Line, records: Records) -> bool:
+def _counts(where: Where, there: Workspace, line: Line, before: Records, after: Records) -> bool:
     """Whether a line must have a row. An agent can write any name: another one than the place's must be its workspace's
     former one for sure, or stand before all that were written here and be that of nobody else that the history or the
     disk know."""
     if line.name == where[1] or line.dispatch == there.dispatch:
         return True
-    if any(one.name == line.name and records.has_row(one.name, one.dispatch) for one in there.lines):
+    if any(one.name == line.name and before.has_row(one.name, one.dispatch) for one in there.lines):
         return True
     names = [one.name for one in there.lines]
     if where[1] in names and names.index(where[1]) < names.index(line.name):
         return False
     named = where[0], line.name
-    return named not in records.workspaces and all(row.where != named for row in records.rows.values())
+    return named not in after.workspaces and all(row.where != named for row in after.rows.values())
 
 
 def _lacking_of_status(
