@@ -21,8 +21,6 @@ from daemon_support import Service
 from prometheus_client.parser import text_string_to_metric_families
 from support import Host, environment, make, run, wait_for
 
-from agentic_watch.daemon.state_file import CLASSES, OTHER, cause_class
-
 MONITORING = Path(__file__).parent.parent / "docs" / "monitoring"
 WITHOUT_VALUE = {"agentic_watch_push_pending", "agentic_watch_push_oldest_seconds"}
 
@@ -233,25 +231,6 @@ def _without_prometheus(host: Host) -> dict[str, str]:
         "None if name == 'prometheus_client' else find(name, *more))\n"
     )
     return {"PYTHONPATH": str(directory)}
-
-
-@pytest.mark.parametrize(
-    ("cause", "name"),
-    [
-        (".meta/status.json: is not JSON: Expecting value at character 0", "malformed"),
-        (".meta/status.json: is 2000000 bytes, over the limit of 1048576", "too_large"),
-        (".meta: is a symbolic link", "planted"),
-        (".meta/journal.jsonl: cannot be written: No space left on device", "disk_full"),
-        (".meta/journal.jsonl: Permission denied", "permission"),
-        (".meta/status.json: is leased to another process", "held"),
-        (".meta/journal.jsonl: Input/output error", "io"),
-        ("something else", OTHER),
-    ],
-)
-def test_a_cause_has_one_class(cause: str, name: str) -> None:
-    """The words of a failure lead to who can help; there are few classes."""
-    assert cause_class(cause) == name
-    assert len(CLASSES) < 12
 
 
 def test_the_dashboard_for_grafana_asks_only_for_metrics_that_there_are(service: Service) -> None:

@@ -23,19 +23,20 @@ from agentic_watch.inventory.rescan import Counts, rescan
 from agentic_watch.scan import RootUnavailable, ScanError
 from agentic_watch.scan.walk import WHOLE, Share
 from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.workspace_errors import Fault
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One thing that failed: a workspace, a directory, a root ("" as workspace) or the history (both "").
 
-    `lies_in_workspace` as in Outcome: nothing on the host is wrong.
+    `fault` as in Outcome.
     """
 
     root: str
     workspace: str
     error: str
-    lies_in_workspace: bool = False
+    fault: Fault = Fault.HOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,7 @@ class SharePass:
         elif outcome.verdict in (Verdict.UNFINISHED, Verdict.JOURNAL_ONLY):
             summary.unfinished += not self._is_second_look
         elif outcome.verdict is Verdict.FAILED:
-            self._fail(root, name, outcome.cause, lies_in_workspace=outcome.lies_in_workspace)
+            self._fail(root, name, outcome.cause, fault=outcome.fault)
         self._on_outcome(outcome)  # what has vanished meanwhile is nobody's failure
 
     def _retry_busy(self) -> None:
@@ -235,7 +236,7 @@ class SharePass:
             self._commit((outcome.candidate for outcome in waiting), dry_run=False)
         for outcome in self._busy:
             root, name = outcome.candidate.root.key, outcome.candidate.name
-            self._fail(root, name, f"{outcome.cause}; run again later", lies_in_workspace=True)
+            self._fail(root, name, f"{outcome.cause}; run again later", fault=Fault.WORKSPACE)
 
-    def _fail(self, root: str, workspace: str, error: str, *, lies_in_workspace: bool = False) -> None:
-        self.summary.fail(Failure(root, workspace, error, lies_in_workspace))
+    def _fail(self, root: str, workspace: str, error: str, *, fault: Fault = Fault.HOST) -> None:
+        self.summary.fail(Failure(root, workspace, error, fault))

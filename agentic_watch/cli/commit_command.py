@@ -19,6 +19,7 @@ from agentic_watch.commit.outcome import Verdict
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
 from agentic_watch.workspace.candidate import UnknownWorkspace, find, here
+from agentic_watch.workspace.workspace_errors import Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def _commit(committer: Committer, config: Config, given: str, force: bool) -> _R
     answer = committing.commit_answer(clean(candidate.name), outcome)
     if cause := committing.failure(outcome):
         unfinished = outcome.verdict is Verdict.UNFINISHED
-        code = EXIT_UNCOMMITTABLE if outcome.lies_in_workspace and not unfinished else EXIT_FAILED
+        code = EXIT_UNCOMMITTABLE if outcome.fault is Fault.WORKSPACE and not unfinished else EXIT_FAILED
         return _Result(answer, code, clean(cause), "; --force commits it as it is" if unfinished else "")
     # A commit without its row is safe, and the next run adds the row; but not all was done.
     code = EXIT_FAILED if outcome.history_error else 0

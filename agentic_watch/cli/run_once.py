@@ -22,6 +22,7 @@ from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
 from agentic_watch.scan import RootUnavailable, scan
+from agentic_watch.workspace.workspace_errors import Fault
 
 log = logging.getLogger("agentic_watch.once")
 
@@ -62,7 +63,7 @@ def run_once(state: State, *, dry_run: bool, as_json: bool, jobs: int | None = N
 def _exit_status(summary: Summary) -> int:
     if summary.interrupted:
         return EXIT_INTERRUPTED
-    if all(failure.lies_in_workspace for failure in summary.failures):
+    if all(failure.fault is Fault.WORKSPACE for failure in summary.failures):
         return EXIT_UNCOMMITTABLE if summary.failures else 0
     return EXIT_FAILED
 
@@ -104,7 +105,7 @@ def _print_document(summary: Summary, older: int, *, dry_run: bool) -> None:
         document["older_lines"] = older
     for failure in document["failures"]:
         failure["workspace"] = clean(failure["workspace"])
-        del failure["lies_in_workspace"]
+        del failure["fault"]
     if dry_run:
         document["would_commit"] = [{"root": one["root"], "workspace": one["workspace"]} for one in would]
     print_json(document)
@@ -113,7 +114,7 @@ def _print_document(summary: Summary, older: int, *, dry_run: bool) -> None:
 def _print(summary: Summary, *, dry_run: bool) -> None:
     for failure in summary.failures:
         where = "/".join(part for part in (failure.root, failure.workspace) if part)
-        level = messages.WARNING if failure.lies_in_workspace else messages.ERROR
+        level = messages.WARNING if failure.fault is Fault.WORKSPACE else messages.ERROR
         text = f"failed: {where}: {failure.error}" if where else f"failed: {failure.error}"
         messages.tell(level, clean(text), root=failure.root, workspace=failure.workspace)
     for one in summary.would_commit:

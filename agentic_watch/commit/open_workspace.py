@@ -28,7 +28,7 @@ from agentic_watch.workspace.place import Opener, Place, open_place
 from agentic_watch.workspace.record import Identity
 from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+from agentic_watch.workspace.workspace_errors import ErrorKind, Missing, WorkspaceError
 
 _JOURNAL_BYTES = 65_536
 """A journal up to this size is read when its workspace is looked at, which may happen often."""
@@ -157,7 +157,7 @@ def open_and_lock(
 def open_to_look(candidate: Candidate, config: Config) -> OpenWorkspace | Outcome:
     """Open a workspace without its lock and read its status: nothing will be written."""
     if problem := name_problem(candidate.name):
-        return Outcome(candidate, Verdict.FAILED, problem)
+        return Outcome(candidate, Verdict.FAILED, problem, kind=ErrorKind.PLANTED)
     try:
         place = open_place(candidate.root.path, candidate.name)
     except WorkspaceError as error:
@@ -174,7 +174,7 @@ def _lock_and_read(
     candidate: Candidate, place: Place, config: Config, sightings: Sightings, force: bool
 ) -> OpenWorkspace | Outcome:
     if problem := name_problem(candidate.name):
-        return Outcome(candidate, Verdict.FAILED, problem)
+        return Outcome(candidate, Verdict.FAILED, problem, kind=ErrorKind.PLANTED)
     if place.meta is None:
         # `.meta` is made for finished work only, so here the first look comes before the lock.
         found = _read_or_recall(candidate, place, config, sightings, force)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.workspace_errors import Busy, Missing, WorkspaceError
+from agentic_watch.workspace.workspace_errors import Busy, ErrorKind, Fault, Missing, WorkspaceError
 
 
 class Verdict(StrEnum):
@@ -27,8 +27,7 @@ class Verdict(StrEnum):
 class Outcome(NamedTuple):
     """The result for one workspace.
 
-    `cause` is one line when it failed, `lies_in_workspace` whether it is there, `is_fault_of_host` whether its
-    neighbours fail with it (both as in WorkspaceError).
+    `cause` is one line when it failed, `fault` and `kind` as in WorkspaceError.
     `history_error` says that journal and marker are done but the row is not. `signature` is what the next scan
     compares with (scan/walk.py), `journal` the journal's signature when the history holds all of it; both b"" when
     the workspace must be read again. `older` are the commit ids of the journal's lines that the history lacks and
@@ -41,8 +40,8 @@ class Outcome(NamedTuple):
     candidate: Candidate
     verdict: Verdict
     cause: str = ""
-    lies_in_workspace: bool = True
-    is_fault_of_host: bool = False
+    fault: Fault = Fault.WORKSPACE
+    kind: ErrorKind = ErrorKind.OTHER
     status: Status | None = None
     committed_at: str = ""
     recovered_rows: int = 0
@@ -62,4 +61,4 @@ def failed(candidate: Candidate, error: WorkspaceError, warnings: tuple[str, ...
     if isinstance(error, Missing):
         return Outcome(candidate, Verdict.VANISHED, str(error), is_gone=True, warnings=warnings)
     verdict = Verdict.BUSY if isinstance(error, Busy) else Verdict.FAILED
-    return Outcome(candidate, verdict, str(error), error.lies_in_workspace, error.is_fault_of_host, warnings=warnings)
+    return Outcome(candidate, verdict, str(error), error.fault, error.kind, warnings=warnings)

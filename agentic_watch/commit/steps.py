@@ -189,11 +189,7 @@ class WorkspaceCommit:
         )
         if (trouble := workspace.trouble) is None:
             return outcome
-        return outcome._replace(
-            cause=str(trouble),
-            lies_in_workspace=trouble.lies_in_workspace,
-            is_fault_of_host=trouble.is_fault_of_host,
-        )
+        return outcome._replace(cause=str(trouble), fault=trouble.fault, kind=trouble.kind)
 
     def _verdict(self) -> Verdict:
         if self.workspace.trouble is not None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,13 +21,12 @@ from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
 from agentic_watch.workspace.candidate import Candidate, Key
+from agentic_watch.workspace.workspace_errors import ErrorKind, Fault
 
 log = logging.getLogger("agentic_watch.daemon")
 
 _JOURNAL_SECONDS = 0.1
 """What a turn may spend on long journals, and then on everything else before it goes on with them."""
-_IS_BEING_REMOVED = os.strerror(errno.ENOENT)
-"""A failure for this cause is not worth a word before the next attempt: by then the workspace is gone."""
 _AT_LEAST = 8
 _AT_MOST = 16
 _LATELY_SECONDS = 1.0
@@ -273,7 +270,7 @@ class DueCommits:
     def _heed_the_host(self, outcome: Outcome, now: float) -> None:
         """Who failed by the host's fault need not wait for the end of a back-off once the host is well again."""
         candidate = outcome.candidate
-        if outcome.is_fault_of_host:
+        if outcome.fault is Fault.HOST:
             self._host_faults.failed(candidate)
         else:
             self._host_faults.ended(candidate)
@@ -287,7 +284,8 @@ class DueCommits:
         """It failed: said the first time, and tried again after a while."""
         candidate, now = outcome.candidate, time.monotonic()
         count = self._last_seen.failing[candidate.key][0]
-        said_at = 2 if outcome.cause.endswith(_IS_BEING_REMOVED) else 1
+        # What is being removed is not worth a word before the next attempt: by then the workspace is gone.
+        said_at = 2 if outcome.kind is ErrorKind.GONE else 1
         level = logging.WARNING if count == said_at and not summed_up else logging.DEBUG
         self.outcomes.failed(outcome, wait, level, now)
         self._pending.add(candidate, now + wait)

@@ -1,10 +1,5 @@
 """What a daemon says of itself, as bytes in a file that is rewritten in place and read by others meanwhile.
 
-Why workspaces fail, in a few classes: what a metric may be labelled with. Add a line to extend them.
-
-A class says who can help: the dispatcher (malformed), the agent's workspace (planted, too_large), the operator
-(permission, disk_full), the host's disk (io), or nobody but time (held).
-
 What the daemon counts about its own work, since its start: plain numbers, fit for the state file and for metrics.
 """
 
@@ -26,26 +21,6 @@ from agentic_watch.config import KNOWN_STATUSES
 from agentic_watch.history import run_usage
 from agentic_watch.watch.hints import RootState
 
-CLASSES = (
-    ("permission", ("Permission denied", "Operation not permitted", "Read-only file system", "given to its owner")),
-    ("disk_full", ("No space left", "Disk quota exceeded", "disk full")),
-    ("held", ("leased", "is held", "locked")),
-    ("too_large", ("over the limit", "holds more than", "too much memory", "too long", "nested deeper")),
-    ("planted", ("symbolic link", "FIFO", "hard links", "regular file", "is a directory", "is a device", "the name ")),
-    ("gone", ("is not there",)),
-    ("malformed", ("is not", "has no", "has an", "is empty", "out of range", "lies outside", "holds")),
-    ("io", ("Input/output error", "cannot be ", "Stale file handle")),
-)
-"""(class, words of which one is in the cause); the first class that fits counts."""
-
-OTHER = "other"
-
-
-def cause_class(cause: str) -> str:
-    """The class of a workspace's failure, from the cause in the words of workspace_errors; OTHER when none fits."""
-    return next((name for name, words in CLASSES if any(word in cause for word in words)), OTHER)
-
-
 LATENCY_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the commit latency's buckets, in seconds; what took longer counts in the sum and the number only."""
 
@@ -61,10 +36,10 @@ _SIGNATURE_BYTES = 32
 class Counters:
     """Counted since the start, but for times of day, which are seconds since the epoch (0 is never).
 
-    `commits` is by status (a status that only this configuration knows counts as "other"), `failures` by class of
-    cause; no key is one that an agent can choose. `ended_runs` are the commits of ends that nobody wrote. `latency`
-    holds how many commits took at most each of LATENCY_BOUNDS seconds from the change of the status file to the end of
-    the commit. `used` are tokens by their column, and the cost (run_usage.ADDED), as the agents' programs said.
+    `commits` is by status (a status that only this configuration knows counts as "other"), `failures` by ErrorKind; no
+    key is one that an agent can choose. `ended_runs` are the commits of ends that nobody wrote. `latency` holds how
+    many commits took at most each of LATENCY_BOUNDS seconds from the change of the status file to the end of the
+    commit. `used` are tokens by their column, and the cost (run_usage.ADDED), as the agents' programs said.
     """
 
     commits: dict[str, int] = field(default_factory=dict)
@@ -84,8 +59,7 @@ class Counters:
         if outcome.history_error:
             self.history_errors += 1
         if outcome.verdict is Verdict.FAILED:
-            kind = cause_class(outcome.cause)
-            self.failures[kind] = self.failures.get(kind, 0) + 1
+            self.failures[outcome.kind] = self.failures.get(outcome.kind, 0) + 1
         elif outcome.verdict is Verdict.COMMITTED and outcome.status is not None:
             name = outcome.status.status if outcome.status.status in KNOWN_STATUSES else "other"
             self.commits[name] = self.commits.get(name, 0) + 1

@@ -20,6 +20,7 @@ from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
 from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.workspace_errors import Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def _recover(committer: Committer, candidate: Candidate) -> tuple[int, str]:
     if outcome.history_error:
         raise HistoryError(outcome.history_error)
     # What lies in the workspace is no line that could become a row.
-    failed = outcome.verdict is Verdict.FAILED and not outcome.lies_in_workspace
+    failed = outcome.verdict is Verdict.FAILED and outcome.fault is not Fault.WORKSPACE
     return outcome.recovered_rows, outcome.cause if failed else ""
 
 

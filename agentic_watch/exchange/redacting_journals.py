@@ -67,8 +67,8 @@ def _redact(candidate: Candidate, limits: Limits, without: Redactor, done: Redac
     except Missing:
         return
     except (WorkspaceError, OSError) as error:
-        lies_in_workspace = isinstance(error, WorkspaceError) and error.lies_in_workspace and not error.transient
-        (done.unfit if lies_in_workspace else done.failed).append(f"{path}: {error}")
+        is_unfit = isinstance(error, WorkspaceError) and not error.transient
+        (done.unfit if is_unfit else done.failed).append(f"{path}: {error}")
 
 
 def _rewrite(place: Place, limits: Limits, without: Redactor, dry_run: bool) -> Rewritten:

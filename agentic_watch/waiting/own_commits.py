@@ -16,6 +16,7 @@ from agentic_watch.history.store import History
 from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.status import Status
+from agentic_watch.workspace.workspace_errors import Fault
 
 log = logging.getLogger("agentic_watch.wait")
 
@@ -104,13 +105,13 @@ class OwnCommits:
         last, now = self.attempts.get(one), time.monotonic()
         tries = last.tries if last is not None else 0
         cause = outcome.history_error or (committing.failure(outcome) and outcome.cause)
-        if outcome.verdict is Verdict.BUSY and outcome.lies_in_workspace:
+        if outcome.verdict is Verdict.BUSY and outcome.fault is Fault.WORKSPACE:
             attempt = Attempt(None, cause=outcome.cause, tries=tries, next_at=now + _BUSY_SECONDS)
         elif cause:
             attempt = Attempt(
                 None,
                 cause=cause,
-                is_fault_of_host=bool(outcome.history_error) or not outcome.lies_in_workspace,
+                is_fault_of_host=bool(outcome.history_error) or outcome.fault is not Fault.WORKSPACE,
                 is_final=tries >= len(_PAUSES_SECONDS),
                 tries=tries + 1,
                 next_at=now + _PAUSES_SECONDS[min(tries, len(_PAUSES_SECONDS) - 1)],

@@ -19,8 +19,9 @@ from agentic_watch.workspace import signatures
 from agentic_watch.workspace.owner import own_as
 from agentic_watch.workspace.workspace_errors import (
     Linked,
-    Malformed,
+    Planted,
     ShortWrite,
+    TooLarge,
     WorkspaceError,
     cannot,
     from_os_error,
@@ -60,7 +61,7 @@ def _directory_error(parent: int, name: str, label: str, error: OSError) -> Work
     # O_DIRECTORY|O_NOFOLLOW gives ENOTDIR for a symlink as for a file; one lstat tells them apart.
     with contextlib.suppress(OSError):
         if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-            return Malformed(label, "is a symbolic link")
+            return Planted(label, "is a symbolic link")
     return from_os_error(label, error)
 
 
@@ -89,7 +90,7 @@ def _open_regular(directory: int, name: str, label: str, flags: int) -> tuple[in
         raise from_os_error(label, error) from error
     if not stat.S_ISREG(info.st_mode):
         os.close(descriptor)
-        raise Malformed(label, "is not a regular file")
+        raise Planted(label, "is not a regular file")
     return descriptor, info
 
 
@@ -111,7 +112,7 @@ def read(directory: int, name: str, label: str, limit: int, *, one_link: bool = 
         if one_link and info.st_nlink > 1:
             raise Linked(label, info.st_nlink)
         if info.st_size > limit:
-            raise Malformed(label, f"is {info.st_size} bytes, over the limit of {limit}")
+            raise TooLarge(label, f"is {info.st_size} bytes, over the limit of {limit}")
         # One byte more than the size is asked for, so that one call usually meets the end too.
         data = os.read(descriptor, min(info.st_size, limit) + 1)
         while (piece := os.read(descriptor, _CHUNK)) if len(data) > info.st_size else b"":
@@ -119,7 +120,7 @@ def read(directory: int, name: str, label: str, limit: int, *, one_link: bool = 
             if len(data) > limit:
                 break
         if len(data) > limit:
-            raise Malformed(label, f"grew over the limit of {limit} bytes while it was read")
+            raise TooLarge(label, f"grew over the limit of {limit} bytes while it was read")
         signature = signatures.of(info) if signatures.is_settled(info, time.time_ns()) else b""
         return Content(data, signature, info.st_nlink)
     except OSError as error:

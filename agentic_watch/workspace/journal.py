@@ -20,7 +20,14 @@ from agentic_watch.workspace.layout import JOURNAL, META_JOURNAL
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.redactor import Redactor, redactor
 from agentic_watch.workspace.undo import Piece
-from agentic_watch.workspace.workspace_errors import Linked, Malformed, Missing, ShortWrite, WorkspaceError
+from agentic_watch.workspace.workspace_errors import (
+    Linked,
+    Malformed,
+    Missing,
+    ShortWrite,
+    TooLarge,
+    WorkspaceError,
+)
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 MAX_LINES = 10_000
@@ -59,7 +66,7 @@ class Journal:
         bad, first = 0, ""
         for number, line in enumerate(self._lines(), 1):
             if number > MAX_LINES:
-                raise Malformed(META_JOURNAL, f"holds more than {MAX_LINES:,} lines")
+                raise TooLarge(META_JOURNAL, f"holds more than {MAX_LINES:,} lines")
             if line.startswith(b" ") and line.isspace():
                 continue  # what was taken back (undo.py)
             try:
@@ -71,7 +78,7 @@ class Journal:
 
     def _record(self, line: bytes) -> Record:
         if not is_readable(line, self.longest_line):
-            raise Malformed(META_JOURNAL, "takes too much memory")
+            raise TooLarge(META_JOURNAL, "takes too much memory")
         found = record.from_line(line)
         # What is escaped may be one, or stand before one: `\n` ends in a letter.
         may_hold_secrets = b"\\" in line or self.without.may_change(line.decode("utf-8"))
@@ -103,7 +110,7 @@ class Journal:
         """Append one line in one write; what a failed write left is taken back. Not yet synced."""
         self._refuse_unwritable()
         if self.size + len(line) > self.room:
-            raise Malformed(META_JOURNAL, f"would grow over the limit of {self.room} bytes")
+            raise TooLarge(META_JOURNAL, f"would grow over the limit of {self.room} bytes")
         if self.descriptor is None:
             self.descriptor = files.create(self.meta, JOURNAL, META_JOURNAL, os.O_APPEND)
         else:
@@ -234,7 +241,7 @@ def open_journal(meta: int, limits: Limits, *, append: bool = True, absent: bool
         return Journal(meta, None, 0, *bounds)
     if info.st_size > limits.journal_bytes:
         os.close(descriptor)
-        raise Malformed(META_JOURNAL, f"is {info.st_size} bytes, over the limit of {limits.journal_bytes}")
+        raise TooLarge(META_JOURNAL, f"is {info.st_size} bytes, over the limit of {limits.journal_bytes}")
     return Journal(meta, descriptor, info.st_size, *bounds, signatures.of(info), unwritable)
 
 

@@ -19,7 +19,7 @@ from agentic_watch.workspace.layout import JOURNAL, META, META_JOURNAL
 from agentic_watch.workspace.owner import own_like
 from agentic_watch.workspace.record import LINE_VALUES
 from agentic_watch.workspace.redactor import Redactor
-from agentic_watch.workspace.workspace_errors import Busy, Malformed, Missing
+from agentic_watch.workspace.workspace_errors import Busy, Malformed, Missing, TooLarge
 
 _IDENTITY = ("workspace", "updated_at", "started_at", "committed_at", "runs")
 _WAIT_SECONDS = 2.0
@@ -46,7 +46,7 @@ def rewrite(meta: int, limits: Limits, without: Redactor, *, dry_run: bool) -> R
         return Rewritten()
     try:
         if info.st_size > limits.journal_bytes:
-            raise Malformed(META_JOURNAL, f"is {info.st_size} bytes, over the limit of {limits.journal_bytes}")
+            raise TooLarge(META_JOURNAL, f"is {info.st_size} bytes, over the limit of {limits.journal_bytes}")
         found = _look(descriptor, info.st_size, without)
         if found.lines and not dry_run:
             _replace(meta, descriptor, info, without)

@@ -11,7 +11,7 @@ import math
 import re
 from typing import Any
 
-from agentic_watch.workspace.workspace_errors import Malformed
+from agentic_watch.workspace.workspace_errors import Malformed, TooLarge
 
 MAX_DEPTH = 100
 """Deeper nesting is refused: other readers of a journal give up at a depth of their own."""
@@ -69,16 +69,16 @@ def load_object(data: bytes, label: str, max_values: int = MAX_VALUES, max_depth
     except UnicodeDecodeError as error:
         raise Malformed(label, f"is not UTF-8 (byte {error.start})") from error
     if holds_more_values(data, max_values):
-        raise Malformed(label, f"holds more than {max_values} values")
+        raise TooLarge(label, f"holds more than {max_values} values")
     openers = data.count(b"[") + data.count(b"{")
     try:
         value = _DECODER.decode(text)
         if openers > max_depth and _deeper(value, max_depth):
-            raise Malformed(label, f"is nested deeper than {max_depth}")
+            raise TooLarge(label, f"is nested deeper than {max_depth}")
         if _SURROGATE.search(text):
             _refuse_surrogates(value)
     except RecursionError as error:
-        raise Malformed(label, f"is nested deeper than {max_depth}") from error
+        raise TooLarge(label, f"is nested deeper than {max_depth}") from error
     except json.JSONDecodeError as error:
         raise Malformed(label, f"is not JSON: {error.msg} at character {error.pos}" if data else "is empty") from error
     except UnicodeEncodeError as error:

@@ -4,13 +4,42 @@ from __future__ import annotations
 
 import errno
 import os
+from enum import Enum, StrEnum
+
+
+class Fault(Enum):
+    """Who must look. WORKSPACE: what somebody put there or holds there. OPERATOR: the host's operator, for this one (a
+    permission). HOST: the same would befall any workspace near it: the disk is full, read-only or broken, or the
+    process may open no more files."""
+
+    WORKSPACE = "workspace"
+    OPERATOR = "operator"
+    HOST = "host"
+
+
+class ErrorKind(StrEnum):
+    """What kind of failure it is; metrics count by it.
+
+    It says who can help: the dispatcher (malformed), the agent's workspace (planted, too_large), the operator
+    (permission, disk_full), the host's disk (io), or nobody but time (held).
+    """
+
+    PERMISSION = "permission"
+    DISK_FULL = "disk_full"
+    HELD = "held"
+    TOO_LARGE = "too_large"
+    PLANTED = "planted"
+    GONE = "gone"
+    MALFORMED = "malformed"
+    IO = "io"
+    OTHER = "other"
 
 
 class WorkspaceError(Exception):
     """Something in a workspace could not be used.
 
     `file` is the path inside the workspace (`.meta/status.json`), `cause` says why in a few words.
-    `passing` tells whether waiting alone may heal it (an I/O error, a held lease): such a failure
+    `transient` tells whether waiting alone may heal it (an I/O error, a held lease): such a failure
     must never be taken for an absent or malformed file.
     """
 
@@ -21,29 +50,49 @@ class WorkspaceError(Exception):
         self.transient = transient
 
     @property
-    def is_fault_of_host(self) -> bool:
-        """Whether the same would befall any workspace near it: the disk is full, read-only or broken, or the process
-        may open no more files."""
-        cause = self.__cause__
-        return isinstance(cause, OSError) and cause.errno in _FAULTS_OF_HOST
+    def fault(self) -> Fault:
+        """Who must look; by errno where it has one."""
+        number = self._errno
+        if not self.transient or number == errno.EWOULDBLOCK:
+            return Fault.WORKSPACE
+        return Fault.HOST if number in _FAULTS_OF_HOST else Fault.OPERATOR
 
     @property
-    def lies_in_workspace(self) -> bool:
-        """Whether the cause is what somebody put there or holds there; else the host's operator must look: a
-        permission, a disk."""
-        cause = self.__cause__
-        return not self.transient or (isinstance(cause, OSError) and cause.errno == errno.EWOULDBLOCK)
+    def kind(self) -> ErrorKind:
+        """What kind of failure it is; by errno where it has one."""
+        number = self._errno
+        return _KINDS.get(number, ErrorKind.IO) if number is not None else ErrorKind.OTHER
+
+    @property
+    def _errno(self) -> int | None:
+        return self.__cause__.errno if isinstance(self.__cause__, OSError) else None
 
 
 class Missing(WorkspaceError):
     """The file or directory is not there."""
 
+    kind = ErrorKind.GONE
+
 
 class Malformed(WorkspaceError):
     """The content, the type or the size of the file is wrong: reading it again would not help."""
 
+    kind = ErrorKind.MALFORMED
 
-class Linked(Malformed):
+
+class TooLarge(Malformed):
+    """It is larger, holds more or is nested deeper than it may."""
+
+    kind = ErrorKind.TOO_LARGE
+
+
+class Planted(Malformed):
+    """Something else stands where a plain file or directory should."""
+
+    kind = ErrorKind.PLANTED
+
+
+class Linked(Planted):
     """The file has another name, which may lie outside the root: reading could carry a secret into a record, writing
     could change a victim."""
 
@@ -54,26 +103,22 @@ class Linked(Malformed):
 class ShortWrite(WorkspaceError):
     """A write took only `count` bytes."""
 
+    kind = ErrorKind.DISK_FULL
+    fault = Fault.HOST
+
     def __init__(self, file: str, count: int, wanted: int) -> None:
         super().__init__(file, f"took only {count} of {wanted} bytes (disk full?)", transient=True)
         self.count = count
-
-    @property
-    def is_fault_of_host(self) -> bool:
-        """It is: only a disk that is full takes a part."""
-        return True
 
 
 class Busy(WorkspaceError):
     """Somebody else is at work on it: to be tried again soon, and nothing is wrong."""
 
+    kind = ErrorKind.HELD
+    fault = Fault.WORKSPACE
+
     def __init__(self, file: str, cause: str) -> None:
         super().__init__(file, cause, transient=True)
-
-    @property
-    def lies_in_workspace(self) -> bool:
-        """It does: who is at work there is none of the host's affairs."""
-        return True
 
 
 # What open(2) says when a planted object stands where a plain file or directory should be.
@@ -87,6 +132,14 @@ _FAULTS_OF_HOST = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 )
 _GONE = (errno.ENOENT, errno.ESTALE)
+_KINDS = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), ErrorKind.PERMISSION),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), ErrorKind.DISK_FULL),
+    **dict.fromkeys(_GONE, ErrorKind.GONE),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM), ErrorKind.OTHER),
+    errno.EWOULDBLOCK: ErrorKind.HELD,
+}
+"""What is not here is the file system's."""
 _PASSING = {
     errno.EWOULDBLOCK: "is leased to another process",
 }
@@ -98,9 +151,9 @@ def from_os_error(file: str, error: OSError) -> WorkspaceError:
     if number in _GONE:
         return Missing(file, "is not there")
     if number in _PLANTED:
-        return Malformed(file, _PLANTED[number])
+        return Planted(file, _PLANTED[number])
     if number == errno.ENOTDIR:
-        return Malformed(file, "is not a directory")
+        return Planted(file, "is not a directory")
     return WorkspaceError(file, _PASSING.get(number, os.strerror(number)), transient=True)
 
 
