@@ -347,6 +347,18 @@ def test_a_template_that_was_copied_and_run_is_a_dispatch_of_its_own(host: Host,
     assert [line["workspace"] for line in copy.lines()] == [OLD, NEW]
 
 
+def test_a_template_of_what_was_pruned_is_a_dispatch_of_its_own_when_it_ran(host: Host) -> None:
+    """The marker that came with it is that of the line beside it, which is another dispatch's."""
+    original = committed(host, runs=1)
+    prune(host, "2026-04-15T00:00:00.000000000Z")
+    copy = copied(original, NEW)
+    copy.write_status(runs=1, updated_at="2026-04-14T11:00:01Z", task="another")
+    assert host.once().counts == {"scanned": 2, "committed": 1, "skipped": 1}
+    assert host.once().counts == {"scanned": 2, "skipped": 2}
+    assert rows(host) == [(NEW, 1, None)]
+    assert [line["workspace"] for line in copy.lines()] == [OLD, NEW]
+
+
 def test_a_copy_that_says_otherwise_how_it_ended_is_warned_of(host: Host) -> None:
     """It is the same dispatch: nothing is appended."""
     copy = copied(committed(host, runs=1), NEW)

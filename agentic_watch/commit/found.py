@@ -116,6 +116,8 @@ def _judge(
     """What marker, row and lines say together: those of another name count when they are of this dispatch."""
     name = workspace.candidate.name
     known = known._replace(row=search.row, error=search.error)
+    if marked_as is not None and (marked_as.workspace, marked_as.committed_at) in search.other_lines:
+        marked_as = None  # it came with a copy, whose own dispatch has the time and the run of the original's
     if marked_as is not None:  # the journal may have brought its row back
         known = _with_row_of_marker(known, workspace, marked_as, history)
     row, error = known.row, known.error

@@ -33,7 +33,8 @@ _NAMES_AT_MOST = 256
 class JournalSearch:
     """`line` is the committed_at of the status's own line, `differs` whether that says otherwise than the status,
     `moved_line` its line under another name; `row` is the row of either; `overtaken` says that lines of other commits
-    follow it.
+    follow it. `other_lines` are those under another name that have its time and run, and are of another dispatch: the
+    name and committed_at of each.
 
     `lacking` are rows that the history lacks, `recovered` says how many there were in all, `recovers_moved_line`
     whether that of `moved_line` is among them; `is_moved` says that some rows are of another name or root, and
@@ -58,6 +59,7 @@ class JournalSearch:
         self.line: str | None = None
         self.moved_line: Record | None = None
         self.moved_line_differs = False
+        self.other_lines: set[tuple[str, str]] = set()
         self.overtaken = False
         self.differs = False
         self.lacking = RowBuffer()
@@ -128,7 +130,9 @@ class JournalSearch:
         elif record.workspace in self._names:
             if self.line is None:
                 self.line, self.differs = record.committed_at, self._says_otherwise(record, status)
-        elif self.moved_line is None and self._can_be_moved(record) and is_same_dispatch(record, status, self._without):
+        elif not is_same_dispatch(record, status, self._without):
+            self.other_lines.add((record.workspace, record.committed_at))
+        elif self.moved_line is None and self._can_be_moved(record):
             self.moved_line, self.moved_line_differs = record, self._says_otherwise(record, status)
 
     def _says_otherwise(self, record: Record, status: Status) -> bool:

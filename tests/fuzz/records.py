@@ -190,7 +190,7 @@ class Records:
         """Whether a line or a marker tells of a dispatch that would have been pruned."""
         there = self.at(where)
         tells = [line.committed_at for line in there.lines if line.dispatch == dispatch]
-        if there.mark is not None and there.mark.key == dispatch.key:
+        if there.mark is not None and there.is_marked(dispatch):
             tells.append(there.mark.committed_at)
         return any(self.is_old(dispatch, committed_at) for committed_at in tells)
 

@@ -40,6 +40,8 @@ KEPT = {
     120065: 41,  # check --repair wrote a line of what stands in the journal under another name
     160204: 41,  # a copy's line was taken for that of a namesake in another root, beside the original's: a second row
     170149: 41,  # a copy of what core-agent had recorded again under its name in another root: a second row
+    700094: 41,  # which of a moved workspace's lines came back hung on what was read first
+    900136: 41,  # a copy ran, ended with its original's time and run, which were pruned: taken for done by its marker
 }
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
 KEPT_ORDINARY = (
