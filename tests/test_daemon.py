@@ -18,6 +18,7 @@ from daemon_support import SETTLE_SECONDS, Service, watches_of
 from support import Host, Workspace, environment, held_lock, make, run, wait_for
 
 from agentic_watch.config import FINISHED, Root
+from agentic_watch.daemon.instance import look
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
@@ -168,7 +169,7 @@ def test_removing_the_daemons_file_lets_no_second_one_in(host: Host) -> None:
         assert result.returncode == 75
         (host.history.parent / "history.db.daemon").unlink(missing_ok=True)
         service.wait_committed(make(host.root))
-        service.wait(lambda: (host.history.parent / "history.db.daemon").exists())
+        service.wait(lambda: look(str(host.history))[1] is not None)  # made, and written
         assert service.state().pid == service.pid
 
 

@@ -83,7 +83,7 @@ def test_what_was_committed_long_since_waits_for_the_scan(
     started = watcher()
     assert watches(started) == 1 + OTHERS + 2 * 3
     assert "are being placed" in started.watcher.states()[0].detail
-    started.watcher.scanned(str(host.root))
+    started.watcher.roots[str(host.root)].scanned()
     assert started.next_hint().reason == "watched"
     assert watches(started) == 1 + OTHERS + 2 * 200
     wait_for(lambda: not started.watcher.states()[0].detail)
@@ -147,7 +147,7 @@ def test_what_changed_last_gets_its_watch_first(host: Host, watcher: Start, monk
         wait_for(lambda: ticked(host, before))  # noqa: B023
     started = watcher()
     placed.clear()
-    started.watcher.scanned(str(host.root))
+    started.watcher.roots[str(host.root)].scanned()
     assert started.next_hint().reason == "watched"
     assert [base for base in placed if base.startswith("task")] == [name.rpartition("/")[2] for name in reversed(names)]
 

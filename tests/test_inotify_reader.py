@@ -11,7 +11,7 @@ import pytest
 from support import wait_for
 from watchdog.observers.inotify_c import InotifyConstants, Mask, WatchDescriptor
 
-from agentic_watch.watch.inotify_reader import InotifyReader
+from agentic_watch.watch.inotify_reader import THROTTLED, InotifyReader
 
 MASK = Mask(InotifyConstants.IN_CREATE | InotifyConstants.IN_DELETE_SELF)
 
@@ -24,18 +24,14 @@ class Listener:
         self.ended: list[int] = []
         self.throttled_watches: list[int] = []
 
-    def route(self, _wd: WatchDescriptor, _mask: int, name: bytes) -> bool:
-        self.events.append(name)
+    def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> bool:
+        if mask & InotifyConstants.IN_IGNORED:
+            self.ended.append(wd)
+        elif mask & THROTTLED:
+            self.throttled_watches.append(wd)
+        else:
+            self.events.append(name)
         return False
-
-    def watch_ended(self, wd: WatchDescriptor) -> None:
-        self.ended.append(wd)
-
-    def throttled(self, wd: WatchDescriptor) -> None:
-        self.throttled_watches.append(wd)
-
-    def overflowed(self) -> None:
-        pass
 
 
 @pytest.fixture

@@ -42,15 +42,6 @@ class Stuck:
         self.let_go.wait(30.0)
         return False
 
-    def watch_ended(self, wd: WatchDescriptor) -> None:
-        pass
-
-    def throttled(self, wd: WatchDescriptor) -> None:
-        pass
-
-    def overflowed(self) -> None:
-        pass
-
 
 def hang(inotify: InotifyReader, directory: Path) -> Stuck:
     """Let the reading thread hang."""

@@ -143,12 +143,12 @@ class Daemon:
             self._round(mended=mended)
 
     def _look_over_roots(self) -> None:
-        for key, seconds in self._sweeps.advance(self._found, self._is_news, self._watcher.root_is_left_alone):
+        for key, seconds in self._sweeps.advance(self._found, self._is_news, self._watcher.roots):
             self._readiness.seen(key)
             if seconds is not None:
                 self._health.scanned(seconds)
                 self._due.fresh.swept(key)
-                self._watcher.scanned(key)
+                self._watcher.roots[key].scanned()
 
     def _round(self, *, mended: bool) -> None:
         """What is due by the clock, whether or not anything happened; `mended`: the history works again."""
@@ -206,7 +206,7 @@ class Daemon:
         if self._signals.stopping or self._signals.reloading:
             return 0.0
         now, looked_over = time.monotonic(), self._sweeps.under_way
-        if looked_over and any(not self._watcher.root_is_left_alone(key) for key in looked_over):
+        if looked_over and any(not self._watcher.roots[key].is_left_alone() for key in looked_over):
             return 0.0
         until = self._next_round
         if self._due.put_by or (looked_over and not self._hanging.issuperset(looked_over)):
@@ -265,7 +265,7 @@ class Daemon:
             if hint.read_only:
                 self._cannot_write(hint.root)
             self._absent.discard(key)
-            self._sweeps.begin(hint.root, self._config.finished, self._watcher.left_alone(key))
+            self._sweeps.begin(hint.root, self._config.finished, self._watcher.roots[key].left_alone())
 
     def _cannot_write(self, root: Root) -> None:
         """A hardened unit opens the roots that are there when it starts; one that comes later is read-only in it."""
@@ -286,11 +286,11 @@ class Daemon:
         there = {state.root for state in self._watcher.states() if state.watching in ("inotify", "poll")}
         for root in self._config.roots:
             if root.key in there and root.key not in self._sweeps:
-                self._sweeps.begin(root, self._config.finished, self._watcher.left_alone(root.key))
-        self._watcher.retry_inotify()
+                self._sweeps.begin(root, self._config.finished, self._watcher.roots[root.key].left_alone())
+            self._watcher.roots[root.key].retry_inotify()
 
     def _found(self, candidate: Candidate) -> None:
-        self._watcher.ensure_watched(candidate)
+        self._watcher.roots[candidate.root.key].ensure_watched(candidate.name)
         self._due.found(candidate)
 
     # --- reload

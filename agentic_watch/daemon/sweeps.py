@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -12,6 +12,7 @@ from agentic_watch.config import Root
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
 from agentic_watch.scan import LeftAlone, RootUnavailable, ScanError
+from agentic_watch.watch.root_thread import RootThread
 from agentic_watch.workspace.candidate import Candidate
 
 log = logging.getLogger("agentic_watch.daemon")
@@ -66,14 +67,14 @@ class RootScans:
             self.stop(key)
 
     def advance(
-        self, take: Callable[[Candidate], None], is_news: Callable[[], bool], is_left_alone: Callable[[str], bool]
+        self, take: Callable[[Candidate], None], is_news: Callable[[], bool], watched: Mapping[str, RootThread]
     ) -> list[tuple[str, float | None]]:
         """Go on for a slice of time, or for a step when there is news, and hand over what is found; gives the roots
         that are done: key and seconds, None for one that cannot be looked at. A root that is left alone waits."""
         end = time.monotonic() + _SLICE_SECONDS
         done: list[tuple[str, float | None]] = []
         for key, sweep in list(self.under_way.items()):
-            if is_left_alone(key):
+            if watched[key].is_left_alone():
                 continue
             try:
                 for found in sweep.found:

@@ -16,6 +16,7 @@ from watchdog.observers.inotify_c import InotifyConstants, WatchDescriptor
 
 from agentic_watch.config import Root
 from agentic_watch.watch.hints import Hint, HintQueue
+from agentic_watch.watch.inotify_reader import THROTTLED
 from agentic_watch.workspace import layout
 from agentic_watch.workspace.candidate import Candidate
 
@@ -32,6 +33,12 @@ _WRITTEN = (
 )
 _TAKEN_AWAY = InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
 _APPEARED = InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO
+_OF_ITSELF = (
+    (InotifyConstants.IN_MOVE_SELF, "moved"),
+    (InotifyConstants.IN_IGNORED, "gone"),
+    (THROTTLED, "throttled"),
+)
+"""What can happen to a watched directory itself, and the change that it is."""
 _NAMES_AT_MOST = 64
 _WANTED_AT_MOST = 1024
 UNCOMMITTED = 1e9
@@ -161,28 +168,15 @@ class RootQueue:
             if (workspace := self._workspace(wd)) is not None:
                 workspace.heat = time.time()
             return False
-        elif mask & InotifyConstants.IN_MOVE_SELF:
-            self._file(wd, "moved")
+        elif mask & InotifyConstants.IN_Q_OVERFLOW:
+            with self._lock:
+                self._overflowed = True
+        elif what := next((what for bit, what in _OF_ITSELF if mask & bit), ""):
+            self._file(wd, what)
         else:
             return False
         self._filled.set()
         return False
-
-    def watch_ended(self, wd: WatchDescriptor) -> None:
-        """The directory was deleted or unmounted, and its watch with it."""
-        self._file(wd, "gone")
-        self._filled.set()
-
-    def throttled(self, wd: WatchDescriptor) -> None:
-        """The watch was taken away, since there were too many events."""
-        self._file(wd, "throttled")
-        self._filled.set()
-
-    def overflowed(self) -> None:
-        """The kernel dropped events; nobody knows which."""
-        with self._lock:
-            self._overflowed = True
-        self._filled.set()
 
     def want(self, name: str) -> None:
         """Somebody else found the workspace `name` changed: it should have a watch."""

@@ -105,23 +105,20 @@ _OF_A_FILE = frozenset(
 """Masks without IN_ISDIR of what can happen to a file in a watched directory."""
 
 
+THROTTLED = 1 << 20
+"""A mask that the kernel has not (inotify(7)): the watch was taken away, since its directory had more events than is
+sensible."""
+
+
 class Subscriber(Protocol):
     """Who hears of the events of a watch. Called by the reading thread: whatever is slow loses events."""
 
     def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> bool:
-        """An event, equal ones that came together only once; whether the loop has something to do by it."""
-        ...
+        """An event, equal ones that came together only once; whether the loop has something to do by it.
 
-    def watch_ended(self, wd: WatchDescriptor) -> None:
-        """The directory was deleted or unmounted, and its watch with it."""
-        ...
-
-    def throttled(self, wd: WatchDescriptor) -> None:
-        """The watch was taken away, since its directory had more events than is sensible."""
-        ...
-
-    def overflowed(self) -> None:
-        """The kernel dropped events; nobody knows which."""
+        The mask is the kernel's, or THROTTLED; with IN_IGNORED or THROTTLED the watch has ended, with IN_Q_OVERFLOW
+        events of any watch were lost.
+        """
         ...
 
 
@@ -210,11 +207,8 @@ class InotifyReader(InotifyFD):
         if wd < 0:
             if mask & InotifyConstants.IN_Q_OVERFLOW:
                 self._pass_on_overflow()
-        elif mask & InotifyConstants.IN_IGNORED:
-            for subscriber in self._subscribers_of(wd, forget=True):
-                subscriber.watch_ended(wd)
         else:
-            for subscriber in self._subscribers_of(wd):
+            for subscriber in self._subscribers_of(wd, forget=bool(mask & InotifyConstants.IN_IGNORED)):
                 if subscriber.route(wd, mask, name):
                     self.loop_busy()
 
@@ -229,14 +223,14 @@ class InotifyReader(InotifyFD):
         with self._lock:
             everyone = set(self._subscribers.values()).union(*self._further.values())
         for subscriber in everyone:
-            subscriber.overflowed()
+            subscriber.route(WatchDescriptor(-1), InotifyConstants.IN_Q_OVERFLOW, b"")
 
     def _throttle(self, wd: WatchDescriptor) -> None:
         subscribers = self._subscribers_of(wd, forget=True)
         if subscribers:
             inotify_rm_watch(self._inotify_fd, wd)
         for subscriber in subscribers:
-            subscriber.throttled(wd)
+            subscriber.route(wd, THROTTLED, b"")
 
     def _subscribers_of(self, wd: WatchDescriptor, *, forget: bool = False) -> list[Subscriber]:
         with self._lock:

@@ -10,7 +10,7 @@ import os
 
 from watchdog.observers.inotify_c import InotifyConstants, Mask, WatchDescriptor
 
-from agentic_watch.watch.inotify_reader import InotifyReader
+from agentic_watch.watch.inotify_reader import THROTTLED, InotifyReader
 
 _MASK = Mask(InotifyConstants.IN_ONLYDIR | InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_CLOSE_WRITE)
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -40,25 +40,18 @@ class LivenessProbe:
         self._ask()
         return True
 
-    def route(self, _wd: WatchDescriptor, _mask: int, name: bytes) -> bool:
-        """Something was written in the directory; that is nothing for the loop."""
+    def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> bool:
+        """Something was written in the directory, which is nothing for the loop; or the directory is gone or had too
+        many events: then the next question is put to whatever has its name. What was lost may be the answer, and that
+        this was said is one, too."""
         if name == self._name:
             self._answered = self._proven = True
-        return False
-
-    def watch_ended(self, wd: WatchDescriptor) -> None:
-        """The directory is gone; the next question is put to whatever has its name then."""
-        if wd == self._wd:
+        elif mask & InotifyConstants.IN_Q_OVERFLOW:
+            self._answered = True
+        elif mask & (InotifyConstants.IN_IGNORED | THROTTLED) and wd == self._wd:
             self._watched = None
             self._answered = True
-
-    def throttled(self, wd: WatchDescriptor) -> None:
-        """The directory had too many events, which somebody heard."""
-        self.watch_ended(wd)
-
-    def overflowed(self) -> None:
-        """The answer may be among the lost events; that this was said is one, too."""
-        self._answered = True
+        return False
 
     def _ask(self) -> None:
         self._answered = False

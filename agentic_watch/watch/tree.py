@@ -9,10 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-
-from watchdog.observers.inotify_c import WatchDescriptor
 
 from agentic_watch.config import Root
 from agentic_watch.scan import is_marked, sight
@@ -37,28 +35,13 @@ class Tree:
 
     def __init__(self, root: Root, watches: Watches, announce: Announce, go_on: GoOn, rechecks: Rechecks) -> None:
         self._root = root
-        self._watches = watches
+        self.watches = watches
         self._announce = announce
         self._go_on = go_on
         self._rechecks = rechecks
         self._top: WatchedDirectory | None = None
         self._is_silent = False
         self._deferred = DeferredWatches()
-
-    @property
-    def directories(self) -> Mapping[WatchDescriptor, WatchedDirectory]:
-        """By watch, the directory for which it stands now."""
-        return self._watches.directories
-
-    @property
-    def watches(self) -> int:
-        """How many watches this root has now."""
-        return len(self._watches)
-
-    @property
-    def short(self) -> bool:
-        """Whether workspaces have given up, or never got, their watches."""
-        return self._watches.short
 
     @property
     def is_whole(self) -> bool:
@@ -68,7 +51,7 @@ class Tree:
     def watch_all(self, top: int) -> None:
         """Watch all there is but what can wait, without a word: a scan follows. Raises OSError when the root cannot be
         watched."""
-        self._top = self._watches.add(None, "", top, Kind.ROOT)
+        self._top = self.watches.add(None, "", top, Kind.ROOT)
         if self._top is None:
             raise OSError(errno.ENOSPC, "no inotify watch is left for it; raise fs.inotify.max_user_watches (sysctl)")
         self._is_silent = True
@@ -77,7 +60,7 @@ class Tree:
 
     def watch_deferred(self, top: int) -> bool:
         """Watch some of those that could wait, without a word: a scan follows when that was all, as this tells."""
-        if self.short:
+        if self.watches.short:
             self._deferred.clear()  # they are the coldest
             return True
         self._is_silent = True
@@ -90,7 +73,7 @@ class Tree:
 
     def unwatch_all(self) -> None:
         """Give up all watches."""
-        self._watches.clear()
+        self.watches.clear()
         self._top = None
 
     def ensure_watched(self, name: str, top: int) -> None:
@@ -134,7 +117,7 @@ class Tree:
         with suppress(WorkspaceError):
             directory = files.walk(top, node.name)
             try:
-                return self._watches.is_of(node, directory)
+                return self.watches.is_of(node, directory)
             finally:
                 os.close(directory)
         return False
@@ -146,7 +129,7 @@ class Tree:
         assert parent is not None
         if node.kind is Kind.WORKSPACE:
             self._announce(Candidate(self._root, node.name))
-        self._watches.drop(node)
+        self.watches.drop(node)
         self.look_again(parent, top, None if node.kind is Kind.META else {node.base})
 
     def throttle(self, node: WatchedDirectory, top: int) -> tuple[str, tuple[int, int] | None]:
@@ -156,9 +139,9 @@ class Tree:
         """
         workspace = node.workspace
         if node.kind is Kind.META or node.kind is Kind.WORKSPACE:
-            self._watches.drop(workspace if workspace.kind is Kind.WORKSPACE else node)
+            self.watches.drop(workspace if workspace.kind is Kind.WORKSPACE else node)
             return workspace.name, None
-        self._watches.lose(node)
+        self.watches.lose(node)
         with suppress(WorkspaceError, OSError):
             directory = self._open(node, top)
             try:
@@ -182,7 +165,7 @@ class Tree:
                 if node.parent is not None and _identity(directory) != recheck.identity:
                     self.leave(node, top)
                     return
-                self._watches.regain(node, directory)
+                self.watches.regain(node, directory)
             finally:
                 os.close(directory)
         was_workspace = node.kind is Kind.WORKSPACE
@@ -217,7 +200,7 @@ class Tree:
         node.kind = Kind.WORKSPACE
         node.heat = found.changed_at + (0 if is_marked(found) else UNCOMMITTED)
         for child in list(node.children.values()):
-            self._watches.drop(child)
+            self.watches.drop(child)
         self._tell(found)
 
     def _watch_meta(self, node: WatchedDirectory, directory: int) -> None:
@@ -226,7 +209,7 @@ class Tree:
         except WorkspaceError:
             return
         try:
-            self._watches.add(node, layout.META, meta, Kind.META)
+            self.watches.add(node, layout.META, meta, Kind.META)
         finally:
             os.close(meta)
 
@@ -268,12 +251,12 @@ class Tree:
         for base in layout.TELLING_DIRECTORIES & node.children.keys():
             name = node.path_of(base)
             if not may_enter(self._root, base, name, name.count("/") + 1, beside):
-                self._watches.drop(node.children[base])
+                self.watches.drop(node.children[base])
 
     def _visit(self, parent: WatchedDirectory, directory: int, base: str) -> None:
         inner = files.open_directory(directory, base, base)
         try:
-            node = self._watches.add(parent, base, inner, Kind.LEVEL)
+            node = self.watches.add(parent, base, inner, Kind.LEVEL)
             if node is not None:
                 self._look_into(node, inner)
             elif (found := sight(self._root, inner, ".", parent.path_of(base))) is not None:

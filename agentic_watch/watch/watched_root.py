@@ -55,7 +55,7 @@ class WatchedRoot:
     def watches(self) -> int:
         """How many it has now."""
         tree = self._tree
-        return tree.watches if tree is not None else 0
+        return len(tree.watches.directories) if tree is not None else 0
 
     def want(self, name: str) -> None:
         """A scan found the workspace `name` changed: it may lack its watches."""
@@ -90,7 +90,7 @@ class WatchedRoot:
                 pass
         finally:
             self._removals.reserve = None
-        self._tree, self._queue.directories = tree, tree.directories
+        self._tree, self._queue.directories = tree, watches.directories
         if before is not None:
             before.unwatch_all()
 
@@ -125,7 +125,7 @@ class WatchedRoot:
         tree = self._tree
         assert tree is not None
         for wd, change in taken.changes.items():
-            if (node := tree.directories.get(wd)) is None:
+            if (node := tree.watches.directories.get(wd)) is None:
                 continue
             if node.kind is Kind.ROOT and (change.gone or change.moved):
                 return False
@@ -153,7 +153,7 @@ class WatchedRoot:
     def lack(self) -> str:
         """Which workspaces are not watched, "" when all are. The remedy for too low a limit is said once."""
         tree = self._tree
-        if tree is None or not tree.short:
+        if tree is None or not tree.watches.short:
             return "" if tree is None or tree.is_whole else _DEFERRED
         if not self._said_short:
             self._said_short = True
@@ -161,7 +161,7 @@ class WatchedRoot:
                 "%s: inotify watch limit reached at %d; the least active workspaces are scanned instead. "
                 "Raise fs.inotify.max_user_watches (sysctl), then reload",
                 self._root.path,
-                tree.watches,
+                len(tree.watches.directories),
                 extra={"root": self._root.key},
             )
         return _SHORT

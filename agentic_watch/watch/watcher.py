@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 
 from agentic_watch.config import Root
-from agentic_watch.scan import LeftAlone
 from agentic_watch.watch.change_queues import NAMES
 from agentic_watch.watch.hints import HintQueue, RootState
 from agentic_watch.watch.inotify_reader import InotifyReader
@@ -22,7 +21,7 @@ _JOIN_SECONDS = 1.0
 
 
 class Watcher:
-    """Watches the roots and puts hints; `start` it once, `stop` it once.
+    """Watches the roots and puts hints; `start` it once, `stop` it once. `roots` are their threads by the roots' keys.
 
     `cookie` is a file outside of the roots by which inotify proves that it answers; "" does without. What cannot be
     watched is looked at every `poll_seconds`.
@@ -35,7 +34,7 @@ class Watcher:
         self._probe: LivenessProbe | None = None
         self._hints = hints
         self._reader: InotifyReader | None = None
-        self._threads: dict[str, RootThread] = {}
+        self.roots: dict[str, RootThread] = {}
         self._said_hanging: set[str] = set()
 
     def start(self) -> None:
@@ -45,8 +44,8 @@ class Watcher:
         """
         detail = self._open_inotify() if any(root.watch != "poll" for root in self._roots) else ""
         for root in self._roots:
-            self._threads[root.key] = RootThread(self._hints, root, self._reader, (self._poll_seconds, detail))
-        for thread in self._threads.values():
+            self.roots[root.key] = RootThread(self._hints, root, self._reader, (self._poll_seconds, detail))
+        for thread in self.roots.values():
             thread.start()
 
     def _open_inotify(self) -> str:
@@ -70,13 +69,13 @@ class Watcher:
 
     def states(self) -> tuple[RootState, ...]:
         """The true state of each root."""
-        return tuple(thread.state() for thread in self._threads.values())
+        return tuple(thread.state() for thread in self.roots.values())
 
     def hanging(self) -> frozenset[str]:
         """The roots that have not answered for some seconds. What is new of them, and of inner mounts, is said."""
-        hanging = {key: thread.hanging() for key, thread in self._threads.items()}
+        hanging = {key: thread.hanging() for key, thread in self.roots.items()}
         paths = {
-            os.path.join(self._threads[key].root.path, name).rstrip("/")
+            os.path.join(self.roots[key].root.path, name).rstrip("/")
             for key, names in hanging.items()
             for name in names
         }
@@ -89,33 +88,12 @@ class Watcher:
 
     def is_left_alone(self, candidate: Candidate) -> bool:
         """Whether what a workspace lies on does not answer now, so that whoever touched it might hang."""
-        thread = self._threads.get(candidate.root.key)
+        thread = self.roots.get(candidate.root.key)
         return thread is not None and thread.is_left_alone(candidate.name)
-
-    def root_is_left_alone(self, key: str) -> bool:
-        """Whether a root does not answer now."""
-        return self._threads[key].is_left_alone()
-
-    def left_alone(self, key: str) -> LeftAlone | None:
-        """Which directories a look over a root leaves out; None when there can be none."""
-        return self._threads[key].left_alone()
 
     def overflows(self) -> int:
         """How often the kernel dropped events since the start."""
         return self._reader.overflows if self._reader is not None else 0
-
-    def ensure_watched(self, candidate: Candidate) -> None:
-        """A scan found what no event told: the workspace may lack its watches."""
-        self._threads[candidate.root.key].ensure_watched(candidate.name)
-
-    def scanned(self, key: str) -> None:
-        """A root was looked at as a whole: its watches that could wait until then are placed now."""
-        self._threads[key].scanned()
-
-    def retry_inotify(self) -> None:
-        """Roots that are polled for want of watches try again whether there are any."""
-        for thread in self._threads.values():
-            thread.retry_inotify()
 
     def loop_idle(self) -> None:
         """The reader of hints has done what there was to do (inotify_reader.py)."""
@@ -128,14 +106,14 @@ class Watcher:
 
     def dead(self) -> str | None:
         """The name of a thread that ended by itself, None when all are well."""
-        threads = [*self._threads.values(), *([self._reader] if self._reader is not None else [])]
+        threads = [*self.roots.values(), *([self._reader] if self._reader is not None else [])]
         return next((thread.name for thread in threads if not thread.is_alive()), None)
 
     def stop(self) -> None:
         """End all threads and give up all watches. One that could not even be started has nothing to end, and one
         whose root hangs ends with the process."""
         end = time.monotonic() + _JOIN_SECONDS
-        alive = [thread for thread in self._threads.values() if thread.is_alive()]
+        alive = [thread for thread in self.roots.values() if thread.is_alive()]
         for thread in alive:
             thread.stop()
         for thread in alive:

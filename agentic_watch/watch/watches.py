@@ -16,7 +16,7 @@ import heapq
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from watchdog.observers.inotify_c import InotifyConstants, Mask, WatchDescriptor
 
@@ -91,22 +91,17 @@ NO_WATCH = WatchDescriptor(-1)
 
 
 class Watches:
-    """The watches of one root. Owned by one thread; `short` tells that there were too few since it was made."""
+    """The watches of one root: by each the directory for which it stands now. Owned by one thread.
+
+    `short` tells that there were too few since it was made: workspaces have given up, or never got, theirs.
+    """
 
     def __init__(self, reader: InotifyReader, queue: RootQueue, removals: PendingRemovals) -> None:
         self._reader = reader
         self._queue = queue
         self._removals = removals
-        self._by_wd: dict[WatchDescriptor, WatchedDirectory] = {}
+        self.directories: dict[WatchDescriptor, WatchedDirectory] = {}
         self.short = False
-
-    def __len__(self) -> int:
-        return len(self._by_wd)
-
-    @property
-    def directories(self) -> Mapping[WatchDescriptor, WatchedDirectory]:
-        """By watch, the directory for which it stands now."""
-        return self._by_wd
 
     def add(self, parent: WatchedDirectory | None, base: str, directory: int, kind: Kind) -> WatchedDirectory | None:
         """Watch the open directory; None when no watch is to be had, even after others were given up.
@@ -129,24 +124,24 @@ class Watches:
         """Give up a watch and those below it."""
         self._detach(node)
         dropped = list(_with_all_below(node))
-        self._removals.add(self._forget(one) for one in dropped if self._by_wd.get(one.wd) is one)
+        self._removals.add(self._forget(one) for one in dropped if self.directories.get(one.wd) is one)
         for one in dropped:
             one.cut_loose()
 
     def lose(self, node: WatchedDirectory) -> None:
         """The kernel's watch is gone, and the directory keeps its place, and those below it their watches."""
-        if self._by_wd.get(node.wd) is node:
+        if self.directories.get(node.wd) is node:
             self._forget(node)
         node.wd = NO_WATCH
 
     def regain(self, node: WatchedDirectory, directory: int) -> None:
         """Watch a directory that lost its watch, and is open, again. Raises OSError when that cannot be."""
         wd = self._watch(directory)
-        if wd in self._by_wd:
+        if wd in self.directories:
             self._reader.unsubscribe([wd], self._queue)
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), node.base)
         node.wd = wd
-        self._by_wd[wd] = node
+        self.directories[wd] = node
 
     def is_of(self, node: WatchedDirectory, directory: int) -> bool:
         """Whether the open directory is the one that the watch stands for."""
@@ -164,11 +159,11 @@ class Watches:
 
     def clear(self) -> None:
         """Give up all."""
-        self._removals.add(self._by_wd)
-        self._by_wd.clear()
+        self._removals.add(self.directories)
+        self.directories.clear()
 
     def _forget(self, node: WatchedDirectory) -> WatchDescriptor:
-        del self._by_wd[node.wd]
+        del self.directories[node.wd]
         return node.wd
 
     def _watch(self, directory: int) -> WatchDescriptor:
@@ -177,9 +172,9 @@ class Watches:
 
     def _place(self, wd: WatchDescriptor, spot: tuple[WatchedDirectory | None, str, Kind]) -> WatchedDirectory:
         parent, base, kind = spot
-        node = self._by_wd.get(wd)
+        node = self.directories.get(wd)
         if node is None:
-            node = self._by_wd[wd] = WatchedDirectory(wd, parent, base, kind)
+            node = self.directories[wd] = WatchedDirectory(wd, parent, base, kind)
         else:
             # The same directory: the kernel keeps one watch for it, whatever its name.
             self._reader.unsubscribe([wd], self._queue)
@@ -214,7 +209,7 @@ class Watches:
 
     def _give_up_the_coldest(self) -> bool:
         """Give up the watches of the coldest workspaces; False when there is none to give up."""
-        workspaces = [node for node in self._by_wd.values() if node.kind is Kind.WORKSPACE]
+        workspaces = [node for node in self.directories.values() if node.kind is Kind.WORKSPACE]
         coldest = heapq.nsmallest(1 + len(workspaces) // _EVICT_SHARE, workspaces, key=lambda node: node.heat)
         for node in coldest:
             self.drop(node)
