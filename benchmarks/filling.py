@@ -1,4 +1,5 @@
-"""Fills a history to a size with the program's own store, and times its inserts and queries there.
+"""Fills a history to a size with the program's own store, times its inserts and queries there, and counts what one
+commit writes.
 
 `python -m benchmarks.filling HISTORY ROWS` prints JSON. A process of its own, since it is large.
 """
@@ -6,9 +7,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +27,10 @@ from benchmarks import trees
 _GROUP = 256
 _WORKSPACES = 50_000
 _TIMES = 7
+_SINGLES = 1_100
+"""So many that the search takes some in meanwhile, which counts."""
+_FRAME_BYTES = 24 + 4096
+"""Of a page in the log. https://sqlite.org/fileformat2.html#walformat"""
 _FIRST = 1_776_124_800
 """Seconds since the epoch of the first commit: 2026-04-14; there is one a second from then on."""
 
@@ -41,7 +48,8 @@ def _wanted(number: int) -> dict[str, Filter]:
 
 
 def fill(path: str, size: int) -> dict[str, Any]:
-    """Insert until there are `size` rows; the rate is that of all inserts on the way there, bytes are the file's."""
+    """Insert until there are `size` rows; the rate is that of all inserts on the way there, what the search takes in
+    behind them included; bytes are the file's, and pages those of log that one commit of so many findings writes."""
     history = History(path)
     history.open()
     try:
@@ -53,11 +61,28 @@ def fill(path: str, size: int) -> dict[str, Any]:
             history.insert(group)
             timed, busy = timed + time.perf_counter() - started, busy + time.process_time() - began
             there += len(group)
+        started, began = time.perf_counter(), time.process_time()
+        history.catch_up(math.inf)
+        timed, busy = timed + time.perf_counter() - started, busy + time.process_time() - began
+        pages = _pages(history, there)
     finally:
         history.close()
     asked = {name: _ask(path, wanted) for name, wanted in _wanted(min(size, _WORKSPACES) // 2).items()}
     rates = {"rows_per_second": (there - first) / timed, "rows_per_processor_second": (there - first) / busy}
-    return {"rows": there, **rates, "bytes": os.path.getsize(path), "query_seconds": asked}
+    return {"rows": there, **rates, "bytes": os.path.getsize(path), "pages": pages, "query_seconds": asked}
+
+
+def _pages(history: History, first: int) -> dict[str, list[int]]:
+    """By the number of findings, the pages of log that each of some commits writes, each in its own transaction."""
+    with history.reading() as connection:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    pages: dict[str, list[int]] = defaultdict(list)
+    for number in range(first, first + _SINGLES):
+        before = os.path.getsize(f"{history.path}-wal")
+        history.insert([one := row(number)])
+        pages[str(len(one.findings))].append((os.path.getsize(f"{history.path}-wal") - before) // _FRAME_BYTES)
+    return pages
 
 
 def _groups(first: int, size: int) -> Iterator[list[Row]]:

@@ -120,7 +120,7 @@ def test_a_history_that_cannot_be_read_is_no_message(host: Host) -> None:
 
 
 def test_the_query_behind_a_key_press_reads_little(known: Host) -> None:
-    """A repository, a status and a workspace are found by an index, whatever the number of rows."""
+    """A repository and a workspace are found by an index, whatever the number of rows."""
     plans = known.query(
         "EXPLAIN QUERY PLAN SELECT min(repo) FROM dispatch_history WHERE repo >= ? AND repo < ?", "b", "c"
     )

@@ -6,15 +6,16 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support import Host, make, query, run
 
+from agentic_watch.answers.past import listing, source
+from agentic_watch.answers.past.filters import Filter
 from agentic_watch.commit.committer import Committer
-from agentic_watch.history import new_rows
-from agentic_watch.history.rows import Row
+from agentic_watch.history import derived_data
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
 
@@ -240,41 +241,46 @@ def test_damage_in_what_is_derived_stops_no_commit(host: Host, damage: Callable[
 
 def test_a_read_that_fails_once_is_not_taken_for_damage(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite calls a file malformed when the disk could not read it; the next try may find it whole."""
-    derive, errors = new_rows._derive, [sqlite3.DatabaseError("database disk image is malformed")]
+    take_in, errors = derived_data._take_in, [sqlite3.DatabaseError("database disk image is malformed")]
 
-    def fails_once(connection: sqlite3.Connection, numbered: Sequence[tuple[int, Row]]) -> None:
+    def fails_once(connection: sqlite3.Connection, most: int) -> bool:
         if errors:
             raise errors.pop()
-        derive(connection, numbered)
+        return take_in(connection, most)
 
-    monkeypatch.setattr(new_rows, "_derive", fails_once)
+    monkeypatch.setattr(derived_data, "_take_in", fails_once)
     workspace = make(host.root, report=REPORT, task="find the walrus")
     with (
         contextlib.closing(History(str(host.history))) as history,
         contextlib.closing(Committer(host.config(), history)) as committer,
     ):
         committer.commit(host.candidate(workspace.name))
+        history.catch_up(60)
         assert (errors, history.notices) == ([], [])
     assert run([*host.arguments(), "history", "walrus", "--json"], host.base).stdout.count("\n") == 1
 
 
 def test_a_large_history_is_searched_again_while_work_goes_on(tmp_path: Path) -> None:
-    """The newest come first, a slice at a time, and inserts between them are searched at once."""
+    """A slice at a time; what is inserted meanwhile is found at once."""
     from test_history import row
 
+    def found(word: str) -> int:
+        with source.history(str(tmp_path / "history.db")) as asked:
+            return len(list(listing.dispatches(asked, Filter(search=word))))
+
     with contextlib.closing(History(str(tmp_path / "history.db"))) as history:
-        history.insert([row(f"w{number}", task=f"task{number}") for number in range(2_000)])
+        history.insert([row(f"w{number}", task=f"task{number:04}") for number in range(3_000)])
+        history.catch_up(60)
+        assert found("task2999") == 1
         _search_blocks(Path(history.path))
         history.insert([row("new", task="tasknew")])
+        history.catch_up(1e-9)
         assert len([notice for notice in history.notices if "made anew" in notice]) == 1
-        found = "SELECT count(*) FROM dispatch_search WHERE dispatch_search MATCH ?"
-        history.mend(1e-9)
-        assert query(Path(history.path), found, "tasknew")[0][0] == 1
-        assert query(Path(history.path), found, "task1")[0][0] == 0
+        assert [found(word) for word in ("tasknew", "task0001", "task1999")] == [1, 1, 0]
         history.insert([row("newer", task="tasknewer")])
-        assert query(Path(history.path), found, "tasknewer")[0][0] == 1
-        history.mend(60)
-        assert query(Path(history.path), found, "task1")[0][0] == 1
+        assert found("tasknewer") == 1
+        history.catch_up(60)
+        assert found("task1999") == 1
 
 
 def test_rows_that_somebody_inserted_by_sql_get_what_they_lack(host: Host) -> None:

@@ -9,7 +9,7 @@ import pytest
 from support import UPDATED, Host, make, run, start, wait_for
 
 from agentic_watch.daemon.instance import Instance
-from agentic_watch.history.rows import commit_id
+from agentic_watch.history.columns import commit_id
 
 
 def rename(host: Host, old: str, new: str, *options: str, code: int = 0) -> subprocess.CompletedProcess[str]:

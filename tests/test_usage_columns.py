@@ -263,7 +263,7 @@ def test_an_upgrade_of_what_was_being_mended(host: Host, mark: int) -> None:
         shell.commit()
     with contextlib.closing(History(str(host.history))) as history:
         history.open()
-        history.mend(math.inf)
+        history.catch_up(math.inf)
     for word in ("G304", "pkg/rounding.go"):
         assert len(found(host, word, "-n", "0")) == 6
     if mark != FINDINGS_LOST:  # whose pages stay in the file, unused

@@ -153,7 +153,7 @@ class SharePass:
     def _mend_history(self) -> None:
         """To its end: nobody waits for the next workspace here."""
         with suppress(HistoryError):  # it is said where the rows could not be written
-            self._history.mend(math.inf)
+            self._history.catch_up(math.inf)
 
     def _root(self, root: Root, dry_run: bool) -> None:
         counts = Counts()

@@ -11,9 +11,9 @@ from agentic_watch.commit.patience import PACE
 from agentic_watch.commit.row_buffer import HELD_BYTES, RowBuffer, insert_now
 from agentic_watch.config import Root
 from agentic_watch.history import identities, pruned
+from agentic_watch.history.columns import commit_id
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.identities import ExistingRow, Lookup
-from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout
 from agentic_watch.workspace.candidate import Candidate

@@ -26,12 +26,13 @@ from agentic_watch.history.columns import (
     FINDING_COLUMNS,
     HISTORY_COLUMNS,
     USAGE_COLUMNS,
+    commit_id,
     model_of,
     report_of,
     usage_values,
 )
 from agentic_watch.history.read_only import connect_read_only, connect_untouched
-from agentic_watch.history.rows import Row, commit_id
+from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.journal import longest_line

@@ -9,7 +9,7 @@ from functools import partial
 
 from agentic_watch.config import Root
 from agentic_watch.exchange import ExchangeError
-from agentic_watch.history.rows import commit_id
+from agentic_watch.history.columns import commit_id
 from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 

@@ -84,7 +84,7 @@ def _run_again(hook: Hook, context: PushContext, is_ending: Callable[[], bool]) 
     for commit_id, workspace, attempts in context.state.hooks_due(hook.key):
         if is_ending():
             break
-        commit = outbox.by_commit_id(context.history, commit_id)
+        commit = outbox.by_commit_id(context.history, workspace, commit_id)
         if context.state.hook_begins_again(hook.key, commit_id):
             if commit is None:
                 context.state.hook_ended(hook.key, commit_id, f"{workspace} is not in the history any more")

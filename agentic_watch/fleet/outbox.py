@@ -122,12 +122,15 @@ def confirmed_by(connection: sqlite3.Connection, position: Position) -> int:
     return position.id if connection.execute(given, (position.id,)).fetchone() else 0
 
 
-def by_commit_id(history: str, commit_id: str) -> Commit | None:
-    """One commit; None when the history has it no more. Raises HistoryError and HistoryRefused."""
+def by_commit_id(history: str, workspace: str, commit_id: str) -> Commit | None:
+    """One commit of a workspace, by which an index finds it; None when the history has it no more.
+
+    Raises HistoryError and HistoryRefused."""
+    which = "WHERE root IN (SELECT root FROM roots) AND workspace = ? AND commit_id = ?"
 
     def read() -> Commit | None:
         with queries.reading(history) as connection:
-            rows = list(_rows(connection, "WHERE commit_id = ?", (commit_id,)))
+            rows = list(_rows(connection, which, (workspace, commit_id)))
             return next(iter(_with_findings(connection, rows)), None)
 
     return _patiently(read)

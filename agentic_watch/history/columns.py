@@ -1,9 +1,8 @@
-"""The columns of the history that a commit fills, in the order in which rows hold their values. Imports nothing: who
-only asks needs no more of what a row is made of.
+"""The columns of the history that a commit fills, in the order in which rows hold their values, and what is derived for
+them. Who only asks needs no more of what a row is made of.
 
-What a report says of session, commit, tokens and cost, as columns; NULL is unknown, and never 0 for it.
-
-`report.usage` and `report.commits` are what `dispatch` writes, or anybody: a value that cannot be one is unknown.
+`report.usage`, `report.commits` and findings are what `dispatch` writes, or anybody: a value that cannot be one is
+unknown, which is NULL and never 0.
 """
 
 from __future__ import annotations
@@ -13,8 +12,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from agentic_watch.host import digests
+
 _COUNTS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "turns")
 _INT64_MAX = 2**63 - 1
+_INT64 = range(-(2**63), 2**63)
 _MICRO = 1_000_000
 _LONGEST_NAME = 200
 """Characters of an id or a model's name; what is longer is none."""
@@ -139,3 +141,31 @@ TABLE_COLUMNS = ["id", *HISTORY_COLUMNS[: -len(USAGE_COLUMNS)], "moved_to", *USA
 
 FINDING_COLUMNS = ["tool", "severity", "category", "file", "line", "column", "code", "rule_id", "title", "message"]
 """Of `findings`, but for whose they are."""
+_WHOLE = ("line", "column")
+
+
+def commit_id(root: str, workspace: str, updated_utc: str, runs: int) -> str:
+    """What names one commit everywhere: made of its identity, so that each host and each try gives the same."""
+    identity = "\0".join((root, workspace, updated_utc, str(runs))).encode(errors="surrogateescape")
+    digits = digests.sha256(identity).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
+
+
+def finding_values(item: dict[str, Any]) -> tuple[Any, ...]:
+    """The values of one finding, in FINDING_COLUMNS' order; what does not fit a column is None."""
+    return tuple([whole(item.get(key)) if key in _WHOLE else _text(item.get(key)) for key in FINDING_COLUMNS])
+
+
+def whole(value: Any) -> int | None:
+    """A whole number that SQLite can hold."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value in _INT64:
+        return value
+    return None
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, (bool, int, float)) else None

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from agentic_watch.config import Root
 from agentic_watch.history import pruned
-from agentic_watch.history.known_roots import ROOTS
 from agentic_watch.history.store import History, marks
 
 
@@ -76,7 +75,7 @@ _CAME = (
 
 def _with_asked(count: int) -> str:
     rows = ", ".join(f"({number}, {marks(Lookup._fields)})" for number in range(count))
-    return f"WITH RECURSIVE {ROOTS}, asked (n, {', '.join(Lookup._fields)}) AS (VALUES {rows})"
+    return f"WITH asked (n, {', '.join(Lookup._fields)}) AS (VALUES {rows})"
 
 
 def held(history: History, root: Root, asked: Sequence[Lookup]) -> dict[str, ExistingRow]:

@@ -6,10 +6,9 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from agentic_watch.history import mending
+from agentic_watch.history import derived_data
 from agentic_watch.history import table_definitions as tables
-from agentic_watch.history.columns import USAGE_COLUMNS, model_of, report_of, usage_values
-from agentic_watch.history.rows import commit_id
+from agentic_watch.history.columns import USAGE_COLUMNS, commit_id, model_of, report_of, usage_values
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -23,6 +22,11 @@ _FORMER = {
     "dispatch_history_counted": "INDEX",
     "dispatch_history_daily": "INDEX",
     "dispatch_history_repo": "INDEX",
+    "dispatch_history_repo_org": "INDEX",
+    "dispatch_history_repo_time": "INDEX",
+    "dispatch_history_run": "INDEX",
+    "dispatch_history_status": "INDEX",
+    "dispatch_history_updated": "INDEX",
     "dispatch_history_workspace": "INDEX",
     "finding_counts": "TABLE",
     "finding_totals": "TABLE",
@@ -32,8 +36,8 @@ _FORMER = {
 }
 """What programs of schema 3 made and is not needed any more, or has other columns now. What an operator made stays."""
 
-_SEARCH_LOST, _FINDINGS_LOST = 2**63 - 1, 2**63 - 2
-"""As `upkeep.search_from` of schema 3."""
+_FINDINGS_LOST = 2**63 - 2
+"""As `upkeep.search_from` of schema 3: 0 was nothing to mend, another number a search to be made anew, or completed."""
 
 _AT_ONCE = 1_000
 _WITH_USAGE = (
@@ -46,13 +50,29 @@ Step = str | Callable[[sqlite3.Connection], None]
 """A statement, or what is done otherwise."""
 
 
-def _add_columns(connection: sqlite3.Connection) -> None:
-    """Those of schema 4. They come behind all others, and no row is written for them."""
+def _copy_dispatches(connection: sqlite3.Connection) -> None:
+    """Into the table of schema 4, which has more columns and one unique index; a copy of schema 2 is one already.
+
+    What an operator made on it is made again, and no number is given twice.
+    """
     there = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('dispatch_history')")}
-    for name in USAGE_COLUMNS:
-        if name not in there:  # a copy of schema 2 has them
-            kind = "TEXT" if name in ("session_id", "head_commit") else "INTEGER"
-            connection.execute(f"ALTER TABLE dispatch_history ADD COLUMN {name} {kind}")
+    if there.issuperset(USAGE_COLUMNS):
+        return
+    own = connection.execute(
+        "SELECT sql FROM sqlite_master WHERE tbl_name = 'dispatch_history' AND type <> 'table' AND sql IS NOT NULL"
+    ).fetchall()
+    last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'dispatch_history'").fetchone()
+    columns = f"{_COLUMNS_OF_2}, commit_id, moved_to"
+    connection.execute(tables.dispatch_history("copied"))
+    connection.execute(f"INSERT INTO copied ({columns}) SELECT {columns} FROM dispatch_history ORDER BY id")
+    connection.execute("DROP TABLE dispatch_history")
+    connection.execute("ALTER TABLE copied RENAME TO dispatch_history")
+    connection.execute("DELETE FROM sqlite_sequence WHERE name = 'dispatch_history'")
+    connection.execute("INSERT INTO sqlite_sequence VALUES ('dispatch_history', ?)", last or (0,))
+    ours = {statement.split()[2] for statement in tables.INDEXES}
+    for (statement,) in own:
+        if statement.split()[2] not in ours:
+            connection.execute(statement)
 
 
 def _make_indexes(connection: sqlite3.Connection) -> None:
@@ -72,11 +92,10 @@ def _fill_usage(connection: sqlite3.Connection) -> None:
 
 
 def _fill_search(connection: sqlite3.Connection) -> None:
-    """All at once; where something of it was yet to be mended, that goes on when the history is open."""
-    if mending.is_done(connection):
+    """All at once; where something was damaged, it is made anew when the history is open."""
+    if connection.execute("SELECT lost FROM upkeep").fetchone() == (None,):
         connection.execute(tables.ADD_TO_SEARCH)
-    elif not mending.is_lost(connection):
-        connection.execute("UPDATE upkeep SET search_from = (SELECT ifnull(max(id), 0) + 1 FROM dispatch_history)")
+        connection.execute("UPDATE upkeep SET searched_to = (SELECT ifnull(max(id), 0) FROM dispatch_history)")
 
 
 def _usage(number: int, agent: str, report: str) -> tuple[object, ...]:
@@ -120,9 +139,9 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
         (
             *(f"DROP TRIGGER IF EXISTS {name}" for name in tables.TRIGGER_NAMES),
             *(f"DROP {kind} IF EXISTS {name}" for name, kind in reversed(_FORMER.items())),
-            mending.drop_search,
+            derived_data.drop_search,
             *("DROP VIEW IF EXISTS dispatch_text", "DROP VIEW IF EXISTS dispatches"),
-            _add_columns,
+            _copy_dispatches,
             _fill_usage,
             tables.KEPT_FILES,
             *tables.OPEN_RUNS,
@@ -130,9 +149,10 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
             *(*tables.VIEWS, tables.SEARCH),
             *tables.TRIGGERS,
             "ALTER TABLE upkeep DROP COLUMN judged_to",
+            "ALTER TABLE upkeep RENAME COLUMN search_from TO searched_to",
             "ALTER TABLE upkeep ADD COLUMN lost TEXT",
-            f"UPDATE upkeep SET search_from = 0, lost = iif(search_from = {_SEARCH_LOST}, 'search', 'findings') "
-            f"WHERE search_from >= {_FINDINGS_LOST}",
+            f"UPDATE upkeep SET lost = iif(searched_to = {_FINDINGS_LOST}, 'findings', 'search') WHERE searched_to > 0",
+            "UPDATE upkeep SET searched_to = 0",
             _fill_search,
         ),
     ),

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 
-from agentic_watch.history import dumped, ownership, schema, stocktaking
+from agentic_watch.history import dumped, ownership, row_count, schema
 from agentic_watch.history.schema import OnProgress
 from agentic_watch.history.state_directory import directory_lock, make_directories
 
@@ -70,10 +70,10 @@ def _set_up(connection: sqlite3.Connection) -> None:
 
 
 def _take_stock(connection: sqlite3.Connection, path: str, notices: list[str]) -> None:
-    if stocktaking.is_in_order(connection, path):
+    if row_count.is_in_order(connection, path):
         return
     with transaction(connection):
-        notices.append(f"{path}: {stocktaking.take_stock(connection)}")
+        notices.append(f"{path}: {row_count.take_stock(connection)}")
 
 
 @contextlib.contextmanager
@@ -87,10 +87,3 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def begin_anew(connection: sqlite3.Connection) -> None:
-    """Undo all that was done in a transaction, and begin again."""
-    if connection.in_transaction:  # some errors end it
-        connection.execute("ROLLBACK")
-    connection.execute("BEGIN IMMEDIATE")

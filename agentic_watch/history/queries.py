@@ -57,6 +57,16 @@ def _has_changed(path: str, before: read_only.AtRest) -> bool:
         return True
 
 
+def index_waiting(connection: sqlite3.Connection) -> None:
+    """Beside the search, for this connection: `temp.waiting_search`, of the newest dispatches that it has yet to take
+    in. It is in memory, and empty as a rule."""
+    from agentic_watch.history import table_definitions as tables  # who searches nothing needs none of them
+
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(tables.WAITING_SEARCH)
+    connection.execute(tables.ADD_WAITING)
+
+
 def words(text: str) -> list[str]:
     """The words of a search that can be found: those with a letter or a digit."""
     return [word for word in text.split() if _TOKEN.search(word)]

@@ -1,24 +1,50 @@
-"""From a record to the history's rows: the derived columns are made here, and nowhere else."""
+"""From a record to the history's rows, and a group's rows into the tables."""
 
 from __future__ import annotations
 
-import json
+import sqlite3
 import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS, model_of, usage_values
-from agentic_watch.host import digests
+from agentic_watch.history import derived_data
+from agentic_watch.history.columns import (
+    HISTORY_COLUMNS,
+    commit_id,
+    finding_values,
+    model_of,
+    usage_values,
+    whole,
+)
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.kept_file import KeptFile
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.unwritten_end import is_unwritten
 
-_REPORT = HISTORY_COLUMNS.index("report")
+_REPORT, _ROOT = HISTORY_COLUMNS.index("report"), HISTORY_COLUMNS.index("root")
 _ROW_BYTES = 1000
 _FINDING_BYTES = 150
-_INT64 = range(-(2**63), 2**63)
-_NUMBERS = frozenset({"line", "column"})
+
+_NEXT = "SELECT ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'dispatch_history'), 0) + 1"
+_INSERT = (
+    f"INSERT INTO dispatch_history (id, {', '.join(HISTORY_COLUMNS)}, moved_to) "
+    f"VALUES ({', '.join('?' * (len(HISTORY_COLUMNS) + 2))}) "
+    "ON CONFLICT DO NOTHING"
+)
+_INSERT_KEPT = (
+    "INSERT INTO kept_files (dispatch_id, name, bytes, kept_from, content) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT DO NOTHING"
+)
+_COUNT = "UPDATE upkeep SET rows = rows + ? RETURNING searched_to, lost"
+_DISPATCH = ("workspace", "updated_utc", "runs", "started_utc", "org", "repo", "task", "agent", "branch")
+_ITS = [HISTORY_COLUMNS.index(name) for name in _DISPATCH]
+_NAMESAKE = (
+    "SELECT 1 FROM roots CROSS JOIN dispatch_history AS d ON d.root = roots.root "
+    f"AND {' AND '.join(f'd.{name} IS ?' for name in _DISPATCH[:3])} "
+    f"AND {' AND '.join(f'+d.{name} IS ?' for name in _DISPATCH[3:])} AND d.root <> ?"
+)
 
 
 class Row(NamedTuple):
@@ -43,13 +69,6 @@ class Row(NamedTuple):
         """About how many bytes it takes in memory: a finding of `{}` is a tuple, one of text shares the report's."""
         kept = sum(len(file.content) for file in self.kept)
         return _ROW_BYTES + 2 * sys.getsizeof(self.report) + _FINDING_BYTES * len(self.findings) + kept
-
-
-def commit_id(root: str, workspace: str, updated_utc: str, runs: int) -> str:
-    """What names one commit everywhere: made of its identity, so that each host and each try gives the same."""
-    identity = "\0".join((root, workspace, updated_utc, str(runs))).encode(errors="surrogateescape")
-    digits = digests.sha256(identity).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
 
 
 def from_record(record: Record, root: str, host: str, moved_to: str | None = None) -> Row:
@@ -78,15 +97,20 @@ def from_record(record: Record, root: str, host: str, moved_to: str | None = Non
         None if record.started_at.is_zero else record.started_at.utc(),
         updated_utc,
         _duration_ms(record),
-        *(_flag(report.get(key)) for key in ("passed", "build_passed", "test_passed", "lint_passed")),
-        *(_whole(changes.get(key)) for key in ("files_changed", "insertions", "deletions")),
+        _flag(report.get("passed")),
+        _flag(report.get("build_passed")),
+        _flag(report.get("test_passed")),
+        _flag(report.get("lint_passed")),
+        whole(changes.get("files_changed")),
+        whole(changes.get("insertions")),
+        whole(changes.get("deletions")),
         len(record.findings),
         dump(report) if report else None,
         host,
         commit_id(root, record.workspace, updated_utc, record.runs),
         *usage_values(report),
     )
-    return Row(values, tuple(finding_values(item) for item in record.findings), moved_to)
+    return Row(values, tuple([finding_values(item) for item in record.findings]), moved_to)
 
 
 def _with_files(record: Record) -> dict[str, Any]:
@@ -107,20 +131,42 @@ def _flag(value: Any) -> int | None:
     return int(value) if isinstance(value, bool) else None
 
 
-def _whole(value: Any) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value in _INT64:
-        return value
-    return None
+def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, sqlite3.Error | None]:
+    """Insert rows in the transaction that the caller holds, and nothing else in it; gives how many were new.
+
+    Where findings or search are damaged the rows are inserted without, and the error is given.
+    """
+    return derived_data.past_damage(connection, partial(_insert, connection, rows))
 
 
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value) if isinstance(value, (bool, int, float)) else None
+def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
+    """A few statements for all: the write lock is held, so the next free numbers are ours. A number is never used
+    twice, so that nobody inherits what belongs to a row that was deleted."""
+    rows = list(_without_namesakes(connection, rows))
+    (first,) = connection.execute(_NEXT).fetchone()
+    numbered = list(enumerate(rows, first))
+    values = [(number, *row.values, row.moved_to) for number, row in numbered]
+    inserted = connection.executemany(_INSERT, values).rowcount
+    if inserted < len(rows):  # the others were there already
+        new = {number for (number,) in connection.execute("SELECT id FROM dispatch_history WHERE id >= ?", (first,))}
+        numbered = [(number, row) for number, row in numbered if number in new]
+    if kept := [(number, *file) for number, row in numbered for file in row.kept]:
+        connection.executemany(_INSERT_KEPT, kept)
+    searched_to, lost = connection.execute(_COUNT, (inserted,)).fetchone()
+    if numbered and lost is None:
+        findings = [(number, *finding) for number, row in numbered for finding in row.findings]
+        derived_data.add(connection, findings, numbered[-1][0] - searched_to, len(numbered))
+    return inserted
 
 
-def finding_values(item: dict[str, Any]) -> tuple[Any, ...]:
-    """The values of one finding, in FINDING_COLUMNS' order; what does not fit a column is None."""
-    return tuple(_whole(item.get(key)) if key in _NUMBERS else _text(item.get(key)) for key in FINDING_COLUMNS)
+def _without_namesakes(connection: sqlite3.Connection, rows: Sequence[Row]) -> Iterator[Row]:
+    """These rows without those recovered ones whose dispatch has a row of the same name in another root: a line names
+    no root, and another process or workspace of the group may have made a row of its copy."""
+    roots: dict[tuple[object, ...], object] = {}
+    for row in rows:
+        if row.is_recovered:
+            root, dispatch = row.values[_ROOT], tuple([row.values[number] for number in _ITS])
+            is_first = roots.setdefault(dispatch, root) == root
+            if not is_first or connection.execute(_NAMESAKE, (*dispatch, root)).fetchone() is not None:
+                continue
+        yield row

@@ -82,6 +82,7 @@ def upgrade(connection: sqlite3.Connection, path: str, on_progress: OnProgress) 
     from agentic_watch.history import migrations  # rarely needed
 
     connection.execute("PRAGMA foreign_keys = OFF")  # else a table that is made anew takes its findings along
+    connection.execute("PRAGMA legacy_alter_table = ON")  # views that name it are not looked at while it is away
     connection.execute("BEGIN IMMEDIATE")
     found = version(connection)
     backup = f"{path}.backup-v{found}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"

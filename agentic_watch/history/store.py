@@ -7,6 +7,8 @@ caller goes on with journal and marker, and the rows come later from the journal
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import operator
 import sqlite3
 import time
@@ -14,14 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from agentic_watch.history import damage, mending, new_rows, ownership, schema, stocktaking
+from agentic_watch.history import damage, derived_data, ownership, row_count, rows, schema
 from agentic_watch.history.damage import LogInodes
 from agentic_watch.history.history_errors import HistoryError, HistoryNotOurs
 from agentic_watch.history.opening import open_to_write, transaction
 from agentic_watch.history.ownership import Inode
+from agentic_watch.history.row_count import Newest
 from agentic_watch.history.rows import Row
 from agentic_watch.history.schema import OnProgress
-from agentic_watch.history.stocktaking import Newest
 
 _PATIENCE_MS = 5_000
 _PATIENCE_WHEN_FAILING_MS = 200
@@ -102,32 +104,37 @@ class History:
                 found.setdefault(workspace, {})[utc, runs] = at
         return found
 
-    def insert(self, rows: Sequence[Row]) -> int:
+    def insert(self, new: Sequence[Row]) -> int:
         """Insert rows in one transaction; gives how many were new. A row that is there changes nothing."""
-        with self.inserting(rows) as inserted:
+        with self.inserting(new) as inserted:
             return inserted
 
     @contextlib.contextmanager
-    def inserting(self, rows: Sequence[Row]) -> Iterator[int]:
+    def inserting(self, new: Sequence[Row]) -> Iterator[int]:
         """Rows that are inserted, and committed at the end: nothing of them is in the file before that."""
         with self.transaction() as connection:
-            inserted, damage_met = new_rows.insert(connection, rows)
-            if damage_met is not None:
-                self._mend_later(damage_met)
-            newest = stocktaking.newest(connection)
+            inserted, damage_met = rows.insert(connection, new)
+            self._note_damage(damage_met)
+            newest = row_count.newest(connection)
             yield inserted
         self._newest = newest
 
-    def mend(self, seconds: float) -> None:
-        """Make anew, for about so long, what is derived and was damaged. Raises HistoryError."""
+    def catch_up(self, seconds: float) -> None:
+        """Have findings and search take in what they lack, for about so long; what of them was damaged is made anew.
+
+        Raises HistoryError.
+        """
         if self.read_only:
             return
         end = time.monotonic() + seconds
         with self._guarded() as connection:
-            is_done = mending.is_done(connection)
-        while not is_done:
+            is_complete = derived_data.is_complete(connection)
+        while not is_complete:
             with self.transaction(durable=False) as connection:
-                is_done = mending.mend_some(connection)
+                is_complete, damage_met = derived_data.past_damage(
+                    connection, functools.partial(derived_data.catch_up, connection)
+                )
+                self._note_damage(damage_met)
             if time.monotonic() >= end:
                 return
 
@@ -140,24 +147,17 @@ class History:
             return act()
         except HistoryError as error:
             cause = error.__cause__
-            if not isinstance(cause, sqlite3.Error) or not mending.is_damage(cause):
+            if not isinstance(cause, sqlite3.Error) or not derived_data.is_damage(cause):
                 raise
-        self._rebuild_derived(cause)
-        return act()
-
-    def _rebuild_derived(self, damage_met: sqlite3.Error) -> None:
         with self.transaction() as connection:
-            mending.give_up(connection, damage_met)
-        self._mend_later(damage_met)
-        is_done = False
-        while not is_done:
-            self.mend(1.0)
-            with self._guarded() as connection:
-                is_done = mending.is_done(connection)
+            derived_data.give_up(connection, cause)
+        self._note_damage(cause)
+        self.catch_up(math.inf)
+        return act()
 
     def is_the_same(self, connection: sqlite3.Connection) -> bool:
         """Whether all that was inserted here is in it: nobody put an older copy of it in its place meanwhile."""
-        if self._newest is None or stocktaking.is_there(connection, self._newest):
+        if self._newest is None or row_count.is_there(connection, self._newest):
             return True
         self._newest = None
         return False
@@ -218,7 +218,7 @@ class History:
         try:
             yield self._ready()
         except sqlite3.DatabaseError as error:
-            if mending.is_of_search(error):
+            if derived_data.is_of_search(error):
                 self._give_up_derived(error)
             elif getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 pause = _LOCKED_PAUSES_SECONDS[min(self._locked_times, len(_LOCKED_PAUSES_SECONDS) - 1)]
@@ -283,8 +283,9 @@ class History:
     def _patience_ms(self) -> int:
         return _PATIENCE_WHEN_FAILING_MS if self._failing or self._locked_times else self.patience_ms
 
-    def _mend_later(self, cause: sqlite3.Error) -> None:
-        self.notices.append(f"{self.path}: what is derived of its dispatches is damaged ({cause}); it is made anew")
+    def _note_damage(self, cause: sqlite3.Error | None) -> None:
+        if cause is not None:
+            self.notices.append(f"{self.path}: what is derived of its dispatches is damaged ({cause}); it is made anew")
 
     def _give_up_derived(self, error: sqlite3.Error) -> None:
         """Damage that shows at the end of a transaction: go on without, from the next one on."""
@@ -292,8 +293,8 @@ class History:
             return
         with contextlib.suppress(sqlite3.Error):
             with transaction(self._current.connection):
-                mending.give_up(self._current.connection, error)
-            self._mend_later(error)
+                derived_data.give_up(self._current.connection, error)
+            self._note_damage(error)
 
     def _set_aside(self, cause: str) -> None:
         notice = damage.set_aside(self.path, cause, self._patience_ms, known=self._last_inode, close=self._let_go)

@@ -37,7 +37,7 @@ CREATE TABLE {name} (
     findings_count INTEGER NOT NULL,
     report TEXT,
     host TEXT NOT NULL,
-    commit_id TEXT UNIQUE,
+    commit_id TEXT,
     moved_to TEXT,
     session_id TEXT,
     head_commit TEXT,
@@ -47,7 +47,7 @@ CREATE TABLE {name} (
     output_tokens INTEGER,
     turns INTEGER,
     cost_microusd INTEGER,
-    UNIQUE (root, workspace, updated_utc, runs)
+    UNIQUE (root, workspace, runs, updated_utc)
 ) STRICT"""
 
 FINDINGS = """
@@ -134,12 +134,22 @@ ABOUT = (
     "CREATE UNIQUE INDEX about_one ON about ((1))",
 )
 
-# `rows` is how many dispatches there should be: a file that was salvaged has fewer. Dispatches below the number
-# `search_from` may be missing in findings and search; `lost` names what of these is damaged (mending.py).
+# `rows` is how many dispatches there should be: a file that was salvaged has fewer. Findings and search have those up
+# to the number `searched_to`; `lost` names what of these is damaged (derived_data.py).
 UPKEEP = (
-    "CREATE TABLE upkeep (rows INTEGER NOT NULL, search_from INTEGER NOT NULL, lost TEXT) STRICT",
+    "CREATE TABLE upkeep (rows INTEGER NOT NULL, searched_to INTEGER NOT NULL, lost TEXT) STRICT",
     "INSERT INTO upkeep VALUES (0, 0, NULL)",
 )
+
+# One step of a search for each, instead of a look at all rows: the index of identities begins with it.
+_ROOTS = """
+CREATE VIEW roots AS
+WITH RECURSIVE found (root) AS (
+    SELECT min(root) FROM dispatch_history
+    UNION ALL
+    SELECT (SELECT min(root) FROM dispatch_history WHERE root > found.root) FROM found WHERE found.root IS NOT NULL
+)
+SELECT root FROM found WHERE root IS NOT NULL"""
 
 _DISPATCHES = """
 CREATE VIEW dispatches AS
@@ -167,9 +177,10 @@ SELECT id, {_OF_DISPATCH}, iif(issue = 0, '', '#' || issue) AS issue,
 FROM dispatch_history"""
 
 # Punctuation parts words, here and in what is looked for: "task-101" and "acme/billing" are phrases, "G304" a word.
+_WORDS = "tokenize = 'unicode61 remove_diacritics 2'"
 SEARCH = f"""
 CREATE VIRTUAL TABLE dispatch_search USING fts5 (
-    {SEARCH_COLUMNS}, content = 'dispatch_text', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2'
+    {SEARCH_COLUMNS}, content = 'dispatch_text', content_rowid = 'id', {_WORDS}
 )"""
 
 SEARCH_PARTS = tuple(f"dispatch_search_{part}" for part in ("data", "idx", "docsize", "config"))
@@ -183,34 +194,35 @@ INSERT_FINDING = (
 ADD_TO_SEARCH = f"INSERT INTO dispatch_search (rowid, {SEARCH_COLUMNS}) SELECT id, {SEARCH_COLUMNS} FROM dispatch_text"
 """A WHERE clause on `id` follows. Each dispatch may be added once."""
 
+WAITING_SEARCH = f"CREATE VIRTUAL TABLE temp.waiting_search USING fts5 ({SEARCH_COLUMNS}, content = '', {_WORDS})"
+ADD_WAITING = (
+    f"INSERT INTO temp.waiting_search (rowid, {SEARCH_COLUMNS}) SELECT id, {SEARCH_COLUMNS} FROM dispatch_text "
+    "WHERE id > (SELECT searched_to FROM upkeep) ORDER BY id DESC LIMIT 1000"
+)
+"""Of those that the search has yet to take in: more are there only while it is made anew."""
+
 # FTS5 forgets by being told what it was given. https://sqlite.org/fts5.html#the_delete_command
 _TAKE_FROM_SEARCH = (
     f"INSERT INTO dispatch_search (dispatch_search, rowid, {SEARCH_COLUMNS}) "
     f"SELECT 'delete', id, {SEARCH_COLUMNS} FROM dispatch_text"
 )
 
-# Nothing stands behind the time: so SQLite stops after the newest of each of several repositories.
-BY_REPO = "CREATE INDEX dispatch_history_repo_time ON dispatch_history (repo, updated_utc)"
-
-DAILY = "dispatch_history_daily"
-
 INDEXES = (
-    "CREATE INDEX dispatch_history_updated ON dispatch_history (updated_utc)",
+    # In the order of a list, and behind it what few dispatches may have: those that have not are passed over without a
+    # look at their rows.
+    "CREATE INDEX dispatch_history_newest ON dispatch_history (updated_utc, id, status, agent, model, org)",
     # What is counted over a span stands in it: such an answer never looks at a row, and has the dispatches of a day
     # together that it counts together. No list can use it: it is not in the order of time.
-    f"CREATE INDEX {DAILY} ON dispatch_history (substr(updated_utc, 1, 10), agent, model, status, runs, "
+    "CREATE INDEX dispatch_history_daily ON dispatch_history (substr(updated_utc, 1, 10), agent, model, status, runs, "
     "updated_utc, repo, org, duration_ms, findings_count, insertions, deletions, host, committed_at, "
     "input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, turns, cost_microusd, "
     # By which the run's newest commit is found.
     "workspace, root, started_utc)",
-    BY_REPO,
-    # Others may have a repository of the same name, and a hundred times as many rows. It does not begin with the
-    # organisation: SQLite would take it for a list of one and sort all of its rows.
-    "CREATE INDEX dispatch_history_repo_org ON dispatch_history (repo, org, updated_utc)",
-    "CREATE INDEX dispatch_history_status ON dispatch_history (status, updated_utc)",
-    # The commits of one run in the order of time: which of them is the newest is asked for each. Also finds what a
-    # workspace has.
-    "CREATE INDEX dispatch_history_run ON dispatch_history (workspace, root, runs, started_utc, updated_utc)",
+    # So SQLite stops after the newest of each of several repositories. Others may have one of the same name, and a
+    # hundred times as many rows.
+    "CREATE INDEX dispatch_history_repo_newest ON dispatch_history (repo, updated_utc, id, org)",
+    # Of rows that somebody inserted or renamed by SQL, until they get theirs.
+    "CREATE INDEX dispatch_history_nameless ON dispatch_history (id) WHERE commit_id IS NULL",
     # Of what few dispatches have or few share.
     "CREATE INDEX dispatch_history_branch ON dispatch_history (branch, updated_utc) WHERE branch <> ''",
     "CREATE INDEX dispatch_history_issue ON dispatch_history (issue, updated_utc) WHERE issue <> 0",
@@ -288,7 +300,7 @@ def dispatch_history(name: str = "dispatch_history") -> str:
     return _DISPATCH_HISTORY.format(name=name)
 
 
-VIEWS = (_DISPATCHES, _SEARCH_TEXT)
+VIEWS = (_ROOTS, _DISPATCHES, _SEARCH_TEXT)
 
 OVER_DISPATCHES = (
     *INDEXES,

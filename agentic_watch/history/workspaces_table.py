@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agentic_watch.history import stocktaking
+from agentic_watch.history import row_count
 from agentic_watch.history.store import History, marks
 
 
@@ -125,11 +125,11 @@ def load(history: History, root: str, finished: frozenset[str], known: RootIndex
 def _take_stock(history: History) -> bool:
     """Whether what was seen of workspaces can be believed; when not, it is forgotten."""
     with history.reading() as connection:
-        if stocktaking.is_in_order(connection, history.path):
+        if row_count.is_in_order(connection, history.path):
             return True
     if not history.read_only:
         with history.transaction() as connection:
-            history.notices.append(f"{history.path}: {stocktaking.take_stock(connection)}")
+            history.notices.append(f"{history.path}: {row_count.take_stock(connection)}")
     return False
 
 
@@ -172,7 +172,7 @@ def journal_signatures(history: History, root: str, workspaces: Sequence[str]) -
         f"WHERE root = ? AND journal <> x'' AND workspace IN ({marks(workspaces)})"
     )
     with history.reading() as connection:
-        if history.read_only and not stocktaking.is_in_order(connection, history.path):
+        if history.read_only and not row_count.is_in_order(connection, history.path):
             return {}
         return dict(connection.execute(sql, (root, *workspaces)))
 

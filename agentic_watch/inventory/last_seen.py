@@ -30,7 +30,7 @@ from agentic_watch.workspace.status import Status
 _FLUSH_AT = 512
 _TRY_SECONDS = 2.0
 """Not each outcome asks again for a history that was locked a moment ago."""
-_MEND_SECONDS = 0.1
+_CATCH_UP_SECONDS = 0.1
 _NO_STATUS = Status("", instant.ZERO)
 _LONGEST_ERROR = 500
 _LONGEST_WORD = 200
@@ -159,7 +159,7 @@ class LastSeen:
         if self._history.read_only:
             return
         with suppress(HistoryError):
-            self._history.mend(_MEND_SECONDS)
+            self._history.catch_up(_CATCH_UP_SECONDS)
         if not self.dirty:
             return
         try:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from agentic_watch.answers.check.check_result import CheckResult, Subject
-from agentic_watch.history import derived_tables, queries
+from agentic_watch.history import derived_data, queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.host import new_file
 
@@ -42,10 +42,10 @@ def _sound(connection: sqlite3.Connection, path: str) -> Iterator[CheckResult]:
     told = [text for (text,) in connection.execute("PRAGMA integrity_check(3)")]
     problems = [" ".join(text.split()) for text in told if text != "ok" and "FTS5" not in text]
     findings = [CheckResult(_NAME, False, f"{path}: {problem}", _RESTORE) for problem in problems]
-    if orphans := derived_tables.orphans(connection):
+    if orphans := derived_data.orphans(connection):
         text = f"{path}: {orphans} findings and kept files are of no dispatch"
         findings.append(CheckResult(_NAME, False, text, REPAIR))
-    if count := derived_tables.miscounted(connection):
+    if count := derived_data.miscounted(connection):
         text = f"{path}: {count} dispatches have not the findings that they count"
         findings.append(CheckResult(_NAME, False, text, _RESTORE))
     yield from findings
@@ -56,7 +56,7 @@ def _sound(connection: sqlite3.Connection, path: str) -> Iterator[CheckResult]:
 
 def _search(path: str) -> Iterator[CheckResult]:
     try:
-        sound = derived_tables.search_is_sound(path)
+        sound = derived_data.search_is_sound(path)
     except HistoryError as error:
         yield CheckResult(
             "search", None, f"{error}; only who may write the history can compare its search with its rows"
@@ -82,4 +82,4 @@ def _leftovers(path: str) -> Iterator[CheckResult]:
 
 def mend(subject: Subject) -> None:
     """Make what is derived from the rows anew. Raises HistoryError."""
-    derived_tables.rebuild(subject.config.history)
+    derived_data.rebuild(subject.config.history)

@@ -22,8 +22,8 @@ from agentic_watch.answers.check.workspace_records import Told, WorkspaceRecords
 from agentic_watch.config import KNOWN_STATUSES, Root
 from agentic_watch.exchange.pruning import in_no_archive
 from agentic_watch.history import pruned, queries
+from agentic_watch.history.columns import commit_id
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import Key
 from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.service import service_user

@@ -15,7 +15,6 @@ from agentic_watch.answers.check.parity import Dispatch, Line, OnDisk, RecordedR
 from agentic_watch.commit.row_buffer import HOST
 from agentic_watch.config import Config, Root
 from agentic_watch.history import queries
-from agentic_watch.history.known_roots import ROOTS
 from agentic_watch.history.store import Key, marks
 from agentic_watch.workspace import journal, marker, status
 from agentic_watch.workspace.candidate import Candidate
@@ -44,7 +43,6 @@ def rows_of(history: str, root: Root, workspaces: Sequence[str]) -> dict[str, di
             ("d.root = ?", "workspace", (root.key, *workspaces)),
         ):
             sql = (
-                f"WITH RECURSIVE {ROOTS} "
                 f"SELECT d.{column}, d.moved_to, d.host, d.updated_utc, d.runs, {_TEXTS} FROM dispatch_history AS d "
                 f"WHERE {known} AND d.{column} IN ({marks(list(workspaces))})"
             )
@@ -64,7 +62,8 @@ def dispatches_of(history: str, told: Collection[Told]) -> dict[Told, set[Dispat
             sql = (
                 f"WITH told (workspace, updated_utc, runs) AS (VALUES {', '.join(['(?, ?, ?)'] * len(some))}) "
                 f"SELECT d.workspace, d.updated_utc, d.runs, {_TEXTS} FROM told CROSS JOIN dispatch_history AS d "
-                "ON d.workspace = told.workspace AND d.updated_utc = told.updated_utc AND d.runs = told.runs"
+                "ON d.root IN (SELECT root FROM roots) AND d.workspace = told.workspace "
+                "AND d.updated_utc = told.updated_utc AND d.runs = told.runs"
             )
             for workspace, utc, runs, *texts in connection.execute(sql, tuple(chain.from_iterable(some))):
                 found.setdefault((workspace, utc, runs), set()).add(dispatch(*texts[3:]))

@@ -19,8 +19,8 @@ from agentic_watch.commit import moved_workspaces
 from agentic_watch.config import Config, Root
 from agentic_watch.fleet.delivered import Delivered, delivered
 from agentic_watch.history import identities, queries
+from agentic_watch.history.columns import commit_id
 from agentic_watch.history.identities import ExistingRow, Lookup
-from agentic_watch.history.rows import commit_id
 from agentic_watch.history.store import History
 from agentic_watch.host.file_systems import unanswered
 from agentic_watch.scan import RootUnavailable, ScanError, scan

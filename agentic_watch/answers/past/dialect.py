@@ -17,8 +17,9 @@ class Dialect(NamedTuple):
     is of the same run, `of_commit` that `f` was found in `d`, `found` that there is an `f`; `identity` are the
     columns that `of_commit` asks for, `key` settles the order of commits of one time, `searching` says that the
     words behind its one `?` occur in `d`. `moved` says of `d` that its workspace was moved, and that {} is so of
-    its name now, "" where that is not known. `of_request` says {} of a `d` that has a pull request. `joined` makes one
-    text of a group's numbers that are not NULL, with commas between.
+    its name now, "" where that is not known; `of_workspace` says {} of its name when it was committed, in words that
+    find an index. `of_request` says {} of a `d` that has a pull request. `joined` makes one text of a group's numbers
+    that are not NULL, with commas between.
     """
 
     commits: str
@@ -34,6 +35,7 @@ class Dialect(NamedTuple):
     kept: str = "kept_files"
     kept_identity: str = "k.dispatch_id"
     moved: str = ""
+    of_workspace: str = "{}"
     of_request: str = "{}"
 
 
@@ -51,8 +53,14 @@ SQLITE = Dialect(
     found="f.dispatch_id IS NOT NULL",
     identity="d.id",
     key="d.id",
-    searching="d.id IN (SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH ?)",
+    # Beside the search what it has yet to take in (queries.index_waiting).
+    searching=(
+        "d.id IN (WITH asked (words) AS (VALUES (?)) "
+        "SELECT s.rowid FROM asked CROSS JOIN dispatch_search AS s ON s.dispatch_search MATCH asked.words UNION ALL "
+        "SELECT s.rowid FROM asked CROSS JOIN waiting_search AS s ON s.waiting_search MATCH asked.words)"
+    ),
     joined="group_concat({})",
+    of_workspace="(d.root IN (SELECT root FROM roots) AND {})",
     # The index of those that were moved is a short one.
     moved="d.id IN (SELECT id FROM dispatch_history WHERE moved_to IS NOT NULL AND {})",
     # So is that of their requests, in which all are looked at.

@@ -61,9 +61,11 @@ def _terms(source: Source, wanted: Filter) -> Iterator[Term]:
     for name in NAMED:
         if values := getattr(wanted, name):
             term, given = among(f"d.{name}", values)
-            if name == "workspace" and (moved := source.dialect.moved):
-                now, given_again = among("moved_to", values)
-                term, given = f"({term} OR {moved.format(now)})", [*given, *given_again]
+            if name == "workspace":
+                term = source.dialect.of_workspace.format(term)
+                if moved := source.dialect.moved:
+                    now, given_again = among("moved_to", values)
+                    term, given = f"({term} OR {moved.format(now)})", [*given, *given_again]
             yield term, given
     any_of = change_filters.any_of
     yield from any_of([_agent(agent) for agent in wanted.agent])

@@ -11,8 +11,13 @@ from agentic_watch.history import queries
 AT_MOST = 100
 _NEWEST = 5_000
 """Of a column that no index begins with, the newest rows are asked."""
-_INDEXED = ("repo", "status", "workspace")
 _LAST = "\U0010ffff"
+_FIRST = {
+    "repo": "SELECT min(repo) FROM dispatch_history WHERE repo >= ?1 AND repo < ?2",
+    "workspace": "SELECT min(first) FROM (SELECT (SELECT min(d.workspace) FROM dispatch_history AS d "
+    "WHERE d.root = roots.root AND d.workspace >= ?1 AND d.workspace < ?2) AS first FROM roots)",
+}
+"""Of a column that an index finds: the first value from one on."""
 
 
 def known_values(history: str, name: str, prefix: str) -> list[str]:
@@ -29,14 +34,14 @@ Finder = Callable[[sqlite3.Connection, str], Iterator[str]]
 
 
 def _column(name: str) -> Finder:
-    return _from_index(name) if name in _INDEXED else _from_newest(_CALLED.get(name, name))
+    return _from_index(name) if name in _FIRST else _from_newest(_CALLED.get(name, name))
 
 
 def _from_index(name: str) -> Finder:
     """One step into the index for each value, however many rows have it."""
 
     def find(connection: sqlite3.Connection, prefix: str) -> Iterator[str]:
-        sql = f"SELECT min({name}) FROM dispatch_history WHERE {name} >= ? AND {name} < ?"
+        sql = _FIRST[name]
         (value,) = connection.execute(sql, (prefix, prefix + _LAST)).fetchone()
         for _ in range(AT_MOST):
             if value is None:
@@ -59,7 +64,7 @@ def _from_newest(name: str) -> Finder:
 
 def _statuses(connection: sqlite3.Connection, prefix: str) -> Iterator[str]:
     yield from (status for status in KNOWN_STATUSES if status.startswith(prefix))
-    yield from _from_index("status")(connection, prefix)
+    yield from _from_newest("status")(connection, prefix)
 
 
 def _on_disk(connection: sqlite3.Connection, prefix: str) -> Iterator[str]:

@@ -133,7 +133,8 @@ def _in_history(asked: Source, config: Config, given: str, reason: str) -> _Subj
     for path, root in roots.items():
         if given.startswith(f"{path}/"):
             return _known(asked, _Subject(root.key, given[len(path) + 1 :].rstrip("/")), reason)
-    found = [root for (root,) in asked.rows(f"SELECT DISTINCT d.root FROM {table} AS d WHERE d.workspace = ?", (name,))]
+    named = asked.dialect.of_workspace.format("d.workspace = ?")
+    found = [root for (root,) in asked.rows(f"SELECT DISTINCT d.root FROM {table} AS d WHERE {named}", (name,))]
     if len(found) > 1:
         raise NoSuchDispatch(f"{given}: is in several roots ({', '.join(sorted(found))}); give the id of one commit")
     if found:
@@ -180,7 +181,8 @@ def _commits(asked: Source, subject: _Subject) -> list[dict[str, Any]]:
     values: tuple[str | int, ...] = (subject.root, subject.workspace, subject.workspace)
     marked = explain.marker_of(subject.candidate) if subject.candidate is not None else None
     if marked is not None and marked.workspace != subject.workspace:  # a copy, or from another root
-        here = f"({here}) OR (d.workspace = ? AND d.updated_utc = ? AND d.runs = ?)"
+        there = asked.dialect.of_workspace.format("d.workspace = ? AND d.updated_utc = ? AND d.runs = ?")
+        here = f"({here}) OR {there}"
         values += marked.workspace, marked.updated_at.utc(), marked.runs
     sql = f"SELECT d.* FROM {asked.dialect.commits} AS d WHERE {here} ORDER BY d.updated_utc, d.runs"
     return [{name: value for name, value in row.items() if name != "report"} for row in asked.named(sql, values)]

@@ -54,6 +54,7 @@ class SqliteSource:
 
     def search_value(self, text: str) -> str:
         """The words as an FTS5 expression."""
+        queries.index_waiting(self.connection)
         return queries.match_expression(text)
 
 

@@ -6,8 +6,8 @@ import sqlite3
 from typing import NamedTuple
 
 from agentic_watch.history import ownership
+from agentic_watch.history.columns import commit_id
 from agentic_watch.history.ownership import Inode
-from agentic_watch.history.rows import commit_id
 
 _COUNTED = "(SELECT count(*) FROM dispatch_history)"
 _WANTED = "(SELECT rows FROM upkeep)"
@@ -82,8 +82,7 @@ def take_stock(connection: sqlite3.Connection) -> str:
         "WHERE commit_id IS NULL"
     )
     connection.execute("UPDATE workspaces SET signature = x'', journal = x''")
-    (end,) = connection.execute("SELECT ifnull(max(id), 0) + 1 FROM dispatch_history").fetchone()
-    connection.execute("UPDATE upkeep SET rows = ?, search_from = max(search_from, ?)", (counted, end))
+    connection.execute("UPDATE upkeep SET rows = ?, searched_to = 0", (counted,))
     return (
         f"holds {counted} dispatches where {wanted} were counted, {nameless} of them inserted or renamed by SQL; "
         "every workspace is read once more"

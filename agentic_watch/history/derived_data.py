@@ -1,0 +1,253 @@
+"""What is derived from the record, the findings and the search: written behind it, compared with it, made anew from it.
+
+The record comes first. Findings are written with their rows, the search takes rows in some at a time; while one of them
+is damaged, rows are inserted without. `upkeep.searched_to` is the number up to which dispatches are in both, and
+`upkeep.lost` names what is damaged and waits to be made anew: "search", or "findings" from which that is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from agentic_watch.history import table_definitions as tables
+from agentic_watch.history.columns import finding_values
+from agentic_watch.history.history_errors import HistoryError
+
+MOST_WAITING = 512
+"""So many dispatches wait for the search before who inserts more takes them in: an answer looks at each of them."""
+_AT_ONCE = 2 * MOST_WAITING
+_PATIENCE_SECONDS = 5.0
+_TRANSIENT = (
+    "BUSY",
+    "LOCKED",
+    "FULL",
+    "IOERR",
+    "NOMEM",
+    "INTERRUPT",
+    "READONLY",
+    "CANTOPEN",
+    "PERM",
+    "AUTH",
+    "PROTOCOL",
+)
+_NEXT = "SELECT max(id) FROM (SELECT id FROM dispatch_history WHERE id > ? ORDER BY id LIMIT ?)"
+_WITHOUT_FINDINGS = (
+    "SELECT id, report FROM dispatch_history WHERE id > ? AND id <= ? AND findings_count > 0 "
+    "AND NOT EXISTS (SELECT 1 FROM findings WHERE dispatch_id = dispatch_history.id)"
+)
+_ADD_LACKING = (
+    f"{tables.ADD_TO_SEARCH} WHERE id > ? AND id <= ? "
+    "AND NOT EXISTS (SELECT 1 FROM dispatch_search_docsize AS there WHERE there.id = dispatch_text.id)"
+)
+_OWNED = ("findings", "kept_files")
+_ORPHANS = "FROM {} WHERE dispatch_id NOT IN (SELECT id FROM dispatch_history)"
+_MISCOUNTED = """
+SELECT count(*) FROM dispatch_history AS d
+WHERE d.findings_count <> (SELECT count(*) FROM findings WHERE dispatch_id = d.id)"""
+# https://sqlite.org/fts5.html: with rank 1 the index is compared with its external content.
+_COMPARE = "INSERT INTO dispatch_search (dispatch_search, rank) VALUES ('integrity-check', 1)"
+_REBUILD = "INSERT INTO dispatch_search (dispatch_search) VALUES ('rebuild')"
+
+_T = TypeVar("_T")
+
+
+class _Damaged(Exception):
+    """Findings or search cannot be written."""
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def is_of_search(error: sqlite3.Error) -> bool:
+    """Whether an error is damage of the search, for which FTS5 has a code of its own."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_CORRUPT_VTAB"
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error met while findings and search are written is damage in them, and not one that passes."""
+    name = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_")
+    return not name.startswith(_TRANSIENT)
+
+
+def is_complete(connection: sqlite3.Connection) -> bool:
+    """Whether findings and search have all dispatches."""
+    searched_to, lost = connection.execute("SELECT searched_to, lost FROM upkeep").fetchone()
+    return lost is None and connection.execute(_NEXT, (searched_to, 1)).fetchone() == (None,)
+
+
+def give_up(connection: sqlite3.Connection, error: sqlite3.Error) -> None:
+    """Go on without findings and search from here on."""
+    in_a_table = getattr(error, "sqlite_errorname", "") == "SQLITE_CORRUPT"
+    connection.execute("UPDATE upkeep SET lost = ?", ("findings" if in_a_table else "search",))
+
+
+def past_damage(connection: sqlite3.Connection, act: Callable[[], _T]) -> tuple[_T, sqlite3.Error | None]:
+    """What `act` gives, which is all that is done in the caller's transaction, and damage that was met and given up.
+
+    It must be met twice: a read that failed looks like damage, too, and may not fail again (SQLITE_IOERR_CORRUPTFS).
+    """
+    for _ in range(2):
+        try:
+            return act(), None
+        except _Damaged as damaged:
+            _begin_anew(connection)
+            error = damaged.error
+    give_up(connection, error)
+    return act(), error
+
+
+def _begin_anew(connection: sqlite3.Connection) -> None:
+    """Undo all that was done in a transaction, and begin again."""
+    if connection.in_transaction:  # some errors end it
+        connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+
+
+@contextlib.contextmanager
+def _noticing_damage() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if is_damage(error):
+            raise _Damaged(error) from error
+        raise
+
+
+def add(connection: sqlite3.Connection, findings: Sequence[tuple[Any, ...]], waiting: int, new: int) -> None:
+    """Write the findings of so many `new` dispatches, and have the search take some in when too many wait for it."""
+    with _noticing_damage():
+        if findings:
+            connection.executemany(tables.INSERT_FINDING, findings)
+        if waiting > MOST_WAITING:
+            _take_in(connection, _AT_ONCE + 2 * new)
+
+
+def catch_up(connection: sqlite3.Connection) -> bool:
+    """Make anew what is damaged, and add to findings and search what the next dispatches lack; whether that was all.
+
+    Within the transaction that the caller holds. Raises sqlite3.Error when they cannot even be made anew.
+    """
+    (lost,) = connection.execute("SELECT lost FROM upkeep").fetchone()
+    if lost is not None:
+        _make_anew(connection, findings=lost == "findings")
+        connection.execute("UPDATE upkeep SET lost = NULL, searched_to = 0")
+    with _noticing_damage():
+        return _take_in(connection, _AT_ONCE)
+
+
+def _take_in(connection: sqlite3.Connection, most: int) -> bool:
+    (start,) = connection.execute("SELECT searched_to FROM upkeep").fetchone()
+    (end,) = connection.execute(_NEXT, (start, most)).fetchone()
+    if end is None:
+        return True
+    for number, report in connection.execute(_WITHOUT_FINDINGS, (start, end)).fetchall():
+        items = json.loads(report).get("findings", []) if report else []
+        connection.executemany(
+            tables.INSERT_FINDING, ((number, *finding_values(item)) for item in items if isinstance(item, dict))
+        )
+    connection.execute(_ADD_LACKING, (start, end))
+    connection.execute("UPDATE upkeep SET searched_to = ?", (end,))
+    return bool(connection.execute(_NEXT, (end, 1)).fetchone() == (None,))
+
+
+def _make_anew(connection: sqlite3.Connection, *, findings: bool) -> None:
+    for name in tables.TRIGGER_NAMES:
+        connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+    if findings:
+        # To drop them SQLite would walk through their pages, which are damaged: they stay in the file, unused.
+        _strike_out(connection, ["findings", "findings_dispatch"])
+        connection.execute(tables.FINDINGS)
+        connection.execute(tables.FINDINGS_INDEX)
+    drop_search(connection)
+    connection.execute(tables.SEARCH)
+    for trigger in tables.TRIGGERS:
+        connection.execute(trigger)
+
+
+def drop_search(connection: sqlite3.Connection) -> None:
+    """FTS5 does not drop what it cannot open: then its own tables go, and its name is struck out."""
+    with contextlib.suppress(sqlite3.Error), _savepoint(connection):
+        connection.execute("DROP TABLE dispatch_search")
+        return
+    for part in tables.SEARCH_PARTS:
+        connection.execute(f"DROP TABLE IF EXISTS {part}")
+    _strike_out(connection, ["dispatch_search"])
+
+
+def _strike_out(connection: sqlite3.Connection, names: Sequence[str]) -> None:
+    connection.execute("PRAGMA writable_schema = ON")
+    try:
+        connection.executemany("DELETE FROM sqlite_master WHERE name = ?", ((name,) for name in names))
+    finally:
+        connection.execute("PRAGMA writable_schema = RESET")
+
+
+@contextlib.contextmanager
+def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is done in it is done whole or not at all, within the transaction that the caller holds."""
+    connection.execute("SAVEPOINT making_anew")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK TO making_anew")
+        raise
+    finally:
+        connection.execute("RELEASE making_anew")
+
+
+# --- what `check` compares, and `check --repair` makes anew at once
+
+
+def orphans(connection: sqlite3.Connection) -> int:
+    """Findings and kept files of no dispatch."""
+    counts = [connection.execute(f"SELECT count(*) {_ORPHANS.format(table)}").fetchone()[0] for table in _OWNED]
+    return sum(counts)
+
+
+def miscounted(connection: sqlite3.Connection) -> int:
+    """Dispatches that have not as many findings as they count."""
+    (count,) = connection.execute(_MISCOUNTED).fetchone()
+    return int(count)
+
+
+def search_is_sound(path: str) -> bool:
+    """Whether the search index matches the rows, those that waited for it taken in. Only who may write can ask.
+
+    Raises HistoryError.
+    """
+    with _writing(path) as connection:
+        try:
+            _take_in(connection, _AT_ONCE)
+            connection.execute(_COMPARE)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            return False
+    return True
+
+
+def rebuild(path: str) -> None:
+    """Drop findings and kept files of no dispatch, and make the search index anew. Raises HistoryError."""
+    with _writing(path) as connection:
+        for table in _OWNED:
+            connection.execute(f"DELETE {_ORPHANS.format(table)}")
+        connection.execute(_REBUILD)
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[sqlite3.Connection]:
+    # Not History: for that a malformed index is a malformed file, which it would set aside.
+    if not os.path.exists(path):
+        raise HistoryError(f"{path}: is not there")
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=_PATIENCE_SECONDS)) as connection, connection:
+            connection.execute("PRAGMA foreign_keys = ON")
+            yield connection
+    except sqlite3.Error as error:
+        raise HistoryError(f"{path}: {error}") from error
