@@ -136,6 +136,17 @@ def test_of_many_files_five_hundred_are_named(host: Host) -> None:
     assert changes["files"][0] == "below/file-1"
 
 
+def test_so_many_files_that_git_says_more_than_is_read_are_counted(host: Host) -> None:
+    """A megabyte of its answer is read: the first paths stand in that, and the counts are asked for once more."""
+    place = clone(host.base / "clone")
+    for number in range(3_600):
+        (place / f"{number:04}{'x' * 240}").write_text("a line\n")
+    dispatch(host, "--", "true", cwd=place)
+    changes = only_report(host)["changes"]
+    assert (changes["files_changed"], changes["insertions"], len(changes["files"])) == (3_600, 3_600, 500)
+    assert len(changes["files"][499]) == 244
+
+
 def test_a_report_with_counts_of_its_own_gets_the_files(host: Host) -> None:
     """And one with a list of its own keeps that."""
     place = clone(host.base / "clone")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from agentic_watch.dispatch.git_process import GitFailed, GitProcess, ask
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_SHORTSTAT = re.compile(r"(\d+) (file|insertion|deletion)")
+_SHORTSTAT = re.compile(r" (\d+) (file|insertion|deletion)s?[ (]")
 _KEYS = {"file": "files_changed", "insertion": "insertions", "deletion": "deletions"}
 _COUNT_SECONDS = 10.0
 _EXCLUDED_AT_MOST = 1000
@@ -130,13 +130,11 @@ def after(directory: str, start: str, interrupted: Callable[[], bool], left_out:
     """What was changed since the commit `start`, up to the files as they are, new ones too, but for those `left_out`:
     files, lines inserted and deleted.
 
-    Ends early when `hurried` says so. Raises GitFailed with the cause.
+    Ends early when `interrupted` says so. Raises GitFailed with the cause.
     """
     with _with_new_files(directory, start, interrupted) as clone:
-        without = _inside(left_out, clone.top)
-        text, unread = _shortstat(clone.git, clone.top, start, without)
-        files = _files(clone.git, start, [*without, *unread])
-    counted = {_KEYS[what]: int(count) for count, what in _SHORTSTAT.findall(text)}
+        counts, files, unread = _changed(clone, start, _inside(left_out, clone.top))
+    counted = {_KEYS[what]: int(count) for count, what in _SHORTSTAT.findall(counts)}
     return Since(_branch(clone.ref), clone.commit, dict.fromkeys(_KEYS.values(), 0) | counted, files, unread)
 
 
@@ -195,33 +193,31 @@ def _with_new_files(directory: str, start: str, interrupted: Callable[[], bool])
                 os.unlink(leftover)
 
 
-def _shortstat(
-    git: Callable[..., str],
-    top: str,
-    start: str,
-    left_out: Sequence[str],
-) -> tuple[str, tuple[str, ...]]:
-    """What git counts but for the files `left_out`, and those that it had to leave out too: one that it may not read
-    ends it without a number."""
+def _changed(clone: _Clone, start: str, left_out: Sequence[str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """What git counts but for the files `left_out`, the paths of what it counts, and the files that it had to leave out
+    too: one that it may not read ends it without a number."""
     try:
-        return git(*_DIFF, "--shortstat", start, "--", *_but(left_out)), ()
+        return *_counted(clone, start, left_out), ()
     except GitFailed:
-        changed = git(*_DIFF, "--name-only", "-z", start, "--").split("\0")
-        paths = ((name, os.path.join(top, name)) for name in changed if name)
+        changed = clone.git(*_DIFF, "--name-only", "-z", start, "--").split("\0")
+        paths = ((name, os.path.join(clone.top, name)) for name in changed if name)
         unread = tuple(name for name, path in paths if os.path.isfile(path) and not os.access(path, os.R_OK))
         if not unread:
             raise
-        without = [*left_out, *unread[:_EXCLUDED_AT_MOST]]
-        return git(*_DIFF, "--shortstat", start, "--", *_but(without)), unread
+        return *_counted(clone, start, [*left_out, *unread[:_EXCLUDED_AT_MOST]]), unread
 
 
-def _files(git: Callable[..., str], start: str, left_out: Sequence[str]) -> tuple[str, ...]:
-    """The paths of what was changed, relative to the top of the clone; without them its counts are as good."""
-    but = _but(left_out[:_EXCLUDED_AT_MOST])
-    with contextlib.suppress(GitFailed):
-        names = git(*_DIFF, "--no-relative", "--name-only", "-z", start, "--", *but)
-        return tuple(names.split("\0")[:-1][:_FILES_AT_MOST])  # the last one may be cut off
-    return ()
+def _counted(clone: _Clone, start: str, left_out: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    which = (start, "--", *_but(left_out))
+    *raw, counts = clone.git(*_DIFF, "--raw", "--no-abbrev", "--shortstat", "-z", *which).split("\0")
+    names = []
+    pieces = iter(raw)
+    for status in pieces:
+        name = next(pieces, "")
+        names += [next(pieces, name) if status.rpartition(" ")[2][:1] in ("R", "C") else name]
+    if raw and not _SHORTSTAT.search(counts):  # so many files that its answer was cut off
+        counts = clone.git(*_DIFF, "--shortstat", *which)
+    return counts, tuple(names[:_FILES_AT_MOST])
 
 
 def _inside(paths: Sequence[str], top: str) -> list[str]:

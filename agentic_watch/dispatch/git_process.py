@@ -72,7 +72,7 @@ class GitProcess:
         """The first `at_most` bytes of what it says on stdout. To be called once.
 
         Raises GitFailed when it ends with anything but 0 or `allowed`, and when it takes longer than `seconds` or
-        `hurried` says that there is no time: it is killed then.
+        `interrupted` says that there is no time: it is killed then.
         """
         try:
             out, problem = self._read(time.monotonic() + seconds, interrupted, at_most)
