@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,23 +15,19 @@ if TYPE_CHECKING:  # --version, --help and completion need none of it
     from agentic_watch.config import Config, Overrides
 
 
-def _nothing_said() -> Overrides:
-    from agentic_watch.config import Overrides
-
-    return Overrides()
-
-
-@dataclass(slots=True)
 class State:
     """What the global options say; the configuration is read when a command first asks for it.
 
     `verbosity` counts each -v as 1 and each -q as -1. `fleet` names the target that is asked in place of this host.
     """
 
-    overrides: Overrides = field(default_factory=_nothing_said)
-    verbosity: int = 0
-    fleet: str = ""
-    _config: Config | None = field(default=None, init=False, repr=False)
+    def __init__(self, overrides: Overrides | None = None) -> None:
+        from agentic_watch.config import Overrides  # not for --version and --help
+
+        self.overrides = overrides or Overrides()
+        self.verbosity = 0
+        self.fleet = ""
+        self._config: Config | None = None
 
     def config(self) -> Config:
         """The effective configuration. Raises ConfigError and NoRootsError as `config.load` does."""

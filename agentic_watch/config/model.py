@@ -1,11 +1,10 @@
 """The configuration as values: what every other room is handed, and the errors a bad one raises.
 
 Every start of the program defines these classes. A dataclass takes half a millisecond for that, a named tuple a
-seventh of it: hence those for the small ones, which nobody takes apart or adds to.
+seventh of it.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -144,9 +143,8 @@ class Hook(NamedTuple):
         return self.name or " ".join(self.command)
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    """The effective configuration; equal when its values are, wherever they came from.
+class Config(NamedTuple):
+    """The effective configuration.
 
     `history` is the absolute path of the SQLite file, `keep` the span after which the daemon prunes it, `file` the
     configuration file read (None when none was); what ends in `_seconds` is in seconds. `origins` maps a key path such
@@ -160,17 +158,17 @@ class Config:
     reconcile_seconds: float = 300.0
     poll_seconds: float = 5.0
     keep: str | None = None
-    limits: Limits = field(default_factory=Limits)
-    kept_files: Keep = field(default_factory=Keep)
-    dispatch: DispatchFiles = field(default_factory=DispatchFiles)
-    log: Log = field(default_factory=Log)
-    metrics: MetricsPlaces = field(default_factory=MetricsPlaces)
-    answers: Answers = field(default_factory=Answers)
-    ghosts: Ghosts = field(default_factory=Ghosts)
+    limits: Limits = Limits()
+    kept_files: Keep = Keep()
+    dispatch: DispatchFiles = DispatchFiles()
+    log: Log = Log()
+    metrics: MetricsPlaces = MetricsPlaces()
+    answers: Answers = Answers()
+    ghosts: Ghosts = Ghosts()
     push: tuple[Target, ...] = ()
     hooks: tuple[Hook, ...] = ()
     file: str | None = None
-    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+    origins: Mapping[str, str] = MappingProxyType({})
 
 
 class Overrides(NamedTuple):

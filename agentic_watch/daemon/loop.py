@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 from agentic_watch.commit.committer import Committer
 from agentic_watch.config import Config, ConfigError, NoRootsError, Root
@@ -313,7 +312,7 @@ class Daemon:
         self._pending.keep_roots(config.roots)
         self._prefetches.keep_roots(config.roots)
         self._committer.let_go()
-        self._use(replace(config, history=self._config.history))
+        self._use(config._replace(history=self._config.history))
         self._last_seen.keep_roots({root.key for root in config.roots})
         self._start_watcher()
         log.info("the configuration was reloaded: %d root%s", len(config.roots), "" if len(config.roots) == 1 else "s")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _ACL = "system.posix_acl_access"
 _HEADER = struct.Struct("<I")
@@ -14,8 +14,7 @@ _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x
 _WRITE, _SEARCH = 2, 1
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """A user by the system's files: its name, or the number where it has none, and the ids of its groups."""
 
     name: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -94,7 +93,7 @@ def status(worker: Worker, given: dict[str, Any]) -> Said:
     if "workspace" in given:
         candidate = locate(config.roots, given["workspace"])
         _refuse_unreachable(candidate)
-        config, name = replace(config, roots=(candidate.root,)), candidate.name
+        config, name = config._replace(roots=(candidate.root,)), candidate.name
     found = [standing for standing in standings(config) if not name or standing.workspace == name]
     missing = [f"{standing.root}: {standing.last_error}" for standing in found if not standing.workspace]
     _refuse_silence(missing, len(found))

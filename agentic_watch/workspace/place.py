@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-from dataclasses import dataclass
 
 from agentic_watch.workspace import files
 from agentic_watch.workspace.layout import META
@@ -13,7 +12,6 @@ from agentic_watch.workspace.workspace_errors import Malformed, Missing, from_os
 _NAMES_AT_MOST = 10_000
 
 
-@dataclass(slots=True)
 class Place:
     """`directory` is the workspace, `meta` its `.meta` or None while there is none.
 
@@ -21,11 +19,14 @@ class Place:
     of the file system that `.meta` lies on, -1 before.
     """
 
-    directory: int
-    meta: int | None
-    names: frozenset[str] = frozenset()
-    listed: bool = False
-    device: int = -1
+    __slots__ = ("device", "directory", "listed", "meta", "names")  # thousands may be open
+
+    def __init__(self, directory: int, meta: int | None) -> None:
+        self.directory = directory
+        self.meta = meta
+        self.names: frozenset[str] = frozenset()
+        self.listed = False
+        self.device = -1
 
     @property
     def inode(self) -> tuple[int, int]:

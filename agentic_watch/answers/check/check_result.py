@@ -10,7 +10,7 @@ import pwd
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from agentic_watch.config import Config, ConfigError, NoRootsError
 from agentic_watch.host.file_systems import unanswered
@@ -82,7 +82,7 @@ def subject(config: Config) -> Subject:
             account = unit.account()
     lost = unanswered(root.path for root in config.roots)
     silent = {root.key: lost[root.path] for root in config.roots if root.path in lost}
-    answering = replace(config, roots=tuple(root for root in config.roots if root.key not in silent))
+    answering = config._replace(roots=tuple(root for root in config.roots if root.key not in silent))
     return Subject(answering, account, is_installed, time.time(), silent)
 
 
