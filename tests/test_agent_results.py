@@ -23,7 +23,7 @@ from dispatch_support import (
 )
 from support import Host
 
-from agentic_watch.dispatch.agents import json_texts, known_agents
+from agentic_watch.dispatch.agents import known_agents
 from agentic_watch.dispatch.agents.agent_verdict import judged
 from agentic_watch.dispatch.left_file import Unreadable
 
@@ -515,7 +515,7 @@ def mutations(value: Any, random: Random) -> Any:
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_result_of_any_shape_breaks_nothing(name: str) -> None:
     """What is kept of it is bounded and of the right type, whatever stands where."""
-    documents = list(json_texts.objects(recorded(name)))
+    documents = list(known_agents.objects(recorded(name)))
     for seed in range(150):
         random = Random(seed)
         text = "\n".join(json.dumps(mutations(document, random)) for document in documents)

@@ -150,6 +150,21 @@ def test_the_patch_leads_from_the_start_to_the_files_as_they_are(host: Host) -> 
     assert "+new" in (host.root / "v/.meta/changes.patch").read_text()
 
 
+def test_who_begins_and_finishes_gets_the_patch_too(host: Host) -> None:
+    """From the commit at `begin` to the files at `finish --patch`; a run that is finished keeps its own."""
+    place = clone(host.base / "clone")
+    dispatch(host, "begin", "--workspace", "w", "--pid", "0", cwd=place)
+    (place / "kept.txt").write_text("another\n")
+    dispatch(host, "finish", "w", "--patch", cwd=place)
+    patch = host.root / "w/.meta/changes.patch"
+    written = patch.read_text()
+    assert "+another" in written
+    (place / "kept.txt").write_text("later\n")
+    host.once()
+    dispatch(host, "finish", "w", "--status", "merged", "--patch", cwd=place)
+    assert patch.read_text() == written
+
+
 def test_a_patch_of_an_earlier_run_goes(host: Host) -> None:
     """A run that changed nothing has none, whatever the one before it left."""
     place = clone(host.base / "clone")

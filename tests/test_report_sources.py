@@ -17,7 +17,7 @@ from agentic_watch.dispatch.left_file import Unreadable
 from agentic_watch.dispatch.reports import report_sources
 from agentic_watch.dispatch.reports.report_shape import FINDINGS_AT_MOST, NOWHERE, Clone
 from agentic_watch.dispatch.reports.report_sources import read
-from agentic_watch.dispatch.verdict import merged
+from agentic_watch.dispatch.run_report import merged
 
 JUNIT = b"""<?xml version="1.0" encoding="utf-8"?>
 <testsuites><testsuite name="pytest" tests="3">

@@ -22,7 +22,7 @@ from agentic_watch.cli.dispatch_common import (
 )
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.dispatch import verdict
+from agentic_watch.dispatch import run_report
 from agentic_watch.dispatch.agent_names import process_of
 from agentic_watch.dispatch.lifecycle import Newest, finish, newest_run
 from agentic_watch.dispatch.new_workspace import choose_existing
@@ -80,6 +80,7 @@ def _begin(state: State, /, as_json: bool, pid: int | None, process_id: str, **o
 @click.option("--branch", metavar="NAME", help="Branch (default: the one checked out here).")
 @reports_option
 @usage_option
+@click.option("--patch", is_flag=True, help="Write what was changed since `begin` to .meta/changes.patch.")
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read status, question, pr_url, branch and report as JSON.")
 @click.option("--unless-finished", is_flag=True, help="Leave a finished run unchanged.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -116,13 +117,15 @@ def _write_end(state: State, workspace: str, given: dict[str, Any], options: dic
     problems: list[str] = []
     usages = options["usages"]
     if options["reports"] or usages or not finished:
-        changed = verdict.Changed() if finished else verdict.changed(run, lambda: False, problems, usages)
+        changed = run_report.Changed() if finished else run_report.changed(run, lambda: False, problems, usages)
         passed = given["status"] not in _UNSUCCESSFUL
-        whole = verdict.report_of(run, options["reports"], passed=passed, changed=changed, problems=problems)
-        report = verdict.merged([whole, report or {}])
+        whole = run_report.report_of(run, options["reports"], passed=passed, changed=changed, problems=problems)
+        report = run_report.merged([whole, report or {}])
         if usages:
             given |= _by_usage(run, usages, report, given, problems)
         given.setdefault("branch", changed.branch)
+    if options["patch"] and not finished:
+        run_report.write_patch(run, lambda: False, problems, usages)
     end = End(**given, report=report)
     written = committing_first(
         state, lambda: finish(run, end, unless_finished=options["unless_finished"], finished=config.finished)
@@ -156,7 +159,7 @@ def _by_usage(
     """
     said = given["status"] in _UNSUCCESSFUL
     ended = ("failed" if said else "completed", given.get("question", ""))
-    status, question = verdict.with_usage(run, usages, report, ended, problems, stopped=bool(said and ended[1]))
+    status, question = run_report.with_usage(run, usages, report, ended, problems, stopped=bool(said and ended[1]))
     return {"status": given["status"] if said or status == ended[0] else status, "question": question}
 
 

@@ -14,7 +14,6 @@ from agentic_watch.dispatch.agent_names import runs_under
 from agentic_watch.dispatch.foreground import CannotRun, Foreground
 from agentic_watch.dispatch.lifecycle import finish
 from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run
-from agentic_watch.dispatch.verdict import changed, report_of, with_usage
 
 if TYPE_CHECKING:
     from agentic_watch.dispatch.output_copy import OutputCopy
@@ -142,17 +141,21 @@ def _signal_name(number: int) -> str:
 
 
 def _finished(ended: Ended, run: Run, order: Order, interrupted: Callable[[], bool], problems: list[str]) -> Ended:
-    found = changed(run, interrupted, problems, order.usages)
-    if order.patch and ended.started:
-        from agentic_watch.dispatch import changes_patch
+    import shlex
 
-        changes_patch.write(run, interrupted, problems, order.usages)
-    report = report_of(run, order.reports, passed=ended.status == "completed", changed=found, problems=problems)
-    report.setdefault("command", _as_typed(order.command))
+    from agentic_watch.dispatch import run_report  # not while the command runs
+
+    found = run_report.changed(run, interrupted, problems, order.usages)
+    if order.patch and ended.started:
+        run_report.write_patch(run, interrupted, problems, order.usages)
+    report = run_report.report_of(
+        run, order.reports, passed=ended.status == "completed", changed=found, problems=problems
+    )
+    report.setdefault("command", shlex.join(order.command)[:_COMMAND_AT_MOST])
     if order.usages and ended.started:
         stopped = ended.code < 0 or (ended.code == 0 and ended.status != "completed")
         given = (ended.status, ended.cause)
-        status, cause = with_usage(run, order.usages, report, given, problems, stopped=stopped)
+        status, cause = run_report.with_usage(run, order.usages, report, given, problems, stopped=stopped)
         ended = ended._replace(status=status, cause=cause)
     end = End(ended.status, question=ended.cause, branch=found.branch, report=report)
     try:
@@ -163,12 +166,6 @@ def _finished(ended: Ended, run: Run, order: Order, interrupted: Callable[[], bo
     except DispatchError as error:
         problems += [str(error), *_without_report(run, end)]
     return ended._replace(problems=tuple(problems))
-
-
-def _as_typed(command: Sequence[str]) -> str:
-    import shlex  # not while the command runs
-
-    return shlex.join(command)[:_COMMAND_AT_MOST]
 
 
 def _without_report(run: Run, end: End) -> Iterator[str]:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
-from agentic_watch.dispatch import left_file
+from agentic_watch.config import Limits
+from agentic_watch.dispatch import left_file, status_writer
 from agentic_watch.dispatch.agents import known_agents
-from agentic_watch.dispatch.agents.agent_result import ERROR_AT_MOST, AgentResult, together
-from agentic_watch.dispatch.agents.earlier_runs import without_earlier
+from agentic_watch.dispatch.agents.agent_result import (
+    COUNTS,
+    ERROR_AT_MOST,
+    AgentResult,
+    Usage,
+    count,
+    minus,
+    object_in,
+    together,
+)
 from agentic_watch.dispatch.runs import Run
-from agentic_watch.workspace import instant
+from agentic_watch.workspace import files, instant, journal
+from agentic_watch.workspace import report as reports
+from agentic_watch.workspace.place import Place, open_place
+from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _NO_RESULT = "ended without a result"
 
@@ -27,7 +42,7 @@ def read_results(run: Run, paths: Sequence[str], problems: list[str]) -> AgentRe
             problems.append(f"{path}: {error}; recorded without it")
             continue
         if result.whole_session:
-            result = replace(result, usage=without_earlier(result.usage, run))
+            result = replace(result, usage=_without_earlier(result.usage, run))
         results.append(result)
     return together(results) if results else None
 
@@ -52,3 +67,64 @@ def judged(
 def _denied(tools: Sequence[str]) -> str:
     counted = ", ".join(f"{tool} {times}×" if times > 1 else tool for tool, times in Counter(tools).items())
     return f"tool calls were denied and nothing was changed: {counted}"[:ERROR_AT_MOST]
+
+
+_NAMES_AT_MOST = 10_000
+_WORKSPACES_AT_MOST = 200
+_LIMITS = Limits(report_bytes=1 << 20, journal_bytes=8 << 20)
+"""What is larger has more in it than what a session used, and is passed over."""
+
+
+def _without_earlier(usage: Usage, run: Run) -> Usage:
+    """What a run used itself, of what its session used so far.
+
+    Earlier runs are those of its workspace and of the newest ones beside it. When they used more than all of the
+    session did, it was another count, and stays.
+    """
+    whole: dict[str, int | None] = {key: getattr(usage, key) for key in COUNTS}
+    if not usage.session_id or not any(whole.values()):
+        return usage
+    before = dict.fromkeys(COUNTS, 0)
+    for used in _earlier(run, usage.session_id):
+        for key in COUNTS:
+            before[key] += count(used.get(key)) or 0
+    if any(number is not None and before[key] > number for key, number in whole.items()):
+        return usage
+    left: dict[str, Any] = {key: minus(number, before[key]) for key, number in whole.items()}
+    return replace(usage, **left)
+
+
+def _earlier(run: Run, session: str) -> Iterator[dict[str, Any]]:
+    """`usage` of each other run of the session."""
+    for name in _beside(run):
+        used: dict[int, dict[str, Any]] = {}
+        with contextlib.suppress(WorkspaceError, OSError), contextlib.closing(open_place(run.root.path, name)) as place:
+            used = _by_run(place, run)
+        if name == run.name:
+            used.pop(run.runs, None)
+        yield from (one for one in used.values() if one.get("session_id") == session)
+
+
+def _beside(run: Run) -> Iterator[str]:
+    """The run's workspace, and the newest of those beside it, by the stamp that their names end with."""
+    yield run.name
+    above = os.path.dirname(run.name)
+    with contextlib.suppress(WorkspaceError, OSError), contextlib.closing(open_place(run.root.path, above)) as place:
+        found = files.names(place.directory, _NAMES_AT_MOST, above)[0] if above else frozenset()
+        newest = sorted(found, key=lambda name: name.rpartition("-")[2], reverse=True)
+        yield from (f"{above}/{name}" for name in newest[:_WORKSPACES_AT_MOST] if f"{above}/{name}" != run.name)
+
+
+def _by_run(place: Place, run: Run) -> dict[int, dict[str, Any]]:
+    """`usage` of each run of a workspace: what its journal says, and of the newest one its report."""
+    if place.meta is None:
+        return {}
+    used = {}
+    with contextlib.closing(journal.open_journal(place.meta, _LIMITS, append=False)) as lines:
+        for record in lines.records():
+            used[record.runs] = object_in(record.report.get("usage"))
+    newest = status_writer.current(place, run.root)
+    report, _ = reports.read(place.meta, _LIMITS.report_bytes)
+    if newest is not None and report:
+        used[newest.status.runs] = object_in(report.get("usage"))
+    return used

@@ -20,7 +20,7 @@ from agentic_watch.dispatch.agents.agent_result import (
     object_in,
     objects_in,
 )
-from agentic_watch.dispatch.agents.session_stats import Statistics
+from agentic_watch.dispatch.agents.gemini import Statistics
 
 _API_ERROR = "[API Error"
 

@@ -1,4 +1,6 @@
-"""What is reported of a run: what its checks said, whether it passed, and what git counts as changed."""
+"""What is reported of a run: what its checks said, whether it passed, and what git counts as changed; with `--patch`
+also what that was, in `.meta/changes.patch`.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,18 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from agentic_watch.dispatch import git_facts, new_workspace
+from agentic_watch.dispatch import git_facts, new_workspace, status_writer
 from agentic_watch.dispatch.git_process import GitFailed
 from agentic_watch.dispatch.runs import Run
-from agentic_watch.workspace import instant, layout
+from agentic_watch.workspace import files, instant, layout
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 VERDICTS = ("passed", "build_passed", "test_passed", "lint_passed")
 _LIMIT = 8 << 20
+_PATCH, _PATCH_AT_MOST = "changes.patch", 1 << 20
+_PATCH_LABEL = f"{layout.META}/{_PATCH}"
 
 
 class Changed(NamedTuple):
@@ -152,3 +156,31 @@ def merged(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
             else:
                 whole[key] = value
     return whole
+
+
+def write_patch(run: Run, interrupted: Callable[[], bool], problems: list[str], left_out: Sequence[str] = ()) -> None:
+    """Write the patch of a run that has ended; none when nothing changed, and one of an earlier run goes.
+
+    From the commit at the start to the files as they are, committed or not, new files too, as `git diff` shows it; of
+    binary files only their names.
+    Over 1 MiB it is left out. That, and what git cannot tell, becomes a line in `problems`.
+    """
+    patch = b""
+    try:
+        if run.directory and run.start_commit:
+            patch = git_facts.patch(run.directory, run.start_commit, interrupted, left_out, at_most=_PATCH_AT_MOST + 1)
+    except GitFailed as error:
+        problems.append(f"{run.directory}: no {_PATCH_LABEL}: {error}")
+    if len(patch) > _PATCH_AT_MOST:
+        problems.append(f"{run.path}: no {_PATCH_LABEL}: the patch is larger than 1 MiB")
+        patch = b""
+    try:
+        with contextlib.closing(new_workspace.open_existing(run.root, run.name)) as place:
+            if place.meta is None:
+                return
+            if patch:
+                status_writer.replace_whole(place.meta, _PATCH, _PATCH_LABEL, patch)
+            else:
+                files.remove(place.meta, _PATCH)
+    except WorkspaceError as error:
+        problems.append(f"{run.path}: {error}")
