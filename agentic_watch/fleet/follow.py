@@ -100,9 +100,10 @@ def follow(history: str, targets: Sequence[Target], hooks: Sequence[Hook]) -> No
 
 
 def pause_after(pushed: Pushed, failures: int, interval: float, chance: Callable[[], float] = random.random) -> float:
-    """Seconds until the next push. `chance` gives 0 to 1: without it all hosts would come back at one time."""
+    """Seconds until the next push, at most the interval while all is well. `chance` gives 0 to 1: without it all hosts
+    would come back at one time."""
     if not pushed.error:
-        return interval * (0.75 + chance() / 2)
+        return interval * (0.75 + chance() / 4)
     longest = min(LONGEST_BACK_OFF_SECONDS, 2.0 ** min(failures, 16))
     asked = (pushed.retry_after or 0.0) * (1 + chance() / 4)
     return max(asked, longest * (0.25 + 0.75 * chance()))
