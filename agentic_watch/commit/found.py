@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agentic_watch.commit import moved_workspaces
@@ -103,11 +103,10 @@ def find(
     may_be_pruned = _asked_before(workspace, known.pruned_before)
     marked = marked_as is not None and marked_as.workspace in _names(workspace, known.row)
     search = JournalSearch(workspace, history, known.row, error=known.error)
-    is_unread = not _must_read_journal(workspace, known, marked=marked, is_old=may_be_pruned)
-    if not is_unread:
+    if _must_read_journal(workspace, known, marked=marked, is_old=may_be_pruned):
         yield from search.read(repair=repair)
-    found = _judge(workspace, known, marked_as, search, history)
-    return replace(found, unread_journal=known.journal) if is_unread else found
+        known = known._replace(journal=b"")
+    return _judge(workspace, known, marked_as, search, history)
 
 
 def _judge(
@@ -142,6 +141,7 @@ def _judge(
         lacking=search.lacking,
         recovered=search.recovered,
         history_error=error,
+        unread_journal=known.journal,
         is_moved=search.is_moved,
         is_read_again=search.is_read_again or (row is not None and row.root != workspace.candidate.root.key),
         recorded_as=recorded_as,

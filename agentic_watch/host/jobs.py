@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
-import struct
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 MOST = 8
 """More would wait for each other's turn to write the history."""
 WORTH_IT = 1_000
 """Fewer things to look at are done before another process has started."""
-_LENGTH = struct.Struct("=I")
-_CHUNK = 1 << 20
 
 _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
@@ -29,34 +28,13 @@ Work = Callable[[int, Tell], Any]
 """(number, tell) → what came of it; both that and what is told can be pickled."""
 
 
-class _Job:
-    def __init__(self, number: int, pid: int, answer: int) -> None:
-        self.number = number
-        self.pid = pid
-        self.answer = answer
-        self.said = bytearray()
-
-    def messages(self) -> Iterator[tuple[bool, Any]]:
-        """Whole messages that have arrived: (is it the last, what it says)."""
-        import pickle  # 3 ms, and most passes have no jobs
-
-        while len(self.said) >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(self.said)
-            end = _LENGTH.size + size
-            if len(self.said) < end:
-                return
-            message = pickle.loads(memoryview(self.said)[_LENGTH.size : end])  # noqa: S301  our own fork wrote it
-            del self.said[:end]
-            yield message
-
-
 class Jobs:
     """Runs `work` for each number in a process of its own; `hear` gets (number, what it told meanwhile)."""
 
     def __init__(self, work: Work, hear: Callable[[int, Any], None] = lambda *_: None) -> None:
         self._work = work
         self._hear = hear
-        self._running: dict[int, _Job] = {}
+        self._running: dict[Connection, tuple[int, int]] = {}
         self.results: dict[int, Any] = {}
         self.died: dict[int, str] = {}
         """By number, how a job ended that gave no result."""
@@ -75,12 +53,14 @@ class Jobs:
 
     def stop(self) -> None:
         """Ask all to end soon (SIGTERM): for a signal handler."""
-        for job in list(self._running.values()):
+        for _, pid in list(self._running.values()):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(job.pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGTERM)
 
     def _start(self, number: int) -> None:
-        answer, tell = os.pipe()
+        from multiprocessing.connection import Pipe  # 10 ms, and most passes have no jobs
+
+        answer, tell = Pipe(duplex=False)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # else a fork would say once more what waits there
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -88,51 +68,51 @@ class Jobs:
             pid = os.fork()
             if pid == 0:
                 for other in (answer, *self._running):  # else nobody would notice that the first process is gone
-                    os.close(other)
+                    other.close()
                 _be_a_job(self._work, number, tell, before)
         except OSError:
-            os.close(answer)
+            answer.close()
             self.not_started.append(number)
             return
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            os.close(tell)
-        self._running[answer] = _Job(number, pid, answer)
+            tell.close()
+        self._running[answer] = number, pid
 
     def _take_in(self) -> None:
         """Wait until some have something to say, and hear it."""
-        waiting = select.poll()
-        for answer in self._running:
-            waiting.register(answer, select.POLLIN)
-        for answer, _ in waiting.poll():
-            job = self._running[answer]
-            piece = os.read(answer, _CHUNK)
-            job.said += piece
-            for is_last, message in job.messages():
-                if is_last:
-                    self.results[job.number] = message
-                else:
-                    self._hear(job.number, message)
-            if not piece:
-                self._ended(job)
+        from multiprocessing.connection import wait
 
-    def _ended(self, job: _Job) -> None:
-        del self._running[job.answer]
-        os.close(job.answer)
-        _, status = os.waitpid(job.pid, 0)
-        if job.number not in self.results:
+        ready = wait(list(self._running))
+        for answer in [one for one in self._running if one in ready]:
+            number, _ = self._running[answer]
+            try:
+                is_last, message = answer.recv()
+            except (EOFError, OSError):  # nothing more, or killed in the middle of a word
+                self._ended(answer)
+                continue
+            if is_last:
+                self.results[number] = message
+            else:
+                self._hear(number, message)
+
+    def _ended(self, answer: Connection) -> None:
+        number, pid = self._running.pop(answer)
+        answer.close()
+        _, status = os.waitpid(pid, 0)
+        if number not in self.results:
             code = os.waitstatus_to_exitcode(status)
-            self.died[job.number] = f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
+            self.died[number] = f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
 
     def _end_all(self) -> None:
         """Nobody waits for what is still running."""
-        for job in list(self._running.values()):
+        for answer, (_, pid) in list(self._running.items()):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(job.pid, signal.SIGKILL)
-            self._ended(job)
+                os.kill(pid, signal.SIGKILL)
+            self._ended(answer)
 
 
-def _be_a_job(work: Work, number: int, tell: int, mask: set[int | signal.Signals]) -> None:
+def _be_a_job(work: Work, number: int, tell: Connection, mask: set[int | signal.Signals]) -> None:
     """Never returns. Ctrl-C reaches the first process too, which tells the others to stop; when it is gone, the next
     word ends this one."""
     status = 1
@@ -140,16 +120,7 @@ def _be_a_job(work: Work, number: int, tell: int, mask: set[int | signal.Signals
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-        import pickle
-
-        def say(message: tuple[bool, Any]) -> None:
-            data = pickle.dumps(message)
-            rest = memoryview(_LENGTH.pack(len(data)) + data)
-            while rest:
-                rest = rest[os.write(tell, rest) :]
-
-        say((True, work(number, lambda message: say((False, message)))))
+        tell.send((True, work(number, lambda message: tell.send((False, message)))))
         status = 0
     except BrokenPipeError:
         pass
