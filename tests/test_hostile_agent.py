@@ -85,7 +85,7 @@ def test_large_reports_that_come_together_hold_up_neither_others_nor_a_stop(host
     report = {"findings": [finding] * 2_000}
     heavy = [make(host.root, f"hostile/repo/task-{n}", status="running", report=report) for n in range(60)]
     other = make(host.root, status="running")
-    service = Service(host)
+    service = Service(host, patience_seconds=60.0)
     service.settle_seconds = 0.0
     with service:
         for workspace in heavy:

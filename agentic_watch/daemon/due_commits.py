@@ -153,12 +153,13 @@ class DueCommits:
         now, mended = time.monotonic(), False
         if self.put_by:
             self._take_up_again(now)
-        if self._pending.is_due(now, Lane.EVENT):
-            mended |= self._commit(self._from_events(now))
-        if now >= self._shares.busy_from and self._pending.is_due(now, Lane.BUSY):
-            mended |= self._commit_busy(now)
-        if self._pending.is_due(now, Lane.FOUND):
-            mended |= self._commit(self._found_by_looking(now, is_news))
+        for lane in self._pending.due_lanes(now):
+            if lane is Lane.EVENT:
+                mended |= self._commit(self._from_events(now))
+            elif lane is Lane.FOUND:
+                mended |= self._commit(self._found_by_looking(now, is_news))
+            elif now >= self._shares.busy_from:
+                mended |= self._commit_busy(now)
         return mended
 
     def _commit(self, due: Iterable[Candidate]) -> bool:

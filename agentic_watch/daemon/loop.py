@@ -134,8 +134,7 @@ class Daemon:
             self._reload()
         if self._sweeps.under_way:
             self._look_over_roots()
-        if len(self._prefetches):
-            self._prefetch()
+        self._prefetch()
         mended = not self._signals.stopping and self._due.commit(self._is_news)
         is_due = time.monotonic() >= self._next_round or not self._is_ready  # which this turn may have made it
         if is_due or mended or self._history.notices or self._signals.crash is not None:
@@ -231,11 +230,11 @@ class Daemon:
     def _prefetch(self) -> None:
         """Read statuses that are to be committed later, for as long as a turn may take; the others are the next's."""
         now = time.monotonic()
-        for lane in (Lane.EVENT, Lane.FOUND):
-            if self._prefetches.is_due(now, lane):
+        for lane in self._prefetches.due_lanes(now):
+            if lane is not Lane.BUSY:
                 self._prefetch_lane(lane, _PREFETCH_SECONDS)
-        if now >= self._shares.busy_from and self._prefetches.is_due(now, Lane.BUSY):
-            self._shares.busy_had(self._prefetch_lane(Lane.BUSY, BUSY_LANE_SECONDS), time.monotonic())
+            elif now >= self._shares.busy_from:
+                self._shares.busy_had(self._prefetch_lane(Lane.BUSY, BUSY_LANE_SECONDS), time.monotonic())
 
     def _prefetch_lane(self, lane: Lane, seconds: float) -> float:
         """Gives how long it took."""

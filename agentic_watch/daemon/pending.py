@@ -96,6 +96,14 @@ class Pending:
                 return entry.candidate
         return None
 
+    def due_lanes(self, now: float) -> list[Lane]:
+        """The lanes of which `is_due`, the first to go first."""
+        due: list[Lane] = []
+        for lane, heap in self._heaps.items():
+            if heap and heap[0].due <= now:
+                due.append(lane)
+        return due
+
     def is_due(self, now: float, lane: Lane) -> bool:
         """Whether one of a lane is due; true as well for a moment that has passed since it was put off."""
         heap = self._heaps[lane]
