@@ -438,12 +438,12 @@ def test_a_finish_does_not_wait_for_the_slice_of_a_look_that_is_under_way(host: 
     code = (
         "import time\n"
         "from agentic_watch.cli import main\n"
-        "from agentic_watch.daemon import sweeps\n"
+        "from agentic_watch.daemon import root_scans\n"
         "def endless(*_, **__):\n"
         "    while True:\n"
         "        time.sleep(0.001)\n"
         "        yield None\n"
-        "sweeps.rescan, sweeps._SLICE_SECONDS = endless, 3600.0\n"
+        "root_scans.rescan, root_scans._SLICE_SECONDS = endless, 3600.0\n"
         "main()\n"
     )
     workspace = make(host.root, status="running")

@@ -96,7 +96,7 @@ def test_a_manager_that_does_not_listen_is_no_error(address: str) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": address})
     notifier.ready()
     notifier.status("well")
-    assert notifier.owes == bool(address)
+    assert notifier.has_owed == bool(address)
 
 
 def test_a_manager_that_does_not_read_blocks_nothing(manager: Manager) -> None:
@@ -114,10 +114,10 @@ def test_ready_is_sent_again_until_it_is_taken(manager: Manager) -> None:
         pass
     notifier.reloading()
     notifier.ready()
-    assert notifier.owes
+    assert notifier.has_owed
     manager.heard()
-    notifier.pay()
-    assert not notifier.owes
+    notifier.send_owed()
+    assert not notifier.has_owed
     assert [key for message in manager.heard() for key in message if key in ("RELOADING", "READY")] == [
         "RELOADING",
         "READY",

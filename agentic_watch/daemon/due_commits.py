@@ -48,7 +48,7 @@ _NAMED_AT_MOST = 5
 class _FreshRoot:
     """What failed before below one root: what is being tried now, and what has failed again (name → cause)."""
 
-    swept: bool = False
+    is_scanned: bool = False
     trying: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -63,18 +63,18 @@ class FreshStart:
     def is_tried_now(self, candidate: Candidate) -> bool:
         """Whether a workspace that failed before is due at once: on the first look over its root."""
         root = self._roots.get(candidate.root.key)
-        if root is None or root.swept or candidate.name in root.failed:
+        if root is None or root.is_scanned or candidate.name in root.failed:
             return False
         root.trying.add(candidate.name)
         return True
 
-    def swept(self, key: str) -> None:
+    def scanned(self, key: str) -> None:
         """A root was looked at from end to end."""
         if key in self._roots:
-            self._roots[key].swept = True
+            self._roots[key].is_scanned = True
             self._sum_up(key)
 
-    def took(self, candidate: Candidate, cause: str) -> bool:
+    def tried(self, candidate: Candidate, cause: str) -> bool:
         """A workspace was tried; `cause` is "" when it did not fail. Whether that is told by the summary."""
         root = self._roots.get(candidate.root.key)
         if root is None or candidate.name not in root.trying:
@@ -87,7 +87,7 @@ class FreshStart:
 
     def _sum_up(self, key: str) -> None:
         root = self._roots[key]
-        if not root.swept or root.trying:
+        if not root.is_scanned or root.trying:
             return
         del self._roots[key]
         if root.failed:
@@ -240,7 +240,7 @@ class DueCommits:
             self._pending.add(candidate, now + _JOURNAL_SECONDS, lane=Lane.BUSY)
             return False
         if outcome.verdict is Verdict.BUSY:
-            self.fresh.took(candidate, "")
+            self.fresh.tried(candidate, "")
             self._wait_for_others(outcome, now)
             return False
         if self._busy.pop(key, 0) >= _BUSY_TRIES_BEFORE_WORD:
@@ -249,7 +249,7 @@ class DueCommits:
             self.outcomes.forget(candidate)
         else:
             self.outcomes.warned(outcome, now)
-        summed_up = self.fresh.took(candidate, outcome.cause if due is not None else "")
+        summed_up = self.fresh.tried(candidate, outcome.cause if due is not None else "")
         if due is not None:
             self._put_off(outcome, due - wall, summed_up=summed_up)
         elif failing and outcome.verdict in (Verdict.SKIPPED, Verdict.UNFINISHED):

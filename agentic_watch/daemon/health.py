@@ -70,7 +70,7 @@ class Health:
         """Seconds within which the loop must turn again: half of what systemd's watchdog allows, less when there is
         something new to tell."""
         watchdog = self._notifier.watchdog_seconds
-        wanted = _PUBLISH_SECONDS if self._untold or self._notifier.owes else _REFRESH_SECONDS
+        wanted = _PUBLISH_SECONDS if self._untold or self._notifier.has_owed else _REFRESH_SECONDS
         return wanted if watchdog is None else min(wanted, watchdog / 2)
 
     def started(self, roots: tuple[RootState, ...]) -> None:
@@ -99,7 +99,7 @@ class Health:
             unreadable=len(self.unreadable),
             unreadable_names=self.unreadable[:_ROOTS_BY_NAME],
         )
-        self._notifier.pay()
+        self._notifier.send_owed()
         if settled and (self._state.phase == "starting" or self._reloading):
             self._become_ready()
         self._publish(now)

@@ -19,8 +19,8 @@ from agentic_watch.daemon.health import Health, HistoryProbe
 from agentic_watch.daemon.instance import HistoryInUse
 from agentic_watch.daemon.pending import Lane, Pending, Readiness, TimeShares
 from agentic_watch.daemon.retention import Retention
+from agentic_watch.daemon.root_scans import RootScans
 from agentic_watch.daemon.signals import Signals
-from agentic_watch.daemon.sweeps import RootScans
 from agentic_watch.history.history_errors import HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.host.threads import left_to_main_thread
@@ -77,7 +77,7 @@ class Daemon:
         self._health.oldest_pending = lambda: self._pending.waited(time.monotonic())
         self._signals = Signals(lambda: self._hints.wake())
         self._due = DueCommits(self._committer, self._pending, self._last_seen, health, self._shares, self._signals)
-        self._sweeps = RootScans(self._last_seen)
+        self._scans = RootScans(self._last_seen)
         self._absent: set[str] = set()
         self._hanging: frozenset[str] = frozenset()
         self._next_flush = self._next_round = 0.0
@@ -102,7 +102,7 @@ class Daemon:
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT. Raises HistoryRefused, StartAnew, HistoryInUse if another took over."""
-        self._signals.take()
+        self._signals.install()
         try:
             self._probe.turned(time.monotonic())
             self._start_watcher()
@@ -114,11 +114,11 @@ class Daemon:
                 self._health.stopping()
             self._retention.stop()
             self._watcher.stop()
-            self._sweeps.clear()
+            self._scans.under_way.clear()
             self._last_seen.flush()
             self._committer.close()
             self._history.close()
-            self._signals.give_back()
+            self._signals.restore()
 
     def _start_watcher(self) -> None:
         try:
@@ -132,7 +132,7 @@ class Daemon:
         self._handle_hints(self._until_due())
         if self._signals.reloading:
             self._reload()
-        if self._sweeps.under_way:
+        if self._scans.under_way:
             self._look_over_roots()
         self._prefetch()
         mended = not self._signals.stopping and self._due.commit(self._is_news)
@@ -141,11 +141,11 @@ class Daemon:
             self._round(mended=mended)
 
     def _look_over_roots(self) -> None:
-        for key, seconds in self._sweeps.advance(self._found, self._is_news, self._watcher.roots):
+        for key, seconds in self._scans.advance(self._found, self._is_news, self._watcher.roots):
             self._readiness.seen(key)
             if seconds is not None:
                 self._health.scanned(seconds)
-                self._due.fresh.swept(key)
+                self._due.fresh.scanned(key)
                 self._watcher.roots[key].scanned()
 
     def _round(self, *, mended: bool) -> None:
@@ -156,7 +156,7 @@ class Daemon:
             raise StartAnew(f"the thread {name!r} has ended")
         now = time.monotonic()
         if self._probe.turned(now) or mended:
-            self._sweeps.clear()  # the history is back, or another: have it take in what the journals hold
+            self._scans.under_way.clear()  # the history is back, or another: have it take in what the journals hold
             self._next_reconcile = now
         if now >= self._next_reconcile:
             self._reconcile()
@@ -173,7 +173,7 @@ class Daemon:
         for handler in logging.getLogger().handlers:
             handler.flush()
             self._health.log_dropped = getattr(handler, "dropped", 0)
-        self._health.unreadable = self._sweeps.unreadable
+        self._health.unreadable = self._scans.unreadable
         self._health.pending, self._health.failing = len(self._pending), len(self._last_seen.failing)
         self._hanging = self._watcher.hanging()
         self._is_ready = self._readiness.is_reached(time.monotonic(), self._hanging)
@@ -203,7 +203,7 @@ class Daemon:
         """Seconds until something is to be done without a hint."""
         if self._signals.stopping or self._signals.reloading:
             return 0.0
-        now, looked_over = time.monotonic(), self._sweeps.under_way
+        now, looked_over = time.monotonic(), self._scans.under_way
         if looked_over and any(not self._watcher.roots[key].is_left_alone() for key in looked_over):
             return 0.0
         until = self._next_round
@@ -257,13 +257,13 @@ class Daemon:
         key = hint.root.key
         if hint.reason in ("waiting", "lost"):
             self._readiness.seen(key)
-            self._sweeps.stop(key)
+            self._scans.stop(key)
             self._absent.add(key)
-        elif hint.reason != "poll" or key not in self._sweeps:
+        elif hint.reason != "poll" or key not in self._scans.under_way:
             if hint.read_only:
                 self._cannot_write(hint.root)
             self._absent.discard(key)
-            self._sweeps.begin(hint.root, self._config.finished, self._watcher.roots[key].left_alone())
+            self._scans.begin(hint.root, self._config.finished, self._watcher.roots[key].left_alone())
 
     def _cannot_write(self, root: Root) -> None:
         """A hardened unit opens the roots that are there when it starts; one that comes later is read-only in it."""
@@ -283,8 +283,8 @@ class Daemon:
         self._history.close()  # a file that was spoiled under an open connection shows when it is opened anew
         there = {state.root for state in self._watcher.states() if state.watching in ("inotify", "poll")}
         for root in self._config.roots:
-            if root.key in there and root.key not in self._sweeps:
-                self._sweeps.begin(root, self._config.finished, self._watcher.roots[root.key].left_alone())
+            if root.key in there and root.key not in self._scans.under_way:
+                self._scans.begin(root, self._config.finished, self._watcher.roots[root.key].left_alone())
             self._watcher.roots[root.key].retry_inotify()
 
     def _found(self, candidate: Candidate) -> None:
@@ -307,7 +307,7 @@ class Daemon:
             log.warning("%s: the new history path takes effect after a restart", config.history)
         self._watcher.stop()
         self._handle_hints(0.0)
-        self._sweeps.keep_roots(config.roots)
+        self._scans.keep_roots(config.roots)
         self._pending.keep_roots(config.roots)
         self._prefetches.keep_roots(config.roots)
         self._committer.let_go()

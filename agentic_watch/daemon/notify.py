@@ -27,7 +27,7 @@ class Notifier:
         self.watchdog_seconds = _watchdog_seconds(environ)
 
     @property
-    def owes(self) -> bool:
+    def has_owed(self) -> bool:
         """Whether something has yet to be sent again."""
         return bool(self._owed)
 
@@ -47,7 +47,7 @@ class Notifier:
         """The configuration is being read again; `ready` ends it."""
         self._owe("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
-    def pay(self) -> None:
+    def send_owed(self) -> None:
         """Send what is owed, in order, as far as it is taken."""
         while self._owed and self._send(self._owed[0]):
             self._owed.popleft()
@@ -64,7 +64,7 @@ class Notifier:
     def _owe(self, *lines: str) -> None:
         if self._address:
             self._owed.append("\n".join(lines))
-            self.pay()
+            self.send_owed()
 
     def _send(self, *lines: str) -> bool:
         """Whether it was taken. A manager that is restarting, or does not read, must not end or block us."""

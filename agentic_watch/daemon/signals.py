@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Signals:
-    """What was asked of the process since `take`: to stop (SIGTERM, SIGINT), to reload (SIGHUP).
+    """What was asked of the process since `install`: to stop (SIGTERM, SIGINT), to reload (SIGHUP).
 
     `crash` is the exception that ended a thread. `wake` must be reentrant: it is called from handlers.
     """
@@ -22,13 +22,13 @@ class Signals:
         self.reloading = False
         self.crash: BaseException | None = None
 
-    def take(self) -> None:
+    def install(self) -> None:
         """Handle the signals from now on. Only the main thread may."""
         threading.excepthook = self._crashed
         wanted = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._reload}
         self._previous = {number: signal.signal(number, handler) for number, handler in wanted.items()}
 
-    def give_back(self) -> None:
+    def restore(self) -> None:
         """Leave the signals to whom they belonged before."""
         threading.excepthook = threading.__excepthook__
         for number, handler in self._previous.items():

@@ -22,7 +22,7 @@ _TROUBLES_AT_MOST = 1000
 
 
 @dataclass(slots=True)
-class _Sweep:
+class _Scan:
     """One look over one root: what is still to be seen, and the directories that could not be looked into."""
 
     found: Iterator[Candidate | ScanError | None]
@@ -31,38 +31,31 @@ class _Sweep:
 
 
 class RootScans:
-    """One sweep a root at a time."""
+    """One scan a root at a time."""
 
     def __init__(self, last_seen: LastSeen) -> None:
         self._last_seen = last_seen
-        self.under_way: dict[str, _Sweep] = {}
+        self.under_way: dict[str, _Scan] = {}
         """By the keys of the roots that are being looked at."""
         self._troubled: dict[str, set[str]] = {}
         self.unreadable: tuple[str, ...] = ()
         """The directories that the last look at each root could not look into; what is in them is not seen."""
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.under_way
 
     def begin(self, root: Root, finished: frozenset[str], left_alone: LeftAlone | None) -> None:
         """Look at a root from the beginning, even when a look is under way; not into what is `left_alone`."""
         found = chain(
             rescan(root, self._last_seen, finished, Counts(), left_alone=left_alone), self._last_seen.unended(root)
         )
-        self.under_way[root.key] = _Sweep(found)
+        self.under_way[root.key] = _Scan(found)
 
     def stop(self, key: str) -> None:
         """The root is gone."""
         self.under_way.pop(key, None)
         self._set_troubled(key, set())
 
-    def clear(self) -> None:
-        """Stop all."""
-        self.under_way.clear()
-
     def keep_roots(self, roots: Iterable[Root]) -> None:
         """Stop all; what was said of other roots is forgotten."""
-        self.clear()
+        self.under_way.clear()
         for key in self._troubled.keys() - {root.key for root in roots}:
             self.stop(key)
 
@@ -73,13 +66,13 @@ class RootScans:
         that are done: key and seconds, None for one that cannot be looked at. A root that is left alone waits."""
         end = time.monotonic() + _SLICE_SECONDS
         done: list[tuple[str, float | None]] = []
-        for key, sweep in list(self.under_way.items()):
+        for key, scan in list(self.under_way.items()):
             if watched[key].is_left_alone():
                 continue
             try:
-                for found in sweep.found:
+                for found in scan.found:
                     if isinstance(found, ScanError):
-                        self._note(key, sweep, found)
+                        self._note(key, scan, found)
                     elif found is not None:
                         take(found)
                     if time.monotonic() >= end or is_news():
@@ -90,15 +83,15 @@ class RootScans:
                 done.append((key, None))
                 continue
             del self.under_way[key]
-            self._tell_ended(key, sweep.troubled)
-            done.append((key, time.monotonic() - sweep.began))
+            self._tell_ended(key, scan.troubled)
+            done.append((key, time.monotonic() - scan.began))
         return done
 
-    def _note(self, key: str, sweep: _Sweep, trouble: ScanError) -> None:
+    def _note(self, key: str, scan: _Scan, trouble: ScanError) -> None:
         said = self._troubled.setdefault(key, set())
-        if len(sweep.troubled) >= _TROUBLES_AT_MOST:
+        if len(scan.troubled) >= _TROUBLES_AT_MOST:
             return
-        sweep.troubled.add(trouble.name)
+        scan.troubled.add(trouble.name)
         if trouble.name not in said:
             said.add(trouble.name)
             where = trouble.name or trouble.root.path
