@@ -38,7 +38,7 @@ soak: $(VENV)/.ready-test  ## a simulated host for minutes; for hours: make soak
 	cd tests && ../$(BIN)/python -m soak $(SOAK)
 
 .PHONY: test-fleet
-test-fleet: $(VENV)/.ready-test  ## all of the fleet, against Debian's PostgreSQL and pgbouncer
+test-fleet: $(VENV)/.ready-test  ## what a fleet asks of a server, against Debian's PostgreSQL and pgbouncer
 	AGENTIC_WATCH_TEST_POSTGRES=debian $(BIN)/pytest -n 2 -m "not faults" tests/fleet
 
 bench: $(VENV)/.ready-bench $(VENV)/.ready-test  ## the goals, each beside its floor, in a quarter of an hour; all: make bench BENCH=--long

@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from support import Host, command, drop, environment
+from support import Host, command, environment, run_with
 
 
 def dispatching_arguments(host: Host, arguments: Sequence[str]) -> list[str]:
@@ -27,19 +26,9 @@ def dispatch(
     timeout: float = 60.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run `agentic-watch dispatch …` to its end; nothing of the program's own may come out as a traceback."""
-    result = subprocess.run(
-        dispatching_arguments(host, arguments),
-        env={**git_environment(host.base), **(environ or {})},
-        cwd=cwd or host.base,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        preexec_fn=partial(drop, lacking) if lacking and os.getuid() == 0 else None,
-    )
-    assert "Traceback" not in result.stderr, result.stderr[-1500:]
-    return result
+    variables = {**git_environment(host.base), **(environ or {})}
+    words = [*host.arguments(), "dispatch", *arguments]
+    return run_with(variables, words, cwd or host.base, stdin=stdin, lacking=lacking, timeout=timeout)
 
 
 def git_environment(base: Path) -> dict[str, str]:

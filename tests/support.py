@@ -14,11 +14,13 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import fork_server
 
 from agentic_watch.backfill import SharePass, Summary
 from agentic_watch.config import FINISHED, Config, Root
@@ -240,10 +242,27 @@ def run(
     arguments: Sequence[str | bytes], base: Path, *, lacking: Sequence[int] = (), timeout: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
     """Run the program to its end; as root without the capabilities `lacking` (nobody else has any)."""
-    result = subprocess.run(
+    result = run_with(environment(base), arguments, base, lacking=lacking, timeout=timeout)
+    assert "Exception ignored" not in result.stderr, result.stderr[-1500:]
+    return result
+
+
+def run_with(
+    environ: Mapping[str, str],
+    arguments: Sequence[str | bytes],
+    directory: Path,
+    *,
+    stdin: str = "",
+    lacking: Sequence[int] = (),
+    timeout: float = 60.0,
+) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end in an environment of one's own."""
+    forked = None if stdin or lacking else fork_server.run(arguments, str(directory), environ, timeout)
+    result = forked or subprocess.run(
         command(arguments),
-        env=environment(base),
-        cwd=base,
+        env=environ,
+        cwd=directory,
+        input=stdin.encode(),
         capture_output=True,
         timeout=timeout,
         check=False,
@@ -251,7 +270,6 @@ def run(
     )
     text = subprocess.CompletedProcess(result.args, result.returncode, result.stdout.decode(), result.stderr.decode())
     assert "Traceback" not in text.stderr, text.stderr[-1500:]
-    assert "Exception ignored" not in text.stderr, text.stderr[-1500:]
     return text
 
 
