@@ -61,10 +61,13 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "answers": answers.answers,
     "looking": looking.looking,
     "fleet": long_rows.fleet,
+    "long-work": long_rows.long_work,
 }
 GOALS = ("startup", "latency", "dispatching", "burst", "cold-medium", "idle", "hostile-storms", "looking", "history")
-LONG = ("restart", "fleet")
+LONG = ("restart", "fleet", "long-work")
 """Cases that measure goals, in a quarter of an hour; what takes longer is measured when it is asked for."""
+_GOAL_ROWS, _LONG_ROWS = (100_000, 300_000), (2_000_000, 3_000_000)
+"""The sizes of a history that goals name, each after one before it: a rate is that of the way between the two."""
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -115,6 +118,8 @@ def _sizes(options: argparse.Namespace) -> Sizes:
     sizes = QUICK if options.quick else FULL
     if options.storm_minutes is not None:
         sizes = replace(sizes, storm_seconds=60 * options.storm_minutes)
+    if options.goals and not options.quick:
+        sizes = replace(sizes, history_rows=_GOAL_ROWS + (_LONG_ROWS if options.long else ()))
     if not options.rows:
         return sizes
     return replace(sizes, history_rows=(*(size for size in sizes.history_rows if size < options.rows), options.rows))

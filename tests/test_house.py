@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,12 @@ FROM_WORKSPACE_TO_HISTORY = {"history/rows.py"}
 """The only place where the history looks at a record: there it becomes rows."""
 
 
+@functools.cache
+def parsed(module: Path) -> ast.Module:
+    """The module's syntax tree."""
+    return ast.parse(module.read_bytes())
+
+
 def name_of(module: Path) -> str:
     """The module's path inside the package."""
     return str(module.relative_to(PACKAGE))
@@ -57,10 +64,15 @@ def room_of(module: Path) -> str:
     return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(module: Path) -> Iterator[str]:
+@functools.cache
+def imports(module: Path) -> frozenset[str]:
     """Every dotted name that a module imports, inside functions too, relative ones resolved."""
+    return frozenset(_imports(module))
+
+
+def _imports(module: Path) -> Iterator[str]:
     package = ("agentic_watch", *module.relative_to(PACKAGE).parts[:-1])
-    for node in ast.walk(ast.parse(module.read_bytes())):
+    for node in ast.walk(parsed(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -80,13 +92,16 @@ def rooms_used(module: Path) -> set[str]:
     return used - {room_of(module)}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_imports_point_down(module: Path) -> None:
+def test_imports_point_down() -> None:
     """No room imports from a room above it; a new room has to be given its place in ROOMS."""
-    room = room_of(module)
-    assert room in ROOMS, f"{room} has no place in the house yet: put it into ROOMS where it belongs"
-    above = {used for used in rooms_used(module) if ROOMS.index(used) < ROOMS.index(room)}
-    assert not above, f"{name_of(module)} imports from above: {sorted(above)}"
+    assert {room_of(module) for module in MODULES} <= set(ROOMS), "put it into ROOMS where it belongs"
+    place = {room: number for number, room in enumerate(ROOMS)}
+    above = {
+        name_of(module): found
+        for module in MODULES
+        if (found := [used for used in rooms_used(module) if place[used] < place[room_of(module)]])
+    }
+    assert not above
 
 
 def test_the_lowest_rooms_know_no_other_room() -> None:
@@ -125,7 +140,7 @@ def test_a_library_is_imported_in_one_room(library: str, home: str) -> None:
 def calls(module: Path) -> set[str]:
     """The dotted names of what a module calls (`os.open`, `open`)."""
     found = set()
-    for node in ast.walk(ast.parse(module.read_bytes())):
+    for node in ast.walk(parsed(module)):
         if isinstance(node, ast.Call):
             found.add(ast.unparse(node.func))
     return found
@@ -153,7 +168,7 @@ def test_a_status_is_replaced_in_one_place() -> None:
     replacing = {
         name_of(module)
         for module in MODULES
-        for node in ast.walk(ast.parse(module.read_bytes()))
+        for node in ast.walk(parsed(module))
         if isinstance(node, ast.Call)
         and "replace" in ast.unparse(node.func)
         and any(ast.unparse(argument) == "layout.STATUS" for argument in node.args)
@@ -173,27 +188,31 @@ def test_no_two_modules_have_one_name() -> None:
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_modules_and_functions_stay_small(module: Path) -> None:
+def test_modules_and_functions_stay_small() -> None:
     """A module that is too long wants to be two rooms, a function that is too long wants names for its parts."""
-    text = module.read_text("utf-8")
-    lines = len(text.splitlines())
-    assert lines <= LONGEST_MODULE, f"{name_of(module)} has {lines} lines"
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            assert node.end_lineno is not None
-            length = node.end_lineno - node.lineno + 1
-            assert length <= LONGEST_FUNCTION, f"{name_of(module)}:{node.lineno} {node.name} has {length} lines"
+    sizes = {name_of(module): len(module.read_text("utf-8").splitlines()) for module in MODULES}
+    assert {name: lines for name, lines in sizes.items() if lines > LONGEST_MODULE} == {}
+    lengths = {
+        f"{name_of(module)}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
+        for module in MODULES
+        for node in ast.walk(parsed(module))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno is not None
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == {}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_what_is_public_says_what_it_is(module: Path) -> None:
+def test_what_is_public_says_what_it_is() -> None:
     """Every module, and every public class and function outside of it, has a docstring."""
-    tree = ast.parse(module.read_bytes())
-    assert ast.get_docstring(tree), f"{name_of(module)} has no docstring"
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{name_of(module)}:{node.lineno} {node.name} has no docstring"
+    silent = [name_of(module) for module in MODULES if not ast.get_docstring(parsed(module))]
+    silent += [
+        f"{name_of(module)}:{node.lineno} {node.name}"
+        for module in MODULES
+        for node in parsed(module).body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert silent == []
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
@@ -215,7 +234,7 @@ def test_a_class_name_means_one_thing() -> None:
     """No two modules have a public class of one name."""
     where: dict[str, list[str]] = {}
     for module in MODULES:
-        for node in ast.parse(module.read_bytes()).body:
+        for node in parsed(module).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 where.setdefault(node.name, []).append(name_of(module))
     assert {name: homes for name, homes in where.items() if len(homes) > 1} == {}
