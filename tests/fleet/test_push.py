@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import support
 from support import wait_for
+from test_reference import is_told, listed, paths, untold
 
 from agentic_watch.workspace.instant import now_text
 from fleet.conftest import Database
@@ -92,6 +93,22 @@ def test_a_refused_commit_becomes_a_dead_letter(database: Database, pusher: Push
     assert database.query("SELECT commit_id::text, question, id FROM dispatches WHERE issue = 2") == [
         (poisoned, "ab", 3)
     ]
+
+
+def test_the_keys_are_those_of_the_reference(database: Database, pusher: Pusher) -> None:
+    """With a commit that is refused and a hook that fails: nothing is printed that is not listed, nor the other way."""
+    pusher.postgres(database.dsn())
+    pusher.hooks.append({"on": ["completed", "failed"], "command": ["false"], "name": "tell"})
+    pusher.fill(range(2), committed_at=now_text(time.time() - 60))
+    with closing(sqlite3.connect(pusher.history)) as history:
+        history.execute("UPDATE dispatch_history SET question = char(97, 0, 98) WHERE issue = 1")
+        history.commit()
+    _, document, _ = pusher.push()
+    assert untold("agentic-watch push --json", document) == set()
+    printed = {*paths(document)}
+    assert [
+        key for key in listed("`agentic-watch push --json`") if not any(is_told(one, [key]) for one in printed)
+    ] == []
 
 
 def test_only_some_statuses(database: Database, pusher: Pusher) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from test_reference import untold
 
 from systemd.conftest import Lab
 
@@ -349,6 +350,7 @@ def test_a_user_has_a_service_of_its_own(lab: Lab) -> None:
     lab.finish("/home/agent/own/org/repo/mine")
     lab.until(lambda: lab.committed("/home/agent/own/org/repo/mine"), "committed")
     shown = json.loads(lab.sh(f"{be} agentic-watch service show --user --json"))
+    assert untold("agentic-watch service show --json", shown) == set(), "printed, and not in the reference"
     assert {file["state"] for file in shown["files"]} == {"current"}
     assert shown["service"]["ActiveState"] == shown["timer"]["ActiveState"] == "active"
     assert "org/repo/mine" in lab.sh(f"{be} agentic-watch history --json")
