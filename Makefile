@@ -18,7 +18,7 @@ types: $(VENV)/.ready-test
 	$(BIN)/mypy
 
 unit: $(VENV)/.ready-test
-	$(BIN)/pytest -n 3 -m "not faults and not systemd and not fleet and not browser and not monitoring"  # tests wait more than they work
+	$(BIN)/pytest -n 4 -m "not faults and not systemd and not fleet and not browser and not monitoring"  # tests wait more than they work
 
 test-faults: $(VENV)/.ready-test  ## kills at every step, power cuts, attacks at full size: minutes
 	$(BIN)/pytest -m faults

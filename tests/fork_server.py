@@ -56,7 +56,9 @@ def _run(
     for _, write in pipes:
         os.close(write)
     server.sendall(request)
-    (pid,) = _SIZE.unpack(server.recv(_SIZE.size, socket.MSG_WAITALL))
+    told = server.recv(_SIZE.size, socket.MSG_WAITALL)
+    assert told, "the fork server ended: does every module of the program let itself be imported?"
+    (pid,) = _SIZE.unpack(told)
     said = _read([read for read, _ in pipes], time.monotonic() + timeout)
     if said is None:
         os.kill(pid, signal.SIGKILL)
