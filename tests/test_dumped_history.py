@@ -10,7 +10,7 @@ import pytest
 from older_history import OLDER
 from support import FIXTURES, Host, make, run, snapshot
 
-from agentic_watch.history.ownership import APPLICATION_ID
+from agentic_watch.history.history_file import APPLICATION_ID
 
 
 def without_version(history: Path) -> None:

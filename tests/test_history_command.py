@@ -20,7 +20,7 @@ from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.listing import dispatches, statement
 from agentic_watch.answers.past.source import SqliteSource
 from agentic_watch.cli.output import human_duration
-from agentic_watch.history import read_only
+from agentic_watch.history import history_file
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.queries import match_expression, reading, words
 
@@ -440,7 +440,7 @@ def test_writer_that_comes_while_a_resting_history_is_read(host: Host) -> None:
     make(host.root)
     host.once()
     with pytest.raises(HistoryError, match="written to while it was read"), reading(str(host.history)) as connection:
-        assert read_only.at_rest(str(host.history)) is not None
+        assert history_file.at_rest(str(host.history)) is not None
         assert len(list(dispatches(SqliteSource(connection), Filter()))) == 1
         make(host.root, "org/repo/second")
         host.once()

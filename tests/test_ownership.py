@@ -12,7 +12,7 @@ import pytest
 from older_history import as_schema
 from support import Host, make, query, run, snapshot
 
-from agentic_watch.history import ownership
+from agentic_watch.history import history_file
 from agentic_watch.history.history_errors import HistoryError, HistoryNotOurs
 from agentic_watch.history.store import History
 
@@ -114,7 +114,7 @@ def test_the_file_itself_says_whose_it_is_from_the_first_moment(host: Host) -> N
     with contextlib.closing(History(str(host.history))) as history:
         history.open()
         header = host.history.read_bytes()[:100]
-    assert int.from_bytes(header[68:72]) == ownership.APPLICATION_ID
+    assert int.from_bytes(header[68:72]) == history_file.APPLICATION_ID
 
 
 def test_a_corrupt_history_without_our_header_is_left_where_it_is(host: Host) -> None:
@@ -156,7 +156,7 @@ def test_a_look_at_the_owner_costs_no_lock(host: Host) -> None:
         real = os.open
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "open", lambda path, *rest: (opened.append(str(path)), real(path, *rest))[1])
-            assert ownership.refuse_foreign(str(host.history))
+            assert history_file.refuse_foreign(str(host.history))
         assert opened == []
     with pytest.raises(HistoryNotOurs):
-        ownership.refuse_foreign(__file__)
+        history_file.refuse_foreign(__file__)

@@ -291,7 +291,7 @@ STEPS = (
     "agentic_watch.workspace.files.replace",
     "agentic_watch.workspace.files.sync",
     "agentic_watch.exchange.redacting._redact_some",
-    "agentic_watch.history.slices.Slices.pause",
+    "agentic_watch.exchange.slices.Slices.pause",
     "agentic_watch.exchange.redacting.clean",
     "agentic_watch.exchange.redacting._empty_log",
 )

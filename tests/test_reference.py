@@ -18,7 +18,7 @@ import pytest
 from support import STARTED, Host, make, run
 
 from agentic_watch.cli import exit_status
-from agentic_watch.history import schema
+from agentic_watch.history import opening
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "agentic_watch"
@@ -144,7 +144,7 @@ TABLES = ("dispatch_history", "findings", "kept_files", "workspaces", "about", "
 def test_sql_columns(table: str) -> None:
     """Each table of the history with all its columns."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        schema.create(connection)
+        opening.create(connection)
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
         tables = {
             name

@@ -11,7 +11,7 @@ from daemon_support import Service
 from prometheus_client.parser import text_string_to_metric_families
 from support import Host, make, run
 
-from agentic_watch.history import run_usage
+from agentic_watch.history import commit_lookup
 from agentic_watch.history.columns import COST_COLUMN, TOKEN_COLUMNS
 
 USAGE = {"input_tokens": 33, "cache_read_tokens": 15_000, "cache_write_tokens": 6_000, "output_tokens": 170}
@@ -94,7 +94,7 @@ def test_commits_of_a_run_add_what_the_newest_says(
     )
     with contextlib.closing(sqlite3.connect(host.history)) as connection:
         place, times = (generated.ROOT, "w"), [generated.at(at).utc() for at, _ in said]
-        found = [run_usage.added(connection, place, (1, None), updated, 100) for updated in times]
-        assert run_usage.added(connection, (generated.ROOT, "elsewhere"), (1, None), times[0], 100) == {}
+        found = [commit_lookup.added_usage(connection, place, (1, None), updated, 100) for updated in times]
+        assert commit_lookup.added_usage(connection, (generated.ROOT, "elsewhere"), (1, None), times[0], 100) == {}
     assert [one.get("input_tokens", 0) for one in found] == expected
     assert not any(one.get(COST_COLUMN) for one in found)

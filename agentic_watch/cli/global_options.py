@@ -56,7 +56,7 @@ class State:
         Raises ConfigError also where it would double rows, HistoryRefused for a history that is not ours to touch.
         """
         # sqlite3 is not for every command
-        from agentic_watch.history.ownership import refuse_foreign
+        from agentic_watch.history.history_file import refuse_foreign
         from agentic_watch.inventory.renamed_roots import refuse_renamed
 
         config = self.config()

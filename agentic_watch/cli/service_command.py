@@ -19,7 +19,7 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.fleet import host_identity
 from agentic_watch.fleet.host_identity import NoHostId
-from agentic_watch.history.ownership import refuse_foreign
+from agentic_watch.history.history_file import refuse_foreign
 from agentic_watch.service import deploy, service_user, units
 from agentic_watch.service import install as installing
 from agentic_watch.service.deploy import Deployment

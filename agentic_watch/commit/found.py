@@ -11,9 +11,9 @@ from agentic_watch.commit.journal_search import JournalSearch
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.row_buffer import RowBuffer
 from agentic_watch.config import Root
-from agentic_watch.history import identities, pruned, workspaces_table
+from agentic_watch.history import commit_lookup, pruned, workspaces_table
+from agentic_watch.history.commit_lookup import ExistingRow
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.identities import ExistingRow
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout, marker, signatures
 from agentic_watch.workspace.marker import Marker
@@ -76,8 +76,8 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Histo
         with_journal = [w.candidate.name for w in here if not w.place.lacks(layout.JOURNAL)]
         asked = [moved_workspaces.asked(w.candidate.name, w.status) for w in here if w.status is not None]
         try:
-            rows = identities.held(history, root, asked) if asked else {}
-            pruned_before = identities.pruned_before(history)
+            rows = commit_lookup.held(history, root, asked) if asked else {}
+            pruned_before = commit_lookup.pruned_before(history)
             journals = workspaces_table.journal_signatures(history, root.key, with_journal) if with_journal else {}
         except HistoryError as error:
             found |= {(root, name): HistoryState(error=str(error)) for name in names}

@@ -10,10 +10,10 @@ from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.patience import PACE
 from agentic_watch.commit.row_buffer import HELD_BYTES, RowBuffer, insert_now
 from agentic_watch.config import Root
-from agentic_watch.history import identities, pruned
+from agentic_watch.history import commit_lookup, pruned
 from agentic_watch.history.columns import commit_id
+from agentic_watch.history.commit_lookup import ExistingRow, Lookup
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.identities import ExistingRow, Lookup
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout
 from agentic_watch.workspace.candidate import Candidate
@@ -160,12 +160,12 @@ class JournalSearch:
             return
         asked = [moved_workspaces.asked(record.workspace, record) for record in waiting]
         try:
-            found = identities.told(self._history, self._candidate.root, self._candidate.name, asked)
+            found = commit_lookup.told(self._history, self._candidate.root, self._candidate.name, asked)
             own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]
             moved_workspaces.record_place([row for _, row in own], self._candidate, self._history)
             # A prune may have taken them since the history was looked up; it says so in the same transaction.
             held = {number for number, _ in own}
-            pruned_before = identities.pruned_before(self._history) if len(held) < len(waiting) else ""
+            pruned_before = commit_lookup.pruned_before(self._history) if len(held) < len(waiting) else ""
         except HistoryError as error:
             self.error = str(error)
             return
@@ -244,7 +244,7 @@ class JournalSearch:
         if name in self._others.after_own or standing.there:
             return False
         try:
-            return not identities.has_any(self._history, self._candidate.root.key, name)
+            return not commit_lookup.has_any(self._history, self._candidate.root.key, name)
         except HistoryError as error:
             self.error = str(error)
             return False

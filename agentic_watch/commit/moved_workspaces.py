@@ -14,9 +14,9 @@ from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.commit.row_buffer import RowBuffer
 from agentic_watch.commit.sightings import Sighting
 from agentic_watch.config import Config, Limits, Root
-from agentic_watch.history import identities
+from agentic_watch.history import commit_lookup
+from agentic_watch.history.commit_lookup import ExistingRow, Lookup
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.identities import ExistingRow, Lookup
 from agentic_watch.history.store import History
 from agentic_watch.workspace import files, instant, journal, layout, record, report, unwritten_end
 from agentic_watch.workspace.candidate import Candidate
@@ -43,7 +43,7 @@ def asked(workspace: str, said: Status | Record) -> Lookup:
 def row_told(candidate: Candidate, said: Status | Record, names: Iterable[str], history: History) -> ExistingRow | None:
     """The row of a dispatch whose records there have these names. Raises HistoryError."""
     wanted = [asked(name, said) for name in names]
-    found = identities.told(history, candidate.root, candidate.name, wanted) if wanted else []
+    found = commit_lookup.told(history, candidate.root, candidate.name, wanted) if wanted else []
     return next((row for _, row in found if row.is_dispatch), None)
 
 
@@ -73,7 +73,7 @@ def record_place(rows: Collection[ExistingRow], candidate: Candidate, history: H
         if not is_here(row, candidate):
             by_place.setdefault(place_of(row.root, row.workspace, candidate), []).append(row.id)
     for place, ids in by_place.items():
-        identities.move(history, ids, place)
+        commit_lookup.move(history, ids, place)
 
 
 def can_be_name(name: str, max_depth: int) -> bool:
@@ -136,7 +136,7 @@ def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: Hist
     lines."""
     rows, now, without = RowBuffer(), instant.now_text(), redactor(limits.redact)
     try:
-        pruned_before = identities.pruned_before(history)
+        pruned_before = commit_lookup.pruned_before(history)
         for one in seen:
             if not _is_recorded(candidate, one, history, pruned_before):
                 content, _ = report.parse(one.report)

@@ -16,7 +16,7 @@ from agentic_watch.daemon.outcome_log import OutcomeLog
 from agentic_watch.daemon.pending import Lane, Pending, TimeShares
 from agentic_watch.daemon.signals import Signals
 from agentic_watch.daemon.state_file import MOST_OF_ONE
-from agentic_watch.history import run_usage
+from agentic_watch.history import commit_lookup
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
@@ -266,7 +266,7 @@ class DueCommits:
         run = status.runs, None if status.started_at.is_zero else status.started_at.utc()
         with contextlib.suppress(HistoryError), self._committer.history.reading() as connection:
             place, updated = candidate.key, status.updated_at.utc()
-            self._health.counted.add_used(run_usage.added(connection, place, run, updated, MOST_OF_ONE))
+            self._health.counted.add_used(commit_lookup.added_usage(connection, place, run, updated, MOST_OF_ONE))
 
     def _heed_the_host(self, outcome: Outcome, now: float) -> None:
         """Who failed by the host's fault need not wait for the end of a back-off once the host is well again."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import KNOWN_STATUSES
-from agentic_watch.history import run_usage
+from agentic_watch.history import columns
 from agentic_watch.watch.hints import RootState
 
 LATENCY_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -39,7 +39,7 @@ class Counters:
     `commits` is by status (a status that only this configuration knows counts as "other"), `failures` by ErrorKind; no
     key is one that an agent can choose. `ended_runs` are the commits of ends that nobody wrote. `latency` holds how
     many commits took at most each of LATENCY_BOUNDS seconds from the change of the status file to the end of the
-    commit. `used` are tokens by their column, and the cost (run_usage.ADDED), as the agents' programs said.
+    commit. `used` are tokens by their column, and the cost (columns.USED_COLUMNS), as the agents' programs said.
     """
 
     commits: dict[str, int] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Counters:
     latency_sum: float = 0.0
     history_errors: int = 0
     ended_runs: int = 0
-    used: dict[str, int] = field(default_factory=lambda: dict.fromkeys(run_usage.ADDED, 0))
+    used: dict[str, int] = field(default_factory=lambda: dict.fromkeys(columns.USED_COLUMNS, 0))
     last_commit: float = 0.0
     last_scan: float = 0.0
     last_scan_seconds: float = 0.0

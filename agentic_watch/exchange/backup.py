@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentic_watch.exchange import ExchangeError
-from agentic_watch.history import ownership, pruned, queries, read_only, schema
+from agentic_watch.history import history_file, opening, pruned, queries
 from agentic_watch.history.history_errors import HistoryNotOurs
 from agentic_watch.host.new_file import new_path
 
@@ -74,15 +74,15 @@ def _refuse_target(connection: sqlite3.Connection, history: str, path: str) -> N
     if os.path.exists(path) and os.path.samefile(path, history):
         raise ExchangeError(f"{path}: is the history itself; name another file")
     try:
-        is_there = ownership.refuse_foreign(path)
+        is_there = history_file.refuse_foreign(path)
     except HistoryNotOurs as error:
         raise ExchangeError(f"{path}: is there, and no older copy of a history; name another file") from error
     if not is_there:
         return
-    if read_only.at_rest(path) is None:
+    if history_file.at_rest(path) is None:
         raise ExchangeError(f"{path}: is in use ({os.path.realpath(path)}-wal lies beside it); name another file")
     try:
-        connection.execute("ATTACH ? AS there", (read_only.untouched_uri(path),))
+        connection.execute("ATTACH ? AS there", (history_file.untouched_uri(path),))
         try:
             _refuse_other(connection, history, path)
         finally:
@@ -95,7 +95,7 @@ def _refuse_target(connection: sqlite3.Connection, history: str, path: str) -> N
 def _refuse_other(connection: sqlite3.Connection, history: str, path: str) -> None:
     """Raise ExchangeError when what is there is no older copy, or nobody can tell."""
     (version,) = connection.execute("PRAGMA there.user_version").fetchone()
-    if not _FIRST_WITH_ID <= version <= schema.VERSION:
+    if not _FIRST_WITH_ID <= version <= opening.VERSION:
         text = f"{path}: has schema version {version}, and nothing tells whose copy it is; name another file"
         raise ExchangeError(f"{text}, or move it away")
     ids = {name: connection.execute(f"SELECT history_id FROM {name}.about").fetchone() for name in ("main", "there")}

@@ -11,8 +11,8 @@ from agentic_watch.config import Config
 from agentic_watch.exchange import ExchangeError, import_formats
 from agentic_watch.exchange.import_formats import Incoming
 from agentic_watch.exchange.redacting import redacted
+from agentic_watch.exchange.slices import Slices
 from agentic_watch.history.rows import Row
-from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 from agentic_watch.workspace.redactor import redactor
 

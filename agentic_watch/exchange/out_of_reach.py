@@ -11,7 +11,7 @@ from typing import NamedTuple
 from agentic_watch.config import Config
 from agentic_watch.exchange.exporting import host_id
 from agentic_watch.fleet import push_state
-from agentic_watch.history.read_only import connect_read_only
+from agentic_watch.history.history_file import connect_read_only
 from agentic_watch.workspace.redactor import Redactor
 
 _TABLES = ("kept_files", "findings", "dispatches")

@@ -16,11 +16,11 @@ from functools import partial
 
 from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.exporting import host_id
+from agentic_watch.exchange.slices import Slices
 from agentic_watch.fleet import interchange, outbox
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.history import pruned, queries
-from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 from agentic_watch.host.new_file import new_file, remove_leftovers
 from agentic_watch.workspace import instant

@@ -9,8 +9,8 @@ from functools import partial
 
 from agentic_watch.config import Root
 from agentic_watch.exchange import ExchangeError
+from agentic_watch.exchange.slices import Slices
 from agentic_watch.history.columns import commit_id
-from agentic_watch.history.slices import Slices
 from agentic_watch.history.store import History
 
 _IDENTITY = "n.root = :new AND n.workspace = d.workspace AND n.updated_utc = d.updated_utc AND n.runs = d.runs"

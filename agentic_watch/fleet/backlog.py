@@ -14,7 +14,7 @@ from agentic_watch.fleet import outbox, push_state
 from agentic_watch.fleet.push_state import Position
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError, HistoryRefused
-from agentic_watch.history.read_only import connect_read_only
+from agentic_watch.history.history_file import connect_read_only
 from agentic_watch.history.store import marks
 from agentic_watch.workspace import instant
 

@@ -12,7 +12,7 @@ from agentic_watch.config import Target
 from agentic_watch.fleet import outbox, push_state
 from agentic_watch.fleet.push_state import Position, StateError
 from agentic_watch.history import queries
-from agentic_watch.history.read_only import connect_read_only
+from agentic_watch.history.history_file import connect_read_only
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from agentic_watch.config import Hook, Target
 from agentic_watch.fleet import hook_runs, pushing
 from agentic_watch.fleet.delivery import Pace
 from agentic_watch.fleet.pushing import PushContext, Pushed, push
-from agentic_watch.history import schema
+from agentic_watch.history import opening
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.host.threads import left_to_main_thread
 
@@ -61,7 +61,7 @@ class HistoryWatch:
             if not wal:  # nobody writes; the file says when somebody did
                 return ("at rest", *file, info.st_mtime_ns, info.st_size)
             if self._connection is None:
-                self._connection, self._file = schema.open_read_only(self._history), file
+                self._connection, self._file = opening.open_read_only(self._history), file
             return ("data_version", *file, self._connection.execute("PRAGMA data_version").fetchone()[0])
         except (OSError, sqlite3.Error):
             self.close()

@@ -6,7 +6,7 @@ import contextlib
 import os
 import uuid
 
-from agentic_watch.history.state_directory import make_directories
+from agentic_watch.history.history_file import make_directories
 from agentic_watch.host.new_file import new_file
 
 _FILE = "host_id"

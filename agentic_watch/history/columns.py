@@ -25,7 +25,7 @@ _SUFFIX = re.compile(r"\s*\[[^\[\]]*\]\Z")
 
 
 def usage_values(report: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The values of USAGE_COLUMNS (columns.py); the cost in millionths of a dollar."""
+    """The values of USAGE_COLUMNS; the cost in millionths of a dollar."""
     usage, commits = _object(report, "usage"), _object(report, "commits")
     return (
         _name(usage.get("session_id")),
@@ -97,8 +97,11 @@ TOKEN_COLUMNS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "out
 COST_COLUMN = "cost_microusd"
 """In millionths of a dollar."""
 
+USED_COLUMNS = (*TOKEN_COLUMNS, COST_COLUMN)
+"""What a run used, and a metric adds up."""
+
 USAGE_COLUMNS = ["session_id", "head_commit", *TOKEN_COLUMNS, "turns", COST_COLUMN]
-"""Of `dispatch_history`, what its report says of session, commit, tokens and cost (usage_columns.py)."""
+"""Of `dispatch_history`, what its report says of session, commit, tokens and cost."""
 
 HISTORY_COLUMNS = [
     "root",

@@ -8,10 +8,8 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from agentic_watch.history import ownership
-from agentic_watch.history.ownership import Inode
-from agentic_watch.history.read_only import connect_read_only, connect_untouched
-from agentic_watch.history.state_directory import directory_lock
+from agentic_watch.history import history_file
+from agentic_watch.history.history_file import Inode, connect_read_only, connect_untouched, directory_lock
 
 _CORRUPT = ("file is not a database", "database disk image is malformed", "file is encrypted")
 _LOG = ("-wal", "-shm")
@@ -28,7 +26,7 @@ def looks_corrupt(error: sqlite3.Error) -> bool:
 def log_inodes(path: str) -> LogInodes:
     """Which -wal and -shm files lie beside a history now."""
     real = os.path.realpath(path)
-    wal, shm = (ownership.inode_of(real + suffix) for suffix in _LOG)
+    wal, shm = (history_file.inode_of(real + suffix) for suffix in _LOG)
     return wal, shm
 
 
@@ -56,7 +54,7 @@ def set_aside(path: str, cause: str, patience_ms: int, *, known: Inode | None, c
     file, and only that is moved. `close` closes this process's own connection. Raises OSError.
     """
     with directory_lock(os.path.dirname(path), patience_ms):
-        if not (ownership.is_ours_by_header(path) or (known is not None and ownership.inode_of(path) == known)):
+        if not (history_file.is_ours_by_header(path) or (known is not None and history_file.inode_of(path) == known)):
             return None
         if not _is_corrupt(path, connect_read_only):
             return None

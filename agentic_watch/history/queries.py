@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 
-from agentic_watch.history import read_only, schema
+from agentic_watch.history import history_file, opening
 from agentic_watch.history.history_errors import HistoryError
 
 # What FTS5's unicode61 tokenizer keeps of a word; one without it would match nothing. https://sqlite.org/fts5.html
@@ -23,8 +23,8 @@ def reading(path: str) -> Iterator[sqlite3.Connection]:
     history without one was read: what was read may be wrong then. HistoryRefused passes.
     """
     try:
-        before = read_only.at_rest(path)
-        connection = schema.open_read_only(path)
+        before = history_file.at_rest(path)
+        connection = opening.open_read_only(path)
     except FileNotFoundError as error:
         raise HistoryError(f"no history at {path} yet; run agentic-watch --once to make it") from error
     except OSError as error:
@@ -50,9 +50,9 @@ def _failed(path: str, error: sqlite3.Error) -> HistoryError:
     return HistoryError(f"{path}: {error}")
 
 
-def _has_changed(path: str, before: read_only.AtRest) -> bool:
+def _has_changed(path: str, before: history_file.AtRest) -> bool:
     try:
-        return read_only.at_rest(path) != before
+        return history_file.at_rest(path) != before
     except OSError:
         return True
 

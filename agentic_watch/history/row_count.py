@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-from agentic_watch.history import ownership
+from agentic_watch.history import history_file
 from agentic_watch.history.columns import commit_id
-from agentic_watch.history.ownership import Inode
+from agentic_watch.history.history_file import Inode
 
 _COUNTED = "(SELECT count(*) FROM dispatch_history)"
 _WANTED = "(SELECT rows FROM upkeep)"
@@ -42,7 +42,7 @@ def is_in_order(connection: sqlite3.Connection, path: str) -> bool:
     if nameless:
         return False
     unused, (version,) = numbered - wanted, connection.execute("PRAGMA schema_version").fetchone()
-    inode = ownership.inode_of(path)
+    inode = history_file.inode_of(path)
     before = _counted.pop(inode, None) if inode is not None else None
     if before is None or before[:2] != (unused, version) or not is_there(connection, before.newest):
         counted, wanted = connection.execute(f"SELECT {_COUNTED}, {_WANTED}").fetchone()

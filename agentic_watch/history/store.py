@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from agentic_watch.history import damage, derived_data, ownership, row_count, rows, schema
+from agentic_watch.history import damage, derived_data, history_file, opening, row_count, rows
 from agentic_watch.history.damage import LogInodes
 from agentic_watch.history.history_errors import HistoryError, HistoryNotOurs
-from agentic_watch.history.opening import open_to_write, transaction
-from agentic_watch.history.ownership import Inode
+from agentic_watch.history.history_file import Inode
+from agentic_watch.history.opening import OnProgress, open_to_write, transaction
 from agentic_watch.history.row_count import Newest
 from agentic_watch.history.rows import Row
-from agentic_watch.history.schema import OnProgress
 
 _PATIENCE_MS = 5_000
 _PATIENCE_WHEN_FAILING_MS = 200
@@ -176,7 +175,7 @@ class History:
             try:
                 with transaction(connection):
                     self._locked_times = 0
-                    schema.refuse_newer(connection, self.path)  # one that was upgraded under us
+                    opening.refuse_newer(connection, self.path)  # one that was upgraded under us
                     yield connection
             finally:
                 if not durable:
@@ -198,7 +197,7 @@ class History:
     def _is_in_place(self, current: _Open) -> bool:
         """Whether the open file still stands at its path."""
         try:
-            return current.inode == ownership.inode_of(self.path)
+            return current.inode == history_file.inode_of(self.path)
         except OSError:
             return False
 
@@ -210,7 +209,7 @@ class History:
         with contextlib.suppress(sqlite3.Error):
             current.connection.close()
         if current.inode is not None:
-            ownership.gave_back(current.inode)
+            history_file.unregister(current.inode)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[sqlite3.Connection]:
@@ -239,14 +238,14 @@ class History:
         self._failing = True
 
     def _ready(self) -> sqlite3.Connection:
-        if self._current is not None and (self.read_only or self._current.inode == ownership.inode_of(self.path)):
+        if self._current is not None and (self.read_only or self._current.inode == history_file.inode_of(self.path)):
             return self._current.connection
         if time.monotonic() < self._next_try:
             raise HistoryError(self._last_cause)
-        replaced = not self.read_only and self._last_inode not in (None, ownership.inode_of(self.path))
+        replaced = not self.read_only and self._last_inode not in (None, history_file.inode_of(self.path))
         try:
             self.close()
-            connection = schema.open_read_only(self.path) if self.read_only else self._open_to_write()
+            connection = opening.open_read_only(self.path) if self.read_only else self._open_to_write()
         except (sqlite3.Error, OSError, HistoryError) as error:
             self._leave_alone(error)
             raise
@@ -266,11 +265,11 @@ class History:
 
     def _take(self, connection: sqlite3.Connection) -> None:
         connection.create_function("is_same_text", 2, lambda held, asked: self.is_same(held, asked))
-        inode = ownership.inode_of(self.path)
+        inode = history_file.inode_of(self.path)
         self._current, self._last_inode = _Open(connection, inode, damage.log_inodes(self.path)), inode
         self._failures, self._next_try = 0, 0.0
         if inode is not None:
-            ownership.took(inode)
+            history_file.register(inode)
 
     def _leave_alone(self, error: Exception) -> None:
         """Do not try again at once: who asks at every turn would do nothing else."""

@@ -9,7 +9,7 @@ from typing import Any
 from agentic_watch.answers import documents
 from agentic_watch.answers.past.outcomes import Outcome
 from agentic_watch.config import Root
-from agentic_watch.history.named_rows import NamedRow
+from agentic_watch.history.commit_lookup import NamedRow
 from agentic_watch.workspace.candidate import Candidate, UnknownWorkspace, expected, here
 from agentic_watch.workspace.status import Status
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from agentic_watch.config import Config, Root
-from agentic_watch.history import named_rows, pruned, queries
+from agentic_watch.history import commit_lookup, pruned, queries
 from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace, Rows
 
 
@@ -18,7 +18,7 @@ def rows_of(config: Config, asked: Iterable[AwaitedWorkspace]) -> tuple[Rows, st
     rows: Rows = {}
     with queries.reading(config.history) as connection:
         for root, names in _names(config.roots, asked).items():
-            found = named_rows.of_workspaces(connection, root, sorted(names))
+            found = commit_lookup.of_workspaces(connection, root, sorted(names))
             for name, its in found.items():
                 rows.setdefault(("" if os.path.isabs(name) else root, name), []).extend(its)
         return rows, pruned.before(connection)

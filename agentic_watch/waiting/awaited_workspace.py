@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 
 from agentic_watch.config import Config, Root
-from agentic_watch.history.named_rows import NamedRow
+from agentic_watch.history.commit_lookup import NamedRow
 from agentic_watch.host.file_systems import filesystem_without_events
 from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.waiting.awaited import Wanted

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from agentic_watch.answers.past.outcomes import from_config
 from agentic_watch.config import KNOWN_STATUSES, Config
+from agentic_watch.history.commit_lookup import NamedRow
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.named_rows import NamedRow
 from agentic_watch.waiting.awaited import Awaited, Wanted, from_row, from_status
 from agentic_watch.waiting.awaited_rows import rows_of
 from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace, follow_moved

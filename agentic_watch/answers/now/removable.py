@@ -18,9 +18,9 @@ from agentic_watch.answers.now.lone_workspace import holds_others
 from agentic_watch.commit import moved_workspaces
 from agentic_watch.config import Config, Root
 from agentic_watch.fleet.delivered import Delivered, delivered
-from agentic_watch.history import identities, queries
+from agentic_watch.history import commit_lookup, queries
 from agentic_watch.history.columns import commit_id
-from agentic_watch.history.identities import ExistingRow, Lookup
+from agentic_watch.history.commit_lookup import ExistingRow, Lookup
 from agentic_watch.history.store import History
 from agentic_watch.host.file_systems import unanswered
 from agentic_watch.scan import RootUnavailable, ScanError, scan
@@ -219,7 +219,7 @@ class _Judge:
             with queries.reading(self._config.history), contextlib.closing(history):
                 for start in range(0, len(asked), _ASKED_AT_ONCE):
                     some = asked[start : start + _ASKED_AT_ONCE]
-                    for number, row in identities.anywhere(history, root, some):
+                    for number, row in commit_lookup.anywhere(history, root, some):
                         rows.setdefault(start + number, []).append(row)
         start = 0
         for facts in read:

@@ -1,14 +1,17 @@
-"""Which of these commits does the history hold? Only those are asked for that somebody has in hand."""
+"""Which of these commits does the history hold, and what do their rows say? Only those are asked for that somebody has
+in hand."""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 from agentic_watch.config import Root
 from agentic_watch.history import pruned
+from agentic_watch.history.columns import USED_COLUMNS
 from agentic_watch.history.store import History, marks
 
 
@@ -64,12 +67,13 @@ _IDENTITY = "held.updated_utc = asked.updated_utc AND held.runs = asked.runs"
 
 _IN_ROOTS = f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN roots CROSS JOIN dispatch_history AS held"
 _IN_ROOT = f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN dispatch_history AS held"
-_COMMIT = f"{_IDENTITY} AND +({_DISPATCH})"  # not by the index of repositories: a large one may share Go's zero time
+# Not by the index of repositories: a large one may share Go's zero time.
+_SAME_COMMIT = f"{_IDENTITY} AND +({_DISPATCH})"
 
 _NAMED = f"{_IN_ROOTS} ON held.root = roots.root AND held.workspace = asked.workspace AND {_IDENTITY}"
 _CAME = (
     f"{_IN_ROOTS} ON held.root = roots.root "
-    f"AND held.moved_to = iif(roots.root = ?, asked.workspace, ? || asked.workspace) AND {_COMMIT}"
+    f"AND held.moved_to = iif(roots.root = ?, asked.workspace, ? || asked.workspace) AND {_SAME_COMMIT}"
 )
 
 
@@ -82,7 +86,7 @@ def held(history: History, root: Root, asked: Sequence[Lookup]) -> dict[str, Exi
     """By workspace, the rows that were made there, or whose workspace is there now. Texts may also be the
     same but for secrets (History.is_same). Raises HistoryError."""
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
-    found = _select(history, f"{_CAME} UNION ALL {made}", asked, *_place(root), root.key)
+    found = _rows(history, f"{_CAME} UNION ALL {made}", asked, *_place(root), root.key)
     return {asked[number].workspace: row for number, row in found}
 
 
@@ -92,23 +96,23 @@ def told(history: History, root: Root, name: str, asked: Sequence[Lookup]) -> li
 
     Raises HistoryError.
     """
-    made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = ? AND {_COMMIT}"
-    came = f"{_IN_ROOTS} ON held.root = roots.root AND held.moved_to = iif(roots.root = ?, ?, ?) AND {_COMMIT}"
+    made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = ? AND {_SAME_COMMIT}"
+    came = f"{_IN_ROOTS} ON held.root = roots.root AND held.moved_to = iif(roots.root = ?, ?, ?) AND {_SAME_COMMIT}"
     values = root.key, name, root.key, name, os.path.join(root.path, name)
-    return _select(history, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, *values)
+    return _rows(history, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, *values)
 
 
 def anywhere(history: History, root: Root, asked: Sequence[Lookup]) -> list[tuple[int, ExistingRow]]:
     """The rows of these commits, with the number of each in `asked`: made under the name asked for, in any root, or of
     a workspace below `root` that has that name now. Texts are compared as by `held`. Raises HistoryError."""
-    return _select(history, f"{_NAMED} UNION ALL {_CAME}", asked, *_place(root))
+    return _rows(history, f"{_NAMED} UNION ALL {_CAME}", asked, *_place(root))
 
 
 def _place(root: Root) -> tuple[str, str]:
     return root.key, os.path.join(root.path, "")
 
 
-def _select(history: History, sql: str, asked: Sequence[Lookup], *values: str) -> list[tuple[int, ExistingRow]]:
+def _rows(history: History, sql: str, asked: Sequence[Lookup], *values: str) -> list[tuple[int, ExistingRow]]:
     with history.reading() as connection:
         found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *values))
         return [(number, ExistingRow(*row)) for number, *row in found]
@@ -134,3 +138,74 @@ def move(history: History, ids: Collection[int], to: str | None) -> None:
     with history.transaction(durable=False) as connection:
         sql = f"UPDATE dispatch_history SET moved_to = ? WHERE id IN ({marks(list(ids))})"
         connection.execute(sql, (to, *ids))
+
+
+# --- for who waits for named workspaces
+
+_NAMES_AT_ONCE = 400
+
+
+class NamedRow(NamedTuple):
+    """What a row says of how a dispatch ended. `moved_to` is None where its workspace was seen last under its name;
+    `started_utc` is None when unset."""
+
+    id: int
+    commit_id: str | None
+    root: str
+    workspace: str
+    moved_to: str | None
+    status: str
+    question: str
+    runs: int
+    updated_at: str
+    updated_utc: str
+    started_utc: str | None
+    committed_at: str
+
+
+_NAMED_COLUMNS = ", ".join(NamedRow._fields)
+
+
+def of_workspaces(connection: sqlite3.Connection, root: str, names: Sequence[str]) -> dict[str, list[NamedRow]]:
+    """By name, the rows of workspaces below the root with this key, also of those that were moved there from another
+    name (a moved one's `moved_to` is an absolute path when it is of another root: such a path may be asked for)."""
+    found: dict[str, list[NamedRow]] = {}
+    for start in range(0, len(names), _NAMES_AT_ONCE):
+        some = names[start : start + _NAMES_AT_ONCE]
+        for name in ("workspace", "moved_to"):
+            sql = f"SELECT {name}, {_NAMED_COLUMNS} FROM dispatch_history WHERE root = ? AND {name} IN ({marks(some)})"
+            for asked, *row in connection.execute(sql, (root, *some)):
+                found.setdefault(asked, []).append(NamedRow(*row))
+    return found
+
+
+# --- what a run used
+
+# Of the run's commits those that were inserted no later: so that all of them together add what the newest one says,
+# whatever order they come in and however many come in one transaction.
+_NEWEST_TWO = f"""
+SELECT updated_utc, {", ".join(USED_COLUMNS)} FROM dispatch_history
+WHERE root = ? AND workspace = ? AND runs = ? AND started_utc IS ? AND id <= (
+    SELECT id FROM dispatch_history WHERE root = ? AND workspace = ? AND updated_utc = ? AND runs = ?)
+ORDER BY updated_utc DESC LIMIT 2"""
+
+
+def added_usage(
+    connection: sqlite3.Connection, place: tuple[str, str], run: tuple[int, str | None], updated_utc: str, most: int
+) -> dict[str, int]:
+    """By each of USED_COLUMNS what the commit adds: completed, later merged, a run is committed twice with the same
+    numbers. {} for one that the history has not, or not as the newest of its run.
+
+    `place` is (root, workspace), `run` (runs, started_utc). At most `most` of each is taken for what a run used: an
+    agent may report any number. Never negative: a counter only grows.
+    """
+    runs, started_utc = run
+    found = connection.execute(_NEWEST_TWO, (*place, runs, started_utc, *place, updated_utc, runs)).fetchall()
+    if not found or found[0][0] != updated_utc:
+        return {}
+    now = found[0][1:]
+    before = found[1][1:] if len(found) > 1 else (None,) * len(USED_COLUMNS)
+    return {
+        name: max(0, min(mine or 0, most) - min(earlier or 0, most))
+        for name, mine, earlier in zip(USED_COLUMNS, now, before, strict=True)
+    }

@@ -1,0 +1,272 @@
+"""The history as a file: whose it is, told before SQLite may touch it; a look that leaves no trace; its directory.
+
+Somebody may have named the wrong file. One without the numbers of its header, as `sqlite3 OLD .dump | sqlite3 NEW`
+leaves it, is told by its tables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import sqlite3
+import stat
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from agentic_watch.history.history_errors import HistoryNotOurs
+
+APPLICATION_ID = 1_095_194_433
+"""`PRAGMA application_id` of a history of ours, schema 3 and on."""
+
+_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
+_APPLICATION_ID_AT = slice(68, 72)
+"""https://sqlite.org/fileformat2.html#the_database_header"""
+
+_LARGEST_FRESH = 1 << 16
+"""Bytes of a database whose tables are all in its log."""
+
+Inode = tuple[int, int]
+"""(device, inode): the file itself, whatever its name."""
+
+_connected: Counter[Inode] = Counter()
+"""Histories that this process has open, and so knows. They are not opened again to be looked at: closing any
+descriptor of a file drops this process's locks on it (fcntl(2)), and SQLite's with them."""
+
+
+def register(inode: Inode) -> None:
+    """A history was opened to be kept open."""
+    _connected[inode] += 1
+
+
+def unregister(inode: Inode) -> None:
+    """And closed again."""
+    _connected[inode] -= 1
+
+
+def inode_of(path: str) -> Inode | None:
+    """The file at a path; None when there is none. Raises OSError."""
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return info.st_dev, info.st_ino
+
+
+def refuse_foreign(path: str) -> bool:
+    """Whether a history of ours is at `path`; False when nothing is there, or an empty file.
+
+    Only reads, and no file beside it either. Raises HistoryNotOurs, or OSError when it cannot be looked at.
+    """
+    inode = inode_of(path)
+    if inode is None:
+        return False
+    if _connected[inode] > 0:
+        return True
+    header = _header(path)
+    if not header:
+        return False
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+        raise _refusal(path, "no SQLite database")
+    if (found := int.from_bytes(header[_APPLICATION_ID_AT])) == APPLICATION_ID:
+        return True
+    if found:
+        raise _refusal(path, "another program's database")
+    return _has_tables_of_ours(path)
+
+
+def is_ours_by_header(path: str) -> bool:
+    """Whether a file, sound or not, says at its beginning that it is a history of ours."""
+    try:
+        header = _header(path)
+    except (OSError, HistoryNotOurs):
+        return False
+    return header.startswith(_MAGIC) and int.from_bytes(header[_APPLICATION_ID_AT]) == APPLICATION_ID
+
+
+def _header(path: str) -> bytes:
+    # A FIFO must not hold us up, nor a lease.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise _refusal(path, "no plain file") from error
+        raise
+    try:
+        if not stat.S_ISREG(mode := os.fstat(descriptor).st_mode) and not stat.S_ISDIR(mode):
+            raise _refusal(path, "no plain file")
+        return os.pread(descriptor, _HEADER_BYTES, 0)  # of a directory: EISDIR, it stands in the way and may go
+    finally:
+        os.close(descriptor)
+
+
+def _has_tables_of_ours(path: str) -> bool:
+    """The first schemas had no application_id, and what was loaded from a dump has none: their tables tell."""
+    tables, number, is_ours = _look(path)
+    if not tables and os.path.lexists(_log(path)) and os.path.getsize(path) <= _LARGEST_FRESH:
+        import shutil  # rarely needed
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as directory:  # to look into its log where SQLite may
+            copy = shutil.copyfile(path, f"{directory}/history.db")
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(_log(path), f"{copy}-wal")
+            tables, number, is_ours = _look(copy, with_log=True)
+    if tables >= TABLES and (number or is_ours):
+        return True
+    if tables >= TABLES:
+        raise refusal_of_dump(path)
+    if tables or number:
+        raise _refusal(path, f"another program's database (schema version {number}; no upgrade of ours leads there)")
+    return False
+
+
+def _look(path: str, *, with_log: bool = False) -> tuple[set[str], int, bool]:
+    """The names of a database's tables, its user_version, and when that is 0 whether the tables are ours."""
+    try:
+        with contextlib.closing(sqlite3.connect(path) if with_log else connect_untouched(path)) as connection:
+            (number,) = connection.execute("PRAGMA user_version").fetchone()
+            names = table_names(connection)
+            return names, number, number == 0 and names >= TABLES and has_our_tables(connection)
+    except sqlite3.DatabaseError as error:
+        raise _refusal(path, f"a database that cannot be read ({error})") from error
+
+
+def _log(path: str) -> str:
+    return f"{os.path.realpath(path)}-wal"
+
+
+def _refusal(path: str, cause: str) -> HistoryNotOurs:
+    return HistoryNotOurs(
+        f"{path}: is {cause}, not a history of agentic-watch; nothing in it was changed. Name the history's own file "
+        "with --history or [history] path"
+    )
+
+
+# --- by its tables
+
+TABLES = frozenset({"dispatch_history", "findings", "workspaces"})
+"""What every history has, of whatever schema."""
+
+_RECORD = ("dispatch_history", "findings", "kept_files", "open_runs", "workspaces", "about", "upkeep")
+
+
+def table_names(connection: sqlite3.Connection) -> set[str]:
+    """The names of a database's tables."""
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def has_our_tables(connection: sqlite3.Connection) -> bool:
+    """Whether the tables are those of this program's schema, to the last column."""
+    from agentic_watch.history import table_definitions as tables  # rarely needed
+
+    with contextlib.closing(sqlite3.connect(":memory:")) as wanted:
+        for statement in tables.CREATE:
+            wanted.execute(statement)
+        return _columns(connection) == _columns(wanted) and "dispatch_search" in table_names(connection)
+
+
+def refusal_of_dump(path: str) -> HistoryNotOurs:
+    """What is raised for tables that are not ours and have no version."""
+    return HistoryNotOurs(
+        f"{path}: has the tables of a history, but no schema version and not today's columns; nothing was changed. "
+        f"`agentic-watch --history NEW import {path}` takes its dispatches into another history"
+    )
+
+
+def _columns(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
+    sql = 'SELECT name, type, "notnull", pk FROM pragma_table_info(?) ORDER BY cid'
+    return [(table, *column) for table in _RECORD for column in connection.execute(sql, (table,))]
+
+
+# --- a look that leaves no trace
+
+AtRest = tuple[int, int, int]
+"""Inode, mtime (ns) and size of a history that nobody writes: equal means that nobody wrote in between."""
+
+
+def at_rest(path: str) -> AtRest | None:
+    """What a history without a -wal file looks like; None beside a writer, or after one that was killed.
+
+    Whoever writes makes the -wal file first, and its end leaves the database changed. Raises OSError.
+    """
+    info = os.stat(path)
+    # SQLite resolves symlinks: its files stand beside the file itself.
+    if os.path.lexists(f"{os.path.realpath(path)}-wal"):
+        return None
+    return info.st_ino, info.st_mtime_ns, info.st_size
+
+
+def connect_read_only(path: str) -> sqlite3.Connection:
+    """A connection that sees all that is committed. Raises sqlite3.Error, or OSError when the file is not there.
+
+    Without a -wal file mode=ro would make one, which fails for who may only read the directory, and for who may write
+    it leaves a file that is not the daemon's own. https://sqlite.org/wal.html#readonly
+    """
+    if at_rest(path) is not None:
+        return connect_untouched(path)
+    return sqlite3.connect(f"file:{_escaped(path)}?mode=ro", uri=True, isolation_level=None)
+
+
+def connect_untouched(path: str) -> sqlite3.Connection:
+    """A connection to the file alone, as it was before what its log holds; touches nothing beside it."""
+    return sqlite3.connect(untouched_uri(path), uri=True, isolation_level=None)
+
+
+def untouched_uri(path: str) -> str:
+    """The file alone, for a connection or an ATTACH."""
+    return f"file:{_escaped(path)}?mode=ro&immutable=1"
+
+
+def _escaped(path: str) -> str:
+    """A path for a SQLite URI: the three characters that mean something there (https://sqlite.org/uri.html)."""
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+# --- its directory
+
+_LOCK_PAUSE_SECONDS = 0.01
+
+
+def make_directories(directory: str) -> None:
+    """Make the history's directory durably: SQLite syncs what is in it, not its own name."""
+    if os.path.isdir(directory):
+        return
+    parent = os.path.dirname(directory)
+    make_directories(parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory)
+    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def directory_lock(directory: str, patience_ms: int) -> Iterator[None]:
+    """One process at a time makes, upgrades or sets aside a history. Closing the descriptor unlocks.
+
+    Raises OSError when another process does not let go in time.
+    """
+    deadline = time.monotonic() + patience_ms / 1000
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while not _try_lock(descriptor):
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock on its directory")
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
