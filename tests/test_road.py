@@ -37,3 +37,15 @@ def test_a_finish_takes_the_road_that_is_written_down(host: Host, tmp_path: Path
             first.setdefault((file, function), int(when))
     assert set(road) <= set(first)
     assert sorted(road, key=first.__getitem__) == road
+
+
+def test_what_the_first_finish_needs_is_imported_before_ready(host: Host) -> None:
+    """It costs no more than the next one."""
+    service = Service(host, environ={"PYTHONPROFILEIMPORTTIME": "1"})  # a line of stderr for each import
+    workspace = make(host.root, status="running", report={"passed": False, "findings": [{"tool": "ruff"}]})
+    with service:
+        workspace.write_status(status="completed")
+        service.wait_committed(workspace)
+        before, after = service.log().split("ready: ", 1)
+        assert "agentic_watch.commit.committer" in before
+        assert "import time:" not in after
