@@ -165,13 +165,15 @@ class Health:
     def history(self, error: str) -> bool:
         """Take down how the history did; True when it works again after a failure."""
         before = self._state.history_error
-        if error and error != before:
+        if error == before:
+            return False
+        if error:
             text = "%s; journals and markers are still written; rows will be added once the history is available"
             log.error(text, error)
-        elif before and not error:
+        else:
             log.info("history available again")
         self._state = replace(self._state, history_error=error)
-        return bool(before) and not error
+        return not error
 
     def at_work(self, what: str) -> None:
         """Something takes long, which is said often meanwhile: whoever waits for us hears that we live."""

@@ -13,7 +13,7 @@ import struct
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from agentic_watch.commit.outcome import Outcome, Verdict
@@ -103,7 +103,7 @@ def _changed_at(signature: bytes) -> float | None:
 
 
 def from_document(document: Mapping[str, Any]) -> Counters:
-    """What `dataclasses.asdict` gave gave them; what is missing is zero, and what is not known here is left out."""
+    """What was encoded; what is missing is zero, and what is not known here is left out."""
     known = {name: document[name] for name in Counters.__dataclass_fields__ if name in document}
     return Counters(**known)
 
@@ -148,8 +148,10 @@ class DaemonState:
 
 def encode(state: DaemonState) -> bytes:
     """One line of JSON with a checksum."""
-    document = asdict(state)
-    return _dump({_CHECK: _checksum(document)} | document) + b"\n"
+    document = _fields_of(state)
+    document |= {"roots": [_fields_of(root) for root in state.roots], "counted": _fields_of(state.counted)}
+    text = _dump(document)
+    return _dump({_CHECK: f"{zlib.crc32(text):08x}"})[:-1] + b"," + text[1:] + b"\n"
 
 
 def write(descriptor: int, data: bytes) -> None:
@@ -177,14 +179,14 @@ def _dump(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode("ascii")
 
 
-def _checksum(document: Mapping[str, Any]) -> str:
-    return f"{zlib.crc32(_dump(document)):08x}"
+def _fields_of(data: DaemonState | RootState | Counters) -> dict[str, Any]:
+    return {one.name: getattr(data, one.name) for one in fields(data)}
 
 
 def _decode(data: bytes) -> DaemonState:
     line, newline, _ = data.partition(b"\n")
     document = json.loads(line)
-    if not newline or document.pop(_CHECK) != _checksum(document):
+    if not newline or document.pop(_CHECK) != f"{zlib.crc32(_dump(document)):08x}":
         raise ValueError("torn")
     roots = tuple(RootState(**_known(RootState, root)) for root in document.pop("roots"))
     counted = from_document(document.pop("counted", {}))
