@@ -188,7 +188,7 @@ def _quiet(world: World) -> Records:
 def _import(world: World, file: Path, before: Records) -> None:
     did = world.program.run("import", str(file))
     want(did.code == 0, f"import: {did}")
-    asked, after = records.archived(file.read_text().splitlines()), world.records()
+    asked, after = records.archived(file.read_text().splitlines(), world.keys()), world.records()
     expected = {identity: row[:6] for identity, row in {**asked, **before.rows}.items()}
     rows = {identity: row[:6] for identity, row in after.rows.items()}
     want(rows == expected, f"import: {set(rows.items()) ^ set(expected.items())}")

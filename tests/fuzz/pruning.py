@@ -74,6 +74,7 @@ class _Archives:
     """The archives of one prune, which may need several runs."""
 
     def __init__(self, world: World) -> None:
+        self._roots = world.keys()
         self._first = world.base / f"archive-{len(world.steps)}.jsonl"
         self.paths: list[Path] = []
 
@@ -85,7 +86,7 @@ class _Archives:
     def rows(self) -> dict[tuple[Where, Key], Row]:
         """All that was archived."""
         there = [path.read_text().splitlines() for path in self.paths if path.exists()]
-        return records.archived(line for lines in there for line in lines)
+        return records.archived((line for lines in there for line in lines), self._roots)
 
 
 def _arguments(hours: int, archive: str) -> tuple[str, ...]:

@@ -245,9 +245,9 @@ def is_made(history: Path) -> bool:
         return bool(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def archived(lines: Iterable[str]) -> dict[tuple[Where, Key], Row]:
-    """The rows of an archive or an export, which has one a line."""
-    found = [_row({"moved_to": None, "id": 0, **json.loads(line)}, {}) for line in lines]
+def archived(lines: Iterable[str], roots: Mapping[str, str]) -> dict[tuple[Where, Key], Row]:
+    """The rows of an archive or an export, which has one a line. `roots` as for `rows`."""
+    found = [_row({"moved_to": None, "id": 0, **json.loads(line)}, roots) for line in lines]
     return {(row.where, row.dispatch.key): row for row in found}
 
 

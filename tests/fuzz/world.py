@@ -102,6 +102,10 @@ class World:
     def root(self, key: str) -> Root:
         return next(root for root in self.roots if root.key == key)
 
+    def keys(self) -> dict[str, str]:
+        """The roots' keys by their paths."""
+        return {str(root.path): root.key for root in self.roots}
+
     def path(self, where: Where) -> Path:
         return self.root(where[0]).path / where[1]
 
@@ -182,8 +186,7 @@ class World:
         for where in self.places():
             if (workspace := records.workspace(self.path(where), self.layout)) is not None:
                 found[where] = workspace
-        paths = {str(root.path): root.key for root in self.roots}
-        return Records(found, *records.rows(self._history_to_read(), paths))
+        return Records(found, *records.rows(self._history_to_read(), self.keys()))
 
     def _history_to_read(self) -> Path:
         history = self.program.history
