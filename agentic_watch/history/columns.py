@@ -26,6 +26,8 @@ _SUFFIX = re.compile(r"\s*\[[^\[\]]*\]\Z")
 
 def usage_values(report: Mapping[str, Any]) -> tuple[Any, ...]:
     """The values of USAGE_COLUMNS; the cost in millionths of a dollar."""
+    if "usage" not in report and "commits" not in report:
+        return _UNKNOWN
     usage, commits = _object(report, "usage"), _object(report, "commits")
     return (
         _name(usage.get("session_id")),
@@ -102,6 +104,7 @@ USED_COLUMNS = (*TOKEN_COLUMNS, COST_COLUMN)
 
 USAGE_COLUMNS = ["session_id", "head_commit", *TOKEN_COLUMNS, "turns", COST_COLUMN]
 """Of `dispatch_history`, what its report says of session, commit, tokens and cost."""
+_UNKNOWN = (None,) * len(USAGE_COLUMNS)
 
 HISTORY_COLUMNS = [
     "root",

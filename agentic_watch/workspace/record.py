@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 from agentic_watch.config import KNOWN_STATUSES
@@ -57,7 +58,12 @@ class Record(NamedTuple):
             return dump(document).encode("utf-8") + b"\n"
         # Part by part: as one text it would take up to eight times its bytes.
         document |= large
-        parts = (b'"%s":%s' % (key.encode(), dump(document[key]).encode("utf-8")) for key in sorted(document))
+        parts = []
+        for is_large, keys in itertools.groupby(sorted(document), large.__contains__):
+            if is_large:
+                parts += [b'"%s":%s' % (key.encode(), dump(document[key]).encode("utf-8")) for key in keys]
+            else:
+                parts.append(dump({key: document[key] for key in keys})[1:-1].encode("utf-8"))
         return b"{%s}\n" % b",".join(parts)
 
 
