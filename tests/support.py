@@ -257,17 +257,19 @@ def run_with(
     timeout: float = 60.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run the program to its end in an environment of one's own."""
-    forked = None if stdin or lacking else fork_server.run(arguments, str(directory), environ, timeout)
-    result = forked or subprocess.run(
-        command(arguments),
-        env=environ,
-        cwd=directory,
-        input=stdin.encode(),
-        capture_output=True,
-        timeout=timeout,
-        check=False,
-        preexec_fn=partial(drop, lacking) if lacking and os.getuid() == 0 else None,
-    )
+    if stdin or lacking:
+        result = subprocess.run(
+            command(arguments),
+            env=environ,
+            cwd=directory,
+            input=stdin.encode(),
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            preexec_fn=partial(drop, lacking) if lacking and os.getuid() == 0 else None,
+        )
+    else:
+        result = fork_server.run(arguments, str(directory), environ, timeout)
     text = subprocess.CompletedProcess(result.args, result.returncode, result.stdout.decode(), result.stderr.decode())
     assert "Traceback" not in text.stderr, text.stderr[-1500:]
     return text

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import anyio
+import fork_server
 import pytest
 import support
 from mcp import Client, MCPError, StdioServerParameters, stdio_client
@@ -39,10 +40,9 @@ def talk(host: Host, conversation: Callable[[Client], Awaitable[None]], mode: An
     log = host.base / "stderr"
 
     async def run() -> None:
-        arguments = ["-m", "agentic_watch", *host.arguments(), "mcp"]
-        server = StdioServerParameters(
-            command=sys.executable, args=arguments, env=support.environment(host.base), cwd=host.base
-        )
+        environ = support.environment(host.base)
+        words = [*fork_server.joining(environ), *host.arguments(), "mcp"]
+        server = StdioServerParameters(command=words[0], args=words[1:], env=environ, cwd=host.base)
         with log.open("w") as errlog:
             async with Client(stdio_client(server, errlog), mode=mode, read_timeout_seconds=120) as client:
                 await conversation(client)
