@@ -25,8 +25,8 @@ from support import (
 )
 
 from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.judging import Plan, decide
 from agentic_watch.commit.outcome import Outcome, Verdict
-from agentic_watch.commit.plan import Plan, decide
 from agentic_watch.history.store import History
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.journal import Journal

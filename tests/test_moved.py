@@ -15,7 +15,7 @@ from support import UPDATED, Host, Workspace, make, run, snapshot, status_of
 
 from agentic_watch.commit import committer
 from agentic_watch.commit.committer import Committer
-from agentic_watch.commit.found import look_up
+from agentic_watch.commit.judging import look_up
 from agentic_watch.config import Config, Root
 from agentic_watch.history.store import History
 from agentic_watch.workspace.candidate import Candidate

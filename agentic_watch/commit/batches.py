@@ -135,7 +135,9 @@ class Pipeline:
 
     def drain(self) -> list[Outcome]:
         """Finish all that is under way; gives what became of it."""
-        done = []
+        done: list[Outcome] = []
+        if not (self._lined or self._marked or self._placed):
+            return done
         while self._lined or self._marked:
             done += self._advance([])
         self._wait()

@@ -9,15 +9,14 @@ from typing import NamedTuple
 
 from agentic_watch.commit import batches
 from agentic_watch.commit.batches import Batch, Pipeline
-from agentic_watch.commit.found import CommitState, HistoryState, find, look_up
+from agentic_watch.commit.judging import CommitState, HistoryState, find, look_up
 from agentic_watch.commit.moved_workspaces import record_removed, record_removed_run
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look, sighting_of
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.patience import ENDLESS, Patience
-from agentic_watch.commit.plan import Prepared, look_only, prepare
 from agentic_watch.commit.row_buffer import HELD_BYTES, insert_now
 from agentic_watch.commit.sightings import Sightings
-from agentic_watch.commit.steps import WorkspaceCommit
+from agentic_watch.commit.steps import Prepared, WorkspaceCommit, look_only, prepare
 from agentic_watch.config import Config
 from agentic_watch.history.store import History
 from agentic_watch.host.processes import give_back_large_blocks

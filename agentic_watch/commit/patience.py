@@ -1,6 +1,6 @@
 """How long one turn may read journals: one at its limits takes seconds, and nobody else should wait for it.
 
-What may take long is a generator that gives way now and then (found.py). Whoever has others to serve goes on with it
+What may take long is a generator that gives way now and then (judging.py). Whoever has others to serve goes on with it
 later; whoever has not goes on to its end.
 """
 

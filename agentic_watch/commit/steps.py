@@ -1,8 +1,8 @@
 """One workspace's commit, from first to last.
 
     1  open its directories, lock it, read its status     open_workspace.py
-    2  find its marker, row and line                      found.py
-    3  plan what is missing; make the line and the row    plan.py
+    2  find its marker, row and line; decide what lacks   judging.py
+    3  make the line and the row                          prepare
     4  write the line; sync it                            Commit.write_line, sync_line
     5  insert the row                                     batches.py
     6  write the marker beside its place; sync it;
@@ -15,16 +15,94 @@ ends that commit only: the later ones are left out, and the next run begins anew
 
 from __future__ import annotations
 
-from agentic_watch.commit.found import CommitState, HistoryState
+from dataclasses import dataclass, field
+
+from agentic_watch.commit.judging import CommitState, HistoryState, Plan, decide
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
-from agentic_watch.commit.plan import Prepared
-from agentic_watch.commit.row_buffer import HOST
+from agentic_watch.commit.row_buffer import HOST, RowBuffer
 from agentic_watch.history import rows
 from agentic_watch.history.rows import Row
-from agentic_watch.workspace import files, layout, marker
+from agentic_watch.workspace import files, instant, layout, marker, record, report
+from agentic_watch.workspace.journal import is_readable, longest_line
 from agentic_watch.workspace.marker import Marker
+from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+
+_LARGE_LINE = 4_096
+"""From this size on a record becomes a row at once: its memory is counted only as one."""
+
+_DIFFERS = (
+    f"{layout.STATUS}: says otherwise (status, task or question) than what was recorded with this updated_at and runs; "
+    "not recorded again: a commit of its own needs a time or a run of its own"
+)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """`plan` is None when nothing is to be committed. `line` is to be appended (b"": nothing is); `record` becomes a
+    row while that is synced, or is one already in `rows`."""
+
+    plan: Plan | None = None
+    line: bytes = b""
+    record: Record | None = None
+    rows: RowBuffer = field(default_factory=RowBuffer)
+
+
+def look_only(workspace: OpenWorkspace, found: CommitState) -> Prepared:
+    """What would be written; neither line nor row is made. Raises WorkspaceError when it could not be."""
+    return Prepared(_plan(workspace, found))
+
+
+def prepare(workspace: OpenWorkspace, found: CommitState) -> Prepared:
+    """Decide what is missing and make it. Raises WorkspaceError when the report cannot be read now."""
+    plan = _plan(workspace, found)
+    writing = Prepared(plan)
+    if plan is not None and plan.append:
+        _make_line(writing, workspace, plan, found.recorded_as)
+    return writing
+
+
+def _plan(workspace: OpenWorkspace, found: CommitState) -> Plan | None:
+    if not workspace.finished:
+        return None
+    now = instant.now_text()
+    plan = decide(found.marked, found.row, found.line, now, differs=found.differs, pruned=found.pruned)
+    if workspace.ended:
+        return plan._replace(mark=False)  # a marker vouches for a status, and nobody wrote this one
+    if workspace.sighting is not None and found.overtaken:
+        plan = plan._replace(mark=False)  # another process was faster, and has marked what came after it
+    if workspace.linked is not None and (plan.append or found.differs):
+        raise workspace.linked
+    if found.differs:
+        workspace.warnings.append(_DIFFERS)
+    return plan
+
+
+def _make_line(writing: Prepared, workspace: OpenWorkspace, plan: Plan, name: str) -> None:
+    limits, status = workspace.config.limits, workspace.status
+    assert status is not None
+    without = redactor(limits.redact)
+    if workspace.sighting is not None:
+        content, warning = report.parse(workspace.sighting.report)
+    elif workspace.ended or workspace.place.lacks(layout.REPORT):
+        content, warning = {}, ""
+    else:
+        content, warning = report.read(workspace.meta, limits.report_bytes)
+    made = record.from_status(name, status, content, plan.committed_at, without)
+    writing.line = made.line()
+    if not is_readable(writing.line, longest_line(limits)):
+        warning = f"{layout.META_REPORT}: makes too large a journal line; committed without the report"
+        made = record.from_status(name, status, {}, plan.committed_at, without)
+        writing.line = made.line()
+    if warning:
+        workspace.warnings.append(warning)
+    kept = workspace.kept_files() if plan.insert else ()
+    if plan.insert and not kept and len(writing.line) < _LARGE_LINE:
+        writing.record = made
+    elif plan.insert:
+        writing.rows.add(made, workspace.candidate.root.key, kept=kept)
 
 
 class WorkspaceCommit:

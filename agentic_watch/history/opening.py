@@ -62,7 +62,7 @@ def open_to_write(path: str, patience_ms: int, notices: list[str], on_progress: 
         is_there = history_file.refuse_foreign(path)
         if is_there:
             refuse_newer_file(path)
-        # Two threads use it, one after the other (commit/batch.py).
+        # Two threads use it, one after the other (commit/batches.py).
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f"PRAGMA busy_timeout = {patience_ms}")

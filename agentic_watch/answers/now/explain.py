@@ -10,7 +10,7 @@ from typing import Any
 
 from agentic_watch.answers.now.record_steps import Records, Step, journal_step, marker_step, row_step
 from agentic_watch.answers.now.unended import why_unended
-from agentic_watch.commit.plan import decide
+from agentic_watch.commit.judging import decide
 from agentic_watch.config import Config, Layout, Limits, Root
 from agentic_watch.history.open_runs_table import OpenRun
 from agentic_watch.history.pruned import is_pruned
