@@ -182,6 +182,7 @@ def test_own_patterns_and_none(tmp_path: Path) -> None:
         ("[redact]\npatterns = ['a']", "redact.patterns: must be a table"),
         ("[redact.patterns]\nx = '('", "is no regular expression: missing )"),
         ("[redact.patterns]\nx = 'a*'", "matches the empty text"),
+        ("[redact.patterns]\nx = '(?:[a-z]+-)+x'", "repeats a repetition"),
         ("[redact.patterns]\nx = 7", "must be a regular expression in quotes"),
         ("[redact.patterns]\n'a b' = 'x'", "is no name of a pattern"),
         ("[redact]\nenable = true", "did you mean enabled?"),

@@ -23,6 +23,7 @@ SPAN = r"([0-9]{1,9})(mo|[mhdw])"
 _PATTERNS_AT_MOST = 32
 _COMPONENTS_AT_MOST = 8
 _PATTERN_NAME = r"[a-z0-9][a-z0-9-]{0,31}"
+_OFTEN = 100
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800, "mo": 30 * 86_400}
 
 
@@ -106,12 +107,39 @@ def _pattern_problem(name: str, given: Any) -> str:
 
 def regex_problem(given: str) -> str:
     """Why a regular expression cannot be looked for; "" when it can."""
+    from re import _parser  # type: ignore[attr-defined]  # what re.compile reads a pattern with
+
     try:
-        if re.compile(given).match("") is None:
-            return ""
+        matches_empty = re.compile(given).match("") is not None
+        takes_for_ever = _repeats(_parser.parse(given), inside=False)
     except (re.error, OverflowError, RecursionError) as error:
         return f"is no regular expression: {error}"
-    return "matches the empty text, which is everywhere; have it match at least one character"
+    if takes_for_ever:
+        return "repeats a repetition, which can take for ever on a long text; write the inner one as ++ or *+"
+    return "matches the empty text, which is everywhere; have it match at least one character" * matches_empty
+
+
+def _repeats(pattern: Iterable[tuple[Any, Any]], *, inside: bool) -> bool:
+    """Whether something is repeated without a bound in what is repeated so: `(a+)+b` tries each way to part the a's.
+    What gives nothing back (`++`, an atomic group) is no such thing."""
+    for kind, given in pattern:
+        name, again = str(kind), inside
+        if name in ("MAX_REPEAT", "MIN_REPEAT"):
+            again = inside or int(given[1]) > _OFTEN
+            if inside and int(given[1]) > _OFTEN:
+                return True
+        elif name in ("POSSESSIVE_REPEAT", "ATOMIC_GROUP"):
+            again = False
+        if any(_repeats(part, inside=again) for part in _parts(given)):
+            return True
+    return False
+
+
+def _parts(given: Any) -> Iterable[Any]:
+    """The patterns in what a parsed piece of a pattern holds."""
+    if hasattr(given, "getwidth"):
+        return [given]
+    return [part for item in given for part in _parts(item)] if isinstance(given, (list, tuple)) else []
 
 
 def choice(*options: str) -> Check:
