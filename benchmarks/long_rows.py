@@ -17,7 +17,7 @@ _BESIDE_MS = 1_000
 
 
 def long_work(bench: Bench) -> None:
-    """`python -m benchmarks.long_work`: half of a history pruned, imported again, renamed, exported."""
+    """`python -m benchmarks.long_work`: a history exported, pruned, imported again, renamed."""
     dispatches = _DISPATCHES if bench.sizes.sync else _FEW_DISPATCHES
     with bench.place() as place:
         output = run(bare("long_work", place, str(dispatches))).output

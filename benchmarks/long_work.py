@@ -119,7 +119,9 @@ def main(directory: str, commits: str = "1000000") -> None:
     path = os.path.join(directory, "history.db")
     archive = os.path.join(directory, "archive.jsonl")
     if not os.path.exists(path):
-        fill(path, int(commits))
+        # In a process of its own: what it takes in memory would be counted as that of each command.
+        filling = [sys.executable, "-c", f"from benchmarks.long_work import fill; fill({path!r}, {int(commits)})"]
+        subprocess.run(filling, check=True, cwd=REPOSITORY)
         os.sync()
     program = [sys.executable, "-m", "agentic_watch", "--history", path]
     new = rows()

@@ -20,8 +20,7 @@ from support import command, environment
 from agentic_watch.config import MetricsPlaces, Overrides
 from agentic_watch.service import deploy, root_access, service_user, units
 from agentic_watch.service.deploy import chosen, read_back
-from agentic_watch.service.install import Masked, install, standings, uninstall
-from agentic_watch.service.manager import Manager
+from agentic_watch.service.manager import Manager, Masked, install, standings, uninstall
 from agentic_watch.service.service_user import Account, NoSuchAccount, can_read, not_writable
 from agentic_watch.service.units import BACKFILL, SERVICE, USER, Host, command_line, hidden_by, quoted, render
 

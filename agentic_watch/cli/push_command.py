@@ -110,7 +110,7 @@ def _act(config: Config, targets: Sequence[Target], hooks: Sequence[Hook], how: 
 
 
 def _initialise(targets: Sequence[Target], months: int | None) -> int:
-    from agentic_watch.fleet import fleet_tables
+    from agentic_watch.fleet import postgres_schema
 
     wanted = [target for target in targets if target.kind == "postgres"]
     if not wanted:
@@ -118,7 +118,7 @@ def _initialise(targets: Sequence[Target], months: int | None) -> int:
     failed = False
     for target in wanted:
         try:
-            for column in fleet_tables.make(target, months, time.gmtime()):
+            for column in postgres_schema.make_for(target, months, time.gmtime()):
                 messages.tell(messages.INFO, f"{target.name}: added {column}")
             messages.tell(messages.INFO, f"{target.name}: the tables are ready")
         except (Unavailable, Unusable) as error:

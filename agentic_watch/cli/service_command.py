@@ -21,7 +21,7 @@ from agentic_watch.fleet import host_identity
 from agentic_watch.fleet.host_identity import NoHostId
 from agentic_watch.history.history_file import refuse_foreign
 from agentic_watch.service import deploy, service_user, units
-from agentic_watch.service import install as installing
+from agentic_watch.service import manager as systemd
 from agentic_watch.service.deploy import Deployment
 from agentic_watch.service.manager import Manager, ManagerError, NoSystemd
 from agentic_watch.service.service_user import Account
@@ -56,12 +56,12 @@ def install(state: State, for_user: bool, run_as: str | None, dry_run: bool) -> 
         if obstacle is not None:
             raise Refused(obstacle)
         manager = _manager(for_user)
-        changed = installing.install(deployment.files, manager, _say)
+        changed = systemd.install(deployment.files, manager, _say)
         _mind_pusher(deployment, manager)
         _check_account(deployment)
         if deployment.host.account not in (None, (units.USER, units.USER)) and run_as is None:
             _say(f"runs as {deployment.host.account[0]}, as chosen before (--run-as {units.USER} undoes it)")
-        installing.start(deployment.files, manager, _say, changed=changed)
+        systemd.start(deployment.files, manager, _say, changed=changed)
         if for_user and not service_user.lingers(os.getuid()):
             _say("it stops when you log out; to keep it running: loginctl enable-linger")
         _say(f"{units.SERVICE}: {manager.properties(units.SERVICE, 'StatusText')['StatusText'] or 'started'}")
@@ -76,7 +76,7 @@ def uninstall(for_user: bool) -> None:
         account = None if for_user else (units.USER, units.USER)
         directory = deploy.unit_directory(for_user)
         paths = [*units.push_paths(directory), *units.paths(account, directory)]
-        installing.uninstall(paths, _manager(for_user), _say)
+        systemd.uninstall(paths, _manager(for_user), _say)
         if not for_user:
             _say(f"kept: {units.STATE} (the history), /etc/agentic-watch (the configuration), the user {units.USER}")
 
@@ -92,7 +92,7 @@ def show(state: State, for_user: bool, run_as: str | None, as_json: bool) -> Non
         deployment = _plan(state, for_user, run_as)
         manager = Manager(for_user)
         manager.require()
-        files = installing.standings(deployment.files)
+        files = systemd.standings(deployment.files)
         names = ("ActiveState", "SubState", "UnitFileState", "MainPID", "StatusText", "NRestarts")
         service = manager.properties(units.SERVICE, *names)
         timer = manager.properties(units.TIMER, "ActiveState", "NextElapseUSecRealtime")
@@ -161,7 +161,7 @@ def _mind_pusher(deployment: Deployment, manager: Manager) -> None:
     if paths[0] in deployment.files:
         host_identity.host_id(deployment.config.history)
     else:
-        installing.uninstall(paths, manager, _say)
+        systemd.uninstall(paths, manager, _say)
 
 
 def _say(line: str) -> None:
@@ -172,7 +172,7 @@ def _say(line: str) -> None:
 def _refusing() -> Iterator[None]:
     try:
         yield
-    except (NoSystemd, ManagerError, NoHostId, installing.Masked, service_user.NoSuchAccount) as error:
+    except (NoSystemd, ManagerError, NoHostId, systemd.Masked, service_user.NoSuchAccount) as error:
         raise Refused(str(error)) from error
     except OSError as error:
         raise Refused(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,11 +10,12 @@ from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.outcome import Verdict
 from agentic_watch.config import Config, Root
 from agentic_watch.exchange.pruning import Old
-from agentic_watch.fleet import outbox, push_state
-from agentic_watch.fleet.push_state import PushState, StateError
+from agentic_watch.fleet import outbox
+from agentic_watch.fleet.delivered import delivered
+from agentic_watch.fleet.push_state import StateError
 from agentic_watch.history import pruned, queries
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.store import History, marks
+from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan
 from agentic_watch.scan import RootUnavailable, ScanError, scan
@@ -89,31 +89,17 @@ def _away(root: Root, error: RootUnavailable) -> str:
 
 def undelivered(config: Config, found: Old) -> Iterator[str]:
     """Each [[push]] target that lacks commits which are to go, in one line. Raises HistoryError, HistoryRefused."""
-    path = push_state.path_of(config.history)
-    for target in config.push:
-        try:
-            reached = _reached(config.history, path, target.name)
-        except StateError as error:
-            yield f"[[push]] {target.name}: what it has cannot be known ({error})"
-            continue
-        statuses = sorted(target.statuses)
-        only = f" AND status IN ({marks(statuses)})" if statuses else ""
+    try:
+        targets = delivered(config.history, config.push)
+    except StateError as error:
+        yield from (f"[[push]] {target.name}: what it has cannot be known ({error})" for target in config.push)
+        return
+    for one in targets:
+        only, statuses = outbox.with_status(one.target.statuses)
         older = pruned.older("d", "?1")
         sql = f"SELECT count(*) FROM dispatch_history AS d WHERE {older} AND d.id > ?2 AND d.id <= ?3{only}"
         with queries.reading(config.history) as connection:
-            (count,) = connection.execute(sql, (found.before, reached, found.last_id, *statuses)).fetchone()
+            (count,) = connection.execute(sql, (found.before, one.last_id, found.last_id, *statuses)).fetchone()
         if count:
-            text = f"[[push]] {target.name}: lacks {count:,} of the commits that are to go"
+            text = f"[[push]] {one.target.name}: lacks {count:,} of the commits that are to go"
             yield f"{text}; `agentic-watch push` sends them"
-
-
-def _reached(history: str, path: str, target: str) -> int:
-    """Up to which number a target has all. Raises StateError, HistoryError."""
-    if not os.path.exists(path):
-        return 0
-    state = PushState(path)
-    try:
-        with queries.reading(history) as connection:
-            return outbox.confirmed_by(connection, state.position(target, outbox.history_id(connection)))
-    finally:
-        state.close()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 _HELD_SECONDS = 0.05
 _LONGEST_PAUSE = 0.12
-_LEAST, _MOST = 200, 5_000
+_LEAST, _MOST = 50, 5_000
 
 
 class Slices:

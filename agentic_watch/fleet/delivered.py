@@ -1,10 +1,13 @@
-"""Which commits does each target have? Asked by who may delete what they were made of; nothing is made or written."""
+"""Which commits does each target have, and how many does it lack? Asked by whoever only looks: nothing is made, written
+or waited for.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +15,9 @@ from agentic_watch.config import Target
 from agentic_watch.fleet import outbox, push_state
 from agentic_watch.fleet.push_state import Position, StateError
 from agentic_watch.history import queries
+from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 from agentic_watch.history.history_file import connect_read_only
+from agentic_watch.workspace import instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +39,56 @@ def delivered(history: str, targets: Sequence[Target]) -> list[Delivered]:
     """What each target has now. Raises StateError when that cannot be known, HistoryError and HistoryRefused."""
     if not targets:
         return []
-    path = push_state.path_of(history)
     with queries.reading(history) as connection:
-        whose = outbox.history_id(connection)
-        try:
-            found = [(target, *_of(path, target.name, whose)) for target in targets]
-        except (sqlite3.Error, OSError) as error:
-            raise StateError(f"{path}: {error}; what the targets have is not known") from error
-        return [
-            Delivered(target, outbox.confirmed_by(connection, position), rejected)
-            for target, position, rejected in found
-        ]
+        return _delivered(connection, push_state.path_of(history), targets)
 
 
-def _of(path: str, target: str, whose: str) -> tuple[Position, frozenset[str]]:
-    if not os.path.lexists(path):
-        return Position(), frozenset()
-    with contextlib.closing(connect_read_only(path)) as state:
-        sql = "SELECT last_id, last_called FROM targets WHERE target = ? AND history_id = ?"
-        row = state.execute(sql, (target, whose)).fetchone()
-        sql = "SELECT commit_id FROM dead_letters WHERE target = ?"
-        rejected = frozenset(commit_id for (commit_id,) in state.execute(sql, (target,)))
-    return Position(*row) if row else Position(), rejected
+def _delivered(connection: sqlite3.Connection, path: str, targets: Sequence[Target]) -> list[Delivered]:
+    reached: dict[str, Position] = {}
+    rejected: dict[str, set[str]] = {}
+    try:
+        if os.path.lexists(path):
+            with contextlib.closing(connect_read_only(path)) as state:
+                sql = "SELECT target, last_id, last_called FROM targets WHERE history_id = ?"
+                for name, *row in state.execute(sql, (outbox.history_id(connection),)):
+                    reached[name] = Position(*row)
+                for name, commit_id in state.execute("SELECT target, commit_id FROM dead_letters"):
+                    rejected.setdefault(name, set()).add(commit_id)
+    except (sqlite3.Error, OSError) as error:
+        raise StateError(f"{path}: {error}; what the targets have is not known") from error
+    return [
+        Delivered(
+            target,
+            outbox.confirmed_by(connection, reached.get(target.name, Position())),
+            frozenset(rejected.get(target.name, ())),
+        )
+        for target in targets
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Commits that a target lacks, and for how many seconds the oldest of them has been committed."""
+
+    pending: int
+    oldest_seconds: float
+
+
+def backlogs(history: str, targets: Sequence[Target]) -> dict[str, Backlog]:
+    """The backlog of each target by its name; none when they cannot be told now."""
+    if not targets:
+        return {}
+    try:
+        with queries.reading(history) as connection:
+            found = _delivered(connection, push_state.path_of(history), targets)
+            return {one.target.name: _backlog(connection, one) for one in found}
+    except (HistoryError, HistoryRefused, StateError, sqlite3.Error, OSError):
+        return {}
+
+
+def _backlog(connection: sqlite3.Connection, found: Delivered) -> Backlog:
+    condition, names = outbox.with_status(found.target.statuses)
+    sql = f"SELECT count(*), min(committed_at) FROM dispatch_history WHERE id > ?{condition}"
+    pending, oldest = connection.execute(sql, (found.last_id, *names)).fetchone()
+    waited = time.time() - instant.parse(oldest).ns / 1e9 if oldest else 0.0
+    return Backlog(pending, max(0.0, round(waited, 1)))

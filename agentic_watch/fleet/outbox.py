@@ -83,7 +83,7 @@ def _next_batch(history: str, after: int, largest: Largest, statuses: Collection
         # One snapshot: what is committed meanwhile has a higher number than all that is seen here.
         connection.execute("BEGIN")
         whose = history_id(connection)
-        condition, values = _condition(statuses)
+        condition, values = with_status(statuses)
         commits, is_last = page(connection, f"WHERE id > ?{condition}", (after, *values), largest, files=files)
         which = "id = (SELECT max(id) FROM dispatch_history)" if is_last else f"id = {commits[-1].id}"
         row = connection.execute(f"SELECT id, {_CALLED} FROM dispatch_history WHERE {which}").fetchone()
@@ -138,7 +138,7 @@ def by_commit_id(history: str, workspace: str, commit_id: str) -> Commit | None:
 
 def pending(history: str, after: int, statuses: Collection[str] = ()) -> int:
     """How many commits come after a number. Raises HistoryError and HistoryRefused."""
-    condition, values = _condition(statuses)
+    condition, values = with_status(statuses)
     with queries.reading(history) as connection:
         sql = f"SELECT count(*) FROM dispatch_history WHERE id > ?{condition}"
         return int(connection.execute(sql, (after, *values)).fetchone()[0])
@@ -146,7 +146,7 @@ def pending(history: str, after: int, statuses: Collection[str] = ()) -> int:
 
 def delivered_ids(history: str, last_id: int, statuses: Collection[str] = ()) -> list[tuple[str, str]]:
     """(day, commit_id) of each commit up to a number. Raises HistoryError and HistoryRefused."""
-    condition, values = _condition(statuses)
+    condition, values = with_status(statuses)
     sql = f"SELECT substr(updated_utc, 1, 10), commit_id FROM dispatch_history WHERE id <= ?{condition}"
 
     def read() -> list[tuple[str, str]]:
@@ -219,7 +219,8 @@ def weight(columns: Mapping[str, Any]) -> int:
     return texts + _FINDING_BYTES * int(columns["findings_count"])
 
 
-def _condition(statuses: Collection[str]) -> tuple[str, list[str]]:
+def with_status(statuses: Collection[str]) -> tuple[str, list[str]]:
+    """The SQL condition that a row has one of these statuses, none meaning any, and its values."""
     names = sorted(statuses)
     return (f" AND status IN ({marks(names)})" if names else ""), names
 

@@ -7,12 +7,17 @@ says ASC or DESC, since YugabyteDB hashes the first one otherwise.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from agentic_watch.fleet import postgres_connection
+from agentic_watch.config import Target
+from agentic_watch.fleet import credentials, postgres_connection
 from agentic_watch.fleet.delivery import Unusable
 from agentic_watch.fleet.postgres_connection import bounded
+from agentic_watch.history.columns import FINDING_COLUMNS
 
 if TYPE_CHECKING:
     from agentic_watch.fleet.postgres_connection import Connection
@@ -20,74 +25,37 @@ if TYPE_CHECKING:
 VERSION = 1
 """The newest number in `fleet_schema` that this program knows."""
 
+_TEXT, _NUMBER = "TEXT NOT NULL", "BIGINT NOT NULL"
+_COMMIT = {"host_id": "UUID NOT NULL", "commit_id": "UUID NOT NULL"}
+_COUNTS = (
+    *("duration_ms", "passed", "build_passed", "test_passed", "lint_passed"),
+    *("files_changed", "insertions", "deletions"),
+    *("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "turns", "cost_microusd"),
+)
+
 DISPATCHES = {
-    "host_id": "UUID NOT NULL",
-    "commit_id": "UUID NOT NULL",
-    "id": "BIGINT NOT NULL",  # of that host's history: the order of what has one updated_utc
-    "host": "TEXT NOT NULL",
-    "root": "TEXT NOT NULL",
-    "workspace": "TEXT NOT NULL",
-    "repo": "TEXT NOT NULL",
-    "org": "TEXT NOT NULL",
-    "task": "TEXT NOT NULL",
-    "agent": "TEXT NOT NULL",
-    "model": "TEXT NOT NULL",
-    "branch": "TEXT NOT NULL",
-    "status": "TEXT NOT NULL",
-    "question": "TEXT NOT NULL",
-    "issue": "BIGINT NOT NULL",
-    "runs": "BIGINT NOT NULL",
-    "process_id": "TEXT NOT NULL",
-    "pr_url": "TEXT NOT NULL",
-    "started_at": "TEXT NOT NULL",
-    "updated_text": "TEXT NOT NULL",  # `updated_at` of status.json, unchanged
-    "committed_at": "TEXT NOT NULL",
-    "started_utc": "TEXT",
-    "updated_utc": "TEXT NOT NULL",  # nine digits: the order of text is the order of time
+    **_COMMIT,
+    "id": _NUMBER,  # of that host's history: the order of what has one updated_utc
+    **dict.fromkeys(("host", "root", "workspace", "repo", "org", "task", "agent", "model", "branch", "status"), _TEXT),
+    **dict.fromkeys(("question", "process_id", "pr_url", "started_at", "committed_at"), _TEXT),
+    "updated_text": _TEXT,  # `updated_at` of status.json, unchanged
+    "updated_utc": _TEXT,  # nine digits: the order of text is the order of time
     "updated_at": "TIMESTAMPTZ",  # for clients that want a time; NULL for Go's zero time
-    "duration_ms": "BIGINT",
-    "passed": "BIGINT",
-    "build_passed": "BIGINT",
-    "test_passed": "BIGINT",
-    "lint_passed": "BIGINT",
-    "files_changed": "BIGINT",
-    "insertions": "BIGINT",
-    "deletions": "BIGINT",
-    "findings_count": "BIGINT NOT NULL",
-    "report": "TEXT",
-    "session_id": "TEXT",
-    "head_commit": "TEXT",
-    "input_tokens": "BIGINT",
-    "cache_read_tokens": "BIGINT",
-    "cache_write_tokens": "BIGINT",
-    "output_tokens": "BIGINT",
-    "turns": "BIGINT",
-    "cost_microusd": "BIGINT",
+    **dict.fromkeys(("issue", "runs", "findings_count"), _NUMBER),
+    **dict.fromkeys(("started_utc", "report", "session_id", "head_commit"), "TEXT"),
+    **dict.fromkeys(_COUNTS, "BIGINT"),
 }
 """What a push sends of each commit: column → type. `received_at` and `role` are the server's own."""
 
 FINDINGS = {
-    "host_id": "UUID NOT NULL",
-    "commit_id": "UUID NOT NULL",
-    "n": "BIGINT NOT NULL",
-    "tool": "TEXT",
-    "severity": "TEXT",
-    "category": "TEXT",
-    "file": "TEXT",
-    "line": "BIGINT",
-    "column": "BIGINT",
-    "code": "TEXT",
-    "rule_id": "TEXT",
-    "title": "TEXT",
-    "message": "TEXT",
+    **_COMMIT,
+    "n": _NUMBER,
+    **{name: "BIGINT" if name in ("line", "column") else "TEXT" for name in FINDING_COLUMNS},
 }
-
 KEPT_FILES = {
-    "host_id": "UUID NOT NULL",
-    "commit_id": "UUID NOT NULL",
-    "name": "TEXT NOT NULL",
-    "bytes": "BIGINT NOT NULL",
-    "kept_from": "BIGINT NOT NULL",
+    **_COMMIT,
+    "name": _TEXT,
+    **dict.fromkeys(("bytes", "kept_from"), _NUMBER),
     "content": "BYTEA NOT NULL",  # zlib, as in a host's history
 }
 
@@ -264,3 +232,20 @@ def _distribute(connection: Connection) -> None:
         found = connection.execute(DISTRIBUTED, (table,)).fetchone()
         if found is not None and not found[0]:
             connection.execute(DISTRIBUTE, (table,))
+
+
+_MONTHS_BACK = 1
+
+
+def make_for(target: Target, months: int | None, now: time.struct_time) -> list[str]:
+    """Make the tables of a target, or bring them up to date (`push --init`); gives the columns that were added.
+
+    `months` is how many partitions, from the month before `now` on. Raises Unavailable and Unusable.
+    """
+    dsn = credentials.connection_string(target, os.environ)
+    partitions = None
+    if months is not None:
+        month = now.tm_year * 12 + now.tm_mon - 1 - _MONTHS_BACK
+        partitions = ((month // 12, month % 12 + 1), months + _MONTHS_BACK)
+    with contextlib.closing(postgres_connection.connect(dsn)) as connection:
+        return make(connection, partitions)

@@ -15,7 +15,7 @@ import support
 from support import wait_for
 
 from agentic_watch.config import Target
-from agentic_watch.fleet import day_sums, fleet_tables, http_target, postgres_connection, pushing
+from agentic_watch.fleet import day_sums, http_target, postgres_connection, postgres_schema, pushing
 from agentic_watch.fleet.delivery import Pace, TimedOut, Unavailable
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.pushing import Pushed
@@ -108,7 +108,7 @@ def test_no_question_waits_for_ever(mute: str, tmp_path: Path) -> None:
     with pushing.opened(str(tmp_path / "history.db")) as opened, pytest.raises(TimedOut, match="gave no whole answer"):
         day_sums.compare(target, opened)
     with pytest.raises(TimedOut):
-        fleet_tables.make(target, None, time.gmtime())
+        postgres_schema.make_for(target, None, time.gmtime())
     assert push(tmp_path, target).error
     assert time.monotonic() - began < 20
 
@@ -120,7 +120,7 @@ def test_a_server_that_only_accepts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         target = target_of(tmp_path, f"host=127.0.0.1 port={listener.getsockname()[1]} dbname=x user=y")
         began = time.monotonic()
         with pytest.raises(Unavailable):
-            fleet_tables.make(target, None, time.gmtime())
+            postgres_schema.make_for(target, None, time.gmtime())
         assert time.monotonic() - began < 20
 
 

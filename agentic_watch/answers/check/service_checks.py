@@ -17,8 +17,8 @@ from agentic_watch.config import Config, Root
 from agentic_watch.daemon.instance import Liveness, file_of, pulse
 from agentic_watch.daemon.state_file import DaemonState
 from agentic_watch.scan import RootUnavailable, scan
-from agentic_watch.service import install, units
-from agentic_watch.service.manager import Manager, NoSystemd, loaded
+from agentic_watch.service import units
+from agentic_watch.service.manager import Manager, NoSystemd, loaded, standings
 from agentic_watch.service.root_access import open_for
 from agentic_watch.service.service_user import NoSuchAccount, group_name
 from agentic_watch.service.units import PUSHER, is_below
@@ -31,7 +31,7 @@ def unit_files(subject: Subject) -> Iterator[CheckResult]:
     """Each file as this host and its configuration want it; nothing to say where no service is installed."""
     if not subject.installed or (deployment := installed()) is None:
         return
-    wrong = [standing for standing in install.standings(deployment.files) if standing.state != "current"]
+    wrong = [standing for standing in standings(deployment.files) if standing.state != "current"]
     for standing in wrong:
         yield CheckResult(_UNITS, False, f"{standing.path}: {standing.state}", f"{_INSTALL} writes it anew")
     if not wrong:
