@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
     that are as old as what was pruned. `is_gone`: the workspace is not there any more, whatever was done for it.
     `is_replaced`: this finish was committed from what was read of it, and the status file may say another one by now.
     `ended`: it is the end of a run that nobody wrote, and the status file goes on to say that it runs. `directory` is
-    the workspace's (Place.inode, as text), "" when that is not known.
+    the workspace's (Place.inode, as text), "" when that is not known. Not `tells_usage`: its report has nothing of it.
     """
 
     candidate: Candidate
@@ -54,6 +54,7 @@ class Outcome(NamedTuple):
     is_replaced: bool = False
     ended: bool = False
     directory: str = ""
+    tells_usage: bool = True
 
 
 def failed(candidate: Candidate, error: WorkspaceError, warnings: tuple[str, ...] = ()) -> Outcome:

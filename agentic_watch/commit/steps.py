@@ -42,12 +42,13 @@ _DIFFERS = (
 @dataclass(slots=True)
 class Prepared:
     """`plan` is None when nothing is to be committed. `line` is to be appended (b"": nothing is); `record` becomes a
-    row while that is synced, or is one already in `rows`."""
+    row while that is synced, or is one already in `rows`; one that `tells_usage` says what its run used, or may."""
 
     plan: Plan | None = None
     line: bytes = b""
     record: Record | None = None
     rows: RowBuffer = field(default_factory=RowBuffer)
+    tells_usage: bool = True
 
 
 def look_only(workspace: OpenWorkspace, found: CommitState) -> Prepared:
@@ -90,6 +91,7 @@ def _make_line(writing: Prepared, workspace: OpenWorkspace, plan: Plan, name: st
         content, warning = {}, ""
     else:
         content, warning = report.read(workspace.meta, limits.report_bytes)
+    writing.tells_usage = "usage" in content
     made = record.from_status(name, status, content, plan.committed_at, without)
     writing.line = made.line()
     if not is_readable(writing.line, longest_line(limits)):
@@ -264,6 +266,7 @@ class WorkspaceCommit:
             is_replaced=workspace.sighting is not None or workspace.ended,
             ended=workspace.ended,
             directory=workspace.directory,
+            tells_usage=self.writing.tells_usage,
         )
         if (trouble := workspace.trouble) is None:
             return outcome

@@ -261,7 +261,7 @@ class DueCommits:
     def _count_used(self, outcome: Outcome) -> None:
         """Count what its run used, as its row says; one whose row has to wait is not counted."""
         status, candidate = outcome.status, outcome.candidate
-        if status is None or outcome.history_error:
+        if status is None or outcome.history_error or not outcome.tells_usage:
             return
         run = status.runs, None if status.started_at.is_zero else status.started_at.utc()
         with contextlib.suppress(HistoryError), self._committer.history.reading() as connection:
