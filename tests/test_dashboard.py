@@ -56,11 +56,18 @@ def _fill(host: Host) -> None:
     assert host.once().counts["committed"] == 9
 
 
-@pytest.fixture
-def page(host: Host) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """The host of `page`, which nobody writes to."""
+    made = Host.make(tmp_path_factory.mktemp("filled"))
+    _fill(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(filled: Host) -> Iterator[str]:
     """The address of a page over a filled history."""
-    _fill(host)
-    process = start([*host.arguments(), "dashboard", "--port", "0"], host.base)
+    process = start([*filled.arguments(), "dashboard", "--port", "0"], filled.base)
     assert process.stdout is not None
     try:
         yield process.stdout.readline().strip()
@@ -95,9 +102,10 @@ def test_each_question_is_answered_from_the_history(page: str) -> None:
     assert sum(repositories) <= 8
 
 
-@pytest.fixture
-def own_page(host: Host) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def own_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a page of a dispatcher with statuses of its own, which [answers] names."""
+    host = Host.make(tmp_path_factory.mktemp("own"))
     file = host.base / "config.toml"
     file.write_text(f'[[roots]]\npath = "{host.root}"\n[commit]\nfinished = ["shipped", "broke"]\n'
                     '[answers]\npassed = ["shipped"]\nfailed = ["broke"]\n')  # fmt: skip
@@ -183,12 +191,12 @@ def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
     assert [source for source in sources if source.startswith(("http:", "https:", "//"))] == []
 
 
-def test_the_page_cannot_write(page: str, host: Host) -> None:
+def test_the_page_cannot_write(page: str, filled: Host) -> None:
     """A statement that would change the history is refused, and the rows stay."""
     base = page.partition("/-/")[0]
     with pytest.raises(urllib.error.HTTPError, match="400"):
         _get(f"{base}/history.json?sql=delete+from+dispatch_history")
-    assert len(host.query("SELECT id FROM dispatch_history")) == 9
+    assert len(filled.query("SELECT id FROM dispatch_history")) == 9
 
 
 def test_only_this_host_is_served(page: str) -> None:
