@@ -66,7 +66,8 @@ def bare(module: str, *arguments: str) -> list[str]:
 def environment() -> dict[str, str]:
     """One in which nobody's own configuration is found, nor by git the clone that this program lies in."""
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "VIRTUAL_ENV") if key in os.environ}
-    return {**kept, "HOME": "/nonexistent", "PYTHONUTF8": "1", "GIT_CEILING_DIRECTORIES": str(REPOSITORY)}
+    fixed = {"HOME": "/nonexistent", "PYTHONUTF8": "1", "GIT_CEILING_DIRECTORIES": str(REPOSITORY)}
+    return {**kept, **fixed, "AGENTIC_WATCH_CONFIG": str(REPOSITORY / "tests/no_configuration.toml")}
 
 
 def run(arguments: Sequence[str]) -> Ran:
