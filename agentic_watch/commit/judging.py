@@ -76,8 +76,7 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Histo
         with_journal = [w.candidate.name for w in here if not w.place.lacks(layout.JOURNAL)]
         asked = [moved_workspaces.asked(w.candidate.name, w.status) for w in here if w.status is not None]
         try:
-            rows = commit_lookup.held(history, root, asked) if asked else {}
-            pruned_before = commit_lookup.pruned_before(history)
+            rows, pruned_before = commit_lookup.held(history, root, asked)
             journals = workspaces_table.journal_signatures(history, root.key, with_journal) if with_journal else {}
         except HistoryError as error:
             found |= {(root, name): HistoryState(error=str(error)) for name in names}

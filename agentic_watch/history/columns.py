@@ -32,7 +32,7 @@ def usage_values(report: Mapping[str, Any]) -> tuple[Any, ...]:
     return (
         _name(usage.get("session_id")),
         _commit(commits.get("end")),
-        *(_count(usage.get(key)) for key in _COUNTS),
+        *[_count(usage.get(key)) for key in _COUNTS],
         _microusd(usage.get("cost_usd")),
     )
 

@@ -3,6 +3,7 @@ in hand."""
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -77,17 +78,20 @@ _CAME = (
 )
 
 
+@functools.cache
 def _with_asked(count: int) -> str:
     rows = ", ".join(f"({number}, {marks(Lookup._fields)})" for number in range(count))
     return f"WITH asked (n, {', '.join(Lookup._fields)}) AS (VALUES {rows})"
 
 
-def held(history: History, root: Root, asked: Sequence[Lookup]) -> dict[str, ExistingRow]:
-    """By workspace, the rows that were made there, or whose workspace is there now. Texts may also be the
-    same but for secrets (History.is_same). Raises HistoryError."""
+def held(history: History, root: Root, asked: Sequence[Lookup]) -> tuple[dict[str, ExistingRow], str]:
+    """By workspace, the rows that were made there, or whose workspace is there now; and until when the history was
+    pruned (pruned.before). Texts may also be the same but for secrets (History.is_same). Raises HistoryError."""
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
-    found = _rows(history, f"{_CAME} UNION ALL {made}", asked, *_place(root), root.key)
-    return {asked[number].workspace: row for number, row in found}
+    values = root.key, os.path.join(root.path, ""), root.key
+    with history.reading() as connection:
+        found = _rows(connection, f"{_CAME} UNION ALL {made}", asked, *values) if asked else []
+        return {asked[number].workspace: row for number, row in found}, pruned.before(connection)
 
 
 def told(history: History, root: Root, name: str, asked: Sequence[Lookup]) -> list[tuple[int, ExistingRow]]:
@@ -99,23 +103,22 @@ def told(history: History, root: Root, name: str, asked: Sequence[Lookup]) -> li
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = ? AND {_SAME_COMMIT}"
     came = f"{_IN_ROOTS} ON held.root = roots.root AND held.moved_to = iif(roots.root = ?, ?, ?) AND {_SAME_COMMIT}"
     values = root.key, name, root.key, name, os.path.join(root.path, name)
-    return _rows(history, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, *values)
+    with history.reading() as connection:
+        return _rows(connection, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, *values)
 
 
 def anywhere(history: History, root: Root, asked: Sequence[Lookup]) -> list[tuple[int, ExistingRow]]:
     """The rows of these commits, with the number of each in `asked`: made under the name asked for, in any root, or of
     a workspace below `root` that has that name now. Texts are compared as by `held`. Raises HistoryError."""
-    return _rows(history, f"{_NAMED} UNION ALL {_CAME}", asked, *_place(root))
-
-
-def _place(root: Root) -> tuple[str, str]:
-    return root.key, os.path.join(root.path, "")
-
-
-def _rows(history: History, sql: str, asked: Sequence[Lookup], *values: str) -> list[tuple[int, ExistingRow]]:
     with history.reading() as connection:
-        found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *values))
-        return [(number, ExistingRow(*row)) for number, *row in found]
+        return _rows(connection, f"{_NAMED} UNION ALL {_CAME}", asked, root.key, os.path.join(root.path, ""))
+
+
+def _rows(
+    connection: sqlite3.Connection, sql: str, asked: Sequence[Lookup], *values: str
+) -> list[tuple[int, ExistingRow]]:
+    found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *values))
+    return [(number, ExistingRow(*row)) for number, *row in found]
 
 
 def pruned_before(history: History) -> str:

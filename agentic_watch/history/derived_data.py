@@ -119,12 +119,11 @@ def _noticing_damage() -> Iterator[None]:
         raise
 
 
-def add(connection: sqlite3.Connection, findings: Sequence[tuple[Any, ...]], waiting: int, new: int) -> None:
-    """Write the findings of so many `new` dispatches, and have the search take some in when too many wait for it."""
+def add(connection: sqlite3.Connection, findings: Sequence[tuple[Any, ...]], new: int) -> None:
+    """Write findings of new dispatches, and have the search take in more than so many `new` ones, unless that is 0."""
     with _noticing_damage():
-        if findings:
-            connection.executemany(tables.INSERT_FINDING, findings)
-        if waiting > MOST_WAITING:
+        connection.executemany(tables.INSERT_FINDING, findings)
+        if new:
             _take_in(connection, _AT_ONCE + 2 * new)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +24,9 @@ from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.unwritten_end import is_unwritten
 
 _REPORT, _ROOT = HISTORY_COLUMNS.index("report"), HISTORY_COLUMNS.index("root")
+_VERDICTS = ("passed", "build_passed", "test_passed", "lint_passed")
+_CHANGES = ("files_changed", "insertions", "deletions")
+_NO_CHANGES = (None,) * len(_CHANGES)
 _ROW_BYTES = 1000
 _FINDING_BYTES = 150
 
@@ -97,13 +100,8 @@ def from_record(record: Record, root: str, host: str, moved_to: str | None = Non
         None if record.started_at.is_zero else record.started_at.utc(),
         updated_utc,
         _duration_ms(record),
-        _flag(report.get("passed")),
-        _flag(report.get("build_passed")),
-        _flag(report.get("test_passed")),
-        _flag(report.get("lint_passed")),
-        whole(changes.get("files_changed")),
-        whole(changes.get("insertions")),
-        whole(changes.get("deletions")),
+        *[int(value) if isinstance(value := report.get(name), bool) else None for name in _VERDICTS],
+        *([whole(changes.get(name)) for name in _CHANGES] if changes else _NO_CHANGES),
         len(record.findings),
         dump(report) if report else None,
         host,
@@ -127,10 +125,6 @@ def _duration_ms(record: Record) -> int | None:
     return duration if duration >= 0 else None
 
 
-def _flag(value: Any) -> int | None:
-    return int(value) if isinstance(value, bool) else None
-
-
 def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, sqlite3.Error | None]:
     """Insert rows in the transaction that the caller holds, and nothing else in it; gives how many were new.
 
@@ -142,7 +136,7 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, sq
 def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
     """A few statements for all: the write lock is held, so the next free numbers are ours. A number is never used
     twice, so that nobody inherits what belongs to a row that was deleted."""
-    rows = list(_without_namesakes(connection, rows))
+    rows = _without_namesakes(connection, rows)
     (first,) = connection.execute(_NEXT).fetchone()
     numbered = list(enumerate(rows, first))
     values = [(number, *row.values, row.moved_to) for number, row in numbered]
@@ -155,13 +149,16 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
     searched_to, lost = connection.execute(_COUNT, (inserted,)).fetchone()
     if numbered and lost is None:
         findings = [(number, *finding) for number, row in numbered for finding in row.findings]
-        derived_data.add(connection, findings, numbered[-1][0] - searched_to, len(numbered))
+        too_many_wait = numbered[-1][0] - searched_to > derived_data.MOST_WAITING
+        if findings or too_many_wait:
+            derived_data.add(connection, findings, len(numbered) if too_many_wait else 0)
     return inserted
 
 
-def _without_namesakes(connection: sqlite3.Connection, rows: Sequence[Row]) -> Iterator[Row]:
+def _without_namesakes(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Row]:
     """These rows without those recovered ones whose dispatch has a row of the same name in another root: a line names
     no root, and another process or workspace of the group may have made a row of its copy."""
+    kept: list[Row] = []
     roots: dict[tuple[object, ...], object] = {}
     for row in rows:
         if row.is_recovered:
@@ -169,4 +166,5 @@ def _without_namesakes(connection: sqlite3.Connection, rows: Sequence[Row]) -> I
             is_first = roots.setdefault(dispatch, root) == root
             if not is_first or connection.execute(_NAMESAKE, (*dispatch, root)).fetchone() is not None:
                 continue
-        yield row
+        kept.append(row)
+    return kept

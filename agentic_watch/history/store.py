@@ -113,7 +113,8 @@ class History:
         """Rows that are inserted, and committed at the end: nothing of them is in the file before that."""
         with self.transaction() as connection:
             inserted, damage_met = rows.insert(connection, new)
-            self._note_damage(damage_met)
+            if damage_met is not None:
+                self._note_damage(damage_met)
             newest = row_count.newest(connection)
             yield inserted
         self._newest = newest
@@ -133,7 +134,8 @@ class History:
                 is_complete, damage_met = derived_data.past_damage(
                     connection, functools.partial(derived_data.catch_up, connection)
                 )
-                self._note_damage(damage_met)
+                if damage_met is not None:
+                    self._note_damage(damage_met)
             if time.monotonic() >= end:
                 return
 
@@ -282,9 +284,8 @@ class History:
     def _patience_ms(self) -> int:
         return _PATIENCE_WHEN_FAILING_MS if self._failing or self._locked_times else self.patience_ms
 
-    def _note_damage(self, cause: sqlite3.Error | None) -> None:
-        if cause is not None:
-            self.notices.append(f"{self.path}: what is derived of its dispatches is damaged ({cause}); it is made anew")
+    def _note_damage(self, cause: sqlite3.Error) -> None:
+        self.notices.append(f"{self.path}: what is derived of its dispatches is damaged ({cause}); it is made anew")
 
     def _give_up_derived(self, error: sqlite3.Error) -> None:
         """Damage that shows at the end of a transaction: go on without, from the next one on."""

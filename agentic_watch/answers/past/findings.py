@@ -118,14 +118,35 @@ def _counted(source: Source, wanted: Filter, by: str) -> Iterator[tuple[Any, ...
     words = source.dialect
     condition, values = where(source, wanted)
     tool, coded, title, file = _PARTS[by]
+    is_short = words.sorts_groups and bool(wanted.since)
     each = (
         f"SELECT d.org AS org, d.repo AS repo, {tool} AS tool, {coded} AS coded, {title} AS title, {file} AS file, "
-        f"{words.key} AS dispatch, CASE WHEN {title} = '' THEN NULL ELSE {words.key} END AS titled, "
+        f"CASE WHEN {title} = '' THEN NULL ELSE {words.key} END AS titled, {words.key} AS dispatch, "
         f"d.updated_utc AS updated_utc "
-        f"FROM {words.commits} AS d JOIN {words.findings} AS f ON {words.of_commit}{condition}"
+        f"FROM {words.commits} AS d {'CROSS ' * is_short}JOIN {words.findings} AS f ON {words.of_commit}{condition}"
     )
+    if is_short:
+        return _count(source.rows(each, values))
     columns = "org, repo, tool, coded, title, file, titled"
     counts = "count(*), count(DISTINCT dispatch), max(updated_utc)"
     # What differs most comes first: an engine that sorts compares less.
     group = "repo, coded, file, tool, org, title, titled"
     return source.rows(f"SELECT {columns}, {counts} FROM ({each}) AS one GROUP BY {group}", values)
+
+
+def _count(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """What the grouping of `_counted` gives, of rows in which a dispatch's findings stand together."""
+    groups: dict[tuple[Any, ...], list[Any]] = {}
+    for row in rows:
+        key, dispatch, updated_utc = row[:-2], row[-2], row[-1]
+        group = groups.get(key)
+        if group is None:
+            groups[key] = [1, 1, updated_utc, dispatch]
+            continue
+        group[0] += 1
+        if group[3] != dispatch:
+            group[1], group[3] = group[1] + 1, dispatch
+            if updated_utc > group[2]:
+                group[2] = updated_utc
+    for key, (findings, dispatches, last, _) in groups.items():
+        yield *key, findings, dispatches, last
