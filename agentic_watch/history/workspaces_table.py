@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agentic_watch.history import row_count
 from agentic_watch.history.store import History, marks
@@ -133,9 +133,23 @@ def _take_stock(history: History) -> bool:
     return False
 
 
-def states(history: History) -> list[WorkspaceRow]:
-    """All rows, by name. Raises HistoryError."""
-    return _select(history, "ORDER BY root, workspace", ())
+_IS_WHOLE = "committed AND NOT fail_count AND signature <> x''"
+
+
+def whole(history: History) -> list[tuple[Any, ...]]:
+    """Root, workspace, status, agent, repo, question, pid, runs, updated_at and signature of each of which the table
+    tells all while its signature stays. Of an unfinished one it does not know since when it runs.
+
+    Raises HistoryError.
+    """
+    columns = "root, workspace, status, agent, repo, question, pid, runs, updated_at, signature"
+    with history.reading() as connection:
+        return connection.execute(f"SELECT {columns} FROM workspaces WHERE {_IS_WHOLE}").fetchall()
+
+
+def others(history: History) -> list[WorkspaceRow]:
+    """All other rows. Raises HistoryError."""
+    return _select(history, f"WHERE NOT ({_IS_WHOLE})", ())
 
 
 def counts(history: History) -> dict[str, int]:

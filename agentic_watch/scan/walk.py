@@ -124,11 +124,15 @@ def scan(root: Root) -> Generator[Candidate | ScanError, None, None]:
 
 
 def scan_in_steps(
-    root: Root, known: dict[str, bytes], share: Share = WHOLE, left_alone: LeftAlone | None = None
-) -> Iterator[Step]:
+    root: Root,
+    known: dict[str, bytes],
+    share: Share = WHOLE,
+    left_alone: LeftAlone | None = None,
+    unchanged: list[str] | None = None,
+) -> Generator[Step, None, None]:
     """Every workspace of a share of a root, but only the number of those that have their signature in `known` (name →
     signature), which are taken out of there; of the share's names there, those that are left were not found.
-    What is `left_alone` becomes a ScanError.
+    What is `left_alone` becomes a ScanError. `unchanged` takes the names of those that are only counted.
 
     Raises RootUnavailable.
     """
@@ -137,7 +141,7 @@ def scan_in_steps(
     except OSError as error:
         raise RootUnavailable(root, error.strerror or "cannot be opened") from error
     try:
-        yield from _Walk(root, known, share, left_alone).inside(top, "", beside_workspace_files=False)
+        yield from _Walk(root, known, share, left_alone, unchanged).inside(top, "", beside_workspace_files=False)
     finally:
         os.close(top)
 
@@ -173,17 +177,25 @@ def scan_below(root: Root, top: int, name: str, left_alone: LeftAlone) -> Iterat
 class _Walk:
     """One look over a root."""
 
-    def __init__(self, root: Root, known: dict[str, bytes], share: Share, left_alone: LeftAlone | None) -> None:
+    def __init__(
+        self,
+        root: Root,
+        known: dict[str, bytes],
+        share: Share,
+        left_alone: LeftAlone | None,
+        unchanged: list[str] | None = None,
+    ) -> None:
         self._root = root
         self._known = known
         self._share = share
         self._left_alone = left_alone
+        self._unchanged = unchanged
 
     def inside(self, directory: int, name: str, *, beside_workspace_files: bool) -> Iterator[Step]:
         """Every workspace below the open directory `name` ("" is the root), which is none itself."""
         prefix = f"{name}/" if name else ""
         depth = prefix.count("/") + 1
-        known, root, share = self._known, self._root, self._share
+        known, root, share, names = self._known, self._root, self._share, self._unchanged
         unchanged = 0
         try:
             with os.scandir(directory) as entries:
@@ -202,6 +214,8 @@ class _Walk:
                         continue  # its owner looks at it, and below it if it is no workspace any more
                     if before and is_unchanged(root, directory, base, before):
                         del known[inner]
+                        if names is not None:
+                            names.append(inner)
                         unchanged += 1
                         if unchanged == _PAUSE_AT:
                             yield unchanged
@@ -212,6 +226,14 @@ class _Walk:
             yield ScanError(root, name, f"cannot be listed: {error.strerror}")
         yield unchanged
 
+    def _step(self, found: Candidate, known: bytes | None) -> Step:
+        """What is said of a workspace that was looked at: nothing but a number where it is as it is known."""
+        if found.signature != known:
+            return found
+        if self._unchanged is not None:
+            self._unchanged.append(found.name)
+        return 1
+
     def _look(self, parent: int, base: str, name: str, depth: int) -> Iterator[Step]:
         """The directory `base` of the open directory `parent`: a workspace, or those below it."""
         root = self._root
@@ -219,7 +241,7 @@ class _Walk:
             found = sight(root, parent, base, name)
             known = self._known.pop(name, None)
             if found is not None and self._share.has(name):
-                yield found if found.signature != known else 1
+                yield self._step(found, known)
             if found is not None or depth >= root.max_depth:
                 return
             directory = files.open_directory(parent, base, name)
@@ -234,9 +256,9 @@ class _Walk:
         try:
             has_meta = layout.exists(directory, layout.META)
             if has_meta and self._share.has(name) and (left := sight_of_journal(root, directory, name)) is not None:
-                yield left if left.signature != known else 1
+                yield self._step(left, known)
             beside = has_meta or layout.exists(directory, layout.STATUS)
-            below = self if known is None else _Walk(root, self._known, WHOLE, self._left_alone)
+            below = self if known is None else _Walk(root, self._known, WHOLE, self._left_alone, self._unchanged)
             yield from below.inside(directory, name, beside_workspace_files=beside)
         finally:
             os.close(directory)

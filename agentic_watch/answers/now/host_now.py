@@ -65,8 +65,9 @@ class HostNow:
     def unknown(self) -> dict[str, list[WorkspaceSnapshot]]:
         """Workspaces by each status that is neither finished nor known: nothing is committed of these."""
         found: dict[str, list[WorkspaceSnapshot]] = {}
+        known = KNOWN_STATUSES | self.config.finished | {""}
         for standing in self.standings:
-            if standing.status not in KNOWN_STATUSES | self.config.finished | {""}:
+            if standing.status not in known:
                 found.setdefault(standing.status, []).append(standing)
         return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
@@ -187,12 +188,9 @@ def _roots(now: HostNow) -> list[dict[str, Any]]:
 
 def _item(standing: WorkspaceSnapshot, now: float) -> dict[str, Any]:
     due = standing.next_attempt_at
-    item = documents.absent_as_null({name: getattr(standing, name) for name in _FIELDS})
+    item = documents.absent_as_null(standing._asdict())
     item["error"] = item.pop("last_error")
     item["started_utc"], item["updated_utc"] = standing.started_utc, standing.updated_utc
     item["age_seconds"] = age_seconds(standing, now)
     item["next_attempt_at"] = None if due is None else instant.now_text(due)
     return item
-
-
-_FIELDS = tuple(field.name for field in dataclasses.fields(WorkspaceSnapshot))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from agentic_watch.history.workspaces_table import WorkspaceRow
 from agentic_watch.inventory.ghosts import is_ghost, named_at
@@ -14,8 +14,7 @@ Facts = tuple[str, str, str, str, int, int, str, str]
 """What a status file says, as plain as a second process can hand it over: Standing's fields from `status` on."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkspaceSnapshot:
+class WorkspaceSnapshot(NamedTuple):
     """What stands of one workspace now.
 
     `root` is the root's key, `started_at` and `updated_at` are the texts of the status file ("" when not known or
@@ -79,22 +78,12 @@ def _named_at(found: Facts) -> int | None:
     return named_at(started_at, updated_at)
 
 
-def from_index(state: WorkspaceRow) -> WorkspaceSnapshot:
-    """One that is committed and has not changed since."""
-    return WorkspaceSnapshot(
-        root=state.root,
-        workspace=state.workspace,
-        status=state.status,
-        agent=state.agent,
-        repo=state.repo,
-        question=state.question,
-        pid=state.pid,
-        runs=state.runs,
-        updated_at=state.updated_at,
-        committed=True,
-        # A process can end without a word in any file: this is asked anew each time.
-        ghost=is_ghost(state.status, state.pid),
-    )
+def from_index(row: tuple[Any, ...]) -> WorkspaceSnapshot:
+    """One that is committed and has not changed since; `row` is as workspaces_table.whole has it."""
+    root, workspace, status, agent, repo, question, pid, runs, updated_at, _signature = row
+    # A process can end without a word in any file: this is asked anew each time.
+    ghost = is_ghost(status, pid)
+    return WorkspaceSnapshot(root, workspace, status, agent, repo, question, pid, runs, "", updated_at, True, ghost)
 
 
 def broken(candidate: Candidate, state: WorkspaceRow | None, error: str) -> WorkspaceSnapshot:

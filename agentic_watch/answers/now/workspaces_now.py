@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from agentic_watch.answers.now import standing
 from agentic_watch.answers.now.standing import Facts, WorkspaceSnapshot
@@ -17,7 +18,7 @@ from agentic_watch.history.store import History, Key
 from agentic_watch.history.workspaces_table import WorkspaceRow
 from agentic_watch.host.file_systems import unanswered
 from agentic_watch.host.jobs import parallel_map
-from agentic_watch.scan import RootUnavailable, ScanError, scan
+from agentic_watch.scan import RootUnavailable, ScanError, scan_in_steps
 from agentic_watch.workspace import instant, signatures, status
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import name_problem
@@ -38,11 +39,11 @@ def _log(error: HistoryError) -> None:
 def workspaces_now(
     config: Config, history: History, on_lost: Callable[[HistoryError], None] = _log
 ) -> Iterator[WorkspaceSnapshot]:
-    """Every workspace of all roots, in the order of the directories. Raises HistoryRefused.
+    """Every workspace of all roots. Raises HistoryRefused.
 
-    A committed one whose signature the index knows is not read again, any other once. Without a history all are
-    read. When the history cannot tell what is committed, `on_lost` hears of it, once. `history` is opened when asked,
-    and left closed.
+    A committed one whose signature the index knows is not read again, any other once, in the order of the directories.
+    Without a history all are read. When the history cannot tell what is committed, `on_lost` hears of it, once.
+    `history` is opened when asked, and left closed.
     """
     past = _Past(history, on_lost)
     silent = unanswered(root.path for root in config.roots)
@@ -51,9 +52,7 @@ def workspaces_now(
             yield WorkspaceSnapshot(root.key, "", last_error=f"{silent[root.path]} does not answer")
             continue
         try:
-            with contextlib.closing(scan(root)) as found:
-                while group := list(islice(found, _GROUP)):
-                    yield from _look(root, group, past, config.limits)
+            yield from _look_over(root, past, config.limits)
         except RootUnavailable as error:
             yield WorkspaceSnapshot(root.key, "", last_error=error.cause)
 
@@ -68,17 +67,18 @@ class _Past:
     def __init__(self, history: History, on_lost: Callable[[HistoryError], None]) -> None:
         self._history: History | None = history
         self._on_lost = on_lost
-        self._states: dict[tuple[str, str], WorkspaceRow] = {}
+        self.whole: dict[str, dict[str, tuple[Any, ...]]] = {}
+        """By root's key and workspace, the rows of those that the index tells all of."""
+        self.states: dict[tuple[str, str], WorkspaceRow] = {}
+        """What it tells of others."""
         try:
-            self._states = {(state.root, state.workspace): state for state in workspaces_table.states(history)}
+            for row in workspaces_table.whole(history):
+                self.whole.setdefault(row[0], {})[row[1]] = row
+            self.states = {(state.root, state.workspace): state for state in workspaces_table.others(history)}
         except HistoryError as error:
             self._lose(error)
         finally:
             history.close()
-
-    def state(self, candidate: Candidate) -> WorkspaceRow | None:
-        """The index's row."""
-        return self._states.get(candidate.key)
 
     def commits(self, root: str, names: Sequence[str]) -> dict[str, dict[Key, str]] | None:
         """What the history holds of these workspaces, as History.committed; None when it cannot tell."""
@@ -100,11 +100,23 @@ class _Past:
         self._on_lost(error)
 
 
+def _look_over(root: Root, past: _Past, limits: Limits) -> Iterator[WorkspaceSnapshot]:
+    """What stands of all workspaces of a root. Raises RootUnavailable."""
+    whole, unchanged = past.whole.get(root.key, {}), list[str]()
+    known = {name: row[-1] for name, row in whole.items()}
+    with contextlib.closing(scan_in_steps(root, known, unchanged=unchanged)) as steps:
+        changed = (step for step in steps if not isinstance(step, int))
+        while group := list(islice(changed, _GROUP)):
+            yield from _look(root, group, past, limits)
+    for name in unchanged:
+        yield standing.from_index(whole[name])
+
+
 def _look(
     root: Root, group: Sequence[Candidate | ScanError], past: _Past, limits: Limits
 ) -> Iterator[WorkspaceSnapshot]:
     """What stands of all that the scan found, in its order, but for what has vanished since."""
-    unread = [found for found in group if isinstance(found, Candidate) and not _is_known(found, past.state(found))]
+    unread = [found for found in group if isinstance(found, Candidate)]
     facts = parallel_map(partial(_read_all, root, limits), unread)
     read: dict[str, Facts | str | None] = dict(zip((found.name for found in unread), facts, strict=True))
     commits = past.commits(root.key, [name for name, found in read.items() if isinstance(found, tuple)])
@@ -112,24 +124,11 @@ def _look(
         if isinstance(found, ScanError):
             yield WorkspaceSnapshot(root.key, found.name, last_error=found.cause)
             continue
-        state = past.state(found)
-        if state is not None and found.name not in read:
-            yield standing.from_index(state)
-        elif isinstance(said := read[found.name], str):
+        state = past.states.get(found.key)
+        if isinstance(said := read[found.name], str):
             yield standing.broken(found, state, said)
         elif said is not None:
             yield standing.from_disk(found, state, said, committed=_is_committed(found.name, said, commits))
-
-
-def _is_known(candidate: Candidate, state: WorkspaceRow | None) -> bool:
-    """Whether the index tells all of it; of an unfinished one it does not know since when it runs."""
-    return (
-        state is not None
-        and bool(state.committed)
-        and not state.fail_count
-        and bool(state.signature)
-        and state.signature == candidate.signature
-    )
 
 
 def _is_committed(name: str, said: Facts, commits: dict[str, dict[Key, str]] | None) -> bool | None:
