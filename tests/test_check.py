@@ -34,8 +34,8 @@ from agentic_watch.answers.check.parity import (
     missing_lines,
     older_lines,
 )
+from agentic_watch.answers.check.probe import waiting
 from agentic_watch.answers.check.records_check import records
-from agentic_watch.answers.check.waiting_check import waiting
 from agentic_watch.service.service_user import Account
 from agentic_watch.workspace.undo import REST_SECONDS
 

@@ -91,9 +91,8 @@ def _checks(*, quick: bool, fleet: bool) -> Sequence[Check]:
         from agentic_watch.answers.check import fleet_check
 
         return (fleet_check.fleet,)
-    # The probe is not to wait for the import of what it does not ask.
     if quick:
-        from agentic_watch.answers.check.checkup import QUICK
+        from agentic_watch.answers.check.probe import QUICK
 
         return QUICK
     from agentic_watch.answers.check.checkup import ALL

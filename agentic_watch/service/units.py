@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from agentic_watch.config import Config, MetricsPlaces, Target
-from agentic_watch.fleet.credentials import credential_name
 
 SERVICE = "agentic-watch.service"
 BACKFILL = "agentic-watch-backfill.service"
@@ -209,6 +208,8 @@ def _push_drop_in(host: Host, config: Config) -> str:
 
 def _credentials(targets: tuple[Target, ...]) -> Iterator[str]:
     """Secrets are read by systemd, so that their files can be root's alone."""
+    from agentic_watch.fleet.credentials import credential_name  # only for who installs a service: 40 ms
+
     for target in targets:
         path = target.secret_file
         if path is not None and "/" in path:

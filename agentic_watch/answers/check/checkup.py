@@ -1,7 +1,5 @@
 """All checks, in their order.
 
-The few checks that make the probe for monitoring: at most 0.3 s, whatever the host holds.
-
 Adds what is missing from what is there, and mends ownership. Never deletes a record.
 
 Journal lines that are gone while the history has their rows: written again, from the rows.
@@ -16,11 +14,11 @@ from agentic_watch.answers.check import fleet_check, history_check, host_checks
 from agentic_watch.answers.check.check_result import Check, CheckResult, Subject, checked
 from agentic_watch.answers.check.configuration_check import configuration, metrics_file
 from agentic_watch.answers.check.history_check import history
-from agentic_watch.answers.check.host_checks import clock, ownership, roots_open, roots_there, roots_writable, space
+from agentic_watch.answers.check.host_checks import clock, ownership, roots_there, roots_writable, space
 from agentic_watch.answers.check.parity import dispatch_of
+from agentic_watch.answers.check.probe import waiting
 from agentic_watch.answers.check.records_check import records
-from agentic_watch.answers.check.service_checks import alive, daemon, limits, unit_files, units_in_force, users
-from agentic_watch.answers.check.waiting_check import waiting
+from agentic_watch.answers.check.service_checks import daemon, limits, unit_files, units_in_force, users
 from agentic_watch.answers.check.workspace_records import WorkspaceRecords, read_place
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.row_buffer import HOST
@@ -42,9 +40,6 @@ ALL: Sequence[Check] = (
     *(configuration, metrics_file, unit_files, units_in_force, users, ownership, roots_there, roots_writable, limits),
     *(space, clock, daemon, history, waiting, records),
 )
-
-
-QUICK: Sequence[Check] = (alive, ownership, roots_there, roots_open, waiting)
 
 
 def repair(subject: Subject, checks: Sequence[Check], findings: Sequence[CheckResult]) -> list[CheckResult]:

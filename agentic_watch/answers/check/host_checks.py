@@ -15,13 +15,16 @@ import os
 from collections.abc import Iterator, Sequence
 
 from agentic_watch.answers.check.check_result import CheckResult, Subject, belongs_to
-from agentic_watch.config import Root
+from agentic_watch.answers.check.check_result import subject as subject_of
+from agentic_watch.config import Config, Root
 from agentic_watch.daemon.instance import Liveness, pulse
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.service import deploy, root_access, service_user
+from agentic_watch.service.root_access import Closed
 from agentic_watch.service.service_user import Account
 from agentic_watch.workspace import instant
+from agentic_watch.workspace.candidate import Candidate
 
 _CLOCK = "clock"
 _SLACK_SECONDS = 300.0
@@ -114,6 +117,15 @@ def running_account(subject: Subject) -> Account | None:
         return None
     running = service_user.of_process(state.pid, subject.account.name)
     return running if running is not None and running.uid == subject.account.uid else None
+
+
+def closed_to_service(config: Config, candidate: Candidate) -> Closed | None:
+    """What keeps the service's user out of a workspace; None also when this user may not ask for it."""
+    about = subject_of(config)
+    if not about.installed or not service_user.can_be_asked(about.account):
+        return None
+    directories = deploy.written_to(candidate.root, [candidate.name])
+    return root_access.closed(about.account, running_account(about), candidate.root.path, directories)
 
 
 def _finding(

@@ -1,11 +1,17 @@
-"""What the index knows to fail or to wait: for how long already? Reads the few files of those workspaces only."""
+"""The probe for monitoring: a few checks that take at most 0.3 s, whatever the host holds. It imports nothing that only
+other checks need.
+
+What the index knows to fail or to wait: for how long already? Reads the few files of those workspaces only.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from agentic_watch.answers.check.check_result import CheckResult, Subject
+from agentic_watch.answers.check.check_result import Check, CheckResult, Subject
+from agentic_watch.answers.check.host_checks import ownership, roots_open, roots_there
+from agentic_watch.answers.check.service_checks import alive
 from agentic_watch.config import Root
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
@@ -86,3 +92,6 @@ def _is_finished(subject: Subject, root: Root, name: str) -> bool:
     except WorkspaceError:
         return False
     return said.status in subject.config.finished
+
+
+QUICK: Sequence[Check] = (alive, ownership, roots_there, roots_open, waiting)
