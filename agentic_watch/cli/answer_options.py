@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import documents
 from agentic_watch.answers.past import listing, source, spans
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.outcomes import Outcomes, from_config
@@ -174,7 +173,7 @@ def say_what_was_read(asked: Source, given: Filter, examined: str, *, utc: bool)
     """Below an answer: how much it examined (`12 dispatches`), of which span, and where the history starts and ends."""
     spans_given = (("since", given.since), ("until", given.until))
     span = "".join(f" {word} {clock_times.one(bound, as_utc=utc)}" for word, bound in spans_given if bound)
-    first = clock_times.one(documents.speaks_from(asked), as_utc=utc)
+    first = clock_times.one(listing.oldest(asked), as_utc=utc)
     text = f"{examined}{span}; history starts at {first}{_old(listing.newest(asked), utc=utc)}"
     click.echo("\n".join(textwrap.wrap(text, line_width() or len(text))))
 

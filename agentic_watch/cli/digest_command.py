@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers import documents
+from agentic_watch.answers.past import listing
 from agentic_watch.answers.past.costs import COST
 from agentic_watch.answers.past.digest import MOST, Digest, digest
 from agentic_watch.answers.past.failures import FailureClass
@@ -54,7 +54,7 @@ def _lines(source: Source, asked: Filter, found: Digest, *, utc: bool) -> Iterat
     yield f"## Dispatches from {clock_times.one(asked.since, as_utc=utc)} until {until}"
     yield ""
     if not total.dispatches:
-        first = clock_times.one(documents.speaks_from(source), as_utc=utc)
+        first = clock_times.one(listing.oldest(source), as_utc=utc)
         yield f"None ended; history starts at {first}." if first else "The history is empty."
         return
     counts = total.outcomes

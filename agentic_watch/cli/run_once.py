@@ -13,6 +13,7 @@ from types import FrameType
 
 import click
 
+from agentic_watch.answers.documents import COMMIT_SCHEMA
 from agentic_watch.backfill import BackfillJobs, SharePass, Summary, fitting_jobs
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNCOMMITTABLE
@@ -94,8 +95,6 @@ def _hear(done: str, outcome: Outcome) -> None:
 
 
 def _print_document(summary: Summary, older: int, *, dry_run: bool) -> None:
-    from agentic_watch.answers.documents import COMMIT_SCHEMA  # 5 ms
-
     document = {"schema": COMMIT_SCHEMA, **dataclasses.asdict(summary)}
     would = document.pop("would_commit")
     if not summary.interrupted:

@@ -16,7 +16,7 @@ import click
 
 from agentic_watch.answers import documents
 from agentic_watch.answers.documents import Answer
-from agentic_watch.answers.past import spans
+from agentic_watch.answers.past import listing, spans
 from agentic_watch.answers.past.outcomes import LEAST_TO_RANK
 from agentic_watch.answers.past.source import Source
 from agentic_watch.answers.past.stats import NOBODY, Group, Stats, compare, document, keyed, stats
@@ -62,7 +62,7 @@ def print_changes(source: Source, found: Changes, spans: Spans, form: Form) -> N
         return
     changes = [(by, before, after) for by, pairs in found.items() for before, after in pairs]
     if not changes:
-        speaks = documents.speaks_from(source)
+        speaks = listing.oldest(source)
         if not speaks:
             messages.tell(messages.INFO, "nothing to compare: the history is empty")
             return
@@ -124,7 +124,7 @@ def _print_rows(source: Source, found: Changes, spans: Spans, form: Form) -> Non
         "before_since": spans.before,
         "since": spans.since,
         "until": spans.until or None,
-        "history_since": documents.speaks_from(source) or None,
+        "history_since": listing.oldest(source) or None,
     }
     pairs = [(by, before, after) for by, changes in found.items() for before, after in changes]
     as_row = _flat_change if form.name == "csv" else partial(_change, spans)

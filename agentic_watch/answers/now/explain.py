@@ -10,12 +10,10 @@ from typing import Any
 
 from agentic_watch.answers.now.record_steps import Records, Step, journal_step, marker_step, row_step
 from agentic_watch.answers.now.unended import why_unended
-from agentic_watch.commit.judging import decide
 from agentic_watch.config import Config, Layout, Limits, Root
 from agentic_watch.history.open_runs_table import OpenRun
 from agentic_watch.history.pruned import is_pruned
 from agentic_watch.history.workspaces_table import WorkspaceRow
-from agentic_watch.service.root_access import Closed
 from agentic_watch.workspace import instant, layout, marker, status
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import name_problem
@@ -33,7 +31,7 @@ _FILES: tuple[tuple[Layout, str], ...] = (("meta", layout.META_STATUS), ("root",
 class Past:
     """What else is known of a workspace: the history's rows of it (None when it cannot tell, and `error` says why),
     its line in the index, what is known of its run, until when the history was pruned ("" when never), whether a daemon
-    runs (None: unknown), and what keeps that out of the workspace, with the command that lets it in (None: nothing, as
+    runs (None: unknown), and why that cannot write into the workspace, with the command that lets it (None: it can, as
     far as it is known).
     """
 
@@ -42,7 +40,7 @@ class Past:
     run: OpenRun | None = None
     pruned_before: str = ""
     daemon: bool | None = False
-    closed: Closed | None = None
+    closed: tuple[str, str] | None = None
     error: str = ""
 
 
@@ -88,7 +86,7 @@ def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> 
         found = status.read(place.directory, place.meta, candidate.root, config.limits).status
     except WorkspaceError as error:
         return _stuck(path, [Step("status", False, str(error)), *_index_steps(past.state)])
-    access = [] if past.closed is None else [Step("access", False, f"{past.closed.path}: {past.closed.cause}")]
+    access = [] if past.closed is None else [Step("access", False, past.closed[0])]
     file, words = _status_words(place, candidate.root, config.limits, found)
     steps = [Step("status", True, words), _finished_step(found, config.finished), _lock_step(place)]
     former, without = _former_names(candidate, found, past), redactor(config.limits.redact)
@@ -193,6 +191,8 @@ def _why_unfinished(found: Status, past: Past, config: Config) -> str:
 
 
 def _why(found: Status, records: Records, past: Past, config: Config) -> str:
+    from agentic_watch.commit.judging import decide  # with it comes all that commits: 15 ms
+
     plan = decide(records.marked, records.row_at, records.line_at, "")
     if plan.nothing:
         return f"committed at {plan.committed_at}: the marker vouches for it and the history has its row"
@@ -221,7 +221,8 @@ def _and(names: Sequence[str]) -> str:
 def _who(past: Past, config: Config) -> str:
     """What will add it."""
     if past.closed is not None:
-        return f"{past.closed.path}: {past.closed.cause}; this lets it: {past.closed.step}"
+        cause, step = past.closed
+        return f"{cause}; this lets it: {step}"
     if past.state is not None and past.state.fail_count and past.state.next_attempt_at:
         return (
             f"it failed ({past.state.last_error}) and is tried again at {instant.now_text(past.state.next_attempt_at)}"

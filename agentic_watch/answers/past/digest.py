@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.answers import documents
-from agentic_watch.answers.past import spans
+from agentic_watch.answers.past import listing, spans
 from agentic_watch.answers.past.failures import FailureClass, failures
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.finding_changes import Change, changes
@@ -38,9 +38,9 @@ class Digest:
     def document(self, source: Source, wanted: Filter) -> dict[str, Any]:
         """The digest for JSON."""
         return {
-            **documents.head(source, wanted, self.stats.total.dispatches),
+            **listing.head(source, wanted, self.stats.total.dispatches),
             "total": document(self.stats.total),
-            "before": documents.rate(self.before),
+            "before": self.before.document(),
             "agents": [keyed(group) for group in self.stats.groups],
             "classes": [one.document() for one in self.classes],
             "waiting": [documents.absent_as_null(row) for row in self.waiting],

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from agentic_watch.answers import documents
 from agentic_watch.answers.documents import Answer
-from agentic_watch.answers.past import kept_content
+from agentic_watch.answers.past import kept_content, listing
 from agentic_watch.answers.past.costs import COST, UNKNOWN, Total, sum_document
 from agentic_watch.answers.past.failure_classes import alike, failure_class, host_cause
 from agentic_watch.answers.past.filters import Filter, where
@@ -104,7 +103,7 @@ class Failures:
 
     def answer(self, source: Source, wanted: Filter) -> Answer:
         """The classes as rows."""
-        head = documents.head(source, wanted, self.failed + self.waiting)
+        head = listing.head(source, wanted, self.failed + self.waiting)
         head |= {"failed_count": self.failed, "waiting_count": self.waiting, COST: sum_document(self.cost)}
         return Answer(head, tuple(FailureClass("", "agent", "").document()), [one.document() for one in self.classes])
 

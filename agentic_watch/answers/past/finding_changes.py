@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from agentic_watch.answers import documents
 from agentic_watch.answers.documents import Answer
+from agentic_watch.answers.past import listing
 from agentic_watch.answers.past.filters import Filter, where
 from agentic_watch.answers.past.findings import CODED, FILE, TITLE, TOOL, rule_name
 from agentic_watch.answers.past.source import Source
@@ -56,7 +57,7 @@ class Changes:
 def answer(source: Source, wanted: Filter, kind: Kind, runs: int = _BEFORE) -> Answer:
     """What stayed, came or went, as rows."""
     found = changes(source, wanted, kind, runs)
-    head = documents.head(source, wanted, len(found.found)) | {"kind": kind, "runs": runs}
+    head = listing.head(source, wanted, len(found.found)) | {"kind": kind, "runs": runs}
     head |= {"repositories_count": found.repositories, "too_few_runs_count": found.untold}
     return Answer(head, tuple(one.name for one in fields(Change)), [one.document() for one in found.found])
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentic_watch.answers import documents
 from agentic_watch.answers.documents import Answer
+from agentic_watch.answers.past import listing
 from agentic_watch.answers.past.failure_classes import normalised
 from agentic_watch.answers.past.filters import REPOSITORY, Filter, where
 from agentic_watch.answers.past.source import Source
@@ -72,7 +72,7 @@ class Recurring:
 def answer(source: Source, wanted: Filter, by: str) -> Answer:
     """What recurs, as rows."""
     groups = recurring(source, wanted, by)
-    head = documents.head(source, wanted, sum(one.findings for one in groups)) | {"by": by}
+    head = listing.head(source, wanted, sum(one.findings for one in groups)) | {"by": by}
     return Answer(head, tuple(Recurring("", "", "").document(by)), [one.document(by) for one in groups])
 
 

@@ -43,6 +43,17 @@ def document(row: dict[str, Any]) -> dict[str, Any]:
     return {"schema": SCHEMA, **row, **flags, **report}
 
 
+def head(source: Source, wanted: Filter, examined: int) -> dict[str, Any]:
+    """How every answer begins: its span (null where it is open), the start of the history, how much was examined."""
+    return {
+        "schema": SCHEMA,
+        "since": wanted.since or None,
+        "until": wanted.until or None,
+        "history_since": oldest(source) or None,
+        "examined_count": examined,
+    }
+
+
 def total(source: Source) -> tuple[int, str]:
     """How many commits there are at all, and `updated_utc` of the first one ("" when there is none)."""
     ((count, first),) = source.rows(f"SELECT count(*), min(d.updated_utc) FROM {source.dialect.commits} AS d")
@@ -51,8 +62,17 @@ def total(source: Source) -> tuple[int, str]:
 
 def newest(source: Source) -> str:
     """`updated_utc` of the newest commit; "" when there is none."""
-    sql = f"SELECT d.updated_utc FROM {source.dialect.commits} AS d ORDER BY d.updated_utc DESC LIMIT 1"
-    return next((str(last) for (last,) in source.rows(sql)), "")
+    return _at_end(source, "DESC")
+
+
+def oldest(source: Source) -> str:
+    """`updated_utc` of the first commit that the history knows; "" when it is empty."""
+    return _at_end(source, "ASC")
+
+
+def _at_end(source: Source, order: str) -> str:
+    sql = f"SELECT d.updated_utc FROM {source.dialect.commits} AS d ORDER BY d.updated_utc {order} LIMIT 1"
+    return next((str(updated) for (updated,) in source.rows(sql)), "")
 
 
 def near(source: Source, wanted: Filter) -> Iterator[tuple[str, str]]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.answers import documents
-from agentic_watch.answers.check.check_result import subject as subject_of
-from agentic_watch.answers.check.host_checks import running_account
 from agentic_watch.answers.now import explain
 from agentic_watch.answers.now.explain import Explanation, Past
 from agentic_watch.answers.past import kept_content, listing, source
@@ -17,16 +15,13 @@ from agentic_watch.answers.past.kept_content import NOTHING_KEPT, Kept
 from agentic_watch.answers.past.outcomes import from_config
 from agentic_watch.answers.past.source import Source
 from agentic_watch.config import Config
-from agentic_watch.daemon import instance
+from agentic_watch.daemon.instance_lock import is_there
 from agentic_watch.history import open_runs_table, workspaces_table
 from agentic_watch.history.columns import FINDING_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.open_runs_table import OpenRun
 from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import WorkspaceRow
-from agentic_watch.service import deploy, root_access
-from agentic_watch.service.root_access import Closed
-from agentic_watch.service.service_user import can_be_asked
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.candidate import Candidate, UnknownWorkspace, find
 from agentic_watch.workspace.kept_file import KeptFile
@@ -215,18 +210,20 @@ def _state(config: Config, subject: _Subject) -> tuple[WorkspaceRow | None, Open
         history.close()
 
 
-def _closed(config: Config, candidate: Candidate | None) -> Closed | None:
-    """What keeps the service's user out of a workspace; None also when this user may not ask for it."""
-    about = subject_of(config)
-    if candidate is None or not about.installed or not can_be_asked(about.account):
+def _closed(config: Config, candidate: Candidate | None) -> tuple[str, str] | None:
+    """What keeps the service's user out of a workspace, and the command that lets it in; None also when this user may
+    not ask for it, or the workspace is in no root."""
+    if candidate is None:
         return None
-    root, directories = candidate.root.path, deploy.written_to(candidate.root, [candidate.name])
-    return root_access.closed(about.account, running_account(about), root, directories)
+    from agentic_watch.answers.check.host_checks import closed_to_service  # and all that a service is: 20 ms
+
+    found = closed_to_service(config, candidate)
+    return None if found is None else (f"{found.path}: {found.cause}", found.step)
 
 
 def _daemon_runs(config: Config) -> bool | None:
     try:
-        return instance.look(config.history)[0]
+        return is_there(config.history)
     except OSError:
         return None
 

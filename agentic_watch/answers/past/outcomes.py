@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from agentic_watch.config import Answers
 
@@ -85,6 +85,18 @@ class Rate(NamedTuple):
         # Where none or all passed the bound is exact; what the sum above leaves there is rounding.
         low = max(0.0, middle - half) if self.passed else 0.0
         return low, min(1.0, middle + half) if self.passed < self.judged else 1.0
+
+    def document(self) -> dict[str, Any]:
+        """For JSON: both its numbers, its 95 % interval, and whether there are enough to compare it."""
+        low, high = self.interval() or (None, None)
+        return {
+            "passed_count": self.passed,
+            "judged_count": self.judged,
+            "rate": self.value,
+            "low": low,
+            "high": high,
+            "ranked": self.ranked,
+        }
 
     def differs(self, other: Rate) -> bool:
         """Whether both can be ranked and their intervals have nothing in common."""

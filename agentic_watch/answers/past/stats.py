@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agentic_watch.answers import documents
 from agentic_watch.answers.documents import Answer
-from agentic_watch.answers.past import costs, spans
+from agentic_watch.answers.past import costs, listing, spans
 from agentic_watch.answers.past.costs import COST, UNKNOWN, Total, Used
 from agentic_watch.answers.past.outcomes import ORDER, Outcome, Rate, median, percentile
 from agentic_watch.answers.past.source import Source
@@ -49,7 +48,7 @@ class Stats:
 
     def answer(self, source: Source, question: Question) -> Answer:
         """The groups as rows, and their total in the head."""
-        head = documents.head(source, question.wanted, self.total.dispatches)
+        head = listing.head(source, question.wanted, self.total.dispatches)
         head |= {"by": question.by, "total": document(self.total)}
         return Answer(head, tuple(keyed(self.total)), [keyed(group) for group in self.groups])
 
@@ -169,8 +168,8 @@ def document(group: Group) -> dict[str, Any]:
     return {
         "dispatches_count": group.dispatches,
         **{f"{outcome}_count": count for outcome, count in group.outcomes.items()},
-        "pass_rate": documents.rate(group.rate),
-        "first_try": documents.rate(group.first_try),
+        "pass_rate": group.rate.document(),
+        "first_try": group.first_try.document(),
         "duration_ms": {"median": group.median_ms, "p90": group.p90_ms},
         "findings_per_dispatch": group.findings,
         "lines_per_dispatch": group.lines,

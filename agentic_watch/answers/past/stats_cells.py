@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple
 
-from agentic_watch.answers import documents
-from agentic_watch.answers.past import costs, spans
+from agentic_watch.answers.past import costs, listing, spans
 from agentic_watch.answers.past.change_filters import Term
 from agentic_watch.answers.past.costs import KINDS, UNKNOWN, Total
 from agentic_watch.answers.past.filters import REPOSITORY, Filter, where
@@ -141,7 +140,7 @@ def _days_of(wanted: Filter) -> Iterator[Term]:
 
 def _midnights_are_whole_hours(source: Source, wanted: Filter, clock: Clock) -> bool:
     now = spans.at(clock.now)
-    first = max(wanted.since or documents.speaks_from(source) or now, _ZONES_SINCE)
+    first = max(wanted.since or listing.oldest(source) or now, _ZONES_SINCE)
     last = min(wanted.until or now, now)
     days = range(date.fromisoformat(first[:10]).toordinal(), date.fromisoformat(last[:10]).toordinal() + 2)
     return all(clock.midnight(day)[_HOUR:].startswith(":00:00") for day in days)
