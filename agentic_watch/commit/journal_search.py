@@ -19,7 +19,6 @@ from agentic_watch.workspace import instant, layout
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.record import Record, is_same_dispatch
 from agentic_watch.workspace.redactor import redactor
-from agentic_watch.workspace.status import Status
 
 _ASKED_AT_ONCE = 256
 _ASKED_BYTES = 65_536
@@ -31,10 +30,9 @@ _NAMES_AT_MOST = 256
 
 
 class JournalSearch:
-    """`line` is the committed_at of the status's own line, `differs` whether that says otherwise than the status,
-    `moved_line` its line under another name; `row` is the row of either; `overtaken` says that lines of other commits
-    follow it. `other_lines` are those under another name that have its time and run, and are of another dispatch: the
-    name and committed_at of each.
+    """`line` is the status's own line, `moved_line` its line under another name; `row` is the row of either;
+    `overtaken` says that lines of other commits follow it. `other_lines` are those under another name that have its
+    time and run, and are of another dispatch: the name and committed_at of each.
 
     `lacking` are rows that the history lacks, `recovered` says how many there were in all, `recovers_moved_line`
     whether that of `moved_line` is among them; `is_moved` says that some rows are of another name or root, and
@@ -56,12 +54,10 @@ class JournalSearch:
         self._recovered_names = {workspace.candidate.name}
         self._recovered: set[int] = set()
         self._homes: dict[str, dict[tuple[object, ...], Root]] = {}
-        self.line: str | None = None
+        self.line: Record | None = None
         self.moved_line: Record | None = None
-        self.moved_line_differs = False
         self.other_lines: set[tuple[str, str]] = set()
         self.overtaken = False
-        self.differs = False
         self.lacking = RowBuffer()
         self.recovered = 0
         self.recovers_moved_line = False
@@ -128,16 +124,16 @@ class JournalSearch:
         if record.identity != self._workspace.identity:
             self.overtaken |= self.line is not None or self.moved_line is not None
         elif record.workspace in self._names:
-            if self.line is None:
-                self.line, self.differs = record.committed_at, self._says_otherwise(record, status)
+            self.line = self.line or record
         elif not is_same_dispatch(record, status, self._without):
             self.other_lines.add((record.workspace, record.committed_at))
-        elif self.moved_line is None and self._can_be_moved(record):
-            self.moved_line, self.moved_line_differs = record, self._says_otherwise(record, status)
+        elif self._can_be_moved(record):
+            self.moved_line = self.moved_line or record
 
-    def _says_otherwise(self, record: Record, status: Status) -> bool:
+    def says_otherwise(self, record: Record) -> bool:
         """Whether a line of the status's identity says otherwise how it ended."""
-        same = self._without.is_same
+        status, same = self._workspace.status, self._without.is_same
+        assert status is not None
         is_same = same(record.task, status.task) and same(record.question, status.question)
         return record.status != status.status or not is_same
 

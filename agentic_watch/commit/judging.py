@@ -120,11 +120,11 @@ def _judge(
         known = _with_row_of_marker(known, workspace, marked_as, history)
     row, error = known.row, known.error
     has_row = row is not None and row.is_dispatch
-    line, differs, moved_line = search.line, search.differs, search.moved_line
-    is_old = _is_pruned(workspace, known.pruned_before, marked_as, line, moved_line)
+    line, moved_line = search.line, search.moved_line
+    is_old = _is_pruned(workspace, known.pruned_before, line or moved_line or marked_as)
     recorded_as = row.workspace if row is not None and has_row else name
     if line is None and moved_line is not None and (has_row or error or is_old or search.recovers_moved_line):
-        line, differs = moved_line.committed_at, search.moved_line_differs
+        line = moved_line
         recorded_as = row.workspace if row is not None and has_row else moved_line.workspace
     is_elsewhere = row is not None and has_row and moved_workspaces.is_elsewhere(row, workspace.candidate)
     names = {name, recorded_as} | ({moved_line.workspace} if moved_line is not None else set())
@@ -132,9 +132,9 @@ def _judge(
     return CommitState(
         marked=marked_as is not None and is_vouched_for,
         row=row.committed_at if row is not None else None,
-        line=line,
+        line=line.committed_at if line is not None else None,
         overtaken=search.overtaken,
-        differs=differs or (row is not None and not row.is_same),
+        differs=(line is not None and search.says_otherwise(line)) or (row is not None and not row.is_same),
         pruned=is_old,
         older=tuple(search.older),
         lacking=search.lacking,
@@ -172,14 +172,12 @@ def _asked_before(workspace: OpenWorkspace, pruned_before: str) -> bool:
     return workspace.status is not None and workspace.status.updated_at.utc() < pruned_before
 
 
-def _is_pruned(
-    workspace: OpenWorkspace, pruned_before: str, marked_as: Marker | None, line: str | None, moved_line: Record | None
-) -> bool:
-    """Whether the row of this commit would have been pruned."""
+def _is_pruned(workspace: OpenWorkspace, pruned_before: str, told: Record | Marker | None) -> bool:
+    """Whether the row of this commit would have been pruned; `told` is its line or its marker."""
     if workspace.status is None or not pruned_before:
         return False
-    committed_at = line or (moved_line and moved_line.committed_at) or (marked_as and marked_as.committed_at) or ""
-    return pruned.is_pruned(workspace.status.updated_at.utc(), _utc(committed_at), pruned_before)
+    committed_at = _utc(told.committed_at) if told is not None else ""
+    return pruned.is_pruned(workspace.status.updated_at.utc(), committed_at, pruned_before)
 
 
 def _utc(text: str) -> str:
