@@ -176,6 +176,22 @@ def test_a_moved_workspace_that_lost_its_journal_has_one_row(host: Host, taken: 
     assert rows(host) == [(OLD, 1, NEW), (OLD, 2, "c/d/third"), *before[2:]]
 
 
+def test_a_line_says_nothing_of_where_another_dispatch_of_its_time_went(host: Host) -> None:
+    """Two of one name and time in two roots, which started at other times; the one gives its place to the other."""
+    first = committed(host, runs=1)
+    there = Workspace(host.base / "other", OLD)
+    shutil.copytree(first.path, there.path)
+    shutil.rmtree(there.meta)
+    there.write_status(runs=1, updated_at="2026-04-14T11:00:01Z", started_at="2026-04-14T10:00:00Z")
+    roots = ["--root", str(there.root)]
+    host.once(*roots)
+    move(first, NEW)
+    there.path.rename(first.path)
+    for _ in range(2):
+        host.once(*roots)
+    assert {row[2] for row in rows(host)} == {NEW, str(first.path)}
+
+
 def test_two_that_were_moved_from_one_place_are_both_known(host: Host) -> None:
     """Each has the rows that its own journal tells of, and no others."""
     move(committed(host), NEW)

@@ -47,6 +47,7 @@ KEPT = {
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
 KEPT_ORDINARY = (
     600266,  # the model took the marker of another dispatch of the same time and run for that of a lost row's line
+    1600043,  # a row of another dispatch of a line's identity was said to be where the line stands
 )
 """The same of those that were played with the ORDINARY moves."""
 
