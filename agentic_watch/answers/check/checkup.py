@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
-from agentic_watch.answers.check import fleet_check, history_check, host_checks
+from agentic_watch.answers.check import history_check, host_checks
 from agentic_watch.answers.check.check_result import Check, CheckResult, Subject, checked
 from agentic_watch.answers.check.configuration_check import configuration, metrics_file
 from agentic_watch.answers.check.history_check import history
@@ -71,7 +71,9 @@ def _mend_ownership(subject: Subject, wrong: Sequence[CheckResult]) -> list[Chec
 
 
 def _mend_fleet(subject: Subject, wrong: Sequence[CheckResult]) -> list[CheckResult]:
-    if any(finding.check == fleet_check.NAME for finding in wrong):
+    if any(finding.check == "fleet" for finding in wrong):
+        from agentic_watch.answers.check import fleet_check  # a sixth of what a quick check loads
+
         return fleet_check.mend(subject)
     return []
 
