@@ -26,7 +26,9 @@ from agentic_watch.answers.check import service_checks
 from agentic_watch.answers.check.check_result import Check, CheckResult, subject
 from agentic_watch.answers.check.checkup import repair
 from agentic_watch.answers.check.host_checks import clock, ownership
-from agentic_watch.answers.check.parity import (
+from agentic_watch.answers.check.probe import waiting
+from agentic_watch.answers.check.records_check import records
+from agentic_watch.answers.check.workspace_records import (
     Line,
     OnDisk,
     RecordedRow,
@@ -34,8 +36,6 @@ from agentic_watch.answers.check.parity import (
     missing_lines,
     older_lines,
 )
-from agentic_watch.answers.check.probe import waiting
-from agentic_watch.answers.check.records_check import records
 from agentic_watch.service.service_user import Account
 from agentic_watch.workspace.undo import REST_SECONDS
 

@@ -18,7 +18,7 @@ from dispatch_support import dispatch
 from support import Host, command, environment, make, run
 
 from agentic_watch.answers.past.costs import KINDS, Total, in_halves, is_overflow, per_passed, summed, totals
-from agentic_watch.cli.amounts import dollars, short
+from agentic_watch.cli.value_texts import dollars, short
 
 AGENTS = Path(__file__).parent / "fixtures" / "agents"
 HUGE = 2**63 - 1

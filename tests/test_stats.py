@@ -24,7 +24,7 @@ from agentic_watch.answers.past.costs import KINDS
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.stats import stats
 from agentic_watch.answers.past.stats_cells import Question
-from agentic_watch.cli.rate_text import bar, sparkline
+from agentic_watch.cli.value_texts import bar, sparkline
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.record import Record
 

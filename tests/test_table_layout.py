@@ -4,8 +4,7 @@ import itertools
 
 import pytest
 
-from agentic_watch.cli.table_layout import Column, lay_out
-from agentic_watch.cli.text_width import cut, cut_middle, pad, width
+from agentic_watch.cli.table_layout import Column, cut, cut_middle, lay_out, pad, width
 
 COLUMNS = (
     Column("WHEN"),

@@ -13,8 +13,7 @@ import pytest
 import support
 from support import Host, Workspace
 
-from agentic_watch.answers.now.standing import WorkspaceSnapshot
-from agentic_watch.answers.now.workspaces_now import workspaces_now
+from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot, workspaces_now
 from agentic_watch.history.store import History
 
 

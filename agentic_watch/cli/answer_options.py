@@ -1,6 +1,8 @@
 """The options that all answers share: which dispatches they are about, and of whose history.
 
 Which [[push]] target an option names.
+
+The form of an answer: a table, CSV or JSON, and how many of its rows. All answers have the same options for it.
 """
 
 from __future__ import annotations
@@ -8,20 +10,21 @@ from __future__ import annotations
 import contextlib
 import textwrap
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from agentic_watch.answers.documents import Answer
 from agentic_watch.answers.past import listing, source, spans
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.outcomes import Outcomes, from_config
 from agentic_watch.answers.past.source import Source
 from agentic_watch.answers.past.spans import Clock
-from agentic_watch.cli import clock_times, messages
+from agentic_watch.cli import messages, value_texts
 from agentic_watch.cli.exit_status import Misconfigured, Refused
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import line_width
+from agentic_watch.cli.output import line_width, print_csv, print_json
 from agentic_watch.config import Config, Target
 from agentic_watch.config.checks import nearest
 from agentic_watch.history.history_errors import HistoryError
@@ -163,7 +166,7 @@ def say_nothing_matches(asked: Source, given: Filter, *, utc: bool) -> None:
     text = f"nothing matches; the history holds {counted(count, 'commit')}"
     if first:
         newest = listing.newest(asked)
-        text += f", from {clock_times.one(first, as_utc=utc)} to {clock_times.one(newest, as_utc=utc)}"
+        text += f", from {value_texts.time_text(first, as_utc=utc)} to {value_texts.time_text(newest, as_utc=utc)}"
     messages.tell(messages.INFO, text)
     for name, value in listing.near(asked, given):
         messages.tell(messages.INFO, f"did you mean --{name} {value}?")
@@ -172,8 +175,8 @@ def say_nothing_matches(asked: Source, given: Filter, *, utc: bool) -> None:
 def say_what_was_read(asked: Source, given: Filter, examined: str, *, utc: bool) -> None:
     """Below an answer: how much it examined (`12 dispatches`), of which span, and where the history starts and ends."""
     spans_given = (("since", given.since), ("until", given.until))
-    span = "".join(f" {word} {clock_times.one(bound, as_utc=utc)}" for word, bound in spans_given if bound)
-    first = clock_times.one(listing.oldest(asked), as_utc=utc)
+    span = "".join(f" {word} {value_texts.time_text(bound, as_utc=utc)}" for word, bound in spans_given if bound)
+    first = value_texts.time_text(listing.oldest(asked), as_utc=utc)
     text = f"{examined}{span}; history starts at {first}{_old(listing.newest(asked), utc=utc)}"
     click.echo("\n".join(textwrap.wrap(text, line_width() or len(text))))
 
@@ -182,7 +185,7 @@ def _old(newest: str, *, utc: bool) -> str:
     """When the newest commit is of, where that is more than a day ago; else ""."""
     if not newest or time.time() - spans.seconds_of(newest) < _OLD_SECONDS:
         return ""
-    return f", its newest dispatch is from {clock_times.one(newest, as_utc=utc)}"
+    return f", its newest dispatch is from {value_texts.time_text(newest, as_utc=utc)}"
 
 
 def counted(count: int, word: str) -> str:
@@ -191,3 +194,55 @@ def counted(count: int, word: str) -> str:
         return f"1 {word}"
     plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}es" if word.endswith("h") else f"{word}s"
     return f"{count:,} {plural}"
+
+
+T = TypeVar("T")
+
+
+class Form(NamedTuple):
+    """`name` is "table", "json" or "csv"; at most `limit` rows are printed (0: all)."""
+
+    name: str
+    limit: int
+
+    def cut(self, rows: Sequence[T], *, last: bool = False) -> Sequence[T]:
+        """The rows that are printed: the first ones, or the `last`."""
+        if not self.limit:
+            return rows
+        return rows[-self.limit :] if last else rows[: self.limit]
+
+
+def formed(json_help: str = "Print one JSON document.") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command -n, --csv and --json; `form_of` makes their value."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        function = click.option("--json", "as_json", is_flag=True, help=json_help)(function)
+        function = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a header.")(function)
+        return click.option(
+            "-n", "--limit", default=20, show_default=True, type=click.IntRange(0), help="Show at most N (0: all)."
+        )(function)
+
+    return add
+
+
+def form_of(options: dict[str, Any]) -> Form:
+    """The form that the options ask for. Raises click.UsageError for two at a time."""
+    if options["as_json"] and options["as_csv"]:
+        raise click.UsageError("--json and --csv exclude each other")
+    return Form("json" if options["as_json"] else "csv" if options["as_csv"] else "table", options["limit"])
+
+
+def print_answer(form: Form, answer: Answer, *, last: bool = False) -> None:
+    """The answer as one JSON document or as CSV; of its rows the first ones, or the `last`."""
+    shown = form.cut(answer.rows, last=last)
+    if form.name == "json":
+        print_json(answer.document(shown))
+    else:
+        print_csv(answer.columns, shown)
+    say_cut(len(shown), len(answer.rows))
+
+
+def say_cut(shown: int, total: int) -> None:
+    """On stderr, when not all rows are printed: how many there are, and how to see them."""
+    if shown < total:
+        messages.tell(messages.INFO, f"showing {shown:,} of {total:,}; -n 0 shows all")

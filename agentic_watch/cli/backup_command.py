@@ -10,8 +10,8 @@ import click
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli.exit_status import Interrupted, Refused
 from agentic_watch.cli.global_options import State
+from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.cli.progress import progress
 from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.backup import back_up
 from agentic_watch.history.history_errors import HistoryError

@@ -23,8 +23,7 @@ from agentic_watch.cli.answer_options import counted, wanted
 from agentic_watch.cli.global_options import State
 from agentic_watch.history.columns import TABLE_COLUMNS
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.mcp_server.bounds import MOST_ROWS, bounded
-from agentic_watch.mcp_server.tool import Argument, CommandTool, Given, Kind, Said, ToolRefusal
+from agentic_watch.mcp_server.tool import MOST_ROWS, Argument, CommandTool, Given, Kind, Said, ToolRefusal, bounded
 
 _ANSWERING = ("history", "stats", "failures", "findings")
 _OF_PRINTING = frozenset({"as_json", "as_csv", "columns", "examples", "follow"})

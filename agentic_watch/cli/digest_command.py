@@ -15,12 +15,11 @@ from agentic_watch.answers.past.failures import FailureClass
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.source import Source
 from agentic_watch.answers.past.stats import Group
-from agentic_watch.cli import clock_times
-from agentic_watch.cli.amounts import dollars, told_cost, told_tokens
+from agentic_watch.cli import value_texts
 from agentic_watch.cli.answer_options import asking, filtered, outcomes, wanted
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, human_duration, print_json, shorten
-from agentic_watch.cli.rate_text import percent, told
+from agentic_watch.cli.value_texts import cost_text, dollars, percent, rate_text, tokens_text
 
 _TEXT = 100
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_<>[]|#"})
@@ -50,18 +49,18 @@ def command(state: State, /, as_json: bool, **options: Any) -> None:
 
 def _lines(source: Source, asked: Filter, found: Digest, *, utc: bool) -> Iterator[str]:
     total = found.stats.total
-    until = clock_times.one(asked.until, as_utc=utc) or "now"
-    yield f"## Dispatches from {clock_times.one(asked.since, as_utc=utc)} until {until}"
+    until = value_texts.time_text(asked.until, as_utc=utc) or "now"
+    yield f"## Dispatches from {value_texts.time_text(asked.since, as_utc=utc)} until {until}"
     yield ""
     if not total.dispatches:
-        first = clock_times.one(listing.oldest(source), as_utc=utc)
+        first = value_texts.time_text(listing.oldest(source), as_utc=utc)
         yield f"None ended; history starts at {first}." if first else "The history is empty."
         return
     counts = total.outcomes
     yield (
         f"**{total.dispatches:,} ended**: {counts['passed']:,} passed, {counts['failed']:,} failed, "
         f"{counts['waiting']:,} wait{'s' * (counts['waiting'] == 1)}, {counts['unjudged']:,} not judged. "
-        f"Passed of those judged: {told(total.rate)}, "
+        f"Passed of those judged: {rate_text(total.rate)}, "
         f"{_before(found)}. Median {human_duration(total.median_ms) or 'unknown'}, "
         f"{total.findings:.1f} findings each."
     )
@@ -79,7 +78,7 @@ def _lines(source: Source, asked: Filter, found: Digest, *, utc: bool) -> Iterat
 
 def _used(total: Group) -> str:
     """What all of them used, of how many it is known; "" when of none."""
-    cost, tokens = told_cost(total.used[COST], total.dispatches), told_tokens(total.used, total.dispatches)
+    cost, tokens = cost_text(total.used[COST], total.dispatches), tokens_text(total.used, total.dispatches)
     each = f"; {dollars(total.per_passed)} per passed" if total.per_passed is not None else ""
     return " ".join([*([f"Cost {cost}{each}."] if cost else []), *([f"Tokens {tokens}."] if tokens else [])])
 
@@ -95,9 +94,9 @@ def _section(title: str, items: list[str]) -> Iterator[str]:
 
 def _agent(group: Group) -> str:
     few = "" if group.rate.ranked else ", too few to rank"
-    cost = told_cost(group.used[COST], group.dispatches)
+    cost = cost_text(group.used[COST], group.dispatches)
     each = f", {dollars(group.per_passed)} per passed" if group.per_passed is not None else ""
-    told_of = f"{told(group.rate)}{few}, median {human_duration(group.median_ms) or '?'}"
+    told_of = f"{rate_text(group.rate)}{few}, median {human_duration(group.median_ms) or '?'}"
     return f"{_text(group.key) or '(none)'}: {told_of}{f', cost {cost}{each}' if cost else ''}"
 
 

@@ -12,8 +12,8 @@ import click
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Interrupted, Refused
 from agentic_watch.cli.global_options import State
+from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import csv_cell
-from agentic_watch.cli.progress import progress
 from agentic_watch.exchange import ExchangeError, exporting
 from agentic_watch.exchange.exporting import Cursor
 from agentic_watch.fleet import interchange

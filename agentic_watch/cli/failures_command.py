@@ -8,14 +8,16 @@ from typing import Any
 import click
 
 from agentic_watch.answers.past.failures import FailureClass, Failures, failures
-from agentic_watch.cli import clock_times
-from agentic_watch.cli.amounts import cost_cell, told_cost
-from agentic_watch.cli.answer_form import form_of, formed, print_answer, say_cut
+from agentic_watch.cli import value_texts
 from agentic_watch.cli.answer_options import (
     asking,
     counted,
     filtered,
+    form_of,
+    formed,
     outcomes,
+    print_answer,
+    say_cut,
     say_nothing_matches,
     say_what_was_read,
     wanted,
@@ -23,6 +25,7 @@ from agentic_watch.cli.answer_options import (
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, shorten
 from agentic_watch.cli.table_layout import Column, print_columns
+from agentic_watch.cli.value_texts import cost_cell, cost_text
 
 _EXAMPLE = 200
 _COLUMNS = (
@@ -68,7 +71,7 @@ def command(state: State, /, examples: bool, **options: Any) -> None:
 
 
 def _print(shown: Sequence[FailureClass], found: Failures, *, examples: bool, utc: bool) -> None:
-    cost = told_cost(found.cost, found.failed + found.waiting)
+    cost = cost_text(found.cost, found.failed + found.waiting)
     counts = f"{found.failed:,} failed, {found.waiting:,} wait{'s' * (found.waiting == 1)} for an answer"
     click.echo(f"{counts}; they cost {cost}" if cost else counts)
     for fault, title in (("agent", "agent failures"), ("host", "likely host failures")):
@@ -96,6 +99,6 @@ def _cells(one: FailureClass) -> list[str]:
 
 def _print_examples(one: FailureClass, *, utc: bool) -> None:
     for example in one.examples:
-        when = clock_times.one(example.updated_utc, as_utc=utc)
+        when = value_texts.time_text(example.updated_utc, as_utc=utc)
         text = clean(shorten(example.text, _EXAMPLE))
         click.echo(f"    {when}  {clean(example.workspace)}  {clean(example.agent)}{f': {text}' if text else ''}")

@@ -7,14 +7,24 @@ from typing import Any
 import click
 
 from agentic_watch.answers.documents import Answer
-from agentic_watch.answers.past import finding_changes, findings
+from agentic_watch.answers.past import findings
 from agentic_watch.answers.past.filters import Filter
-from agentic_watch.answers.past.finding_changes import Kind
-from agentic_watch.answers.past.findings import BY
+from agentic_watch.answers.past.findings import BY, Kind
 from agentic_watch.answers.past.source import Source
-from agentic_watch.cli import clock_times, messages
-from agentic_watch.cli.answer_form import Form, form_of, formed, print_answer, say_cut
-from agentic_watch.cli.answer_options import asking, counted, filtered, say_nothing_matches, say_what_was_read, wanted
+from agentic_watch.cli import messages, value_texts
+from agentic_watch.cli.answer_options import (
+    Form,
+    asking,
+    counted,
+    filtered,
+    form_of,
+    formed,
+    print_answer,
+    say_cut,
+    say_nothing_matches,
+    say_what_was_read,
+    wanted,
+)
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import shorten
 from agentic_watch.cli.table_layout import Column, print_columns
@@ -70,7 +80,7 @@ def command(state: State, /, by: str | None, persistent: int | None, **options: 
     form, asked = form_of(options), wanted(options)
     with asking(state) as source:
         if chosen:
-            answer = finding_changes.answer(source, asked, chosen[0], persistent or _RUNS)
+            answer = findings.changes_answer(source, asked, chosen[0], persistent or _RUNS)
         else:
             answer = findings.answer(source, asked, by or "rule")
         if form.name == "table":
@@ -91,7 +101,7 @@ def _print(source: Source, asked: Filter, answer: Answer, form: Form, *, utc: bo
         say_nothing_matches(source, asked, utc=utc)
         return
     else:
-        header, times = clock_times.column("LAST SEEN", [row["last_utc"] for row in shown], utc=utc)
+        header, times = value_texts.time_column("LAST SEEN", [row["last_utc"] for row in shown], utc=utc)
         by = answer.head["by"]
         columns = [*_NAMED[by], *(column for column in _COUNTS if by in ("rule", "tool") or column.header != "REPOS")]
         cells = [_cells(by, row, last) for row, last in zip(shown, times, strict=True)]

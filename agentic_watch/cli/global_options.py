@@ -1,4 +1,7 @@
-"""The options that every command takes, before its name and after it, and what they come to."""
+"""The options that every command takes, before its name and after it, and what they come to.
+
+An option that takes a span of time.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from agentic_watch.cli import messages
 
 if TYPE_CHECKING:  # --version, --help and completion need none of it
     from agentic_watch.config import Config, Overrides
+import re
+
+from agentic_watch.cli.output import clean
+from agentic_watch.config.checks import span_seconds
 
 
 class State:
@@ -127,3 +134,22 @@ def _quieter(state: State, _name: str, value: int) -> None:
 def _log_format(state: State, name: str, value: str) -> None:
     _named(state, name, value)
     messages.choose(value)
+
+
+_SECONDS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)s?", re.ASCII)
+
+
+class Seconds(click.ParamType[float]):
+    """A span in seconds: `90s`, `90`, or as elsewhere `30m`, `2h`, `7d`."""
+
+    name = "SPAN"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        if match := _SECONDS.fullmatch(value):
+            return float(match[1])
+        try:
+            return float(span_seconds(value))
+        except ValueError:
+            self.fail(f"{clean(value)!r} is not a span such as 90s, 30m, 2h or 1d", param, ctx)

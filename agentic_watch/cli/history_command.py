@@ -1,22 +1,41 @@
-"""`agentic-watch history`: search and list committed dispatches."""
+"""`agentic-watch history`: search and list committed dispatches.
+
+How rows of the history look as a table.
+
+`agentic-watch history --follow`: rows as they are committed, in each form that `history` has.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from agentic_watch.answers import documents
-from agentic_watch.answers.past import change_filters, listing
-from agentic_watch.cli import messages
-from agentic_watch.cli.answer_form import Form, form_of, formed
-from agentic_watch.cli.answer_options import asking, filtered, outcomes, say_nothing_matches, wanted
+from agentic_watch.answers.past import filters, listing
+from agentic_watch.answers.past.filters import Filter
+from agentic_watch.cli import messages, value_texts
+from agentic_watch.cli.answer_options import (
+    Form,
+    asking,
+    counted,
+    filtered,
+    form_of,
+    formed,
+    outcomes,
+    say_nothing_matches,
+    wanted,
+)
+from agentic_watch.cli.exit_status import Interrupted
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.history_table import expressions, table
-from agentic_watch.cli.output import print_csv, print_json_lines
-from agentic_watch.cli.table_layout import print_columns
+from agentic_watch.cli.output import human_duration, line_width, on_terminal, print_csv, print_json_lines, shorten
+from agentic_watch.cli.table_layout import Column, RunningTable, print_columns
+from agentic_watch.cli.value_texts import dollars
 from agentic_watch.config.checks import nearest
 from agentic_watch.history import queries
 from agentic_watch.history.columns import COST_COLUMN, TABLE_COLUMNS, TOKEN_COLUMNS
@@ -27,14 +46,14 @@ _SHORT = {"cost": (COST_COLUMN,), "tokens": tuple(TOKEN_COLUMNS)}
 
 def _requests(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     for value in _parts(values):
-        if change_filters.number(value) is None and "/" not in value:
+        if filters.number(value) is None and "/" not in value:
             raise click.BadParameter(f"{value!a} is neither a number nor a URL", param=parameter)
     return values
 
 
 def _issues(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     for value in _parts(values):
-        if change_filters.number(value) is None:
+        if filters.number(value) is None:
             raise click.BadParameter(f"{value!a} is no number", param=parameter)
     return values
 
@@ -83,9 +102,7 @@ def command(state: State, /, search: tuple[str, ...], columns: str, **options: A
     if options["failed"]:
         asked = asked._replace(status=(*asked.status, *outcomes(state).statuses("failed")))
     if options["follow"]:
-        from agentic_watch.cli import history_follow  # watchdog is not for every list
-
-        history_follow.follow(state, asked, form, named, utc=options["utc"])
+        follow(state, asked, form, named, utc=options["utc"])
         return
     with asking(state) as source:
         rows = listing.dispatches(source, asked, expressions(form, named), form.limit + (form.limit > 0))
@@ -130,3 +147,118 @@ def _print_table(rows: Iterator[dict[str, Any]], form: Form, named: Sequence[str
     one_root = not named and len({row["root"] for row in shown}) == 1
     print_columns(*table(shown, named, one_root=one_root, utc=utc))
     return bool(shown)
+
+
+_TEXT_READ = 1000
+_TEXT_SHOWN = 200
+_LONG = ("task", "question", "report")
+_TIMES = ("updated_utc", "started_utc")
+_SHOWN = ("updated_utc", "status", "root", "workspace", "agent", "runs", "duration_ms", "findings_count", "task")
+_COLUMNS = {
+    "updated_utc": Column("UPDATED"),
+    "status": Column("STATUS", least=9),
+    "root": Column("ROOT", least=8, path=True, goes=4),
+    "workspace": Column("WORKSPACE", least=18, path=True),
+    "agent": Column("AGENT", least=11, goes=5),
+    "task": Column("TASK", least=20, goes=6),
+    "duration_ms": Column("DURATION", number=True, goes=7),
+    "findings_count": Column("FINDINGS", number=True, goes=8),
+    "runs": Column("RUN", number=True, goes=9),
+    COST_COLUMN: Column("COST", number=True, goes=2),
+    **{name: Column(name.removesuffix("_tokens").upper(), number=True, goes=3) for name in TOKEN_COLUMNS},
+    "turns": Column("TURNS", number=True, goes=4),
+}
+"""How the columns that are usually shown look, and those of numbers, and in which order they give way."""
+
+
+def expressions(form: Form, named: Sequence[str]) -> Sequence[str]:
+    """What is asked for: for a table the beginning of what is long, else all of it."""
+    if form.name != "table":
+        return [f"d.{column}" for column in named] or ["d.*"]
+    # A task can be a megabyte; a line of it is shown.
+    return [_part(column) if column in _LONG else f"d.{column}" for column in named or _SHOWN]
+
+
+def _part(column: str) -> str:
+    return f"substr(d.{column}, 1, {_TEXT_READ}) AS {column}"
+
+
+def table(
+    shown: Sequence[dict[str, Any]], named: Sequence[str], *, one_root: bool, utc: bool
+) -> tuple[list[Column], list[tuple[str, ...]]]:
+    """Columns and rows of a table: the columns that are named, else the usual ones, without ROOT for `one_root`."""
+    names = tuple(named) or tuple(name for name in _SHOWN if name != "root" or not one_root)
+    columns, cells = [], []
+    for name in names:
+        column = _COLUMNS.get(name) or Column(name.upper(), least=8, goes=1)
+        values = [row[name] for row in shown]
+        if name in _TIMES:
+            header, texts = value_texts.time_column(column.header.removesuffix("_UTC"), values, utc=utc)
+            column = column._replace(header=header)
+        else:
+            texts = [_cell(name, value) for value in values]
+        columns.append(column)
+        cells.append(texts)
+    return columns, list(zip(*cells, strict=True))
+
+
+def _cell(name: str, value: Any) -> str:
+    if name == "duration_ms":
+        return human_duration(value)
+    if name == COST_COLUMN:
+        return dollars(value)
+    if name in TOKEN_COLUMNS and value is not None:
+        return f"{value:,}"
+    return shorten(value, _TEXT_SHOWN) if isinstance(value, str) else "" if value is None else str(value)
+
+
+def follow(state: State, asked: Filter, form: Form, named: Sequence[str], *, utc: bool) -> None:
+    """Print rows until Ctrl-C, until nobody reads them, or until there were as many as -n says."""
+    from agentic_watch.waiting.followed_rows import Following  # watchdog is not for every list
+
+    if state.fleet:
+        raise click.UsageError("--follow tells of this host's history; it excludes --fleet")
+    config = state.config_to_read()
+    is_limited = click.get_current_context().get_parameter_source("limit") is ParameterSource.COMMANDLINE
+    limit = form.limit if is_limited else 0
+    if not os.path.exists(config.history):
+        messages.tell(messages.INFO, f"no history at {config.history} yet; waiting for it")
+    following = Following(config.history, asked, expressions(form, named))
+    following.begin()
+    printed = itertools.count()
+    batches = _limited(following.batches(sys.stdout.fileno()), limit, printed)
+    try:
+        if form.name == "table":
+            _print_tables(batches, named, one_root=len(config.roots) <= 1, utc=utc)
+        else:
+            rows = (listing.document(row) for batch in batches for row in batch)
+            if form.name == "json":
+                print_json_lines(map(documents.absent_as_null, rows))
+            else:
+                print_csv(named or TABLE_COLUMNS, rows)
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; {counted(next(printed), 'commit')} since the start") from error
+
+
+def _limited(
+    batches: Iterator[list[dict[str, Any]]], limit: int, printed: Iterator[int]
+) -> Iterator[list[dict[str, Any]]]:
+    """The batches, up to so many rows (0: all); `printed` counts the rows."""
+    left = limit
+    for batch in batches:
+        some = batch[:left] if limit else batch
+        for _ in some:
+            next(printed)
+        yield some
+        left -= len(some)
+        if limit and not left:
+            return
+
+
+def _print_tables(batches: Iterator[list[dict[str, Any]]], named: Sequence[str], *, one_root: bool, utc: bool) -> None:
+    """Print the header at once, but where it has the zone of times that are still to come."""
+    running = RunningTable(line_width())
+    for batch in batches if on_terminal() and not utc else itertools.chain([[]], batches):
+        columns, rows = table(batch, named, one_root=one_root, utc=utc)
+        for line in running.lines(columns, rows):
+            click.echo(line)

@@ -10,8 +10,8 @@ from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, Interrupted, Refused
 from agentic_watch.cli.global_options import State
+from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.cli.progress import progress
 from agentic_watch.config import Config
 from agentic_watch.exchange.importing import Imported, import_file
 from agentic_watch.history.history_errors import HistoryError

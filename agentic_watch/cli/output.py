@@ -11,8 +11,6 @@ from typing import Any
 
 import click
 
-from agentic_watch.cli.text_width import pad, width
-
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -68,16 +66,6 @@ def print_json_lines(documents: Iterable[Any]) -> None:
     """One JSON object a line on stdout."""
     for document in documents:
         click.echo(json.dumps(document, ensure_ascii=False))
-
-
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Left-aligned columns; nothing at all when there are no rows."""
-    if not rows:
-        return
-    cells = [[clean(str(cell)) if cell is not None else "" for cell in row] for row in rows]
-    widths = [max(width(header), *(width(row[i]) for row in cells)) for i, header in enumerate(headers)]
-    for line in (list(headers), *cells):
-        click.echo("  ".join(pad(cell, columns) for cell, columns in zip(line, widths, strict=True)).rstrip())
 
 
 def shorten(text: str, width: int) -> str:

@@ -16,8 +16,8 @@ from agentic_watch.answers.past.spans import Clock
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Interrupted, Refused
 from agentic_watch.cli.global_options import State
+from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.cli.progress import progress
 from agentic_watch.config import Config
 from agentic_watch.config.checks import span_seconds
 from agentic_watch.exchange import ExchangeError, before_pruning, pruning

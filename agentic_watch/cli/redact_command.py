@@ -16,8 +16,8 @@ from agentic_watch.cli import messages
 from agentic_watch.cli.answer_options import counted
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE, HistoryHeld, Interrupted, Refused
 from agentic_watch.cli.global_options import State
+from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.cli.progress import progress
 from agentic_watch.config import Config
 from agentic_watch.config.checks import regex_problem
 from agentic_watch.daemon import instance

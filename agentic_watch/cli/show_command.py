@@ -11,13 +11,12 @@ from agentic_watch.answers.now.explain import Explanation
 from agentic_watch.answers.past import one_dispatch, source
 from agentic_watch.answers.past.kept_content import Kept
 from agentic_watch.answers.past.one_dispatch import NoSuchDispatch, Shown
-from agentic_watch.cli import amounts, clock_times, messages
+from agentic_watch.cli import messages, value_texts
 from agentic_watch.cli.answer_options import asking, of_fleet, usable
 from agentic_watch.cli.exit_status import EXIT_FAILED, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, human_duration, line_width, print_content, print_json
-from agentic_watch.cli.table_layout import Column, print_columns
-from agentic_watch.cli.text_width import cut, wrap
+from agentic_watch.cli.table_layout import Column, cut, print_columns, wrap
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.workspace.candidate import here
 
@@ -93,7 +92,7 @@ def _ask(state: State, given: str, file: str | None) -> tuple[Shown, bytes | Non
             return shown, None
         with source.history(config.history) as history:
             return shown, one_dispatch.kept_file(history, shown, file).data
-    from agentic_watch.answers.past.fleet_dispatch import fleet_dispatch
+    from agentic_watch.answers.past.fleet_source import fleet_dispatch
 
     with asking(state) as fleet:
         shown = fleet_dispatch(fleet, given)
@@ -136,7 +135,7 @@ def _facts(row: dict[str, Any], utc: bool) -> Iterator[tuple[str, str]]:
     yield "verdicts", ", ".join(f"{name} {_WORDS[row[key]]}" for key, name in _VERDICTS if row[key] is not None)
     yield "changes", _changes(row)
     yield "files", _files(row)
-    yield "used", amounts.of_one(row)
+    yield "used", value_texts.usage_text(row)
     yield "branch", row["branch"]
     yield "commits", _commits_of(row)
     yield "issue", str(row["issue"] or "")
@@ -144,9 +143,9 @@ def _facts(row: dict[str, Any], utc: bool) -> Iterator[tuple[str, str]]:
     yield "process", row["process_id"]
     yield "session", row.get("session_id") or ""
     yield "command", _said(row, "command") or ""
-    yield "started", clock_times.one(row["started_utc"] or "", as_utc=utc)
-    yield "updated", clock_times.one(row["updated_utc"], as_utc=utc)
-    yield "committed", f"{clock_times.one(row['committed_at'], as_utc=utc)} on {row['host']}"
+    yield "started", value_texts.time_text(row["started_utc"] or "", as_utc=utc)
+    yield "updated", value_texts.time_text(row["updated_utc"], as_utc=utc)
+    yield "committed", f"{value_texts.time_text(row['committed_at'], as_utc=utc)} on {row['host']}"
     yield "id", " ".join(str(row[name]) for name in ("id", "commit_id") if row.get(name))
 
 
@@ -183,7 +182,7 @@ def _number(value: int | None) -> str:
 def _print_commits(shown: Shown, utc: bool) -> None:
     count = len(shown.commits)
     click.echo(f"{count} commit{'s' * (count != 1)} of this workspace, oldest first")
-    header, times = clock_times.column("UPDATED", [row["updated_utc"] for row in shown.commits], utc=utc)
+    header, times = value_texts.time_column("UPDATED", [row["updated_utc"] for row in shown.commits], utc=utc)
     cells = [
         (
             when,

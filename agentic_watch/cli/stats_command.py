@@ -1,42 +1,58 @@
 """`agentic-watch stats`: how well dispatches end, by agent, repository, day and the like.
 
 What `stats --compare` prints: who became better or worse, and the commands that show the dispatches behind it.
+
+The table of `stats`: its columns, what stands in them, and which give way first on a narrow terminal.
 """
 
 from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from agentic_watch.answers import documents
 from agentic_watch.answers.documents import Answer
 from agentic_watch.answers.past import listing, spans
+from agentic_watch.answers.past.costs import COST
 from agentic_watch.answers.past.outcomes import LEAST_TO_RANK
 from agentic_watch.answers.past.source import Source
 from agentic_watch.answers.past.stats import NOBODY, Group, Stats, compare, document, keyed, stats
 from agentic_watch.answers.past.stats_cells import BY, Question
 from agentic_watch.cli import messages
-from agentic_watch.cli.amounts import dollars
-from agentic_watch.cli.answer_form import Form, form_of, formed, print_answer, say_cut
 from agentic_watch.cli.answer_options import (
+    Form,
     asking,
     counted,
     filtered,
+    form_of,
+    formed,
     outcomes,
+    print_answer,
+    say_cut,
     say_nothing_matches,
     say_what_was_read,
     wanted,
 )
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import clean, coloured, on_terminal
-from agentic_watch.cli.rate_text import sparkline, told
-from agentic_watch.cli.stats_table import print_table
+from agentic_watch.cli.output import clean, coloured, human_duration, on_terminal
+from agentic_watch.cli.table_layout import Column, print_columns
+from agentic_watch.cli.value_texts import (
+    bar,
+    cost_cell,
+    dollars,
+    interval,
+    number_cell,
+    percent,
+    rate_text,
+    sparkline,
+    tokens_cell,
+)
 from agentic_watch.config.checks import span_seconds
 
 Changes = dict[str, list[tuple[Group, Group]]]
@@ -72,7 +88,7 @@ def print_changes(source: Source, found: Changes, spans: Spans, form: Form) -> N
     shown = form.cut(changes)
     for by, before, after in shown:
         word = coloured("better", "green") if _is_better(before, after) else coloured("worse", "red")
-        rates = f"{told(after.rate)} after {told(before.rate)}"
+        rates = f"{rate_text(after.rate)} after {rate_text(before.rate)}"
         click.echo(f"{by} {clean(after.key) or '(none)'}: {word}, {rates}{_cost(before, after)}")
         for command in commands(by, after.key, spans):
             click.echo(f"  {clean(command)}")
@@ -229,3 +245,55 @@ def _print(source: Source, question: Question, found: Stats, form: Form) -> None
         click.echo(f"dispatches  {sparkline([group.dispatches for group in found.groups], _SPARKS)}")
     examined = counted(found.total.dispatches, "dispatch")
     say_what_was_read(source, question.wanted, examined, utc=question.utc)
+
+
+_BAR = 10
+
+
+class _Numbers(NamedTuple):
+    """A column of numbers: its header, which goes first (the highest), and a group's text. One of `costs` is there only
+    where something of it is known."""
+
+    header: str
+    goes: int
+    text: Callable[[Group], str]
+    costs: bool = False
+
+
+_NUMBERS = (
+    _Numbers("DISPATCHES", 4, lambda group: f"{group.dispatches:,}"),
+    _Numbers("PASSED/JUDGED", 0, lambda group: f"{group.rate.passed:,}/{group.rate.judged:,}"),
+    _Numbers("RATE", 0, lambda group: percent(group.rate.value)),
+    _Numbers("95 %", 5, lambda group: interval(group.rate)),
+    _Numbers("", 14, lambda group: bar(group.rate.value, _BAR)),
+    _Numbers("FIRST TRY", 6, lambda group: percent(group.first_try.value)),
+    _Numbers("WAITING", 10, lambda group: f"{group.outcomes['waiting']:,}"),
+    _Numbers("UNJUDGED", 12, lambda group: f"{group.outcomes['unjudged']:,}"),
+    _Numbers("MEDIAN", 3, lambda group: human_duration(group.median_ms)),
+    _Numbers("P90", 7, lambda group: human_duration(group.p90_ms)),
+    _Numbers("COST", 1, lambda group: cost_cell(group.used[COST], group.dispatches), costs=True),
+    _Numbers("COST/PASSED", 2, lambda group: dollars(group.per_passed), costs=True),
+    _Numbers("TOKENS IN/CACHED/OUT", 8, lambda group: tokens_cell(group.used, group.dispatches), costs=True),
+    _Numbers("TURNS", 11, lambda group: number_cell(group.used["turns"], group.dispatches), costs=True),
+    _Numbers("FINDINGS/RUN", 9, lambda group: f"{group.findings:.1f}"),
+    _Numbers("LINES/RUN", 13, lambda group: "" if group.lines is None else f"{group.lines:.0f}"),
+    _Numbers("MERGED", 15, lambda group: f"{group.merged:,}"),
+    _Numbers("TO MERGED", 16, lambda group: human_duration(group.merged_ms)),
+)
+_OF_PULL_REQUESTS: Mapping[str, int] = {"MERGED": 2, "RATE": 17, "FIRST TRY": 18, "95 %": 19}
+"""A pull request has few dispatches: rates say little of one."""
+
+
+def print_table(by: str, groups: Sequence[Group], total: Group) -> None:
+    """The groups and all of them as one; a star is at each that is not ranked."""
+    ranked = by != "pr"
+    names = [f"{group.key or '(none)'}{' *' * (ranked and not group.rate.ranked)}" for group in groups]
+    rows = [*groups, total]
+    columns, cells = [Column(by.upper(), least=14 if ranked else 26, path=by in ("repo", "pr"))], [[*names, "all"]]
+    for one in _NUMBERS:
+        texts = [one.text(group) for group in rows]
+        if (one.header or on_terminal()) and (any(texts) or not one.costs):
+            column = Column(one.header, number=bool(one.header), goes=one.goes)
+            columns.append(column if ranked else column._replace(goes=_OF_PULL_REQUESTS.get(one.header, one.goes)))
+            cells.append(texts)
+    print_columns(columns, list(zip(*cells, strict=True)))

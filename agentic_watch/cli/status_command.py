@@ -12,14 +12,12 @@ from typing import Any
 import click
 
 from agentic_watch.answers.now.host_now import HostNow, age_seconds, document, host_now
-from agentic_watch.answers.now.standing import WorkspaceSnapshot
-from agentic_watch.cli import clock_times, logs, messages
+from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot
+from agentic_watch.cli import logs, messages, value_texts
 from agentic_watch.cli.exit_status import EXIT_FAILED
-from agentic_watch.cli.global_options import State
+from agentic_watch.cli.global_options import Seconds, State
 from agentic_watch.cli.output import clean, human_duration, line_width, print_json, shorten
-from agentic_watch.cli.span_option import Seconds
-from agentic_watch.cli.table_layout import Column, lay_out
-from agentic_watch.cli.text_width import cut
+from agentic_watch.cli.table_layout import Column, cut, lay_out
 from agentic_watch.daemon.instance import DaemonState, Liveness, file_of
 from agentic_watch.workspace.jsontext import as_text
 
@@ -100,7 +98,7 @@ def _section(section: _Section, standings: tuple[WorkspaceSnapshot, ...], now: H
     for row, standing in zip(rows, shown, strict=True):
         row.extend(section.cells(standing, now.at))
     if section.time is not None:
-        header, times = clock_times.column(section.time_header, [section.time(one) for one in shown], utc=utc)
+        header, times = value_texts.time_column(section.time_header, [section.time(one) for one in shown], utc=utc)
         columns.append(Column(header, goes=6))
         for row, text in zip(rows, times, strict=True):
             row.append(text)
@@ -171,7 +169,7 @@ def _daemon_lines(now: HostNow, utc: bool) -> Sequence[str]:
     if now.pulse is Liveness.STOPPED:
         if daemon is None:
             return ["daemon: not running"]
-        seen = clock_times.one(daemon.updated_at, as_utc=utc)
+        seen = value_texts.time_text(daemon.updated_at, as_utc=utc)
         return [f"daemon: not running, last seen {seen} (pid {daemon.pid}, {daemon.phase})"]
     if daemon is None:
         return ["daemon: running, no state reported yet"]
@@ -179,7 +177,7 @@ def _daemon_lines(now: HostNow, utc: bool) -> Sequence[str]:
 
 
 def _first_line(now: HostNow, daemon: DaemonState, utc: bool) -> Iterator[str]:
-    started, said = (clock_times.one(text, as_utc=utc) for text in (daemon.started_at, daemon.updated_at))
+    started, said = (value_texts.time_text(text, as_utc=utc) for text in (daemon.started_at, daemon.updated_at))
     if now.pulse is Liveness.STALE:
         yield (
             f"daemon: stale, pid {daemon.pid}, no heartbeat since {said}; stopped or hung "
@@ -190,7 +188,7 @@ def _first_line(now: HostNow, daemon: DaemonState, utc: bool) -> Iterator[str]:
 
 
 def _how_it_is(daemon: DaemonState, utc: bool) -> Iterator[str]:
-    scan = clock_times.one(daemon.last_scan_at, as_utc=utc) or "not yet"
+    scan = value_texts.time_text(daemon.last_scan_at, as_utc=utc) or "not yet"
     yield (
         f"  {daemon.pending} pending, {daemon.failing} failing, {daemon.committed} committed since the start; "
         f"last scan {scan}; {daemon.overflows} event queue overflows"

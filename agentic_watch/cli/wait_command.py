@@ -10,9 +10,8 @@ import click
 
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_TIMED_OUT, EXIT_UNPASSED, Interrupted, Refused
-from agentic_watch.cli.global_options import State
+from agentic_watch.cli.global_options import Seconds, State
 from agentic_watch.cli.output import clean, print_json_lines, shorten
-from agentic_watch.cli.span_option import Seconds
 from agentic_watch.waiting import awaited, recorded_wait
 from agentic_watch.waiting.awaited import Awaited, Wanted
 from agentic_watch.waiting.recorded_wait import Until, WaitEnd

@@ -17,8 +17,7 @@ from pydantic import BaseModel
 from agentic_watch.answers.past import source
 from agentic_watch.config import Config
 from agentic_watch.history.history_errors import HistoryError, HistoryRefused
-from agentic_watch.mcp_server.bounds import shortened
-from agentic_watch.mcp_server.tool import Given, Progress, Said, ToolRefusal
+from agentic_watch.mcp_server.tool import Given, Progress, Said, ToolRefusal, shortened
 from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.mcp_server.workspace_tools import refuse_name, standings
 from agentic_watch.waiting import awaited

@@ -10,14 +10,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from agentic_watch.answers.now import committing
-from agentic_watch.answers.now.standing import WorkspaceSnapshot
-from agentic_watch.answers.now.workspaces_now import workspaces_now
+from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot, workspaces_now
 from agentic_watch.answers.past import one_dispatch
 from agentic_watch.answers.past.one_dispatch import NoSuchDispatch
 from agentic_watch.config import KNOWN_STATUSES, Config, Root
 from agentic_watch.history.store import History
-from agentic_watch.mcp_server.bounds import bounded, shortened
-from agentic_watch.mcp_server.tool import Said, ToolRefusal, near
+from agentic_watch.mcp_server.tool import Said, ToolRefusal, bounded, near, shortened
 from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.workspace.candidate import Candidate, UnknownWorkspace, find
 from agentic_watch.workspace.layout import name_problem

@@ -1,13 +1,17 @@
-"""One workspace that somebody waits for: where it is, what it says, and whether a row of the history is its end."""
+"""One workspace that somebody waits for: where it is, what it says, and whether a row of the history is its end.
+
+What the history holds of the workspaces that are waited for.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from agentic_watch.config import Config, Root
+from agentic_watch.history import commit_lookup, pruned, queries
 from agentic_watch.history.commit_lookup import NamedRow
 from agentic_watch.host.file_systems import filesystem_without_events
 from agentic_watch.scan import RootUnavailable, ScanError, scan
@@ -236,3 +240,29 @@ def _changed_at(opened: Place, place: Candidate) -> float:
         found = layout.status_files(opened.directory, "", place.root, place.name.count("/") + 1)
         return max((info.st_ctime for info in found or () if info is not None), default=0.0)
     return 0.0
+
+
+def rows_of(config: Config, asked: Iterable[AwaitedWorkspace]) -> tuple[Rows, str]:
+    """The rows of these workspaces, under each name that they may have, and before when rows were pruned ("": never).
+
+    Raises HistoryError, HistoryRefused.
+    """
+    rows: Rows = {}
+    with queries.reading(config.history) as connection:
+        for root, names in _names(config.roots, asked).items():
+            found = commit_lookup.of_workspaces(connection, root, sorted(names))
+            for name, its in found.items():
+                rows.setdefault(("" if os.path.isabs(name) else root, name), []).extend(its)
+        return rows, pruned.before(connection)
+
+
+def _names(roots: Sequence[Root], asked: Iterable[AwaitedWorkspace]) -> dict[str, set[str]]:
+    """By root's key, the names to ask for: each place's in its own root, and in all of them its path, under which a row
+    has a workspace that was moved there from another root."""
+    names: dict[str, set[str]] = {root.key: set() for root in roots}
+    for one in asked:
+        for place in one.places:
+            names.setdefault(place.root.key, set()).add(place.name)
+            for of_root in names.values():
+                of_root.add(os.path.join(place.root.path, place.name))
+    return names

@@ -10,10 +10,8 @@ from typing import Any
 from agentic_watch.answers.past.digest import digest
 from agentic_watch.answers.past.failures import failures
 from agentic_watch.answers.past.filters import Filter
-from agentic_watch.answers.past.finding_changes import changes
-from agentic_watch.answers.past.findings import recurring
-from agentic_watch.answers.past.fleet_dispatch import fleet_dispatch
-from agentic_watch.answers.past.fleet_source import PostgresSource
+from agentic_watch.answers.past.findings import changes, recurring
+from agentic_watch.answers.past.fleet_source import PostgresSource, fleet_dispatch
 from agentic_watch.answers.past.listing import head
 from agentic_watch.answers.past.outcomes import Outcomes
 from agentic_watch.answers.past.stats import compare, stats

@@ -12,14 +12,20 @@ from dataclasses import replace
 
 from agentic_watch.answers.check import history_check, host_checks
 from agentic_watch.answers.check.check_result import Check, CheckResult, Subject, checked
-from agentic_watch.answers.check.configuration_check import configuration, metrics_file
 from agentic_watch.answers.check.history_check import history
-from agentic_watch.answers.check.host_checks import clock, ownership, roots_there, roots_writable, space
-from agentic_watch.answers.check.parity import dispatch_of
+from agentic_watch.answers.check.host_checks import (
+    clock,
+    configuration,
+    metrics_file,
+    ownership,
+    roots_there,
+    roots_writable,
+    space,
+)
 from agentic_watch.answers.check.probe import waiting
 from agentic_watch.answers.check.records_check import records
 from agentic_watch.answers.check.service_checks import daemon, limits, unit_files, units_in_force, users
-from agentic_watch.answers.check.workspace_records import WorkspaceRecords, read_place
+from agentic_watch.answers.check.workspace_records import WorkspaceRecords, dispatch_of, read_place
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.row_buffer import HOST
 from agentic_watch.config import Config

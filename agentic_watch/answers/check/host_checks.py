@@ -7,6 +7,8 @@ Room for what is to be written: blocks and inodes below the history and each roo
 The roots: writable for the user that commits, with the groups that the daemon has and those it will have.
 
 The roots: are they there?
+
+The configuration: is it one that the daemon would start with, and does this installation have what it asks for?
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from collections.abc import Iterator, Sequence
 
 from agentic_watch.answers.check.check_result import CheckResult, Subject, belongs_to
 from agentic_watch.answers.check.check_result import subject as subject_of
-from agentic_watch.config import Config, Root
+from agentic_watch.config import Config, ConfigError, Root
 from agentic_watch.daemon.instance import Liveness, pulse
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.host.extras import how_to_add, is_installed
+from agentic_watch.inventory.renamed_roots import refuse_renamed
 from agentic_watch.service import deploy, root_access, service_user
 from agentic_watch.service.root_access import Closed
 from agentic_watch.service.service_user import Account
@@ -207,3 +211,47 @@ def mend(subject: Subject) -> None:
         history = subject.config.history
         for _ in service_user.give(history, service_user.foreign(history, subject.account), subject.account):
             pass
+
+
+_NAME = "configuration"
+_DRIVERS = {"postgres": "psycopg", "http": "httpx"}
+
+
+def configuration(subject: Subject) -> Iterator[CheckResult]:
+    """It was read without an error; is each root known to the history by the key that it has now?"""
+    file = subject.config.file or "no file; flags and environment"
+    try:
+        refuse_renamed(subject.config)
+    except ConfigError as error:
+        yield CheckResult(_NAME, False, str(error), "correct it; a start would end with 78")
+        return
+    count = len(subject.config.roots)
+    yield CheckResult(_NAME, True, f"{file}: {count} root{'s' if count != 1 else ''}")
+    for text, extra in lacking(subject.config):
+        yield CheckResult(_NAME, False, text, how_to_add(extra))
+
+
+def lacking(config: Config) -> Iterator[tuple[str, str]]:
+    """What the configuration asks for and this installation lacks, in words, and the name of the extra."""
+    if config.metrics != type(config.metrics)() and not is_installed("prometheus_client"):
+        yield "[metrics] needs prometheus_client, which is not installed: there are no metrics", "metrics"
+    for kind in sorted({target.kind for target in config.push}):
+        if not is_installed(_DRIVERS[kind]):
+            yield f"[[push]] of kind {kind} needs {_DRIVERS[kind]}, which is not installed: nothing is pushed", "fleet"
+
+
+def metrics_file(subject: Subject) -> Iterator[CheckResult]:
+    """The directory of the metrics' file: Debian's, for one, is root's."""
+    file, account = subject.config.metrics.textfile, subject.account
+    if file is None or not service_user.can_be_asked(account):
+        return
+    directory = os.path.dirname(file)
+    if not os.path.isdir(directory):
+        yield CheckResult(
+            "metrics", False, f"{directory}: is not there, so {file} is not written", "make it, or name another"
+        )
+    elif service_user.not_writable(account, [directory]):
+        text = f"{directory}: {account.name} cannot write there, so {file} is not written"
+        yield CheckResult("metrics", False, text, f"setfacl -m u:{account.name}:rwx {directory}")
+    else:
+        yield CheckResult("metrics", True, f"{directory}: {account.name} can write there")

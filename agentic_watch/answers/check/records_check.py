@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from agentic_watch.answers.check.check_result import CheckResult, Subject
-from agentic_watch.answers.check.parity import (
+from agentic_watch.answers.check.workspace_records import (
     OnDisk,
     RecordedRow,
+    Told,
+    WorkspaceRecords,
     contradictions,
     disagreements,
+    dispatches_of,
     missing_lines,
     named,
     older_lines,
+    read_records,
+    rows_of,
 )
-from agentic_watch.answers.check.workspace_records import Told, WorkspaceRecords, dispatches_of, read_records, rows_of
 from agentic_watch.config import KNOWN_STATUSES, Root
 from agentic_watch.exchange.pruning import in_no_archive
 from agentic_watch.history import pruned, queries

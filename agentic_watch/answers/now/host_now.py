@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.answers import documents
-from agentic_watch.answers.now.standing import WorkspaceSnapshot
-from agentic_watch.answers.now.workspaces_now import workspaces_now
+from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot, workspaces_now
 from agentic_watch.config import KNOWN_STATUSES, Config
 from agentic_watch.daemon.instance import DaemonState, Liveness, file_of, pulse
 from agentic_watch.history.history_errors import HistoryError

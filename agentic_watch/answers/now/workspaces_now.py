@@ -1,4 +1,7 @@
-"""What is on disk now? Every workspace with its status, and what the history knows of it. Reads only."""
+"""What is on disk now? Every workspace with its status, and what the history knows of it. Reads only.
+
+What stands of one workspace now, and the forms it comes from: the index, the disk, an error.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
-from agentic_watch.answers.now import standing
-from agentic_watch.answers.now.standing import Facts, WorkspaceSnapshot
 from agentic_watch.config import Config, Limits, Root
 from agentic_watch.history import workspaces_table
 from agentic_watch.history.history_errors import HistoryError
@@ -18,12 +19,101 @@ from agentic_watch.history.store import History, Key
 from agentic_watch.history.workspaces_table import WorkspaceRow
 from agentic_watch.host.file_systems import unanswered
 from agentic_watch.host.jobs import parallel_map
+from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.scan import RootUnavailable, ScanError, scan_in_steps
 from agentic_watch.workspace import instant, signatures, status
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.place import Opener
+from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
+
+Facts = tuple[str, str, str, str, int, int, str, str]
+"""What a status file says, as plain as a second process can hand it over: Standing's fields from `status` on."""
+
+
+class WorkspaceSnapshot(NamedTuple):
+    """What stands of one workspace now.
+
+    `root` is the root's key, `started_at` and `updated_at` are the texts of the status file ("" when not known or
+    unset), `next_attempt_at` is in seconds since the epoch. `committed` is None when the history cannot tell. A broken
+    one has a `last_error`, and no `status` when that could not be read. A directory that could not be looked into
+    stands here with its `last_error` too; `workspace` is "" when it is the root itself.
+    """
+
+    root: str
+    workspace: str
+    status: str = ""
+    agent: str = ""
+    repo: str = ""
+    question: str = ""
+    pid: int = 0
+    runs: int = 0
+    started_at: str = ""
+    updated_at: str = ""
+    committed: bool | None = False
+    ghost: bool = False
+    fail_count: int = 0
+    next_attempt_at: float | None = None
+    last_error: str | None = None
+
+    @property
+    def started_utc(self) -> str | None:
+        """When this dispatch began, as the history writes it; None when not known."""
+        return instant.parse(self.started_at).utc() if self.started_at else None
+
+    @property
+    def updated_utc(self) -> str | None:
+        """When its status was last written, as the history writes it; None when not known."""
+        return instant.parse(self.updated_at).utc() if self.updated_at else None
+
+
+def facts(status: Status) -> Facts:
+    """The part of a status that a survey shows."""
+    started_at = "" if status.started_at.is_zero else status.started_at.text
+    updated_at = "" if status.updated_at.is_zero else status.updated_at.text
+    return status.status, status.agent, status.repo, status.question, status.pid, status.runs, started_at, updated_at
+
+
+def from_disk(
+    candidate: Candidate, state: WorkspaceRow | None, found: Facts, *, committed: bool | None
+) -> WorkspaceSnapshot:
+    """One that was read just now; `state` is what the index knows of it."""
+    return WorkspaceSnapshot(
+        candidate.root.key,
+        candidate.name,
+        *found,
+        committed=committed,
+        ghost=is_ghost(found[0], found[4], _named_at(found)),
+        fail_count=state.fail_count if state else 0,
+        next_attempt_at=state.next_attempt_at if state else None,
+        last_error=state.last_error if state else None,
+    )
+
+
+def _named_at(found: Facts) -> int | None:
+    started_at, updated_at = (instant.parse(text or instant.ZERO_TEXT) for text in found[-2:])
+    return named_at(started_at, updated_at)
+
+
+def from_index(row: tuple[Any, ...]) -> WorkspaceSnapshot:
+    """One that is committed and has not changed since; `row` is as workspaces_table.whole has it."""
+    root, workspace, status, agent, repo, question, pid, runs, updated_at, _signature = row
+    # A process can end without a word in any file: this is asked anew each time.
+    ghost = is_ghost(status, pid)
+    return WorkspaceSnapshot(root, workspace, status, agent, repo, question, pid, runs, "", updated_at, True, ghost)
+
+
+def broken(candidate: Candidate, state: WorkspaceRow | None, error: str) -> WorkspaceSnapshot:
+    """One whose status cannot be read."""
+    return WorkspaceSnapshot(
+        candidate.root.key,
+        candidate.name,
+        fail_count=state.fail_count if state else 0,
+        next_attempt_at=state.next_attempt_at if state else None,
+        last_error=error,
+    )
+
 
 log = logging.getLogger("agentic_watch.survey")
 
@@ -109,7 +199,7 @@ def _look_over(root: Root, past: _Past, limits: Limits) -> Iterator[WorkspaceSna
         while group := list(islice(changed, _GROUP)):
             yield from _look(root, group, past, limits)
     for name in unchanged:
-        yield standing.from_index(whole[name])
+        yield from_index(whole[name])
 
 
 def _look(
@@ -126,9 +216,9 @@ def _look(
             continue
         state = past.states.get(found.key)
         if isinstance(said := read[found.name], str):
-            yield standing.broken(found, state, said)
+            yield broken(found, state, said)
         elif said is not None:
-            yield standing.from_disk(found, state, said, committed=_is_committed(found.name, said, commits))
+            yield from_disk(found, state, said, committed=_is_committed(found.name, said, commits))
 
 
 def _is_committed(name: str, said: Facts, commits: dict[str, dict[Key, str]] | None) -> bool | None:
@@ -165,7 +255,7 @@ def _read(opener: Opener, root: Root, limits: Limits, candidate: Candidate) -> F
     except WorkspaceError as error:
         return str(error)
     try:
-        return standing.facts(status.read(place.directory, place.meta, root, limits).status)
+        return facts(status.read(place.directory, place.meta, root, limits).status)
     except Missing:
         return None
     except WorkspaceError as error:

@@ -10,7 +10,7 @@ from agentic_watch.answers import documents
 from agentic_watch.answers.past import listing, spans
 from agentic_watch.answers.past.failures import FailureClass, failures
 from agentic_watch.answers.past.filters import Filter
-from agentic_watch.answers.past.finding_changes import Change, changes
+from agentic_watch.answers.past.findings import Change, changes
 from agentic_watch.answers.past.listing import dispatches
 from agentic_watch.answers.past.outcomes import Outcomes, Rate
 from agentic_watch.answers.past.source import Source

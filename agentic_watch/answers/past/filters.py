@@ -1,13 +1,64 @@
-"""Which dispatches an answer is about: the filters that all of them share, as a condition in SQL."""
+"""Which dispatches an answer is about: the filters that all of them share, as a condition in SQL.
+
+Which dispatches belong to a change: its pull request, issue, branch, commit or the agent's session, as SQL.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from agentic_watch.answers.past import change_filters
-from agentic_watch.answers.past.change_filters import Term
-from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.source import Dialect, Source
+
+Term = tuple[str, list[object]]
+"""A condition and the values of its `?`."""
+
+_NUMBER = re.compile(r"#?0*(\d{1,18})", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
+_TAIL = re.compile(r"(?:[?#].*)?\Z", re.DOTALL)
+_PART = re.compile(r"/(?:files|commits|checks|diffs|pipelines)\Z")
+
+
+def number(value: str) -> int | None:
+    """The number of an issue or a pull request, also as `#42`; None when it is none."""
+    match = _NUMBER.fullmatch(value)
+    return int(match[1]) if match else None
+
+
+def _request(words: Dialect, value: str) -> Term:
+    """That the pull request has this number, whoever hosts it, or this URL: one of its pages is as good."""
+    if (asked := number(value)) is not None:
+        return words.of_request.format("rtrim(d.pr_url, '/') LIKE ?"), [f"%/{asked}"]
+    url = _PART.sub("", _TAIL.sub("", value).rstrip("/"))
+    # The second condition is what a partial index is chosen by.
+    return "(d.pr_url IN (?, ?) AND d.pr_url <> '')", [url, f"{url}/"]
+
+
+def _commit(value: str) -> Term:
+    """That the run left this commit; of a hash its beginning is enough."""
+    prefix = value.lower()
+    if _HASH.fullmatch(prefix):
+        # "g" comes behind every digit of a hash, in every collation.
+        return f"(d.head_commit >= '{prefix}' AND d.head_commit < '{prefix}g')", []
+    return "d.head_commit = ?", [value]
+
+
+def _issue(value: str) -> Term:
+    """That it is about this issue."""
+    return "(d.issue = ? AND d.issue <> 0)", [number(value) or 0]
+
+
+def _branch(value: str) -> Term:
+    """That its branch is this one."""
+    return "(d.branch = ? AND d.branch <> '')", [value]
+
+
+def _session(value: str) -> Term:
+    """That the agent's program called its session so."""
+    return "d.session_id = ?", [value]
+
 
 Texts = tuple[str, ...]
 
@@ -67,13 +118,17 @@ def _terms(source: Source, wanted: Filter) -> Iterator[Term]:
                     now, given_again = among("moved_to", values)
                     term, given = f"({term} OR {moved.format(now)})", [*given, *given_again]
             yield term, given
-    any_of = change_filters.any_of
-    yield from any_of([_agent(agent) for agent in wanted.agent])
-    yield from any_of([change_filters.request(source.dialect, one) for one in wanted.pr])
-    yield from any_of([change_filters.issue(one) for one in wanted.issue])
-    yield from any_of([change_filters.branch(one) for one in wanted.branch])
-    yield from any_of([change_filters.commit(one) for one in wanted.commit])
-    yield from any_of([change_filters.session(one) for one in wanted.session])
+    makers: tuple[tuple[Texts, Callable[[str], Term]], ...] = (
+        (wanted.agent, _agent),
+        (wanted.pr, partial(_request, source.dialect)),
+        (wanted.issue, _issue),
+        (wanted.branch, _branch),
+        (wanted.commit, _commit),
+        (wanted.session, _session),
+    )
+    for given_values, make in makers:
+        if terms := [make(value) for value in given_values]:
+            yield f"({' OR '.join(term for term, _ in terms)})", [value for _, values in terms for value in values]
     for column, sign, bound in (
         ("updated_utc", ">=", wanted.since),
         ("updated_utc", "<", wanted.until),

@@ -1,15 +1,21 @@
-"""Which dispatches are there? Newest first, as an index gives them."""
+"""Which dispatches are there? Newest first, as an index gives them.
+
+What a user may be about to type: values that the history holds, fast enough for a key press.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.answers.past.filters import NAMED, Filter, where
 from agentic_watch.answers.past.source import Source
+from agentic_watch.config import KNOWN_STATUSES
 from agentic_watch.config.checks import nearest
+from agentic_watch.history import queries
 
 _FLAGS = ("passed", "build_passed", "test_passed", "lint_passed")
 _SUGGESTED = (*NAMED, "agent", "branch")
@@ -90,3 +96,79 @@ def near(source: Source, wanted: Filter) -> Iterator[tuple[str, str]]:
 
 def _distinct(source: Source, column: str) -> str:
     return f"SELECT DISTINCT d.{column} FROM {source.dialect.commits} AS d WHERE d.{column} <> ''"
+
+
+AT_MOST = 100
+_NEWEST = 5_000
+"""Of a column that no index begins with, the newest rows are asked."""
+_LAST = "\U0010ffff"
+_FIRST = {
+    "repo": "SELECT min(repo) FROM dispatch_history WHERE repo >= ?1 AND repo < ?2",
+    "workspace": "SELECT min(first) FROM (SELECT (SELECT min(d.workspace) FROM dispatch_history AS d "
+    "WHERE d.root = roots.root AND d.workspace >= ?1 AND d.workspace < ?2) AS first FROM roots)",
+}
+"""Of a column that an index finds: the first value from one on."""
+
+
+def known_values(history: str, name: str, prefix: str) -> list[str]:
+    """Values that begin with `prefix`: of a column, "on_disk" (workspaces that are there) or "dispatch" (workspaces
+    and ids). At most AT_MOST. Raises HistoryError and HistoryRefused."""
+    with queries.reading(history) as connection:
+        return sorted(set(_FINDERS.get(name, _column(name))(connection, prefix)))[:AT_MOST]
+
+
+_CALLED = {"pr": "pr_url", "commit": "head_commit", "session": "session_id"}
+"""The columns of options that are called otherwise."""
+
+Finder = Callable[[sqlite3.Connection, str], Iterator[str]]
+
+
+def _column(name: str) -> Finder:
+    return _from_index(name) if name in _FIRST else _from_newest(_CALLED.get(name, name))
+
+
+def _from_index(name: str) -> Finder:
+    """One step into the index for each value, however many rows have it."""
+
+    def find(connection: sqlite3.Connection, prefix: str) -> Iterator[str]:
+        sql = _FIRST[name]
+        (value,) = connection.execute(sql, (prefix, prefix + _LAST)).fetchone()
+        for _ in range(AT_MOST):
+            if value is None:
+                return
+            yield value
+            (value,) = connection.execute(sql.replace(">=", ">"), (value, prefix + _LAST)).fetchone()
+
+    return find
+
+
+def _from_newest(name: str) -> Finder:
+    def find(connection: sqlite3.Connection, prefix: str) -> Iterator[str]:
+        newest = f"SELECT {name} FROM dispatch_history ORDER BY updated_utc DESC LIMIT {_NEWEST}"
+        for (value,) in connection.execute(f"SELECT DISTINCT {name} FROM ({newest})"):
+            if value and str(value).startswith(prefix):
+                yield str(value)
+
+    return find
+
+
+def _statuses(connection: sqlite3.Connection, prefix: str) -> Iterator[str]:
+    yield from (status for status in KNOWN_STATUSES if status.startswith(prefix))
+    yield from _from_newest("status")(connection, prefix)
+
+
+def _on_disk(connection: sqlite3.Connection, prefix: str) -> Iterator[str]:
+    sql = f"SELECT workspace FROM workspaces WHERE workspace >= ? AND workspace < ? LIMIT {AT_MOST}"
+    yield from (name for (name,) in connection.execute(sql, (prefix, prefix + _LAST)))
+
+
+def _dispatch(connection: sqlite3.Connection, prefix: str) -> Iterator[str]:
+    yield from _from_index("workspace")(connection, prefix)
+    yield from _on_disk(connection, prefix)
+    if prefix.isdecimal():
+        for (number,) in connection.execute(f"SELECT id FROM dispatch_history ORDER BY id DESC LIMIT {_NEWEST}"):
+            if str(number).startswith(prefix):
+                yield str(number)
+
+
+_FINDERS: dict[str, Finder] = {"status": _statuses, "on_disk": _on_disk, "dispatch": _dispatch}

@@ -1,4 +1,10 @@
-"""Where the rows of an answer come from: this host's history, or whatever else answers SQL."""
+"""Where the rows of an answer come from: this host's history, or whatever else answers SQL.
+
+What SQL engines say differently. Everything else that answers ask is said once, in words that all of them know.
+
+In every question a commit is `d` and a finding is `f`. Values stand behind `?`, which no other text holds. Not used,
+since one of the engines has not: JSON functions, integer division, `ORDER BY` of an ordinal, row values.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +12,92 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from agentic_watch.answers.past import dialect
-from agentic_watch.answers.past.dialect import Dialect
 from agentic_watch.history import queries
+
+
+class Dialect(NamedTuple):
+    """The words of one engine.
+
+    `commits`, `findings` and `kept` (files, `k`) are tables; `kept_identity` are the columns by which a `k` names the
+    commit that `identity` names. `newest` says that `d` is the newest commit of its run, `same_run` that `e`
+    is of the same run, `of_commit` that `f` was found in `d`, `found` that there is an `f`; `identity` are the
+    columns that `of_commit` asks for, `key` settles the order of commits of one time, `searching` says that the
+    words behind its one `?` occur in `d`. `moved` says of `d` that its workspace was moved, and that {} is so of
+    its name now, "" where that is not known; `of_workspace` says {} of its name when it was committed, in words that
+    find an index. `of_request` says {} of a `d` that has a pull request. `joined` makes one text of a group's numbers
+    that are not NULL, with commas between. `sorts_groups`: it sorts rows to group them, which takes longer than to
+    count those of a month here, and CROSS JOIN keeps its order.
+    """
+
+    commits: str
+    findings: str
+    newest: str
+    same_run: str
+    of_commit: str
+    found: str
+    identity: str
+    key: str
+    searching: str
+    joined: str
+    kept: str = "kept_files"
+    kept_identity: str = "k.dispatch_id"
+    moved: str = ""
+    of_workspace: str = "{}"
+    sorts_groups: bool = False
+    of_request: str = "{}"
+
+
+_SAME_RUN = "newer.root = d.root AND newer.workspace = d.workspace AND newer.runs = d.runs"
+_NEWER = f"{_SAME_RUN} AND newer.updated_utc > d.updated_utc"
+
+SQLITE = Dialect(
+    commits="dispatch_history",
+    findings="findings",
+    newest=(
+        f"NOT EXISTS (SELECT 1 FROM dispatch_history AS newer WHERE {_NEWER} AND newer.started_utc IS d.started_utc)"
+    ),
+    same_run="d.root = e.root AND d.workspace = e.workspace AND d.runs = e.runs AND d.started_utc IS e.started_utc",
+    of_commit="f.dispatch_id = d.id",
+    found="f.dispatch_id IS NOT NULL",
+    identity="d.id",
+    key="d.id",
+    # Beside the search what it has yet to take in (queries.index_waiting).
+    searching=(
+        "d.id IN (WITH asked (words) AS (VALUES (?)) "
+        "SELECT s.rowid FROM asked CROSS JOIN dispatch_search AS s ON s.dispatch_search MATCH asked.words UNION ALL "
+        "SELECT s.rowid FROM asked CROSS JOIN waiting_search AS s ON s.waiting_search MATCH asked.words)"
+    ),
+    joined="group_concat({})",
+    sorts_groups=True,
+    of_workspace="(d.root IN (SELECT root FROM roots) AND {})",
+    # The index of those that were moved is a short one.
+    moved="d.id IN (SELECT id FROM dispatch_history WHERE moved_to IS NOT NULL AND {})",
+    # So is that of their requests, in which all are looked at.
+    of_request="d.id IN (SELECT d.id FROM dispatch_history AS d WHERE d.pr_url <> '' AND {})",
+)
+
+POSTGRES = Dialect(
+    commits="dispatches",
+    findings="findings",
+    newest=(
+        "NOT EXISTS (SELECT 1 FROM dispatches AS newer "
+        f"WHERE newer.host_id = d.host_id AND {_NEWER} AND newer.started_utc IS NOT DISTINCT FROM d.started_utc)"
+    ),
+    same_run=(
+        "d.host_id = e.host_id AND d.root = e.root AND d.workspace = e.workspace AND d.runs = e.runs "
+        "AND d.started_utc IS NOT DISTINCT FROM e.started_utc"
+    ),
+    of_commit="f.host_id = d.host_id AND f.commit_id = d.commit_id",
+    found="f.commit_id IS NOT NULL",
+    identity="d.host_id, d.commit_id",
+    key="d.commit_id",
+    searching="lower(d.workspace || ' ' || d.agent || ' ' || d.branch || ' ' || d.task || ' ' || d.question) LIKE ?",
+    joined="string_agg(CAST({} AS text), ',')",
+    kept_identity="k.host_id, k.commit_id",
+)
+"""PostgreSQL, CockroachDB, YugabyteDB and Citus."""
 
 
 class Source(Protocol):
@@ -39,7 +126,7 @@ class SqliteSource:
     """This host's history. Raises sqlite3.Error, which `history` turns into HistoryError."""
 
     connection: sqlite3.Connection
-    dialect: Dialect = dialect.SQLITE
+    dialect: Dialect = SQLITE
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows, as they come."""

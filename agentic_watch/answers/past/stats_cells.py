@@ -13,9 +13,8 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from agentic_watch.answers.past import costs, listing, spans
-from agentic_watch.answers.past.change_filters import Term
 from agentic_watch.answers.past.costs import KINDS, UNKNOWN, Total
-from agentic_watch.answers.past.filters import REPOSITORY, Filter, where
+from agentic_watch.answers.past.filters import REPOSITORY, Filter, Term, where
 from agentic_watch.answers.past.outcomes import MERGED, Outcomes
 from agentic_watch.answers.past.source import Source
 from agentic_watch.answers.past.spans import Clock

@@ -1,10 +1,16 @@
-"""Money and tokens as text: as exact as a reader needs, and never wide, whatever an agent reported."""
+"""Values as text: money and tokens, as exact as a reader needs and never wide, whatever an agent reported; rates and
+series, also as small pictures of block characters; times, local with their zone on a terminal, else UTC (RFC 3339).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Mapping, Sequence
 
+from agentic_watch.answers.past import spans
 from agentic_watch.answers.past.costs import COST, Total
+from agentic_watch.answers.past.outcomes import Rate
 
 _MICRO = 1_000_000
 _DIME = _MICRO // 10
@@ -67,7 +73,7 @@ def tokens_cell(used: Mapping[str, Total], dispatches: int) -> str:
     return f"{parted} ({_known(shown)}/{dispatches:,})"
 
 
-def told_tokens(used: Mapping[str, Total], dispatches: int) -> str:
+def tokens_text(used: Mapping[str, Total], dispatches: int) -> str:
     """The same in a sentence: 1.25M in, 15.0M cached, 170k out, 98 of 103 known."""
     shown = [(used[kind], word) for kind, word in zip(_SHOWN, ("in", "cached", "out"), strict=True) if used[kind].known]
     if not shown:
@@ -82,15 +88,81 @@ def _known(sums: list[Total]) -> str:
     return f"{most:,}" if least == most else f"{least:,}–{most:,}"
 
 
-def told_cost(cost: Total, dispatches: int) -> str:
+def cost_text(cost: Total, dispatches: int) -> str:
     """A cost in a sentence: $41.20, 98 of 103 known; "" when none is known."""
     return f"{dollars(cost.value)}, {cost.known:,} of {dispatches:,} known" if cost.known else ""
 
 
-def of_one(row: Mapping[str, int | None]) -> str:
+def usage_text(row: Mapping[str, int | None]) -> str:
     """What one dispatch used; "" when nothing is known of it."""
     known = [f"{value:,} {{}}{word}" for kind, word in _KINDS if (value := row.get(kind)) is not None]
     tokens = ", ".join(known).replace("{}", "tokens ", 1).replace("{}", "")
     turns = row.get("turns")
     counted = "" if turns is None else f"{turns:,} turn{'s' * (turns != 1)}"
     return ", ".join(filter(None, (tokens, counted, dollars(row.get(COST)))))
+
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_HEIGHTS = "▁▂▃▄▅▆▇█"
+
+
+def percent(share: float | None) -> str:
+    """A share in whole percent; "" when it is not known."""
+    return "" if share is None else f"{share * 100:.0f} %"
+
+
+def interval(rate: Rate) -> str:
+    """The range in which the true rate lies in 95 of 100 cases, in whole percent."""
+    bounds = rate.interval()
+    return f"{bounds[0] * 100:.0f}–{bounds[1] * 100:.0f} %" if bounds else ""
+
+
+def rate_text(rate: Rate) -> str:
+    """A rate with both its numbers and its interval."""
+    if rate.value is None:
+        return "none judged"
+    return f"{rate.value * 100:.0f} % ({rate.passed:,} of {rate.judged:,}, {interval(rate)})"
+
+
+def bar(share: float | None, columns: int) -> str:
+    """A bar of at most so many columns, as long as the share (0 to 1) says; "" for None."""
+    if share is None:
+        return ""
+    whole, eighths = divmod(round(share * columns * 8), 8)
+    return "█" * whole + (_EIGHTHS[eighths] if eighths else "")
+
+
+def sparkline(values: Sequence[int], columns: int) -> str:
+    """One character a value, the newest ones where there are more than columns; the highest is a full block."""
+    shown = values[-columns:]
+    most = max(shown, default=0)
+    return "".join(" " if not value else _HEIGHTS[min(7, value * 8 // (most + 1))] for value in shown)
+
+
+def time_column(header: str, times: Sequence[str | None], *, utc: bool) -> tuple[str, list[str]]:
+    """The header and the cells of a column of such times; None and "" become empty cells.
+
+    On a terminal they are local, and the header names the zone; where summer and winter meet, each cell does.
+    """
+    if utc or not sys.stdout.isatty():
+        return f"{header} (UTC)", [_utc(text) for text in times]
+    known = [spans.local(text) if text else None for text in times]
+    zones = {parts.tm_zone for parts in known if parts}
+    cells = [_local(parts) if parts else _utc(text) for parts, text in zip(known, times, strict=True)]
+    if len(zones) <= 1:
+        return f"{header} ({''.join(zones)})" if zones else header, cells
+    return header, [f"{cell} {parts.tm_zone}" if parts else cell for cell, parts in zip(cells, known, strict=True)]
+
+
+def time_text(utc: str, *, as_utc: bool) -> str:
+    """A single time with its zone; "" for ""."""
+    parts = spans.local(utc) if utc and not as_utc and sys.stdout.isatty() else None
+    return f"{_local(parts)} {parts.tm_zone}" if parts else _utc(utc)
+
+
+def _utc(text: str | None) -> str:
+    return f"{text[:19]}Z" if text else ""
+
+
+def _local(parts: time.struct_time) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", parts)
