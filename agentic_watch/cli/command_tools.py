@@ -17,12 +17,11 @@ from typing import Any
 import click
 
 from agentic_watch.answers import documents
-from agentic_watch.answers.past import listing, source
+from agentic_watch.answers.past import listing
 from agentic_watch.answers.past.source import Source
-from agentic_watch.cli.answer_options import counted, wanted
+from agentic_watch.cli.answer_options import asking, counted, wanted
 from agentic_watch.cli.global_options import State
 from agentic_watch.history.columns import TABLE_COLUMNS
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.mcp_server.tool import MOST_ROWS, Argument, CommandTool, Given, Kind, Said, ToolRefusal, bounded
 
 _ANSWERING = ("history", "stats", "failures", "findings")
@@ -47,7 +46,7 @@ def _tool(state: State, name: str) -> CommandTool:
     taken = {
         _longest(parameter).lstrip("-").replace("-", "_"): parameter
         for parameter in command.params
-        if parameter.expose_value and parameter.name not in _OF_PRINTING
+        if (parameter.expose_value or parameter.name == "fleet") and parameter.name not in _OF_PRINTING
     }
     about = " ".join((command.help or "").partition("\b")[0].split())
     arguments = tuple(_argument(argument, taken) for argument in taken)
@@ -102,27 +101,27 @@ class _Command:
 
     def answer(self, given: Given) -> Said:
         """The document of a command that prints one."""
-        out = io.StringIO()
-        options = self._run({"limit": _LIMIT, **given}, out)
+        out, state = io.StringIO(), State(self.state.overrides)
+        options = self._run(state, {"limit": _LIMIT, **given}, out)
         document, cut = json.loads(out.getvalue()), dict[str, str]()
         rows = [bounded(row, cut) for row in document.pop("rows")]
         # That nothing changed between runs or spans is an answer.
-        hints = () if rows or {"kind", "span"} & set(document) else self._nothing_matches(options)
+        hints = () if rows or {"kind", "span"} & set(document) else self._nothing_matches(state, options)
         return Said({**bounded(document, cut), "rows": rows}, (*cut.values(), *hints))
 
     def history(self, given: Given) -> Said:
         """The rows that `history` prints line by line, without their reports, and whether there are more."""
         limit = given.get("limit", _LIMIT)
-        out = _Rows()
-        options = self._run({**given, "limit": limit + 1}, out, f"--columns={_COLUMNS}")
-        with self._history() as history:
+        out, state = _Rows(), State(self.state.overrides)
+        options = self._run(state, {**given, "limit": limit + 1}, out, f"--columns={_COLUMNS}")
+        with _asked(state) as history:
             total, first = listing.total(history)
         head = {"schema": documents.SCHEMA, "history_since": first or None, "history_commits_count": total}
-        hints = () if out.rows else self._nothing_matches(options)
+        hints = () if out.rows else self._nothing_matches(state, options)
         return Said({**head, "rows": out.rows[:limit], "more": len(out.rows) > limit}, hints)
 
-    def _run(self, given: Given, out: io.TextIOBase, *more: str) -> Given:
-        """Run the command with `out` as its stdout; gives its options.
+    def _run(self, state: State, given: Given, out: io.TextIOBase, *more: str) -> Given:
+        """Run the command with `out` as its stdout; gives its options, those for all commands in `state`.
 
         What it says on stderr is for people: an answer's remarks are made from the answer.
         """
@@ -131,7 +130,7 @@ class _Command:
             with (
                 contextlib.redirect_stdout(out),
                 contextlib.redirect_stderr(io.StringIO()),
-                self.command.make_context(self.command.name, line, obj=self.state) as ctx,
+                self.command.make_context(self.command.name, line, obj=state) as ctx,
             ):
                 self.command.invoke(ctx)
         except click.ClickException as error:
@@ -151,22 +150,24 @@ class _Command:
                 yield from (f"{_longest(parameter)}={one}" for one in (value if isinstance(value, list) else [value]))
         yield from ("--json", "--", *words)
 
-    def _nothing_matches(self, options: Given) -> tuple[str, ...]:
+    def _nothing_matches(self, state: State, options: Given) -> tuple[str, ...]:
         """What the command line says when there is nothing: what the history holds, what may have been meant."""
         filters = {name: value for name, value in options.items() if name != "search"}
-        with self._history() as history:
+        with _asked(state) as history:
             count, first = listing.total(history)
             span = f", from {first} to {listing.newest(history)}" if count else ""
             meant = [f"did you mean {name} {value}?" for name, value in listing.near(history, wanted(filters))]
         return (f"nothing matches; the history holds {counted(count, 'commit')}{span}", *meant)
 
-    @contextlib.contextmanager
-    def _history(self) -> Iterator[Source]:
-        try:
-            with source.history(self.state.config_to_read().history) as history:
-                yield history
-        except HistoryError as error:
-            raise ToolRefusal(str(error)) from error
+
+@contextlib.contextmanager
+def _asked(state: State) -> Iterator[Source]:
+    """Where the command's rows came from. Raises ToolRefusal."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), asking(state) as source:
+            yield source
+    except click.ClickException as error:
+        raise ToolRefusal(error.format_message()) from error
 
 
 class _Rows(io.TextIOBase):

@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 import support
 
+from agentic_watch.cli.command_tools import command_tools
+from agentic_watch.cli.global_options import State
+from agentic_watch.config import Overrides
 from agentic_watch.fleet.postgres_schema import DISPATCHES
 from agentic_watch.history.columns import USAGE_COLUMNS
+from agentic_watch.mcp_server.tool import ToolRefusal
 from fleet import samples
 from fleet.conftest import Database
 from fleet.pusher import Pusher
@@ -45,6 +49,14 @@ QUESTIONS = [
     ["findings", "--json", "--new"],
     ["findings", "--json", "--gone"],
     ["digest", "--json", "--since", "2026-04-01"],
+]
+
+
+TOOLS: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("history", {"failed": True, "limit": 200}, ["--failed", "-n", "0"]),
+    ("stats", {"by": "host"}, ["--by", "host"]),
+    ("failures", {"repo": "repo3"}, ["--repo", "repo3"]),
+    ("findings", {"by": "file"}, ["--by", "file"]),
 ]
 
 
@@ -92,6 +104,24 @@ def test_a_fleet_of_one_answers_as_its_host(pusher: Pusher, question: list[str])
     local, fleet = ask(pusher, question), ask(pusher, question, "--fleet", "fleet")
     assert (fleet.returncode, fleet.stderr.count("0 of 1 hosts silent")) == (local.returncode, 1), fleet.stderr
     assert parsed(fleet.stdout) == parsed(local.stdout)
+
+
+@pytest.mark.parametrize(("name", "given", "options"), TOOLS, ids=[name for name, *_ in TOOLS])
+def test_a_tool_asks_the_fleet_that_it_is_given(
+    pusher: Pusher, name: str, given: dict[str, Any], options: list[str]
+) -> None:
+    """What an MCP tool says of a fleet is what its command prints, and the next call is about this host again."""
+    state = State(Overrides(config=str(pusher.base / "config.toml")))
+    (tool,) = (tool for tool in command_tools(state) if tool.name == f"agentic_{name}")
+    said = tool.ask({**given, "fleet": "fleet"})
+    printed = ask(pusher, [name, "--json", *options], "--fleet", "fleet").stdout
+    rows = [json.loads(line) for line in printed.splitlines()] if name == "history" else json.loads(printed)["rows"]
+    assert said.document["rows"] == [
+        {key: value for key, value in row.items() if key not in ("schema", "report", "host_id")} for row in rows
+    ]
+    assert tool.ask({**given, "host": "nobody"}).remarks[0].startswith("nothing matches; the history holds")
+    with pytest.raises(ToolRefusal, match="did you mean fleet"):
+        tool.ask({**given, "fleet": "flete"})
 
 
 def test_tables_of_an_older_program_answer_too(database: Database, tmp_path: Path) -> None:
