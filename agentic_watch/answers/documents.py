@@ -1,5 +1,5 @@
-"""What all JSON answers say alike: the shape's number, what is absent; and an answer that has rows, whoever asked: what
-every form of it is made from. Imports nothing: each command that prints JSON needs it.
+"""What all answers say alike: the shape's number, what is absent, how things are counted; and an answer that has rows,
+whoever asked: what every form of it is made from. Imports nothing: each command needs it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ _NUMBERS = ("issue", "pid")
 def absent_as_null(row: dict[str, Any]) -> dict[str, Any]:
     """A row in which what the status file did not say ("", no issue, no pid) is null."""
     return {name: None if value == "" or (value == 0 and name in _NUMBERS) else value for name, value in row.items()}
+
+
+def counted(count: int, word: str) -> str:
+    """A number and its word: `1 finding`, `1,200 dispatches`, `2 repositories`."""
+    if count == 1:
+        return f"1 {word}"
+    plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}es" if word.endswith("h") else f"{word}s"
+    return f"{count:,} {plural}"
 
 
 class Answer(NamedTuple):

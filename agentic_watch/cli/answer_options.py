@@ -15,19 +15,18 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from agentic_watch.answers.documents import Answer
+from agentic_watch.answers.documents import Answer, counted
 from agentic_watch.answers.past import listing, source, spans
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.outcomes import Outcomes, from_config
 from agentic_watch.answers.past.source import Source
 from agentic_watch.answers.past.spans import Clock
 from agentic_watch.cli import messages, value_texts
-from agentic_watch.cli.exit_status import Misconfigured, Refused
+from agentic_watch.cli.exit_status import Misconfigured
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import line_width, print_csv, print_json
 from agentic_watch.config import Config, Target
 from agentic_watch.config.checks import nearest
-from agentic_watch.history.history_errors import HistoryError
 
 
 def named(config: Config, name: str, option: str) -> Target:
@@ -133,20 +132,11 @@ def usable(value: Any) -> Any:
 
 @contextlib.contextmanager
 def asking(state: State) -> Iterator[Source]:
-    """Where the rows come from, for one answer; what foreseeably fails becomes one line and exit status 1."""
-    try:
-        if state.fleet:
-            with _asking_fleet(state) as asked:
-                yield asked
-            return
+    """Where the rows come from, for one answer. Raises HistoryError."""
+    if not state.fleet:
         with source.history(state.config_to_read().history) as found:
             yield found
-    except HistoryError as error:
-        raise Refused(str(error)) from error
-
-
-@contextlib.contextmanager
-def _asking_fleet(state: State) -> Iterator[Source]:
+        return
     from agentic_watch.answers.past import fleet_source
 
     with fleet_source.fleet(readable(state.config_to_read(), state.fleet)) as found:
@@ -186,14 +176,6 @@ def _old(newest: str, *, utc: bool) -> str:
     if not newest or time.time() - spans.seconds_of(newest) < _OLD_SECONDS:
         return ""
     return f", its newest dispatch is from {value_texts.time_text(newest, as_utc=utc)}"
-
-
-def counted(count: int, word: str) -> str:
-    """A number and its word: `1 finding`, `1,200 dispatches`, `2 repositories`."""
-    if count == 1:
-        return f"1 {word}"
-    plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}es" if word.endswith("h") else f"{word}s"
-    return f"{count:,} {plural}"
 
 
 T = TypeVar("T")

@@ -14,7 +14,6 @@ from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.backup import back_up
-from agentic_watch.history.history_errors import HistoryError
 
 
 @click.command("backup")
@@ -36,7 +35,7 @@ def command(state: State, file: str, as_json: bool) -> None:
     try:
         with progress("bytes", os.path.getsize(history) if os.path.exists(history) else 0) as tell:
             copied = back_up(history, file, lambda position, _: tell(position))
-    except (HistoryError, ExchangeError) as error:
+    except ExchangeError as error:
         raise Refused(str(error)) from error
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted: {file} is as it was before") from error

@@ -13,7 +13,7 @@ import click
 
 from agentic_watch import __version__
 from agentic_watch.cli import exit_status, global_options
-from agentic_watch.cli.exit_status import Interrupted, Misconfigured
+from agentic_watch.cli.exit_status import Interrupted, Misconfigured, Refused
 from agentic_watch.cli.global_options import State
 
 _EXAMPLES = {
@@ -153,12 +153,14 @@ class _LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what foreseeably ends it becomes one line and an exit status."""
         from agentic_watch.config import ConfigError, NoRootsError
-        from agentic_watch.history.history_errors import HistoryRefused
+        from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 
         try:
             return super().invoke(ctx)
         except (ConfigError, HistoryRefused) as error:
             raise Misconfigured(str(error)) from error
+        except HistoryError as error:
+            raise Refused(str(error)) from error
         except NoRootsError as error:
             raise click.UsageError(str(error)) from error
         except KeyboardInterrupt as error:

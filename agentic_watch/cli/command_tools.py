@@ -17,9 +17,10 @@ from typing import Any
 import click
 
 from agentic_watch.answers import documents
+from agentic_watch.answers.documents import counted
 from agentic_watch.answers.past import listing
 from agentic_watch.answers.past.source import Source
-from agentic_watch.cli.answer_options import asking, counted, wanted
+from agentic_watch.cli.answer_options import asking, wanted
 from agentic_watch.cli.global_options import State
 from agentic_watch.history.columns import TABLE_COLUMNS
 from agentic_watch.mcp_server.tool import MOST_ROWS, Argument, CommandTool, Given, Kind, Said, ToolRefusal, bounded

@@ -10,7 +10,6 @@ from agentic_watch.answers.past.outcomes import from_config
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.history import queries
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.host.extras import missing_extra
 
 
@@ -33,11 +32,8 @@ def command(state: State, port: int, *, open_page: bool) -> None:
     from agentic_watch.dashboard import server
 
     config = state.config_to_read()
-    try:
-        with queries.reading(config.history):
-            pass  # an error is one line, before the server starts
-    except HistoryError as error:
-        raise Refused(str(error)) from error
+    with queries.reading(config.history):
+        pass  # an error is one line, before the server starts
 
     def ready(taken: int) -> None:
         click.echo(server.address(taken))

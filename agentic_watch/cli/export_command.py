@@ -19,7 +19,6 @@ from agentic_watch.exchange.exporting import Cursor
 from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history.columns import HISTORY_COLUMNS
-from agentic_watch.history.history_errors import HistoryError
 
 _COLUMNS = ("id", *HISTORY_COLUMNS)
 Write = Callable[[Commit], Any]
@@ -73,7 +72,7 @@ def command(state: State, after: Cursor, as_csv: bool, with_files: bool, form: s
                 sys.stdout.flush()
                 reached, count = page.behind, count + len(page.commits)
                 tell(count)
-    except (HistoryError, ExchangeError) as error:
+    except ExchangeError as error:
         raise Refused(str(error)) from error
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted: exported {count:,}; --after {reached} continues") from error

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from agentic_watch.answers.documents import counted
 from agentic_watch.answers.past.failures import FailureClass, Failures, failures
 from agentic_watch.cli import value_texts
 from agentic_watch.cli.answer_options import (
     asking,
-    counted,
     filtered,
     form_of,
     formed,

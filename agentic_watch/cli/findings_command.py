@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.documents import Answer
+from agentic_watch.answers.documents import Answer, counted
 from agentic_watch.answers.past import findings
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.findings import BY, Kind
@@ -15,7 +15,6 @@ from agentic_watch.cli import messages, value_texts
 from agentic_watch.cli.answer_options import (
     Form,
     asking,
-    counted,
     filtered,
     form_of,
     formed,

@@ -17,13 +17,13 @@ import click
 from click.core import ParameterSource
 
 from agentic_watch.answers import documents
+from agentic_watch.answers.documents import counted
 from agentic_watch.answers.past import filters, listing
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.cli import messages, value_texts
 from agentic_watch.cli.answer_options import (
     Form,
     asking,
-    counted,
     filtered,
     form_of,
     formed,

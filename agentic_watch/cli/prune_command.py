@@ -11,7 +11,7 @@ from types import FrameType
 
 import click
 
-from agentic_watch.answers.documents import SCHEMA
+from agentic_watch.answers.documents import SCHEMA, counted
 from agentic_watch.answers.past.spans import Clock
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Interrupted, Refused
@@ -198,8 +198,7 @@ def _tell(found: Old, work: _Pruning, *, as_json: bool, seconds: float) -> None:
         )
         return
     if work.recovered_rows:
-        rows = f"{work.recovered_rows:,} row{'s' * (work.recovered_rows != 1)}"
-        messages.tell(messages.INFO, f"{rows} recovered from journals")
+        messages.tell(messages.INFO, f"{counted(work.recovered_rows, 'row')} recovered from journals")
     if not found.commits:
         click.echo(f"nothing is older than {found.before[:19]}Z")
         return

@@ -23,7 +23,6 @@ from agentic_watch.fleet.hook_runs import HookOutcome
 from agentic_watch.fleet.host_identity import NoHostId
 from agentic_watch.fleet.push_state import StateError
 from agentic_watch.fleet.pushing import PushContext, Pushed
-from agentic_watch.history.history_errors import HistoryError
 
 log = logging.getLogger("agentic_watch.push")
 
@@ -65,7 +64,7 @@ def command(state: State, /, name: str | None, **options: Any) -> None:
     hooks = () if name else config.hooks
     try:
         code = _act(config, targets, hooks, how)
-    except (StateError, HistoryError, NoHostId) as error:
+    except (StateError, NoHostId) as error:
         raise Refused(str(error)) from error
     click.get_current_context().exit(code)
 

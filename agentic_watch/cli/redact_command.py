@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 
 import click
 
-from agentic_watch.answers.documents import SCHEMA
+from agentic_watch.answers.documents import SCHEMA, counted
 from agentic_watch.cli import messages
-from agentic_watch.cli.answer_options import counted
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE, HistoryHeld, Interrupted, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.messages import progress

@@ -19,7 +19,6 @@ from agentic_watch.cli.exit_status import EXIT_FAILED, Interrupted, Refused
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import Config
 from agentic_watch.fleet.push_state import StateError
-from agentic_watch.history.history_errors import HistoryError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def print_removable(config: Config, how: How) -> int:
             elif not status:
                 click.echo(os.fsencode(one.path) + (b"\0" if how.null else b"\n"), nl=False)
                 sys.stdout.flush()
-    except (HistoryError, StateError) as error:
+    except StateError as error:
         raise Refused(str(error)) from error
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; {count.done} done, {count.left} left") from error

@@ -17,7 +17,6 @@ from agentic_watch.daemon.instance import Instance
 from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.root_names import commits_of, refuse_merge, rename_root
 from agentic_watch.history import queries
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 
 
@@ -63,7 +62,7 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
         raise HistoryHeld(f"{error}; a root is renamed while none runs") from error
     except OSError as error:
         raise Refused(f"{error.filename or config.history}: {error.strerror}") from error
-    except (HistoryError, ExchangeError) as error:
+    except ExchangeError as error:
         raise Refused(str(error)) from error
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted: renamed {renamed:,} commits; run it again for the others") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from agentic_watch.answers.documents import counted
 from agentic_watch.answers.now.explain import Explanation
 from agentic_watch.answers.past import one_dispatch, source
 from agentic_watch.answers.past.kept_content import Kept
@@ -17,7 +18,6 @@ from agentic_watch.cli.exit_status import EXIT_FAILED, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, human_duration, line_width, print_content, print_json
 from agentic_watch.cli.table_layout import Column, cut, print_columns, wrap
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.workspace.candidate import here
 
 _FILES_SHOWN = 20
@@ -70,7 +70,7 @@ def command(state: State, /, given: str, file: str | None, utc: bool, as_json: b
         raise click.UsageError("--file prints the file as it is: without --json and --utc")
     try:
         shown, content = _ask(state, usable(given), file)
-    except (NoSuchDispatch, HistoryError) as error:
+    except NoSuchDispatch as error:
         raise Refused(str(error)) from error
     if content is not None:
         print_content(content)
@@ -180,8 +180,7 @@ def _number(value: int | None) -> str:
 
 
 def _print_commits(shown: Shown, utc: bool) -> None:
-    count = len(shown.commits)
-    click.echo(f"{count} commit{'s' * (count != 1)} of this workspace, oldest first")
+    click.echo(f"{counted(len(shown.commits), 'commit')} of this workspace, oldest first")
     header, times = value_texts.time_column("UPDATED", [row["updated_utc"] for row in shown.commits], utc=utc)
     cells = [
         (
@@ -202,7 +201,7 @@ def _print_findings(shown: Shown) -> None:
     if not shown.findings:
         return
     count = len(shown.findings)
-    click.echo(f"{count} finding{'s' * (count != 1)}")
+    click.echo(f"{counted(count, 'finding')}")
     print_columns(_FINDINGS, [_finding(finding) for finding in shown.findings[:_FINDINGS_SHOWN]])
     if count > _FINDINGS_SHOWN:
         click.echo(f"and {count - _FINDINGS_SHOWN} more; --json lists all")
@@ -217,8 +216,7 @@ def _finding(finding: dict[str, Any]) -> tuple[Any, ...]:
 def _print_kept(kept: Kept) -> None:
     if not kept.files:
         return
-    count = len(kept.files)
-    click.echo(f"{count} kept file{'s' * (count != 1)}; show --file NAME prints one")
+    click.echo(f"{counted(len(kept.files), 'kept file')}; show --file NAME prints one")
     print_columns(_KEPT, [_kept(file) for file in kept.files])
     if kept.lines:
         click.echo(clean(f"last lines of {kept.log}"))

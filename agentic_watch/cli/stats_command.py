@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import click
 
 from agentic_watch.answers import documents
-from agentic_watch.answers.documents import Answer
+from agentic_watch.answers.documents import Answer, counted
 from agentic_watch.answers.past import listing, spans
 from agentic_watch.answers.past.costs import COST
 from agentic_watch.answers.past.outcomes import LEAST_TO_RANK
@@ -28,7 +28,6 @@ from agentic_watch.cli import messages
 from agentic_watch.cli.answer_options import (
     Form,
     asking,
-    counted,
     filtered,
     form_of,
     formed,

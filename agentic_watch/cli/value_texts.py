@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+from agentic_watch.answers.documents import counted
 from agentic_watch.answers.past import spans
 from agentic_watch.answers.past.costs import COST, Total
 from agentic_watch.answers.past.outcomes import Rate
@@ -98,8 +99,8 @@ def usage_text(row: Mapping[str, int | None]) -> str:
     known = [f"{value:,} {{}}{word}" for kind, word in _KINDS if (value := row.get(kind)) is not None]
     tokens = ", ".join(known).replace("{}", "tokens ", 1).replace("{}", "")
     turns = row.get("turns")
-    counted = "" if turns is None else f"{turns:,} turn{'s' * (turns != 1)}"
-    return ", ".join(filter(None, (tokens, counted, dollars(row.get(COST)))))
+    of_turns = "" if turns is None else counted(turns, "turn")
+    return ", ".join(filter(None, (tokens, of_turns, dollars(row.get(COST)))))
 
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

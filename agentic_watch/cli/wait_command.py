@@ -8,6 +8,7 @@ from functools import partial
 
 import click
 
+from agentic_watch.answers.documents import counted
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_TIMED_OUT, EXIT_UNPASSED, Interrupted, Refused
 from agentic_watch.cli.global_options import Seconds, State
@@ -43,7 +44,7 @@ def command(state: State, workspaces: tuple[str, ...], timeout: float | None, an
     told: list[Awaited] = []
     hear = partial(_hear, told, as_json=as_json, only_one=any_one)
     if sys.stderr.isatty() and timeout != 0:
-        messages.tell(messages.INFO, f"waiting for {_counted(len(wanted))}; Ctrl-C stops waiting")
+        messages.tell(messages.INFO, f"waiting for {counted(len(wanted), 'workspace')}; Ctrl-C stops waiting")
     try:
         end = recorded_wait.wait_for_recorded(config, wanted, Until(timeout, any_one), hear)
     except KeyboardInterrupt as error:
@@ -79,7 +80,8 @@ def _tell_missing(missing: Sequence[Awaited], *, as_json: bool) -> None:
 
 
 def _interrupted(wanted: Sequence[Wanted], told: Sequence[Awaited]) -> str:
-    return f"interrupted; {len(told)} of {_counted(len(wanted))} {'was' if len(told) == 1 else 'were'} recorded"
+    verb = "was" if len(told) == 1 else "were"
+    return f"interrupted; {len(told)} of {counted(len(wanted), 'workspace')} {verb} recorded"
 
 
 def _exit_status(end: WaitEnd, told: Sequence[Awaited]) -> int:
@@ -88,7 +90,3 @@ def _exit_status(end: WaitEnd, told: Sequence[Awaited]) -> int:
     if any(one.is_fault_of_host for one in told):
         return EXIT_FAILED
     return 0 if all(one.has_passed for one in told) else EXIT_UNPASSED
-
-
-def _counted(number: int) -> str:
-    return f"{number} workspace{'s' * (number != 1)}"

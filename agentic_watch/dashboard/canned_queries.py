@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from agentic_watch.answers.past.costs import LEAST_KNOWN_PERCENT
+from agentic_watch.answers.past.findings import CODED
 from agentic_watch.answers.past.outcomes import Outcomes
 
 
@@ -23,7 +25,7 @@ class Judged:
     def cost_per_passed(self) -> str:
         """Dollars until one passed, the failed ones' included, or NULL; also where less than 95 % is known."""
         of_all = f"{DOLLARS} / nullif(sum({self.passed}), 0)"
-        return f"CASE WHEN count(cost_microusd) * 100 >= count(*) * 95 THEN {of_all} END"
+        return f"CASE WHEN count(cost_microusd) * 100 >= count(*) * {LEAST_KNOWN_PERCENT} THEN {of_all} END"
 
     @property
     def rate(self) -> str:
@@ -52,7 +54,7 @@ def quoted(text: str) -> str:
 
 SINCE = "updated_utc >= coalesce(nullif(:since, ''), date('now', '-30 days'))"
 
-_RULE = "coalesce(nullif(rule_id, ''), nullif(code, ''), nullif(category, ''), title)"
+_RULE = f"coalesce(nullif({CODED.replace('f.', '')}, ''), title)"
 _RECURRING_LOOKED_AT = 20_000
 
 

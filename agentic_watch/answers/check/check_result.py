@@ -19,6 +19,9 @@ from agentic_watch.service.deploy import Deployment
 from agentic_watch.service.manager import Loaded, loaded
 from agentic_watch.service.service_user import Account, NoSuchAccount, group_name
 
+STUCK_SECONDS = 3600.0
+"""What cannot be committed for so long is for an operator to see to."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:

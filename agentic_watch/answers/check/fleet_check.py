@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agentic_watch.answers.check.check_result import CheckResult, Subject
+from agentic_watch.answers.documents import counted
 from agentic_watch.config import Target
 from agentic_watch.fleet import day_sums, pushing
 from agentic_watch.fleet.day_sums import Comparison
@@ -69,7 +70,7 @@ def _told(name: str, found: Comparison, host_id: str) -> Iterator[CheckResult]:
     surplus = [day for day in found.differences if day.surplus]
     count = sum(day.surplus for day in surplus) - sum(found.strange_roots.values())
     if count:
-        days = f"{len(surplus)} day{'s' if len(surplus) != 1 else ''}"
+        days = counted(len(surplus), "day")
         text = f"{name}: {count} more there, on {days} from {surplus[0].day} on: pruned here, or of another history"
         yield CheckResult(NAME, None, text)
     if not any(day.missing for day in found.differences):

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from agentic_watch.answers.check.check_result import CheckResult, Subject
+from agentic_watch.answers.documents import counted
 from agentic_watch.history import derived_data, queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.host import new_file
@@ -51,7 +52,7 @@ def _sound(connection: sqlite3.Connection, path: str) -> Iterator[CheckResult]:
     yield from findings
     if not findings:
         (rows,) = connection.execute("SELECT count(*) FROM dispatch_history").fetchone()
-        yield CheckResult(_NAME, True, f"{path}: sound, {rows} commit{'s' if rows != 1 else ''}")
+        yield CheckResult(_NAME, True, f"{path}: sound, {counted(rows, 'commit')}")
 
 
 def _search(path: str) -> Iterator[CheckResult]:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 
 from agentic_watch.answers.check.check_result import CheckResult, Subject, belongs_to
 from agentic_watch.answers.check.check_result import subject as subject_of
+from agentic_watch.answers.documents import counted
 from agentic_watch.config import Config, ConfigError, Root
 from agentic_watch.daemon.instance import Liveness, pulse
 from agentic_watch.history import queries
@@ -84,7 +85,7 @@ def space(subject: Subject) -> Iterator[CheckResult]:
                 _SPACE, False, f"{path}: {room.f_favail} of {room.f_files} inodes are free", "remove files"
             )
     if not low:
-        yield CheckResult(_SPACE, True, f"{len(seen)} file system{'s' if len(seen) != 1 else ''}, enough free space")
+        yield CheckResult(_SPACE, True, f"{counted(len(seen), 'file system')}, enough free space")
 
 
 _ROOTS = "roots"
@@ -225,8 +226,7 @@ def configuration(subject: Subject) -> Iterator[CheckResult]:
     except ConfigError as error:
         yield CheckResult(_NAME, False, str(error), "correct it; a start would end with 78")
         return
-    count = len(subject.config.roots)
-    yield CheckResult(_NAME, True, f"{file}: {count} root{'s' if count != 1 else ''}")
+    yield CheckResult(_NAME, True, f"{file}: {counted(len(subject.config.roots), 'root')}")
     for text, extra in lacking(subject.config):
         yield CheckResult(_NAME, False, text, how_to_add(extra))
 

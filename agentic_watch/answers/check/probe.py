@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from agentic_watch.answers.check.check_result import Check, CheckResult, Subject
+from agentic_watch.answers.check.check_result import STUCK_SECONDS, Check, CheckResult, Subject
 from agentic_watch.answers.check.host_checks import ownership, roots_open, roots_there
 from agentic_watch.answers.check.service_checks import alive
+from agentic_watch.answers.documents import counted
 from agentic_watch.config import Root
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
@@ -20,7 +21,6 @@ from agentic_watch.workspace import layout, status
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
-_STUCK_SECONDS = 3600.0
 _AT_MOST = 200
 _RUNNING_AT_MOST = 20_000
 _FAILING = "SELECT workspace, last_error FROM workspaces WHERE root = ? AND fail_count LIMIT ?"
@@ -47,7 +47,7 @@ def waiting(subject: Subject) -> Iterator[CheckResult]:
             clean = False
             yield finding
     if ghosts:
-        text = f"{ghosts} ghost{'s' * (ghosts != 1)} (status says running, process is gone); see agentic-watch status"
+        text = f"{counted(ghosts, 'ghost')} (status says running, process is gone); see agentic-watch status"
         yield CheckResult("waiting", True, text)
     if clean:
         yield CheckResult("waiting", True, "nothing fails for longer than an hour, nothing finished waits too long")
@@ -56,7 +56,7 @@ def waiting(subject: Subject) -> Iterator[CheckResult]:
 def _failing(subject: Subject, root: Root, rows: list[tuple[str, str]]) -> Iterator[CheckResult]:
     for name, error in rows:
         changed = _changed_at(root, name)
-        if changed is not None and subject.now - changed > _STUCK_SECONDS:
+        if changed is not None and subject.now - changed > STUCK_SECONDS:
             text = f"{root.key}/{name}: fails for longer than an hour: {error}"
             yield CheckResult("waiting", False, text, "agentic-watch show names the cause", root.key, name)
 

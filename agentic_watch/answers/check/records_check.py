@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from agentic_watch.answers.check.check_result import CheckResult, Subject
+from agentic_watch.answers.check.check_result import STUCK_SECONDS, CheckResult, Subject
 from agentic_watch.answers.check.workspace_records import (
     OnDisk,
     RecordedRow,
@@ -23,6 +23,7 @@ from agentic_watch.answers.check.workspace_records import (
     read_records,
     rows_of,
 )
+from agentic_watch.answers.documents import counted
 from agentic_watch.config import KNOWN_STATUSES, Root
 from agentic_watch.exchange.pruning import in_no_archive
 from agentic_watch.history import pruned, queries
@@ -39,7 +40,6 @@ from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 _NAME = "records"
 _GROUP = 500
 _LINES_AT_ONCE = 10_000
-_STUCK_SECONDS = 3600.0
 _UNDER_WAY_SECONDS = 0.2
 _WORD_AT_MOST = 60
 _CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema status` is the format), or take it away"
@@ -85,7 +85,7 @@ def records(subject: Subject) -> Iterator[CheckResult]:
             yield finding
     yield from _older(look)
     if not wrong:
-        yield CheckResult(_NAME, True, f"{seen} workspace{'s' if seen != 1 else ''}: all records agree")
+        yield CheckResult(_NAME, True, f"{counted(seen, 'workspace')}: all records agree")
 
 
 def _older(look: _Look) -> Iterator[CheckResult]:
@@ -161,7 +161,7 @@ def _findings(
         word = word[:_WORD_AT_MOST]
         text = f"{where}: its status {word!r} is neither finished nor known, so it is not committed"
         step = f'if it is an end, add "{word}" to finished in [commit]'
-        ok = False if one.waited > _STUCK_SECONDS else None  # it may be a step on the way
+        ok = False if one.waited > STUCK_SECONDS else None  # it may be a step on the way
         yield CheckResult(_NAME, ok, text, step, root.key, one.name)
     for key in missing_lines(disk, rows):
         text = f"{where}: {named(key)} has a history row and no journal line"
@@ -181,7 +181,7 @@ def _read(subject: Subject, found: Candidate | ScanError) -> WorkspaceRecords | 
     """What lies in a workspace; None when it is gone, or not wrong for long enough. Raises _Wrong."""
     where = f"{found.root.key}/{found.name}"
     if problem := name_problem(found.name):
-        if isinstance(found, ScanError) or subject.now - found.changed_at > _STUCK_SECONDS:
+        if isinstance(found, ScanError) or subject.now - found.changed_at > STUCK_SECONDS:
             raise _Wrong(f"{where}: {problem}", _RENAME)
         return None
     if isinstance(found, ScanError):
@@ -193,7 +193,7 @@ def _read(subject: Subject, found: Candidate | ScanError) -> WorkspaceRecords | 
     except WorkspaceError as error:
         if error.transient:
             raise _out_of_sight(subject, found, f"{where}: {error}") from error
-        if subject.now - found.changed_at > _STUCK_SECONDS:
+        if subject.now - found.changed_at > STUCK_SECONDS:
             raise _Wrong(f"{where}: {error}", _CORRECT) from error
         return None
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agentic_watch.answers.documents import counted
 from agentic_watch.config import Limits
 from agentic_watch.workspace import layout, marker
 from agentic_watch.workspace.journal import open_journal
@@ -131,7 +132,7 @@ def _read_journal(meta: int, limits: Limits, records: Records) -> Step:
     held = f"{layout.META_JOURNAL} has its line" if records.line else f"{layout.META_JOURNAL} has no line of it"
     words = [held + (f", committed at {records.line_at}" if records.line else "")]
     words.append(
-        f"{own} line{'s' * (own != 1)} in all" + (f", {former} from before the workspace was moved" if former else "")
+        f"{counted(own, 'line')} in all" + (f", {former} from before the workspace was moved" if former else "")
     )
     words += [f"{foreign} lines name another workspace and are passed over"] if foreign else []
     return Step("journal", records.line is not None, "; ".join(words + journal.warnings))
@@ -145,7 +146,7 @@ def row_step(rows: Sequence[Mapping[str, Any]] | None, error: str, records: Reco
     utc, runs = records.status.updated_at.utc(), records.status.runs
     records.row = next((row for row in rows if (row["updated_utc"], row["runs"]) == (utc, runs)), None)
     others = len(rows) - (records.row is not None)
-    more = f"; {others} other commit{'s' * (others != 1)} of this workspace" if others else ""
+    more = f"; {counted(others, 'other commit')} of this workspace" if others else ""
     if records.row is None:
         return Step("row", False, f"the history has no row of it{more}")
     return Step("row", True, f"the history has its row, id {records.row['id']}{more}")

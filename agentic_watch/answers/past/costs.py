@@ -69,7 +69,7 @@ COST = COST_COLUMN
 KINDS = (*TOKEN_COLUMNS, "turns", COST)
 """Each kind of tokens apart: input is without what came from a cache or went into one, output with the reasoning."""
 
-_LEAST_KNOWN_PERCENT = 95
+LEAST_KNOWN_PERCENT = 95
 
 Used = Mapping[str, Total]
 """By each of KINDS."""
@@ -87,7 +87,7 @@ def per_passed(cost: Total, dispatches: int, passed: int) -> int | None:
 
     None when none passed, and when the cost of fewer than 95 in a hundred is known.
     """
-    if not passed or cost.known * 100 < dispatches * _LEAST_KNOWN_PERCENT:
+    if not passed or cost.known * 100 < dispatches * LEAST_KNOWN_PERCENT:
         return None
     return (2 * cost.sum + passed) // (2 * passed)
 

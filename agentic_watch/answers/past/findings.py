@@ -24,7 +24,7 @@ TOOL = "COALESCE(f.tool, '')"
 FILE = "COALESCE(f.file, '')"
 CODED = "COALESCE(NULLIF(f.rule_id, ''), NULLIF(f.code, ''), NULLIF(f.category, ''), '')"
 TITLE = (
-    "CASE WHEN COALESCE(NULLIF(f.rule_id, ''), NULLIF(f.code, ''), NULLIF(f.category, ''), '') <> '' THEN '' "
+    f"CASE WHEN {CODED} <> '' THEN '' "
     f"ELSE COALESCE(substr(NULLIF(f.title, ''), 1, {_TITLE}), substr(f.message, 1, {_TITLE}), '') END"
 )
 """Only where there is no code of any kind: else each line of prose would be a rule of its own."""

@@ -28,11 +28,10 @@ from agentic_watch.workspace.instant import now_text
 
 if TYPE_CHECKING:
     from agentic_watch.fleet.postgres_connection import Connection
-import re
 
 from agentic_watch.answers.past import kept_content
 from agentic_watch.answers.past.kept_content import NOTHING_KEPT, Kept
-from agentic_watch.answers.past.one_dispatch import NoSuchDispatch, Shown, plain
+from agentic_watch.answers.past.one_dispatch import COMMIT_ID, NoSuchDispatch, Shown, plain
 from agentic_watch.answers.past.outcomes import Outcomes
 from agentic_watch.answers.past.source import Source
 from agentic_watch.history.columns import FINDING_COLUMNS
@@ -195,14 +194,11 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, uuid.UUID) else value
 
 
-_COMMIT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
-
-
 def fleet_dispatch(asked: Source, given: str) -> Shown:
     """What a fleet knows of a workspace, by its name, or of a commit_id. Raises NoSuchDispatch and HistoryError."""
     rows = _commits_there(asked, given)
     chosen = rows[-1]
-    if _COMMIT_ID.fullmatch(given.lower()):
+    if COMMIT_ID.fullmatch(given.lower()):
         chosen = next(row for row in rows if row["commit_id"] == given.lower())
     commits = [{name: value for name, value in row.items() if name != "report"} for row in rows]
     return Shown(
@@ -228,7 +224,7 @@ def _kept(asked: Source, row: dict[str, Any]) -> Kept:
 def _commits_there(asked: Source, given: str) -> list[dict[str, Any]]:
     """Every commit of the one workspace that is meant, oldest first."""
     table = asked.dialect.commits
-    column = "commit_id" if _COMMIT_ID.fullmatch(given.lower()) else "workspace"
+    column = "commit_id" if COMMIT_ID.fullmatch(given.lower()) else "workspace"
     value = given.lower() if column == "commit_id" else given.strip("/")
     sql = f"SELECT DISTINCT d.host_id, d.host, d.root, d.workspace FROM {table} AS d WHERE d.{column} = ?"
     found = list(asked.rows(sql, (value,)))

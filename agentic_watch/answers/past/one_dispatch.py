@@ -27,7 +27,7 @@ from agentic_watch.workspace.candidate import Candidate, UnknownWorkspace, find
 from agentic_watch.workspace.kept_file import KeptFile
 
 _ROW_ID = re.compile(r"\d{1,18}", re.ASCII)
-_COMMIT_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+COMMIT_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _SEEN = ("status", "agent", "pid", "question")
 
 
@@ -135,7 +135,7 @@ def _in_history(asked: Source, config: Config, given: str, reason: str) -> _Subj
     if found:
         return _Subject(found[0], name, _candidate(config, found[0], name))
     condition = "d.id = ?" if _ROW_ID.fullmatch(given) else "d.commit_id = ?"
-    if condition == "d.commit_id = ?" and not _COMMIT_ID.fullmatch(given.lower()):
+    if condition == "d.commit_id = ?" and not COMMIT_ID.fullmatch(given.lower()):
         raise NoSuchDispatch(_nowhere(reason, _near(asked, name)))
     sql = f"SELECT d.root, d.workspace, d.id FROM {table} AS d WHERE {condition}"
     for key, workspace, row_id in asked.rows(sql, (given.lower(),)):
