@@ -44,10 +44,12 @@ def command_tools(state: State) -> list[CommandTool]:
 
 def _tool(state: State, name: str) -> CommandTool:
     command: click.Command = importlib.import_module(f"agentic_watch.cli.{name}_command").command
+    parameters = [parameter for parameter in command.params if parameter.expose_value]
+    parameters += [parameter for parameter in command.params if parameter.name == "fleet"]  # State takes it
     taken = {
         _longest(parameter).lstrip("-").replace("-", "_"): parameter
-        for parameter in command.params
-        if (parameter.expose_value or parameter.name == "fleet") and parameter.name not in _OF_PRINTING
+        for parameter in parameters
+        if parameter.name not in _OF_PRINTING
     }
     about = " ".join((command.help or "").partition("\b")[0].split())
     arguments = tuple(_argument(argument, taken) for argument in taken)

@@ -44,7 +44,7 @@ class _Cursor(click.ParamType[Cursor]):
     "--after", type=_Cursor(), default=Cursor(), metavar="CURSOR", help="Only what was added after this cursor."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a header, instead of JSON lines.")
-@click.option("--with-files", is_flag=True, help="With what is kept of each dispatch's files, as an archive has it.")
+@click.option("--with-files", is_flag=True, help="Include the kept files of each dispatch, as archives do.")
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", hidden=True)
 @click.pass_obj
 def command(state: State, after: Cursor, as_csv: bool, with_files: bool, form: str) -> None:

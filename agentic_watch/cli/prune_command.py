@@ -146,7 +146,7 @@ def _refuse_losses(work: _Pruning, losses: Sequence[str]) -> None:
     for text in losses:
         messages.tell(level, text, prefix)
     if losses and not work.force and not work.dry_run:
-        raise ExchangeError("nothing was pruned: mend what is named above, or give it up with --force")
+        raise ExchangeError("nothing was pruned: fix what is named above, or prune all the same with --force")
 
 
 def _archive_and_delete(path: str, work: _Pruning, found: Old) -> None:

@@ -54,9 +54,9 @@ class _Work:
 
 
 @click.command("redact")
-@click.option("--text-file", metavar="FILE", help="Take out these secrets: one per line, word for word.")
-@click.option("--pattern", metavar="REGEX", help="Take out all that this regular expression (Python) matches.")
-@click.option("--built-in", is_flag=True, help="Take out what new records leave out ([redact]); the default.")
+@click.option("--text-file", metavar="FILE", help="Secrets to take out: one per line, verbatim.")
+@click.option("--pattern", metavar="REGEX", help="Take out whatever this regular expression (Python) matches.")
+@click.option("--built-in", is_flag=True, help="Take out what [redact] keeps out of new records (default).")
 @click.option("--dry-run", is_flag=True, help="Count what would be taken out; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj

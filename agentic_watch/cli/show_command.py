@@ -50,7 +50,7 @@ _FINDINGS = (
 @click.command("show")
 @click.argument("given", metavar="WORKSPACE|ID")
 @of_fleet
-@click.option("--file", "file", metavar="NAME", help="Print this kept file instead, as it was (its last part).")
+@click.option("--file", "file", metavar="NAME", help="Print this kept file instead, unchanged (what is kept of it).")
 @click.option("--utc", is_flag=True, help="Use UTC for times.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj

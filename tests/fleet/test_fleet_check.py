@@ -76,7 +76,9 @@ def test_a_renamed_root_is_said_with_what_to_do(database: Database, pusher: Push
     old = document["rows"][-1]
     assert code == 1
     assert {finding["next"] for finding in document["rows"][:-1]} == {"agentic-watch check --fleet --repair"}
-    assert old["error"].startswith(f"fleet: 100 there are of the root {root}, of which this history holds none")
+    assert old["error"].startswith(
+        f"fleet: 100 commits there are under the root {root}, which this history does not have"
+    )
     code, document = check(pusher, "--repair")
     assert (code, database.query("SELECT count(*) FROM dispatches")) == (0, [(200,)])
     for statement in old["next"].partition(": ")[2].split("; "):

@@ -31,7 +31,7 @@ def fleet(subject: Subject) -> Iterator[CheckResult]:
                 yield from _target(target, opened)
         except _FAILURES as error:
             yield CheckResult(
-                NAME, False, f"{target.name}: {error}", "mend what it names; it needs SELECT on dispatches"
+                NAME, False, f"{target.name}: {error}", "fix what it names; it needs SELECT on dispatches"
             )
 
 
@@ -51,7 +51,7 @@ def mend(subject: Subject) -> list[CheckResult]:
 
 def _target(target: Target, opened: PushContext) -> Iterator[CheckResult]:
     if target.kind != "postgres":
-        yield CheckResult(NAME, None, f"{target.name}: is of kind {target.kind}, which cannot be asked what it has")
+        yield CheckResult(NAME, None, f"{target.name}: is of kind {target.kind}, which cannot be queried")
     elif not opened.sender.host_id:
         yield CheckResult(NAME, None, f"{target.name}: nothing was pushed from here yet")
     else:
@@ -64,7 +64,7 @@ def _told(name: str, found: Comparison, host_id: str) -> Iterator[CheckResult]:
             text = f"{name}: {day.day}: {day.here} sent, {day.there} there, {len(day.missing)} missing"
             yield CheckResult(NAME, False, text, _REPAIR)
     for root, count in sorted(found.strange_roots.items()):
-        text = f"{name}: {count} there are of the root {root}, of which this history holds none"
+        text = f"{name}: {count} commits there are under the root {root}, which this history does not have"
         step = f"if so, and nothing is missing: {_removal(host_id, root)}"
         yield CheckResult(NAME, None, f"{text}: after a rename-root they count twice", step)
     surplus = [day for day in found.differences if day.surplus]

@@ -13,7 +13,7 @@ from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.host import new_file
 
 _NAME = "history"
-_RESTORE = "restore the backup (docs/operations.md); rows made since come back from the journals"
+_RESTORE = "restore the backup (docs/operations.md); rows committed since come back from the journals"
 REPAIR = "agentic-watch check --repair"
 
 
@@ -32,7 +32,7 @@ def history(subject: Subject) -> Iterator[CheckResult]:
         with queries.reading(path) as connection:
             yield from _sound(connection, path)
     except HistoryError as error:
-        yield CheckResult(_NAME, False, str(error), "mend what it names; journals and markers go on meanwhile")
+        yield CheckResult(_NAME, False, str(error), "fix what it names; journals and markers go on meanwhile")
         return
     yield from _search(path)
     yield from _leftovers(path)
@@ -44,10 +44,10 @@ def _sound(connection: sqlite3.Connection, path: str) -> Iterator[CheckResult]:
     problems = [" ".join(text.split()) for text in told if text != "ok" and "FTS5" not in text]
     findings = [CheckResult(_NAME, False, f"{path}: {problem}", _RESTORE) for problem in problems]
     if orphans := derived_data.orphans(connection):
-        text = f"{path}: {orphans} findings and kept files are of no dispatch"
+        text = f"{path}: {orphans} findings and kept files belong to no dispatch"
         findings.append(CheckResult(_NAME, False, text, REPAIR))
     if count := derived_data.miscounted(connection):
-        text = f"{path}: {count} dispatches have not the findings that they count"
+        text = f"{path}: {count} dispatches have fewer or more findings than they count"
         findings.append(CheckResult(_NAME, False, text, _RESTORE))
     yield from findings
     if not findings:

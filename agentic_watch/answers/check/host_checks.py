@@ -138,7 +138,7 @@ def _finding(
 ) -> CheckResult:
     account = subject.account
     if not service_user.can_be_asked(account):
-        text = f"{root.path}: whether {account.name} can write there is told to root and {account.name}"
+        text = f"{root.path}: run as root or {account.name} to see whether {account.name} can write there"
         return CheckResult(_ROOTS, None, text, root=root.key)
     if found := root_access.closed(account, running, root.path, directories, least=least):
         text = f"{found.path}: {found.cause}, so nothing in it will be committed"
@@ -172,7 +172,7 @@ def ownership(subject: Subject) -> Iterator[CheckResult]:
     account, history = subject.account, subject.config.history
     if not service_user.can_be_asked(account):
         yield CheckResult(
-            _OWNER, None, f"{history}: whether {account.name} can write it is told to root and {account.name}"
+            _OWNER, None, f"{history}: run as root or {account.name} to see whether {account.name} can write it"
         )
         return
     foreign = service_user.foreign(history, account)
@@ -202,7 +202,8 @@ def _next_step(history: str, path: str, account: Account) -> str:
             f"install -d -o {account.name} -g {account.group} -m 750 {own}"
         )
     return (
-        f"look at it: it is a link or has a second name, so that --repair leaves it; then chown {account.name} {path}"
+        "look at it: it is a symbolic link or has a second hard link, so --repair leaves it as it is; then "
+        f"chown {account.name} {path}"
     )
 
 
@@ -224,7 +225,7 @@ def configuration(subject: Subject) -> Iterator[CheckResult]:
     try:
         refuse_renamed(subject.config)
     except ConfigError as error:
-        yield CheckResult(_NAME, False, str(error), "correct it; a start would end with 78")
+        yield CheckResult(_NAME, False, str(error), "correct it; the daemon would not start (exit status 78)")
         return
     yield CheckResult(_NAME, True, f"{file}: {counted(len(subject.config.roots), 'root')}")
     for text, extra in lacking(subject.config):

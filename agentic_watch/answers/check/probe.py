@@ -29,7 +29,7 @@ _OPEN = "SELECT workspace FROM workspaces WHERE root = ? AND NOT committed AND N
 
 
 def waiting(subject: Subject) -> Iterator[CheckResult]:
-    """A workspace that fails for longer than an hour; a finished one that waits longer than it should.
+    """A workspace that has failed for over an hour; a finished one that waits longer than it should.
 
     Ghosts are counted, which is no problem of this host: the run ended, and nobody said so.
     """
@@ -50,14 +50,14 @@ def waiting(subject: Subject) -> Iterator[CheckResult]:
         text = f"{counted(ghosts, 'ghost')} (status says running, process is gone); see agentic-watch status"
         yield CheckResult("waiting", True, text)
     if clean:
-        yield CheckResult("waiting", True, "nothing fails for longer than an hour, nothing finished waits too long")
+        yield CheckResult("waiting", True, "nothing has failed for over an hour, nothing finished waits too long")
 
 
 def _failing(subject: Subject, root: Root, rows: list[tuple[str, str]]) -> Iterator[CheckResult]:
     for name, error in rows:
         changed = _changed_at(root, name)
         if changed is not None and subject.now - changed > STUCK_SECONDS:
-            text = f"{root.key}/{name}: fails for longer than an hour: {error}"
+            text = f"{root.key}/{name}: has failed for over an hour: {error}"
             yield CheckResult("waiting", False, text, "agentic-watch show names the cause", root.key, name)
 
 
@@ -67,7 +67,7 @@ def _finished(subject: Subject, root: Root, names: list[str]) -> Iterator[CheckR
         changed = _changed_at(root, name)
         if changed is None or subject.now - changed <= subject.patience or not _is_finished(subject, root, name):
             continue
-        text = f"{root.key}/{name}: is finished for longer than {subject.patience:.0f} s and not committed"
+        text = f"{root.key}/{name}: was finished more than {subject.patience:.0f} s ago and is not committed"
         yield CheckResult("waiting", False, text, "agentic-watch commit names the cause", root.key, name)
 
 

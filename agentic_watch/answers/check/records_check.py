@@ -202,4 +202,4 @@ def _out_of_sight(subject: Subject, found: Candidate | ScanError, text: str) -> 
     """What the service's user cannot read either needs an operator; what only this user cannot, it cannot know."""
     if not service_user.can_be_asked(subject.account):
         return _Wrong(f"{text} (by this user)", "", ok=None)
-    return _Wrong(text, f"mend its permissions: {open_for(subject.account.name, found.root.path)}")
+    return _Wrong(text, f"fix its permissions: {open_for(subject.account.name, found.root.path)}")

@@ -35,7 +35,7 @@ def unit_files(subject: Subject) -> Iterator[CheckResult]:
     for standing in wrong:
         yield CheckResult(_UNITS, False, f"{standing.path}: {standing.state}", f"{_INSTALL} writes it anew")
     if not wrong:
-        yield CheckResult(_UNITS, True, f"{units.SERVICE}: {len(deployment.files)} files as they should be")
+        yield CheckResult(_UNITS, True, f"{units.SERVICE}: {len(deployment.files)} files up to date")
 
 
 def users(subject: Subject) -> Iterator[CheckResult]:
@@ -226,7 +226,7 @@ def _files(running: DaemonState) -> Iterator[CheckResult]:
     if limit >= FILES_WANTED:
         yield CheckResult(_LIMITS, True, f"open files: {limit} for the daemon (pid {running.pid})")
         return
-    text = f"open files: the daemon (pid {running.pid}) may have {limit}, and wants {FILES_WANTED}"
+    text = f"open files: the daemon (pid {running.pid}) is limited to {limit} and needs {FILES_WANTED}"
     yield CheckResult(_LIMITS, False, text, "LimitNOFILE=16384 in its unit, or ulimit -n, and start it again")
 
 

@@ -83,7 +83,7 @@ def explain(candidate: Candidate, config: Config, past: Past) -> Explanation | N
 
 
 def _stuck(path: str, steps: list[Step]) -> Explanation:
-    return Explanation(path, False, f"not committed: {steps[-1].says}; whoever made it has to mend it", tuple(steps))
+    return Explanation(path, False, f"not committed: {steps[-1].says}; whoever wrote it has to fix it", tuple(steps))
 
 
 def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> Explanation:

@@ -182,7 +182,7 @@ class _Judge:
         if said.status not in self._config.finished:
             raise _Lacking(f"is {said.status}")
         if holds_others(place.directory, candidate):
-            raise _Lacking("other workspaces may lie in it")
+            raise _Lacking("may contain other workspaces")
         lines = self._lines(place.meta)
         names = {
             candidate.name,
@@ -263,7 +263,7 @@ class _Judge:
             return
         newest = max(said.updated_at.ns, *(instant.parse(text).ns for text in committed_at))
         if newest / 1e9 > time.time() - self._wish.older_than:
-            raise _Lacking("is younger than that")
+            raise _Lacking("is younger than --older-than")
 
 
 def _words(error: Exception) -> str:
