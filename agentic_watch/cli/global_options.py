@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,6 @@ from agentic_watch.cli import messages
 
 if TYPE_CHECKING:  # --version, --help and completion need none of it
     from agentic_watch.config import Config, Overrides
-import re
-
-from agentic_watch.cli.output import clean
-from agentic_watch.config.checks import span_seconds
 
 
 class State:
@@ -136,18 +133,18 @@ def _log_format(state: State, name: str, value: str) -> None:
     messages.choose(value)
 
 
-_SECONDS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)s?", re.ASCII)
-
-
 class Seconds(click.ParamType[float]):
     """A span in seconds: `90s`, `90`, or as elsewhere `30m`, `2h`, `7d`."""
 
     name = "SPAN"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from agentic_watch.cli.output import clean
+        from agentic_watch.config.checks import span_seconds  # and all of the configuration
+
         if isinstance(value, float):
             return value
-        if match := _SECONDS.fullmatch(value):
+        if match := re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)s?", value, re.ASCII):
             return float(match[1])
         try:
             return float(span_seconds(value))
