@@ -619,7 +619,7 @@ def test_a_daemon_that_may_open_too_few_files_is_named(host: Host) -> None:
     with Service(host, prefix=["prlimit", "--nofile=100"]) as service:
         service.wait_committed(make(host.root))
         (text,) = limit_findings(check(host, code=1))
-        assert f"(pid {service.pid}) may have 100, and wants 1024" in text
+        assert f"(pid {service.pid}) is limited to 100 and needs 1024" in text
 
 
 def test_a_user_without_an_inotify_instance_left_is_told(
