@@ -1,6 +1,8 @@
-"""Which workspaces may an operator delete? Those whose every commit is in the history, and delivered.
+"""Which workspaces may an operator delete? Those whose every commit is in the history, and delivered. In doubt one is
+left; nothing is deleted here.
 
-In doubt one is left. Nothing is deleted here.
+A directory that says it is a workspace may hold others: a status that somebody puts beside the workspaces of an
+organisation makes one of their directory, and hides them; whoever deletes it would delete them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from itertools import islice
 from typing import Any
 
 from agentic_watch.answers import documents
-from agentic_watch.answers.now.lone_workspace import holds_others
 from agentic_watch.commit import moved_workspaces
 from agentic_watch.config import Config, Root
 from agentic_watch.fleet.delivered import Delivered, delivered
@@ -24,7 +25,7 @@ from agentic_watch.history.commit_lookup import ExistingRow, Lookup
 from agentic_watch.history.store import History
 from agentic_watch.host.file_systems import unanswered
 from agentic_watch.scan import RootUnavailable, ScanError, scan
-from agentic_watch.workspace import files, instant, journal, marker, status
+from agentic_watch.workspace import files, instant, journal, layout, marker, status
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.place import Place, open_place
@@ -32,9 +33,7 @@ from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
-_GROUP = 500
-_LINES_AT_ONCE = 5_000
-_ASKED_AT_ONCE = 400
+_GROUP, _LINES_AT_ONCE, _ASKED_AT_ONCE = 500, 5_000, 400
 _TEXT_AT_MOST = 16 << 20
 """Characters of tasks and questions in one journal: they are compared with those of its rows."""
 
@@ -285,3 +284,36 @@ def _key(line: Lookup) -> tuple[str, int]:
 
 def _path(candidate: Candidate) -> str:
     return os.path.join(candidate.root.path, candidate.name)
+
+
+_DEEPEST = 3
+"""Where a status alone makes a workspace (layout.py)."""
+_DIRECTORIES_AT_MOST = 10_000
+
+
+def holds_others(directory: int, candidate: Candidate) -> bool:
+    """Whether another workspace lies in the open directory of one, or may: one that holds too many directories to be
+    looked into counts as one that does. Raises OSError, WorkspaceError."""
+    left = iter(range(_DIRECTORIES_AT_MOST))
+    return _holds_others(directory, candidate.root, candidate.name, candidate.name.count("/") + 2, left)
+
+
+def _holds_others(directory: int, root: Root, name: str, depth: int, left: Iterator[int]) -> bool:
+    """The same at this depth below the root, or deeper; `left` are the directories that may yet be looked into."""
+    if depth > min(_DEEPEST, root.max_depth):
+        return False
+    with os.scandir(directory) as entries:
+        bases = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for base in bases:
+        path = f"{name}/{base}"
+        if not layout.may_enter(root, base, path, depth, beside_workspace_files=True):
+            continue
+        if next(left, None) is None or layout.status_files(directory, f"{base}/", root, depth) is not None:
+            return True
+        inner = files.open_directory(directory, base, path)
+        try:
+            if layout.exists(inner, layout.META) or _holds_others(inner, root, path, depth + 1, left):
+                return True
+        finally:
+            os.close(inner)
+    return False
