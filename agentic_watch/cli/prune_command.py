@@ -20,7 +20,7 @@ from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import Config
 from agentic_watch.config.checks import span_seconds
-from agentic_watch.exchange import ExchangeError, before_pruning, pruning
+from agentic_watch.exchange import ExchangeError, pruning
 from agentic_watch.exchange.pruning import Old, default_path
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
@@ -116,14 +116,14 @@ def _before(older_than: str, *, asks: bool) -> str:
 def _prune(config: Config, work: _Pruning) -> Old:
     unread: Sequence[str]
     if work.dry_run:
-        found, unread = pruning.old(config.history, work.before), before_pruning.away(config)
+        found, unread = pruning.old(config.history, work.before), pruning.away(config)
     else:
         pruning.old(config.history, work.before)  # there is a history: a writer would make one
         unread = _take_in(config, work)
         found = pruning.old(config.history, work.before)
     if not found.commits:
         return found
-    _refuse_losses(work, [*unread, *before_pruning.undelivered(config, found)])
+    _refuse_losses(work, [*unread, *pruning.undelivered(config, found)])
     if not work.dry_run:
         _archive_and_delete(config.history, work, found)
     return found
@@ -134,7 +134,7 @@ def _take_in(config: Config, work: _Pruning) -> Sequence[str]:
     history = History(config.history)
     try:
         with progress("workspaces", 0) as tell:
-            taken = before_pruning.take_in(config, history, tell)
+            taken = pruning.take_in(config, history, tell)
     finally:
         history.close()
     work.recovered_rows = taken.recovered_rows

@@ -22,9 +22,8 @@ from agentic_watch.config.checks import regex_problem
 from agentic_watch.daemon import instance
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.exchange import ExchangeError, redacting
-from agentic_watch.exchange.out_of_reach import Left, out_of_reach
 from agentic_watch.exchange.redacting import Redacted
-from agentic_watch.exchange.redacting_journals import RedactedJournals, redact_journals
+from agentic_watch.exchange.redacting_journals import Left, RedactedJournals, out_of_reach, redact_journals
 from agentic_watch.history import queries
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
