@@ -141,6 +141,22 @@ def test_a_journal_of_others_is_a_problem_that_repair_mends(host: Host, committe
     assert len(host.query("SELECT * FROM dispatch_history WHERE workspace = ?", committed[0].name)) == 2
 
 
+def test_what_is_repaired_is_told_beside_what_stays_wrong_there(host: Host) -> None:
+    """Of two findings of one workspace each is told as it stands after the repair, and the next run says the same."""
+    workspace = make(host.root, status="failed")
+    host.once()
+    workspace.write_status(status="completed", runs=2, updated_at="2026-04-15T11:17:08Z")
+    host.once()
+    workspace.write_status(status="running", runs=3, updated_at="2026-04-16T11:17:08Z")
+    workspace.journal.unlink()
+    sql(host, "DELETE FROM dispatch_history WHERE runs = 2")
+    rows = [one for one in check(host, "--repair", code=1)["rows"] if one["check"] == "records" and not one["ok"]]
+    assert [one["repaired"] for one in rows if "no journal line" in one["error"]] == [True]
+    (left,) = (one["error"] for one in rows if not one["repaired"])
+    assert "a marker" in left
+    assert [one["error"] for one in check(host, code=1)["rows"] if one["check"] == "records" and not one["ok"]] == [left]
+
+
 def test_repair_deletes_no_record(host: Host, committed: list[Workspace]) -> None:
     """Rows, lines and markers that were there are there afterwards, whatever was mended beside them."""
     sql(host, "DELETE FROM dispatch_history WHERE workspace = 'org/repo/b'")

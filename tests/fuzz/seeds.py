@@ -42,6 +42,7 @@ KEPT = {
     170149: 41,  # a copy of what core-agent had recorded again under its name in another root: a second row
     700094: 41,  # which of a moved workspace's lines came back hung on what was read first
     900136: 41,  # a copy ran, ended with its original's time and run, which were pruned: taken for done by its marker
+    1700062: 41,  # check --repair did not tell what was wrong only when it had repaired something else there
     1300110: 41,  # the model did not know where an archived row of another root was seen last
 }
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""

@@ -49,22 +49,23 @@ ALL: Sequence[Check] = (
 
 
 def repair(subject: Subject, checks: Sequence[Check], findings: Sequence[CheckResult]) -> list[CheckResult]:
-    """Mend what can be, look again, and give the findings with what became of them."""
+    """Mend what can be, look again, and give the findings with what became of them, and what only that look found."""
     wrong = [finding for finding in findings if finding.ok is False]
     refused = [*_mend_ownership(subject, wrong), *_mend_history(subject, wrong), *_mend_records(subject, wrong)]
     refused += _mend_fleet(subject, wrong)
     if not wrong:
         return list(findings)
-    still = {_about(finding) for finding in checked(subject, checks) if finding.ok is not True}
+    after = [finding for finding in checked(subject, checks) if finding.ok is not True]
+    still, known = {_about(finding) for finding in after}, {_about(finding) for finding in findings}
     told = [
         replace(finding, repaired=True) if finding in wrong and _about(finding) not in still else finding
         for finding in findings
     ]
-    return told + refused
+    return [*told, *(finding for finding in after if _about(finding) not in known), *refused]
 
 
 def _about(finding: CheckResult) -> tuple[str, str, str, str]:
-    return finding.check, finding.root, finding.workspace, "" if finding.workspace else finding.text
+    return finding.check, finding.root, finding.workspace, finding.text
 
 
 def _mend_ownership(subject: Subject, wrong: Sequence[CheckResult]) -> list[CheckResult]:
