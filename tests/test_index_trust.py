@@ -300,3 +300,52 @@ def test_rows_that_somebody_inserted_by_sql_get_what_they_lack(host: Host) -> No
     assert len(found["commit_id"]) == 36
     assert len(host.query("SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH 'walrus'")) == 1
     by_sql(host.history, "DELETE FROM dispatch_history")
+
+
+@pytest.mark.parametrize("report", ["{bad", "[1]", '{"findings": 5}', r'{"findings": [{"tool": "\ud800"}]}'])
+def test_a_report_that_somebodys_sql_has_spoilt_stops_nothing(host: Host, report: str) -> None:
+    """The row is searched, listed, checked and exported as any other; what cannot be read of its report is left out."""
+    make(host.root)
+    host.once()
+    names = [r["name"] for r in host.query("PRAGMA table_info(dispatch_history)")]
+    others = {"workspace": "'by hand'", "task": "'walrus'", "report": f"'{report}'", "findings_count": "1"}
+    names = [name for name in names if name not in ("id", "commit_id")]
+    by_sql(
+        host.history,
+        f"INSERT INTO dispatch_history ({', '.join(names)}) "
+        f"SELECT {', '.join(others.get(name, name) for name in names)} FROM dispatch_history",
+    )
+    assert host.once().code == 0
+    assert len(host.query("SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH 'walrus'")) == 1
+    for command in (["history", "walrus", "--json"], ["export"], ["check"]):
+        done = run([*host.arguments(), *command], host.base)
+        assert "Traceback" not in done.stderr
+        assert "walrus" in done.stdout or command == ["check"]
+
+
+def test_what_sql_changes_before_the_search_has_it_leaves_the_search_whole(tmp_path: Path) -> None:
+    """Findings that were deleted are made anew in the search, too; a check takes in however many rows wait."""
+    from test_history import row
+
+    path = tmp_path / "history.db"
+    with contextlib.closing(History(str(path))) as history:
+        history.insert([row(f"w{number}", report=REPORT) for number in range(100)])
+    by_sql(
+        path,
+        "DELETE FROM findings WHERE dispatch_id = 50",
+        "DELETE FROM dispatch_history WHERE id = 51",
+        "UPDATE findings SET message = 'walrus' WHERE dispatch_id = 52",
+        "UPDATE dispatch_history SET id = 9000, task = 'giraffe' WHERE id = 53",
+    )
+    names = [r["name"] for r in query(path, "PRAGMA table_info(dispatch_history)") if r["name"] not in ("id", "runs")]
+    numbers = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 3000)"
+    columns = ", ".join(name for name in names if name not in ("commit_id", "findings_count", "report"))
+    by_sql(
+        path,
+        f"INSERT INTO dispatch_history (runs, findings_count, {columns}) {numbers} "
+        f"SELECT n, 0, {columns} FROM n, dispatch_history WHERE id = 1",
+    )
+    assert derived_data.search_is_sound(str(path))
+    assert derived_data.search_is_sound(str(path))
+    by_sql(path, "DELETE FROM dispatch_history")
+    assert derived_data.search_is_sound(str(path))

@@ -8,14 +8,13 @@ as `zlib` (base64) where it is no text.
 from __future__ import annotations
 
 import base64
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agentic_watch.history import rows
-from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
+from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS, report_of
 from agentic_watch.history.rows import Row
 from agentic_watch.workspace import record
 from agentic_watch.workspace import report as reports
@@ -62,7 +61,7 @@ def document(commit: Commit, host_id: str) -> dict[str, Any]:
     """The object of one commit."""
     columns = commit.columns
     found: dict[str, Any] = {key: columns[key] for key in _RECORD}
-    report = json.loads(columns["report"]) if columns["report"] else {}
+    report = report_of(columns["report"])
     large = {
         "report": report,
         # A line of another writer may hold findings and changes, and no report that repeats them.

@@ -53,6 +53,8 @@ def report_of(text: str | None) -> dict[str, Any]:
     """The report in a row; {} where there is none, or somebody's SQL has spoilt it."""
     try:
         said = json.loads(text or "{}")
+        if text and "\\u" in text:  # of a lone surrogate no column can be made
+            json.dumps(said, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}

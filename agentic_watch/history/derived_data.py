@@ -8,14 +8,13 @@ is damaged, rows are inserted without. `upkeep.searched_to` is the number up to 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from agentic_watch.history import table_definitions as tables
-from agentic_watch.history.columns import finding_values
+from agentic_watch.history.columns import finding_values, report_of
 from agentic_watch.history.history_errors import HistoryError
 
 MOST_WAITING = 512
@@ -43,6 +42,11 @@ _WITHOUT_FINDINGS = (
 _ADD_LACKING = (
     f"{tables.ADD_TO_SEARCH} WHERE id > ? AND id <= ? "
     "AND NOT EXISTS (SELECT 1 FROM dispatch_search_docsize AS there WHERE there.id = dispatch_text.id)"
+)
+# Somebody's SQL may have had it added without findings: it forgets only what it was given.
+_TAKE_OUT = (
+    f"{tables.TAKE_FROM_SEARCH} WHERE id = ? "
+    "AND EXISTS (SELECT 1 FROM dispatch_search_docsize AS there WHERE there.id = dispatch_text.id)"
 )
 _OWNED = ("findings", "kept_files")
 _ORPHANS = "FROM {} WHERE dispatch_id NOT IN (SELECT id FROM dispatch_history)"
@@ -146,10 +150,11 @@ def _take_in(connection: sqlite3.Connection, most: int) -> bool:
     if end is None:
         return True
     for number, report in connection.execute(_WITHOUT_FINDINGS, (start, end)).fetchall():
-        items = json.loads(report).get("findings", []) if report else []
-        connection.executemany(
-            tables.INSERT_FINDING, ((number, *finding_values(item)) for item in items if isinstance(item, dict))
-        )
+        items = report_of(report).get("findings")
+        if isinstance(items, list):
+            values = [(number, *finding_values(item)) for item in items if isinstance(item, dict)]
+            connection.execute(_TAKE_OUT, (number,))
+            connection.executemany(tables.INSERT_FINDING, values)
     connection.execute(_ADD_LACKING, (start, end))
     connection.execute("UPDATE upkeep SET searched_to = ?", (end,))
     return bool(connection.execute(_NEXT, (end, 1)).fetchone() == (None,))
@@ -222,7 +227,8 @@ def search_is_sound(path: str) -> bool:
     """
     with _writing(path) as connection:
         try:
-            _take_in(connection, _AT_ONCE)
+            while not _take_in(connection, _AT_ONCE):  # somebody's SQL may have inserted any number
+                pass
             connection.execute(_COMPARE)
         except sqlite3.OperationalError:
             raise

@@ -202,7 +202,7 @@ ADD_WAITING = (
 """Of those that the search has yet to take in: more are there only while it is made anew."""
 
 # FTS5 forgets by being told what it was given. https://sqlite.org/fts5.html#the_delete_command
-_TAKE_FROM_SEARCH = (
+TAKE_FROM_SEARCH = (
     f"INSERT INTO dispatch_search (dispatch_search, rowid, {SEARCH_COLUMNS}) "
     f"SELECT 'delete', id, {SEARCH_COLUMNS} FROM dispatch_text"
 )
@@ -250,7 +250,7 @@ def _trigger(name: str, when: str, *actions: str) -> str:
 
 
 def _take_before(name: str, event: str, number: str) -> str:
-    return _trigger(name, f"BEFORE {event} WHEN {_is_searched(number)}", f"{_TAKE_FROM_SEARCH} WHERE id = {number}")
+    return _trigger(name, f"BEFORE {event} WHEN {_is_searched(number)}", f"{TAKE_FROM_SEARCH} WHERE id = {number}")
 
 
 def _add_after(name: str, event: str, number: str) -> str:

@@ -5,7 +5,6 @@ What a user may be about to type: values that the history holds, fast enough for
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from agentic_watch.answers.past.source import Source
 from agentic_watch.config import KNOWN_STATUSES
 from agentic_watch.config.checks import nearest
 from agentic_watch.history import queries
+from agentic_watch.history.columns import report_of
 
 _FLAGS = ("passed", "build_passed", "test_passed", "lint_passed")
 _SUGGESTED = (*NAMED, "agent", "branch")
@@ -45,7 +45,7 @@ def statement(
 def document(row: dict[str, Any]) -> dict[str, Any]:
     """A row, or some of its columns, for JSON: verdicts are true, false or null, the report is an object."""
     flags = {name: bool(row[name]) for name in _FLAGS if row.get(name) is not None}
-    report = {"report": json.loads(row["report"])} if row.get("report") else {}
+    report = {"report": report_of(row["report"])} if row.get("report") else {}
     return {"schema": SCHEMA, **row, **flags, **report}
 
 
