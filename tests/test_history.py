@@ -341,6 +341,31 @@ def test_an_older_history_is_read_only_after_its_upgrade(host: Host, version: st
         history.open()
 
 
+@pytest.mark.parametrize("version", ["3", "3-late"])
+def test_an_upgrade_keeps_what_an_operator_made_on_the_dispatches(host: Host, version: str) -> None:
+    """Columns with their values and default, indexes on them, and triggers, which see no change in the upgrade."""
+    made = make(host.root, report={"usage": {"turns": 7}})
+    host.once()
+    as_schema(host.history, version)
+    with contextlib.closing(sqlite3.connect(host.history)) as shell:
+        shell.executescript(
+            """
+            ALTER TABLE dispatch_history ADD COLUMN "my ticket" TEXT DEFAULT 'none';
+            ALTER TABLE dispatch_history ADD COLUMN Turns INTEGER;
+            UPDATE dispatch_history SET "my ticket" = 'T-1', turns = 1000;
+            CREATE INDEX by_ticket ON dispatch_history ("my ticket");
+            CREATE TRIGGER append_only BEFORE UPDATE ON dispatch_history WHEN old.task <> new.task OR new.turns = 7
+            BEGIN SELECT raise(ABORT, 'append only'); END;
+            """
+        )
+    made.write_status(runs=1)
+    assert host.once().code == 0
+    found = host.query('SELECT "my ticket", turns FROM dispatch_history ORDER BY id')
+    assert [tuple(r) for r in found] == [("T-1", 7), ("none", 7)]
+    names = "SELECT name FROM sqlite_master WHERE name IN ('by_ticket', 'append_only')"
+    assert len(host.query(names)) == 2
+
+
 def test_an_upgrade_that_is_held_up_leaves_no_copies(host: Host) -> None:
     """While somebody holds the lock, each attempt fails without copying; the one that succeeds leaves one copy."""
     make(host.root)
@@ -388,11 +413,14 @@ def test_what_a_killed_upgrade_left_is_removed(host: Host) -> None:
     make(host.root)
     host.once()
     as_schema(host.history, 2)
-    unfinished, finished = (Path(f"{host.history}.backup-v2-20260101T000000Z{end}") for end in (".part", ""))
+    ends = (".part", ".part-journal", "")
+    unfinished, log, finished = (Path(f"{host.history}.backup-v2-20260101T000000Z{end}") for end in ends)
     unfinished.write_bytes(b"half")
+    log.write_bytes(b"half")
     finished.write_bytes(b"whole")
     host.once()
     assert not unfinished.exists()
+    assert not log.exists()
     assert finished.read_bytes() == b"whole"
 
 

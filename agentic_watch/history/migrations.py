@@ -53,10 +53,11 @@ Step = str | Callable[[sqlite3.Connection], None]
 def _copy_dispatches(connection: sqlite3.Connection) -> None:
     """Into the table of schema 4, which has more columns and one unique index; a copy of schema 2 is one already.
 
-    What an operator made on it is made again, and no number is given twice.
+    What an operator made on it is made again, his columns come along, and no number is given twice.
     """
-    there = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('dispatch_history')")}
-    if there.issuperset(USAGE_COLUMNS):
+    there = connection.execute("SELECT name, type, dflt_value FROM pragma_table_info('dispatch_history')").fetchall()
+    if {name for name, *_ in there}.issuperset(USAGE_COLUMNS):
+        _fill_usage(connection)
         return
     own = connection.execute(
         "SELECT sql FROM sqlite_master WHERE tbl_name = 'dispatch_history' AND type <> 'table' AND sql IS NOT NULL"
@@ -64,14 +65,21 @@ def _copy_dispatches(connection: sqlite3.Connection) -> None:
     last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'dispatch_history'").fetchone()
     columns = f"{_COLUMNS_OF_2}, commit_id, moved_to"
     connection.execute(tables.dispatch_history("copied"))
+    ours = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('copied')")}
+    for name, kind, default in there:
+        if name.lower() not in ours:
+            quoted = '"' + name.replace('"', '""') + '"'
+            connection.execute(f"ALTER TABLE copied ADD COLUMN {quoted} {kind} DEFAULT ({default or 'NULL'})")
+            columns += f", {quoted}"
     connection.execute(f"INSERT INTO copied ({columns}) SELECT {columns} FROM dispatch_history ORDER BY id")
     connection.execute("DROP TABLE dispatch_history")
     connection.execute("ALTER TABLE copied RENAME TO dispatch_history")
     connection.execute("DELETE FROM sqlite_sequence WHERE name = 'dispatch_history'")
     connection.execute("INSERT INTO sqlite_sequence VALUES ('dispatch_history', ?)", last or (0,))
-    ours = {statement.split()[2] for statement in tables.INDEXES}
+    _fill_usage(connection)  # before an operator's triggers are there again, to which it is no change
+    indexes = {statement.split()[2] for statement in tables.INDEXES}
     for (statement,) in own:
-        if statement.split()[2] not in ours:
+        if statement.split()[2] not in indexes:
             connection.execute(statement)
 
 
@@ -142,7 +150,6 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
             derived_data.drop_search,
             *("DROP VIEW IF EXISTS dispatch_text", "DROP VIEW IF EXISTS dispatches"),
             _copy_dispatches,
-            _fill_usage,
             tables.KEPT_FILES,
             *tables.OPEN_RUNS,
             _make_indexes,

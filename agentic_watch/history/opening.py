@@ -176,7 +176,7 @@ def upgrade(connection: sqlite3.Connection, path: str, on_progress: OnProgress) 
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        for unused in (backup, f"{backup}.part"):
+        for unused in (backup, f"{backup}.part", f"{backup}.part-journal"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(unused)
         raise
@@ -189,7 +189,7 @@ def _remove_unfinished_copies(path: str) -> None:
     """What a killed upgrade left; another one cannot be under way while its lock is ours."""
     directory, base = os.path.split(path)
     for name in os.listdir(directory):
-        if name.startswith(f"{base}.backup-v") and name.endswith(".part"):
+        if name.startswith(f"{base}.backup-v") and name.endswith((".part", ".part-journal")):
             os.unlink(os.path.join(directory, name))
 
 
