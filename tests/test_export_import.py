@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 from support import JOURNAL_KEYS, Host, command, environment, make, run, wait_for
+from test_history import row
+
+from agentic_watch.history.history_file import connect_untouched
+from agentic_watch.history.store import History
 
 REPORT = {
     "passed": True,
@@ -366,3 +370,15 @@ def test_imported_from_a_copy_without_a_root(full: Host, tmp_path_factory: pytes
     result = run(["--history", str(directory / "copy.db"), "export"], full.base)
     assert len(result.stdout.splitlines()) == 3
     assert [path.name for path in directory.iterdir()] == ["copy.db"]
+
+
+def test_a_history_whose_tables_are_in_its_log_still_is_imported(full: Host, tmp_path: Path) -> None:
+    """Beside the daemon that made it, or after it was killed."""
+    path = tmp_path / "young.db"
+    with closing(History(str(path))) as history:
+        history.open()
+        history.insert([row("o/r/young", task="walrus")])
+        with closing(connect_untouched(str(path))) as file:
+            assert file.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+        (found,) = take(full, path)
+    assert (found["error"], found["imported_count"]) == (None, 1)

@@ -242,6 +242,9 @@ def reader(history: History, incoming: Incoming) -> tuple[str, Reader]:
         return "export", _of_export
     with closing(connect_untouched(path)) as connection:
         found = _tables(connection)
+    if not found:  # those of a young history may all be in its log still
+        with closing(connect_read_only(path)) as connection:
+            found = _tables(connection)
     if "dispatch_history" in found:
         return "history", _of_history
     if set(found.get(_STORE, ())) >= _STORE_COLUMNS:
