@@ -22,27 +22,26 @@ TOML
 export AGENTIC_WATCH_CONFIG="$place/config.toml"
 
 say() { printf '\n== %s\n' "$*"; }
-wait_for() { # a file that the daemon writes
-    for _ in $(seq 200); do [ -e "$1" ] && return; sleep 0.05; done
-    echo "demo: $1 did not appear within 10 s" >&2; exit 1
+wait_for() { # a line of the daemon's log; the marker is written before it
+    for _ in $(seq 200); do grep -q "$1" "$place/log" && return; sleep 0.05; done
+    echo "demo: the daemon did not say \"$1\" within 10 s" >&2; exit 1
 }
 
 say "six workspaces: four finished, one running, one queued"
 "$agentic_watch" status
 
 say "the daemon starts and commits the four"
-"$agentic_watch" &
+: > "$place/log"
+"$agentic_watch" 2> >(tee "$place/log" >&2) &
 daemon=$!
-for name in acme/billing/task-101 acme/gateway/task-7 acme/gateway/task-8 oss/website/task-3; do
-    wait_for "$place/workspaces/$name/.meta/commit.json"
-done
+wait_for "ready: demo"
 
 say "task-102 finishes while the daemon runs"
 task="$place/workspaces/acme/billing/task-102"
 sed 's/"running"/"completed"/; s/"updated_at":"[^"]*"/"updated_at":"2026-04-14T10:31:07.123456789+01:00"/' \
     "$task/status.json" > "$task/status.json.new"
 mv "$task/status.json.new" "$task/status.json"
-wait_for "$task/.meta/commit.json"
+wait_for "acme/billing/task-102: committed"
 
 say "an agent of your own: a script that edits a file in a git clone, run by dispatch"
 git init --quiet --initial-branch main "$place/website"
@@ -59,7 +58,7 @@ git config user.email demo@example.org
 "$agentic_watch" dispatch --task "Mend the spelling" --agent script --org oss --workspace oss/website/spelling -- \
     sh -c 'git checkout --quiet -b agent/spelling && sed -i s/Welcom$/Welcome/ index.txt && git commit --quiet -am Spelling'
 cat "$place/workspaces/oss/website/spelling/.meta/status.json" && echo
-wait_for "$place/workspaces/oss/website/spelling/.meta/commit.json"
+wait_for "oss/website/spelling: committed"
 
 say "SIGTERM: the daemon ends with status 0"
 kill "$daemon"
