@@ -201,7 +201,13 @@ def formed(json_help: str = "Print one JSON document.") -> Callable[[Callable[..
         function = click.option("--json", "as_json", is_flag=True, help=json_help)(function)
         function = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a header.")(function)
         return click.option(
-            "-n", "--limit", default=20, show_default=True, type=click.IntRange(0), help="Show at most N (0: all)."
+            "-n",
+            "--limit",
+            default=20,
+            show_default=True,
+            type=click.IntRange(0),
+            metavar="N",
+            help="Show at most N (0: all).",
         )(function)
 
     return add

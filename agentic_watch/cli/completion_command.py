@@ -112,7 +112,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.command("completion")
 @click.argument("shell", type=click.Choice(_SHELLS))
 def command(shell: str) -> None:
-    """Print a shell completion script for SHELL: commands, options, and values from the history.
+    """Print a completion script for the named shell: commands, options, and values from the history.
 
     \b
     Examples:

@@ -49,7 +49,8 @@ def command() -> None:
 def init(state: State, roots: tuple[str, ...], history: str | None, file: str | None) -> None:
     """Write a configuration file that watches the given roots (or $CORE_WORKSPACE/workspace).
 
-    An existing file is left as it is.
+    Without --config or $AGENTIC_WATCH_CONFIG it is /etc/agentic-watch/config.toml for root, for others
+    agentic-watch/config.toml below $XDG_CONFIG_HOME or ~/.config. An existing file is left as it is.
     """
     given = state.overrides
     given = given._replace(

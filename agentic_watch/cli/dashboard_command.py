@@ -17,6 +17,7 @@ from agentic_watch.host.extras import missing_extra
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
+    metavar="N",
     default=8001,
     show_default=True,
     help="Port to listen on (0: any free one).",

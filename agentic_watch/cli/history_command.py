@@ -70,7 +70,7 @@ def _parts(values: tuple[str, ...]) -> list[str]:
 @click.option("--branch", multiple=True, metavar="BRANCH", help="Only this branch.")
 @click.option("--commit", multiple=True, metavar="HASH", help="Only runs that left this commit; its beginning will do.")
 @click.option("--session", multiple=True, metavar="ID", help="Only this session of an agent.")
-@click.option("--failed", is_flag=True, help="Only failed: every status that means so.")
+@click.option("--failed", is_flag=True, help="Only failed dispatches, whichever status says so.")
 @click.option("--all", "every", is_flag=True, help="Every commit of a dispatch, not only its newest.")
 @click.option(
     "--columns",

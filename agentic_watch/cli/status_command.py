@@ -212,7 +212,10 @@ _OF_REMOVABLE = {"older_than": "--older-than", "undelivered": "--undelivered", "
 @click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--removable", is_flag=True, help="List workspaces whose every commit is in the history, to be deleted.")
 @click.option(
-    "--older-than", type=Seconds(), metavar="SPAN", help="With --removable: last update and commit are older: 7d, 2w."
+    "--older-than",
+    type=Seconds(),
+    metavar="SPAN",
+    help="With --removable: only those last updated and committed longer ago than SPAN: 7d, 2w.",
 )
 @click.option("--undelivered", is_flag=True, help="With --removable: also those that a [[push]] target lacks.")
 @click.option("-0", "--null", is_flag=True, help="With --removable: end each path with NUL, for xargs -0.")
