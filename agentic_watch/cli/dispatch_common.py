@@ -28,8 +28,8 @@ T = TypeVar("T")
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is dispatched, and where."""
     options = (
-        click.option("--task", metavar="TEXT", help="What to do (default: the command line)."),
-        click.option("--agent", metavar="NAME[:MODEL]", help="Agent, with its model (default: the command's name)."),
+        click.option("--task", metavar="TEXT", help="What to do (default: COMMAND, where one is given)."),
+        click.option("--agent", metavar="NAME[:MODEL]", help="Agent, with its model (default: the name of COMMAND)."),
         click.option("--org", metavar="NAME", help="Organisation (default: from git's origin)."),
         click.option("--repo", metavar="NAME", help="Repository (default: from git)."),
         click.option("--branch", metavar="NAME", help="Branch (default: from git)."),
