@@ -172,3 +172,22 @@ def test_filters_are_those_of_history(asked: Host, name: str) -> None:
     """`--workspace` and `--committed-since` narrow every answer."""
     for options in (["--workspace", "acme/a/no-such-task"], ["--committed-since", "2999-01-01"]):
         assert rows_of_json(name, ask(asked, name, "--json", *options).stdout) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["history", "-n", "9" * 20],
+        ["history", "--json", "-n", str(2**63 - 1)],
+        ["findings", "--persistent", "9" * 20],
+        ["dispatch", "begin", "--workspace", "o/r/t", "--issue", "9" * 20],
+    ],
+)
+def test_a_number_that_nothing_can_count_to_is_a_usage_error(host: Host, command: list[str]) -> None:
+    """And none is written into a status, which could never be committed."""
+    make(host.root)
+    host.once()
+    done = run([*host.arguments(), *command], host.base)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("is too large\n")
+    assert not (host.root / "o").exists()

@@ -23,7 +23,7 @@ from agentic_watch.answers.past.source import Source
 from agentic_watch.answers.past.spans import Clock
 from agentic_watch.cli import messages, value_texts
 from agentic_watch.cli.exit_status import Misconfigured
-from agentic_watch.cli.global_options import State
+from agentic_watch.cli.global_options import State, Whole
 from agentic_watch.cli.output import line_width, print_csv, print_json
 from agentic_watch.config import Config, Target
 from agentic_watch.config.checks import nearest
@@ -205,7 +205,7 @@ def formed(json_help: str = "Print one JSON document.") -> Callable[[Callable[..
             "--limit",
             default=20,
             show_default=True,
-            type=click.IntRange(0),
+            type=Whole(0),
             metavar="N",
             help="Show at most N (0: all).",
         )(function)

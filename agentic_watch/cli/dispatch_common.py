@@ -11,7 +11,7 @@ import click
 
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Refused
-from agentic_watch.cli.global_options import State
+from agentic_watch.cli.global_options import State, Whole
 from agentic_watch.dispatch.agent_names import agent_of
 from agentic_watch.dispatch.lifecycle import begin
 from agentic_watch.dispatch.new_workspace import choose
@@ -33,7 +33,7 @@ def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--org", metavar="NAME", help="Organisation (default: from git's origin)."),
         click.option("--repo", metavar="NAME", help="Repository (default: from git)."),
         click.option("--branch", metavar="NAME", help="Branch (default: from git)."),
-        click.option("--issue", type=click.IntRange(min=0), metavar="N", help="Issue number."),
+        click.option("--issue", type=Whole(0), metavar="N", help="Issue number."),
         click.option("--workspace", metavar="NAME", help="Workspace to use, created if missing (default: a new one)."),
     )
     for option in reversed(options):

@@ -20,7 +20,7 @@ from agentic_watch.cli.dispatch_common import (
     work_of,
     work_options,
 )
-from agentic_watch.cli.global_options import State
+from agentic_watch.cli.global_options import State, Whole
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.dispatch import run_report
 from agentic_watch.dispatch.agent_names import process_of
@@ -42,7 +42,7 @@ _UNSUCCESSFUL = frozenset({"failed", "rejected", "blocked"})
 @work_options
 @click.option(
     "--pid",
-    type=click.IntRange(min=0),
+    type=Whole(0),
     metavar="N",
     help="PID to watch; if it exits before `finish`, the run is a ghost (default: the process above this one that "
     "--agent names, for an agent's hooks; 0: none).",
@@ -75,7 +75,7 @@ def _begin(state: State, /, as_json: bool, pid: int | None, process_id: str, **o
 @click.option("--status", metavar="STATUS", help="Final status (default: completed).")
 @click.option("--question", metavar="TEXT", help="What it asks, or why it failed.")
 @click.option("--pr", "pr_url", metavar="URL", help="Pull request.")
-@click.option("--run", "number", type=click.IntRange(min=1), metavar="N", help="Only if this is its newest run.")
+@click.option("--run", "number", type=Whole(1), metavar="N", help="Only if this is its newest run.")
 @click.option("--process-id", metavar="TEXT", help="Only if its newest run was begun with this one.")
 @click.option("--branch", metavar="NAME", help="Branch (default: the one checked out here).")
 @reports_option

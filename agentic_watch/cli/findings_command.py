@@ -24,7 +24,7 @@ from agentic_watch.cli.answer_options import (
     say_what_was_read,
     wanted,
 )
-from agentic_watch.cli.global_options import State
+from agentic_watch.cli.global_options import State, Whole
 from agentic_watch.cli.output import shorten
 from agentic_watch.cli.table_layout import Column, print_columns
 
@@ -54,7 +54,7 @@ _COUNTS = (
 @click.command("findings")
 @filtered
 @click.option("--by", type=click.Choice(BY), help="Group by this (default: rule).")
-@click.option("--persistent", type=click.IntRange(2), metavar="N", help="Findings in each of the newest N runs.")
+@click.option("--persistent", type=Whole(2), metavar="N", help="Findings in each of the newest N runs.")
 @click.option("--new", is_flag=True, help="Findings in the newest run of a repository, not in the one before.")
 @click.option("--gone", is_flag=True, help="Findings in the run before, not in the newest one.")
 @formed()

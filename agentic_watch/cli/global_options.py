@@ -1,6 +1,6 @@
 """The options that every command takes, before its name and after it, and what they come to.
 
-An option that takes a span of time.
+Options that take a span of time, or a whole number.
 """
 
 from __future__ import annotations
@@ -150,3 +150,17 @@ class Seconds(click.ParamType[float]):
             return float(span_seconds(value))
         except ValueError:
             self.fail(f"{clean(value)!r} is not a span such as 90s, 30m, 2h or 1d", param, ctx)
+
+
+_MOST = 2**62
+
+
+class Whole(click.IntRange):
+    """A whole number from a least one on; more than SQLite can count with is refused, which no help needs to say."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number. Fails as a usage error."""
+        number = super().convert(value, param, ctx)
+        if number > _MOST:
+            self.fail(f"{number} is too large", param, ctx)
+        return number
