@@ -196,6 +196,16 @@ def test_a_missing_root_is_named(host: Host, committed: list[Workspace]) -> None
     assert "No such file or directory" in found["error"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="is about root")
+def test_root_without_the_right_to_become_another_checks_as_itself(host: Host) -> None:
+    """As in a container that was given no capabilities."""
+    make(host.root)
+    host.once()
+    set_groups = 6
+    document = check(host, code=0, lacking=(*POWERLESS, set_groups))
+    assert all(one["ok"] for one in document["rows"] if one["check"] in ("ownership", "roots"))
+
+
 def test_what_cannot_be_written_is_named(host: Host, committed: list[Workspace]) -> None:
     """A history and a root that the user may only read: each with the command that mends it."""
     (committed[0].meta).chmod(0o555)

@@ -130,7 +130,7 @@ def can_be_asked(account: Account) -> bool:
 
 
 def _as(account: Account, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    become = os.geteuid() == 0
+    become = os.geteuid() == 0 != account.uid  # root in a container may have no right to set its groups
     return subprocess.run(  # noqa: S603  ours
         command,
         user=account.uid if become else None,
