@@ -32,6 +32,7 @@ from agentic_watch.answers.check.workspace_records import (
     Line,
     OnDisk,
     RecordedRow,
+    Rows,
     disagreements,
     missing_lines,
     older_lines,
@@ -451,19 +452,19 @@ def row(dispatch: int = THIS, **fields: bool) -> RecordedRow:
     ("disk", "rows", "said"),
     [
         (OnDisk(), {}, []),
-        (OnDisk(A, 1000, A, lines={A: line()}), {A: row()}, []),
-        (OnDisk(B, 1, A, lines={A: line()}), {A: row()}, []),
-        (OnDisk(None, 1000, A, lines={A: line()}), {A: row()}, []),
-        (OnDisk(B, 1000, A, lines={A: line()}), {A: row()}, ["finished and not committed"]),
+        (OnDisk(A, 1000, A, lines={A: line()}), {A: [row()]}, []),
+        (OnDisk(B, 1, A, lines={A: line()}), {A: [row()]}, []),
+        (OnDisk(None, 1000, A, lines={A: line()}), {A: [row()]}, []),
+        (OnDisk(B, 1000, A, lines={A: line()}), {A: [row()]}, ["finished and not committed"]),
         (OnDisk(A, 1000, A, lines={A: line()}), {}, ["no history row"]),
         (OnDisk(A, 1000, A, lines={A: line()}, moved={A}), {}, []),
         (OnDisk(A, 1000, A, moved={A}), {}, []),
-        (OnDisk(A, 1000, None, lines={A: line()}), {A: row()}, ["marker is missing"]),
-        (OnDisk(B, 1000, A, lines={A: line(), B: line()}), {A: row(), B: row()}, ["marker names another"]),
-        (OnDisk(None, 1000, B, lines={A: line()}), {A: row()}, ["neither a row nor a journal line"]),
+        (OnDisk(A, 1000, None, lines={A: line()}), {A: [row()]}, ["marker is missing"]),
+        (OnDisk(B, 1000, A, lines={A: line(), B: line()}), {A: [row()], B: [row()]}, ["marker names another"]),
+        (OnDisk(None, 1000, B, lines={A: line()}), {A: [row()]}, ["neither a row nor a journal line"]),
     ],
 )
-def test_each_disagreement_is_told(disk: OnDisk, rows: dict[tuple[str, int], RecordedRow], said: list[str]) -> None:
+def test_each_disagreement_is_told(disk: OnDisk, rows: Rows, said: list[str]) -> None:
     """One line for each thing that one record has and another lacks, none where all agree."""
     found = list(disagreements(disk, rows, "", 300))
     assert len(found) == len(said)
@@ -482,13 +483,13 @@ def test_each_disagreement_is_told(disk: OnDisk, rows: dict[tuple[str, int], Rec
 def test_a_missing_line_is_told_of_what_stands_there(missing: RecordedRow, is_told: bool) -> None:
     """Not of another dispatch that had this name before, of another host's, or of one that was moved."""
     disk = OnDisk(B, 1000, B, lines={B: line()}, standing={THIS})
-    assert list(missing_lines(disk, {A: missing, B: row()})) == [A] * is_told
+    assert list(missing_lines(disk, {A: [missing], B: [row()]})) == [A] * is_told
 
 
 def test_a_line_under_another_name_is_not_missing() -> None:
     """It was moved here with that line: another workspace, which had this name, took its own line with it."""
     disk = OnDisk(B, 1000, B, lines={B: line()}, standing={THIS}, foreign={(A, THIS)})
-    assert list(missing_lines(disk, {A: row(), B: row()})) == []
+    assert list(missing_lines(disk, {A: [row()], B: [row()]})) == []
 
 
 def test_records_of_one_identity_that_say_otherwise_are_told(host: Host, committed: list[Workspace]) -> None:
@@ -510,7 +511,7 @@ def test_what_was_pruned_lacks_nothing() -> None:
     disk = OnDisk(A, 1000, A, lines={A: line()})
     assert list(disagreements(disk, {}, B[0], 300)) == []
     assert list(older_lines(disk, {}, B[0])) == [A]
-    assert list(older_lines(disk, {A: row()}, B[0])) == []
+    assert list(older_lines(disk, {A: [row()]}, B[0])) == []
 
 
 def test_a_moved_workspace_agrees_with_its_records(host: Host, committed: list[Workspace]) -> None:

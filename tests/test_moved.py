@@ -759,6 +759,28 @@ def test_check_knows_a_workspace_of_another_root_that_lost_its_journal(host: Hos
     assert "1 workspace: all records agree" in checked
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_check_holds_a_line_against_the_row_of_its_own_dispatch(host: Host, is_gone: bool) -> None:
+    """A template ran in another root with its original's time and run, and was moved to the original's name: its first
+    line, which bears that name now, is the original's; only how its own dispatch ended is held against its row."""
+    original = committed(host, runs=1)
+    other = Workspace(host.base / "other", NEW)
+    shutil.copytree(original.path, other.path)
+    other.write_status(task="another", runs=1, updated_at="2026-04-14T11:00:01Z")
+    arguments = ["--root", str(other.root), *host.arguments()]
+    run([*arguments, "--once"], host.base)
+    moved = move(other, OLD)
+    if is_gone:
+        shutil.rmtree(original.path)
+    run([*arguments, "--once"], host.base)
+    assert [line["workspace"] for line in moved.lines()] == [OLD, NEW]
+    assert "all records agree" in run([*arguments, "check"], host.base).stdout
+    moved.write_status(task="another", status="failed", runs=1, updated_at="2026-04-14T11:00:01Z")
+    found = json.loads(run([*arguments, "check", "--json"], host.base).stdout)["rows"]
+    (wrong,) = (one["error"] for one in found if one["check"] == "records" and one["ok"] is False)
+    assert "its status says otherwise" in wrong
+
+
 def test_a_link_at_the_old_place_speaks_for_nobody(host: Host) -> None:
     """Moved, with a link left for old users, run again, and the history lost: the run before the move comes back."""
     original = committed(host, runs=1)

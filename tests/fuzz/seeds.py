@@ -49,6 +49,7 @@ KEPT = {
 KEPT_ORDINARY = (
     600266,  # the model took the marker of another dispatch of the same time and run for that of a lost row's line
     1600043,  # a row of another dispatch of a line's identity was said to be where the line stands
+    2500121,  # check held a line against the row of another dispatch of its time and run, which was moved to its name
 )
 """The same of those that were played with the ORDINARY moves."""
 

@@ -11,7 +11,7 @@ from itertools import islice
 from agentic_watch.answers.check.check_result import STUCK_SECONDS, CheckResult, Subject
 from agentic_watch.answers.check.workspace_records import (
     OnDisk,
-    RecordedRow,
+    Rows,
     Told,
     WorkspaceRecords,
     contradictions,
@@ -29,7 +29,6 @@ from agentic_watch.exchange.pruning import in_no_archive
 from agentic_watch.history import pruned, queries
 from agentic_watch.history.columns import commit_id
 from agentic_watch.history.history_errors import HistoryError
-from agentic_watch.history.store import Key
 from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.service import service_user
 from agentic_watch.service.root_access import open_for
@@ -132,7 +131,7 @@ def _look_at_all(look: _Look, root: Root, group: Sequence[Candidate | ScanError]
 
 
 def _compare(
-    look: _Look, root: Root, read: Sequence[WorkspaceRecords], rows: Mapping[str, Mapping[Key, RecordedRow]]
+    look: _Look, root: Root, read: Sequence[WorkspaceRecords], rows: Mapping[str, Rows]
 ) -> dict[str, list[CheckResult]]:
     told = {told for one in read for told in one.elsewhere(rows.get(one.name, {}))}
     known = dispatches_of(look.subject.config.history, told)
@@ -147,9 +146,7 @@ def _compare(
     return found
 
 
-def _findings(
-    look: _Look, root: Root, one: WorkspaceRecords, disk: OnDisk, rows: Mapping[Key, RecordedRow]
-) -> Iterator[CheckResult]:
+def _findings(look: _Look, root: Root, one: WorkspaceRecords, disk: OnDisk, rows: Rows) -> Iterator[CheckResult]:
     where = f"{root.key}/{one.name}"
     texts = [(text, REPAIR) for text in disagreements(disk, rows, look.pruned_before, look.subject.patience)]
     texts += [(text, _COMPARE) for text in contradictions(disk, rows)]

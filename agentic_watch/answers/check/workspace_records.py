@@ -35,7 +35,8 @@ its name. A number: a task can be a megabyte."""
 
 
 class Line(NamedTuple):
-    """A journal line: what its texts are (`content`), of which dispatch it is, when it was committed."""
+    """A journal line, or what a status says: what its texts are (`content`), of which dispatch it is, when it was
+    committed ("": a status)."""
 
     content: int | None
     dispatch: Dispatch
@@ -44,12 +45,17 @@ class Line(NamedTuple):
 
 class RecordedRow(NamedTuple):
     """A history row. `is_ours`: of this host, not one that was imported; `stays`: its workspace was not moved away, as
-    far as the history knows, nor here."""
+    far as the history knows, nor here; `came`: it was moved here."""
 
     content: int | None
     dispatch: Dispatch
     is_ours: bool = True
     stays: bool = True
+    came: bool = False
+
+
+Rows = Mapping[Key, Sequence[RecordedRow]]
+"""By identity the rows of a workspace: the one that was committed there, then those that came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class OnDisk:
     """What a workspace holds: the identities (`updated_utc`, runs) of its status, marker and journal lines.
 
     `finished` is that of the status when it says that the dispatch is finished, `waited` the seconds since that was
-    written. None: it is not there. `said` is the content of that status. `moved` are the identities under another name
+    written. None: it is not there. `said` is what that status says. `moved` are the identities under another name
     or root that have a row there. `standing` are the dispatches that status and own lines tell of, `foreign` what the
     lines tell of that bear other names.
     """
@@ -67,7 +73,7 @@ class OnDisk:
     marked: Key | None = None
     marked_at: str = ""
     lines: Mapping[Key, Line] = field(default_factory=dict)
-    said: int | None = 0
+    said: Line | None = None
     moved: Set[Key] = frozenset()
     standing: Set[Dispatch] = frozenset()
     foreign: Set[tuple[Key, Dispatch]] = frozenset()
@@ -90,7 +96,7 @@ def dispatch(started_utc: str | None, *texts: str) -> Dispatch:
     return hash((started_utc, *texts))
 
 
-def disagreements(disk: OnDisk, rows: Mapping[Key, RecordedRow], pruned_before: str, patience: float) -> Iterator[str]:
+def disagreements(disk: OnDisk, rows: Rows, pruned_before: str, patience: float) -> Iterator[str]:
     """Each thing that one of the records has and another lacks, in words that go behind the workspace's name.
 
     What is older than `pruned_before` ("" when nothing was) may lack its row. A finished status that is younger than
@@ -120,40 +126,43 @@ def _is_done(done: Key, disk: OnDisk, pruned_before: str) -> bool:
     return is_pruned(done[0], disk.marked_at if disk.marked == done else "", pruned_before)
 
 
-def missing_lines(disk: OnDisk, rows: Mapping[Key, RecordedRow]) -> Iterator[Key]:
+def missing_lines(disk: OnDisk, rows: Rows) -> Iterator[Key]:
     """The rows that should have a line here and have none, under whatever name.
 
     Not those of other hosts, of workspaces that were moved, or of another dispatch that had this name before.
     """
     for key in sorted(rows.keys() - disk.lines.keys()):
-        row = rows[key]
+        row = rows[key][0]
         if row.is_ours and row.stays and row.dispatch in disk.standing and (key, row.dispatch) not in disk.foreign:
             yield key
 
 
-def older_lines(disk: OnDisk, rows: Mapping[Key, RecordedRow], pruned_before: str) -> Iterator[Key]:
+def older_lines(disk: OnDisk, rows: Rows, pruned_before: str) -> Iterator[Key]:
     """The lines without a row that are as old as what was pruned: they were pruned, or never were in the history."""
     for key in disk.lines.keys() - rows.keys() - disk.moved:
         if is_pruned(key[0], disk.lines[key].committed_at, pruned_before):
             yield key
 
 
-def contradictions(disk: OnDisk, rows: Mapping[Key, RecordedRow]) -> Iterator[str]:
-    """Each record that says otherwise than this host's row of its identity.
-
-    A row whose workspace was moved is of interest where its dispatch stands.
-    """
-    ours = {key: row for key, row in rows.items() if row.is_ours and (row.stays or row.dispatch in disk.standing)}
-    for key in sorted(disk.lines.keys() & ours.keys()):
-        if _differ(disk.lines[key].content, ours[key].content):
+def contradictions(disk: OnDisk, rows: Rows) -> Iterator[str]:
+    """Each record that says otherwise than this host's row of its identity."""
+    for key in sorted(disk.lines.keys() & rows.keys()):
+        if _differ(disk.lines[key], rows[key], disk.standing):
             yield f"{named(key)}: its journal line and its history row differ in status, task or question"
-    done = disk.finished
-    if done is not None and done in ours and _differ(disk.said, ours[done].content):
+    done, said = disk.finished, disk.said
+    if done is not None and said is not None and _differ(said, rows.get(done, ()), disk.standing):
         yield f"{named(done)}: its status says otherwise (status, task or question) than its history row"
 
 
-def _differ(one: int | None, other: int | None) -> bool:
-    return None not in (one, other) and one != other
+def _differ(said: Line, rows: Sequence[RecordedRow], standing: Set[Dispatch]) -> bool:
+    """Whether a record says otherwise than its row: one that came is that of its own dispatch only.
+
+    A row whose workspace was moved away is of interest where its dispatch stands.
+    """
+    row = next((row for row in rows if not row.came or row.dispatch == said.dispatch), None)
+    if row is None or not row.is_ours or not (row.stays or row.dispatch in standing):
+        return False
+    return None not in (said.content, row.content) and said.content != row.content
 
 
 def named(key: Key) -> str:
@@ -168,24 +177,25 @@ Told = tuple[str, str, int]
 """(workspace, updated_utc, runs), as a line or a marker names a commit."""
 
 
-def rows_of(history: str, root: Root, workspaces: Sequence[str]) -> dict[str, dict[Key, RecordedRow]]:
+def rows_of(history: str, root: Root, workspaces: Sequence[str]) -> dict[str, Rows]:
     """By workspace, the rows that were committed there, or whose workspace is there now. Raises HistoryError."""
-    found: dict[str, dict[Key, RecordedRow]] = {}
+    found: dict[str, dict[Key, list[RecordedRow]]] = {}
     names = {os.path.join(root.path, name): name for name in workspaces}
     with queries.reading(history) as connection:
         for known, column, given in (
-            ("d.root IN (SELECT root FROM roots)", "moved_to", tuple(names)),
-            ("d.root = ?", "moved_to", (root.key, *workspaces)),
             ("d.root = ?", "workspace", (root.key, *workspaces)),
+            ("d.root = ?", "moved_to", (root.key, *workspaces)),
+            ("d.root IN (SELECT root FROM roots)", "moved_to", tuple(names)),
         ):
             sql = (
                 f"SELECT d.{column}, d.moved_to, d.host, d.updated_utc, d.runs, {_TEXTS} FROM dispatch_history AS d "
                 f"WHERE {known} AND d.{column} IN ({marks(list(workspaces))})"
             )
             for place, moved_to, host, utc, runs, *texts in connection.execute(sql, given):
-                row = RecordedRow(content(*texts[:3]), dispatch(*texts[3:]), host == HOST, moved_to is None)
-                found.setdefault(names.get(place, place), {})[utc, runs] = row
-    return found
+                told = content(*texts[:3]), dispatch(*texts[3:])
+                row = RecordedRow(*told, host == HOST, stays=moved_to is None, came=column == "moved_to")
+                found.setdefault(names.get(place, place), {}).setdefault((utc, runs), []).append(row)
+    return dict(found)
 
 
 def dispatches_of(history: str, told: Collection[Told]) -> dict[Told, set[Dispatch]]:
@@ -236,6 +246,7 @@ class WorkspaceRecords:
 
     def on_disk(self, known: Mapping[Told, Collection[Dispatch]]) -> OnDisk:
         """All of it; `known` are the dispatches of those commits that have a row under another name or root."""
+        said = self.status
         own = {(self.name, *key): line.dispatch for key, line in self.own.items()}
         confirmed = {told for told, one in (own | self.foreign).items() if one in known.get(told, ())}
         marked = self._marked
@@ -243,19 +254,19 @@ class WorkspaceRecords:
             told = self.marker.workspace, *marked
             of_rows = known.get(told, ())
             # A marker holds no dispatch: the status tells which it is, while it still is of that commit.
-            if of_rows and (marked != _key(self.status) or dispatch_of(self.status) in of_rows):
+            if of_rows and (marked != _key(said) or dispatch_of(said) in of_rows):
                 confirmed.add(told)
             elif self.marker.workspace != self.name and told not in confirmed:
                 marked = None
         return OnDisk(
-            finished=_key(self.status) if self.is_finished else None,
+            finished=_key(said) if self.is_finished else None,
             waited=self.waited,
             marked=marked,
             marked_at=self.marker.committed_at if self.marker is not None else "",
             lines=self.own,
-            said=content(self.status.status, self.status.task, self.status.question),
+            said=Line(content(said.status, said.task, said.question), dispatch_of(said)),
             moved={(utc, runs) for _, utc, runs in confirmed},
-            standing={dispatch_of(self.status), *(line.dispatch for line in self.own.values())},
+            standing={dispatch_of(said), *(line.dispatch for line in self.own.values())},
             foreign={((utc, runs), one) for (_, utc, runs), one in self.foreign.items()},
         )
 
