@@ -99,9 +99,15 @@ def _lacking_of_status(
         yield f"{where}: finished {dispatch} has no row"
     was = before.at(where)
     names = there.names(dispatch)
-    # A row that a copy's line brings back vouches for the marker as well as one that was there.
-    has_row = before.is_recorded(where, dispatch) or any(
-        line.dispatch == dispatch for other in before.workspaces for line in before.at(other).lines
+    # A row that a copy's line brings back vouches for the marker as well as one that was there, and so does that of an
+    # original which lost its own, and its journal: that is committed anew.
+    named = was.mark is not None and any(
+        row.where != where and row.where[1] == was.mark.name for row in after.rows_of(dispatch)
+    )
+    has_row = (
+        named
+        or before.is_recorded(where, dispatch)
+        or any(line.dispatch == dispatch for other in before.workspaces for line in before.at(other).lines)
     )
     vouched = was.mark is not None and was.mark.key == dispatch.key and has_row
     if not names and not vouched:
