@@ -936,6 +936,24 @@ def test_a_copy_is_of_the_original_in_its_own_root(host: Host, groups: list[list
     assert [tuple(row) for row in host.query("SELECT root, workspace FROM dispatch_history")] == [(roots[0].path, OLD)]
 
 
+def test_a_copy_is_of_the_original_in_another_root_though_a_namesake_of_its_finish_is_known(host: Host) -> None:
+    """Two finished alike under one name in two roots; the one was moved, of the other there is a copy in the first
+    one's root, and the history was lost: each has its one row, and nothing is written into the copy."""
+    moved = move(committed(host, runs=1), NEW)
+    (line,) = moved.lines()
+    other = make(host.base / "other", OLD, runs=1, updated_at=line["updated_at"], started_at="2026-04-13T09:00:00Z")
+    roots = ["--root", str(other.root)]
+    host.once(*roots)
+    copy = Workspace(host.root, "z/repo/copy")
+    shutil.copytree(other.path, copy.path)
+    before = snapshot(copy.path)
+    host.forget_history()
+    host.once(*roots)
+    named = {(str(host.root), OLD), (str(other.root), OLD)}
+    assert {tuple(row) for row in host.query("SELECT root, workspace FROM dispatch_history")} == named
+    assert snapshot(copy.path) == before
+
+
 def test_the_marker_of_a_copy_stays_where_a_namesake_of_its_finish_was(host: Host) -> None:
     """One finish was copied before it was committed, and a copy of the first takes the place of the second: its line
     confirms its marker, so nothing is written into it."""

@@ -169,10 +169,11 @@ class JournalSearch:
         for number, row in own:
             self._note_row(waiting[number], row)
         done = {asked[number].dispatch for number, row in own if row.is_dispatch}  # it may have lines under two names
-        taken = {number for number, row in found if row.root == self._candidate.root.key}
+        taken = {(number, row.root) for number, row in found}
         for number, record in enumerate(waiting):
             if number not in held and asked[number].dispatch not in done:
-                self._take(record, asked[number], pruned_before, is_taken=number in taken)
+                is_taken = (number, self._root_of(record).key) in taken
+                self._take(record, asked[number], pruned_before, is_taken=is_taken)
         if self.lacking.weight > HELD_BYTES:
             # Rather a transaction of its own than a journal's worth of rows in memory.
             self.error = insert_now(self.lacking.take(), self._history)
@@ -204,11 +205,19 @@ class JournalSearch:
             self._recovered.add(hash(asked.dispatch))
             self._recover(record)
 
+    def _home(self, record: Record) -> Root | None:
+        """Where the workspace stands that a line names, if it has this line."""
+        return self._homes.get(record.workspace, {}).get(moved_workspaces.line_key(record))
+
+    def _root_of(self, record: Record) -> Root:
+        """The root of the row that a line would become."""
+        return self._home(record) or self._candidate.root
+
     def _recover(self, record: Record) -> None:
         """Make the row of a line; that of a copy is of where it came from, if that is still there, and has its row."""
         name, moved = record.workspace, self.moved_line
         is_status = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
-        home = self._homes.get(name, {}).get(moved_workspaces.line_key(record))
+        home = self._home(record)
         if home is not None:
             try:
                 row = moved_workspaces.row_told(Candidate(home, name), record, (name,), self._history)
@@ -218,7 +227,7 @@ class JournalSearch:
             if row is not None:
                 self.row = row if is_status else self.row
                 return
-        root = self._candidate.root.key if home is None else home.key
+        root = self._root_of(record).key
         # Its files are those of the newest run, which the status tells of.
         kept = self._workspace.kept_files() if record.identity == self._workspace.identity else ()
         self.lacking.add_recovered(record, root, moved_workspaces.place_of(root, name, self._candidate), kept)
