@@ -918,6 +918,26 @@ def test_in_another_root_a_lost_journal_and_marker_make_no_second_row(host: Host
     assert "1 workspace: all records agree" in checked
 
 
+@pytest.mark.parametrize("name", ["a/repo/copy", OLD])
+def test_a_copy_does_not_take_the_place_of_what_only_its_row_tells_of(host: Host, name: str) -> None:
+    """Moved, its journal and its marker lost, and a copy that has both is looked at first: no second row. After that
+    the line that was written again tells whose it is."""
+    moved = move(committed(host, runs=1), NEW)
+    host.once()
+    copy = copied(moved, name)
+    lose_both(moved)
+    look_again(moved)
+    root = Root(str(host.root))
+    with (
+        contextlib.closing(History(str(host.history))) as history,
+        contextlib.closing(Committer(Config(roots=(root,), history=str(host.history)), history)) as made,
+    ):
+        for where in (copy, moved, copy):
+            made.commit_group([Candidate(root, where.name)])
+    assert [line["workspace"] for line in moved.lines()] == [OLD]
+    assert [found[:2] for found in rows(host)] == [(OLD, 1)]
+
+
 @pytest.mark.parametrize("groups", [[[(0, OLD), (0, NEW)], [(1, OLD)]], [[(0, OLD), (1, OLD), (0, NEW)]]])
 def test_a_copy_is_of_the_original_in_its_own_root(host: Host, groups: list[list[tuple[int, str]]]) -> None:
     """The history was lost; the original and a copy are read in one batch, and in another root stands a copy that has

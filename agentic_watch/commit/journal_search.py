@@ -159,7 +159,8 @@ class JournalSearch:
             found = commit_lookup.told(self._history, self._candidate.root, self._candidate.name, asked)
             own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]
             # Another dispatch of its identity may be elsewhere.
-            moved_workspaces.record_place([row for _, row in own if row.is_dispatch], self._candidate, self._history)
+            of_dispatch = [row for _, row in own if row.is_dispatch]
+            moved_workspaces.record_place(of_dispatch, self._candidate, self._history, self._workspace.config)
             # A prune may have taken them since the history was looked up; it says so in the same transaction.
             held = {number for number, _ in own}
             pruned_before = commit_lookup.pruned_before(self._history) if len(held) < len(waiting) else ""

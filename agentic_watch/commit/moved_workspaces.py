@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
+from agentic_watch.commit.open_workspace import open_to_look, recorded_as
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.commit.row_buffer import RowBuffer
 from agentic_watch.commit.sightings import Sighting
@@ -30,6 +31,8 @@ from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 _JOURNAL_BYTES = 262_144
 """Another workspace's journal up to this size is read for its own lines: a dispatch adds one of some hundred bytes."""
+_PLACES_LOOKED_AT = 8
+"""So many of those that rows of one workspace were at before are looked at."""
 _GONE = "went away before it was committed: it is in the history, from what was read; it has neither line nor marker"
 
 
@@ -64,16 +67,40 @@ def place_of(root: str, workspace: str, candidate: Candidate) -> str | None:
     return None if workspace == candidate.name else candidate.name
 
 
-def record_place(rows: Collection[ExistingRow], candidate: Candidate, history: History) -> None:
-    """Note in rows that their workspace is this one by now. Raises HistoryError."""
+def record_place(rows: Collection[ExistingRow], candidate: Candidate, history: History, config: Config) -> None:
+    """Note in rows that their workspace is this one by now, but for one that nothing else tells of where it was: it
+    would become a second row there. Raises HistoryError."""
     if history.read_only:
         return
+    elsewhere = [row for row in rows if not is_here(row, candidate)]
+    kept = {_known_by_place(place, history, config) for place in _former_places(elsewhere, config.roots)}
     by_place: dict[str | None, list[int]] = {}
-    for row in rows:
-        if not is_here(row, candidate):
-            by_place.setdefault(place_of(row.root, row.workspace, candidate), []).append(row.id)
+    for row in (row for row in elsewhere if row.id not in kept):
+        by_place.setdefault(place_of(row.root, row.workspace, candidate), []).append(row.id)
     for place, ids in by_place.items():
         commit_lookup.move(history, ids, place)
+
+
+def _former_places(rows: Iterable[ExistingRow], roots: Sequence[Root]) -> list[Candidate]:
+    """Where rows say that their workspaces went, as far as that is to be looked at."""
+    by_key = {root.key: root.path for root in roots}
+    paths = dict.fromkeys(os.path.join(by_key.get(row.root, ""), row.moved_to) for row in rows if row.moved_to)
+    above = ((root, os.path.join(root.path, "")) for root in roots)
+    found = (Candidate(root, path[len(top) :]) for root, top in above for path in paths if path.startswith(top))
+    return [place for place in found if can_be_name(place.name, place.root.max_depth)][:_PLACES_LOOKED_AT]
+
+
+def _known_by_place(place: Candidate, history: History, config: Config) -> int | None:
+    """The number of the row whose finish stands at a place where neither journal nor marker tell of it."""
+    workspace = open_to_look(place, config)
+    if isinstance(workspace, Outcome):
+        return None
+    with closing(workspace):
+        said = workspace.status
+        if said is None or not workspace.finished or recorded_as(workspace, said):
+            return None
+    found, _ = commit_lookup.held(history, place.root, [asked(place.name, said)])
+    return found[place.name].id if found else None
 
 
 def can_be_name(name: str, max_depth: int) -> bool:

@@ -266,16 +266,17 @@ def sighting_of(workspace: OpenWorkspace) -> Sighting | None:
     """What is to be kept of a workspace that was opened to look, None when it has no finish that may be recorded."""
     if not workspace.finished or workspace.linked is not None or workspace.status is None or workspace.inode is None:
         return None
-    content, recorded_as = None, frozenset[str]()
+    content = None
     if workspace.place.meta is not None:
         with suppress(WorkspaceError):
             content = report.content(workspace.meta, workspace.config.limits.report_bytes)
-        recorded_as = frozenset(_recorded_as(workspace, workspace.status))
-    return Sighting(workspace.status, content, workspace.inode, recorded_as)
+    return Sighting(workspace.status, content, workspace.inode, frozenset(recorded_as(workspace, workspace.status)))
 
 
-def _recorded_as(workspace: OpenWorkspace, now: Status) -> set[str]:
+def recorded_as(workspace: OpenWorkspace, now: Status) -> set[str]:
     """The names under which marker or journal hold what the status says."""
+    if workspace.place.meta is None:
+        return set()
     with suppress(WorkspaceError):
         said = marker.read(workspace.meta)
         if said is not None and said.identity == workspace.identity:

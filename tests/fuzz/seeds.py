@@ -43,12 +43,14 @@ KEPT = {
     700094: 41,  # which of a moved workspace's lines came back hung on what was read first
     900136: 41,  # a copy ran, ended with its original's time and run, which were pruned: taken for done by its marker
     1700062: 41,  # check --repair did not tell what was wrong only when it had repaired something else there
+    2000560: 41,  # a copy took the place in the row of one that had lost journal and marker: that got a second row
     1300110: 41,  # the model did not know where an archived row of another root was seen last
     2700001: 41,  # the model wanted a line of a copy whose original had lost row and line, and was committed anew
 }
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
 KEPT_ORDINARY = (
     600266,  # the model took the marker of another dispatch of the same time and run for that of a lost row's line
+    2500559,  # a namesake of the same finish kept a copy from the row of its original in another root: a second row
     1600043,  # a row of another dispatch of a line's identity was said to be where the line stands
     2500121,  # check held a line against the row of another dispatch of its time and run, which was moved to its name
 )
