@@ -918,14 +918,23 @@ def test_in_another_root_a_lost_journal_and_marker_make_no_second_row(host: Host
     assert "1 workspace: all records agree" in checked
 
 
+def rename_in_marker(workspace: Workspace) -> None:
+    """Its journal is lost, and another program's marker names a place that has no row."""
+    workspace.journal.unlink()
+    workspace.marker.write_text(json.dumps({**json.loads(workspace.marker.read_text()), "workspace": "c/d/third"}))
+
+
+@pytest.mark.parametrize("lose", [lose_both, rename_in_marker])
 @pytest.mark.parametrize("name", ["a/repo/copy", OLD])
-def test_a_copy_does_not_take_the_place_of_what_only_its_row_tells_of(host: Host, name: str) -> None:
-    """Moved, its journal and its marker lost, and a copy that has both is looked at first: no second row. After that
-    the line that was written again tells whose it is."""
+def test_a_copy_does_not_take_the_place_of_what_only_its_row_tells_of(
+    host: Host, name: str, lose: Callable[[Workspace], None]
+) -> None:
+    """Moved, its journal and its marker lost, and a copy that has both is looked at first: no second row, and no line
+    under the new name."""
     moved = move(committed(host, runs=1), NEW)
     host.once()
     copy = copied(moved, name)
-    lose_both(moved)
+    lose(moved)
     look_again(moved)
     root = Root(str(host.root))
     with (
@@ -934,7 +943,8 @@ def test_a_copy_does_not_take_the_place_of_what_only_its_row_tells_of(host: Host
     ):
         for where in (copy, moved, copy):
             made.commit_group([Candidate(root, where.name)])
-    assert [line["workspace"] for line in moved.lines()] == [OLD]
+    lines = moved.lines() if moved.journal.exists() else []
+    assert {line["workspace"] for line in lines} <= {OLD}
     assert [found[:2] for found in rows(host)] == [(OLD, 1)]
 
 

@@ -91,16 +91,17 @@ def _former_places(rows: Iterable[ExistingRow], roots: Sequence[Root]) -> list[C
 
 
 def _known_by_place(place: Candidate, history: History, config: Config) -> int | None:
-    """The number of the row whose finish stands at a place where neither journal nor marker tell of it."""
+    """The number of the row whose finish stands at a place where neither journal nor marker tell of that row."""
     workspace = open_to_look(place, config)
     if isinstance(workspace, Outcome):
         return None
     with closing(workspace):
         said = workspace.status
-        if said is None or not workspace.finished or recorded_as(workspace, said):
+        if said is None or not workspace.finished:
             return None
+        names = recorded_as(workspace, said)
     found, _ = commit_lookup.held(history, place.root, [asked(place.name, said)])
-    return found[place.name].id if found else None
+    return next((row.id for row in found.values() if row.workspace not in names), None)
 
 
 def can_be_name(name: str, max_depth: int) -> bool:
