@@ -163,7 +163,7 @@ def test_without_a_daemon_the_command_says_so(host: Host) -> None:
     """One line, and exit status 1."""
     result = run([*host.arguments(), "metrics"], host.base)
     assert result.returncode == 1
-    assert "no state of a daemon" in result.stderr
+    assert "no daemon has written its state" in result.stderr
 
 
 @pytest.mark.parametrize("listen", ["9477", "127.0.0.1:0", "127.0.0.1:9464", "example.org:80", "127.0.0.1:70000"])

@@ -483,7 +483,7 @@ def test_a_name_that_is_none_is_not_looked_for(host: Host, former: str) -> None:
         journal.write(json.dumps(line) + "\n")
     host.forget_history()
     result = host.once()
-    assert "1 lines name another workspace" in result.stderr
+    assert "1 line names another workspace" in result.stderr
     assert rows(host) == [(OLD, 1, None)]
 
 
@@ -688,7 +688,7 @@ def test_a_workspace_that_has_a_name_is_not_added_to_by_others(host: Host) -> No
     planted.journal.write_text(json.dumps({**line, "committed_at": "2026-01-01T00:00:01Z"}) + "\n")
     result = host.once()
     assert result.counts == {"scanned": 2, "committed": 2}
-    assert "1 lines name another workspace" in result.stderr
+    assert "1 line names another workspace" in result.stderr
     assert len(rows(host)) == 2
 
 

@@ -231,7 +231,7 @@ def test_lines_of_others_are_counted(host: Host) -> None:
     with workspace.journal.open("a") as journal:
         journal.write(json.dumps(line) + "\nnonsense\n")
     text = says(host, "journal")
-    assert "1 line in all; 1 lines name another workspace" in text
+    assert "1 line in all; 1 line of another workspace" in text
     assert "1 lines are no records" in text
 
 

@@ -44,8 +44,8 @@ _UNSUCCESSFUL = frozenset({"failed", "rejected", "blocked"})
     "--pid",
     type=Whole(0),
     metavar="N",
-    help="PID to watch; if it exits before `finish`, the run is a ghost (default: the process above this one that "
-    "--agent names, for an agent's hooks; 0: none).",
+    help="PID to watch; if it exits before `finish`, the run is a ghost (default: the nearest parent that runs "
+    "the agent named by --agent, for its hooks; 0: none).",
 )
 @click.option("--process-id", default="", metavar="TEXT", help="Your own name for the process.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

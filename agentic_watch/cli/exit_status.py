@@ -26,7 +26,7 @@ MEANINGS = {
     3: "done, except workspaces with invalid content; each is named",
     75: "another daemon holds this history",
     78: "configuration error, or a file that agentic-watch did not write",
-    124: "wait: the time is over",
+    124: "wait: timed out",
     130: "interrupted (Ctrl-C), after one line on what was done",
 }
 """Of the program as a whole."""
@@ -57,7 +57,7 @@ _OWN: dict[str, dict[int, str]] = {
     },
     "push": {3: "done, except commits that a target rejected; each is named"},
     "redact": {
-        3: "done, except journals that cannot be rewritten for what they are; each is named",
+        3: "done, except journals that could not be rewritten; each is named with its cause",
         75: "the daemon holds this history: stop it first",
     },
     "rename-root": {75: "the daemon holds this history: stop it first"},
@@ -65,7 +65,7 @@ _OWN: dict[str, dict[int, str]] = {
         0: "all passed (completed, merged, ready for review)",
         1: "failed: no such workspace, or the history, a root, the disk",
         3: "some failed, wait for an answer, or were removed before they were recorded; each is named",
-        124: "the time is over; each workspace that is missing is named",
+        124: "timed out; each workspace that is not recorded yet is named",
         130: "interrupted (Ctrl-C), after one line on how many are recorded",
     },
     "status": {

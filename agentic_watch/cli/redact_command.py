@@ -37,7 +37,7 @@ _NO_ROOTS = Left("journals: no root is configured", "name the roots with --root,
 _NAMES = "a name is kept: rename the directory, and delete its rows with sqlite3 if it must not be known"
 _COPIES = Left(
     "copies made by `backup` and `export`, and backups of this host",
-    "agentic-watch --history COPY redact … for a copy of the history; delete the others or make them anew",
+    "agentic-watch --history COPY redact … for a copy of the history; delete or recreate the others",
 )
 
 

@@ -86,9 +86,9 @@ class JournalSearch:
         yield from self._recover_former(repair)
         unknown = {name: number for name, number in self._others.unknown.items() if name not in self._others.former}
         if unknown:
-            self._workspace.warnings.append(
-                f"{layout.META_JOURNAL}: {sum(unknown.values())} lines name another workspace; passed over"
-            )
+            number = sum(unknown.values())
+            named = "1 line names" if number == 1 else f"{number:,} lines name"
+            self._workspace.warnings.append(f"{layout.META_JOURNAL}: {named} another workspace; passed over")
         self.is_read_again |= any(unknown)
 
     def _recover_former(self, repair: bool) -> Iterator[None]:

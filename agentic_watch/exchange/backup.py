@@ -76,7 +76,7 @@ def _refuse_target(connection: sqlite3.Connection, history: str, path: str) -> N
     try:
         is_there = history_file.refuse_foreign(path)
     except HistoryNotOurs as error:
-        raise ExchangeError(f"{path}: is there, and no older copy of a history; name another file") from error
+        raise ExchangeError(f"{path}: exists and is not an older copy of this history; name another file") from error
     if not is_there:
         return
     if history_file.at_rest(path) is None:

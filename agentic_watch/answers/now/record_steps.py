@@ -134,7 +134,8 @@ def _read_journal(meta: int, limits: Limits, records: Records) -> Step:
     words.append(
         f"{counted(own, 'line')} in all" + (f", {former} from before the workspace was moved" if former else "")
     )
-    words += [f"{foreign} lines name another workspace and are passed over"] if foreign else []
+    if foreign:
+        words.append(f"{counted(foreign, 'line')} of another workspace passed over")
     return Step("journal", records.line is not None, "; ".join(words + journal.warnings))
 
 
