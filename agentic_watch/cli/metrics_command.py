@@ -23,7 +23,9 @@ def command(state: State) -> None:
     config = state.config_to_read()
     beat, said = pulse(config.history)
     if said is None:
-        raise Refused(f"{config.history}: no daemon has written its state ({beat}); start one, or run as a user who may read it")
+        raise Refused(
+            f"{config.history}: no daemon has written its state ({beat}); start one, or run as a user who may read it"
+        )
     try:
         from agentic_watch.daemon.exposition import Extent, Snapshot, text
         from agentic_watch.daemon.metrics import extent
