@@ -73,17 +73,19 @@ def test_a_root_that_hangs_while_it_is_served_holds_up_no_other(host: Host, mirr
     """Reconciles come and go; SIGTERM ends the process in two seconds."""
     make(mirror.behind, "org/repo/behind")
     service = with_two_roots(host, mirror)
-    service.reconcile_seconds = 1.0
+    service.reconcile_seconds = 2.0
     with service:
         service.wait(lambda: "org/repo/behind" in service.names())
         service.wait(lambda: service.state().pending == 0)
+        scanned = service.state().last_scan_at
+        service.wait(lambda: service.state().last_scan_at != scanned)  # said a second before the next look
         mirror.hang()
         service.wait_log(f"{mirror.path}: does not answer", 30.0)
         for number in range(3):
             began = time.monotonic()
             service.wait_committed(make(host.root, f"org/repo/task-{number}"))
             assert time.monotonic() - began < 3.0
-            time.sleep(1.0)  # a reconcile later
+            time.sleep(2.0)  # a reconcile later
         began = time.monotonic()
         service.signal(signal.SIGTERM)
         assert service.wait_end() == 0
