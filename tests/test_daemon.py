@@ -94,7 +94,7 @@ def test_a_root_made_after_the_start_is_waited_for(host: Host) -> None:
     service = Service(host)
     service.roots.append({"path": str(late)})
     with service:
-        assert service.watching() == ["inotify", "waiting"]
+        service.wait(lambda: service.watching() == ["inotify", "waiting"])
         here = make(host.root)
         service.wait_committed(here)
         there = make(host.base / "made", "org/repo/there")
@@ -110,7 +110,7 @@ def test_a_root_can_be_watched_by_polling(host: Host) -> None:
     service.poll_seconds = 1.0
     service.roots[0]["watch"] = "poll"
     with service:
-        assert service.watching() == ["poll"]
+        service.wait(lambda: service.watching() == ["poll"])
         assert service.watches() == 0
         workspace = make(host.root)
         service.wait_committed(workspace)

@@ -48,7 +48,7 @@ def test_a_root_of_another_process_is_polled(host: Host, mirror: FuseMirror) -> 
     with with_two_roots(host, mirror) as service:
         behind = make(mirror.behind, "org/repo/behind")
         service.wait(lambda: "org/repo/behind" in service.names() and behind.marker.exists())
-        assert service.watching() == ["poll", "inotify"]
+        service.wait(lambda: service.watching() == ["poll", "inotify"])
         assert len(behind.lines()) == 1
 
 
@@ -108,7 +108,7 @@ def test_a_mount_that_hangs_below_a_root_holds_up_no_other_part_of_it(host: Host
         service.wait(lambda: "far/repo/task" in service.names())
         service.wait(far.marker.exists)
         service.wait(lambda: "does not answer" not in service.state().roots[0].detail)
-        assert service.watching() == ["inotify"]
+        service.wait(lambda: service.watching() == ["inotify"])
 
 
 def test_a_mount_without_events_below_a_root_is_polled(host: Host, inner: FuseMirror) -> None:

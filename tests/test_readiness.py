@@ -88,7 +88,7 @@ def test_ready_comes_where_looks_take_longer_than_the_pause_between_them(host: H
         for number in range(20):
             make(Path(root["path"]), f"org/repo-{number}/task", status="running")
     with service:
-        assert service.watching() == ["poll"] * 4
+        service.wait(lambda: service.watching() == ["poll"] * 4)
 
 
 def test_what_comes_later_is_not_waited_for() -> None:

@@ -198,7 +198,7 @@ def test_the_end_of_many_watches_fills_no_queue(host: Host) -> None:
         made = make(host.root, "org/repo/made-after")
         service.wait_committed(made)
         assert service.state().overflows == 1
-        assert service.watching() == ["inotify"]
+        service.wait(lambda: service.watching() == ["inotify"])
         assert len(service.lines("queue overflow")) == 1
 
 
