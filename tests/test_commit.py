@@ -21,6 +21,7 @@ from support import (
     held_lock,
     make,
     snapshot,
+    wait_for,
     workspaces,
     write_marker,
 )
@@ -29,6 +30,7 @@ from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.judging import Plan, decide
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.history.store import History
+from agentic_watch.workspace import signatures
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.journal import Journal
 
@@ -359,7 +361,8 @@ def test_a_status_changed_under_its_identity_is_said_and_not_recorded(host: Host
     host.once()
     before = workspace.journal.read_bytes(), workspace.marker.read_bytes(), dict(host.rows()[NAME])
     workspace.write_status(**{field: "failed"})
-    time.sleep(0.05)  # until a write shows in its time: sooner the second run looks again, and says it again
+    # Sooner a write may not show in the file's time: the second run would look again, and say it again.
+    wait_for(lambda: signatures.is_settled((workspace.meta / "status.json").stat(), time.time_ns()))
     first, second = host.once(), host.once()
     assert first.counts == second.counts == {"scanned": 1, "skipped": 1}
     assert (first.code, "says otherwise" in first.stderr, second.stderr) == (0, True, "")

@@ -69,6 +69,12 @@ def test_a_root_that_hangs_at_the_start_holds_up_no_other(host: Host, mirror: Fu
         assert len(service.lines("does not answer; it is left alone")) == 1
 
 
+def wait_reconciled(service: Service) -> None:
+    """Wait until all that answers was looked at once more."""
+    scanned = service.state().last_scan_at
+    service.wait(lambda: service.state().last_scan_at != scanned)
+
+
 def test_a_root_that_hangs_while_it_is_served_holds_up_no_other(host: Host, mirror: FuseMirror) -> None:
     """Reconciles come and go; SIGTERM ends the process in two seconds."""
     make(mirror.behind, "org/repo/behind")
@@ -77,15 +83,14 @@ def test_a_root_that_hangs_while_it_is_served_holds_up_no_other(host: Host, mirr
     with service:
         service.wait(lambda: "org/repo/behind" in service.names())
         service.wait(lambda: service.state().pending == 0)
-        scanned = service.state().last_scan_at
-        service.wait(lambda: service.state().last_scan_at != scanned)  # said a second before the next look
+        wait_reconciled(service)  # which is said a second before the next look
         mirror.hang()
         service.wait_log(f"{mirror.path}: does not answer", 30.0)
         for number in range(3):
             began = time.monotonic()
             service.wait_committed(make(host.root, f"org/repo/task-{number}"))
             assert time.monotonic() - began < 3.0
-            time.sleep(2.0)  # a reconcile later
+            wait_reconciled(service)
         began = time.monotonic()
         service.signal(signal.SIGTERM)
         assert service.wait_end() == 0
