@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from agentic_watch.answers.past import listing, source
+from agentic_watch.answers.past import dispatch_list, sql_dialects
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.history import rows
 from agentic_watch.history.rows import Row
@@ -107,8 +107,8 @@ def _ask(path: str, wanted: Filter) -> list[float]:
     seconds = []
     for _ in range(_TIMES):
         started = time.perf_counter()
-        with source.history(path) as asked:
-            found = list(listing.dispatches(asked, wanted, limit=20))
+        with sql_dialects.history(path) as asked:
+            found = list(dispatch_list.dispatches(asked, wanted, limit=20))
         seconds.append(time.perf_counter() - started)
         if not found:
             raise SystemExit(f"nothing found for {wanted}")

@@ -27,8 +27,7 @@ from agentic_watch.answers.check.check_result import Check, CheckResult, subject
 from agentic_watch.answers.check.checkup import repair
 from agentic_watch.answers.check.host_checks import clock, ownership
 from agentic_watch.answers.check.probe import waiting
-from agentic_watch.answers.check.records_check import records
-from agentic_watch.answers.check.workspace_records import (
+from agentic_watch.answers.check.record_comparison import (
     Line,
     OnDisk,
     RecordedRow,
@@ -37,6 +36,7 @@ from agentic_watch.answers.check.workspace_records import (
     missing_lines,
     older_lines,
 )
+from agentic_watch.answers.check.records_check import records
 from agentic_watch.service.service_user import Account
 from agentic_watch.workspace.undo import REST_SECONDS
 

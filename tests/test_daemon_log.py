@@ -173,7 +173,7 @@ def test_dropped_lines_are_counted_and_said(host: Host, tmp_path: Path) -> None:
     """When somebody reads again, one line tells how many were lost, and what follows is whole."""
     script = (
         "import logging, sys\n"
-        "from agentic_watch.cli.log_stream import NeverBlocking\n"
+        "from agentic_watch.cli.logs import NeverBlocking\n"
         "handler = NeverBlocking()\n"
         "log = logging.getLogger('test')\n"
         "log.addHandler(handler)\n"

@@ -16,10 +16,10 @@ import pytest
 from support import Host, make, run, snapshot
 from unprivileged import public_directory, run_as_nobody
 
+from agentic_watch.answers.past.dispatch_list import dispatches, statement
 from agentic_watch.answers.past.filters import Filter
-from agentic_watch.answers.past.listing import dispatches, statement
-from agentic_watch.answers.past.source import SqliteSource
-from agentic_watch.cli.output import human_duration
+from agentic_watch.answers.past.sql_dialects import SqliteSource
+from agentic_watch.cli.value_texts import human_duration
 from agentic_watch.history import history_file
 from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.queries import match_expression, reading, words

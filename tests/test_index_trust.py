@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support import Host, make, query, run
 
-from agentic_watch.answers.past import listing, source
+from agentic_watch.answers.past import dispatch_list, sql_dialects
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.commit.committer import Committer
 from agentic_watch.history import derived_data
@@ -265,8 +265,8 @@ def test_a_large_history_is_searched_again_while_work_goes_on(tmp_path: Path) ->
     from test_history import row
 
     def found(word: str) -> int:
-        with source.history(str(tmp_path / "history.db")) as asked:
-            return len(list(listing.dispatches(asked, Filter(search=word))))
+        with sql_dialects.history(str(tmp_path / "history.db")) as asked:
+            return len(list(dispatch_list.dispatches(asked, Filter(search=word))))
 
     with contextlib.closing(History(str(tmp_path / "history.db"))) as history:
         history.insert([row(f"w{number}", task=f"task{number:04}") for number in range(3_000)])

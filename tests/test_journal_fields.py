@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentic_watch.cli.log_stream import NeverBlocking, connect
-from agentic_watch.cli.logs import JournalFields
+from agentic_watch.cli.logs import JournalFields, NeverBlocking, connect
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ import generated
 import pytest
 from support import Host, command, environment, run
 
-from agentic_watch.answers.past import source
+from agentic_watch.answers.past import sql_dialects
 from agentic_watch.answers.past.costs import KINDS
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.stats import stats
-from agentic_watch.answers.past.stats_cells import Question
+from agentic_watch.answers.past.stats_query import Question
 from agentic_watch.cli.value_texts import bar, sparkline
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.record import Record
@@ -143,7 +143,7 @@ def test_days_are_local_where_nothing_else_is_asked_for(past: Host, monkeypatch:
     monkeypatch.setenv("TZ", "CET-1")
     time.tzset()
     try:
-        with source.history(str(past.history)) as asked:
+        with sql_dialects.history(str(past.history)) as asked:
             found = stats(asked, Question(Filter(until="2026-03-02T23"), "day", utc=False))
     finally:
         monkeypatch.undo()

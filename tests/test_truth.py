@@ -18,10 +18,10 @@ import pytest
 import truth
 from truth import Commit, Truth
 
-from agentic_watch.answers.past import source
+from agentic_watch.answers.past import sql_dialects
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.stats import compare, document, stats
-from agentic_watch.answers.past.stats_cells import Question
+from agentic_watch.answers.past.stats_query import Question
 from agentic_watch.cli import command_line
 from agentic_watch.history import rows
 from agentic_watch.history.store import History
@@ -91,9 +91,9 @@ class Asked:
         return printed.getvalue()
 
     @contextlib.contextmanager
-    def answering(self) -> Iterator[source.Source]:
+    def answering(self) -> Iterator[sql_dialects.Source]:
         """Its rows, asked without a command line."""
-        with source.history(str(Path(self._options[1]).parent / "history.db")) as opened:
+        with sql_dialects.history(str(Path(self._options[1]).parent / "history.db")) as opened:
             yield opened
 
     def json(self, *arguments: str) -> Any:

@@ -19,8 +19,8 @@ from daemon_support import Service
 from support import Host, Workspace, held_lock, make, run, start, wait_for
 
 from agentic_watch.config import Config, Root
-from agentic_watch.waiting.awaited import Awaited, wanted
-from agentic_watch.waiting.recorded_wait import Until, WaitEnd, wait_for_recorded
+from agentic_watch.waiting.wait_loop import Until, WaitEnd, wait_for_recorded
+from agentic_watch.waiting.wait_result import Awaited, wanted
 
 LATER = "2026-04-14T12:00:00Z"
 

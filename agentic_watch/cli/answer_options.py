@@ -15,12 +15,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from agentic_watch.answers.documents import Answer, counted
-from agentic_watch.answers.past import listing, source, spans
+from agentic_watch.answers.answer_shape import Answer, counted
+from agentic_watch.answers.past import dispatch_list, known_values, sql_dialects, time_spans
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.outcomes import Outcomes, from_config
-from agentic_watch.answers.past.source import Source
-from agentic_watch.answers.past.spans import Clock
+from agentic_watch.answers.past.sql_dialects import Source
+from agentic_watch.answers.past.time_spans import Clock
 from agentic_watch.cli import messages, value_texts
 from agentic_watch.cli.exit_status import Misconfigured
 from agentic_watch.cli.global_options import State, Whole
@@ -113,10 +113,10 @@ def wanted(options: dict[str, Any]) -> Filter:
 def point(name: str, text: str, clock: Clock) -> str:
     """The time that the option `name` was given. Raises click.BadParameter."""
     try:
-        return spans.point(text, clock, end=_POINTS.get(name, False))
+        return time_spans.point(text, clock, end=_POINTS.get(name, False))
     except (ValueError, OverflowError) as error:
         hint = f"--{name.replace('_', '-')}"
-        raise click.BadParameter(f"{usable(text)!r} is not {spans.EXPECTED}", param_hint=hint) from error
+        raise click.BadParameter(f"{usable(text)!r} is not {time_spans.EXPECTED}", param_hint=hint) from error
 
 
 def _several(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ def usable(value: Any) -> Any:
 def asking(state: State) -> Iterator[Source]:
     """Where the rows come from, for one answer. Raises HistoryError."""
     if not state.fleet:
-        with source.history(state.config_to_read().history) as found:
+        with sql_dialects.history(state.config_to_read().history) as found:
             yield found
         return
     from agentic_watch.answers.past import fleet_source
@@ -152,13 +152,13 @@ def outcomes(state: State) -> Outcomes:
 
 def say_nothing_matches(asked: Source, given: Filter, *, utc: bool) -> None:
     """On stderr: that nothing matches, how many commits there are, and what may have been meant."""
-    count, first = listing.total(asked)
+    count, first = dispatch_list.total(asked)
     text = f"nothing matches; the history holds {counted(count, 'commit')}"
     if first:
-        newest = listing.newest(asked)
+        newest = dispatch_list.newest(asked)
         text += f", from {value_texts.time_text(first, as_utc=utc)} to {value_texts.time_text(newest, as_utc=utc)}"
     messages.tell(messages.INFO, text)
-    for name, value in listing.near(asked, given):
+    for name, value in known_values.near(asked, given):
         messages.tell(messages.INFO, f"did you mean --{name} {value}?")
 
 
@@ -166,14 +166,14 @@ def say_what_was_read(asked: Source, given: Filter, examined: str, *, utc: bool)
     """Below an answer: how much it examined (`12 dispatches`), of which span, and where the history starts and ends."""
     spans_given = (("since", given.since), ("until", given.until))
     span = "".join(f" {word} {value_texts.time_text(bound, as_utc=utc)}" for word, bound in spans_given if bound)
-    first = value_texts.time_text(listing.oldest(asked), as_utc=utc)
-    text = f"{examined}{span}; history starts at {first}{_old(listing.newest(asked), utc=utc)}"
+    first = value_texts.time_text(dispatch_list.oldest(asked), as_utc=utc)
+    text = f"{examined}{span}; history starts at {first}{_old(dispatch_list.newest(asked), utc=utc)}"
     click.echo("\n".join(textwrap.wrap(text, line_width() or len(text))))
 
 
 def _old(newest: str, *, utc: bool) -> str:
     """When the newest commit is of, where that is more than a day ago; else ""."""
-    if not newest or time.time() - spans.seconds_of(newest) < _OLD_SECONDS:
+    if not newest or time.time() - time_spans.seconds_of(newest) < _OLD_SECONDS:
         return ""
     return f", its newest dispatch is from {value_texts.time_text(newest, as_utc=utc)}"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from agentic_watch.answers.answer_shape import SCHEMA
 from agentic_watch.answers.check.check_result import Check, CheckResult, checked, is_well, subject
-from agentic_watch.answers.documents import SCHEMA
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import EXIT_FAILED
 from agentic_watch.cli.global_options import State

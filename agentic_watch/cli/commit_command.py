@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.documents import COMMIT_SCHEMA
-from agentic_watch.answers.now import committing
-from agentic_watch.answers.now.committing import CommitAnswer
+from agentic_watch.answers.answer_shape import COMMIT_SCHEMA
+from agentic_watch.answers.now import commit_answer
+from agentic_watch.answers.now.commit_answer import CommitAnswer
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE
 from agentic_watch.cli.global_options import State
@@ -82,13 +82,13 @@ def _commit(committer: Committer, config: Config, given: str, force: bool) -> _R
     try:
         candidate = find(config.roots, given, here())
     except UnknownWorkspace as error:
-        return _Result(committing.commit_answer(clean(given), None), EXIT_FAILED, clean(str(error)))
-    outcome = committing.when_free(committer, candidate, force=force)
-    answer = committing.commit_answer(clean(candidate.name), outcome)
-    if cause := committing.failure(outcome):
+        return _Result(commit_answer.answer(clean(given), None), EXIT_FAILED, clean(str(error)))
+    outcome = commit_answer.when_free(committer, candidate, force=force)
+    answer = commit_answer.answer(clean(candidate.name), outcome)
+    if cause := commit_answer.failure(outcome):
         unfinished = outcome.verdict is Verdict.UNFINISHED
         code = EXIT_UNCOMMITTABLE if outcome.fault is Fault.WORKSPACE and not unfinished else EXIT_FAILED
         return _Result(answer, code, clean(cause), "; --force commits it as it is" if unfinished else "")
     # A commit without its row is safe, and the next run adds the row; but not all was done.
     code = EXIT_FAILED if outcome.history_error else 0
-    return _Result(answer, code, clean(outcome.history_error), doubts=tuple(committing.doubts(outcome)))
+    return _Result(answer, code, clean(outcome.history_error), doubts=tuple(commit_answer.doubts(outcome)))

@@ -89,7 +89,7 @@ def give_values(command: click.Command) -> None:
 
 def _values_of(name: str) -> Callable[[click.Context, str], list[CompletionItem[str]]]:
     def values(ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-        from agentic_watch.answers.past.listing import known_values
+        from agentic_watch.answers.past.known_values import known_values
         from agentic_watch.config import ConfigError
         from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 

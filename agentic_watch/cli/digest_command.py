@@ -8,18 +8,18 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.past import listing
+from agentic_watch.answers.past import dispatch_list
 from agentic_watch.answers.past.costs import COST
 from agentic_watch.answers.past.digest import MOST, Digest, digest
 from agentic_watch.answers.past.failures import FailureClass
 from agentic_watch.answers.past.filters import Filter
-from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.answers.past.stats import Group
 from agentic_watch.cli import value_texts
 from agentic_watch.cli.answer_options import asking, filtered, outcomes, wanted
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import clean, human_duration, print_json, shorten
-from agentic_watch.cli.value_texts import cost_text, dollars, percent, rate_text, tokens_text
+from agentic_watch.cli.output import clean, print_json
+from agentic_watch.cli.value_texts import cost_text, dollars, human_duration, percent, rate_text, shorten, tokens_text
 
 _TEXT = 100
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_<>[]|#"})
@@ -53,7 +53,7 @@ def _lines(source: Source, asked: Filter, found: Digest, *, utc: bool) -> Iterat
     yield f"## Dispatches from {value_texts.time_text(asked.since, as_utc=utc)} until {until}"
     yield ""
     if not total.dispatches:
-        first = value_texts.time_text(listing.oldest(source), as_utc=utc)
+        first = value_texts.time_text(dispatch_list.oldest(source), as_utc=utc)
         yield f"None ended; history starts at {first}." if first else "The history is empty."
         return
     counts = total.outcomes

@@ -44,9 +44,9 @@ class _Dispatch(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _RECORDS:
             return None
-        from agentic_watch.cli import dispatch_records
+        from agentic_watch.cli import dispatch_begin_finish
 
-        command = dispatch_records.COMMANDS[cmd_name]
+        command = dispatch_begin_finish.COMMANDS[cmd_name]
         global_options.take_everywhere(command)
         command_line.complete(command, f"dispatch {cmd_name}")
         return command

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.documents import counted
+from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.past.failures import FailureClass, Failures, failures
 from agentic_watch.cli import value_texts
 from agentic_watch.cli.answer_options import (
@@ -23,9 +23,9 @@ from agentic_watch.cli.answer_options import (
     wanted,
 )
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import clean, shorten
+from agentic_watch.cli.output import clean
 from agentic_watch.cli.table_layout import Column, print_columns
-from agentic_watch.cli.value_texts import cost_cell, cost_text
+from agentic_watch.cli.value_texts import cost_cell, cost_text, shorten
 
 _EXAMPLE = 200
 _COLUMNS = (

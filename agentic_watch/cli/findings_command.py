@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.documents import Answer, counted
+from agentic_watch.answers.answer_shape import Answer, counted
 from agentic_watch.answers.past import findings
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.findings import BY, Kind
-from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.cli import messages, value_texts
 from agentic_watch.cli.answer_options import (
     Form,
@@ -25,8 +25,8 @@ from agentic_watch.cli.answer_options import (
     wanted,
 )
 from agentic_watch.cli.global_options import State, Whole
-from agentic_watch.cli.output import shorten
 from agentic_watch.cli.table_layout import Column, print_columns
+from agentic_watch.cli.value_texts import shorten
 
 _MESSAGE = 200
 _RUNS = 2

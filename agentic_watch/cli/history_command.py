@@ -16,9 +16,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from agentic_watch.answers import documents
-from agentic_watch.answers.documents import counted
-from agentic_watch.answers.past import filters, listing
+from agentic_watch.answers import answer_shape
+from agentic_watch.answers.answer_shape import counted
+from agentic_watch.answers.past import dispatch_list, filters
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.cli import messages, value_texts
 from agentic_watch.cli.answer_options import (
@@ -33,9 +33,9 @@ from agentic_watch.cli.answer_options import (
 )
 from agentic_watch.cli.exit_status import Interrupted
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import human_duration, line_width, on_terminal, print_csv, print_json_lines, shorten
+from agentic_watch.cli.output import line_width, on_terminal, print_csv, print_json_lines
 from agentic_watch.cli.table_layout import Column, RunningTable, print_columns
-from agentic_watch.cli.value_texts import dollars
+from agentic_watch.cli.value_texts import dollars, human_duration, shorten
 from agentic_watch.config.checks import nearest
 from agentic_watch.history import queries
 from agentic_watch.history.columns import COST_COLUMN, TABLE_COLUMNS, TOKEN_COLUMNS
@@ -105,7 +105,7 @@ def command(state: State, /, search: tuple[str, ...], columns: str, **options: A
         follow(state, asked, form, named, utc=options["utc"])
         return
     with asking(state) as source:
-        rows = listing.dispatches(source, asked, expressions(form, named), form.limit + (form.limit > 0))
+        rows = dispatch_list.dispatches(source, asked, expressions(form, named), form.limit + (form.limit > 0))
         if form.name == "table":
             found = _print_table(rows, form, named, utc=options["utc"])
         else:
@@ -130,11 +130,11 @@ def _named(columns: str) -> tuple[str, ...]:
 
 def _print_rows(rows: Iterator[dict[str, Any]], form: Form, named: Sequence[str]) -> bool:
     """Print the rows, but for those beyond the limit, as they come; gives whether there was any."""
-    shown = map(listing.document, itertools.islice(rows, form.limit) if form.limit else rows)
+    shown = map(dispatch_list.document, itertools.islice(rows, form.limit) if form.limit else rows)
     first = next(shown, None)
     whole = itertools.chain([] if first is None else [first], shown)
     if form.name == "json":
-        print_json_lines(map(documents.absent_as_null, whole))
+        print_json_lines(map(answer_shape.absent_as_null, whole))
     else:
         everything = TABLE_COLUMNS if first is None else [name for name in first if name != "schema"]
         print_csv(named or everything, whole)
@@ -231,9 +231,9 @@ def follow(state: State, asked: Filter, form: Form, named: Sequence[str], *, utc
         if form.name == "table":
             _print_tables(batches, named, one_root=len(config.roots) <= 1, utc=utc)
         else:
-            rows = (listing.document(row) for batch in batches for row in batch)
+            rows = (dispatch_list.document(row) for batch in batches for row in batch)
             if form.name == "json":
-                print_json_lines(map(documents.absent_as_null, rows))
+                print_json_lines(map(answer_shape.absent_as_null, rows))
             else:
                 print_csv(named or TABLE_COLUMNS, rows)
     except KeyboardInterrupt as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.documents import SCHEMA
+from agentic_watch.answers.answer_shape import SCHEMA
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, Interrupted, Refused
 from agentic_watch.cli.global_options import State

@@ -1,15 +1,34 @@
-"""`agentic-watch mcp`: serve core-agent's tools and the answers over MCP on stdio."""
+"""`agentic-watch mcp`: serve core-agent's tools and the answers over MCP on stdio.
+
+The commands that answer are tools: their options are the arguments, what `--json` prints is the answer. So no filter,
+default, hint or key is there that the other has not.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
+import json
+import re
 import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import click
 
+from agentic_watch.answers import answer_shape
+from agentic_watch.answers.answer_shape import counted
+from agentic_watch.answers.past import dispatch_list, known_values
+from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.cli import logs
+from agentic_watch.cli.answer_options import asking, wanted
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
+from agentic_watch.history.columns import TABLE_COLUMNS
 from agentic_watch.host.extras import missing_extra
+from agentic_watch.mcp_server.tool import MOST_ROWS, Argument, CommandTool, Given, Kind, Said, ToolRefusal, bounded
 
 
 @click.command("mcp")
@@ -29,7 +48,169 @@ def command(state: State) -> None:
     # The thread that reads stdin cannot be interrupted, so an orderly end is the end of stdin. Ctrl-C ends the
     # process as a kill does, which every commit survives.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from agentic_watch.cli.command_tools import command_tools
-
     # A configuration that is edited meanwhile leaves all tools at one history.
     serve(config, command_tools(State(state.overrides._replace(history=config.history))))
+
+
+_ANSWERING = ("history", "stats", "failures", "findings")
+_OF_PRINTING = frozenset({"as_json", "as_csv", "columns", "examples", "follow"})
+"""Options that say how an answer is printed, not what it is about; a tool answers once and as a whole."""
+
+_OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
+_LIMIT = 20
+_COLUMNS = ",".join(name for name in TABLE_COLUMNS if name != "report")
+
+Taken = dict[str, click.Parameter]
+"""The parameters of a command that are arguments of its tool, by the argument's name."""
+
+
+def command_tools(state: State) -> list[CommandTool]:
+    """The tools of all commands that answer from the history."""
+    return [_tool(state, name) for name in _ANSWERING]
+
+
+def _tool(state: State, name: str) -> CommandTool:
+    command: click.Command = importlib.import_module(f"agentic_watch.cli.{name}_command").command
+    parameters = [parameter for parameter in command.params if parameter.expose_value]
+    parameters += [parameter for parameter in command.params if parameter.name == "fleet"]  # State takes it
+    taken = {
+        _longest(parameter).lstrip("-").replace("-", "_"): parameter
+        for parameter in parameters
+        if parameter.name not in _OF_PRINTING
+    }
+    about = " ".join((command.help or "").partition("\b")[0].split())
+    arguments = tuple(_argument(argument, taken) for argument in taken)
+    asked = _Command(state, command, taken)
+    ask = asked.history if name == "history" else asked.answer
+    return CommandTool(f"agentic_{name}", _named(about, taken), arguments, ask)
+
+
+def _longest(parameter: click.Parameter) -> str:
+    return max(parameter.opts, key=len)
+
+
+def _named(text: str, taken: Taken) -> str:
+    """A text of the command line with its options called as the arguments are."""
+
+    def name(found: re.Match[str]) -> str:
+        argument = found[1].replace("-", "_")
+        return argument if argument in taken else found[0]
+
+    return _OPTION.sub(name, text)
+
+
+def _argument(name: str, taken: Taken) -> Argument:
+    parameter = taken[name]
+    if isinstance(parameter, click.Argument):
+        return Argument(name, "Words that must all match; the last may be a prefix.")
+    assert isinstance(parameter, click.Option)
+    about, kind = _named(parameter.help or "", taken), parameter.type
+    if name == "limit":
+        return Argument(name, "Maximum number of rows.", "number", least=1, most=MOST_ROWS, default=_LIMIT)
+    if isinstance(kind, click.IntRange):
+        return Argument(name, about, "number", least=_whole(kind.min), most=_whole(kind.max))
+    if kind is click.INT and not parameter.multiple:
+        return Argument(name, about, "number")
+    if isinstance(kind, click.Choice):
+        return Argument(name, about, choices=tuple(kind.choices))
+    of: Kind = "flag" if parameter.is_flag else "texts" if parameter.multiple else "text"
+    return Argument(name, about, of)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A command, and which of its parameters are arguments. What fails is raised as ToolRefusal."""
+
+    state: State
+    command: click.Command
+    taken: Taken
+
+    def answer(self, given: Given) -> Said:
+        """The document of a command that prints one."""
+        out, state = io.StringIO(), State(self.state.overrides)
+        options = self._run(state, {"limit": _LIMIT, **given}, out)
+        document, cut = json.loads(out.getvalue()), dict[str, str]()
+        rows = [bounded(row, cut) for row in document.pop("rows")]
+        # That nothing changed between runs or spans is an answer.
+        hints = () if rows or {"kind", "span"} & set(document) else self._nothing_matches(state, options)
+        return Said({**bounded(document, cut), "rows": rows}, (*cut.values(), *hints))
+
+    def history(self, given: Given) -> Said:
+        """The rows that `history` prints line by line, without their reports, and whether there are more."""
+        limit = given.get("limit", _LIMIT)
+        out, state = _Rows(), State(self.state.overrides)
+        options = self._run(state, {**given, "limit": limit + 1}, out, f"--columns={_COLUMNS}")
+        with _asked(state) as history:
+            total, first = dispatch_list.total(history)
+        head = {"schema": answer_shape.SCHEMA, "history_since": first or None, "history_commits_count": total}
+        hints = () if out.rows else self._nothing_matches(state, options)
+        return Said({**head, "rows": out.rows[:limit], "more": len(out.rows) > limit}, hints)
+
+    def _run(self, state: State, given: Given, out: io.TextIOBase, *more: str) -> Given:
+        """Run the command with `out` as its stdout; gives its options, those for all commands in `state`.
+
+        What it says on stderr is for people: an answer's remarks are made from the answer.
+        """
+        line = [*more, *self._line(given)]
+        try:
+            with (
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(io.StringIO()),
+                self.command.make_context(self.command.name, line, obj=state) as ctx,
+            ):
+                self.command.invoke(ctx)
+        except click.ClickException as error:
+            raise ToolRefusal(_named(" ".join(error.format_message().split()), self.taken)) from error
+        return ctx.params
+
+    def _line(self, given: Given) -> Iterator[str]:
+        """What a user would type for these arguments."""
+        words = []
+        for name, value in given.items():
+            parameter = self.taken[name]
+            if isinstance(parameter, click.Argument):
+                words.append(value)
+            elif isinstance(value, bool):
+                yield from [_longest(parameter)] if value else []
+            else:
+                yield from (f"{_longest(parameter)}={one}" for one in (value if isinstance(value, list) else [value]))
+        yield from ("--json", "--", *words)
+
+    def _nothing_matches(self, state: State, options: Given) -> tuple[str, ...]:
+        """What the command line says when there is nothing: what the history holds, what may have been meant."""
+        filters = {name: value for name, value in options.items() if name != "search"}
+        with _asked(state) as history:
+            count, first = dispatch_list.total(history)
+            span = f", from {first} to {dispatch_list.newest(history)}" if count else ""
+            meant = [f"did you mean {name} {value}?" for name, value in known_values.near(history, wanted(filters))]
+        return (f"nothing matches; the history holds {counted(count, 'commit')}{span}", *meant)
+
+
+@contextlib.contextmanager
+def _asked(state: State) -> Iterator[Source]:
+    """Where the command's rows came from. Raises ToolRefusal."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), asking(state) as source:
+            yield source
+    except click.ClickException as error:
+        raise ToolRefusal(error.format_message()) from error
+
+
+class _Rows(io.TextIOBase):
+    """A stdout that takes rows as JSON lines, and keeps of each what is within bounds."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._line = ""
+
+    def write(self, text: str, /) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in filter(None, lines):
+            row = bounded(json.loads(line), {})
+            del row["schema"]
+            self.rows.append(row)
+        return len(text)

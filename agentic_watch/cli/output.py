@@ -68,28 +68,6 @@ def print_json_lines(documents: Iterable[Any]) -> None:
         click.echo(json.dumps(document, ensure_ascii=False))
 
 
-def shorten(text: str, width: int) -> str:
-    """The first line of a text, at most `width` characters."""
-    first = text.strip().partition("\n")[0]
-    return first if len(first) <= width else first[: width - 1] + "…"
-
-
-def human_duration(milliseconds: int | None) -> str:
-    """A duration in its two largest units (`2h05m`, `3m09s`, `4.2s`); "" when it is not known."""
-    if milliseconds is None:
-        return ""
-    seconds = milliseconds // 1000
-    if seconds < 10:
-        return f"{milliseconds // 100 / 10:.1f}s"
-    for unit, size, smaller in (("d", 86_400, "h"), ("h", 3600, "m"), ("m", 60, "s")):
-        if seconds >= size:
-            return f"{seconds // size}{unit}{seconds % size // _SECONDS[smaller]:02}{smaller}"
-    return f"{seconds}s"
-
-
-_SECONDS = {"h": 3600, "m": 60, "s": 1}
-
-
 def on_terminal() -> bool:
     """Whether a person looks at stdout: there are local times, bars and colours only for them."""
     return sys.stdout.isatty()

@@ -11,8 +11,8 @@ from types import FrameType
 
 import click
 
-from agentic_watch.answers.documents import SCHEMA, counted
-from agentic_watch.answers.past.spans import Clock
+from agentic_watch.answers.answer_shape import SCHEMA, counted
+from agentic_watch.answers.past.time_spans import Clock
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Interrupted, Refused
 from agentic_watch.cli.global_options import State

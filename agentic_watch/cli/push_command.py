@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.documents import SCHEMA
+from agentic_watch.answers.answer_shape import SCHEMA
 from agentic_watch.cli import answer_options, logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, Misconfigured, Refused
 from agentic_watch.cli.global_options import State

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import click
 
-from agentic_watch.answers.documents import SCHEMA, counted
+from agentic_watch.answers.answer_shape import SCHEMA, counted
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE, HistoryHeld, Interrupted, Refused
 from agentic_watch.cli.global_options import State

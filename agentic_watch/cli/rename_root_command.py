@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agentic_watch.answers.documents import SCHEMA
+from agentic_watch.answers.answer_shape import SCHEMA
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import HistoryHeld, Interrupted, Refused
 from agentic_watch.cli.global_options import State

@@ -13,7 +13,7 @@ from types import FrameType
 
 import click
 
-from agentic_watch.answers.documents import COMMIT_SCHEMA
+from agentic_watch.answers.answer_shape import COMMIT_SCHEMA
 from agentic_watch.backfill import BackfillJobs, SharePass, Summary, fitting_jobs
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNCOMMITTABLE

@@ -7,17 +7,18 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.documents import counted
+from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.now.explain import Explanation
-from agentic_watch.answers.past import one_dispatch, source
-from agentic_watch.answers.past.kept_content import Kept
+from agentic_watch.answers.past import one_dispatch, sql_dialects
+from agentic_watch.answers.past.kept_logs import Kept
 from agentic_watch.answers.past.one_dispatch import NoSuchDispatch, Shown
 from agentic_watch.cli import messages, value_texts
 from agentic_watch.cli.answer_options import asking, of_fleet, usable
 from agentic_watch.cli.exit_status import EXIT_FAILED, Refused
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import clean, human_duration, line_width, print_content, print_json
+from agentic_watch.cli.output import clean, line_width, print_content, print_json
 from agentic_watch.cli.table_layout import Column, cut, print_columns, wrap
+from agentic_watch.cli.value_texts import human_duration
 from agentic_watch.workspace.candidate import here
 
 _FILES_SHOWN = 20
@@ -90,7 +91,7 @@ def _ask(state: State, given: str, file: str | None) -> tuple[Shown, bytes | Non
         shown = one_dispatch.one_dispatch(config, given, here())
         if file is None or shown.failure:
             return shown, None
-        with source.history(config.history) as history:
+        with sql_dialects.history(config.history) as history:
             return shown, one_dispatch.kept_file(history, shown, file).data
     from agentic_watch.answers.past.fleet_source import fleet_dispatch
 

@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 import click
 
-from agentic_watch.answers import documents
-from agentic_watch.answers.documents import Answer, counted
-from agentic_watch.answers.past import listing, spans
+from agentic_watch.answers import answer_shape
+from agentic_watch.answers.answer_shape import Answer, counted
+from agentic_watch.answers.past import dispatch_list, time_spans
 from agentic_watch.answers.past.costs import COST
 from agentic_watch.answers.past.outcomes import LEAST_TO_RANK
-from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.answers.past.stats import NOBODY, Group, Stats, compare, document, keyed, stats
-from agentic_watch.answers.past.stats_cells import BY, Question
+from agentic_watch.answers.past.stats_query import BY, Question
 from agentic_watch.cli import messages
 from agentic_watch.cli.answer_options import (
     Form,
@@ -39,12 +39,13 @@ from agentic_watch.cli.answer_options import (
     wanted,
 )
 from agentic_watch.cli.global_options import State
-from agentic_watch.cli.output import clean, coloured, human_duration, on_terminal
+from agentic_watch.cli.output import clean, coloured, on_terminal
 from agentic_watch.cli.table_layout import Column, print_columns
 from agentic_watch.cli.value_texts import (
     bar,
     cost_cell,
     dollars,
+    human_duration,
     interval,
     number_cell,
     percent,
@@ -77,7 +78,7 @@ def print_changes(source: Source, found: Changes, spans: Spans, form: Form) -> N
         return
     changes = [(by, before, after) for by, pairs in found.items() for before, after in pairs]
     if not changes:
-        speaks = listing.oldest(source)
+        speaks = dispatch_list.oldest(source)
         if not speaks:
             messages.tell(messages.INFO, "nothing to compare: the history is empty")
             return
@@ -134,12 +135,12 @@ def flat(group: Group) -> dict[str, Any]:
 
 def _print_rows(source: Source, found: Changes, spans: Spans, form: Form) -> None:
     head = {
-        "schema": documents.SCHEMA,
+        "schema": answer_shape.SCHEMA,
         "span": spans.length,
         "before_since": spans.before,
         "since": spans.since,
         "until": spans.until or None,
-        "history_since": listing.oldest(source) or None,
+        "history_since": dispatch_list.oldest(source) or None,
     }
     pairs = [(by, before, after) for by, changes in found.items() for before, after in changes]
     as_row = _flat_change if form.name == "csv" else partial(_change, spans)
@@ -222,10 +223,10 @@ def command(state: State, /, by: str | None, span: str, **options: Any) -> None:
 def _compare(state: State, question: Question, span: str, keys: Sequence[str], form: Form) -> None:
     if question.wanted.since:
         raise click.UsageError("--compare excludes --since: SPAN says how far it goes back from now, or from --until")
-    now = spans.seconds_of(question.wanted.until) if question.wanted.until else time.time()
+    now = time_spans.seconds_of(question.wanted.until) if question.wanted.until else time.time()
     try:
         seconds = span_seconds(span)
-        compared = Spans(span, spans.at(now - 2 * seconds), spans.at(now - seconds), question.wanted.until)
+        compared = Spans(span, time_spans.at(now - 2 * seconds), time_spans.at(now - seconds), question.wanted.until)
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{span!a} is not a span such as 24h, 14d, 4w", param_hint="--compare") from error
     with asking(state) as source:

@@ -16,8 +16,9 @@ from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot
 from agentic_watch.cli import logs, messages, value_texts
 from agentic_watch.cli.exit_status import EXIT_FAILED
 from agentic_watch.cli.global_options import Seconds, State
-from agentic_watch.cli.output import clean, human_duration, line_width, print_json, shorten
+from agentic_watch.cli.output import clean, line_width, print_json
 from agentic_watch.cli.table_layout import Column, cut, lay_out
+from agentic_watch.cli.value_texts import human_duration, shorten
 from agentic_watch.daemon.instance import DaemonState, Liveness, file_of
 from agentic_watch.workspace.jsontext import as_text
 
@@ -261,7 +262,7 @@ def _removable(
     state: State, *, as_json: bool, older_than: float | None, undelivered: bool, null: bool, lock: bool, command: Any
 ) -> int:
     from agentic_watch.answers.now.removable import Wish
-    from agentic_watch.cli.removable_output import How, print_removable
+    from agentic_watch.cli.status_removable import How, print_removable
 
     if lock != bool(command):
         raise click.UsageError("--lock needs a COMMAND behind --, and a COMMAND needs --lock")

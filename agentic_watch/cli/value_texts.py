@@ -1,5 +1,5 @@
-"""Values as text: money and tokens, as exact as a reader needs and never wide, whatever an agent reported; rates and
-series, also as small pictures of block characters; times, local with their zone on a terminal, else UTC (RFC 3339).
+"""Values as text: durations, money and tokens, as exact as a reader needs and never wide, whatever an agent reported;
+rates and series, also as small pictures of block characters; times, local with their zone on a terminal, else UTC.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from agentic_watch.answers.documents import counted
-from agentic_watch.answers.past import spans
+from agentic_watch.answers.answer_shape import counted
+from agentic_watch.answers.past import time_spans
 from agentic_watch.answers.past.costs import COST, Total
 from agentic_watch.answers.past.outcomes import Rate
 
@@ -23,6 +23,28 @@ _KINDS = (
     ("output_tokens", "out"),
 )
 _SHOWN = ("input_tokens", "cache_read_tokens", "output_tokens")
+
+
+def shorten(text: str, width: int) -> str:
+    """The first line of a text, at most `width` characters."""
+    first = text.strip().partition("\n")[0]
+    return first if len(first) <= width else first[: width - 1] + "…"
+
+
+def human_duration(milliseconds: int | None) -> str:
+    """A duration in its two largest units (`2h05m`, `3m09s`, `4.2s`); "" when it is not known."""
+    if milliseconds is None:
+        return ""
+    seconds = milliseconds // 1000
+    if seconds < 10:
+        return f"{milliseconds // 100 / 10:.1f}s"
+    for unit, size, smaller in (("d", 86_400, "h"), ("h", 3600, "m"), ("m", 60, "s")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}{seconds % size // _SECONDS[smaller]:02}{smaller}"
+    return f"{seconds}s"
+
+
+_SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
 def short(number: int) -> str:
@@ -147,7 +169,7 @@ def time_column(header: str, times: Sequence[str | None], *, utc: bool) -> tuple
     """
     if utc or not sys.stdout.isatty():
         return f"{header} (UTC)", [_utc(text) for text in times]
-    known = [spans.local(text) if text else None for text in times]
+    known = [time_spans.local(text) if text else None for text in times]
     zones = {parts.tm_zone for parts in known if parts}
     cells = [_local(parts) if parts else _utc(text) for parts, text in zip(known, times, strict=True)]
     if len(zones) <= 1:
@@ -157,7 +179,7 @@ def time_column(header: str, times: Sequence[str | None], *, utc: bool) -> tuple
 
 def time_text(utc: str, *, as_utc: bool) -> str:
     """A single time with its zone; "" for ""."""
-    parts = spans.local(utc) if utc and not as_utc and sys.stdout.isatty() else None
+    parts = time_spans.local(utc) if utc and not as_utc and sys.stdout.isatty() else None
     return f"{_local(parts)} {parts.tm_zone}" if parts else _utc(utc)
 
 

@@ -8,14 +8,15 @@ from functools import partial
 
 import click
 
-from agentic_watch.answers.documents import counted
+from agentic_watch.answers.answer_shape import counted
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_TIMED_OUT, EXIT_UNPASSED, Interrupted, Refused
 from agentic_watch.cli.global_options import Seconds, State
-from agentic_watch.cli.output import clean, print_json_lines, shorten
-from agentic_watch.waiting import awaited, recorded_wait
-from agentic_watch.waiting.awaited import Awaited, Wanted
-from agentic_watch.waiting.recorded_wait import Until, WaitEnd
+from agentic_watch.cli.output import clean, print_json_lines
+from agentic_watch.cli.value_texts import shorten
+from agentic_watch.waiting import wait_loop, wait_result
+from agentic_watch.waiting.wait_loop import Until, WaitEnd
+from agentic_watch.waiting.wait_result import Awaited, Wanted
 from agentic_watch.workspace.candidate import UnknownWorkspace
 
 _TEXT_SHOWN = 200
@@ -38,7 +39,7 @@ def command(state: State, workspaces: tuple[str, ...], timeout: float | None, an
     config = state.committing()
     logs.set_up(config, state.verbosity, quieter=True)
     try:
-        wanted = [awaited.wanted(config.roots, given) for given in workspaces]
+        wanted = [wait_result.wanted(config.roots, given) for given in workspaces]
     except UnknownWorkspace as error:
         raise Refused(clean(str(error))) from error
     told: list[Awaited] = []
@@ -46,7 +47,7 @@ def command(state: State, workspaces: tuple[str, ...], timeout: float | None, an
     if sys.stderr.isatty() and timeout != 0:
         messages.tell(messages.INFO, f"waiting for {counted(len(wanted), 'workspace')}; Ctrl-C stops waiting")
     try:
-        end = recorded_wait.wait_for_recorded(config, wanted, Until(timeout, any_one), hear)
+        end = wait_loop.wait_for_recorded(config, wanted, Until(timeout, any_one), hear)
     except KeyboardInterrupt as error:
         raise Interrupted(_interrupted(wanted, told)) from error
     missing = [one for one in end.workspaces if not one.recorded and not one.is_lost]
@@ -61,7 +62,7 @@ def _hear(told: list[Awaited], one: Awaited, *, as_json: bool, only_one: bool) -
     if only_one and len(told) > 1:
         return
     if as_json:
-        print_json_lines([awaited.document(one)])
+        print_json_lines([wait_result.document(one)])
     elif one.recorded:
         why = f": {shorten(one.question, _TEXT_SHOWN)}" if one.question and not one.has_passed else ""
         at = f"; committed at {one.committed_at}" if one.committed_at else ""
@@ -74,7 +75,7 @@ def _hear(told: list[Awaited], one: Awaited, *, as_json: bool, only_one: bool) -
 
 def _tell_missing(missing: Sequence[Awaited], *, as_json: bool) -> None:
     if as_json:
-        print_json_lines(awaited.document(one) for one in missing)
+        print_json_lines(wait_result.document(one) for one in missing)
     for one in missing:
         messages.tell(messages.ERROR, f"{one.workspace}: {one.error}", "timed out: ", workspace=one.workspace)
 

@@ -50,8 +50,7 @@ from agentic_watch.mcp_server.tool import (
     shown,
 )
 from agentic_watch.mcp_server.watch_tool import POLL_SECONDS, TIMEOUT_SECONDS, WatchAnswer, Watching
-from agentic_watch.mcp_server.worker import Worker
-from agentic_watch.mcp_server.workspace_tools import Committed, StatusAnswer
+from agentic_watch.mcp_server.workspace_tools import Committed, StatusAnswer, Worker
 from agentic_watch.workspace.jsontext import as_text, dump
 
 _NAME = "The workspace's name, its path below a root (org/repo/task), or its absolute path."

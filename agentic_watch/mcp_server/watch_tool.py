@@ -14,15 +14,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agentic_watch.answers.past import source
+from agentic_watch.answers.past import sql_dialects
 from agentic_watch.config import Config
 from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 from agentic_watch.mcp_server.tool import Given, Progress, Said, ToolRefusal, shortened
-from agentic_watch.mcp_server.worker import Worker
-from agentic_watch.mcp_server.workspace_tools import refuse_name, standings
-from agentic_watch.waiting import awaited
-from agentic_watch.waiting.awaited import Awaited, Wanted
-from agentic_watch.waiting.recorded_wait import Until, wait_for_recorded
+from agentic_watch.mcp_server.workspace_tools import Worker, refuse_name, standings
+from agentic_watch.waiting import wait_result
+from agentic_watch.waiting.wait_loop import Until, wait_for_recorded
+from agentic_watch.waiting.wait_result import Awaited, Wanted
 from agentic_watch.workspace.candidate import UnknownWorkspace
 
 TIMEOUT_SECONDS = 600
@@ -157,7 +156,7 @@ def _wanted(config: Config, path: str) -> Wanted:
     refuse_name(path)
     try:
         # As elsewhere: nothing is relative to where the server was started.
-        return awaited.wanted(config.roots, path, os.devnull)
+        return wait_result.wanted(config.roots, path, os.devnull)
     except UnknownWorkspace as error:
         raise ToolRefusal(str(error)) from error
 
@@ -186,7 +185,7 @@ def _result(config: Config, one: Awaited) -> WatchResult:
     if one.commit_id is None:
         return result
     # Without it the answer only lacks what the row says.
-    with contextlib.suppress(HistoryError, HistoryRefused), source.history(config.history) as history:
+    with contextlib.suppress(HistoryError, HistoryRefused), sql_dialects.history(config.history) as history:
         sql = f"SELECT d.agent, d.repo, d.pr_url FROM {history.dialect.commits} AS d WHERE d.commit_id = ?"
         for agent, repo, pr_url in history.rows(sql, (one.commit_id,)):
             named = {"agent": shortened(agent), "repo": shortened(repo), "pr_url": shortened(pr_url)}

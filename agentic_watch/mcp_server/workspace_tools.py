@@ -1,28 +1,37 @@
-"""What core-agent's tools do with the workspaces on disk: commit one, count them, list them; and `show` one."""
+"""What core-agent's tools do with the workspaces on disk: commit one, count them, list them; and `show` one.
+
+All of it is done in one thread, while the server's own thread answers.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic import BaseModel
 
-from agentic_watch.answers.now import committing
+from agentic_watch.answers.now import commit_answer
 from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot, workspaces_now
 from agentic_watch.answers.past import one_dispatch
 from agentic_watch.answers.past.one_dispatch import NoSuchDispatch
-from agentic_watch.config import KNOWN_STATUSES, Config, Root
+from agentic_watch.commit.committer import Committer
+from agentic_watch.config import KNOWN_STATUSES, Config, ConfigError, NoRootsError, Root
+from agentic_watch.history.history_errors import HistoryError, HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.mcp_server.tool import Said, ToolRefusal, bounded, near, shortened
-from agentic_watch.mcp_server.worker import Worker
 from agentic_watch.workspace.candidate import Candidate, UnknownWorkspace, find
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 log = logging.getLogger("agentic_watch.mcp")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _STATUSES = 50
 """So many statuses are counted by name: anybody may write any."""
@@ -32,10 +41,61 @@ _AGENTS = 1_000
 _UNENDED = ("running", "queued", "blocked")
 
 
+class Worker:
+    """The thread, and the writing end of the history, whose connection belongs to that thread."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._history = History(config.history)
+        self.committer = Committer(config, self._history)
+        self._thread = ThreadPoolExecutor(1, "mcp-worker")
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do some work in the worker's thread. Raises ToolRefusal for what was foreseen."""
+
+        def guarded() -> T:
+            try:
+                return work(*args, **kwargs)
+            except (HistoryRefused, HistoryError, ConfigError, NoRootsError) as error:
+                raise ToolRefusal("; ".join(str(error).split("\n"))) from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+
+    def open(self) -> None:
+        """Open the history; one that is not there or cannot be used now is logged. Raises HistoryRefused."""
+        self._thread.submit(self._open).result()
+
+    def close(self) -> None:
+        """Finish the work in hand, then close everything."""
+        self._thread.submit(self._close).result()
+        self._thread.shutdown()
+
+    def _open(self) -> None:
+        if not os.path.lexists(self.config.history):
+            # Who asks makes none: the name may be wrong. A commit does, as on the command line.
+            log.info("%s: there is no history; the first commit makes it", self.config.history)
+            return
+        try:
+            self._history.open()
+        except HistoryError as error:
+            log.warning("%s; commits go on without it, their rows are added later from the journals", error)
+        self.pass_on_notices()
+
+    def _close(self) -> None:
+        self.committer.close()
+        self._history.close()
+
+    def pass_on_notices(self) -> None:
+        """Log what an operator must know of the history."""
+        for notice in self._history.notices:
+            log.warning("%s", notice)
+        self._history.notices.clear()
+
+
 class Committed(BaseModel):
     """What became of a commit."""
 
-    # committing.CommitAnswer, of which pydantic makes no schema before Python 3.12.
+    # commit_answer.CommitAnswer, of which pydantic makes no schema before Python 3.12.
     success: bool
     workspace: str
     journal_path: str
@@ -76,13 +136,13 @@ class StatusAnswer(BaseModel):
 def commit(worker: Worker, given: dict[str, Any]) -> Said:
     """Commit one workspace. Raises ToolRefusal with the cause when there is no commit."""
     candidate = locate(worker.config.roots, given["workspace"])
-    outcome = committing.when_free(worker.committer, candidate)
+    outcome = commit_answer.when_free(worker.committer, candidate)
     worker.pass_on_notices()
-    if cause := committing.failure(outcome):
+    if cause := commit_answer.failure(outcome):
         raise ToolRefusal(cause)
-    for doubt in committing.doubts(outcome):
+    for doubt in commit_answer.doubts(outcome):
         log.warning("%s", doubt)
-    return Said({**committing.commit_answer(candidate.name, outcome)})
+    return Said({**commit_answer.answer(candidate.name, outcome)})
 
 
 def status(worker: Worker, given: dict[str, Any]) -> Said:

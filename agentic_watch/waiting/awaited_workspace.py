@@ -15,7 +15,7 @@ from agentic_watch.history import commit_lookup, pruned, queries
 from agentic_watch.history.commit_lookup import NamedRow
 from agentic_watch.host.file_systems import filesystem_without_events
 from agentic_watch.scan import RootUnavailable, ScanError, scan
-from agentic_watch.waiting.awaited import Wanted
+from agentic_watch.waiting.wait_result import Wanted
 from agentic_watch.watch.few_watches import Add
 from agentic_watch.workspace import files, instant, layout, marker, status, unwritten_end
 from agentic_watch.workspace.candidate import Candidate

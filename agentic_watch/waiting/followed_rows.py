@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agentic_watch.answers.past.filters import Filter, Term, where
-from agentic_watch.answers.past.source import Source, SqliteSource
+from agentic_watch.answers.past.sql_dialects import Source, SqliteSource
 from agentic_watch.fleet import outbox
 from agentic_watch.fleet.follow import HistoryWatch
 from agentic_watch.fleet.push_state import Position

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import support
 
-from agentic_watch.cli.command_tools import command_tools
 from agentic_watch.cli.global_options import State
+from agentic_watch.cli.mcp_command import command_tools
 from agentic_watch.config import Overrides
 from agentic_watch.fleet.postgres_schema import DISPATCHES
 from agentic_watch.history.columns import USAGE_COLUMNS

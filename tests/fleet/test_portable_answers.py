@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentic_watch.answers.past.digest import digest
+from agentic_watch.answers.past.dispatch_list import head
 from agentic_watch.answers.past.failures import failures
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.findings import changes, recurring
 from agentic_watch.answers.past.fleet_source import PostgresSource, fleet_dispatch
-from agentic_watch.answers.past.listing import head
 from agentic_watch.answers.past.outcomes import Outcomes
 from agentic_watch.answers.past.stats import compare, stats
-from agentic_watch.answers.past.stats_cells import BY, Question
+from agentic_watch.answers.past.stats_query import BY, Question
 from agentic_watch.fleet import postgres_connection
 from agentic_watch.fleet.delivery import Sender
 from agentic_watch.fleet.postgres_target import PostgresTarget

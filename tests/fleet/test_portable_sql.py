@@ -10,7 +10,7 @@ import pglast
 import pytest
 from pglast import ast, enums
 
-from agentic_watch.answers.past import fleet_source, listing
+from agentic_watch.answers.past import dispatch_list, fleet_source, known_values
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.fleet import day_sums, postgres_connection, postgres_schema, postgres_target
 
@@ -120,9 +120,9 @@ def questions() -> list[str]:
     every = Filter("words", ("r",), ("o",), ("a", "b"), ("s",), ("w",), ("h",), "1", "2", committed_since="3")
     of_change = Filter(pr=("1", "http://p"), issue=("2",), branch=("b",), commit=("c0", "x"), session=("s",))
     for wanted in (every, of_change, Filter(every=True), Filter()):
-        list(listing.dispatches(source, wanted, limit=5))
-    list(listing.near(source, every))
-    listing.total(source)
+        list(dispatch_list.dispatches(source, wanted, limit=5))
+    list(known_values.near(source, every))
+    dispatch_list.total(source)
     return source.asked
 
 

@@ -23,9 +23,9 @@ from agentic_watch.answers.check.host_checks import (
     space,
 )
 from agentic_watch.answers.check.probe import waiting
+from agentic_watch.answers.check.record_comparison import WorkspaceRecords, dispatch_of, read_place
 from agentic_watch.answers.check.records_check import records
 from agentic_watch.answers.check.service_checks import daemon, limits, unit_files, units_in_force, users
-from agentic_watch.answers.check.workspace_records import WorkspaceRecords, dispatch_of, read_place
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.row_buffer import HOST
 from agentic_watch.config import Config

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.check.check_result import CheckResult, Subject
-from agentic_watch.answers.documents import counted
 from agentic_watch.config import Target
 from agentic_watch.fleet import day_sums, pushing
 from agentic_watch.fleet.day_sums import Comparison

@@ -16,9 +16,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.check.check_result import CheckResult, Subject, belongs_to
 from agentic_watch.answers.check.check_result import subject as subject_of
-from agentic_watch.answers.documents import counted
 from agentic_watch.config import Config, ConfigError, Root
 from agentic_watch.daemon.instance import Liveness, pulse
 from agentic_watch.history import queries

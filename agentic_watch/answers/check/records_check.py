@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.check.check_result import STUCK_SECONDS, CheckResult, Subject
-from agentic_watch.answers.check.workspace_records import (
+from agentic_watch.answers.check.record_comparison import (
     OnDisk,
     Rows,
     Told,
@@ -23,7 +24,6 @@ from agentic_watch.answers.check.workspace_records import (
     read_records,
     rows_of,
 )
-from agentic_watch.answers.documents import counted
 from agentic_watch.config import KNOWN_STATUSES, Root
 from agentic_watch.exchange.pruning import in_no_archive
 from agentic_watch.history import pruned, queries

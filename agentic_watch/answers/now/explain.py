@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from agentic_watch.answers.now.record_steps import Records, Step, journal_step, marker_step, row_step
+from agentic_watch.answers.now.explain_steps import Records, Step, journal_step, marker_step, row_step
 from agentic_watch.config import Config, Ghosts, Layout, Limits, Root
 from agentic_watch.history.open_runs_table import OpenRun
 from agentic_watch.history.pruned import is_pruned

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from agentic_watch.answers import documents
+from agentic_watch.answers import answer_shape
 from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot, workspaces_now
 from agentic_watch.config import KNOWN_STATUSES, Config
 from agentic_watch.daemon.instance import DaemonState, Liveness, file_of, pulse
@@ -150,7 +150,7 @@ def document(now: HostNow) -> dict[str, Any]:
         for name, items in ((field.name, getattr(now.lists, field.name)) for field in dataclasses.fields(Lists))
     }
     return {
-        "schema": documents.SCHEMA,
+        "schema": answer_shape.SCHEMA,
         "daemon": _daemon(now),
         "counts": now.counts,
         "pools": now.pools,
@@ -187,7 +187,7 @@ def _roots(now: HostNow) -> list[dict[str, Any]]:
 
 def _item(standing: WorkspaceSnapshot, now: float) -> dict[str, Any]:
     due = standing.next_attempt_at
-    item = documents.absent_as_null(standing._asdict())
+    item = answer_shape.absent_as_null(standing._asdict())
     item["error"] = item.pop("last_error")
     item["started_utc"], item["updated_utc"] = standing.started_utc, standing.updated_utc
     item["age_seconds"] = age_seconds(standing, now)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from agentic_watch.answers import documents
+from agentic_watch.answers import answer_shape
 from agentic_watch.commit import moved_workspaces
 from agentic_watch.config import Config, Root
 from agentic_watch.fleet.delivered import Delivered, delivered
@@ -88,7 +88,7 @@ class _Facts:
 
 def document(one: Removable) -> dict[str, Any]:
     """One row of the JSON of `status --removable`."""
-    return documents.absent_as_null({name: getattr(one, name) for name in Removable.__dataclass_fields__})
+    return answer_shape.absent_as_null({name: getattr(one, name) for name in Removable.__dataclass_fields__})
 
 
 def judge_all(config: Config, wish: Wish) -> Iterator[Removable | NotRemovable]:

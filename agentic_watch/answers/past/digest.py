@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentic_watch.answers import documents
-from agentic_watch.answers.past import listing, spans
+from agentic_watch.answers import answer_shape
+from agentic_watch.answers.past import dispatch_list, time_spans
+from agentic_watch.answers.past.dispatch_list import dispatches
 from agentic_watch.answers.past.failures import FailureClass, failures
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.findings import Change, changes
-from agentic_watch.answers.past.listing import dispatches
 from agentic_watch.answers.past.outcomes import Outcomes, Rate
-from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.answers.past.stats import Stats, document, keyed, stats
-from agentic_watch.answers.past.stats_cells import Question
+from agentic_watch.answers.past.stats_query import Question
 
 MOST = 5
 """Lines of each list: the whole is half a page."""
@@ -38,12 +38,12 @@ class Digest:
     def document(self, source: Source, wanted: Filter) -> dict[str, Any]:
         """The digest for JSON."""
         return {
-            **listing.head(source, wanted, self.stats.total.dispatches),
+            **dispatch_list.head(source, wanted, self.stats.total.dispatches),
             "total": document(self.stats.total),
             "before": self.before.document(),
             "agents": [keyed(group) for group in self.stats.groups],
             "classes": [one.document() for one in self.classes],
-            "waiting": [documents.absent_as_null(row) for row in self.waiting],
+            "waiting": [answer_shape.absent_as_null(row) for row in self.waiting],
             "new_findings_count": self.new_count,
             "new_findings": [one.document() for one in self.new_findings],
         }
@@ -52,8 +52,8 @@ class Digest:
 def digest(source: Source, wanted: Filter, outcomes: Outcomes, now: float) -> Digest:
     """The digest of `wanted`, whose `since` must be given; `now` ends a span that is open, in seconds."""
     found = stats(source, Question(wanted, "agent", outcomes))
-    began = spans.seconds_of(wanted.since)
-    ended = spans.seconds_of(wanted.until) if wanted.until else now
+    began = time_spans.seconds_of(wanted.since)
+    ended = time_spans.seconds_of(wanted.until) if wanted.until else now
     earlier = wanted._replace(since=_earlier(began, ended), until=wanted.since)
     statuses = outcomes.statuses("waiting")
     waits = dispatches(source, wanted._replace(status=statuses), _WAITING, MOST) if statuses else iter(())
@@ -71,6 +71,6 @@ def digest(source: Source, wanted: Filter, outcomes: Outcomes, now: float) -> Di
 def _earlier(began: float, ended: float) -> str:
     """When as long a span before this one began; "" when that is before all time."""
     try:
-        return spans.at(began - max(0.0, ended - began))
+        return time_spans.at(began - max(0.0, ended - began))
     except (ValueError, OverflowError):
         return ""

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from agentic_watch.answers.documents import Answer
-from agentic_watch.answers.past import kept_content, listing
+from agentic_watch.answers.answer_shape import Answer
+from agentic_watch.answers.past import dispatch_list, kept_logs
 from agentic_watch.answers.past.costs import COST, UNKNOWN, Total, sum_document
 from agentic_watch.answers.past.failure_classes import alike, failure_class, host_cause
 from agentic_watch.answers.past.filters import Filter, where
 from agentic_watch.answers.past.outcomes import Outcomes
-from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.sql_dialects import Source
 
 EXAMPLES = 3
 _READ = 1000
@@ -103,7 +103,7 @@ class Failures:
 
     def answer(self, source: Source, wanted: Filter) -> Answer:
         """The classes as rows."""
-        head = listing.head(source, wanted, self.failed + self.waiting)
+        head = dispatch_list.head(source, wanted, self.failed + self.waiting)
         head |= {"failed_count": self.failed, "waiting_count": self.waiting, COST: sum_document(self.cost)}
         return Answer(head, tuple(FailureClass("", "agent", "").document()), [one.document() for one in self.classes])
 
@@ -117,7 +117,7 @@ def failures(source: Source, wanted: Filter, outcomes: Outcomes) -> Failures:
         if not wanted.status or status in wanted.status:
             rows, unclear = _rows(source, wanted._replace(status=(status,))), list[tuple[Any, ...]]()
             _add(classes, known, _set_apart(rows, unclear), waits=status in waiting)
-            said = dict(kept_content.last_errors(source, [row[_IDENTITY:] for row in unclear]))
+            said = dict(kept_logs.last_errors(source, [row[_IDENTITY:] for row in unclear]))
             _add(classes, known, iter(unclear), waits=status in waiting, said=said)
     for one in classes.values():
         one.examples = sorted(one.examples, key=lambda example: example.updated_utc, reverse=True)[:EXAMPLES]
@@ -137,7 +137,7 @@ def _rows(source: Source, wanted: Filter) -> Iterator[tuple[Any, ...]]:
 def _set_apart(rows: Iterator[tuple[Any, ...]], unclear: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
     """The rows whose question says why; the newest of those that tell an exit status only are put into `unclear`."""
     for row in rows:
-        if len(unclear) < _LOGS_READ and kept_content.is_only_status(row[0]):
+        if len(unclear) < _LOGS_READ and kept_logs.is_only_status(row[0]):
             unclear.append(row)
         else:
             yield row

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from agentic_watch.answers.past.source import Dialect, Source
+from agentic_watch.answers.past.sql_dialects import Dialect, Source
 
 Term = tuple[str, list[object]]
 """A condition and the values of its `?`."""

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from agentic_watch.answers import documents
-from agentic_watch.answers.documents import Answer
-from agentic_watch.answers.past import listing
+from agentic_watch.answers import answer_shape
+from agentic_watch.answers.answer_shape import Answer
+from agentic_watch.answers.past import dispatch_list
 from agentic_watch.answers.past.failure_classes import normalised
 from agentic_watch.answers.past.filters import REPOSITORY, Filter, where
-from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.sql_dialects import Source
 
 _TITLE = 200
 
@@ -75,7 +75,7 @@ class Recurring:
 def answer(source: Source, wanted: Filter, by: str) -> Answer:
     """What recurs, as rows."""
     groups = recurring(source, wanted, by)
-    head = listing.head(source, wanted, sum(one.findings for one in groups)) | {"by": by}
+    head = dispatch_list.head(source, wanted, sum(one.findings for one in groups)) | {"by": by}
     return Answer(head, tuple(Recurring("", "", "").document(by)), [one.document(by) for one in groups])
 
 
@@ -184,7 +184,7 @@ class Change:
 
     def document(self) -> dict[str, Any]:
         """The finding for JSON."""
-        return documents.absent_as_null(asdict(self))
+        return answer_shape.absent_as_null(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ class Changes:
 def changes_answer(source: Source, wanted: Filter, kind: Kind, runs: int = _BEFORE) -> Answer:
     """What stayed, came or went, as rows."""
     found = changes(source, wanted, kind, runs)
-    head = listing.head(source, wanted, len(found.found)) | {"kind": kind, "runs": runs}
+    head = dispatch_list.head(source, wanted, len(found.found)) | {"kind": kind, "runs": runs}
     head |= {"repositories_count": found.repositories, "too_few_runs_count": found.untold}
     return Answer(head, tuple(one.name for one in fields(Change)), [one.document() for one in found.found])
 

@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentic_watch.answers.past import source
-from agentic_watch.answers.past.source import Dialect
+from agentic_watch.answers.past import sql_dialects
+from agentic_watch.answers.past.sql_dialects import Dialect
 from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, postgres_connection
 from agentic_watch.fleet.delivery import Poisonous, Unavailable, Unusable
@@ -29,11 +29,11 @@ from agentic_watch.workspace.instant import now_text
 if TYPE_CHECKING:
     from agentic_watch.fleet.postgres_connection import Connection
 
-from agentic_watch.answers.past import kept_content
-from agentic_watch.answers.past.kept_content import NOTHING_KEPT, Kept
+from agentic_watch.answers.past import kept_logs
+from agentic_watch.answers.past.kept_logs import NOTHING_KEPT, Kept
 from agentic_watch.answers.past.one_dispatch import COMMIT_ID, NoSuchDispatch, Shown, plain
 from agentic_watch.answers.past.outcomes import Outcomes
-from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.history.columns import FINDING_COLUMNS
 
 SILENT_SECONDS = 3 * HEARTBEAT_SECONDS
@@ -98,7 +98,7 @@ def _commits(lacking: Collection[str] = ()) -> str:
     return f"(SELECT host_id, id, {', '.join(columns)}, CAST(NULL AS TEXT) AS moved_to FROM dispatches)"
 
 
-FLEET = source.POSTGRES._replace(
+FLEET = sql_dialects.POSTGRES._replace(
     commits=_commits(),
     # The order of a host's own numbers settles what has one time, as it does there.
     key="(lpad(CAST(d.id AS TEXT), 19, '0') || ' ' || CAST(d.commit_id AS TEXT))",
@@ -216,7 +216,7 @@ def fleet_dispatch(asked: Source, given: str) -> Shown:
 def _kept(asked: Source, row: dict[str, Any]) -> Kept:
     """What is kept of its files; nothing where a fleet's tables are older, or hidden from this role."""
     try:
-        return kept_content.kept(asked, row, failed=Outcomes().of(row["status"]) == "failed")
+        return kept_logs.kept(asked, row, failed=Outcomes().of(row["status"]) == "failed")
     except HistoryError:
         return NOTHING_KEPT
 

@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from agentic_watch.answers import documents
+from agentic_watch.answers import answer_shape
 from agentic_watch.answers.now import explain
 from agentic_watch.answers.now.explain import Explanation, Past
-from agentic_watch.answers.past import kept_content, listing, source
-from agentic_watch.answers.past.kept_content import NOTHING_KEPT, Kept
+from agentic_watch.answers.past import dispatch_list, kept_logs, sql_dialects
+from agentic_watch.answers.past.kept_logs import NOTHING_KEPT, Kept
 from agentic_watch.answers.past.outcomes import from_config
-from agentic_watch.answers.past.source import Source
+from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.config import Config
 from agentic_watch.daemon.instance_lock import is_there
 from agentic_watch.history import open_runs_table, workspaces_table
@@ -70,14 +70,14 @@ def one_dispatch(config: Config, given: str, directory: str) -> Shown:
     """
     candidate, reason = _on_disk(config, given, directory)
     try:
-        with source.history(config.history) as asked:
+        with sql_dialects.history(config.history) as asked:
             subject = _Subject(candidate.root.key, candidate.name, candidate) if candidate else None
             subject = subject or _in_history(asked, config, given, reason)
             commits = tuple(map(plain, _commits(asked, subject)))
             wanted = subject.row_id or (commits[-1]["id"] if commits else None)
             dispatch = _whole(asked, wanted) if wanted is not None else None
             findings = tuple(_findings(asked, wanted)) if wanted is not None else ()
-            files = kept_content.kept(asked, dispatch, failed=_failed(config, dispatch)) if dispatch else NOTHING_KEPT
+            files = kept_logs.kept(asked, dispatch, failed=_failed(config, dispatch)) if dispatch else NOTHING_KEPT
             ((pruned,),) = asked.rows("SELECT ifnull(pruned_before, '') FROM about")
     except HistoryError as error:
         if candidate is None:
@@ -102,7 +102,7 @@ def kept_file(source: Source, shown: Shown, given: str) -> KeptFile:
     names = [file["name"] for file in shown.kept.files]
     found = [name for name in names if given in (name, name.rpartition("/")[2])]
     name = given if given in found else found[0] if len(found) == 1 else ""
-    file = kept_content.one(source, shown.dispatch, name) if shown.dispatch and name else None
+    file = kept_logs.one(source, shown.dispatch, name) if shown.dispatch and name else None
     if file is not None:
         return file
     there = (
@@ -190,7 +190,7 @@ def _whole(asked: Source, row_id: int) -> dict[str, Any]:
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
     """A row as it stands in a document, which has its own `schema`."""
-    return {name: value for name, value in listing.document(row).items() if name != "schema"}
+    return {name: value for name, value in dispatch_list.document(row).items() if name != "schema"}
 
 
 def _findings(asked: Source, row_id: int) -> list[dict[str, Any]]:
@@ -239,11 +239,11 @@ def _without_history(candidate: Candidate, config: Config, error: HistoryError) 
 def document(shown: Shown) -> dict[str, Any]:
     """The JSON document of `show`."""
     return {
-        "schema": documents.SCHEMA,
+        "schema": answer_shape.SCHEMA,
         "root": shown.root,
         "workspace": shown.workspace,
-        "dispatch": documents.absent_as_null(shown.dispatch) if shown.dispatch else None,
-        "commits": [documents.absent_as_null(row) for row in shown.commits],
+        "dispatch": answer_shape.absent_as_null(shown.dispatch) if shown.dispatch else None,
+        "commits": [answer_shape.absent_as_null(row) for row in shown.commits],
         "findings": list(shown.findings),
         "kept_files": list(shown.kept.files),
         "last_lines": list(shown.kept.lines),
@@ -262,7 +262,7 @@ def _disk_document(told: Explanation, state: WorkspaceRow | None) -> dict[str, A
         "steps": [{"step": step.name, "holds": step.holds, "says": step.says} for step in told.steps],
         "differences": list(told.differences),
         "status_file": told.status_file or None,
-        **documents.absent_as_null({name: getattr(status, name) if status else None for name in (*_SEEN, "runs")}),
+        **answer_shape.absent_as_null({name: getattr(status, name) if status else None for name in (*_SEEN, "runs")}),
         "started_at": status.started_at.text if status and not status.started_at.is_zero else None,
         "started_utc": status.started_at.utc() if status and not status.started_at.is_zero else None,
         "updated_at": status.updated_at.text if status else None,

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agentic_watch.answers.documents import Answer
-from agentic_watch.answers.past import costs, listing, spans
+from agentic_watch.answers.answer_shape import Answer
+from agentic_watch.answers.past import costs, dispatch_list, time_spans
 from agentic_watch.answers.past.costs import COST, UNKNOWN, Total, Used
 from agentic_watch.answers.past.outcomes import ORDER, Outcome, Rate, median, percentile
-from agentic_watch.answers.past.source import Source
-from agentic_watch.answers.past.stats_cells import LABELS, LINES, Cell, Question, cells_of, merged_after, numbers
+from agentic_watch.answers.past.sql_dialects import Source
+from agentic_watch.answers.past.stats_query import LABELS, LINES, Cell, Question, cells_of, merged_after, numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Stats:
 
     def answer(self, source: Source, question: Question) -> Answer:
         """The groups as rows, and their total in the head."""
-        head = listing.head(source, question.wanted, self.total.dispatches)
+        head = dispatch_list.head(source, question.wanted, self.total.dispatches)
         head |= {"by": question.by, "total": document(self.total)}
         return Answer(head, tuple(keyed(self.total)), [keyed(group) for group in self.groups])
 
@@ -129,7 +129,7 @@ def compare(source: Source, question: Question, seconds: int, now: float) -> lis
 
     Only where both can be ranked and their intervals have nothing in common; the largest change first.
     """
-    middle, first = spans.at(now - seconds), spans.at(now - 2 * seconds)
+    middle, first = time_spans.at(now - seconds), time_spans.at(now - 2 * seconds)
     before = _by_key(source, replace(question, wanted=question.wanted._replace(since=first, until=middle)))
     after = _by_key(source, replace(question, wanted=question.wanted._replace(since=middle)))
     changed = [(before[key], group) for key, group in after.items() if key and key in before]

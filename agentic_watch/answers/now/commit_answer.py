@@ -34,7 +34,7 @@ def when_free(committer: Committer, candidate: Candidate, *, force: bool = False
     return outcome
 
 
-def commit_answer(workspace: str, outcome: Outcome | None) -> CommitAnswer:
+def answer(workspace: str, outcome: Outcome | None) -> CommitAnswer:
     """The answer for what became of `workspace` (its name, fit to be printed); None when it was not found."""
     success = outcome is not None and outcome.verdict in (Verdict.COMMITTED, Verdict.SKIPPED)
     directory = os.path.join(outcome.candidate.root.path, outcome.candidate.name) if outcome else ""

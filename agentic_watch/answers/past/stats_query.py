@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple
 
-from agentic_watch.answers.past import costs, listing, spans
+from agentic_watch.answers.past import costs, dispatch_list, time_spans
 from agentic_watch.answers.past.costs import KINDS, UNKNOWN, Total
 from agentic_watch.answers.past.filters import REPOSITORY, Filter, Term, where
 from agentic_watch.answers.past.outcomes import MERGED, Outcomes
-from agentic_watch.answers.past.source import Source
-from agentic_watch.answers.past.spans import Clock
+from agentic_watch.answers.past.sql_dialects import Source
+from agentic_watch.answers.past.time_spans import Clock
 
 _DAY = "substr(d.updated_utc, 1, 10)"
 _HOUR, _MINUTE, _SECOND = len("2026-04-14T11"), len("2026-04-14T11:17"), len("2026-04-14T11:17:08")
@@ -138,8 +138,8 @@ def _days_of(wanted: Filter) -> Iterator[Term]:
 
 
 def _midnights_are_whole_hours(source: Source, wanted: Filter, clock: Clock) -> bool:
-    now = spans.at(clock.now)
-    first = max(wanted.since or listing.oldest(source) or now, _ZONES_SINCE)
+    now = time_spans.at(clock.now)
+    first = max(wanted.since or dispatch_list.oldest(source) or now, _ZONES_SINCE)
     last = min(wanted.until or now, now)
     days = range(date.fromisoformat(first[:10]).toordinal(), date.fromisoformat(last[:10]).toordinal() + 2)
     return all(clock.midnight(day)[_HOUR:].startswith(":00:00") for day in days)
@@ -154,7 +154,7 @@ def _labels(question: Question) -> Callable[[str], str]:
 
 
 def _day(when: str, *, utc: bool) -> date:
-    parts = None if utc else spans.local(f"{when}:00:00"[:_SECOND])
+    parts = None if utc else time_spans.local(f"{when}:00:00"[:_SECOND])
     return date(*parts[:3]) if parts else date.fromisoformat(when[:10])
 
 

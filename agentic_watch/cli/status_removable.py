@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.documents import SCHEMA
+from agentic_watch.answers.answer_shape import SCHEMA
 from agentic_watch.answers.now import removable
 from agentic_watch.answers.now.removable import NotRemovable, Removable, Wish
 from agentic_watch.cli import messages

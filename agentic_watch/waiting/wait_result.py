@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from agentic_watch.answers import documents
+from agentic_watch.answers import answer_shape
 from agentic_watch.answers.past.outcomes import Outcome
 from agentic_watch.config import Root
 from agentic_watch.history.commit_lookup import NamedRow
@@ -102,4 +102,4 @@ def document(one: Awaited) -> dict[str, Any]:
     """One object of the JSON of `wait`."""
     fields = dataclasses.asdict(one)
     del fields["is_lost"], fields["is_fault_of_host"]
-    return {"schema": documents.SCHEMA, **fields}
+    return {"schema": answer_shape.SCHEMA, **fields}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from agentic_watch.answers.now import committing
+from agentic_watch.answers.now import commit_answer
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config
@@ -104,7 +104,7 @@ class OwnCommits:
             log.warning("%s: %s", outcome.candidate.name, warning)
         last, now = self.attempts.get(one), time.monotonic()
         tries = last.tries if last is not None else 0
-        cause = outcome.history_error or (committing.failure(outcome) and outcome.cause)
+        cause = outcome.history_error or (commit_answer.failure(outcome) and outcome.cause)
         if outcome.verdict is Verdict.BUSY and outcome.fault is Fault.WORKSPACE:
             attempt = Attempt(None, cause=outcome.cause, tries=tries, next_at=now + _BUSY_SECONDS)
         elif cause:
