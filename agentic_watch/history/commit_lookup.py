@@ -90,8 +90,8 @@ def held(history: History, root: Root, asked: Sequence[Lookup]) -> tuple[dict[st
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
     values = root.key, os.path.join(root.path, ""), root.key
     with history.reading() as connection:
-        found = _rows(connection, f"{_CAME} UNION ALL {made}", asked, *values) if asked else []
-        return {asked[number].workspace: row for number, row in found}, pruned.before(connection)
+        found = _rows(connection, f"{_CAME} UNION ALL {made}", asked, *values) if asked else ()
+        return {asked[number].workspace: ExistingRow(*row) for number, *row in found}, pruned.before(connection)
 
 
 def told(history: History, root: Root, name: str, asked: Sequence[Lookup]) -> list[tuple[int, ExistingRow]]:
@@ -104,21 +104,21 @@ def told(history: History, root: Root, name: str, asked: Sequence[Lookup]) -> li
     came = f"{_IN_ROOTS} ON held.root = roots.root AND held.moved_to = iif(roots.root = ?, ?, ?) AND {_SAME_COMMIT}"
     values = root.key, name, root.key, name, os.path.join(root.path, name)
     with history.reading() as connection:
-        return _rows(connection, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, *values)
+        found = _rows(connection, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, *values)
+        return [(number, ExistingRow(*row)) for number, *row in found]
 
 
 def anywhere(history: History, root: Root, asked: Sequence[Lookup]) -> list[tuple[int, ExistingRow]]:
     """The rows of these commits, with the number of each in `asked`: made under the name asked for, in any root, or of
     a workspace below `root` that has that name now. Texts are compared as by `held`. Raises HistoryError."""
     with history.reading() as connection:
-        return _rows(connection, f"{_NAMED} UNION ALL {_CAME}", asked, root.key, os.path.join(root.path, ""))
+        found = _rows(connection, f"{_NAMED} UNION ALL {_CAME}", asked, root.key, os.path.join(root.path, ""))
+        return [(number, ExistingRow(*row)) for number, *row in found]
 
 
-def _rows(
-    connection: sqlite3.Connection, sql: str, asked: Sequence[Lookup], *values: str
-) -> list[tuple[int, ExistingRow]]:
-    found = connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *values))
-    return [(number, ExistingRow(*row)) for number, *row in found]
+def _rows(connection: sqlite3.Connection, sql: str, asked: Sequence[Lookup], *values: str) -> sqlite3.Cursor:
+    """For each row the number of the one asked for, and the values of an ExistingRow."""
+    return connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *values))
 
 
 def pruned_before(history: History) -> str:

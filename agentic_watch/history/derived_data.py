@@ -91,19 +91,23 @@ def give_up(connection: sqlite3.Connection, error: sqlite3.Error) -> None:
     connection.execute("UPDATE upkeep SET lost = ?", ("findings" if in_a_table else "search",))
 
 
-def past_damage(connection: sqlite3.Connection, act: Callable[[], _T]) -> tuple[_T, sqlite3.Error | None]:
-    """What `act` gives, which is all that is done in the caller's transaction, and damage that was met and given up.
+def past_damage(
+    connection: sqlite3.Connection, act: Callable[[], _T], on_damage: Callable[[sqlite3.Error], None]
+) -> _T:
+    """What `act` gives, which is all that is done in the caller's transaction; `on_damage` hears of what was given up.
 
     It must be met twice: a read that failed looks like damage, too, and may not fail again (SQLITE_IOERR_CORRUPTFS).
     """
     for _ in range(2):
         try:
-            return act(), None
+            return act()
         except _Damaged as damaged:
             _begin_anew(connection)
             error = damaged.error
     give_up(connection, error)
-    return act(), error
+    given = act()
+    on_damage(error)
+    return given
 
 
 def _begin_anew(connection: sqlite3.Connection) -> None:

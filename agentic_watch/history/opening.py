@@ -109,21 +109,9 @@ def _set_up(connection: sqlite3.Connection) -> None:
 def _take_stock(connection: sqlite3.Connection, path: str, notices: list[str]) -> None:
     if row_count.is_in_order(connection, path):
         return
-    with transaction(connection):
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
         notices.append(f"{path}: {row_count.take_stock(connection)}")
-
-
-@contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """BEGIN IMMEDIATE … COMMIT: the write lock is taken, or waited for, before anything is read."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def create(connection: sqlite3.Connection) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from agentic_watch.history import derived_data
@@ -17,16 +16,17 @@ from agentic_watch.history.columns import (
     usage_values,
     whole,
 )
+from agentic_watch.history.row_count import Newest
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.kept_file import KeptFile
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.unwritten_end import is_unwritten
 
-_REPORT, _ROOT = HISTORY_COLUMNS.index("report"), HISTORY_COLUMNS.index("root")
+_REPORT, _ROOT, _COMMIT_ID = (HISTORY_COLUMNS.index(name) for name in ("report", "root", "commit_id"))
 _VERDICTS = ("passed", "build_passed", "test_passed", "lint_passed")
 _CHANGES = ("files_changed", "insertions", "deletions")
-_NO_CHANGES = (None,) * len(_CHANGES)
+_NO_VERDICTS, _NO_CHANGES = (None,) * len(_VERDICTS), (None,) * len(_CHANGES)
 _ROW_BYTES = 1000
 _FINDING_BYTES = 150
 
@@ -100,7 +100,7 @@ def from_record(record: Record, root: str, host: str, moved_to: str | None = Non
         None if record.started_at.is_zero else record.started_at.utc(),
         updated_utc,
         _duration_ms(record),
-        *[int(value) if isinstance(value := report.get(name), bool) else None for name in _VERDICTS],
+        *(_verdicts(report) if report else _NO_VERDICTS),
         *([whole(changes.get(name)) for name in _CHANGES] if changes else _NO_CHANGES),
         len(record.findings),
         dump(report) if report else None,
@@ -108,7 +108,11 @@ def from_record(record: Record, root: str, host: str, moved_to: str | None = Non
         commit_id(root, record.workspace, updated_utc, record.runs),
         *usage_values(report),
     )
-    return Row(values, tuple([finding_values(item) for item in record.findings]), moved_to)
+    return Row(values, tuple(map(finding_values, record.findings)), moved_to)
+
+
+def _verdicts(report: dict[str, Any]) -> list[int | None]:
+    return [int(value) if isinstance(value := report.get(name), bool) else None for name in _VERDICTS]
 
 
 def _with_files(record: Record) -> dict[str, Any]:
@@ -125,46 +129,49 @@ def _duration_ms(record: Record) -> int | None:
     return duration if duration >= 0 else None
 
 
-def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, sqlite3.Error | None]:
-    """Insert rows in the transaction that the caller holds, and nothing else in it; gives how many were new.
+def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, Newest | None]:
+    """Insert rows in the transaction that the caller holds, and nothing else in it; gives how many were new, and the
+    last of these.
 
-    Where findings or search are damaged the rows are inserted without, and the error is given.
+    A few statements for all: the write lock is held, so the next free numbers are ours. A number is never used twice,
+    so that nobody inherits what belongs to a row that was deleted. Where findings or search are known to be damaged,
+    the rows are inserted without; damage that is met is for `derived_data.past_damage`.
     """
-    return derived_data.past_damage(connection, partial(_insert, connection, rows))
-
-
-def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
-    """A few statements for all: the write lock is held, so the next free numbers are ours. A number is never used
-    twice, so that nobody inherits what belongs to a row that was deleted."""
-    rows = _without_namesakes(connection, rows)
     (first,) = connection.execute(_NEXT).fetchone()
-    numbered = list(enumerate(rows, first))
-    values = [(number, *row.values, row.moved_to) for number, row in numbered]
-    inserted = connection.executemany(_INSERT, values).rowcount
-    if inserted < len(rows):  # the others were there already
-        new = {number for (number,) in connection.execute("SELECT id FROM dispatch_history WHERE id >= ?", (first,))}
-        numbered = [(number, row) for number, row in numbered if number in new]
-    if kept := [(number, *file) for number, row in numbered for file in row.kept]:
-        connection.executemany(_INSERT_KEPT, kept)
-    searched_to, lost = connection.execute(_COUNT, (inserted,)).fetchone()
-    if numbered and lost is None:
-        findings = [(number, *finding) for number, row in numbered for finding in row.findings]
-        too_many_wait = numbered[-1][0] - searched_to > derived_data.MOST_WAITING
-        if findings or too_many_wait:
-            derived_data.add(connection, findings, len(numbered) if too_many_wait else 0)
-    return inserted
-
-
-def _without_namesakes(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Row]:
-    """These rows without those recovered ones whose dispatch has a row of the same name in another root: a line names
-    no root, and another process or workspace of the group may have made a row of its copy."""
-    kept: list[Row] = []
+    values: list[tuple[Any, ...]] = []
+    findings: list[tuple[Any, ...]] = []
+    kept: list[tuple[Any, ...]] = []
     roots: dict[tuple[object, ...], object] = {}
     for row in rows:
-        if row.is_recovered:
-            root, dispatch = row.values[_ROOT], tuple([row.values[number] for number in _ITS])
-            is_first = roots.setdefault(dispatch, root) == root
-            if not is_first or connection.execute(_NAMESAKE, (*dispatch, root)).fetchone() is not None:
-                continue
-        kept.append(row)
-    return kept
+        if row.is_recovered and _has_namesake(connection, row, roots):
+            continue
+        number = first + len(values)
+        values.append((number, *row.values, row.moved_to))
+        if row.findings:
+            findings += [(number, *finding) for finding in row.findings]
+        if row.kept:
+            kept += [(number, *file) for file in row.kept]
+    inserted = connection.executemany(_INSERT, values).rowcount
+    if inserted < len(values):  # the others were there already
+        new = {number for (number,) in connection.execute("SELECT id FROM dispatch_history WHERE id >= ?", (first,))}
+        values, findings, kept = ([some for some in all_ if some[0] in new] for all_ in (values, findings, kept))
+    if kept:
+        connection.executemany(_INSERT_KEPT, kept)
+    searched_to, lost = connection.execute(_COUNT, (inserted,)).fetchone()
+    if not values:
+        return 0, None
+    last, *of_last = values[-1]
+    if lost is None:
+        too_many_wait = last - searched_to > derived_data.MOST_WAITING
+        if findings or too_many_wait:
+            derived_data.add(connection, findings, inserted if too_many_wait else 0)
+    return inserted, (last, of_last[_COMMIT_ID])
+
+
+def _has_namesake(connection: sqlite3.Connection, row: Row, roots: dict[tuple[object, ...], object]) -> bool:
+    """Whether the dispatch of a recovered row has a row of the same name in another root: a line names no root, and
+    another process, or workspace of the group (`roots`, by dispatch), may have made a row of its copy."""
+    root, dispatch = row.values[_ROOT], tuple([row.values[number] for number in _ITS])
+    if roots.setdefault(dispatch, root) != root:
+        return True
+    return connection.execute(_NAMESAKE, (*dispatch, root)).fetchone() is not None

@@ -20,7 +20,7 @@ from agentic_watch.history import damage, derived_data, history_file, opening, r
 from agentic_watch.history.damage import LogInodes
 from agentic_watch.history.history_errors import HistoryError, HistoryNotOurs
 from agentic_watch.history.history_file import Inode
-from agentic_watch.history.opening import OnProgress, open_to_write, transaction
+from agentic_watch.history.opening import OnProgress, open_to_write
 from agentic_watch.history.row_count import Newest
 from agentic_watch.history.rows import Row
 
@@ -80,12 +80,12 @@ class History:
         """
         said = len(self.notices)
         try:
-            with self._guarded():
+            with self.reading():
                 return
         except HistoryError:
             if len(self.notices) == said:
                 raise
-        with self._guarded():
+        with self.reading():
             pass
 
     def committed(self, root: str, workspaces: Sequence[str]) -> dict[str, dict[Key, str]]:
@@ -98,7 +98,7 @@ class History:
             for name in ("moved_to", "workspace")
         )
         found: dict[str, dict[Key, str]] = {}
-        with self._guarded() as connection:
+        with self.reading() as connection:
             for workspace, utc, runs, at in connection.execute(sql, (root, *workspaces)):
                 found.setdefault(workspace, {})[utc, runs] = at
         return found
@@ -112,10 +112,9 @@ class History:
     def inserting(self, new: Sequence[Row]) -> Iterator[int]:
         """Rows that are inserted, and committed at the end: nothing of them is in the file before that."""
         with self.transaction() as connection:
-            inserted, damage_met = rows.insert(connection, new)
-            if damage_met is not None:
-                self._note_damage(damage_met)
-            newest = row_count.newest(connection)
+            insert = functools.partial(rows.insert, connection, new)
+            inserted, newest = derived_data.past_damage(connection, insert, self._note_damage)
+            newest = newest or row_count.newest(connection)
             yield inserted
         self._newest = newest
 
@@ -127,15 +126,12 @@ class History:
         if self.read_only:
             return
         end = time.monotonic() + seconds
-        with self._guarded() as connection:
+        with self.reading() as connection:
             is_complete = derived_data.is_complete(connection)
         while not is_complete:
             with self.transaction(durable=False) as connection:
-                is_complete, damage_met = derived_data.past_damage(
-                    connection, functools.partial(derived_data.catch_up, connection)
-                )
-                if damage_met is not None:
-                    self._note_damage(damage_met)
+                catch_up = functools.partial(derived_data.catch_up, connection)
+                is_complete = derived_data.past_damage(connection, catch_up, self._note_damage)
             if time.monotonic() >= end:
                 return
 
@@ -171,23 +167,45 @@ class History:
         """
         if time.monotonic() < self._locked_until:
             raise HistoryError(self._locked_cause)
-        with self._guarded() as connection:
+        with self.reading() as connection:
             if not durable:
                 connection.execute("PRAGMA synchronous = NORMAL")
             try:
-                with transaction(connection):
+                with connection:  # rolls back what is not committed
+                    connection.execute("BEGIN IMMEDIATE")
                     self._locked_times = 0
                     opening.refuse_newer(connection, self.path)  # one that was upgraded under us
                     yield connection
+                    connection.execute("COMMIT")
             finally:
                 if not durable:
                     connection.execute("PRAGMA synchronous = FULL")
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection to read from."""
-        with self._guarded() as connection:
-            yield connection
+        """A connection to the file that stands at the path now. A corrupt one is set aside, any other failure becomes
+        HistoryError."""
+        try:
+            current = self._current
+            if current is None or not (self.read_only or current.inode == history_file.inode_of(self.path)):
+                current = self._open_again()
+            yield current.connection
+        except sqlite3.DatabaseError as error:
+            if derived_data.is_of_search(error):
+                self._give_up_derived(error)
+            elif getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                pause = _LOCKED_PAUSES_SECONDS[min(self._locked_times, len(_LOCKED_PAUSES_SECONDS) - 1)]
+                self._locked_until, self._locked_times = time.monotonic() + pause, self._locked_times + 1
+                self._locked_cause = f"{self.path}: {error}"
+            elif damage.looks_corrupt(error) and not self.read_only:
+                with contextlib.suppress(OSError):  # whoever meets it next tries again
+                    self._set_aside(str(error))
+            self._fail()
+            raise HistoryError(f"{self.path}: {error}") from error
+        except OSError as error:
+            self._fail()
+            raise HistoryError(f"{self.path}: {error.strerror}") from error
+        self._failing = False
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
@@ -213,35 +231,11 @@ class History:
         if current.inode is not None:
             history_file.unregister(current.inode)
 
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[sqlite3.Connection]:
-        """A good connection; a corrupt file is set aside, any other failure becomes HistoryError."""
-        try:
-            yield self._ready()
-        except sqlite3.DatabaseError as error:
-            if derived_data.is_of_search(error):
-                self._give_up_derived(error)
-            elif getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-                pause = _LOCKED_PAUSES_SECONDS[min(self._locked_times, len(_LOCKED_PAUSES_SECONDS) - 1)]
-                self._locked_until, self._locked_times = time.monotonic() + pause, self._locked_times + 1
-                self._locked_cause = f"{self.path}: {error}"
-            elif damage.looks_corrupt(error) and not self.read_only:
-                with contextlib.suppress(OSError):  # whoever meets it next tries again
-                    self._set_aside(str(error))
-            self._fail()
-            raise HistoryError(f"{self.path}: {error}") from error
-        except OSError as error:
-            self._fail()
-            raise HistoryError(f"{self.path}: {error.strerror}") from error
-        self._failing = False
-
     def _fail(self) -> None:
         self.close()
         self._failing = True
 
-    def _ready(self) -> sqlite3.Connection:
-        if self._current is not None and (self.read_only or self._current.inode == history_file.inode_of(self.path)):
-            return self._current.connection
+    def _open_again(self) -> _Open:
         if time.monotonic() < self._next_try:
             raise HistoryError(self._last_cause)
         replaced = not self.read_only and self._last_inode not in (None, history_file.inode_of(self.path))
@@ -251,10 +245,9 @@ class History:
         except (sqlite3.Error, OSError, HistoryError) as error:
             self._leave_alone(error)
             raise
-        self._take(connection)
         if replaced:
             self.notices.append(f"{self.path}: was replaced or removed; opened anew")
-        return connection
+        return self._take(connection)
 
     def _open_to_write(self) -> sqlite3.Connection:
         try:
@@ -265,13 +258,14 @@ class History:
             # It worked once: the commits go on, and whoever put this file there may take it away again.
             raise HistoryError(str(error)) from error
 
-    def _take(self, connection: sqlite3.Connection) -> None:
+    def _take(self, connection: sqlite3.Connection) -> _Open:
         connection.create_function("is_same_text", 2, lambda held, asked: self.is_same(held, asked))
         inode = history_file.inode_of(self.path)
-        self._current, self._last_inode = _Open(connection, inode, damage.log_inodes(self.path)), inode
-        self._failures, self._next_try = 0, 0.0
+        self._current = current = _Open(connection, inode, damage.log_inodes(self.path))
+        self._last_inode, self._failures, self._next_try = inode, 0, 0.0
         if inode is not None:
             history_file.register(inode)
+        return current
 
     def _leave_alone(self, error: Exception) -> None:
         """Do not try again at once: who asks at every turn would do nothing else."""
@@ -292,8 +286,9 @@ class History:
         if self._current is None or self.read_only:
             return
         with contextlib.suppress(sqlite3.Error):
-            with transaction(self._current.connection):
-                derived_data.give_up(self._current.connection, error)
+            with self._current.connection as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                derived_data.give_up(connection, error)
             self._note_damage(error)
 
     def _set_aside(self, cause: str) -> None:
