@@ -18,8 +18,8 @@ import sys
 import time
 from collections.abc import Iterator
 
+from agentic_watch.history import HistoryError
 from agentic_watch.history.columns import commit_id
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.rows import Row, from_record
 from agentic_watch.history.store import History
 from benchmarks import past

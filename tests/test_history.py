@@ -16,9 +16,8 @@ import pytest
 from older_history import OLDER, as_schema
 from support import Host, make, query, run, write_locked
 
-from agentic_watch.history import opening, rows
+from agentic_watch.history import HistoryError, HistoryTooNew, opening, rows
 from agentic_watch.history.columns import HISTORY_COLUMNS
-from agentic_watch.history.history_errors import HistoryError, HistoryTooNew
 from agentic_watch.history.history_file import APPLICATION_ID
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History

@@ -20,8 +20,7 @@ from agentic_watch.answers.past.dispatch_list import dispatches, statement
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.sql_dialects import SqliteSource
 from agentic_watch.cli.value_texts import human_duration
-from agentic_watch.history import history_file
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, history_file
 from agentic_watch.history.queries import match_expression, reading, words
 
 NOTHING = "nothing matches; the history holds 5 commits, from 2026-04-01T10:00:00Z to 2026-04-04T00:00:00Z\n"

@@ -12,8 +12,7 @@ import pytest
 from older_history import as_schema
 from support import Host, make, query, run, snapshot
 
-from agentic_watch.history import history_file
-from agentic_watch.history.history_errors import HistoryError, HistoryNotOurs
+from agentic_watch.history import HistoryError, HistoryNotOurs, history_file
 from agentic_watch.history.store import History
 
 WAYS = (["--once"], ["--once", "--dry-run"], [], ["history"], ["commit", "org/repo/task"])

@@ -12,8 +12,7 @@ import pytest
 from support import query, spoil
 from test_history import row
 
-from agentic_watch.history import opening, store
-from agentic_watch.history.history_errors import HistoryError, HistoryTooNew
+from agentic_watch.history import HistoryError, HistoryTooNew, opening, store
 from agentic_watch.history.store import History
 
 

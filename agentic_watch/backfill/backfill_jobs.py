@@ -12,7 +12,7 @@ from functools import partial
 from agentic_watch.backfill.one_pass import Failure, SharePass, Summary
 from agentic_watch.commit.outcome import Outcome
 from agentic_watch.config import Config
-from agentic_watch.history.history_errors import HistoryError, HistoryRefused
+from agentic_watch.history import HistoryError, HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.host.jobs import WORTH_IT, Jobs, Tell, fitting
 from agentic_watch.scan.walk import Share

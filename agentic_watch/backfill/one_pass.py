@@ -14,7 +14,7 @@ from itertools import chain
 
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config, Root
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.host import processes
 from agentic_watch.host.processes import Here

@@ -15,7 +15,7 @@ from agentic_watch.cli.exit_status import EXIT_FAILED
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import ConfigError, NoRootsError
-from agentic_watch.history.history_errors import HistoryRefused
+from agentic_watch.history import HistoryRefused
 
 _WORDS = {True: "ok", False: "problem", None: "unknown"}
 _STATES = {True: (0, "OK"), False: (2, "CRITICAL"), None: (3, "UNKNOWN")}

@@ -153,7 +153,7 @@ class _LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what foreseeably ends it becomes one line and an exit status."""
         from agentic_watch.config import ConfigError, NoRootsError
-        from agentic_watch.history.history_errors import HistoryError, HistoryRefused
+        from agentic_watch.history import HistoryError, HistoryRefused
 
         try:
             return super().invoke(ctx)

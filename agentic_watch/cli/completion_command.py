@@ -91,7 +91,7 @@ def _values_of(name: str) -> Callable[[click.Context, str], list[CompletionItem[
     def values(ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         from agentic_watch.answers.past.known_values import known_values
         from agentic_watch.config import ConfigError
-        from agentic_watch.history.history_errors import HistoryError, HistoryRefused
+        from agentic_watch.history import HistoryError, HistoryRefused
 
         try:
             path = ctx.ensure_object(State).config_to_read().history

@@ -14,7 +14,7 @@ from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import Config
 from agentic_watch.exchange.importing import Imported, import_file
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.workspace.jsontext import as_text
 

@@ -22,7 +22,7 @@ from agentic_watch.config import Config
 from agentic_watch.config.checks import span_seconds
 from agentic_watch.exchange import ExchangeError, pruning
 from agentic_watch.exchange.pruning import Old, default_path
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.inventory.renamed_roots import refuse_renamed
 

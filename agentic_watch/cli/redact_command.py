@@ -24,8 +24,7 @@ from agentic_watch.daemon.instance import Instance
 from agentic_watch.exchange import ExchangeError, redacting
 from agentic_watch.exchange.redacting import Redacted
 from agentic_watch.exchange.redacting_journals import Left, RedactedJournals, out_of_reach, redact_journals
-from agentic_watch.history import queries
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, queries
 from agentic_watch.history.store import History
 from agentic_watch.workspace.redactor import Redactor, redactor
 

@@ -10,10 +10,9 @@ from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.patience import PACE
 from agentic_watch.commit.row_buffer import HELD_BYTES, RowBuffer, insert_now
 from agentic_watch.config import Root
-from agentic_watch.history import commit_lookup, pruned
+from agentic_watch.history import HistoryError, commit_lookup, pruned
 from agentic_watch.history.columns import commit_id
 from agentic_watch.history.commit_lookup import ExistingRow, Lookup
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout
 from agentic_watch.workspace.candidate import Candidate

@@ -11,9 +11,8 @@ from agentic_watch.commit.journal_search import JournalSearch
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.row_buffer import RowBuffer
 from agentic_watch.config import Root
-from agentic_watch.history import commit_lookup, pruned, workspaces_table
+from agentic_watch.history import HistoryError, commit_lookup, pruned, workspaces_table
 from agentic_watch.history.commit_lookup import ExistingRow
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout, marker, signatures
 from agentic_watch.workspace.marker import Marker

@@ -15,9 +15,8 @@ from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.commit.row_buffer import RowBuffer
 from agentic_watch.commit.sightings import Sighting
 from agentic_watch.config import Config, Limits, Root
-from agentic_watch.history import commit_lookup
+from agentic_watch.history import HistoryError, commit_lookup
 from agentic_watch.history.commit_lookup import ExistingRow, Lookup
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.workspace import files, instant, journal, layout, record, report, unwritten_end
 from agentic_watch.workspace.candidate import Candidate

@@ -6,8 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agentic_watch.history import rows
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, rows
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
 from agentic_watch.workspace.kept_file import KeptFile

@@ -16,8 +16,7 @@ from agentic_watch.daemon.outcome_log import OutcomeLog
 from agentic_watch.daemon.pending import Lane, Pending, TimeShares
 from agentic_watch.daemon.signals import Signals
 from agentic_watch.daemon.state_file import MOST_OF_ONE
-from agentic_watch.history import commit_lookup
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, commit_lookup
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
 from agentic_watch.workspace.candidate import Candidate, Key

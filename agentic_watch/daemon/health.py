@@ -13,7 +13,7 @@ from agentic_watch import __version__
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.daemon.notify import Notifier
 from agentic_watch.daemon.state_file import Counters, DaemonState
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.watch.hints import RootState

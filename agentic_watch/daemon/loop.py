@@ -21,7 +21,7 @@ from agentic_watch.daemon.pending import Lane, Pending, Readiness, TimeShares
 from agentic_watch.daemon.retention import Retention
 from agentic_watch.daemon.root_scans import RootScans
 from agentic_watch.daemon.signals import Signals
-from agentic_watch.history.history_errors import HistoryRefused
+from agentic_watch.history import HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.host.threads import left_to_main_thread
 from agentic_watch.inventory.last_seen import LastSeen

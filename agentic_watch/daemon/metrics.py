@@ -21,8 +21,7 @@ from agentic_watch.config import Config
 from agentic_watch.daemon.exposition import Extent, Snapshot, Snapshots, scraped, text
 from agentic_watch.daemon.health import Health
 from agentic_watch.fleet.delivered import Backlog, backlogs
-from agentic_watch.history import pruned, workspaces_table
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, pruned, workspaces_table
 from agentic_watch.history.store import History
 from agentic_watch.host.threads import left_to_main_thread
 from agentic_watch.workspace import instant

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentic_watch.exchange import ExchangeError
-from agentic_watch.history import history_file, opening, pruned, queries
-from agentic_watch.history.history_errors import HistoryNotOurs
+from agentic_watch.history import HistoryNotOurs, history_file, opening, pruned, queries
 from agentic_watch.host.new_file import new_path
 
 _STEPS_BETWEEN_WORDS = 100_000

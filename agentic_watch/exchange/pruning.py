@@ -26,8 +26,7 @@ from agentic_watch.fleet.delivered import delivered
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.push_state import StateError
-from agentic_watch.history import pruned, queries
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, pruned, queries
 from agentic_watch.history.store import History
 from agentic_watch.host.new_file import new_file, remove_leftovers
 from agentic_watch.inventory.last_seen import LastSeen

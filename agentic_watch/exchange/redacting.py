@@ -18,9 +18,8 @@ from typing import Any
 
 from agentic_watch.config import KNOWN_STATUSES
 from agentic_watch.exchange.slices import Slices
-from agentic_watch.history import queries
+from agentic_watch.history import HistoryError, queries
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
 from agentic_watch.workspace import kept_file

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from agentic_watch.config import Target
 from agentic_watch.fleet import outbox, push_state
 from agentic_watch.fleet.push_state import Position, StateError
-from agentic_watch.history import queries
-from agentic_watch.history.history_errors import HistoryError, HistoryRefused
+from agentic_watch.history import HistoryError, HistoryRefused, queries
 from agentic_watch.history.history_file import connect_read_only
 from agentic_watch.workspace import instant
 

@@ -21,8 +21,7 @@ from agentic_watch.config import Hook, Target
 from agentic_watch.fleet import hook_runs, pushing
 from agentic_watch.fleet.delivery import Pace
 from agentic_watch.fleet.pushing import PushContext, Pushed, push
-from agentic_watch.history import opening
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, opening
 from agentic_watch.host.threads import left_to_main_thread
 
 

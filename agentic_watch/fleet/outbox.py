@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.push_state import Position
-from agentic_watch.history import queries
+from agentic_watch.history import HistoryError, queries
 from agentic_watch.history.columns import FINDING_COLUMNS, TABLE_COLUMNS
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import marks
 from agentic_watch.workspace.kept_file import KeptFile
 

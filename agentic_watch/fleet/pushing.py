@@ -18,7 +18,7 @@ from agentic_watch.fleet import credentials, host_identity, interchange, outbox,
 from agentic_watch.fleet.delivery import Delivery, Pace, Refusal, Sender, Unavailable, Unusable, send_all
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.push_state import DeadLetter, PushState
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError
 from agentic_watch.workspace.workspace_errors import Malformed
 
 log = logging.getLogger("agentic_watch.push")

@@ -13,9 +13,9 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from agentic_watch.history import HistoryError
 from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.columns import finding_values, report_of
-from agentic_watch.history.history_errors import HistoryError
 
 MOST_WAITING = 512
 """So many dispatches wait for the search before who inserts more takes them in: an answer looks at each of them."""

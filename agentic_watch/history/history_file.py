@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-from agentic_watch.history.history_errors import HistoryNotOurs
+from agentic_watch.history import HistoryNotOurs
 
 APPLICATION_ID = 1_095_194_433
 """`PRAGMA application_id` of a history of ours, schema 3 and on."""

@@ -9,8 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 
-from agentic_watch.history import history_file, row_count
-from agentic_watch.history.history_errors import HistoryTooNew
+from agentic_watch.history import HistoryTooNew, history_file, row_count
 from agentic_watch.history.history_file import connect_read_only, directory_lock, make_directories
 
 VERSION = 4

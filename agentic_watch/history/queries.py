@@ -7,8 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 
-from agentic_watch.history import history_file, opening
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, history_file, opening
 
 # What FTS5's unicode61 tokenizer keeps of a word; one without it would match nothing. https://sqlite.org/fts5.html
 _TOKEN = re.compile(r"[^\W_]")

@@ -16,9 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from agentic_watch.history import damage, derived_data, history_file, opening, row_count, rows
+from agentic_watch.history import (
+    HistoryError,
+    HistoryNotOurs,
+    damage,
+    derived_data,
+    history_file,
+    opening,
+    row_count,
+    rows,
+)
 from agentic_watch.history.damage import LogInodes
-from agentic_watch.history.history_errors import HistoryError, HistoryNotOurs
 from agentic_watch.history.history_file import Inode
 from agentic_watch.history.opening import OnProgress, open_to_write
 from agentic_watch.history.row_count import Newest

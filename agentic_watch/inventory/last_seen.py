@@ -11,8 +11,7 @@ from contextlib import suppress
 
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config, Root
-from agentic_watch.history import open_runs_table, workspaces_table
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, open_runs_table, workspaces_table
 from agentic_watch.history.open_runs_table import OpenRun
 from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import RootIndex, WorkspaceRow

@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from agentic_watch.config import Config, ConfigError, Root
-from agentic_watch.history import queries
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, queries
 
 _USED = "SELECT 1 FROM dispatch_history WHERE root = ? LIMIT 1"
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from agentic_watch.answers.past import sql_dialects
 from agentic_watch.config import Config
-from agentic_watch.history.history_errors import HistoryError, HistoryRefused
+from agentic_watch.history import HistoryError, HistoryRefused
 from agentic_watch.mcp_server.tool import Given, Progress, Said, ToolRefusal, shortened
 from agentic_watch.mcp_server.workspace_tools import Worker, refuse_name, standings
 from agentic_watch.waiting import wait_result

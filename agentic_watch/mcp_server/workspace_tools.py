@@ -21,7 +21,7 @@ from agentic_watch.answers.past import one_dispatch
 from agentic_watch.answers.past.one_dispatch import NoSuchDispatch
 from agentic_watch.commit.committer import Committer
 from agentic_watch.config import KNOWN_STATUSES, Config, ConfigError, NoRootsError, Root
-from agentic_watch.history.history_errors import HistoryError, HistoryRefused
+from agentic_watch.history import HistoryError, HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.mcp_server.tool import Said, ToolRefusal, bounded, near, shortened
 from agentic_watch.workspace.candidate import Candidate, UnknownWorkspace, find

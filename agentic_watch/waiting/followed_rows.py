@@ -26,8 +26,7 @@ from agentic_watch.answers.past.sql_dialects import Source, SqliteSource
 from agentic_watch.fleet import outbox
 from agentic_watch.fleet.follow import HistoryWatch
 from agentic_watch.fleet.push_state import Position
-from agentic_watch.history import queries
-from agentic_watch.history.history_errors import HistoryError, HistoryNotOurs
+from agentic_watch.history import HistoryError, HistoryNotOurs, queries
 from agentic_watch.watch.few_watches import Add, FewWatches, few_watches
 from agentic_watch.workspace import instant
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from agentic_watch.answers.past.outcomes import from_config
 from agentic_watch.config import KNOWN_STATUSES, Config
+from agentic_watch.history import HistoryError
 from agentic_watch.history.commit_lookup import NamedRow
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace, follow_moved, rows_of
 from agentic_watch.waiting.commits_without_daemon import OwnCommits
 from agentic_watch.waiting.followed_rows import KEY, HistoryChanges

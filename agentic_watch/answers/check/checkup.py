@@ -31,9 +31,8 @@ from agentic_watch.commit.row_buffer import HOST
 from agentic_watch.config import Config
 from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
-from agentic_watch.history import queries, workspaces_table
+from agentic_watch.history import HistoryError, queries, workspaces_table
 from agentic_watch.history.columns import FINDING_COLUMNS
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.store import History, Key
 from agentic_watch.workspace import journal, record
 from agentic_watch.workspace.candidate import Candidate

@@ -13,7 +13,7 @@ from agentic_watch.fleet.delivery import Poisonous, Unavailable, Unusable
 from agentic_watch.fleet.host_identity import NoHostId
 from agentic_watch.fleet.push_state import StateError
 from agentic_watch.fleet.pushing import PushContext
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError
 
 NAME = "fleet"
 

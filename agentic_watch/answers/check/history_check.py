@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.check.check_result import CheckResult, Subject
-from agentic_watch.history import derived_data, queries
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, derived_data, queries
 from agentic_watch.host import new_file
 
 _NAME = "history"

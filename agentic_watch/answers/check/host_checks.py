@@ -21,8 +21,7 @@ from agentic_watch.answers.check.check_result import CheckResult, Subject, belon
 from agentic_watch.answers.check.check_result import subject as subject_of
 from agentic_watch.config import Config, ConfigError, Root
 from agentic_watch.daemon.instance import Liveness, pulse
-from agentic_watch.history import queries
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, queries
 from agentic_watch.host.extras import how_to_add, is_installed
 from agentic_watch.inventory.renamed_roots import refuse_renamed
 from agentic_watch.service import deploy, root_access, service_user

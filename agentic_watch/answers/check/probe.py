@@ -14,8 +14,7 @@ from agentic_watch.answers.check.check_result import STUCK_SECONDS, Check, Check
 from agentic_watch.answers.check.host_checks import ownership, roots_open, roots_there
 from agentic_watch.answers.check.service_checks import alive
 from agentic_watch.config import Root
-from agentic_watch.history import queries
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, queries
 from agentic_watch.inventory.ghosts import is_ghost
 from agentic_watch.workspace import layout, status
 from agentic_watch.workspace.place import open_place

@@ -26,9 +26,8 @@ from agentic_watch.answers.check.record_comparison import (
 )
 from agentic_watch.config import KNOWN_STATUSES, Root
 from agentic_watch.exchange.pruning import in_no_archive
-from agentic_watch.history import pruned, queries
+from agentic_watch.history import HistoryError, pruned, queries
 from agentic_watch.history.columns import commit_id
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.service import service_user
 from agentic_watch.service.root_access import open_for

@@ -13,7 +13,7 @@ from agentic_watch.answers import answer_shape
 from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot, workspaces_now
 from agentic_watch.config import KNOWN_STATUSES, Config
 from agentic_watch.daemon.instance import DaemonState, Liveness, file_of, pulse
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant
 

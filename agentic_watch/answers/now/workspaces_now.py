@@ -13,8 +13,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from agentic_watch.config import Config, Limits, Root
-from agentic_watch.history import workspaces_table
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError, workspaces_table
 from agentic_watch.history.store import History, Key
 from agentic_watch.history.workspaces_table import WorkspaceRow
 from agentic_watch.host.file_systems import unanswered

@@ -21,9 +21,8 @@ from agentic_watch.fleet import credentials, postgres_connection
 from agentic_watch.fleet.delivery import Poisonous, Unavailable, Unusable
 from agentic_watch.fleet.follow import HEARTBEAT_SECONDS
 from agentic_watch.fleet.postgres_schema import DISPATCHES, FOUND_COLUMNS
-from agentic_watch.history import queries
+from agentic_watch.history import HistoryError, queries
 from agentic_watch.history.columns import HISTORY_COLUMNS, USAGE_COLUMNS
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.workspace.instant import now_text
 
 if TYPE_CHECKING:

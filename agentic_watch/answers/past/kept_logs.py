@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agentic_watch.answers.past.sql_dialects import Source
-from agentic_watch.history.history_errors import HistoryError
+from agentic_watch.history import HistoryError
 from agentic_watch.workspace.kept_file import KeptFile
 
 _LOOKED_AT = 16_384

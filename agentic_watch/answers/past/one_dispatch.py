@@ -16,9 +16,8 @@ from agentic_watch.answers.past.outcomes import from_config
 from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.config import Config
 from agentic_watch.daemon.instance_lock import is_there
-from agentic_watch.history import open_runs_table, workspaces_table
+from agentic_watch.history import HistoryError, open_runs_table, workspaces_table
 from agentic_watch.history.columns import FINDING_COLUMNS
-from agentic_watch.history.history_errors import HistoryError
 from agentic_watch.history.open_runs_table import OpenRun
 from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import WorkspaceRow
