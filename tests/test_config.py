@@ -32,10 +32,10 @@ from agentic_watch.config import (
     effective_values,
     find_file,
     history_default,
+    known_keys,
     load,
     new_file_path,
-    places,
-    tables,
+    paths,
     to_document,
 )
 
@@ -46,7 +46,7 @@ Environ = dict[str, str]
 @pytest.fixture
 def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environ:
     """A home of its own, and an /etc in which nothing stands."""
-    monkeypatch.setattr(places, "ETC_FILE", str(tmp_path / "etc" / "config.toml"))
+    monkeypatch.setattr(paths, "ETC_FILE", str(tmp_path / "etc" / "config.toml"))
     return {"HOME": str(tmp_path / "home")}
 
 
@@ -86,8 +86,8 @@ def test_example_mentions_every_key(environ: Environ) -> None:
             table = header[1]
         elif key := re.match(r"(?:# )?(\w+) = ", line):
             seen.add(f"{table}.{key[1]}")
-    known = {f"{name}.{key}" for name, keys in tables.tables(environ).items() for key in keys}
-    assert seen == known | {f"{name}.{key}" for name, one in tables.lists(environ).items() for key in one.keys}
+    known = {f"{name}.{key}" for name, keys in known_keys.tables(environ).items() for key in keys}
+    assert seen == known | {f"{name}.{key}" for name, one in known_keys.lists(environ).items() for key in one.keys}
 
 
 def test_all_keys_take_effect(write: Callable[[str], str], environ: Environ) -> None:
@@ -464,14 +464,14 @@ def test_byte_order_mark_is_no_problem(write: Callable[[bytes], str], environ: E
 )
 def test_history_default(extra: Environ, etc: bool, expected: tuple[str, str]) -> None:
     """Systemd's state directory, else the service's place beside /etc, else the user's state home."""
-    assert history_default({"HOME": "/h"} | extra, places.ETC_FILE if etc else None) == expected
+    assert history_default({"HOME": "/h"} | extra, paths.ETC_FILE if etc else None) == expected
 
 
 def test_new_file_path(environ: Environ) -> None:
     """`config init` writes the named file, for root the one of /etc, else the user's."""
     user = f"{environ['HOME']}/.config/agentic-watch/config.toml"
     assert new_file_path(Overrides(), environ, 1000) == user
-    assert new_file_path(Overrides(), environ, 0) == places.ETC_FILE
+    assert new_file_path(Overrides(), environ, 0) == paths.ETC_FILE
     assert new_file_path(Overrides(), environ | {"AGENTIC_WATCH_CONFIG": "/v"}, 0) == "/v"
     assert new_file_path(Overrides(config="/f"), environ | {"AGENTIC_WATCH_CONFIG": "/v"}, 0) == "/f"
 

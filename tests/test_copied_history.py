@@ -30,7 +30,7 @@ def test_the_history_is_listed_without_a_root(copied: Path) -> None:
 def test_what_needs_a_root_still_asks_for_one(copied: Path) -> None:
     """A pass without any root is a usage error that shows the ways out; the host's own configuration is not read."""
     code = (
-        f"from agentic_watch.config import places; places.ETC_FILE = {str(copied.with_name('none.toml'))!r}; "
+        f"from agentic_watch.config import paths; paths.ETC_FILE = {str(copied.with_name('none.toml'))!r}; "
         "from agentic_watch.cli import main; main()"
     )
     environ = environment(copied.parent)

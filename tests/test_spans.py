@@ -3,7 +3,7 @@
 import pytest
 
 from agentic_watch.answers.past.time_spans import Clock, point
-from agentic_watch.config.checks import span_seconds
+from agentic_watch.config.value_checks import span_seconds
 
 NOW = 1_776_165_428.9  # Tuesday 2026-04-14T11:17:08.9Z
 

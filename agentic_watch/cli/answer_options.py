@@ -26,7 +26,7 @@ from agentic_watch.cli.exit_status import Misconfigured
 from agentic_watch.cli.global_options import State, Whole
 from agentic_watch.cli.output import line_width, print_csv, print_json
 from agentic_watch.config import Config, Target
-from agentic_watch.config.checks import nearest
+from agentic_watch.config.value_checks import nearest
 
 
 def named(config: Config, name: str, option: str) -> Target:

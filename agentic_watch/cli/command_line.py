@@ -142,7 +142,7 @@ class _LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that was named; for one that there is not, the nearest."""
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
-            from agentic_watch.config.checks import nearest
+            from agentic_watch.config.value_checks import nearest
 
             near = nearest(args[0], _COMMANDS)
             raise click.UsageError(

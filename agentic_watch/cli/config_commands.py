@@ -23,7 +23,7 @@ from agentic_watch.config import (
     parse,
     to_document,
 )
-from agentic_watch.config.places import ETC_FILE
+from agentic_watch.config.paths import ETC_FILE
 from agentic_watch.history import HistoryRefused
 from agentic_watch.host.extras import how_to_add
 from agentic_watch.host.new_file import new_file

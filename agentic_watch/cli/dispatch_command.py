@@ -63,7 +63,7 @@ class _Dispatch(click.Group):
 
 def _no_subcommand(args: Sequence[str]) -> str:
     """A misspelt word is not run and recorded as a failed dispatch."""
-    from agentic_watch.config.checks import nearest
+    from agentic_watch.config.value_checks import nearest
 
     near = nearest(args[0], _RECORDS)
     meant = f"did you mean `{near}`?" if near else "there are begin, finish and schema;"

@@ -140,7 +140,7 @@ class Seconds(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         from agentic_watch.cli.output import clean
-        from agentic_watch.config.checks import span_seconds  # and all of the configuration
+        from agentic_watch.config.value_checks import span_seconds  # and all of the configuration
 
         if isinstance(value, float):
             return value

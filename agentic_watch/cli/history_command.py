@@ -36,7 +36,7 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import line_width, on_terminal, print_csv, print_json_lines
 from agentic_watch.cli.table_layout import Column, RunningTable, print_columns
 from agentic_watch.cli.value_texts import dollars, human_duration, shorten
-from agentic_watch.config.checks import nearest
+from agentic_watch.config.value_checks import nearest
 from agentic_watch.history import queries
 from agentic_watch.history.columns import COST_COLUMN, TABLE_COLUMNS, TOKEN_COLUMNS
 

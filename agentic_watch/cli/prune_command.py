@@ -19,7 +19,7 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import Config
-from agentic_watch.config.checks import span_seconds
+from agentic_watch.config.value_checks import span_seconds
 from agentic_watch.exchange import ExchangeError, pruning
 from agentic_watch.exchange.pruning import Old, default_path
 from agentic_watch.history import HistoryError

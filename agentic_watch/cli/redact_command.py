@@ -18,7 +18,7 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import Config
-from agentic_watch.config.checks import regex_problem
+from agentic_watch.config.value_checks import regex_problem
 from agentic_watch.daemon import instance
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.exchange import ExchangeError, redacting

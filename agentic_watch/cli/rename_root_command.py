@@ -10,8 +10,8 @@ from agentic_watch.cli.exit_status import HistoryHeld, Interrupted, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
-from agentic_watch.config.places import BadValueError
-from agentic_watch.config.places import clean as printable
+from agentic_watch.config.paths import BadValueError
+from agentic_watch.config.paths import clean as printable
 from agentic_watch.daemon import instance
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.exchange import ExchangeError

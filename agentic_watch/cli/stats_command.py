@@ -53,7 +53,7 @@ from agentic_watch.cli.value_texts import (
     sparkline,
     tokens_cell,
 )
-from agentic_watch.config.checks import span_seconds
+from agentic_watch.config.value_checks import span_seconds
 
 Changes = dict[str, list[tuple[Group, Group]]]
 """By what was compared (agent, model, repo): a group before and after."""

@@ -24,7 +24,7 @@ from .model import (
     effective_values,
     to_document,
 )
-from .places import find_file, history_default, new_file_path
+from .paths import find_file, history_default, new_file_path
 
 __all__ = [
     "FINISHED",

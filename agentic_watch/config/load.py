@@ -8,7 +8,8 @@ from itertools import combinations
 from types import MappingProxyType
 from typing import Any
 
-from . import places
+from . import paths
+from .known_keys import Reading, log_keys
 from .model import (
     MIB,
     Answers,
@@ -28,8 +29,7 @@ from .model import (
     Target,
     effective_values,
 )
-from .places import BadValueError
-from .tables import Reading, log_keys
+from .paths import BadValueError
 
 MAX_FILE_BYTES = MIB
 
@@ -48,7 +48,7 @@ def load(overrides: Overrides, environ: Mapping[str, str]) -> Config:
 
     Raises ConfigError with every problem at once, NoRootsError when there is neither a file nor a root.
     """
-    found = places.find_file(overrides, environ)
+    found = paths.find_file(overrides, environ)
     if found is None:
         return _ConfigBuilder({}, None, overrides, environ).config()
     return parse(_read(found[0]), found[0], overrides, environ)
@@ -150,14 +150,14 @@ class _ConfigBuilder:
         return self._environment_root()
 
     def _flag_roots(self, from_file: Mapping[str, tuple[Root, frozenset[str]]]) -> tuple[Root, ...]:
-        paths = (self._checked_path("--root", text) for text in self.overrides.roots)
+        given_paths = (self._checked_path("--root", text) for text in self.overrides.roots)
         # The same directory given twice is a slip of the shell that costs nothing.
-        wanted = dict.fromkeys(path for path in paths if path is not None)
+        wanted = dict.fromkeys(path for path in given_paths if path is not None)
         # A directory under another spelling is the root that the file names: a second key would record all of it twice.
-        spelled = {places.real_path(path): path for path in from_file}
+        spelled = {paths.real_path(path): path for path in from_file}
         roots: list[Root] = []
         for path in wanted:
-            known = path if path in from_file else spelled.get(places.real_path(path), path)
+            known = path if path in from_file else spelled.get(paths.real_path(path), path)
             root, given = from_file.get(known, (Root(path), frozenset[str]()))
             if root in roots:
                 continue
@@ -192,7 +192,7 @@ class _ConfigBuilder:
         path: str | None = self.reading.values.get("history.path")
         if path is None:
             try:
-                path, self.origins["history.path"] = places.history_default(self.environ, self.file)
+                path, self.origins["history.path"] = paths.history_default(self.environ, self.file)
             except ConfigError as error:
                 self.problems.extend(error.problems)
         return path
@@ -217,7 +217,7 @@ class _ConfigBuilder:
 
     def _checked_path(self, label: str, text: str, *below: str) -> str | None:
         try:
-            return os.path.join(places.absolute(text, self.environ), *below)
+            return os.path.join(paths.absolute(text, self.environ), *below)
         except BadValueError as error:
             self.problems.append(f"{label}: {error}")
             return None
@@ -240,7 +240,7 @@ def _clashes(labelled: Sequence[tuple[str, Root]]) -> Iterator[str]:
 
 def _names_of(path: str) -> tuple[str, str]:
     # By its text, and by where symlinks lead today: a directory under two names would be committed twice.
-    return path, places.real_path(path)
+    return path, paths.real_path(path)
 
 
 def _lies_in(inner: tuple[str, str], outer: tuple[str, str]) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agentic_watch.config.checks import nearest
+from agentic_watch.config.value_checks import nearest
 
 LONGEST_TEXT = 1_000
 LONGEST_LIST = 50

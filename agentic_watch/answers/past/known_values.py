@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from agentic_watch.answers.past.filters import NAMED, Filter
 from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.config import KNOWN_STATUSES
-from agentic_watch.config.checks import nearest
+from agentic_watch.config.value_checks import nearest
 from agentic_watch.history import queries
 
 _SUGGESTED = (*NAMED, "agent", "branch")

@@ -8,7 +8,7 @@ import time
 from datetime import date
 from typing import NamedTuple
 
-from agentic_watch.config.checks import SPAN, span_seconds
+from agentic_watch.config.value_checks import SPAN, span_seconds
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.instant import Instant
 

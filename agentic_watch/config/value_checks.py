@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .model import GIB, KIB, MIB
-from .places import BadValueError, clean, expanded, normalised, shown
+from .paths import BadValueError, clean, expanded, normalised, shown
 
 Check = Callable[[Any], Any]
 

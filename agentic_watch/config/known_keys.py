@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from . import checks, outward
-from .checks import Check, nearest
-from .places import BadValueError, shown
+from . import value_checks as checks
+from .paths import BadValueError, shown
+from .push_and_hooks import disagreements, hook_keys, push_keys
+from .value_checks import Check, nearest
 
 DAY = 86400.0
 
@@ -74,8 +75,8 @@ def lists(environ: Mapping[str, str]) -> dict[str, ListOfTables]:
     statuses = 'on = ["failed", "blocked"]'
     return {
         "roots": ListOfTables(root_keys(environ), {"path": 'path = "/the/directory"'}),
-        "push": ListOfTables(outward.push_keys(environ), {"name": 'name = "fleet"', "kind": 'kind = "postgres"'}),
-        "hooks": ListOfTables(outward.hook_keys(), {"on": statuses, "command": 'command = ["/path/to/program"]'}),
+        "push": ListOfTables(push_keys(environ), {"name": 'name = "fleet"', "kind": 'kind = "postgres"'}),
+        "hooks": ListOfTables(hook_keys(), {"on": statuses, "command": 'command = ["/path/to/program"]'}),
     }
 
 
@@ -94,7 +95,7 @@ class Reading:
         self.entries: dict[str, list[tuple[int, dict[str, Any]]]] = {name: [] for name in self._lists}
         self._seen: dict[str, list[tuple[int, dict[str, Any]]]] = {name: [] for name in self._lists}
         self._read_table("", document)
-        self.problems.extend(outward.disagreements(self._seen["push"], self._seen["hooks"]))
+        self.problems.extend(disagreements(self._seen["push"], self._seen["hooks"]))
 
     @property
     def roots(self) -> list[tuple[int, dict[str, Any]]]:

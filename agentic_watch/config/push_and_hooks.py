@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import checks
-from .checks import Check
+from . import value_checks as checks
 from .model import Hook
-from .places import BadValueError, shown
+from .paths import BadValueError, shown
+from .value_checks import Check
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 _ONLY_FOR = {"dsn_file": "postgres", "url": "http", "token_file": "http"}
