@@ -13,7 +13,7 @@ import pytest
 from dispatch_support import clone, dispatch
 from support import Host, run
 
-from agentic_watch.dispatch.left_file import Unreadable
+from agentic_watch.dispatch.given_file import Unreadable
 from agentic_watch.dispatch.reports import report_sources
 from agentic_watch.dispatch.reports.report_shape import FINDINGS_AT_MOST, NOWHERE, Clone
 from agentic_watch.dispatch.reports.report_sources import read

@@ -24,10 +24,10 @@ from agentic_watch.cli.global_options import State, Whole
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.dispatch import run_report
 from agentic_watch.dispatch.agent_names import process_of
-from agentic_watch.dispatch.lifecycle import Newest, finish, newest_run
-from agentic_watch.dispatch.new_workspace import choose_existing
-from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run
-from agentic_watch.dispatch.wrapper import RUN_VARIABLE, STARTED_VARIABLE, WORKSPACE_VARIABLE
+from agentic_watch.dispatch.begin_and_finish import Newest, finish, newest_run
+from agentic_watch.dispatch.run_types import DispatchError, End, Overtaken, Run
+from agentic_watch.dispatch.workspace_to_use import choose_existing
+from agentic_watch.dispatch.wrapped_command import RUN_VARIABLE, STARTED_VARIABLE, WORKSPACE_VARIABLE
 from agentic_watch.workspace.candidate import here
 from agentic_watch.workspace.jsontext import load_object
 from agentic_watch.workspace.workspace_errors import WorkspaceError

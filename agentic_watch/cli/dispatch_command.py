@@ -19,9 +19,9 @@ from agentic_watch.cli.dispatch_common import (
 )
 from agentic_watch.cli.exit_status import Misconfigured, Refused
 from agentic_watch.cli.global_options import State
-from agentic_watch.dispatch.foreground import end_like
-from agentic_watch.dispatch.runs import DispatchError, Run, Work
-from agentic_watch.dispatch.wrapper import BLOCKED_STATUS, Ended, Order, dispatch, refuse_if_taken
+from agentic_watch.dispatch.foreground_process import end_like
+from agentic_watch.dispatch.run_types import DispatchError, Run, Work
+from agentic_watch.dispatch.wrapped_command import BLOCKED_STATUS, Ended, Order, dispatch, refuse_if_taken
 
 _AFTER_DASHES = "agentic_watch.dispatch.after_dashes"
 _RECORDS = ("begin", "finish", "schema")

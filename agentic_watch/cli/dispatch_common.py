@@ -13,9 +13,9 @@ from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State, Whole
 from agentic_watch.dispatch.agent_names import agent_of
-from agentic_watch.dispatch.lifecycle import begin
-from agentic_watch.dispatch.new_workspace import choose
-from agentic_watch.dispatch.runs import DispatchError, Run, Uncommitted, Work
+from agentic_watch.dispatch.begin_and_finish import begin
+from agentic_watch.dispatch.run_types import DispatchError, Run, Uncommitted, Work
+from agentic_watch.dispatch.workspace_to_use import choose
 from agentic_watch.workspace.candidate import here
 from agentic_watch.workspace.layout import META
 

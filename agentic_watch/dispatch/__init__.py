@@ -15,7 +15,7 @@ or, when one block of Python is the whole of it:
 journal, marker and history are written by the daemon or `agentic-watch --once`, never from here.
 """
 
-from .lifecycle import begin, dispatching, finish
-from .runs import DispatchError, End, Overtaken, Run, Uncommitted, Work
+from .begin_and_finish import begin, dispatching, finish
+from .run_types import DispatchError, End, Overtaken, Run, Uncommitted, Work
 
 __all__ = ["DispatchError", "End", "Overtaken", "Run", "Uncommitted", "Work", "begin", "dispatching", "finish"]

@@ -12,8 +12,8 @@ import select
 import threading
 from collections.abc import Callable
 
-from agentic_watch.dispatch import new_workspace
-from agentic_watch.dispatch.runs import Run
+from agentic_watch.dispatch import workspace_to_use
+from agentic_watch.dispatch.run_types import Run
 from agentic_watch.workspace import files, layout
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
@@ -94,7 +94,7 @@ class OutputCopy:
 
     def __init__(self, run: Run, streams: list[tuple[int, ...]]) -> None:
         self._path = run.path
-        place = new_workspace.open_existing(run.root, run.name)
+        place = workspace_to_use.open_existing(run.root, run.name)
         place.release()
         if place.meta is None:
             raise WorkspaceError(_LABEL, "is not there")

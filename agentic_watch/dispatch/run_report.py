@@ -9,9 +9,9 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from agentic_watch.dispatch import git_facts, new_workspace, status_writer
+from agentic_watch.dispatch import git_facts, status_writer, workspace_to_use
 from agentic_watch.dispatch.git_process import GitFailed
-from agentic_watch.dispatch.runs import Run
+from agentic_watch.dispatch.run_types import Run
 from agentic_watch.workspace import files, instant, layout
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
@@ -101,7 +101,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _written_by_command(run: Run, problems: list[str]) -> Iterable[dict[str, Any]]:
     try:
-        with contextlib.closing(new_workspace.open_existing(run.root, run.name)) as place:
+        with contextlib.closing(workspace_to_use.open_existing(run.root, run.name)) as place:
             written, warning = reports.read(place.meta, _LIMIT) if place.meta is not None else ({}, None)
     except WorkspaceError as error:
         problems.append(f"{run.path}: {error}")
@@ -109,12 +109,12 @@ def _written_by_command(run: Run, problems: list[str]) -> Iterable[dict[str, Any
     if warning:
         problems.append(f"{run.path}: {warning}")
     if written:
-        from agentic_watch.dispatch import left_file
+        from agentic_watch.dispatch import given_file
         from agentic_watch.dispatch.reports import report_sources
 
         try:
             report_sources.refuse_result(written)
-        except left_file.Unreadable as error:
+        except given_file.Unreadable as error:
             problems.append(f"{os.path.join(run.path, layout.META_REPORT)}: {error}; recorded without it")
             return
     yield written
@@ -123,17 +123,17 @@ def _written_by_command(run: Run, problems: list[str]) -> Iterable[dict[str, Any
 def _from_files(run: Run, paths: Sequence[str], problems: list[str]) -> Iterable[dict[str, Any]]:
     if not paths:
         return
-    from agentic_watch.dispatch import left_file
+    from agentic_watch.dispatch import given_file
     from agentic_watch.dispatch.reports import report_sources
     from agentic_watch.dispatch.reports.report_shape import Clone
 
     since = instant.parse(run.started_at).ns
     top = git_facts.top_level(run.directory) if run.directory else ""
     for path in paths:
-        place = left_file.locate(path, run.path)
+        place = given_file.locate(path, run.path)
         try:
             report, warning = report_sources.read(place, since, Clone(top, os.path.dirname(place)))
-        except left_file.Unreadable as error:
+        except given_file.Unreadable as error:
             problems.append(f"{path}: {error}; recorded without it")
             continue
         if warning:
@@ -175,7 +175,7 @@ def write_patch(run: Run, interrupted: Callable[[], bool], problems: list[str], 
         problems.append(f"{run.path}: no {_PATCH_LABEL}: the patch is larger than 1 MiB")
         patch = b""
     try:
-        with contextlib.closing(new_workspace.open_existing(run.root, run.name)) as place:
+        with contextlib.closing(workspace_to_use.open_existing(run.root, run.name)) as place:
             if place.meta is None:
                 return
             if patch:

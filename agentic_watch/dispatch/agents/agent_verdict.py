@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from agentic_watch.config import Limits
-from agentic_watch.dispatch import left_file, status_writer
+from agentic_watch.dispatch import given_file, status_writer
 from agentic_watch.dispatch.agents import known_agents
 from agentic_watch.dispatch.agents.agent_result import (
     COUNTS,
@@ -22,7 +22,7 @@ from agentic_watch.dispatch.agents.agent_result import (
     object_in,
     together,
 )
-from agentic_watch.dispatch.runs import Run
+from agentic_watch.dispatch.run_types import Run
 from agentic_watch.workspace import files, instant, journal
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.place import Place, open_place
@@ -37,8 +37,8 @@ def read_results(run: Run, paths: Sequence[str], problems: list[str]) -> AgentRe
     results = []
     for path in paths:
         try:
-            result = known_agents.read(left_file.read(left_file.locate(path, run.path), since))
-        except left_file.Unreadable as error:
+            result = known_agents.read(given_file.read(given_file.locate(path, run.path), since))
+        except given_file.Unreadable as error:
             problems.append(f"{path}: {error}; recorded without it")
             continue
         if result.whole_session:

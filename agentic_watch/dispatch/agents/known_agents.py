@@ -19,7 +19,7 @@ from agentic_watch.dispatch.agents.agent_result import (
     name,
     object_in,
 )
-from agentic_watch.dispatch.left_file import MAX_VALUES, Unreadable, utf_8
+from agentic_watch.dispatch.given_file import MAX_VALUES, Unreadable, utf_8
 from agentic_watch.workspace.jsontext import MAX_DEPTH, holds_more_values
 
 _BEGINNING = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)

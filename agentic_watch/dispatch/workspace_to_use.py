@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 from agentic_watch.config import Root
-from agentic_watch.dispatch.runs import DispatchError, Work
+from agentic_watch.dispatch.run_types import DispatchError, Work
 from agentic_watch.workspace import files, instant, layout
 from agentic_watch.workspace.candidate import UnknownWorkspace, find
 from agentic_watch.workspace.layout import may_enter, name_problem

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from agentic_watch.config import FINISHED, Root
-from agentic_watch.dispatch import git_facts, new_workspace, status_writer
-from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run, Uncommitted, Work
+from agentic_watch.dispatch import git_facts, status_writer, workspace_to_use
+from agentic_watch.dispatch.run_types import DispatchError, End, Overtaken, Run, Uncommitted, Work
 from agentic_watch.dispatch.status_writer import Current
 from agentic_watch.host.processes import is_alive
 from agentic_watch.workspace import files, instant, layout
@@ -41,9 +41,9 @@ def begin(root: str | Root, work: Work, workspace: str = "", finished: Collectio
     work = work._replace(org=work.org or facts.org, repo=work.repo or facts.repo, branch=work.branch or facts.branch)
     with _said(workspace or where.path):
         if workspace:
-            name, place = workspace, new_workspace.open_or_make(where, workspace)
+            name, place = workspace, workspace_to_use.open_or_make(where, workspace)
         else:
-            name, place = new_workspace.make_new(where, work)
+            name, place = workspace_to_use.make_new(where, work)
         with contextlib.closing(place):
             return _begin(where, name, place, work, facts.commit, finished)._replace(problem=facts.problem)
 
@@ -124,8 +124,8 @@ def finish(run: Run, end: End, *, unless_finished: bool = False, finished: Colle
     """
     if end.status not in finished:
         raise DispatchError(f"{run.path}: {_no_end(end.status, finished)}")
-    with _said(run.path), contextlib.closing(new_workspace.open_existing(run.root, run.name)) as place:
-        place.make_meta(new_workspace.DIRECTORY_MODE)
+    with _said(run.path), contextlib.closing(workspace_to_use.open_existing(run.root, run.name)) as place:
+        place.make_meta(workspace_to_use.DIRECTORY_MODE)
         status_writer.lock(place)
         former = status_writer.current(place, run.root)
         if former is None:
@@ -205,7 +205,7 @@ class Newest(NamedTuple):
 
 def newest_run(root: Root, name: str, directory: str = "") -> Newest:
     """The newest run of the workspace `name`. Raises DispatchError when there is none."""
-    with _said(os.path.join(root.path, name)), contextlib.closing(new_workspace.open_existing(root, name)) as place:
+    with _said(os.path.join(root.path, name)), contextlib.closing(workspace_to_use.open_existing(root, name)) as place:
         former = status_writer.current(place, root)
     if former is None:
         raise DispatchError(f"{os.path.join(root.path, name)}: holds no status; nothing was begun there")

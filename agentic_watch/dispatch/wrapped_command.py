@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentic_watch.dispatch.agent_names import runs_under
-from agentic_watch.dispatch.foreground import CannotRun, Foreground
-from agentic_watch.dispatch.lifecycle import finish
-from agentic_watch.dispatch.runs import DispatchError, End, Overtaken, Run
+from agentic_watch.dispatch.begin_and_finish import finish
+from agentic_watch.dispatch.foreground_process import CannotRun, Foreground
+from agentic_watch.dispatch.run_types import DispatchError, End, Overtaken, Run
 
 if TYPE_CHECKING:
     from agentic_watch.dispatch.output_copy import OutputCopy
