@@ -24,7 +24,7 @@ from typing import Any
 import psycopg
 
 from agentic_watch.config import Target
-from agentic_watch.fleet import postgres_schema, pushing
+from agentic_watch.fleet import one_push, postgres_schema
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from benchmarks import fleet_hosts
 from benchmarks.bench import percentile, say, turned
@@ -95,8 +95,8 @@ def backlog(base: Path, server: Server, sizes: Sizes) -> dict[str, Any]:
 
 
 def _push(history: Path, server: Server) -> None:
-    with pushing.opened(str(history)) as opened:
-        pushed = pushing.push(_target(server), opened)
+    with one_push.opened(str(history)) as opened:
+        pushed = one_push.push(_target(server), opened)
     assert pushed.error is None, pushed.error
 
 

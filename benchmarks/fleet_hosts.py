@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from agentic_watch.config import Target
-from agentic_watch.fleet import pushing
-from agentic_watch.fleet.follow import HistoryWatch, pause_after
+from agentic_watch.fleet import one_push
+from agentic_watch.fleet.push_follow import HistoryWatch, pause_after
 from agentic_watch.history import rows
 from agentic_watch.history.store import History
 from agentic_watch.workspace import record
@@ -141,8 +141,8 @@ def _turn(host: _Host, target: Target, counts: Any) -> float:
     host.watch.close()  # a thousand hosts are here, each with a file of its own
     if not changed and not host.failures:
         return _LOOK_SECONDS
-    with pushing.opened(history) as opened:
-        pushed = pushing.push(target, opened)
+    with one_push.opened(history) as opened:
+        pushed = one_push.push(target, opened)
     with counts.get_lock():
         counts[0] += 1
         counts[1] += pushed.error is not None

@@ -18,10 +18,10 @@ import pytest
 from support import command, environment
 
 from agentic_watch.config import MetricsPlaces, Overrides
-from agentic_watch.service import deploy, root_access, service_user, units
-from agentic_watch.service.deploy import chosen, read_back
-from agentic_watch.service.manager import Manager, Masked, install, standings, uninstall
+from agentic_watch.service import install_plan, root_access, service_user, units
+from agentic_watch.service.install_plan import chosen, read_back
 from agentic_watch.service.service_user import Account, NoSuchAccount, can_read, not_writable
+from agentic_watch.service.systemd import Manager, Masked, install, standings, uninstall
 from agentic_watch.service.units import BACKFILL, SERVICE, USER, Host, command_line, hidden_by, quoted, render
 
 AWKWARD = '/srv/a b%c"d\\e:f$g'
@@ -242,7 +242,7 @@ def test_the_service_does_not_read_the_operators_environment(tmp_path: Path, mon
     file.write_text('[[roots]]\npath = "~/work"\n')
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("CORE_WORKSPACE", "/elsewhere")
-    made = deploy.plan(Overrides(config=str(file)), for_user=False, run_as=None)
+    made = install_plan.plan(Overrides(config=str(file)), for_user=False, run_as=None)
     assert made.host.roots == (f"{units.STATE}/work",)
     assert made.host.history == f"{units.STATE}/history.db"
     assert made.host.options == (f"--config={file}",)
@@ -250,7 +250,7 @@ def test_the_service_does_not_read_the_operators_environment(tmp_path: Path, mon
 
 def test_flags_become_the_services_flags() -> None:
     """Roots given by flags, without a file, stand in the command; a dollar sign in them survives our own expansion."""
-    made = deploy.plan(Overrides(roots=("/srv/a$$b",), log_format="json"), for_user=False, run_as=None)
+    made = install_plan.plan(Overrides(roots=("/srv/a$$b",), log_format="json"), for_user=False, run_as=None)
     assert made.host.options == ("--root=/srv/a$$b", "--log-format=json")
     assert made.host.roots == ("/srv/a$b",)
 
@@ -480,12 +480,12 @@ def test_a_unit_of_others_is_read_too(tmp_path: Path) -> None:
 def test_an_upgrade_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second install without flags plans the same units; a flag changes what it names."""
     monkeypatch.setattr(units, "SYSTEM_UNITS", str(tmp_path))
-    first = deploy.plan(Overrides(roots=("/srv/x",)), for_user=False, run_as="nobody")
+    first = install_plan.plan(Overrides(roots=("/srv/x",)), for_user=False, run_as="nobody")
     for path, text in first.files.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text)
-    assert deploy.plan(Overrides(), for_user=False, run_as=None).files == first.files
-    other = deploy.plan(Overrides(), for_user=False, run_as=USER)
+    assert install_plan.plan(Overrides(), for_user=False, run_as=None).files == first.files
+    other = install_plan.plan(Overrides(), for_user=False, run_as=USER)
     assert other.host.account == (USER, USER)
     assert other.host.options == first.host.options
 

@@ -7,7 +7,7 @@ import click
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.daemon.instance import pulse
-from agentic_watch.fleet.delivered import backlogs
+from agentic_watch.fleet.backlog import backlogs
 from agentic_watch.history import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.host.extras import missing_extra

@@ -16,13 +16,13 @@ from agentic_watch.cli.exit_status import EXIT_FAILED, Misconfigured, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import Config, Hook, Target
-from agentic_watch.fleet import credentials, hook_runs, pushing
-from agentic_watch.fleet.delivery import Unavailable, Unusable
-from agentic_watch.fleet.follow import follow
+from agentic_watch.fleet import credentials, hook_runs, one_push
+from agentic_watch.fleet.any_target import Unavailable, Unusable
 from agentic_watch.fleet.hook_runs import HookOutcome
 from agentic_watch.fleet.host_identity import NoHostId
+from agentic_watch.fleet.one_push import PushContext, Pushed
+from agentic_watch.fleet.push_follow import follow
 from agentic_watch.fleet.push_state import StateError
-from agentic_watch.fleet.pushing import PushContext, Pushed
 
 log = logging.getLogger("agentic_watch.push")
 
@@ -95,11 +95,11 @@ def _act(config: Config, targets: Sequence[Target], hooks: Sequence[Hook], how: 
         follow(config.history, targets, hooks)
         return 0
     outcomes: list[HookOutcome] = []
-    with pushing.opened(config.history, only_look=how.dry_run) as opened:
+    with one_push.opened(config.history, only_look=how.dry_run) as opened:
         if how.dry_run:
             pushed = [_would_push(target, opened) for target in targets]
         else:
-            with pushing.beside(targets, config.history, retry_failed=how.retry_failed) as ends:
+            with one_push.beside(targets, config.history, retry_failed=how.retry_failed) as ends:
                 outcomes = [outcome for hook in hooks for outcome in hook_runs.run_due(hook, opened)]
             pushed = [ends[target.name] for target in targets]
     _report(pushed, outcomes, how)
@@ -127,7 +127,7 @@ def _initialise(targets: Sequence[Target], months: int | None) -> int:
 
 
 def _would_push(target: Target, opened: PushContext) -> Pushed:
-    pending = pushing.waiting(target, opened)
+    pending = one_push.waiting(target, opened)
     error = f"{opened.history}: cannot be read" if pending is None else None
     return Pushed(target.name, target.kind, 0, (), pending, opened.state.dead_count(target.name), error)
 

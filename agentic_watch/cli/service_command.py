@@ -20,11 +20,11 @@ from agentic_watch.cli.output import clean, print_json
 from agentic_watch.fleet import host_identity
 from agentic_watch.fleet.host_identity import NoHostId
 from agentic_watch.history.history_file import refuse_foreign
-from agentic_watch.service import deploy, service_user, units
-from agentic_watch.service import manager as systemd
-from agentic_watch.service.deploy import Deployment
-from agentic_watch.service.manager import Manager, ManagerError, NoSystemd
+from agentic_watch.service import install_plan, service_user, units
+from agentic_watch.service import systemd as systemd
+from agentic_watch.service.install_plan import Deployment
 from agentic_watch.service.service_user import Account
+from agentic_watch.service.systemd import Manager, ManagerError, NoSystemd
 
 _RUN_AS = click.option("--run-as", metavar="USER", help=f"Run as this user instead of {units.USER}.")
 _USER = click.option(
@@ -49,7 +49,7 @@ def install(state: State, for_user: bool, run_as: str | None, dry_run: bool) -> 
     """
     with _refusing():
         deployment = _plan(state, for_user, run_as)
-        obstacle = deploy.obstacle(deployment)
+        obstacle = install_plan.obstacle(deployment)
         if dry_run:
             _print(deployment, obstacle)
             return
@@ -74,7 +74,7 @@ def uninstall(for_user: bool) -> None:
     """Stop the service and remove its units. The history, the configuration and the user stay."""
     with _refusing():
         account = None if for_user else (units.USER, units.USER)
-        directory = deploy.unit_directory(for_user)
+        directory = install_plan.unit_directory(for_user)
         paths = [*units.push_paths(directory), *units.paths(account, directory)]
         systemd.uninstall(paths, _manager(for_user), _say)
         if not for_user:
@@ -121,7 +121,7 @@ def _quote_check(deployment: Deployment) -> None:
 def _plan(state: State, for_user: bool, run_as: str | None) -> Deployment:
     if for_user and run_as is not None:
         raise click.UsageError("--run-as and --user exclude each other: a user's service runs as that user")
-    deployment = deploy.plan(state.overrides, for_user=for_user, run_as=run_as)
+    deployment = install_plan.plan(state.overrides, for_user=for_user, run_as=run_as)
     with contextlib.suppress(OSError):  # who may not look at it is told so by the service
         refuse_foreign(deployment.config.history)
     return deployment
@@ -146,12 +146,12 @@ def _check_account(deployment: Deployment) -> None:
     if deployment.host.account is None:
         return
     account = Account.of(deployment.host.account[0])
-    if (why := deploy.unreadable(deployment, account)) is not None:
+    if (why := install_plan.unreadable(deployment, account)) is not None:
         raise Refused(why)
     history = deployment.config.history
     for path in service_user.give(history, service_user.foreign(history, account), account):
         _say(f"gave {path} to {account.name}")
-    for doubt in deploy.doubts(deployment, account):
+    for doubt in install_plan.doubts(deployment, account):
         _say(f"warning: {doubt}")
 
 

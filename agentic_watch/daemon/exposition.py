@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from agentic_watch.daemon.state_file import LATENCY_BOUNDS, Counters, DaemonState
-from agentic_watch.fleet.delivered import Backlog
+from agentic_watch.fleet.backlog import Backlog
 from agentic_watch.history import opening
 from agentic_watch.history.columns import COST_COLUMN, TOKEN_COLUMNS
 from agentic_watch.workspace import instant

@@ -20,7 +20,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from agentic_watch.config import Config
 from agentic_watch.daemon.exposition import Extent, Snapshot, Snapshots, scraped, text
 from agentic_watch.daemon.health import Health
-from agentic_watch.fleet.delivered import Backlog, backlogs
+from agentic_watch.fleet.backlog import Backlog, backlogs
 from agentic_watch.history import HistoryError, pruned, workspaces_table
 from agentic_watch.history.store import History
 from agentic_watch.host.threads import left_to_main_thread

@@ -22,7 +22,7 @@ from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.exporting import host_id
 from agentic_watch.exchange.slices import Slices
 from agentic_watch.fleet import interchange, outbox
-from agentic_watch.fleet.delivered import delivered
+from agentic_watch.fleet.backlog import delivered
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.push_state import StateError

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Mapping
 
 from agentic_watch.config import Target
-from agentic_watch.fleet.delivery import Unusable
+from agentic_watch.fleet.any_target import Unusable
 
 _MAX_BYTES = 64 * 1024
 _KINDS = {"postgres": "DSN", "http": "TOKEN"}

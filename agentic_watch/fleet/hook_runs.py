@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 from agentic_watch.config import Hook
 from agentic_watch.fleet import interchange, outbox
-from agentic_watch.fleet.delivery import one_line
+from agentic_watch.fleet.any_target import one_line
 from agentic_watch.fleet.interchange import Commit
+from agentic_watch.fleet.one_push import PushContext
 from agentic_watch.fleet.outbox import Largest
-from agentic_watch.fleet.pushing import PushContext
 from agentic_watch.history import queries
 from agentic_watch.host import processes
 from agentic_watch.workspace import instant

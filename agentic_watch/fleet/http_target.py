@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from agentic_watch import __version__
 from agentic_watch.fleet import interchange
-from agentic_watch.fleet.delivery import (
+from agentic_watch.fleet.any_target import (
     Poisonous,
     Refusal,
     Sender,

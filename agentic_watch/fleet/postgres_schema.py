@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, postgres_connection
-from agentic_watch.fleet.delivery import Unusable
+from agentic_watch.fleet.any_target import Unusable
 from agentic_watch.fleet.postgres_connection import bounded
 from agentic_watch.history.columns import FINDING_COLUMNS
 

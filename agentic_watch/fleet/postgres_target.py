@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentic_watch.fleet import outbox, postgres_connection, postgres_schema
-from agentic_watch.fleet.delivery import Refusal, Sender, TimedOut, Unavailable, Unusable, longest, send_halving
+from agentic_watch.fleet.any_target import Refusal, Sender, TimedOut, Unavailable, Unusable, longest, send_halving
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.postgres_schema import DISPATCHES, FINDINGS, KEPT_FILES, quoted

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from agentic_watch.config import Target
-from agentic_watch.fleet import postgres_target, pushing
+from agentic_watch.fleet import one_push, postgres_target
 from agentic_watch.fleet.outbox import Largest
 from fleet import samples
 from fleet.conftest import Database
 
-ROOM = os.path.dirname(pushing.__file__)
+ROOM = os.path.dirname(one_push.__file__)
 COMMITS = 25
 SAMPLED = 20
 
@@ -60,8 +60,8 @@ def push_in_child(history: Path, target: Target, fatal: int | None = None) -> in
             steps = Steps(fatal or 0)
             if fatal is not None:
                 sys.settrace(steps)
-            with pushing.opened(str(history)) as opened:
-                pushed = pushing.push(target, opened)
+            with one_push.opened(str(history)) as opened:
+                pushed = one_push.push(target, opened)
             sys.settrace(None)
             os.write(writing, f"{steps.count} {pushed.error}".encode())
             code = 0

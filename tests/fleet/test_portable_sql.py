@@ -12,7 +12,7 @@ from pglast import ast, enums
 
 from agentic_watch.answers.past import dispatch_list, fleet_source, known_values
 from agentic_watch.answers.past.filters import Filter
-from agentic_watch.fleet import day_sums, postgres_connection, postgres_schema, postgres_target
+from agentic_watch.fleet import postgres_connection, postgres_schema, postgres_target, target_comparison
 
 FUNCTIONS = {
     *("unnest", "now", "count", "coalesce", "max", "min", "sum", "avg", "substr", "lower", "lpad", "btrim", "rtrim"),
@@ -128,7 +128,8 @@ def questions() -> list[str]:
 
 STATEMENTS = [
     *questions(),
-    *(fleet_source.HOSTS, fleet_source.CLONES, fleet_source.BEGINS, day_sums.IDS, day_sums.IDS_OF_DAYS),
+    *(fleet_source.HOSTS, fleet_source.CLONES, fleet_source.BEGINS),
+    *(target_comparison.IDS, target_comparison.IDS_OF_DAYS),
     *postgres_schema.tables(),
     *postgres_schema.INDEXES,
     *(postgres_schema.add_column("dispatches", name, kind) for name, kind in postgres_schema.DISPATCHES.items()),

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from agentic_watch.fleet import postgres_connection, postgres_schema
-from agentic_watch.fleet.delivery import Sender, TimedOut, Unavailable, Unusable
+from agentic_watch.fleet.any_target import Sender, TimedOut, Unavailable, Unusable
 from agentic_watch.fleet.postgres_schema import DISPATCHES, FINDINGS
 from agentic_watch.fleet.postgres_target import PostgresTarget
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS

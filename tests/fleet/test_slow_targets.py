@@ -15,10 +15,10 @@ import support
 from support import wait_for
 
 from agentic_watch.config import Target
-from agentic_watch.fleet import day_sums, http_target, postgres_connection, postgres_schema, pushing
-from agentic_watch.fleet.delivery import Pace, TimedOut, Unavailable
+from agentic_watch.fleet import http_target, one_push, postgres_connection, postgres_schema, target_comparison
+from agentic_watch.fleet.any_target import Pace, TimedOut, Unavailable
+from agentic_watch.fleet.one_push import Pushed
 from agentic_watch.fleet.outbox import Largest
-from agentic_watch.fleet.pushing import Pushed
 from fleet import samples
 from fleet.conftest import Database
 from fleet.http_server import OK, serving
@@ -38,8 +38,8 @@ def target_of(base: Path, dsn: str) -> Target:
 
 def push(base: Path, target: Target, pace: Pace | None = None) -> Pushed:
     """One push in this process, whose limits a test may set."""
-    with pushing.opened(str(base / "history.db")) as opened:
-        return pushing.push(target, opened, pace=pace)
+    with one_push.opened(str(base / "history.db")) as opened:
+        return one_push.push(target, opened, pace=pace)
 
 
 @pytest.fixture
@@ -105,8 +105,8 @@ def test_no_question_waits_for_ever(mute: str, tmp_path: Path) -> None:
     target = target_of(tmp_path, mute)
     samples.fill(tmp_path / "history.db", range(3))
     began = time.monotonic()
-    with pushing.opened(str(tmp_path / "history.db")) as opened, pytest.raises(TimedOut, match="gave no whole answer"):
-        day_sums.compare(target, opened)
+    with one_push.opened(str(tmp_path / "history.db")) as opened, pytest.raises(TimedOut, match="gave no whole answer"):
+        target_comparison.compare(target, opened)
     with pytest.raises(TimedOut):
         postgres_schema.make_for(target, None, time.gmtime())
     assert push(tmp_path, target).error

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 from agentic_watch.config import Config, ConfigError, NoRootsError
 from agentic_watch.host.file_systems import unanswered
-from agentic_watch.service import deploy
-from agentic_watch.service.deploy import Deployment
-from agentic_watch.service.manager import Loaded, loaded
+from agentic_watch.service import install_plan
+from agentic_watch.service.install_plan import Deployment
 from agentic_watch.service.service_user import Account, NoSuchAccount, group_name
+from agentic_watch.service.systemd import Loaded, loaded
 
 STUCK_SECONDS = 3600.0
 """What cannot be committed for so long is for an operator to see to."""
@@ -92,7 +92,7 @@ def subject(config: Config) -> Subject:
 def _works_with(unit: Loaded, history: str) -> bool:
     """Whether the unit's daemon would commit into this history."""
     try:
-        return deploy.as_the_service(unit.said.overrides()).history == history
+        return install_plan.as_the_service(unit.said.overrides()).history == history
     except (ConfigError, NoRootsError):
         return False
 
@@ -102,7 +102,7 @@ def installed() -> Deployment | None:
     if (unit := loaded()) is None:
         return None
     try:
-        return deploy.plan(unit.said.overrides(), for_user=False, run_as=unit.user)
+        return install_plan.plan(unit.said.overrides(), for_user=False, run_as=unit.user)
     except (ConfigError, NoRootsError, NoSuchAccount):
         return None
 

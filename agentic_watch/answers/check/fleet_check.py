@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.check.check_result import CheckResult, Subject
 from agentic_watch.config import Target
-from agentic_watch.fleet import day_sums, pushing
-from agentic_watch.fleet.day_sums import Comparison
-from agentic_watch.fleet.delivery import Poisonous, Unavailable, Unusable
+from agentic_watch.fleet import one_push, target_comparison
+from agentic_watch.fleet.any_target import Poisonous, Unavailable, Unusable
 from agentic_watch.fleet.host_identity import NoHostId
+from agentic_watch.fleet.one_push import PushContext
 from agentic_watch.fleet.push_state import StateError
-from agentic_watch.fleet.pushing import PushContext
+from agentic_watch.fleet.target_comparison import Comparison
 from agentic_watch.history import HistoryError
 
 NAME = "fleet"
@@ -27,7 +27,7 @@ def fleet(subject: Subject) -> Iterator[CheckResult]:
         yield CheckResult(NAME, None, "there is no [[push]] target")
     for target in subject.config.push:
         try:
-            with pushing.opened(subject.config.history, only_look=True) as opened:
+            with one_push.opened(subject.config.history, only_look=True) as opened:
                 yield from _target(target, opened)
         except _FAILURES as error:
             yield CheckResult(
@@ -42,8 +42,8 @@ def mend(subject: Subject) -> list[CheckResult]:
         if target.kind != "postgres":
             continue
         try:
-            with pushing.opened(subject.config.history, only_look=True) as opened:
-                day_sums.send_again(target, opened, day_sums.compare(target, opened).differences)
+            with one_push.opened(subject.config.history, only_look=True) as opened:
+                target_comparison.send_again(target, opened, target_comparison.compare(target, opened).differences)
         except _FAILURES as error:
             failed.append(CheckResult(NAME, False, f"{target.name}: {error}"))
     return failed
@@ -55,7 +55,7 @@ def _target(target: Target, opened: PushContext) -> Iterator[CheckResult]:
     elif not opened.sender.host_id:
         yield CheckResult(NAME, None, f"{target.name}: nothing was pushed from here yet")
     else:
-        yield from _told(target.name, day_sums.compare(target, opened), opened.sender.host_id)
+        yield from _told(target.name, target_comparison.compare(target, opened), opened.sender.host_id)
 
 
 def _told(name: str, found: Comparison, host_id: str) -> Iterator[CheckResult]:

@@ -24,7 +24,7 @@ from agentic_watch.daemon.instance import Liveness, pulse
 from agentic_watch.history import HistoryError, queries
 from agentic_watch.host.extras import how_to_add, is_installed
 from agentic_watch.inventory.renamed_roots import refuse_renamed
-from agentic_watch.service import deploy, root_access, service_user
+from agentic_watch.service import install_plan, root_access, service_user
 from agentic_watch.service.root_access import Closed
 from agentic_watch.service.service_user import Account
 from agentic_watch.workspace import instant
@@ -96,7 +96,7 @@ def roots_writable(subject: Subject) -> Iterator[CheckResult]:
     running = running_account(subject)
     for root in subject.config.roots:
         if os.path.isdir(root.path):
-            yield _finding(subject, root, running, deploy.samples(root), least=1)
+            yield _finding(subject, root, running, install_plan.samples(root), least=1)
 
 
 def roots_open(subject: Subject) -> Iterator[CheckResult]:
@@ -110,7 +110,7 @@ def roots_open(subject: Subject) -> Iterator[CheckResult]:
     running = running_account(subject)
     for root in subject.config.roots:
         if os.path.isdir(root.path):
-            directories = deploy.written_to(root, [name for key, name in newest if key == root.key])
+            directories = install_plan.written_to(root, [name for key, name in newest if key == root.key])
             yield _finding(subject, root, running, directories, least=len(directories))
 
 
@@ -128,7 +128,7 @@ def closed_to_service(config: Config, candidate: Candidate) -> Closed | None:
     about = subject_of(config)
     if not about.installed or not service_user.can_be_asked(about.account):
         return None
-    directories = deploy.written_to(candidate.root, [candidate.name])
+    directories = install_plan.written_to(candidate.root, [candidate.name])
     return root_access.closed(about.account, running_account(about), candidate.root.path, directories)
 
 

@@ -18,9 +18,9 @@ from agentic_watch.daemon.instance import Liveness, file_of, pulse
 from agentic_watch.daemon.state_file import DaemonState
 from agentic_watch.scan import RootUnavailable, scan
 from agentic_watch.service import units
-from agentic_watch.service.manager import Manager, NoSystemd, loaded, standings
 from agentic_watch.service.root_access import open_for
 from agentic_watch.service.service_user import NoSuchAccount, group_name
+from agentic_watch.service.systemd import Manager, NoSystemd, loaded, standings
 from agentic_watch.service.units import PUSHER, is_below
 
 _UNITS = "units"

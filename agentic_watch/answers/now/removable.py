@@ -18,7 +18,7 @@ from typing import Any
 from agentic_watch.answers import answer_shape
 from agentic_watch.commit import moved_workspaces
 from agentic_watch.config import Config, Root
-from agentic_watch.fleet.delivered import Delivered, delivered
+from agentic_watch.fleet.backlog import Delivered, delivered
 from agentic_watch.history import commit_lookup, queries
 from agentic_watch.history.columns import commit_id
 from agentic_watch.history.commit_lookup import ExistingRow, Lookup

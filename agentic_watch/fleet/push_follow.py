@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from agentic_watch.config import Hook, Target
-from agentic_watch.fleet import hook_runs, pushing
-from agentic_watch.fleet.delivery import Pace
-from agentic_watch.fleet.pushing import PushContext, Pushed, push
+from agentic_watch.fleet import hook_runs, one_push
+from agentic_watch.fleet.any_target import Pace
+from agentic_watch.fleet.one_push import PushContext, Pushed, push
 from agentic_watch.history import HistoryError, opening
 from agentic_watch.host.threads import left_to_main_thread
 
@@ -112,7 +112,7 @@ def _run(
     loop: Loop, history: str, stop: threading.Event, crashes: list[BaseException], wake: Callable[[], None]
 ) -> None:
     try:
-        with pushing.opened(history, stop.wait) as opened:
+        with one_push.opened(history, stop.wait) as opened:
             loop(opened, stop)
     except BaseException as error:  # noqa: BLE001  raised again by the main thread, which ends the process
         crashes.append(error)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from agentic_watch.host.new_file import new_path
 from agentic_watch.service import units
-from agentic_watch.service.deploy import Chosen, read_back
+from agentic_watch.service.install_plan import Chosen, read_back
 from agentic_watch.service.service_user import Account, with_groups
 
 _LINES = 5
