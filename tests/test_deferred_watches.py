@@ -11,8 +11,7 @@ from support import Host, Workspace, make, wait_for, write_marker
 
 from agentic_watch.config import Root
 from agentic_watch.watch import rechecks
-from agentic_watch.watch.change_queues import Kind, WatchedDirectory
-from agentic_watch.watch.hints import Hint, HintQueue
+from agentic_watch.watch.change_queues import Hint, HintQueue, Kind, WatchedDirectory
 from agentic_watch.watch.watcher import Watcher
 from agentic_watch.watch.watches import Watches
 

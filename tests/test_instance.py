@@ -22,7 +22,7 @@ from support import NOBODY
 from unprivileged import public_directory
 
 from agentic_watch.daemon.instance import DaemonState, HistoryInUse, Instance, Liveness, file_of, look, pulse
-from agentic_watch.watch.hints import RootState
+from agentic_watch.watch import RootState
 
 STATE = DaemonState(
     pid=4711,

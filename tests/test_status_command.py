@@ -18,7 +18,7 @@ from support import Host, Workspace, environment, make, run, snapshot, wait_for
 from unprivileged import public_directory, run_as_nobody
 
 from agentic_watch.daemon.instance import DaemonState, Instance, look
-from agentic_watch.watch.hints import RootState
+from agentic_watch.watch import RootState
 
 STATE = DaemonState(
     pid=4711,

@@ -16,7 +16,7 @@ from agentic_watch.daemon.state_file import Counters, DaemonState
 from agentic_watch.history import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.watch.hints import RootState
+from agentic_watch.watch import RootState
 from agentic_watch.workspace.instant import now_text
 
 log = logging.getLogger("agentic_watch.daemon")

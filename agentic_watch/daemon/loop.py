@@ -25,7 +25,7 @@ from agentic_watch.history import HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.host.threads import left_to_main_thread
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.watch.hints import Hint, HintQueue
+from agentic_watch.watch.change_queues import Hint, HintQueue
 from agentic_watch.watch.watcher import Watcher
 from agentic_watch.workspace.candidate import Candidate
 

@@ -19,7 +19,7 @@ from typing import Any
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import KNOWN_STATUSES
 from agentic_watch.history import columns
-from agentic_watch.watch.hints import RootState
+from agentic_watch.watch import RootState
 
 LATENCY_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the commit latency's buckets, in seconds; what took longer counts in the sum and the number only."""

@@ -16,7 +16,7 @@ from contextlib import suppress
 from agentic_watch.config import Root
 from agentic_watch.host.file_systems import Mount, MountTable, is_silent, mounts_below
 from agentic_watch.scan import ScanError, scan_below
-from agentic_watch.watch.hints import Announce
+from agentic_watch.watch.change_queues import Announce
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import META
 from agentic_watch.workspace.workspace_errors import WorkspaceError

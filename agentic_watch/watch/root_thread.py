@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from agentic_watch.config import Root
 from agentic_watch.host.file_systems import filesystem_without_events
 from agentic_watch.scan import LeftAlone
+from agentic_watch.watch import RootState
+from agentic_watch.watch.change_queues import Hint, HintQueue
 from agentic_watch.watch.contact import (
     ASK_OFTEN_SECONDS,
     ASK_SECONDS,
@@ -21,7 +23,6 @@ from agentic_watch.watch.contact import (
     Contact,
     InnerMounts,
 )
-from agentic_watch.watch.hints import Hint, HintQueue, RootState
 from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.watched_root import WatchedRoot
 from agentic_watch.workspace import files

@@ -14,8 +14,7 @@ from contextlib import suppress
 
 from agentic_watch.config import Root
 from agentic_watch.scan import is_marked, sight
-from agentic_watch.watch.change_queues import UNCOMMITTED, Kind, WatchedDirectory
-from agentic_watch.watch.hints import Announce
+from agentic_watch.watch.change_queues import UNCOMMITTED, Announce, Kind, WatchedDirectory
 from agentic_watch.watch.rechecks import DeferredWatches, Recheck, Rechecks
 from agentic_watch.watch.watches import NO_WATCH, Watches
 from agentic_watch.workspace import files, layout

@@ -7,8 +7,15 @@ import time
 from collections.abc import Callable
 
 from agentic_watch.config import Root
-from agentic_watch.watch.change_queues import DirectoryChange, Kind, RootQueue, TakenChanges, WatchedDirectory
-from agentic_watch.watch.hints import Hint, HintQueue
+from agentic_watch.watch.change_queues import (
+    DirectoryChange,
+    Hint,
+    HintQueue,
+    Kind,
+    RootQueue,
+    TakenChanges,
+    WatchedDirectory,
+)
 from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.rechecks import Rechecks
 from agentic_watch.watch.tree import Tree

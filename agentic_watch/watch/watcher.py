@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 
 from agentic_watch.config import Root
-from agentic_watch.watch.change_queues import NAMES
-from agentic_watch.watch.hints import HintQueue, RootState
+from agentic_watch.watch import RootState
+from agentic_watch.watch.change_queues import NAMES, HintQueue
 from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.liveness_probe import LivenessProbe
 from agentic_watch.watch.root_thread import RootThread

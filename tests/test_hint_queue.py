@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentic_watch.config import Root
-from agentic_watch.watch.hints import Hint, HintQueue
+from agentic_watch.watch.change_queues import Hint, HintQueue
 from agentic_watch.workspace.candidate import Candidate
 
 ROOT, OTHER = Root("/srv/work"), Root("/srv/other")
