@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,20 +25,27 @@ class Listener:
         self.ended: list[int] = []
         self.throttled_watches: list[int] = []
 
-    def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> bool:
+    def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> None:
         if mask & InotifyConstants.IN_IGNORED:
             self.ended.append(wd)
         elif mask & THROTTLED:
             self.throttled_watches.append(wd)
         else:
             self.events.append(name)
-        return False
 
 
 @pytest.fixture
-def reader() -> Iterator[InotifyReader]:
+def is_idle() -> threading.Event:
+    """Set: the loop has nothing to do."""
+    event = threading.Event()
+    event.set()
+    return event
+
+
+@pytest.fixture
+def reader(is_idle: threading.Event) -> Iterator[InotifyReader]:
     """A running one of the test's own."""
-    made = InotifyReader([b"one", b"two", b"three"])
+    made = InotifyReader([b"one", b"two", b"three"], is_idle)
     made.start()
     yield made
     made.stop()
@@ -81,7 +89,7 @@ def test_the_end_of_a_directory_is_told_to_all_and_ends_the_watch(tmp_path: Path
 
 
 def test_while_the_loop_is_at_work_what_happens_is_read_in_one_go(
-    tmp_path: Path, reader: InotifyReader, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reader: InotifyReader, is_idle: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files of a commit make events, too: to be woken for each would take the processor from the commit."""
     reads = []
@@ -89,25 +97,27 @@ def test_while_the_loop_is_at_work_what_happens_is_read_in_one_go(
     monkeypatch.setattr(reader, "_read_event_buffer", lambda size: [reads.append(size), read(size)][1])
     listener = Listener()
     reader.subscribe(os.fsencode(tmp_path), MASK, listener)
-    reader.loop_busy()
+    is_idle.clear()
     began = time.monotonic()
     for number in range(200):
         (tmp_path / str(number)).touch()
         time.sleep(0.001)
     assert len(reads) <= 2 + (time.monotonic() - began) / 0.02
-    reader.loop_idle()
+    is_idle.set()
     (tmp_path / "one").touch()
     wait_for(lambda: b"one" in listener.events)
 
 
-def test_the_reader_does_not_let_the_kernel_drop_events_meanwhile(tmp_path: Path, reader: InotifyReader) -> None:
+def test_the_reader_does_not_let_the_kernel_drop_events_meanwhile(
+    tmp_path: Path, reader: InotifyReader, is_idle: threading.Event
+) -> None:
     """However long the loop is at work."""
     listener, queue = Listener(), int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     places = [tmp_path / str(number) for number in range(16)]
     for place in places:
         place.mkdir()
         reader.subscribe(os.fsencode(place), MASK, listener)
-    reader.loop_busy()
+    is_idle.clear()
     for number in range(2 * queue):
         made = places[number % len(places)] / str(number)
         made.mkdir()
@@ -116,9 +126,9 @@ def test_the_reader_does_not_let_the_kernel_drop_events_meanwhile(tmp_path: Path
     assert reader.overflows == 0
 
 
-def test_equal_events_that_are_read_together_are_heard_once(tmp_path: Path) -> None:
+def test_equal_events_that_are_read_together_are_heard_once(tmp_path: Path, is_idle: threading.Event) -> None:
     """Two files that are opened and closed in turn make two events a read, however many there were."""
-    listener, reader = Listener(), InotifyReader([b"one", b"two"])
+    listener, reader = Listener(), InotifyReader([b"one", b"two"], is_idle)
     reader.subscribe(os.fsencode(tmp_path), Mask(InotifyConstants.IN_CLOSE_WRITE), listener)
     for _ in range(10):
         for name in ("one", "two"):

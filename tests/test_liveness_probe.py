@@ -17,6 +17,7 @@ from watchdog.observers.inotify_c import InotifyConstants, Mask, WatchDescriptor
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.daemon.notify import Notifier
+from agentic_watch.watch.change_queues import HintQueue
 from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.liveness_probe import LivenessProbe
 
@@ -24,7 +25,7 @@ from agentic_watch.watch.liveness_probe import LivenessProbe
 @pytest.fixture
 def inotify() -> Iterator[InotifyReader]:
     """A running instance of the test's own."""
-    made = InotifyReader([b"cookie", b"history.db.cookie"])
+    made = InotifyReader([b"cookie", b"history.db.cookie"], HintQueue().is_idle)
     made.start()
     yield made
     made.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agentic_watch.commit.committer import Committer
@@ -19,6 +19,8 @@ from agentic_watch.daemon.state_file import MOST_OF_ONE
 from agentic_watch.history import HistoryError, commit_lookup
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
+from agentic_watch.watch.change_queues import HintQueue
+from agentic_watch.watch.root_thread import RootThread
 from agentic_watch.workspace.candidate import Candidate, Key
 from agentic_watch.workspace.workspace_errors import ErrorKind, Fault
 
@@ -103,8 +105,8 @@ class FreshStart:
 
 
 class DueCommits:
-    """Used from the loop's thread. `fresh` says which failing ones are tried whatever their back-off says;
-    `is_left_alone` which workspaces lie on what does not answer, and `put_by` are those of them that wait for that."""
+    """Used from the loop's thread. `fresh` says which failing ones are tried whatever their back-off says; `put_by` are
+    those that lie on what does not answer now."""
 
     def __init__(
         self,
@@ -125,14 +127,12 @@ class DueCommits:
         self._event_at = float("-inf")
         self.put_by: list[Candidate] = []
         self._next_put_by = 0.0
-        self.is_left_alone: Callable[[Candidate], bool] = lambda _: False
         self.outcomes = OutcomeLog()
-        self.fresh = FreshStart(())
-        self._host_faults = HostFaults()
 
-    def begin_anew(self, roots: Iterable[str]) -> None:
-        """A start, a reload: everything below these roots is tried now."""
+    def begin_anew(self, roots: Iterable[str], watched: Mapping[str, RootThread], hints: HintQueue) -> None:
+        """A start, a reload: everything below these roots is tried now; by what watches them, and tells of them."""
         self.fresh, self._host_faults = FreshStart(roots), HostFaults()
+        self._watched, self._hints = watched, hints
         self.put_by.clear()
 
     def found(self, candidate: Candidate) -> None:
@@ -144,19 +144,24 @@ class DueCommits:
             wait = max(wait, min(failing[1] - now, BACKOFF_SECONDS[-1]))
         self._pending.add(candidate, time.monotonic() + max(0.0, wait))
 
-    def commit(self, is_news: Callable[[], bool]) -> bool:
+    def is_news(self) -> bool:
+        """Whether there is something that no look at a whole root should keep waiting."""
+        return not self._hints.is_empty or self._pending.is_due(time.monotonic(), Lane.EVENT)
+
+    def commit(self) -> bool:
         """Commit what is due now, what events told of first; whether the history works again since.
 
-        With `is_news`, which says that an event told of more, what was found by looking waits for the next turn.
+        When there is news, what was found by looking waits for the next turn.
         """
         now, mended = time.monotonic(), False
         if self.put_by:
             self._take_up_again(now)
         for lane in self._pending.due_lanes(now):
             if lane is Lane.EVENT:
+                self._hints.is_idle.clear()
                 mended |= self._commit(self._from_events(now))
             elif lane is Lane.FOUND:
-                mended |= self._commit(self._found_by_looking(now, is_news))
+                mended |= self._commit(self._found_by_looking(now))
             elif now >= self._shares.busy_from:
                 mended |= self._commit_busy(now)
         return mended
@@ -190,14 +195,14 @@ class DueCommits:
         self._shares.busy_had(ended - start, ended)
         return mended
 
-    def _found_by_looking(self, now: float, is_news: Callable[[], bool]) -> Iterator[Candidate]:
+    def _found_by_looking(self, now: float) -> Iterator[Candidate]:
         """One by one, until there is news that should not wait for a whole batch."""
         count = 0
         while found := self._take_due(now, Lane.FOUND):
             yield found
             count += 1
             spent = time.monotonic() - now
-            if spent >= _TURN_SECONDS or (count >= _AT_LEAST and is_news()):
+            if spent >= _TURN_SECONDS or (count >= _AT_LEAST and self.is_news()):
                 return
             if count >= _AT_MOST and now + spent - self._event_at < _LATELY_SECONDS:
                 return
@@ -205,7 +210,7 @@ class DueCommits:
     def _take_due(self, now: float, lane: Lane) -> Candidate | None:
         """One that is due, None when there is none or the daemon ends; what does not answer is put by."""
         while not self._signals.stopping and (taken := self._pending.take(now, lane)) is not None:
-            if not self.is_left_alone(taken):
+            if not self._watched[taken.root.key].mounts.is_left_alone(taken.name):
                 return taken
             self.put_by.append(taken)
         return None
@@ -217,7 +222,7 @@ class DueCommits:
         self._next_put_by = now + max(_AGAIN_SECONDS, len(self.put_by) / _PUT_BY_PER_SECOND)
         put_by, self.put_by = self.put_by, []
         for candidate in put_by:
-            if self.is_left_alone(candidate):
+            if self._watched[candidate.root.key].mounts.is_left_alone(candidate.name):
                 self.put_by.append(candidate)
             else:
                 self._pending.add(candidate, now)

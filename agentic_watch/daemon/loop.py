@@ -93,12 +93,11 @@ class Daemon:
         self._next_reconcile = time.monotonic() + config.reconcile_seconds
         keys = {root.key for root in config.roots}
         self._readiness, self._is_ready = Readiness(self._pending, keys), False
-        self._due.begin_anew(keys)
         self._due.outcomes.many_roots = len(config.roots) > 1
         # What a former watcher still has to say is not taken for words of this one.
         self._hints = HintQueue()
         self._watcher = Watcher(config.roots, self._hints, f"{config.history}.cookie", poll_seconds=config.poll_seconds)
-        self._due.is_left_alone = self._watcher.is_left_alone
+        self._due.begin_anew(keys, self._watcher.roots, self._hints)
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT. Raises HistoryRefused, StartAnew, HistoryInUse if another took over."""
@@ -135,13 +134,13 @@ class Daemon:
         if self._scans.under_way:
             self._look_over_roots()
         self._prefetch()
-        mended = not self._signals.stopping and self._due.commit(self._is_news)
+        mended = not self._signals.stopping and self._due.commit()
         is_due = time.monotonic() >= self._next_round or not self._is_ready  # which this turn may have made it
         if is_due or mended or self._history.notices or self._signals.crash is not None:
             self._round(mended=mended)
 
     def _look_over_roots(self) -> None:
-        for key, seconds in self._scans.advance(self._found, self._is_news, self._watcher.roots):
+        for key, seconds in self._scans.advance(self._found, self._due.is_news, self._watcher.roots):
             self._readiness.seen(key)
             if seconds is not None:
                 self._health.scanned(seconds)
@@ -186,7 +185,7 @@ class Daemon:
     def _handle_hints(self, seconds: float) -> None:
         """Wait for hints, at most so long, and handle those that are there then."""
         if seconds or not self._pending.is_due(time.monotonic(), Lane.EVENT):
-            self._watcher.loop_idle()
+            self._hints.is_idle.set()
         hints = self._hints.take(seconds)
         now = time.monotonic()
         for hint in hints:
@@ -195,16 +194,12 @@ class Daemon:
             else:
                 self._handle(hint.candidate, hint, now)
 
-    def _is_news(self) -> bool:
-        """Whether there is something that no look at a whole root should keep waiting."""
-        return not self._hints.is_empty or self._pending.is_due(time.monotonic(), Lane.EVENT)
-
     def _until_due(self) -> float:
         """Seconds until something is to be done without a hint."""
         if self._signals.stopping or self._signals.reloading:
             return 0.0
         now, looked_over = time.monotonic(), self._scans.under_way
-        if looked_over and any(not self._watcher.roots[key].is_left_alone() for key in looked_over):
+        if looked_over and any(not self._watcher.roots[key].mounts.is_left_alone() for key in looked_over):
             return 0.0
         until = self._next_round
         if self._due.put_by or (looked_over and not self._hanging.issuperset(looked_over)):
@@ -242,7 +237,7 @@ class Daemon:
         while now - began < seconds and not self._signals.stopping:
             if (candidate := self._prefetches.take(began, lane)) is None:
                 break
-            if self._watcher.is_left_alone(candidate):
+            if self._watcher.roots[candidate.root.key].mounts.is_left_alone(candidate.name):
                 self._prefetches.add(candidate, now + _AGAIN_SECONDS, lane=lane)
                 continue
             before = time.thread_time()

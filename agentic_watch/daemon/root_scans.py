@@ -67,7 +67,7 @@ class RootScans:
         end = time.monotonic() + _SLICE_SECONDS
         done: list[tuple[str, float | None]] = []
         for key, scan in list(self.under_way.items()):
-            if watched[key].is_left_alone():
+            if watched[key].mounts.is_left_alone():
                 continue
             try:
                 for found in scan.found:

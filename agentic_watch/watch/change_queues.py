@@ -72,9 +72,15 @@ Announce = Callable[[Candidate], None]
 
 
 class HintQueue:
-    """From the watcher's threads to the loop. One hint waits for each workspace, however many events there were."""
+    """From the watcher's threads to the loop. One hint waits for each workspace, however many events there were.
+
+    `is_idle` is set while the loop has nothing to do that an event told of; then events are read as they come
+    (inotify_reader.py).
+    """
 
     def __init__(self) -> None:
+        self.is_idle = threading.Event()
+        self.is_idle.set()
         self._lock = threading.Lock()
         # Only the bell: a signal handler may ring it, which may take no lock that the thread it interrupts may hold.
         self._bell: SimpleQueue[None] = SimpleQueue()
@@ -97,6 +103,8 @@ class HintQueue:
                     throttled = hint.throttled or before.throttled
                     hint = replace(hint, from_event=from_event, throttled=throttled)
                 self._workspaces[key] = hint
+                if hint.from_event:
+                    self.is_idle.clear()
         if was_empty:
             self._bell.put(None)
 
@@ -222,9 +230,9 @@ class RootQueue:
         self._wanted: set[str] = set()
         self._overflowed = False
 
-    def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> bool:
+    def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> None:
         """One event: a hint when a known workspace's status or report was written, else a change of a directory for
-        the root's thread. Whether it is a hint. Looks up and files only: anything slow would lose events."""
+        the root's thread. Looks up and files only: anything slow would lose events."""
         if mask & InotifyConstants.IN_ISDIR and mask & (_APPEARED | InotifyConstants.IN_ATTRIB):
             with self._lock:
                 change = self._of(wd)
@@ -233,23 +241,22 @@ class RootQueue:
             if (workspace := self._workspace(wd)) is not None:
                 workspace.heat = time.time() + UNCOMMITTED
                 self._hints.put(Hint(self._root, Candidate(self._root, workspace.name), from_event=True))
-                return True
+                return
             self._file(wd, "changed")
         elif name == _STATUS and mask & _TAKEN_AWAY:
             self._file(wd, "status_removed")
         elif name == _MARKER and mask & InotifyConstants.IN_MOVED_TO:
             if (workspace := self._workspace(wd)) is not None:
                 workspace.heat = time.time()
-            return False
+            return
         elif mask & InotifyConstants.IN_Q_OVERFLOW:
             with self._lock:
                 self._overflowed = True
         elif what := next((what for bit, what in _OF_ITSELF if mask & bit), ""):
             self._file(wd, what)
         else:
-            return False
+            return
         self._filled.set()
-        return False
 
     def want(self, name: str) -> None:
         """Somebody else found the workspace `name` changed: it should have a watch."""

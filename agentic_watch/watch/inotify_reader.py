@@ -113,8 +113,8 @@ sensible."""
 class Subscriber(Protocol):
     """Who hears of the events of a watch. Called by the reading thread: whatever is slow loses events."""
 
-    def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> bool:
-        """An event, equal ones that came together only once; whether the loop has something to do by it.
+    def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> None:
+        """An event, equal ones that came together only once.
 
         The mask is the kernel's, or THROTTLED; with IN_IGNORED or THROTTLED the watch has ended, with IN_Q_OVERFLOW
         events of any watch were lost.
@@ -123,7 +123,8 @@ class Subscriber(Protocol):
 
 
 class InotifyReader(InotifyFD):
-    """Reads on when the loop has nothing to do, or after a short while at the latest, or when much is waiting.
+    """Reads on when the loop has nothing to do (`is_idle`), or after a short while at the latest, or when much is
+    waiting.
 
     Of plain files only the `names` are passed on: most events of a commit are about others. `overflows` counts how
     often the kernel dropped events.
@@ -132,7 +133,7 @@ class InotifyReader(InotifyFD):
     has more than one subscriber, so these are kept here and watchdog's own register stays empty.
     """
 
-    def __init__(self, names: Iterable[bytes]) -> None:
+    def __init__(self, names: Iterable[bytes], is_idle: threading.Event) -> None:
         super().__init__()
         self.name = "inotify"
         self.overflows = 0
@@ -140,8 +141,7 @@ class InotifyReader(InotifyFD):
         self._further: dict[WatchDescriptor, list[Subscriber]] = {}
         self._names = frozenset(names)
         self._rates = EventRates(self._names)
-        self._loop_is_idle = threading.Event()
-        self._loop_is_idle.set()
+        self._is_idle = is_idle
         self._said_at = 0.0
 
     def subscribe(self, path: bytes, mask: Mask, subscriber: Subscriber) -> WatchDescriptor:
@@ -173,14 +173,6 @@ class InotifyReader(InotifyFD):
                 if not further:
                     self._further.pop(wd, None)
 
-    def loop_busy(self) -> None:
-        """The loop has something to do."""
-        self._loop_is_idle.clear()
-
-    def loop_idle(self) -> None:
-        """The loop has done what there was to do."""
-        self._loop_is_idle.set()
-
     def has_room(self) -> bool:
         """Whether the kernel's queue is short (FIONREAD, inotify(7))."""
         try:
@@ -193,7 +185,7 @@ class InotifyReader(InotifyFD):
         """Read events and pass them on until stopped."""
         while self.should_keep_running():
             if self.has_room():
-                self._loop_is_idle.wait(_LONGEST_PAUSE_SECONDS)
+                self._is_idle.wait(_LONGEST_PAUSE_SECONDS)
             events = Counter(parse_events(self._read_event_buffer(_READ_BYTES)))
             for event in events:
                 _, mask, name = event
@@ -209,8 +201,7 @@ class InotifyReader(InotifyFD):
                 self._pass_on_overflow()
         else:
             for subscriber in self._subscribers_of(wd, forget=bool(mask & InotifyConstants.IN_IGNORED)):
-                if subscriber.route(wd, mask, name):
-                    self.loop_busy()
+                subscriber.route(wd, mask, name)
 
     def _pass_on_overflow(self) -> None:
         """Events were lost: say so now and then, and tell each subscriber once, however many watches it has."""

@@ -40,10 +40,10 @@ class LivenessProbe:
         self._ask()
         return True
 
-    def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> bool:
-        """Something was written in the directory, which is nothing for the loop; or the directory is gone or had too
-        many events: then the next question is put to whatever has its name. What was lost may be the answer, and that
-        this was said is one, too."""
+    def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> None:
+        """Something was written in the directory; or the directory is gone or had too many events: then the next
+        question is put to whatever has its name. What was lost may be the answer, and that this was said is one,
+        too."""
         if name == self._name:
             self._answered = self._proven = True
         elif mask & InotifyConstants.IN_Q_OVERFLOW:
@@ -51,7 +51,6 @@ class LivenessProbe:
         elif mask & (InotifyConstants.IN_IGNORED | THROTTLED) and wd == self._wd:
             self._watched = None
             self._answered = True
-        return False
 
     def _ask(self) -> None:
         self._answered = False

@@ -14,15 +14,7 @@ from agentic_watch.host.file_systems import filesystem_without_events
 from agentic_watch.scan import LeftAlone
 from agentic_watch.watch import RootState
 from agentic_watch.watch.change_queues import Hint, HintQueue
-from agentic_watch.watch.contact import (
-    ASK_OFTEN_SECONDS,
-    ASK_SECONDS,
-    FRESH_SECONDS,
-    HANGING_SECONDS,
-    NEWEST_SECONDS,
-    Contact,
-    InnerMounts,
-)
+from agentic_watch.watch.hanging_mounts import ASK_OFTEN_SECONDS, ASK_SECONDS, Mounts
 from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.watched_root import WatchedRoot
 from agentic_watch.workspace import files
@@ -39,8 +31,7 @@ class RootThread(threading.Thread):
     """Queues hints for one root, which is waiting, scanning (its watches are being placed), inotify or poll.
 
     The root is open only while it is looked into: a descriptor kept would keep it from being unmounted. It, and what is
-    mounted below it, may hang: others ask `unanswered` and `is_left_alone` before they touch it, and never wait for
-    this thread.
+    mounted below it, may hang: others ask `mounts` before they touch it, and never wait for this thread.
     """
 
     def __init__(self, hints: HintQueue, root: Root, reader: InotifyReader | None, poll: tuple[float, str]) -> None:
@@ -50,45 +41,32 @@ class RootThread(threading.Thread):
         self._watching, self._detail = "waiting", without
         self._without = without
         self._hints = hints
-        self._contact = Contact()
-        self._mounts = InnerMounts(root, self._contact)
+        self.mounts = Mounts(root)
         self._watched = WatchedRoot(root, reader, hints, self._may_enter) if reader is not None else None
         self._identity: tuple[int, int] | None = None
         self._stopping = threading.Event()
         self._next_look = self._next_poll = 0.0
-        self._missed = self._may_hang = False
+        self._missed = False
         self._tries_again = False
 
     # --- asked by others
 
     def state(self) -> RootState:
         """How it is watched, and what does not answer."""
-        hanging = self.hanging()
+        hanging = self.mounts.hanging()
         watching, detail = self._watching, [self._detail] if self._detail else []
         if "" in hanging:
             watching, detail = "hanging", ["does not answer; nothing in it is read or committed until it does"]
         else:
             detail += [f"{name} does not answer" for name in hanging]
-            polled = self._mounts.without_events() if watching == "inotify" and self.root.watch == "auto" else {}
+            polled = self.mounts.without_events() if watching == "inotify" and self.root.watch == "auto" else {}
             detail += [f"{name} ({kind}) is polled" for name, kind in polled.items() if name not in hanging]
         watches = self._watched.watches if self._watched is not None else 0
         return RootState(self.root.key, self.root.path, watching, watches, "; ".join(detail), len(hanging))
 
-    def is_left_alone(self, name: str = "") -> bool:
-        """Whether the root, or the mount in which the workspace `name` lies, does not answer now."""
-        if self._may_hang and self._contact.since_answer() > NEWEST_SECONDS:
-            return True
-        if self._contact.unanswered() >= FRESH_SECONDS:
-            return True
-        return bool(name and self._mounts.contacts) and self._mounts.is_left_alone(name)
-
     def left_alone(self) -> LeftAlone | None:
         """For a look over the root that answers: which directories it leaves out; None when there can be none."""
-        return self._mounts.is_left_alone if self._mounts.contacts else None
-
-    def hanging(self) -> list[str]:
-        """What has not answered for so long that it is worth a word: "" for the root, or mounts below it."""
-        return [*([""] if self._contact.unanswered() >= HANGING_SECONDS else []), *self._mounts.hanging()]
+        return self.mounts.leaves_out if self.mounts.contacts else None
 
     def ensure_watched(self, name: str) -> None:
         """A scan found the workspace `name` changed: it may lack its watches."""
@@ -118,13 +96,13 @@ class RootThread(threading.Thread):
             while not self._stopping.is_set():
                 self._turn()
         finally:
-            self._mounts.close()
+            self.mounts.close()
 
     def _turn(self) -> None:
         """Wait for the root, or for news of it, and pass them on."""
         is_removing = self._watched is not None and self._watched.remove_some()
         if self._identity is None:
-            with self._contact.asking():
+            with self.mounts.contact.asking():
                 began = self._begin()
             if not began:
                 self._stopping.wait(_WAIT_SECONDS)
@@ -134,7 +112,7 @@ class RootThread(threading.Thread):
                 self._rest(worked)
         else:
             self._poll()
-        if self._contact.take_has_hung():
+        if self.mounts.contact.take_has_hung():
             self._hints.put(Hint(self.root, None, "answers again"))
 
     # --- coming and going
@@ -170,10 +148,10 @@ class RootThread(threading.Thread):
 
     def _choose(self, top: int) -> None:
         """Watch by inotify when that is wanted and can work, else by polling."""
-        self._mounts.has_changed()
-        self._mounts.refresh()
+        self.mounts.has_changed()
+        self.mounts.refresh()
         silent = filesystem_without_events(top)
-        self._may_hang = silent is not None
+        self.mounts.may_hang = silent is not None
         if self.root.watch == "poll":
             self._watching, self._detail = "poll", "as configured"
             return
@@ -188,8 +166,8 @@ class RootThread(threading.Thread):
 
     def _may_enter(self, path: str) -> bool:
         """Asked before each directory is looked into: the root has answered so far, and that may be a mount."""
-        self._contact.go_on()
-        return not self._stopping.is_set() and not self._mounts.is_left_alone(path)
+        self.mounts.contact.go_on()
+        return not self._stopping.is_set() and not self.mounts.leaves_out(path)
 
     def _fall_back(self, why: str) -> None:
         if self._watched is not None:
@@ -262,13 +240,13 @@ class RootThread(threading.Thread):
         if now < self._next_look:
             return
         self._next_look = now + min(self._poll_seconds, ASK_SECONDS)
-        elsewhere = self._mounts.refresh() if self._mounts.has_changed() else []
-        for name in {*elsewhere, *self._mounts.answering_again()}:
+        elsewhere = self.mounts.refresh() if self.mounts.has_changed() else []
+        for name in {*elsewhere, *self.mounts.answering_again()}:
             if self._watched is not None:
                 self._watched.look_at(name, top)
         if self.root.watch == "auto" and self._watching == "inotify" and now >= self._next_poll:
             self._next_poll = now + self._poll_seconds
-            self._mounts.poll(top, lambda candidate: self._hints.put(Hint(self.root, candidate)))
+            self.mounts.poll(top, lambda candidate: self._hints.put(Hint(self.root, candidate)))
 
     def _rest(self, worked: float) -> None:
         """Leave the processor to others: what one root is told must not cost the host more than a third of one."""
@@ -278,7 +256,7 @@ class RootThread(threading.Thread):
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int | None]:
         """The root, open; None when its path no longer leads to the directory that is watched."""
-        with self._contact.asking():
+        with self.mounts.contact.asking():
             try:
                 top = files.open_root(self.root.path)
             except OSError:
@@ -291,7 +269,7 @@ class RootThread(threading.Thread):
 
     @property
     def _ask_seconds(self) -> float:
-        return ASK_OFTEN_SECONDS if self._may_hang else ASK_SECONDS
+        return ASK_OFTEN_SECONDS if self.mounts.may_hang else ASK_SECONDS
 
     @property
     def _where(self) -> dict[str, str]:

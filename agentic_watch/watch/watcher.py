@@ -14,7 +14,6 @@ from agentic_watch.watch.change_queues import NAMES, HintQueue
 from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.liveness_probe import LivenessProbe
 from agentic_watch.watch.root_thread import RootThread
-from agentic_watch.workspace.candidate import Candidate
 
 log = logging.getLogger("agentic_watch.watch")
 _JOIN_SECONDS = 1.0
@@ -51,7 +50,7 @@ class Watcher:
     def _open_inotify(self) -> str:
         """Open the one instance; gives why there is none when the kernel refuses."""
         try:
-            reader = InotifyReader({*NAMES, os.fsencode(os.path.basename(self._cookie_file))})
+            reader = InotifyReader({*NAMES, os.fsencode(os.path.basename(self._cookie_file))}, self._hints.is_idle)
         except OSError as error:
             what = "fs.inotify.max_user_instances (sysctl)" if error.errno == errno.EMFILE else "the limits"
             log.warning(
@@ -73,7 +72,7 @@ class Watcher:
 
     def hanging(self) -> frozenset[str]:
         """The roots that have not answered for some seconds. What is new of them, and of inner mounts, is said."""
-        hanging = {key: thread.hanging() for key, thread in self.roots.items()}
+        hanging = {key: thread.mounts.hanging() for key, thread in self.roots.items()}
         paths = {
             os.path.join(self.roots[key].root.path, name).rstrip("/")
             for key, names in hanging.items()
@@ -86,19 +85,9 @@ class Watcher:
         self._said_hanging = paths
         return frozenset(key for key, names in hanging.items() if "" in names)
 
-    def is_left_alone(self, candidate: Candidate) -> bool:
-        """Whether what a workspace lies on does not answer now, so that whoever touched it might hang."""
-        thread = self.roots.get(candidate.root.key)
-        return thread is not None and thread.is_left_alone(candidate.name)
-
     def overflows(self) -> int:
         """How often the kernel dropped events since the start."""
         return self._reader.overflows if self._reader is not None else 0
-
-    def loop_idle(self) -> None:
-        """The reader of hints has done what there was to do (inotify_reader.py)."""
-        if self._reader is not None:
-            self._reader.loop_idle()
 
     def answers(self) -> bool:
         """Whether inotify answered the last question; without inotify the threads' lives (`dead`) are the answer."""
@@ -117,7 +106,7 @@ class Watcher:
         for thread in alive:
             thread.stop()
         for thread in alive:
-            thread.join(max(0.0, end - time.monotonic()) if not thread.is_left_alone() else 0.0)
+            thread.join(max(0.0, end - time.monotonic()) if not thread.mounts.is_left_alone() else 0.0)
         if self._reader is not None and self._reader.is_alive():
             self._reader.stop()
             self._reader.join(max(0.1, end - time.monotonic()))

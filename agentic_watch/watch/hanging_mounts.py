@@ -1,6 +1,5 @@
-"""Does a file system answer? Who asks one that hangs does not come back, so others look at how long it has asked.
-
-File systems that are mounted below a root: whether each answers, and what is in those that send no events.
+"""Does a root answer, and what is mounted below it? Who asks one that hangs does not come back, so others look at how
+long it has asked. What is in those mounts that send no events is polled here, too.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import META
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
-FRESH_SECONDS = 1.0
+_FRESH_SECONDS = 1.0
 """Nobody else asks while a question has waited for longer."""
-HANGING_SECONDS = 5.0
+_HANGING_SECONDS = 5.0
 """Who has not answered for longer is named."""
 ASK_SECONDS = 2.0
 ASK_OFTEN_SECONDS = 0.25
-NEWEST_SECONDS = 0.1
+_NEWEST_SECONDS = 0.1
 """What lies on a network or in another process may hang at any moment: it is asked so often, and others touch it only
 so shortly after an answer."""
 
@@ -52,7 +51,7 @@ class Contact:
 
     def go_on(self) -> None:
         """It has answered, and is asked the next question."""
-        self._has_hung |= self.unanswered() >= HANGING_SECONDS
+        self._has_hung |= self.unanswered() >= _HANGING_SECONDS
         self._asked_at = self._answered_at = time.monotonic()
 
     def take_has_hung(self) -> bool:
@@ -106,15 +105,18 @@ log = logging.getLogger("agentic_watch.watch")
 _FIRST_ANSWER_SECONDS = 0.5
 
 
-class InnerMounts:
-    """The mounts below one root. Owned by its thread, whose `contact` it is; others ask what hangs and is left alone.
+class Mounts:
+    """What one root lies on, and the mounts below it. Owned by its thread, which keeps `contact` with the root; others
+    ask what hangs and is left alone, and never wait. `may_hang` tells that the root itself is one of those below.
 
-    Only those are asked that lie on a network or in another process (NFS, FUSE): no disk of this host hangs alone.
+    Of the mounts below it only those are asked that lie on a network or in another process (NFS, FUSE): no disk of this
+    host hangs alone.
     """
 
-    def __init__(self, root: Root, contact: Contact) -> None:
+    def __init__(self, root: Root) -> None:
         self._root = root
-        self._contact = contact
+        self.contact = Contact()
+        self.may_hang = False
         self._table = MountTable()
         self._mounts: dict[str, Mount] = {}
         self.contacts: dict[str, MountContact] = {}
@@ -160,16 +162,26 @@ class InnerMounts:
         self._left_alone = frozenset(name for name, one in self.contacts.items() if not _is_fresh(one))
         return sorted(before - self._left_alone)
 
-    def is_left_alone(self, name: str) -> bool:
-        """Whether the directory `name` lies in a mount that does not answer now, or its `.meta` is one."""
+    def is_left_alone(self, name: str = "") -> bool:
+        """Whether the root, or the mount in which the workspace `name` lies, does not answer now, so that whoever
+        touched it might hang."""
+        unanswered = self.contact.unanswered()
+        if unanswered >= _FRESH_SECONDS or (self.may_hang and self.contact.since_answer() > _NEWEST_SECONDS):
+            return True
+        return bool(name and self.contacts) and self.leaves_out(name)
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether the directory `name` lies in a mount that does not answer now, or its `.meta` is one; asked by a look
+        over the root, which answers."""
         return any(
             (f"{name}/".startswith(f"{mount}/") or mount == f"{name}/{META}") and not _is_fresh(contact)
             for mount, contact in self.contacts.items()
         )
 
     def hanging(self) -> list[str]:
-        """Those that have not answered for so long that it is worth a word."""
-        return [name for name, contact in self.contacts.items() if contact.unanswered() >= HANGING_SECONDS]
+        """What has not answered for so long that it is worth a word: "" for the root, or mounts below it."""
+        contacts: dict[str, Contact | MountContact] = {"": self.contact, **self.contacts}
+        return [name for name, contact in contacts.items() if contact.unanswered() >= _HANGING_SECONDS]
 
     def without_events(self) -> dict[str, str]:
         """Those that send no events, and the type of each."""
@@ -178,13 +190,13 @@ class InnerMounts:
     def poll(self, top: int, announce: Announce) -> None:
         """Look into those that send no events, and announce what changed since the last look. `top` is the root."""
         for name in list(self.contacts):
-            if not self.is_left_alone(name):
+            if not self.leaves_out(name):
                 with suppress(WorkspaceError, OSError):
                     self._look_into(name, top, announce)
 
     def _pass_by(self, name: str) -> bool:
-        self._contact.go_on()
-        return self.is_left_alone(name)
+        self.contact.go_on()
+        return self.leaves_out(name)
 
     def _look_into(self, name: str, top: int, announce: Announce) -> None:
         before = self._seen.get(name, {})
@@ -201,4 +213,4 @@ class InnerMounts:
 
 
 def _is_fresh(contact: MountContact) -> bool:
-    return contact.has_answered() and contact.unanswered() < FRESH_SECONDS
+    return contact.has_answered() and contact.unanswered() < _FRESH_SECONDS
