@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from agentic_watch import __version__
-from agentic_watch.cli import command_line, exit_status
+from agentic_watch.cli import exit_status
 from agentic_watch.cli.command_line import root
 
 DOCS = Path(__file__).parent
@@ -66,9 +66,7 @@ def options(ctx: click.Context) -> list[tuple[str, str]]:
 def paragraphs(ctx: click.Context) -> list[str]:
     """The help's paragraphs; an example's begins with \\b."""
     text = (ctx.command.help or "").split("\f")[0].strip()
-    if "Examples:" not in text:
-        text += "\n\n" + command_line.examples(name(ctx))
-    return re.split(r"\n\s*\n", re.sub(r"\n[ ]{4}", "\n", text.strip()))
+    return re.split(r"\n\s*\n", re.sub(r"\n[ ]{4}", "\n", text))
 
 
 def name(ctx: click.Context) -> str:

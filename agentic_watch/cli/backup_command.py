@@ -28,7 +28,7 @@ def command(state: State, file: str, as_json: bool) -> None:
     \b
     Examples:
       agentic-watch backup /backup/history.db
-      agentic-watch --history /backup/history.db history --failed
+      agentic-watch history --failed --history /backup/history.db
     """
     history = state.config_to_read().history
     started = time.monotonic()

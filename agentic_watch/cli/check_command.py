@@ -37,6 +37,11 @@ def command(state: State, quick: bool, fleet: bool, repair: bool, nagios: bool, 
     Each line is ok, problem or unknown, and names the check; a problem names its cause and the next step. What this
     user may not read is unknown, which does not fail the check; --nagios exits with 3 then. -q prints problems and
     unknowns only. Changes nothing without --repair, and never deletes a record.
+
+    \b
+    Examples:
+      agentic-watch check --quick
+      agentic-watch check --repair --json
     """
     if quick and (repair or fleet):
         raise click.UsageError("--quick excludes --repair and --fleet, which take longer")

@@ -42,7 +42,13 @@ class _Result:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per workspace.")
 @click.pass_obj
 def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: bool) -> None:
-    """Commit each WORKSPACE (a path, or its name below a root) unless already committed."""
+    """Commit each WORKSPACE (a path, or its name below a root) unless already committed.
+
+    \b
+    Examples:
+      agentic-watch commit acme/billing/task-101
+      agentic-watch commit --force --json ./task-7
+    """
     config = state.committing()
     logs.set_up(config, state.verbosity, quieter=True)
     history = History(config.history)

@@ -51,6 +51,11 @@ def init(state: State, roots: tuple[str, ...], history: str | None, file: str | 
 
     Without --config or $AGENTIC_WATCH_CONFIG it is /etc/agentic-watch/config.toml for root, for others
     agentic-watch/config.toml below $XDG_CONFIG_HOME or ~/.config. An existing file is left as it is.
+
+    \b
+    Examples:
+      agentic-watch config init --root /srv/agents
+      agentic-watch config init --config ./mine.toml
     """
     given = state.overrides
     given = given._replace(
@@ -73,7 +78,13 @@ def init(state: State, roots: tuple[str, ...], history: str | None, file: str | 
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def show(state: State, as_json: bool) -> None:
-    """Show each effective value and where it comes from."""
+    """Show each effective value and where it comes from.
+
+    \b
+    Examples:
+      agentic-watch config show
+      agentic-watch config show --json
+    """
     effective = state.config()
     if as_json:
         print_json(
@@ -97,6 +108,11 @@ def check(state: State, as_json: bool) -> None:
 
     `systemctl reload` runs this first: a reload rejects an invalid file. An extra that the configuration asks for and
     this installation lacks is a warning (exit status 0): recording goes on without it.
+
+    \b
+    Examples:
+      agentic-watch config check
+      agentic-watch config check --config ./new.toml
     """
     try:
         config = state.committing()

@@ -29,6 +29,11 @@ def command(state: State, port: int, *, open_page: bool) -> None:
 
     Charts over time (click a mark for its dispatches), and ready queries to read and change: failed today, why,
     slowest, most expensive, pull requests, recurring findings, agents compared, first try. Ctrl-C ends it.
+
+    \b
+    Examples:
+      agentic-watch dashboard
+      agentic-watch dashboard --history /backup/history.db
     """
     from agentic_watch.dashboard import server
 

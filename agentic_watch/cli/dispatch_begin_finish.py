@@ -56,6 +56,11 @@ def _begin(state: State, /, as_json: bool, pid: int | None, process_id: str, **o
     A run in progress is left unchanged, unless the same process was given another task (another --process-id where
     both have one): then that run is failed, "interrupted", and a new one begins. After a finished run, `runs` is
     incremented.
+
+    \b
+    Examples:
+      agentic-watch dispatch begin --task 'Fix the login page' --agent codex:gpt-5
+      agentic-watch dispatch begin --workspace acme/site/login --pid $$ --json
     """
     work = work_of(options, pid=process_of(options["agent"] or "") if pid is None else pid, process_id=process_id)
     try:
@@ -90,6 +95,11 @@ def _finish(state: State, /, workspace: str | None, from_stdin: bool, as_json: b
 
     WORKSPACE is a path, or a name below a root (default: $AGENTIC_WATCH_WORKSPACE). Finishing again with the same
     result changes nothing; another result (completed, later merged) is recorded, too.
+
+    \b
+    Examples:
+      agentic-watch dispatch finish --status failed --question 'rate limit'
+      agentic-watch dispatch finish --report ruff.sarif acme/site/login
     """
     if not workspace:
         raise click.UsageError(f"which workspace? Give its path or name, or set ${WORKSPACE_VARIABLE}")
@@ -180,7 +190,13 @@ def _input() -> dict[str, Any]:
 @click.command("schema")
 @click.argument("kind", type=click.Choice(["status", "report"]))
 def _schema(kind: Any) -> None:
-    """Print the JSON Schema of status or report files."""
+    """Print the JSON Schema of status or report files.
+
+    \b
+    Examples:
+      agentic-watch dispatch schema status
+      agentic-watch dispatch schema report > report.json
+    """
     from agentic_watch.dispatch.status_writer import text_of
 
     click.echo(text_of(kind), nl=False)

@@ -105,6 +105,15 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
     Its workspace is a directory below the first root; COMMAND finds it in $AGENTIC_WATCH_WORKSPACE, and the number of
     its run in $AGENTIC_WATCH_RUN. A command that cannot be recorded is not run, unless --best-effort is given.
+
+    \b
+    Examples:
+      agentic-watch dispatch --task "Fix the tests" -- claude "Fix the tests"
+      agentic-watch dispatch --task "Fix the tests" --usage result.json -- ./run-agent.sh
+      agentic-watch dispatch --agent codex:o3 --report junit.xml -- make test
+      agentic-watch dispatch --best-effort -- codex exec -s workspace-write "Fix the tests"
+      agentic-watch dispatch begin --workspace acme/api/ci-1712 --task "CI 1712"
+      agentic-watch dispatch finish --status failed --question "no runner" acme/api/ci-1712
     """
     if ctx.invoked_subcommand is None:
         raise click.UsageError("nothing to run; give -- COMMAND, or begin, finish or schema")

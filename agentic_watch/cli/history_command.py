@@ -123,7 +123,7 @@ def _named(columns: str) -> tuple[str, ...]:
     for column in named:
         if column not in TABLE_COLUMNS:
             near = nearest(column, (*TABLE_COLUMNS, *_SHORT))
-            meant = f"did you mean {near}?" if near else f"known: {', '.join(TABLE_COLUMNS)}"
+            meant = f"did you mean {near}?" if near else "`history --csv -n 1` begins with the names of all"
             raise click.BadParameter(f"no column {column!a}; {meant}", param_hint="--columns")
     return named
 

@@ -34,7 +34,13 @@ from agentic_watch.mcp_server.tool import MOST_ROWS, Argument, CommandTool, Give
 @click.command("mcp")
 @click.pass_obj
 def command(state: State) -> None:
-    """Serve core-agent's tools and this program's answers to an MCP client on stdin and stdout, until stdin ends."""
+    """Serve core-agent's tools and this program's answers to an MCP client on stdin and stdout, until stdin ends.
+
+    \b
+    Examples:
+      agentic-watch mcp
+      agentic-watch mcp --config /etc/agentic-watch/config.toml
+    """
     config = state.committing()
     # Before the SDK sets up a log of its own.
     logs.set_up(config, state.verbosity, quieter=True)

@@ -19,6 +19,11 @@ def command(state: State) -> None:
     """Print the daemon's latest metrics in Prometheus' text format.
 
     With `[metrics] textfile` the daemon writes them for node_exporter, with `[metrics] listen` it serves them.
+
+    \b
+    Examples:
+      agentic-watch metrics
+      agentic-watch metrics > /var/lib/node_exporter/agentic-watch.prom
     """
     config = state.config_to_read()
     beat, said = pulse(config.history)

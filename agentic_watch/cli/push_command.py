@@ -55,6 +55,11 @@ def command(state: State, /, name: str | None, **options: Any) -> None:
     """Send to each [[push]] target what it does not have yet, and run the [[hooks]] that are due.
 
     Retries never create duplicates.
+
+    \b
+    Examples:
+      agentic-watch push --dry-run
+      agentic-watch push --to warehouse --follow
     """
     how = _How(**options)
     _agree(how)

@@ -35,7 +35,7 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
     \b
     Examples:
       agentic-watch rename-root /srv/agents/workspace agents
-      agentic-watch rename-root agents build-agents --json
+      agentic-watch rename-root --json agents build-agents
     """
     config = state.config_to_read()
     _check(old, new)

@@ -26,10 +26,10 @@ from agentic_watch.service.install_plan import Deployment
 from agentic_watch.service.service_user import Account
 from agentic_watch.service.systemd import Manager, ManagerError, NoSystemd
 
-_RUN_AS = click.option("--run-as", metavar="USER", help=f"Run as this user instead of {units.USER}.")
-_USER = click.option(
-    "--user", "for_user", is_flag=True, help="A service of the calling user instead of a system service."
+_RUN_AS = click.option(
+    "--run-as", metavar="USER", help=f"User of the system service (default: as installed, else {units.USER})."
 )
+_USER = click.option("--user", "for_user", is_flag=True, help="The calling user's own service, not the system's.")
 
 
 @click.group("service")
@@ -46,6 +46,11 @@ def install(state: State, for_user: bool, run_as: str | None, dry_run: bool) -> 
     """Write the units for this host and its configuration, enable and start them, and wait until they are ready.
 
     Run it again after changing the roots, the user or the interpreter; it changes only what is out of date.
+
+    \b
+    Examples:
+      agentic-watch service install
+      agentic-watch service install --user
     """
     with _refusing():
         deployment = _plan(state, for_user, run_as)
@@ -71,7 +76,13 @@ def install(state: State, for_user: bool, run_as: str | None, dry_run: bool) -> 
 @command.command()
 @_USER
 def uninstall(for_user: bool) -> None:
-    """Stop the service and remove its units. The history, the configuration and the user stay."""
+    """Stop the service and remove its units. The history, the configuration and the user stay.
+
+    \b
+    Examples:
+      agentic-watch service uninstall
+      agentic-watch service uninstall --user
+    """
     with _refusing():
         account = None if for_user else (units.USER, units.USER)
         directory = install_plan.unit_directory(for_user)
@@ -87,7 +98,13 @@ def uninstall(for_user: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def show(state: State, for_user: bool, run_as: str | None, as_json: bool) -> None:
-    """Show whether each unit is up to date for this host and its configuration, and the state of the service."""
+    """Show whether each unit is up to date for this host and its configuration, and the state of the service.
+
+    \b
+    Examples:
+      agentic-watch service show
+      agentic-watch service show --json
+    """
     with _refusing():
         deployment = _plan(state, for_user, run_as)
         manager = Manager(for_user)

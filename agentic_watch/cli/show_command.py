@@ -64,8 +64,8 @@ def command(state: State, /, given: str, file: str | None, utc: bool, as_json: b
     \b
     Examples:
       agentic-watch show acme/billing/task-101
-      agentic-watch show 4711 --json
-      agentic-watch show 4711 --file agent.log
+      agentic-watch show --json 4711
+      agentic-watch show --file agent.log 4711
     """
     if file is not None and (as_json or utc):
         raise click.UsageError("--file prints the file as it is: without --json and --utc")

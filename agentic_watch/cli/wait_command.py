@@ -35,6 +35,11 @@ def command(state: State, workspaces: tuple[str, ...], timeout: float | None, an
 
     WORKSPACE is a path, or a name below a root; it need not be there yet. One that was recorded and removed is done.
     Without a daemon, finished workspaces are committed by this command.
+
+    \b
+    Examples:
+      agentic-watch wait acme/billing/task-101 && ./deploy.sh
+      agentic-watch wait --timeout 2h --any acme/api/try-1 acme/api/try-2
     """
     config = state.committing()
     logs.set_up(config, state.verbosity, quieter=True)
