@@ -304,6 +304,16 @@ def test_a_workspace_that_hides_others(host: Host) -> None:
     assert judged(host) == (set(), {"acme": "may contain other workspaces"})
 
 
+def test_a_workspace_in_which_another_runs(host: Host) -> None:
+    """A run below a finished workspace keeps it, however deep; what lies in its clone is the clone's."""
+    done, deep, clone = (make(host.root, f"acme/api/{name}") for name in ("done", "deep", "clone"))
+    host.once()
+    for inner in (done.path / "sub", deep.path / "a/b", clone.path / "repo/sub"):
+        (inner / ".meta").mkdir(parents=True)
+        (inner / ".meta/status.json").write_text(json.dumps({"status": "running", "updated_at": OLD}), "utf-8")
+    assert judged(host) == ({clone.name}, dict.fromkeys((done.name, deep.name), "may contain other workspaces"))
+
+
 def test_delivered_to_every_target(host: Host) -> None:
     """What a target lacks, or rejected, is left; what it does not want is not asked for."""
     done, failed = make(host.root, "acme/api/done"), make(host.root, "acme/api/failed", status="failed")

@@ -97,7 +97,8 @@ _LOOP = "daemon"
 def daemon(subject: Subject) -> Iterator[CheckResult]:
     """As `alive`, but a host on which no daemon ever ran may be one where only --once is wanted."""
     if not subject.installed and not _has_run(subject.config.history):
-        yield CheckResult(_LOOP, None, f"{subject.config.history}: no daemon has run for this history yet")
+        step = "start agentic-watch, unless --once is all that is wanted (check --quick takes a daemon for granted)"
+        yield CheckResult(_LOOP, None, f"{subject.config.history}: no daemon has run for this history yet", step)
         return
     yield from alive(subject)
 

@@ -1,8 +1,9 @@
 """Which workspaces may an operator delete? Those whose every commit is in the history, and delivered. In doubt one is
 left; nothing is deleted here.
 
-A directory that says it is a workspace may hold others: a status that somebody puts beside the workspaces of an
-organisation makes one of their directory, and hides them; whoever deletes it would delete them.
+A directory that says it is a workspace may hold others, which nothing looks for there: a status that somebody puts
+beside the workspaces of an organisation makes one of their directory, an agent may have dispatched another below its
+own. Whoever deletes it would delete them.
 """
 
 from __future__ import annotations
@@ -286,8 +287,6 @@ def _path(candidate: Candidate) -> str:
     return os.path.join(candidate.root.path, candidate.name)
 
 
-_DEEPEST = 3
-"""Where a status alone makes a workspace (layout.py)."""
 _DIRECTORIES_AT_MOST = 10_000
 
 
@@ -300,8 +299,6 @@ def holds_others(directory: int, candidate: Candidate) -> bool:
 
 def _holds_others(directory: int, root: Root, name: str, depth: int, left: Iterator[int]) -> bool:
     """The same at this depth below the root, or deeper; `left` are the directories that may yet be looked into."""
-    if depth > min(_DEEPEST, root.max_depth):
-        return False
     with os.scandir(directory) as entries:
         bases = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     for base in bases:
