@@ -1,17 +1,18 @@
 """Tables on a terminal: they fit, numbers stay whole, and what is missing is said."""
 
 import itertools
+from operator import itemgetter
 
 import pytest
 
 from agentic_watch.cli.table_layout import Column, cut, cut_middle, lay_out, pad, width
 
 COLUMNS = (
-    Column("WHEN"),
-    Column("NAME", least=8, path=True),
-    Column("TASK", least=6, goes=1),
-    Column("COUNT", number=True, goes=2),
-    Column("TOTAL", number=True),
+    Column("WHEN", itemgetter(0)),
+    Column("NAME", itemgetter(1), least=8, path=True),
+    Column("TASK", itemgetter(2), least=6, goes=1),
+    Column("COUNT", itemgetter(3), number=True, goes=2),
+    Column("TOTAL", itemgetter(4), number=True),
 )
 ROWS = [
     ("2026-04-14", "acme/billing/task-102", "Übersetzung — 修正 ✓ 更新する", 7, 1_000_000),
@@ -61,4 +62,4 @@ def test_widths_of_what_is_not_latin() -> None:
 
 def test_control_characters_are_shown_as_escapes() -> None:
     """What an agent wrote cannot move the cursor."""
-    assert lay_out((Column("A"),), [("x\x1b[31m\ny",)], None)[1] == r"x\x1b[31m\ny"
+    assert lay_out((Column("A", "a"),), [{"a": "x\x1b[31m\ny"}], None)[1] == r"x\x1b[31m\ny"

@@ -24,18 +24,21 @@ from agentic_watch.cli.answer_options import (
 )
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean
-from agentic_watch.cli.table_layout import Column, print_columns
+from agentic_watch.cli.table_layout import Column, print_table
 from agentic_watch.cli.value_texts import cost_cell, cost_text, shorten
 
 _EXAMPLE = 200
+_CAUSE = Column("CAUSE", lambda one: one.cause, goes=2)
+_COST = Column("COST", lambda one: cost_cell(one.cost, one.count), number=True, goes=3)
+_NEWEST = Column("NEWEST EXAMPLE", lambda one: one.examples[0].workspace, least=12, path=True, goes=1)
 _COLUMNS = (
-    Column("COUNT", number=True),
-    Column("WAITING", number=True, goes=4),
-    Column("REPOS", number=True, goes=5),
-    Column("COST", number=True, goes=3),
-    Column("CAUSE", goes=2),
-    Column("WHY", least=20),
-    Column("NEWEST EXAMPLE", least=12, path=True, goes=1),
+    Column("COUNT", lambda one: f"{one.count:,}", number=True),
+    Column("WAITING", lambda one: f"{one.waiting:,}", number=True, goes=4),
+    Column("REPOS", lambda one: f"{len(one.repositories):,}", number=True, goes=5),
+    _COST,
+    _CAUSE,
+    Column("WHY", lambda one: one.name, least=20),
+    _NEWEST,
 )
 
 
@@ -79,22 +82,14 @@ def _print(shown: Sequence[FailureClass], found: Failures, *, examples: bool, ut
         if not classes:
             continue
         click.echo(f"\n{title}: {sum(one.count for one in found.classes if one.fault == fault):,}")
-        is_shown = {"CAUSE": fault == "host", "COST": any(one.cost.known for one in classes)}
-        columns = [column for column in _COLUMNS if is_shown.get(column.header, True)]
-        rows = [
-            [cell for column, cell in zip(_COLUMNS, _cells(one), strict=True) if column in columns] for one in classes
-        ]
+        left_out = {_CAUSE: fault == "agent", _COST: not any(one.cost.known for one in classes), _NEWEST: examples}
+        columns = [column for column in _COLUMNS if not left_out.get(column)]
         if not examples:
-            print_columns(columns, rows)
+            print_table(columns, classes)
             continue
-        for one, row in zip(classes, rows, strict=True):
-            print_columns(columns[:-1], [row[:-1]])
+        for one in classes:
+            print_table(columns, [one])
             _print_examples(one, utc=utc)
-
-
-def _cells(one: FailureClass) -> list[str]:
-    counts = [f"{one.count:,}", f"{one.waiting:,}", f"{len(one.repositories):,}"]
-    return [*counts, cost_cell(one.cost, one.count), one.cause, one.name, one.examples[0].workspace]
 
 
 def _print_examples(one: FailureClass, *, utc: bool) -> None:

@@ -11,7 +11,7 @@ from agentic_watch.answers.past import findings
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.findings import BY, Kind
 from agentic_watch.answers.past.sql_dialects import Source
-from agentic_watch.cli import messages, value_texts
+from agentic_watch.cli import messages
 from agentic_watch.cli.answer_options import (
     Form,
     asking,
@@ -25,30 +25,31 @@ from agentic_watch.cli.answer_options import (
     wanted,
 )
 from agentic_watch.cli.global_options import State, Whole
-from agentic_watch.cli.table_layout import Column, print_columns
+from agentic_watch.cli.table_layout import Column, print_table
 from agentic_watch.cli.value_texts import shorten
 
 _MESSAGE = 200
 _RUNS = 2
 _NAMED = {
-    "rule": (Column("TOOL"), Column("RULE", least=12)),
-    "file": (Column("REPO", least=10, path=True), Column("FILE", least=16, path=True)),
-    "tool": (Column("TOOL", least=8),),
-    "repo": (Column("REPO", least=12, path=True),),
+    "rule": (Column("TOOL", "tool"), Column("RULE", "rule", least=12)),
+    "file": (Column("REPO", "repo", least=10, path=True), Column("FILE", "file", least=16, path=True)),
+    "tool": (Column("TOOL", "tool", least=8),),
+    "repo": (Column("REPO", "repo", least=12, path=True),),
 }
 _CHANGE = (
-    Column("REPO", least=10, path=True),
-    Column("TOOL", goes=2),
-    Column("RULE", least=6),
-    Column("FILE", least=14, path=True),
-    Column("LINE", number=True, goes=3),
-    Column("MESSAGE", least=14, goes=4),
+    Column("REPO", "repo", least=10, path=True),
+    Column("TOOL", "tool", goes=2),
+    Column("RULE", "rule", least=6),
+    Column("FILE", "file", least=14, path=True),
+    Column("LINE", "line", number=True, goes=3),
+    Column("MESSAGE", lambda row: shorten(row["message"] or "", _MESSAGE), least=14, goes=4),
 )
 _COUNTS = (
-    Column("FINDINGS", number=True),
-    Column("DISPATCHES", number=True, goes=2),
-    Column("REPOS", number=True, goes=3),
+    Column("FINDINGS", lambda row: f"{row['findings_count']:,}", number=True),
+    Column("DISPATCHES", lambda row: f"{row['dispatches_count']:,}", number=True, goes=2),
 )
+_REPOS = Column("REPOS", lambda row: f"{row['repositories_count']:,}", number=True, goes=3)
+_LAST_SEEN = Column("LAST SEEN", "last_utc", goes=1, time=True)
 
 
 @click.command("findings")
@@ -92,7 +93,7 @@ def _print(source: Source, asked: Filter, answer: Answer, form: Form, *, utc: bo
     shown = form.cut(answer.rows)
     if "kind" in answer.head:
         click.echo(_said(answer))
-        print_columns(_CHANGE, [_change_cells(row) for row in shown])
+        print_table(_CHANGE, shown)
         if untold := answer.head["too_few_runs_count"]:
             few = f"fewer than {answer.head['runs']} runs with a report"
             messages.tell(messages.INFO, f"{counted(untold, 'repository')} not compared: {few}")
@@ -100,11 +101,9 @@ def _print(source: Source, asked: Filter, answer: Answer, form: Form, *, utc: bo
         say_nothing_matches(source, asked, utc=utc)
         return
     else:
-        header, times = value_texts.time_column("LAST SEEN", [row["last_utc"] for row in shown], utc=utc)
         by = answer.head["by"]
-        columns = [*_NAMED[by], *(column for column in _COUNTS if by in ("rule", "tool") or column.header != "REPOS")]
-        cells = [_cells(by, row, last) for row, last in zip(shown, times, strict=True)]
-        print_columns([*columns, Column(header, goes=1)], cells)
+        repositories = [_REPOS] if by in ("rule", "tool") else []
+        print_table([*_NAMED[by], *_COUNTS, *repositories, _LAST_SEEN], shown, utc=utc)
         say_what_was_read(source, asked, counted(answer.head["examined_count"], "finding"), utc=utc)
     say_cut(len(shown), len(answer.rows))
 
@@ -118,13 +117,3 @@ def _said(answer: Answer) -> str:
         "gone": "in the run before, not in the newest one of their repository",
     }[answer.head["kind"]]
     return f"{counted(count, 'finding')} {sentence}"
-
-
-def _cells(by: str, row: dict[str, Any], last: str) -> list[str]:
-    names = [row[column.header.lower()] for column in _NAMED[by]]
-    repositories = [f"{row['repositories_count']:,}"] if by in ("rule", "tool") else []
-    return [*names, f"{row['findings_count']:,}", f"{row['dispatches_count']:,}", *repositories, last]
-
-
-def _change_cells(row: dict[str, Any]) -> list[Any]:
-    return [row["repo"], row["tool"], row["rule"], row["file"], row["line"], shorten(row["message"] or "", _MESSAGE)]

@@ -20,7 +20,7 @@ from agentic_watch.answers import answer_shape
 from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.past import dispatch_list, filters
 from agentic_watch.answers.past.filters import Filter
-from agentic_watch.cli import messages, value_texts
+from agentic_watch.cli import messages
 from agentic_watch.cli.answer_options import (
     Form,
     asking,
@@ -34,7 +34,7 @@ from agentic_watch.cli.answer_options import (
 from agentic_watch.cli.exit_status import Interrupted
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import line_width, on_terminal, print_csv, print_json_lines
-from agentic_watch.cli.table_layout import Column, RunningTable, print_columns
+from agentic_watch.cli.table_layout import Column, RunningTable, print_table
 from agentic_watch.cli.value_texts import dollars, human_duration, shorten
 from agentic_watch.config.value_checks import nearest
 from agentic_watch.history import queries
@@ -145,28 +145,47 @@ def _print_table(rows: Iterator[dict[str, Any]], form: Form, named: Sequence[str
     """Print the rows, but for those beyond the limit; gives whether there was any."""
     shown = list(itertools.islice(rows, form.limit) if form.limit else rows)
     one_root = not named and len({row["root"] for row in shown}) == 1
-    print_columns(*table(shown, named, one_root=one_root, utc=utc))
+    print_table(_columns(named, one_root=one_root), shown, utc=utc)
     return bool(shown)
 
 
 _TEXT_READ = 1000
 _TEXT_SHOWN = 200
 _LONG = ("task", "question", "report")
-_TIMES = ("updated_utc", "started_utc")
 _SHOWN = ("updated_utc", "status", "root", "workspace", "agent", "runs", "duration_ms", "findings_count", "task")
+
+
+def _column(name: str, header: str = "", **layout: Any) -> Column:
+    """A column of the history as it stands there, of a text its beginning."""
+
+    def cell(row: dict[str, Any]) -> Any:
+        value = row[name]
+        return shorten(value, _TEXT_SHOWN) if isinstance(value, str) else value
+
+    return Column(header or name.upper(), cell, **layout)
+
+
+def _tokens(name: str) -> Column:
+    def cell(row: dict[str, Any]) -> str | None:
+        return None if row[name] is None else f"{row[name]:,}"
+
+    return Column(name.removesuffix("_tokens").upper(), cell, number=True, goes=3)
+
+
 _COLUMNS = {
-    "updated_utc": Column("UPDATED"),
-    "status": Column("STATUS", least=9),
-    "root": Column("ROOT", least=8, path=True, goes=4),
-    "workspace": Column("WORKSPACE", least=18, path=True),
-    "agent": Column("AGENT", least=11, goes=5),
-    "task": Column("TASK", least=20, goes=6),
-    "duration_ms": Column("DURATION", number=True, goes=7),
-    "findings_count": Column("FINDINGS", number=True, goes=8),
-    "runs": Column("RUN", number=True, goes=9),
-    COST_COLUMN: Column("COST", number=True, goes=2),
-    **{name: Column(name.removesuffix("_tokens").upper(), number=True, goes=3) for name in TOKEN_COLUMNS},
-    "turns": Column("TURNS", number=True, goes=4),
+    "updated_utc": Column("UPDATED", "updated_utc", time=True),
+    "started_utc": Column("STARTED", "started_utc", least=8, goes=1, time=True),
+    "status": _column("status", least=9),
+    "root": _column("root", least=8, path=True, goes=4),
+    "workspace": _column("workspace", least=18, path=True),
+    "agent": _column("agent", least=11, goes=5),
+    "task": _column("task", least=20, goes=6),
+    "duration_ms": Column("DURATION", lambda row: human_duration(row["duration_ms"]), number=True, goes=7),
+    "findings_count": _column("findings_count", "FINDINGS", number=True, goes=8),
+    "runs": _column("runs", "RUN", number=True, goes=9),
+    COST_COLUMN: Column("COST", lambda row: dollars(row[COST_COLUMN]), number=True, goes=2),
+    **{name: _tokens(name) for name in TOKEN_COLUMNS},
+    "turns": _column("turns", number=True, goes=4),
 }
 """How the columns that are usually shown look, and those of numbers, and in which order they give way."""
 
@@ -183,33 +202,10 @@ def _part(column: str) -> str:
     return f"substr(d.{column}, 1, {_TEXT_READ}) AS {column}"
 
 
-def table(
-    shown: Sequence[dict[str, Any]], named: Sequence[str], *, one_root: bool, utc: bool
-) -> tuple[list[Column], list[tuple[str, ...]]]:
-    """Columns and rows of a table: the columns that are named, else the usual ones, without ROOT for `one_root`."""
+def _columns(named: Sequence[str], *, one_root: bool) -> list[Column]:
+    """The columns that are named, else the usual ones, without ROOT for `one_root`."""
     names = tuple(named) or tuple(name for name in _SHOWN if name != "root" or not one_root)
-    columns, cells = [], []
-    for name in names:
-        column = _COLUMNS.get(name) or Column(name.upper(), least=8, goes=1)
-        values = [row[name] for row in shown]
-        if name in _TIMES:
-            header, texts = value_texts.time_column(column.header.removesuffix("_UTC"), values, utc=utc)
-            column = column._replace(header=header)
-        else:
-            texts = [_cell(name, value) for value in values]
-        columns.append(column)
-        cells.append(texts)
-    return columns, list(zip(*cells, strict=True))
-
-
-def _cell(name: str, value: Any) -> str:
-    if name == "duration_ms":
-        return human_duration(value)
-    if name == COST_COLUMN:
-        return dollars(value)
-    if name in TOKEN_COLUMNS and value is not None:
-        return f"{value:,}"
-    return shorten(value, _TEXT_SHOWN) if isinstance(value, str) else "" if value is None else str(value)
+    return [_COLUMNS.get(name) or _column(name, least=8, goes=1) for name in names]
 
 
 def follow(state: State, asked: Filter, form: Form, named: Sequence[str], *, utc: bool) -> None:
@@ -257,8 +253,7 @@ def _limited(
 
 def _print_tables(batches: Iterator[list[dict[str, Any]]], named: Sequence[str], *, one_root: bool, utc: bool) -> None:
     """Print the header at once, but where it has the zone of times that are still to come."""
-    running = RunningTable(line_width())
+    running, columns = RunningTable(line_width(), utc=utc), _columns(named, one_root=one_root)
     for batch in batches if on_terminal() and not utc else itertools.chain([[]], batches):
-        columns, rows = table(batch, named, one_root=one_root, utc=utc)
-        for line in running.lines(columns, rows):
+        for line in running.lines(columns, batch):
             click.echo(line)

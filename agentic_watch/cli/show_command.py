@@ -17,7 +17,7 @@ from agentic_watch.cli.answer_options import asking, of_fleet, usable
 from agentic_watch.cli.exit_status import EXIT_FAILED, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, line_width, print_content, print_json
-from agentic_watch.cli.table_layout import Column, cut, print_columns, wrap
+from agentic_watch.cli.table_layout import Column, cut, print_table, wrap
 from agentic_watch.cli.value_texts import human_duration
 from agentic_watch.workspace.candidate import here
 
@@ -30,21 +30,28 @@ _LABEL = 12
 _WORDS = {True: "yes", False: "no", None: "?"}
 _VERDICTS = (("passed", "passed"), ("build_passed", "build"), ("test_passed", "test"), ("lint_passed", "lint"))
 _COMMITS = (
-    Column("RUN", number=True),
-    Column("STATUS", least=9),
-    Column("AGENT", least=8, goes=4),
-    Column("DURATION", number=True, goes=3),
-    Column("FINDINGS", number=True, goes=5),
-    Column("ID", number=True, goes=6),
+    Column("UPDATED", "updated_utc", time=True),
+    Column("RUN", "runs", number=True),
+    Column("STATUS", "status", least=9),
+    Column("AGENT", "agent", least=8, goes=4),
+    Column("DURATION", lambda row: human_duration(row["duration_ms"]), number=True, goes=3),
+    Column("FINDINGS", "findings_count", number=True, goes=5),
+    Column("ID", "id", number=True, goes=6),
 )
-_KEPT = (Column("FILE", least=14, path=True), Column("BYTES", number=True), Column("KEPT", goes=1))
+_KEPT = (
+    Column("FILE", "name", least=14, path=True),
+    Column("BYTES", lambda file: f"{file['bytes']:,}", number=True),
+    Column(
+        "KEPT", lambda file: f"the last {file['bytes'] - file['kept_from']:,}" if file["kept_from"] else "all", goes=1
+    ),
+)
 _FINDINGS = (
-    Column("SEVERITY", least=6, goes=1),
-    Column("TOOL", least=6, goes=2),
-    Column("RULE", least=6, goes=3),
-    Column("FILE", least=14, path=True),
-    Column("LINE", number=True, goes=4),
-    Column("MESSAGE", least=16),
+    Column("SEVERITY", "severity", least=6, goes=1),
+    Column("TOOL", "tool", least=6, goes=2),
+    Column("RULE", lambda found: found["rule_id"] or found["code"] or found["category"], least=6, goes=3),
+    Column("FILE", "file", least=14, path=True),
+    Column("LINE", "line", number=True, goes=4),
+    Column("MESSAGE", lambda found: found["message"] or found["title"], least=16),
 )
 
 
@@ -182,20 +189,7 @@ def _number(value: int | None) -> str:
 
 def _print_commits(shown: Shown, utc: bool) -> None:
     click.echo(f"{counted(len(shown.commits), 'commit')} of this workspace, oldest first")
-    header, times = value_texts.time_column("UPDATED", [row["updated_utc"] for row in shown.commits], utc=utc)
-    cells = [
-        (
-            when,
-            row["runs"],
-            row["status"],
-            row["agent"],
-            human_duration(row["duration_ms"]),
-            row["findings_count"],
-            row["id"],
-        )
-        for when, row in zip(times, shown.commits, strict=True)
-    ]
-    print_columns([Column(header), *_COMMITS], cells)
+    print_table(_COMMITS, shown.commits, utc=utc)
 
 
 def _print_findings(shown: Shown) -> None:
@@ -203,22 +197,16 @@ def _print_findings(shown: Shown) -> None:
         return
     count = len(shown.findings)
     click.echo(f"{counted(count, 'finding')}")
-    print_columns(_FINDINGS, [_finding(finding) for finding in shown.findings[:_FINDINGS_SHOWN]])
+    print_table(_FINDINGS, shown.findings[:_FINDINGS_SHOWN])
     if count > _FINDINGS_SHOWN:
         click.echo(f"and {count - _FINDINGS_SHOWN} more; --json lists all")
-
-
-def _finding(finding: dict[str, Any]) -> tuple[Any, ...]:
-    rule = finding["rule_id"] or finding["code"] or finding["category"]
-    message = finding["message"] or finding["title"]
-    return finding["severity"], finding["tool"], rule, finding["file"], finding["line"], message
 
 
 def _print_kept(kept: Kept) -> None:
     if not kept.files:
         return
     click.echo(f"{counted(len(kept.files), 'kept file')}; show --file NAME prints one")
-    print_columns(_KEPT, [_kept(file) for file in kept.files])
+    print_table(_KEPT, kept.files)
     if kept.lines:
         click.echo(clean(f"last lines of {kept.log}"))
         width = max(30, (line_width() or _LONGEST_LINE) - 4)
@@ -226,10 +214,8 @@ def _print_kept(kept: Kept) -> None:
             click.echo(f"    {cut(clean(line.expandtabs()), width)}".rstrip())
 
 
-def _kept(file: dict[str, Any]) -> tuple[Any, ...]:
-    """Its name, its size, and which part of it is kept."""
-    part = "the last " + f"{file['bytes'] - file['kept_from']:,}" if file["kept_from"] else "all"
-    return file["name"], f"{file['bytes']:,}", part
+def _kept_part(file: dict[str, Any]) -> str:
+    return f"the last {file['bytes'] - file['kept_from']:,}" if file["kept_from"] else "all"
 
 
 def _print_disk(told: Explanation) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
@@ -40,7 +40,7 @@ from agentic_watch.cli.answer_options import (
 )
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, coloured, on_terminal
-from agentic_watch.cli.table_layout import Column, print_columns
+from agentic_watch.cli.table_layout import Column, print_table
 from agentic_watch.cli.value_texts import (
     bar,
     cost_cell,
@@ -237,7 +237,7 @@ def _compare(state: State, question: Question, span: str, keys: Sequence[str], f
 def _print(source: Source, question: Question, found: Stats, form: Form) -> None:
     last = question.by in _TIMES
     groups = form.cut(found.groups, last=last)
-    print_table(question.by, groups, found.total)
+    _print_groups(question.by, groups, found.total)
     if question.by != "pr" and not all(group.rate.ranked for group in groups):
         click.echo(f"* fewer than {LEAST_TO_RANK} judged: not ranked")
     say_cut(len(groups), len(found.groups))
@@ -250,50 +250,45 @@ def _print(source: Source, question: Question, found: Stats, form: Form) -> None
 _BAR = 10
 
 
-class _Numbers(NamedTuple):
-    """A column of numbers: its header, which goes first (the highest), and a group's text. One of `costs` is there only
-    where something of it is known."""
-
-    header: str
-    goes: int
-    text: Callable[[Group], str]
-    costs: bool = False
-
-
 _NUMBERS = (
-    _Numbers("DISPATCHES", 4, lambda group: f"{group.dispatches:,}"),
-    _Numbers("PASSED/JUDGED", 0, lambda group: f"{group.rate.passed:,}/{group.rate.judged:,}"),
-    _Numbers("RATE", 0, lambda group: percent(group.rate.value)),
-    _Numbers("95 %", 5, lambda group: interval(group.rate)),
-    _Numbers("", 14, lambda group: bar(group.rate.value, _BAR)),
-    _Numbers("FIRST TRY", 6, lambda group: percent(group.first_try.value)),
-    _Numbers("WAITING", 10, lambda group: f"{group.outcomes['waiting']:,}"),
-    _Numbers("UNJUDGED", 12, lambda group: f"{group.outcomes['unjudged']:,}"),
-    _Numbers("MEDIAN", 3, lambda group: human_duration(group.median_ms)),
-    _Numbers("P90", 7, lambda group: human_duration(group.p90_ms)),
-    _Numbers("COST", 1, lambda group: cost_cell(group.used[COST], group.dispatches), costs=True),
-    _Numbers("COST/PASSED", 2, lambda group: dollars(group.per_passed), costs=True),
-    _Numbers("TOKENS IN/CACHED/OUT", 8, lambda group: tokens_cell(group.used, group.dispatches), costs=True),
-    _Numbers("TURNS", 11, lambda group: number_cell(group.used["turns"], group.dispatches), costs=True),
-    _Numbers("FINDINGS/RUN", 9, lambda group: f"{group.findings:.1f}"),
-    _Numbers("LINES/RUN", 13, lambda group: "" if group.lines is None else f"{group.lines:.0f}"),
-    _Numbers("MERGED", 15, lambda group: f"{group.merged:,}"),
-    _Numbers("TO MERGED", 16, lambda group: human_duration(group.merged_ms)),
+    Column("DISPATCHES", lambda group: f"{group.dispatches:,}", number=True, goes=4),
+    Column("PASSED/JUDGED", lambda group: f"{group.rate.passed:,}/{group.rate.judged:,}", number=True),
+    Column("RATE", lambda group: percent(group.rate.value), number=True),
+    Column("95 %", lambda group: interval(group.rate), number=True, goes=5),
+    Column("", lambda group: bar(group.rate.value, _BAR), goes=14),
+    Column("FIRST TRY", lambda group: percent(group.first_try.value), number=True, goes=6),
+    Column("WAITING", lambda group: f"{group.outcomes['waiting']:,}", number=True, goes=10),
+    Column("UNJUDGED", lambda group: f"{group.outcomes['unjudged']:,}", number=True, goes=12),
+    Column("MEDIAN", lambda group: human_duration(group.median_ms), number=True, goes=3),
+    Column("P90", lambda group: human_duration(group.p90_ms), number=True, goes=7),
+    Column("COST", lambda group: cost_cell(group.used[COST], group.dispatches), number=True, goes=1),
+    Column("COST/PASSED", lambda group: dollars(group.per_passed), number=True, goes=2),
+    Column("TOKENS IN/CACHED/OUT", lambda group: tokens_cell(group.used, group.dispatches), number=True, goes=8),
+    Column("TURNS", lambda group: number_cell(group.used["turns"], group.dispatches), number=True, goes=11),
+    Column("FINDINGS/RUN", lambda group: f"{group.findings:.1f}", number=True, goes=9),
+    Column("LINES/RUN", lambda group: "" if group.lines is None else f"{group.lines:.0f}", number=True, goes=13),
+    Column("MERGED", lambda group: f"{group.merged:,}", number=True, goes=15),
+    Column("TO MERGED", lambda group: human_duration(group.merged_ms), number=True, goes=16),
 )
+_WHERE_KNOWN = ("COST", "COST/PASSED", "TOKENS IN/CACHED/OUT", "TURNS")
+"""Columns that are there only where something of it is known."""
 _OF_PULL_REQUESTS: Mapping[str, int] = {"MERGED": 2, "RATE": 17, "FIRST TRY": 18, "95 %": 19}
 """A pull request has few dispatches: rates say little of one."""
 
 
-def print_table(by: str, groups: Sequence[Group], total: Group) -> None:
+def _print_groups(by: str, groups: Sequence[Group], total: Group) -> None:
     """The groups and all of them as one; a star is at each that is not ranked."""
-    ranked = by != "pr"
-    names = [f"{group.key or '(none)'}{' *' * (ranked and not group.rate.ranked)}" for group in groups]
-    rows = [*groups, total]
-    columns, cells = [Column(by.upper(), least=14 if ranked else 26, path=by in ("repo", "pr"))], [[*names, "all"]]
-    for one in _NUMBERS:
-        texts = [one.text(group) for group in rows]
-        if (one.header or on_terminal()) and (any(texts) or not one.costs):
-            column = Column(one.header, number=bool(one.header), goes=one.goes)
-            columns.append(column if ranked else column._replace(goes=_OF_PULL_REQUESTS.get(one.header, one.goes)))
-            cells.append(texts)
-    print_columns(columns, list(zip(*cells, strict=True)))
+    ranked, rows = by != "pr", [*groups, total]
+
+    def name(group: Group) -> str:
+        if group is total:
+            return "all"
+        return f"{group.key or '(none)'}{' *' * (ranked and not group.rate.ranked)}"
+
+    columns = [Column(by.upper(), name, least=14 if ranked else 26, path=by in ("repo", "pr"))]
+    for column in _NUMBERS:
+        is_known = column.header not in _WHERE_KNOWN or any(map(column.value, rows))
+        if is_known and (column.header or on_terminal()):
+            goes = column.goes if ranked else _OF_PULL_REQUESTS.get(column.header, column.goes)
+            columns.append(column._replace(goes=goes))
+    print_table(columns, rows)

@@ -5,8 +5,7 @@ How `status` looks on a terminal: the daemon, the counts, and the lists of what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -27,25 +26,25 @@ _WIDEST = 40
 _ERROR_WIDTH = 100
 _INDENT = "  "
 
-_AGE = Column("AGE", number=True)
-_ROOT = Column("ROOT", least=8, path=True, goes=4)
-_WORKSPACE = Column("WORKSPACE", least=14, path=True)
-_STATUS = Column("STATUS", least=9)
-_AGENT = Column("AGENT", least=8, goes=5)
-_PID = Column("PID", number=True, goes=8)
-_RUN = Column("RUN", number=True, goes=9)
+_ROOT = Column("ROOT", lambda one: one.root, least=8, path=True, goes=4)
+_WORKSPACE = Column("WORKSPACE", lambda one: one.workspace, least=14, path=True)
+_STATUS = Column("STATUS", lambda one: shorten(one.status, _WIDEST), least=9)
+_AGENT = Column("AGENT", lambda one: shorten(one.agent, _WIDEST), least=8, goes=5)
+_PID = Column("PID", lambda one: one.pid or "", number=True, goes=8)
+_RUN = Column("RUN", lambda one: one.runs, number=True, goes=9)
+_STARTED = Column("STARTED", lambda one: one.started_utc, goes=6, time=True)
+_UPDATED = Column("UPDATED", lambda one: one.updated_utc, goes=6, time=True)
+_FAILURES = Column("FAILURES", lambda one: one.fail_count, number=True, goes=9)
+_ERROR = Column("ERROR", lambda one: cut(one.last_error or "", _ERROR_WIDTH), least=20)
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """One list: what its number means, its columns after AGE, ROOT and WORKSPACE, and the cells of these."""
-
-    name: str
-    says: str
-    columns: tuple[Column, ...]
-    cells: Callable[[WorkspaceSnapshot, float], tuple[Any, ...]]
-    time: Callable[[WorkspaceSnapshot], str | None] | None = None
-    time_header: str = ""
+def _sections(now: HostNow) -> Iterator[tuple[str, str, list[Column]]]:
+    """Each list by its name: what its number means, and its columns after AGE, ROOT and WORKSPACE."""
+    due = Column("NEXT ATTEMPT", lambda one: _next_attempt(one, now.at), goes=8)
+    yield "running", _pools(now), [_AGENT, _PID, _RUN, _STARTED]
+    yield "backlog", " (finished, not committed yet)", [_STATUS, _AGENT, _RUN, _UPDATED]
+    yield "failing", " (next attempt shown)", [_FAILURES, due, _ERROR]
+    yield "ghosts", " (status says running, process is gone)", [_AGENT, _PID, _RUN, _STARTED]
 
 
 def lines(now: HostNow, *, utc: bool) -> Iterator[str]:
@@ -57,12 +56,13 @@ def lines(now: HostNow, *, utc: bool) -> Iterator[str]:
     yield f"workspaces: {len(now.standings)}{f' ({listed})' if listed else ''}"
     yield from (clean(f"  {root}: {cause}") for root, cause in now.missing.items())
     yield from _unknown_statuses(now)
-    for section in _SECTIONS:
-        standings: tuple[WorkspaceSnapshot, ...] | None = getattr(now.lists, section.name)
+    for name, says, columns in _sections(now):
+        standings: tuple[WorkspaceSnapshot, ...] | None = getattr(now.lists, name)
         if standings is None:
-            yield f"{section.name}: unknown, the history cannot tell"
+            yield f"{name}: unknown, the history cannot tell"
         else:
-            yield from _section(section, standings, now, utc)
+            yield f"{name}: {len(standings)}{says if standings else ''}"
+            yield from _table(columns, standings, now, utc)
 
 
 def _without_ghosts(now: HostNow) -> dict[str, int]:
@@ -85,29 +85,14 @@ def _unknown_statuses(now: HostNow) -> Iterator[str]:
         yield f"  {', '.join(where[:_SHOWN])}{more}"
 
 
-def _section(section: _Section, standings: tuple[WorkspaceSnapshot, ...], now: HostNow, utc: bool) -> Iterator[str]:
-    says = _pools(now) if section.name == "running" else section.says
-    yield f"{section.name}: {len(standings)}{says if standings else ''}"
-    shown = standings[:_SHOWN]
-    columns, several = [_AGE, _WORKSPACE], len(now.config.roots) > 1
-    rows: list[list[Any]] = [[_age(standing, now.at), standing.workspace] for standing in shown]
-    if several:
-        columns.insert(1, _ROOT)
-        for row, standing in zip(rows, shown, strict=True):
-            row.insert(1, standing.root)
-    columns += section.columns
-    for row, standing in zip(rows, shown, strict=True):
-        row.extend(section.cells(standing, now.at))
-    if section.time is not None:
-        header, times = value_texts.time_column(section.time_header, [section.time(one) for one in shown], utc=utc)
-        columns.append(Column(header, goes=6))
-        for row, text in zip(rows, times, strict=True):
-            row.append(text)
+def _table(columns: list[Column], standings: Sequence[WorkspaceSnapshot], now: HostNow, utc: bool) -> Iterator[str]:
+    age = Column("AGE", lambda one: _age(one, now.at), number=True)
+    columns = [age, *([_ROOT] if len(now.config.roots) > 1 else []), _WORKSPACE, *columns]
     width = line_width()
-    for line in lay_out(columns, rows, width and width - len(_INDENT)):
+    for line in lay_out(columns, standings[:_SHOWN], width and width - len(_INDENT), utc=utc):
         yield _INDENT + line
-    if len(standings) > len(shown):
-        yield f"  and {len(standings) - len(shown)} more; --json lists all"
+    if len(standings) > _SHOWN:
+        yield f"  and {len(standings) - _SHOWN} more; --json lists all"
 
 
 def _age(standing: WorkspaceSnapshot, now: float) -> str:
@@ -122,45 +107,9 @@ def _pools(now: HostNow) -> str:
     return f" ({', '.join(pools[:_SHOWN] + more)})"
 
 
-def _running(standing: WorkspaceSnapshot, _now: float) -> tuple[Any, ...]:
-    return shorten(standing.agent, _WIDEST), standing.pid or "", standing.runs
-
-
-def _finished(standing: WorkspaceSnapshot, _now: float) -> tuple[Any, ...]:
-    return shorten(standing.status, _WIDEST), shorten(standing.agent, _WIDEST), standing.runs
-
-
-def _failing(standing: WorkspaceSnapshot, now: float) -> tuple[Any, ...]:
+def _next_attempt(standing: WorkspaceSnapshot, now: float) -> str:
     due = standing.next_attempt_at
-    when = "" if due is None else f"in {human_duration(int((due - now) * 1000))}" if due > now else "now"
-    return standing.fail_count, when, cut(standing.last_error or "", _ERROR_WIDTH)
-
-
-_SECTIONS = (
-    _Section("running", "", (_AGENT, _PID, _RUN), _running, lambda s: s.started_utc, "STARTED"),
-    _Section(
-        "backlog",
-        " (finished, not committed yet)",
-        (_STATUS, _AGENT, _RUN),
-        _finished,
-        lambda s: s.updated_utc,
-        "UPDATED",
-    ),
-    _Section(
-        "failing",
-        " (next attempt shown)",
-        (Column("FAILURES", number=True, goes=9), Column("NEXT ATTEMPT", goes=8), Column("ERROR", least=20)),
-        _failing,
-    ),
-    _Section(
-        "ghosts",
-        " (status says running, process is gone)",
-        (_AGENT, _PID, _RUN),
-        _running,
-        lambda s: s.started_utc,
-        "STARTED",
-    ),
-)
+    return "" if due is None else f"in {human_duration(int((due - now) * 1000))}" if due > now else "now"
 
 
 def _daemon_lines(now: HostNow, utc: bool) -> Sequence[str]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import click
 
 from agentic_watch.cli.output import clean, line_width
+from agentic_watch.cli.value_texts import time_column
 
 _WIDE = ("W", "F")
 _NO_WIDTH = ("Mn", "Me", "Cf")
@@ -78,30 +79,37 @@ _LEAST_NOTE = 20
 
 
 class Column(NamedTuple):
-    """One column: its header, and how it gives way on a narrow terminal.
+    """One column: its header, what of a row stands in it, and how it gives way on a narrow terminal.
 
-    A `number` stands at the right. Text may shrink to `least` columns (0: it never does), a `path` in its middle. Where
-    that is not enough the columns with the highest `goes` go first; 0 stays whatever happens.
+    `cell` is a key of the row, or makes the value of it; of a `time` (as `updated_utc` is written) header and cells
+    name the zone. A `number` stands at the right. Text may shrink to `least` columns (0: it never does), a `path` in
+    its middle. Where that is not enough the columns with the highest `goes` go first; 0 stays whatever happens.
     """
 
     header: str
+    cell: str | Callable[[Any], Any]
     number: bool = False
     least: int = 0
     path: bool = False
     goes: int = 0
+    time: bool = False
+
+    def value(self, row: Any) -> Any:
+        """What stands in it of a row; None is an empty cell."""
+        return row[self.cell] if isinstance(self.cell, str) else self.cell(row)
 
 
-def print_columns(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(columns: Sequence[Column], rows: Sequence[Any], *, utc: bool = False) -> None:
     """The table on stdout, as wide as the terminal at most; nothing at all when there are no rows."""
-    for line in lay_out(columns, rows, line_width()):
+    for line in lay_out(columns, rows, line_width(), utc=utc):
         click.echo(line)
 
 
-def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[Any]], limit: int | None) -> list[str]:
-    """The lines of a table of at most `limit` columns (None: as wide as it is). Pure; None is an empty cell."""
+def lay_out(columns: Sequence[Column], rows: Sequence[Any], limit: int | None, *, utc: bool = False) -> list[str]:
+    """The lines of a table of at most `limit` columns (None: as wide as it is)."""
     if not rows:
         return []
-    cells = [["" if cell is None else clean(str(cell)) for cell in row] for row in rows]
+    columns, cells = _cells_of(columns, rows, utc=utc)
     natural = [max(width(column.header), *(width(row[index]) for row in cells)) for index, column in enumerate(columns)]
     shown, widths = fit(columns, natural, limit)
     lines = [_line(columns, widths, shown, [column.header for column in columns])]
@@ -112,20 +120,33 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[Any]], limit: int
     return lines
 
 
+def _cells_of(columns: Sequence[Column], rows: Sequence[Any], *, utc: bool) -> tuple[list[Column], list[list[str]]]:
+    """The columns with the headers that they have above these rows, and the text of each cell, row by row."""
+    named, texts = [], []
+    for column in columns:
+        header, values = column.header, [column.value(row) for row in rows]
+        if column.time:
+            header, values = time_column(header, values, utc=utc)
+        named.append(column._replace(header=header))
+        texts.append(["" if value is None else clean(str(value)) for value in values])
+    return named, [list(row) for row in zip(*texts, strict=True)]
+
+
 class RunningTable:
     """A table whose rows come one after the other, as wide as those that came so far, and `limit` at most.
 
     Its header is given before the first row, and again when other columns are shown.
     """
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, *, utc: bool) -> None:
         self._limit = limit
+        self._utc = utc
         self._natural: list[int] = []
         self._header: list[str] = []
 
-    def lines(self, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[str]:
+    def lines(self, columns: Sequence[Column], rows: Sequence[Any]) -> list[str]:
         """The lines of some more rows; the header alone when there are none yet."""
-        cells = [["" if cell is None else clean(str(cell)) for cell in row] for row in rows]
+        columns, cells = _cells_of(columns, rows, utc=self._utc)
         before = self._natural or [max(width(column.header), column.least) for column in columns]
         self._natural = [max(before[index], *(width(row[index]) for row in cells), 0) for index in range(len(columns))]
         shown, widths = fit(columns, self._natural, self._limit)
