@@ -11,7 +11,7 @@ import pytest
 from older_history import as_schema
 from support import FIXTURES, Host, make, run, start, wait_for
 
-from agentic_watch.history.opening import VERSION
+from agentic_watch.history.history_file import VERSION
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from older_history import OLDER, as_schema
 from support import Host, make, query, run, write_locked
 
-from agentic_watch.history import HistoryError, HistoryTooNew, opening, rows
+from agentic_watch.history import HistoryError, HistoryTooNew, history_file, rows
 from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.history_file import APPLICATION_ID
 from agentic_watch.history.rows import Row
@@ -81,7 +81,7 @@ def test_it_is_wal_and_synced_in_full(history: History) -> None:
             name: connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous", "foreign_keys", "user_version")
         }
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "user_version": opening.VERSION}
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "user_version": history_file.VERSION}
 
 
 def test_an_identity_is_one_row(history: History) -> None:
@@ -224,14 +224,15 @@ def test_a_newer_schema_is_refused_everywhere(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA user_version = {opening.VERSION + 1}")
+        connection.execute(f"PRAGMA user_version = {history_file.VERSION + 1}")
     before = path.read_bytes()
     for read_only in (False, True):
         made = History(str(path), read_only=read_only)
         with (
             contextlib.closing(made),
             pytest.raises(
-                HistoryTooNew, match=f"schema version {opening.VERSION + 1}, this program knows {opening.VERSION}"
+                HistoryTooNew,
+                match=f"schema version {history_file.VERSION + 1}, this program knows {history_file.VERSION}",
             ),
         ):
             made.open()
@@ -244,7 +245,7 @@ def test_a_newer_history_that_was_not_closed_is_not_touched(tmp_path: Path) -> N
     with contextlib.closing(sqlite3.connect(live)) as connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA user_version = {opening.VERSION + 1}")
+        connection.execute(f"PRAGMA user_version = {history_file.VERSION + 1}")
         for suffix in ("", "-wal"):
             shutil.copy(f"{live}{suffix}", f"{left}{suffix}")
     before = [Path(f"{left}{suffix}").read_bytes() for suffix in ("", "-wal")]
@@ -302,11 +303,11 @@ def test_an_older_history_is_upgraded_and_kept_as_a_backup(host: Host, version: 
     assert [tuple(r) for r in host.query("SELECT * FROM dispatch_history ORDER BY id")] == rows
     assert len(host.query("SELECT rowid FROM dispatch_search WHERE dispatch_search MATCH 'G304'")) == 2
     pragmas = {name: query(host.history, f"PRAGMA {name}")[0][0] for name in ("user_version", "application_id")}
-    assert pragmas == {"user_version": opening.VERSION, "application_id": APPLICATION_ID}
+    assert pragmas == {"user_version": history_file.VERSION, "application_id": APPLICATION_ID}
     (backup,) = host.history.parent.glob("*.backup-*")
     assert backup.name.startswith(f"history.db.backup-v{number}-")
     assert query(backup, "PRAGMA user_version")[0][0] == int(number)
-    assert f"was upgraded from schema {number} to {opening.VERSION}" in again.stderr
+    assert f"was upgraded from schema {number} to {history_file.VERSION}" in again.stderr
     assert str(backup) in again.stderr
     applied = [r["name"] for r in host.query("SELECT name FROM _sqlite_migrations ORDER BY id")]
     # The fixture of schema 1 holds what its program noted.
@@ -335,7 +336,7 @@ def test_an_older_history_is_read_only_after_its_upgrade(host: Host, version: st
     host.once()
     as_schema(host.history, version)
     history = History(str(host.history), read_only=True)
-    said = f"has schema version {version[0]}; the daemon or --once brings it to {opening.VERSION}"
+    said = f"has schema version {version[0]}; the daemon or --once brings it to {history_file.VERSION}"
     with contextlib.closing(history), pytest.raises(HistoryError, match=said):
         history.open()
 
@@ -404,7 +405,7 @@ def test_a_long_upgrade_tells_that_it_lives(host: Host) -> None:
     with contextlib.closing(History(str(host.history), on_progress=heard.append)) as history:
         history.open()
     assert any(said.startswith("copying the history to ") for said in heard)
-    assert f"upgrading the history from schema 2 to {opening.VERSION}" in heard
+    assert f"upgrading the history from schema 2 to {history_file.VERSION}" in heard
 
 
 def test_what_a_killed_upgrade_left_is_removed(host: Host) -> None:

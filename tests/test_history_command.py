@@ -18,10 +18,10 @@ from unprivileged import public_directory, run_as_nobody
 
 from agentic_watch.answers.past.dispatch_list import dispatches, statement
 from agentic_watch.answers.past.filters import Filter
-from agentic_watch.answers.past.sql_dialects import SqliteSource
+from agentic_watch.answers.past.sql_dialects import SqliteSource, match_expression, search_words
 from agentic_watch.cli.value_texts import human_duration
 from agentic_watch.history import HistoryError, history_file
-from agentic_watch.history.queries import match_expression, reading, words
+from agentic_watch.history.opening import reading
 
 NOTHING = "nothing matches; the history holds 5 commits, from 2026-04-01T10:00:00Z to 2026-04-04T00:00:00Z\n"
 
@@ -281,7 +281,7 @@ def test_durations() -> None:
 
 def test_search_words_are_quoted() -> None:
     """What a user types is words, each quoted, the last one a prefix; what holds no letter or digit is no word."""
-    assert words('a -- b" ___ ü9') == ["a", 'b"', "ü9"]
+    assert search_words('a -- b" ___ ü9') == ["a", 'b"', "ü9"]
     assert match_expression('a -- b"') == '"a" "b""" *'
 
 

@@ -15,7 +15,7 @@ from support import Host, make, query, run
 from agentic_watch.answers.past import dispatch_list, sql_dialects
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.commit.committer import Committer
-from agentic_watch.history import derived_data
+from agentic_watch.history import findings_and_search
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
 
@@ -241,14 +241,14 @@ def test_damage_in_what_is_derived_stops_no_commit(host: Host, damage: Callable[
 
 def test_a_read_that_fails_once_is_not_taken_for_damage(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite calls a file malformed when the disk could not read it; the next try may find it whole."""
-    take_in, errors = derived_data._take_in, [sqlite3.DatabaseError("database disk image is malformed")]
+    take_in, errors = findings_and_search._take_in, [sqlite3.DatabaseError("database disk image is malformed")]
 
     def fails_once(connection: sqlite3.Connection, most: int) -> bool:
         if errors:
             raise errors.pop()
         return take_in(connection, most)
 
-    monkeypatch.setattr(derived_data, "_take_in", fails_once)
+    monkeypatch.setattr(findings_and_search, "_take_in", fails_once)
     workspace = make(host.root, report=REPORT, task="find the walrus")
     with (
         contextlib.closing(History(str(host.history))) as history,
@@ -345,7 +345,7 @@ def test_what_sql_changes_before_the_search_has_it_leaves_the_search_whole(tmp_p
         f"INSERT INTO dispatch_history (runs, findings_count, {columns}) {numbers} "
         f"SELECT n, 0, {columns} FROM n, dispatch_history WHERE id = 1",
     )
-    assert derived_data.search_is_sound(str(path))
-    assert derived_data.search_is_sound(str(path))
+    assert findings_and_search.search_is_sound(str(path))
+    assert findings_and_search.search_is_sound(str(path))
     by_sql(path, "DELETE FROM dispatch_history")
-    assert derived_data.search_is_sound(str(path))
+    assert findings_and_search.search_is_sound(str(path))

@@ -12,7 +12,7 @@ import pytest
 from support import query, spoil
 from test_history import row
 
-from agentic_watch.history import HistoryError, HistoryTooNew, opening, store
+from agentic_watch.history import HistoryError, HistoryTooNew, history_file, store
 from agentic_watch.history.store import History
 
 
@@ -129,7 +129,7 @@ def test_a_history_upgraded_under_an_open_connection_is_not_written_to(tmp_path:
     with contextlib.closing(History(str(path))) as history:
         history.insert([row("before")])
         with contextlib.closing(sqlite3.connect(path)) as newer:
-            newer.execute(f"PRAGMA user_version = {opening.VERSION + 1}")
+            newer.execute(f"PRAGMA user_version = {history_file.VERSION + 1}")
         with pytest.raises(HistoryTooNew, match="upgrade agentic-watch"):
             history.insert([row("after")])
         assert names(path) == ["before"]

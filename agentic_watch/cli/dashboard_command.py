@@ -9,7 +9,7 @@ import click
 from agentic_watch.answers.past.outcomes import from_config
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
-from agentic_watch.history import queries
+from agentic_watch.history import opening
 from agentic_watch.host.extras import missing_extra
 
 
@@ -38,7 +38,7 @@ def command(state: State, port: int, *, open_page: bool) -> None:
     from agentic_watch.dashboard import server
 
     config = state.config_to_read()
-    with queries.reading(config.history):
+    with opening.reading(config.history):
         pass  # an error is one line, before the server starts
 
     def ready(taken: int) -> None:

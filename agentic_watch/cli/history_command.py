@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from agentic_watch.answers import answer_shape
 from agentic_watch.answers.answer_shape import counted
-from agentic_watch.answers.past import dispatch_list, filters
+from agentic_watch.answers.past import dispatch_list, filters, sql_dialects
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.cli import messages
 from agentic_watch.cli.answer_options import (
@@ -37,7 +37,6 @@ from agentic_watch.cli.output import line_width, on_terminal, print_csv, print_j
 from agentic_watch.cli.table_layout import Column, RunningTable, print_table
 from agentic_watch.cli.value_texts import dollars, human_duration, shorten
 from agentic_watch.config.value_checks import nearest
-from agentic_watch.history import queries
 from agentic_watch.history.columns import COST_COLUMN, TABLE_COLUMNS, TOKEN_COLUMNS
 
 _SHORT = {"cost": (COST_COLUMN,), "tokens": tuple(TOKEN_COLUMNS)}
@@ -97,7 +96,7 @@ def command(state: State, /, search: tuple[str, ...], columns: str, **options: A
     """
     form, named = form_of(options), _named(columns)
     asked = wanted({**options, "search": " ".join(search)})
-    if search and not queries.words(asked.search):
+    if search and not sql_dialects.search_words(asked.search):
         raise click.BadParameter("has no letter and no digit to search for", param_hint="SEARCH")
     if options["failed"]:
         asked = asked._replace(status=(*asked.status, *outcomes(state).statuses("failed")))

@@ -24,7 +24,7 @@ from agentic_watch.daemon.instance import Instance
 from agentic_watch.exchange import ExchangeError, redacting
 from agentic_watch.exchange.redacting import Redacted
 from agentic_watch.exchange.redacting_journals import Left, RedactedJournals, out_of_reach, redact_journals
-from agentic_watch.history import HistoryError, queries
+from agentic_watch.history import HistoryError, opening
 from agentic_watch.history.store import History
 from agentic_watch.workspace.redactor import Redactor, redactor
 
@@ -132,7 +132,7 @@ def _secrets(path: str) -> list[str]:
 
 @contextlib.contextmanager
 def _without_daemon(config: Config, *, dry_run: bool) -> Iterator[None]:
-    with queries.reading(config.history):
+    with opening.reading(config.history):
         pass  # there is one: a writer would make it
     if dry_run:
         yield

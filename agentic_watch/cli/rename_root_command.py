@@ -16,7 +16,7 @@ from agentic_watch.daemon import instance
 from agentic_watch.daemon.instance import Instance
 from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.root_names import commits_of, refuse_merge, rename_root
-from agentic_watch.history import queries
+from agentic_watch.history import opening
 from agentic_watch.history.store import History
 
 
@@ -49,7 +49,7 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
 
     try:
         refuse_merge(config.roots, old, new)
-        with queries.reading(config.history):
+        with opening.reading(config.history):
             pass  # there is one: a writer would make it
         held = Instance.acquire(config.history)
         try:

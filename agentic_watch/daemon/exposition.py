@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from agentic_watch.daemon.state_file import LATENCY_BOUNDS, Counters, DaemonState
 from agentic_watch.fleet.backlog import Backlog
-from agentic_watch.history import opening
+from agentic_watch.history import history_file
 from agentic_watch.history.columns import COST_COLUMN, TOKEN_COLUMNS
 from agentic_watch.workspace import instant
 
@@ -87,7 +87,7 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
         ("hanging_mounts", "Roots, and mounts below them, that do not answer.", hanging),
         ("watches_limit", "Kernel watches that one user may hold; absent where it cannot be read.", watch_limit()),
         ("history_usable", "1 while rows can be written.", is_usable),
-        ("history_schema_version", "The schema of the history.", opening.VERSION),
+        ("history_schema_version", "The schema of the history.", history_file.VERSION),
         ("history_bytes", "The size of the history and its log on disk.", history.bytes),
         (
             "history_oldest_timestamp_seconds",

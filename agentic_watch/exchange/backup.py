@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentic_watch.exchange import ExchangeError
-from agentic_watch.history import HistoryNotOurs, history_file, opening, pruned, queries
+from agentic_watch.history import HistoryNotOurs, history_file, opening, pruned
 from agentic_watch.host.new_file import new_path
 
 _STEPS_BETWEEN_WORDS = 100_000
@@ -46,7 +46,7 @@ def back_up(history: str, path: str, on_progress: Callable[[int, int], None]) ->
     if not os.path.isdir(directory):
         raise ExchangeError(f"{directory}: is no directory; make it, or name another file")
     try:
-        with queries.reading(history) as connection:
+        with opening.reading(history) as connection:
             _refuse_target(connection, history, path)
             with new_path(path) as temporary:
                 (commits,) = connection.execute("SELECT count(*) FROM dispatch_history").fetchone()
@@ -94,7 +94,7 @@ def _refuse_target(connection: sqlite3.Connection, history: str, path: str) -> N
 def _refuse_other(connection: sqlite3.Connection, history: str, path: str) -> None:
     """Raise ExchangeError when what is there is no older copy, or nobody can tell."""
     (version,) = connection.execute("PRAGMA there.user_version").fetchone()
-    if not _FIRST_WITH_ID <= version <= opening.VERSION:
+    if not _FIRST_WITH_ID <= version <= history_file.VERSION:
         text = f"{path}: has schema version {version}, and nothing tells whose copy it is; name another file"
         raise ExchangeError(f"{text}, or move it away")
     ids = {name: connection.execute(f"SELECT history_id FROM {name}.about").fetchone() for name in ("main", "there")}

@@ -21,7 +21,7 @@ from typing import Any
 from agentic_watch.config import Limits
 from agentic_watch.exchange import ExchangeError
 from agentic_watch.fleet import interchange, outbox
-from agentic_watch.history import opening
+from agentic_watch.history import history_file
 from agentic_watch.history.columns import (
     FINDING_COLUMNS,
     HISTORY_COLUMNS,
@@ -137,8 +137,8 @@ _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 def _of_history(incoming: Incoming) -> Iterator[Row]:
     """All rows with their findings, by number. The file is only read. Raises ExchangeError, OSError, sqlite3.Error."""
     with closing(connect_read_only(incoming.path)) as connection:
-        version = opening.version(connection)
-        if version > opening.VERSION:
+        version = history_file.version(connection)
+        if version > history_file.VERSION:
             raise ExchangeError(f"{incoming.path}: has schema version {version}, newer than this program's; upgrade it")
         there = set(_tables(connection)["dispatch_history"])
         if lacking := set(HISTORY_COLUMNS) - there - _MADE:

@@ -26,7 +26,7 @@ from agentic_watch.fleet.backlog import delivered
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.push_state import StateError
-from agentic_watch.history import HistoryError, pruned, queries
+from agentic_watch.history import HistoryError, opening, pruned
 from agentic_watch.history.store import History
 from agentic_watch.host.new_file import new_file, remove_leftovers
 from agentic_watch.inventory.last_seen import LastSeen
@@ -78,7 +78,7 @@ class Old:
 
 def old(history: str, before: str) -> Old:
     """Count what is older. Raises HistoryError and HistoryRefused."""
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         commits, findings, first, last, last_id = connection.execute(
             f"SELECT count(*), ifnull(sum(findings_count), 0), min({_AGE}), max({_AGE}), max(id) "
             f"FROM dispatch_history AS d WHERE {pruned.older('d', '?1')}",
@@ -117,7 +117,7 @@ def _pages(history: str, found: Old) -> Iterator[tuple[Commit, ...]]:
     after = 0
     is_last = False
     while not is_last:
-        with queries.reading(history) as connection:
+        with opening.reading(history) as connection:
             values = (after, found.last_id, found.before)
             commits, is_last = outbox.page(connection, _IN_ORDER, values, _PAGE, files=True)
         yield commits
@@ -230,7 +230,7 @@ def undelivered(config: Config, found: Old) -> Iterator[str]:
         only, statuses = outbox.with_status(one.target.statuses)
         older = pruned.older("d", "?1")
         sql = f"SELECT count(*) FROM dispatch_history AS d WHERE {older} AND d.id > ?2 AND d.id <= ?3{only}"
-        with queries.reading(config.history) as connection:
+        with opening.reading(config.history) as connection:
             (count,) = connection.execute(sql, (found.before, one.last_id, found.last_id, *statuses)).fetchone()
         if count:
             text = f"[[push]] {one.target.name}: lacks {count:,} of the commits that are to go"

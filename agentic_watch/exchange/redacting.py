@@ -18,7 +18,7 @@ from typing import Any
 
 from agentic_watch.config import KNOWN_STATUSES
 from agentic_watch.exchange.slices import Slices
-from agentic_watch.history import HistoryError, queries
+from agentic_watch.history import HistoryError, opening
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
@@ -104,7 +104,7 @@ OnProgress = Callable[[int], None]
 def look(history: str, without: Redactor, on_progress: OnProgress) -> Redacted:
     """Count what holds secrets; nothing is changed. Raises HistoryError, HistoryRefused."""
     found, looked = Redacted(), 0
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         for table in _tables(connection):
             after: tuple[Any, ...] = ()
             while page := _page(connection, table, after, 1_000):
@@ -273,13 +273,13 @@ def _empty_log(history: History) -> bool:
 def named_by_secrets(history: str, without: Redactor) -> int:
     """How many workspaces have a secret in their name, which says what their commits are of and stays. Raises
     HistoryError, HistoryRefused."""
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         names = connection.execute("SELECT DISTINCT workspace FROM dispatch_history")
         return sum(without.text(name) != name for (name,) in names)
 
 
 def commit_ids(history: str, found: Redacted) -> list[str]:
     """What the dispatches are called everywhere. Raises HistoryError, HistoryRefused."""
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         sql = "SELECT commit_id FROM dispatch_history WHERE id = ?"
         return [row[0] for number in sorted(found.dispatches) for row in connection.execute(sql, (number,))]

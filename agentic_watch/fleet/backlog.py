@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from agentic_watch.config import Target
 from agentic_watch.fleet import outbox, push_state
 from agentic_watch.fleet.push_state import Position, StateError
-from agentic_watch.history import HistoryError, HistoryRefused, queries
+from agentic_watch.history import HistoryError, HistoryRefused, opening
 from agentic_watch.history.history_file import connect_read_only
 from agentic_watch.workspace import instant
 
@@ -38,7 +38,7 @@ def delivered(history: str, targets: Sequence[Target]) -> list[Delivered]:
     """What each target has now. Raises StateError when that cannot be known, HistoryError and HistoryRefused."""
     if not targets:
         return []
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         return _delivered(connection, push_state.path_of(history), targets)
 
 
@@ -78,7 +78,7 @@ def backlogs(history: str, targets: Sequence[Target]) -> dict[str, Backlog]:
     if not targets:
         return {}
     try:
-        with queries.reading(history) as connection:
+        with opening.reading(history) as connection:
             found = _delivered(connection, push_state.path_of(history), targets)
             return {one.target.name: _backlog(connection, one) for one in found}
     except (HistoryError, HistoryRefused, StateError, sqlite3.Error, OSError):

@@ -24,7 +24,7 @@ from agentic_watch.fleet.any_target import one_line
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.one_push import PushContext
 from agentic_watch.fleet.outbox import Largest
-from agentic_watch.history import queries
+from agentic_watch.history import opening
 from agentic_watch.host import processes
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.unwritten_end import is_unwritten
@@ -193,7 +193,7 @@ def _is_marked(commit: Commit, history: str) -> bool:
     if is_unwritten(commit.columns["status"], commit.columns["question"]):
         return True  # it gets none
     sql = "SELECT 1 FROM workspaces WHERE root = ? AND workspace = ? AND committed"
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         found = connection.execute(sql, (commit.columns["root"], commit.columns["workspace"])).fetchone()
     return found is not None
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.push_state import Position
-from agentic_watch.history import HistoryError, queries
+from agentic_watch.history import HistoryError, opening
 from agentic_watch.history.columns import FINDING_COLUMNS, TABLE_COLUMNS
 from agentic_watch.history.store import marks
 from agentic_watch.workspace.kept_file import KeptFile
@@ -61,7 +61,7 @@ def identity(history: str) -> str:
     """Which history lies there now. Raises HistoryError and HistoryRefused."""
 
     def read() -> str:
-        with queries.reading(history) as connection:
+        with opening.reading(history) as connection:
             return history_id(connection)
 
     return _patiently(read)
@@ -78,7 +78,7 @@ def next_batch(
 
 
 def _next_batch(history: str, after: int, largest: Largest, statuses: Collection[str], files: bool) -> OutgoingBatch:
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         # One snapshot: what is committed meanwhile has a higher number than all that is seen here.
         connection.execute("BEGIN")
         whose = history_id(connection)
@@ -105,7 +105,7 @@ def confirmed(history: str, position: Position) -> int:
     """
 
     def read() -> int:
-        with queries.reading(history) as connection:
+        with opening.reading(history) as connection:
             return confirmed_by(connection, position)
 
     return _patiently(read) if position.id else 0
@@ -128,7 +128,7 @@ def by_commit_id(history: str, workspace: str, commit_id: str) -> Commit | None:
     which = "WHERE root IN (SELECT root FROM roots) AND workspace = ? AND commit_id = ?"
 
     def read() -> Commit | None:
-        with queries.reading(history) as connection:
+        with opening.reading(history) as connection:
             rows = list(_rows(connection, which, (workspace, commit_id)))
             return next(iter(_with_findings(connection, rows)), None)
 
@@ -138,7 +138,7 @@ def by_commit_id(history: str, workspace: str, commit_id: str) -> Commit | None:
 def pending(history: str, after: int, statuses: Collection[str] = ()) -> int:
     """How many commits come after a number. Raises HistoryError and HistoryRefused."""
     condition, values = with_status(statuses)
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         sql = f"SELECT count(*) FROM dispatch_history WHERE id > ?{condition}"
         return int(connection.execute(sql, (after, *values)).fetchone()[0])
 
@@ -149,7 +149,7 @@ def delivered_ids(history: str, last_id: int, statuses: Collection[str] = ()) ->
     sql = f"SELECT substr(updated_utc, 1, 10), commit_id FROM dispatch_history WHERE id <= ?{condition}"
 
     def read() -> list[tuple[str, str]]:
-        with queries.reading(history) as connection:
+        with opening.reading(history) as connection:
             return connection.execute(sql, (last_id, *values)).fetchall()
 
     return _patiently(read)
@@ -160,7 +160,7 @@ def of_days(history: str, days: Sequence[str], wanted: Collection[str], *, files
 
     Raises HistoryError, HistoryRefused.
     """
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         for day in days:
             which = "WHERE updated_utc >= ? AND updated_utc < ? ORDER BY id"
             # U comes after the T that follows a day.

@@ -16,7 +16,7 @@ from agentic_watch.fleet import credentials, outbox, postgres_connection
 from agentic_watch.fleet.any_target import Pace, send_all
 from agentic_watch.fleet.one_push import PushContext
 from agentic_watch.fleet.postgres_target import PostgresTarget
-from agentic_watch.history import queries
+from agentic_watch.history import opening
 
 IDS = "SELECT substr(updated_utc, 1, 10), commit_id FROM dispatches WHERE host_id = %s"
 IDS_OF_DAYS = (
@@ -80,7 +80,7 @@ def compare(target: Target, context: PushContext) -> Comparison:
 
 
 def _strange(roots: Mapping[str, int], history: str) -> Mapping[str, int]:
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         known = {root for (root,) in connection.execute("SELECT DISTINCT root FROM dispatch_history")}
     return {root: count for root, count in roots.items() if root not in known}
 

@@ -16,10 +16,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-from agentic_watch.history import HistoryNotOurs
+from agentic_watch.history import HistoryNotOurs, HistoryTooNew
 
 APPLICATION_ID = 1_095_194_433
 """`PRAGMA application_id` of a history of ours, schema 3 and on."""
+VERSION = 4
+"""`PRAGMA user_version` of a history that this program writes."""
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
@@ -144,6 +146,36 @@ def _refusal(path: str, cause: str) -> HistoryNotOurs:
         f"{path}: is {cause}, not a history of agentic-watch; nothing in it was changed. Name the history's own file "
         "with --history or [history] path"
     )
+
+
+# --- by its numbers
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """The schema version of an open history; 0 is an empty file."""
+    number: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return number
+
+
+def refuse_newer(connection: sqlite3.Connection, path: str) -> int:
+    """The schema version. Raises HistoryTooNew before anything is changed."""
+    found = version(connection)
+    if found > VERSION:
+        raise HistoryTooNew(
+            f"{path}: has schema version {found}, this program knows {VERSION}; upgrade agentic-watch, "
+            "or name another file with --history"
+        )
+    return found
+
+
+def write_about(connection: sqlite3.Connection) -> None:
+    """Give the history its id, for good."""
+    if connection.execute("SELECT count(*) FROM about").fetchone() != (0,):
+        return
+    import uuid  # rarely needed
+
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    connection.execute("INSERT INTO about (history_id, created_at) VALUES (?, ?)", (str(uuid.uuid4()), now))
 
 
 # --- by its tables

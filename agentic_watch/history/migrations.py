@@ -1,14 +1,21 @@
-"""From each schema to the next, in one transaction. The only import of sqlite_utils, made late: it costs 0.1 s."""
+"""An older history becomes one of today's schema: a copy of it, then from each schema to the next, in one transaction.
+
+The only import of sqlite_utils, made late: it costs 0.1 s.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from agentic_watch.history import derived_data
+from agentic_watch.history import findings_and_search, history_file
 from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.columns import USAGE_COLUMNS, commit_id, model_of, report_of, usage_values
+from agentic_watch.history.history_file import VERSION, connect_read_only
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -39,6 +46,9 @@ _FORMER = {
 _FINDINGS_LOST = 2**63 - 2
 """As `upkeep.search_from` of schema 3: 0 was nothing to mend, another number a search to be made anew, or completed."""
 
+_COPIED_PAGES = 2_000
+_STEPS_BETWEEN_WORDS = 100_000
+"""Of SQLite's machine: some milliseconds."""
 _AT_ONCE = 1_000
 _WITH_USAGE = (
     "SELECT id, agent, report FROM dispatch_history WHERE id > ? AND (instr(report, '\"usage\":') > 0 "
@@ -147,7 +157,7 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
         (
             *(f"DROP TRIGGER IF EXISTS {name}" for name in tables.TRIGGER_NAMES),
             *(f"DROP {kind} IF EXISTS {name}" for name, kind in reversed(_FORMER.items())),
-            derived_data.drop_search,
+            findings_and_search.drop_search,
             *("DROP VIEW IF EXISTS dispatch_text", "DROP VIEW IF EXISTS dispatches"),
             _copy_dispatches,
             tables.KEPT_FILES,
@@ -167,7 +177,7 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
 """By the version that they lead to: a name, and what is to be done to a history of the version before."""
 
 
-def migrate(connection: sqlite3.Connection, found: int) -> None:
+def _migrate(connection: sqlite3.Connection, found: int) -> None:
     """Bring an older history to today's tables, within the transaction that the caller holds."""
     from sqlite_utils import Database, Migrations
 
@@ -190,3 +200,64 @@ def _step(steps: Sequence[Step]) -> Callable[[Database], None]:
                 db.execute(step)
 
     return apply
+
+
+def upgrade(connection: sqlite3.Connection, path: str, notices: list[str], on_progress: Callable[[str], None]) -> None:
+    """Bring an older history to this program's schema; a notice names the copy made of it before.
+
+    The lock comes first, so that an upgrade that cannot be done now costs no copy; a copy that was made for nothing is
+    removed. Raises sqlite3.Error, OSError.
+    """
+    started = time.monotonic()
+    connection.execute("PRAGMA foreign_keys = OFF")  # else a table that is made anew takes its findings along
+    connection.execute("PRAGMA legacy_alter_table = ON")  # views that name it are not looked at while it is away
+    connection.execute("BEGIN IMMEDIATE")
+    found = history_file.version(connection)
+    backup = f"{path}.backup-v{found}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    try:
+        _remove_unfinished_copies(path)
+        _copy(path, f"{backup}.part", lambda: on_progress(f"copying the history to {backup}"))
+        said = f"upgrading the history from schema {found} to {VERSION}"
+        connection.set_progress_handler(lambda: on_progress(said), _STEPS_BETWEEN_WORDS)
+        _migrate(connection, found)
+        history_file.write_about(connection)
+        connection.execute(f"PRAGMA application_id = {history_file.APPLICATION_ID}")
+        os.rename(f"{backup}.part", backup)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        for unused in (backup, f"{backup}.part", f"{backup}.part-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(unused)
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
+    with contextlib.suppress(sqlite3.OperationalError):  # a reader holds it up; the header says later whose it is
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    notices.append(
+        f"{path}: was upgraded from schema {found} to {VERSION} in {time.monotonic() - started:.1f} s; "
+        f"as it was, it lies in {backup}"
+    )
+
+
+def _remove_unfinished_copies(path: str) -> None:
+    """What a killed upgrade left; another one cannot be under way while its lock is ours."""
+    directory, base = os.path.split(path)
+    for name in os.listdir(directory):
+        if name.startswith(f"{base}.backup-v") and name.endswith((".part", ".part-journal")):
+            os.unlink(os.path.join(directory, name))
+
+
+def _copy(path: str, target: str, on_progress: Callable[[], None]) -> None:
+    """Copy the history while its writer's lock is held, durably."""
+    with (
+        contextlib.closing(connect_read_only(path)) as source,
+        contextlib.closing(sqlite3.connect(target)) as copy,
+    ):
+        source.backup(copy, pages=_COPIED_PAGES, progress=lambda *_: on_progress())
+    descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

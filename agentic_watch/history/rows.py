@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from agentic_watch.history import derived_data
+from agentic_watch.history import findings_and_search
 from agentic_watch.history.columns import (
     HISTORY_COLUMNS,
     commit_id,
@@ -135,7 +135,7 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, Ne
 
     A few statements for all: the write lock is held, so the next free numbers are ours. A number is never used twice,
     so that nobody inherits what belongs to a row that was deleted. Where findings or search are known to be damaged,
-    the rows are inserted without; damage that is met is for `derived_data.past_damage`.
+    the rows are inserted without; damage that is met is for `findings_and_search.past_damage`.
     """
     (first,) = connection.execute(_NEXT).fetchone()
     values: list[tuple[Any, ...]] = []
@@ -162,9 +162,9 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, Ne
         return 0, None
     last, *of_last = values[-1]
     if lost is None:
-        too_many_wait = last - searched_to > derived_data.MOST_WAITING
+        too_many_wait = last - searched_to > findings_and_search.MOST_WAITING
         if findings or too_many_wait:
-            derived_data.add(connection, findings, inserted if too_many_wait else 0)
+            findings_and_search.add(connection, findings, inserted if too_many_wait else 0)
     return inserted, (last, of_last[_COMMIT_ID])
 
 

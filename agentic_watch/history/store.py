@@ -19,14 +19,14 @@ from typing import TypeVar
 from agentic_watch.history import (
     HistoryError,
     HistoryNotOurs,
-    damage,
-    derived_data,
+    corrupt_file,
+    findings_and_search,
     history_file,
     opening,
     row_count,
     rows,
 )
-from agentic_watch.history.damage import LogInodes
+from agentic_watch.history.corrupt_file import LogInodes
 from agentic_watch.history.history_file import Inode
 from agentic_watch.history.opening import OnProgress, open_to_write
 from agentic_watch.history.row_count import Newest
@@ -121,7 +121,7 @@ class History:
         """Rows that are inserted, and committed at the end: nothing of them is in the file before that."""
         with self.transaction() as connection:
             insert = functools.partial(rows.insert, connection, new)
-            inserted, newest = derived_data.past_damage(connection, insert, self._note_damage)
+            inserted, newest = findings_and_search.past_damage(connection, insert, self._note_damage)
             newest = newest or row_count.newest(connection)
             yield inserted
         self._newest = newest
@@ -135,11 +135,11 @@ class History:
             return
         end = time.monotonic() + seconds
         with self.reading() as connection:
-            is_complete = derived_data.is_complete(connection)
+            is_complete = findings_and_search.is_complete(connection)
         while not is_complete:
             with self.transaction(durable=False) as connection:
-                catch_up = functools.partial(derived_data.catch_up, connection)
-                is_complete = derived_data.past_damage(connection, catch_up, self._note_damage)
+                catch_up = functools.partial(findings_and_search.catch_up, connection)
+                is_complete = findings_and_search.past_damage(connection, catch_up, self._note_damage)
             if time.monotonic() >= end:
                 return
 
@@ -152,10 +152,10 @@ class History:
             return act()
         except HistoryError as error:
             cause = error.__cause__
-            if not isinstance(cause, sqlite3.Error) or not derived_data.is_damage(cause):
+            if not isinstance(cause, sqlite3.Error) or not findings_and_search.is_damage(cause):
                 raise
         with self.transaction() as connection:
-            derived_data.give_up(connection, cause)
+            findings_and_search.give_up(connection, cause)
         self._note_damage(cause)
         self.catch_up(math.inf)
         return act()
@@ -182,7 +182,7 @@ class History:
                 with connection:  # rolls back what is not committed
                     connection.execute("BEGIN IMMEDIATE")
                     self._locked_times = 0
-                    opening.refuse_newer(connection, self.path)  # one that was upgraded under us
+                    history_file.refuse_newer(connection, self.path)  # one that was upgraded under us
                     yield connection
                     connection.execute("COMMIT")
             finally:
@@ -199,13 +199,13 @@ class History:
                 current = self._open_again()
             yield current.connection
         except sqlite3.DatabaseError as error:
-            if derived_data.is_of_search(error):
+            if findings_and_search.is_of_search(error):
                 self._give_up_derived(error)
             elif getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 pause = _LOCKED_PAUSES_SECONDS[min(self._locked_times, len(_LOCKED_PAUSES_SECONDS) - 1)]
                 self._locked_until, self._locked_times = time.monotonic() + pause, self._locked_times + 1
                 self._locked_cause = f"{self.path}: {error}"
-            elif damage.looks_corrupt(error) and not self.read_only:
+            elif corrupt_file.looks_corrupt(error) and not self.read_only:
                 with contextlib.suppress(OSError):  # whoever meets it next tries again
                     self._set_aside(str(error))
             self._fail()
@@ -219,7 +219,7 @@ class History:
         """Close the connection; the next call opens it again."""
         if self._current is not None and not self.read_only and not self._is_in_place(self._current):
             with contextlib.suppress(sqlite3.Error, OSError):  # whoever opens it next sees what is left
-                damage.leave_behind(self._current.connection, self.path, self._current.logs, self._patience_ms)
+                corrupt_file.leave_behind(self._current.connection, self.path, self._current.logs, self._patience_ms)
         self._let_go()
 
     def _is_in_place(self, current: _Open) -> bool:
@@ -269,7 +269,7 @@ class History:
     def _take(self, connection: sqlite3.Connection) -> _Open:
         connection.create_function("is_same_text", 2, lambda held, asked: self.is_same(held, asked))
         inode = history_file.inode_of(self.path)
-        self._current = current = _Open(connection, inode, damage.log_inodes(self.path))
+        self._current = current = _Open(connection, inode, corrupt_file.log_inodes(self.path))
         self._last_inode, self._failures, self._next_try = inode, 0, 0.0
         if inode is not None:
             history_file.register(inode)
@@ -296,11 +296,11 @@ class History:
         with contextlib.suppress(sqlite3.Error):
             with self._current.connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
-                derived_data.give_up(connection, error)
+                findings_and_search.give_up(connection, error)
             self._note_damage(error)
 
     def _set_aside(self, cause: str) -> None:
-        notice = damage.set_aside(self.path, cause, self._patience_ms, known=self._last_inode, close=self._let_go)
+        notice = corrupt_file.set_aside(self.path, cause, self._patience_ms, known=self._last_inode, close=self._let_go)
         if notice is not None:
             self._last_inode = None
             self.notices.append(notice)

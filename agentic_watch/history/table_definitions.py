@@ -135,7 +135,7 @@ ABOUT = (
 )
 
 # `rows` is how many dispatches there should be: a file that was salvaged has fewer. Findings and search have those up
-# to the number `searched_to`; `lost` names what of these is damaged (derived_data.py).
+# to the number `searched_to`; `lost` names what of these is damaged (findings_and_search.py).
 UPKEEP = (
     "CREATE TABLE upkeep (rows INTEGER NOT NULL, searched_to INTEGER NOT NULL, lost TEXT) STRICT",
     "INSERT INTO upkeep VALUES (0, 0, NULL)",

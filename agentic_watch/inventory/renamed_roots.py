@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from agentic_watch.config import Config, ConfigError, Root
-from agentic_watch.history import HistoryError, queries
+from agentic_watch.history import HistoryError, opening
 
 _USED = "SELECT 1 FROM dispatch_history WHERE root = ? LIMIT 1"
 
@@ -33,7 +33,7 @@ def _problems(config: Config, named: list[Root]) -> Iterator[str]:
 
 def _used_by_path(history: str, named: list[Root]) -> list[Root]:
     try:
-        with queries.reading(history) as connection:
+        with opening.reading(history) as connection:
             return [root for root in named if connection.execute(_USED, (root.path,)).fetchone()]
     except HistoryError:
         return []

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from agentic_watch.config import Config, Root
-from agentic_watch.history import commit_lookup, pruned, queries
+from agentic_watch.history import commit_lookup, opening, pruned
 from agentic_watch.history.commit_lookup import NamedRow
 from agentic_watch.host.file_systems import filesystem_without_events
 from agentic_watch.scan import RootUnavailable, ScanError, scan
@@ -248,7 +248,7 @@ def rows_of(config: Config, asked: Iterable[AwaitedWorkspace]) -> tuple[Rows, st
     Raises HistoryError, HistoryRefused.
     """
     rows: Rows = {}
-    with queries.reading(config.history) as connection:
+    with opening.reading(config.history) as connection:
         for root, names in _names(config.roots, asked).items():
             found = commit_lookup.of_workspaces(connection, root, sorted(names))
             for name, its in found.items():

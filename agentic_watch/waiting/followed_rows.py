@@ -26,7 +26,7 @@ from agentic_watch.answers.past.sql_dialects import Source, SqliteSource
 from agentic_watch.fleet import outbox
 from agentic_watch.fleet.push_follow import HistoryWatch
 from agentic_watch.fleet.push_state import Position
-from agentic_watch.history import HistoryError, HistoryNotOurs, queries
+from agentic_watch.history import HistoryError, HistoryNotOurs, opening
 from agentic_watch.watch.few_watches import Add, FewWatches, few_watches
 from agentic_watch.workspace import instant
 
@@ -153,7 +153,7 @@ class Following:
         Raises HistoryRefused.
         """
         try:
-            with queries.reading(self.path) as connection:
+            with opening.reading(self.path) as connection:
                 asked = SqliteSource(connection)
                 self._place = _Place(outbox.history_id(connection), newest := _newest(asked))
                 sql = (
@@ -209,7 +209,7 @@ class Following:
     def _read(self) -> tuple[list[dict[str, Any]], bool]:
         """The next rows, and whether there may be more. Raises HistoryError, HistoryRefused."""
         most = _LARGE_AT_ONCE if "d.*" in self.columns or "d.report" in self.columns else _AT_ONCE
-        with queries.reading(self.path) as connection:
+        with opening.reading(self.path) as connection:
             connection.execute("BEGIN")  # one snapshot: what comes meanwhile has a higher number
             self._find_place(connection)
             asked = SqliteSource(connection)

@@ -31,7 +31,7 @@ from agentic_watch.commit.row_buffer import HOST
 from agentic_watch.config import Config
 from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
-from agentic_watch.history import HistoryError, queries, workspaces_table
+from agentic_watch.history import HistoryError, opening, workspaces_table
 from agentic_watch.history.columns import FINDING_COLUMNS
 from agentic_watch.history.store import History, Key
 from agentic_watch.workspace import journal, record
@@ -171,7 +171,7 @@ def _append_missing(
 
 def _recorded(history: str, candidate: Candidate) -> Iterator[Record]:
     """What the history holds of a workspace, oldest first."""
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         cursor = connection.execute(_ROWS, (candidate.root.key, candidate.name, HOST))
         names = [column[0] for column in cursor.description]
         for values in cursor.fetchall():

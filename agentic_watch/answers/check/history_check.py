@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.check.check_result import CheckResult, Subject
-from agentic_watch.history import HistoryError, derived_data, queries
+from agentic_watch.history import HistoryError, findings_and_search, opening
 from agentic_watch.host import new_file
 
 _NAME = "history"
@@ -28,7 +28,7 @@ def history(subject: Subject) -> Iterator[CheckResult]:
         yield CheckResult(_NAME, None, f"{path}: {error.strerror}")
         return
     try:
-        with queries.reading(path) as connection:
+        with opening.reading(path) as connection:
             yield from _sound(connection, path)
     except HistoryError as error:
         yield CheckResult(_NAME, False, str(error), "fix what it names; journals and markers go on meanwhile")
@@ -42,10 +42,10 @@ def _sound(connection: sqlite3.Connection, path: str) -> Iterator[CheckResult]:
     told = [text for (text,) in connection.execute("PRAGMA integrity_check(3)")]
     problems = [" ".join(text.split()) for text in told if text != "ok" and "FTS5" not in text]
     findings = [CheckResult(_NAME, False, f"{path}: {problem}", _RESTORE) for problem in problems]
-    if orphans := derived_data.orphans(connection):
+    if orphans := findings_and_search.orphans(connection):
         text = f"{path}: {orphans} findings and kept files belong to no dispatch"
         findings.append(CheckResult(_NAME, False, text, REPAIR))
-    if count := derived_data.miscounted(connection):
+    if count := findings_and_search.miscounted(connection):
         text = f"{path}: {count} dispatches have fewer or more findings than they count"
         findings.append(CheckResult(_NAME, False, text, _RESTORE))
     yield from findings
@@ -56,7 +56,7 @@ def _sound(connection: sqlite3.Connection, path: str) -> Iterator[CheckResult]:
 
 def _search(path: str) -> Iterator[CheckResult]:
     try:
-        sound = derived_data.search_is_sound(path)
+        sound = findings_and_search.search_is_sound(path)
     except HistoryError as error:
         yield CheckResult(
             "search", None, f"{error}; only who may write the history can compare its search with its rows"
@@ -82,4 +82,4 @@ def _leftovers(path: str) -> Iterator[CheckResult]:
 
 def mend(subject: Subject) -> None:
     """Make what is derived from the rows anew. Raises HistoryError."""
-    derived_data.rebuild(subject.config.history)
+    findings_and_search.rebuild(subject.config.history)

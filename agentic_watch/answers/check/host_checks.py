@@ -21,7 +21,7 @@ from agentic_watch.answers.check.check_result import CheckResult, Subject, belon
 from agentic_watch.answers.check.check_result import subject as subject_of
 from agentic_watch.config import Config, ConfigError, Root
 from agentic_watch.daemon.instance import Liveness, pulse
-from agentic_watch.history import HistoryError, queries
+from agentic_watch.history import HistoryError, opening
 from agentic_watch.host.extras import how_to_add, is_installed
 from agentic_watch.inventory.renamed_roots import refuse_renamed
 from agentic_watch.service import install_plan, root_access, service_user
@@ -50,7 +50,7 @@ def clock(subject: Subject) -> Iterator[CheckResult]:
 def _times(history: str) -> Iterator[float]:
     try:
         yield os.stat(history).st_mtime
-        with queries.reading(history) as connection:
+        with opening.reading(history) as connection:
             for (text,) in connection.execute(_NEWEST):
                 yield instant.parse(text).ns / 1e9
     except (OSError, HistoryError, ValueError):
@@ -103,7 +103,7 @@ def roots_open(subject: Subject) -> Iterator[CheckResult]:
     """The same in a probe's time, by the newest commits. All of them must be closed before an operator is needed: an
     agent may close its own."""
     try:
-        with queries.reading(subject.config.history) as connection:
+        with opening.reading(subject.config.history) as connection:
             newest = list(connection.execute(_NEWEST_COMMITS))
     except HistoryError:
         newest = []  # the check of what waits says why

@@ -14,7 +14,7 @@ from agentic_watch.answers.check.check_result import STUCK_SECONDS, Check, Check
 from agentic_watch.answers.check.host_checks import ownership, roots_open, roots_there
 from agentic_watch.answers.check.service_checks import alive
 from agentic_watch.config import Root
-from agentic_watch.history import HistoryError, queries
+from agentic_watch.history import HistoryError, opening
 from agentic_watch.inventory.ghosts import is_ghost
 from agentic_watch.workspace import layout, status
 from agentic_watch.workspace.place import open_place
@@ -35,7 +35,7 @@ def waiting(subject: Subject) -> Iterator[CheckResult]:
     clean, ghosts = True, 0
     for root in subject.config.roots:
         try:
-            with queries.reading(subject.config.history) as connection:
+            with opening.reading(subject.config.history) as connection:
                 failing = connection.execute(_FAILING, (root.key, _AT_MOST)).fetchall()
                 unfinished = [name for (name,) in connection.execute(_OPEN, (root.key, _AT_MOST))]
                 ghosts += sum(is_ghost(*row) for row in connection.execute(_RUNNING, (root.key, _RUNNING_AT_MOST)))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from agentic_watch.commit.row_buffer import HOST
 from agentic_watch.config import Config, Root
-from agentic_watch.history import queries
+from agentic_watch.history import opening
 from agentic_watch.history.pruned import is_pruned
 from agentic_watch.history.store import Key, marks
 from agentic_watch.workspace import journal, marker, status
@@ -181,7 +181,7 @@ def rows_of(history: str, root: Root, workspaces: Sequence[str]) -> dict[str, Ro
     """By workspace, the rows that were committed there, or whose workspace is there now. Raises HistoryError."""
     found: dict[str, dict[Key, list[RecordedRow]]] = {}
     names = {os.path.join(root.path, name): name for name in workspaces}
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         for known, column, given in (
             ("d.root = ?", "workspace", (root.key, *workspaces)),
             ("d.root = ?", "moved_to", (root.key, *workspaces)),
@@ -202,7 +202,7 @@ def dispatches_of(history: str, told: Collection[Told]) -> dict[Told, set[Dispat
     """Of those commits that have a row, under whatever root: which dispatches these are of. Raises HistoryError."""
     found: dict[Told, set[Dispatch]] = {}
     asked = sorted(told)
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         for start in range(0, len(asked), _ASKED_AT_ONCE):
             some = asked[start : start + _ASKED_AT_ONCE]
             sql = (

@@ -26,7 +26,7 @@ from agentic_watch.answers.check.record_comparison import (
 )
 from agentic_watch.config import KNOWN_STATUSES, Root
 from agentic_watch.exchange.pruning import in_no_archive
-from agentic_watch.history import HistoryError, pruned, queries
+from agentic_watch.history import HistoryError, opening, pruned
 from agentic_watch.history.columns import commit_id
 from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.service import service_user
@@ -64,7 +64,7 @@ def records(subject: Subject) -> Iterator[CheckResult]:
     """Each workspace in which a record lacks what another has, or that cannot be committed for longer than an hour."""
     seen = wrong = 0
     try:
-        with queries.reading(subject.config.history) as connection:
+        with opening.reading(subject.config.history) as connection:
             look = _Look(subject, pruned.before(connection))
         for root in subject.config.roots:
             # That a root is not there is for the check of the roots to say.

@@ -20,7 +20,7 @@ from agentic_watch.answers import answer_shape
 from agentic_watch.commit import moved_workspaces
 from agentic_watch.config import Config, Root
 from agentic_watch.fleet.backlog import Delivered, delivered
-from agentic_watch.history import commit_lookup, queries
+from agentic_watch.history import commit_lookup, opening
 from agentic_watch.history.columns import commit_id
 from agentic_watch.history.commit_lookup import ExistingRow, Lookup
 from agentic_watch.history.store import History
@@ -133,7 +133,7 @@ class _Judge:
         self._wish = wish
         self._without = redactor(config.limits.redact)
         self._delivered: list[Delivered] = [] if wish.undelivered else delivered(config.history, config.push)
-        with queries.reading(config.history):  # without one nothing is in it
+        with opening.reading(config.history):  # without one nothing is in it
             pass
 
     def group(self, root: Root, group: Sequence[Candidate | ScanError]) -> Iterator[Removable | NotRemovable]:
@@ -216,7 +216,7 @@ class _Judge:
             history = History(self._config.history, read_only=True)
             history.is_same = self._without.is_same
             # What was read beside a writer that came meanwhile may be wrong: HistoryError.
-            with queries.reading(self._config.history), contextlib.closing(history):
+            with opening.reading(self._config.history), contextlib.closing(history):
                 for start in range(0, len(asked), _ASKED_AT_ONCE):
                     some = asked[start : start + _ASKED_AT_ONCE]
                     for number, row in commit_lookup.anywhere(history, root, some):

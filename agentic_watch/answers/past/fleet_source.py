@@ -21,7 +21,7 @@ from agentic_watch.fleet import credentials, postgres_connection
 from agentic_watch.fleet.any_target import Poisonous, Unavailable, Unusable
 from agentic_watch.fleet.postgres_schema import DISPATCHES, FOUND_COLUMNS
 from agentic_watch.fleet.push_follow import HEARTBEAT_SECONDS
-from agentic_watch.history import HistoryError, queries
+from agentic_watch.history import HistoryError
 from agentic_watch.history.columns import HISTORY_COLUMNS, USAGE_COLUMNS
 from agentic_watch.workspace.instant import now_text
 
@@ -137,7 +137,7 @@ class PostgresSource:
 
     def search_value(self, text: str) -> Any:
         """The words that all must occur, the last one marked."""
-        *others, last = queries.words(text)
+        *others, last = sql_dialects.search_words(text)
         return [*others, f"~{last}"]
 
     def _ask(self, sql: str, values: Sequence[object]) -> tuple[list[str], list[tuple[Any, ...]]]:

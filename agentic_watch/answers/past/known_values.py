@@ -9,7 +9,7 @@ from agentic_watch.answers.past.filters import NAMED, Filter
 from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.config import KNOWN_STATUSES
 from agentic_watch.config.value_checks import nearest
-from agentic_watch.history import queries
+from agentic_watch.history import opening
 
 _SUGGESTED = (*NAMED, "agent", "branch")
 _DISTINCT = 10_000
@@ -47,7 +47,7 @@ _FIRST = {
 def known_values(history: str, name: str, prefix: str) -> list[str]:
     """Values that begin with `prefix`: of a column, "on_disk" (workspaces that are there) or "dispatch" (workspaces
     and ids). At most AT_MOST. Raises HistoryError and HistoryRefused."""
-    with queries.reading(history) as connection:
+    with opening.reading(history) as connection:
         return sorted(set(_FINDERS.get(name, _column(name))(connection, prefix)))[:AT_MOST]
 
 

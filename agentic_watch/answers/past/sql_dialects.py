@@ -9,12 +9,13 @@ since one of the engines has not: JSON functions, integer division, `ORDER BY` o
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from agentic_watch.history import queries
+from agentic_watch.history import opening
 
 
 class Dialect(NamedTuple):
@@ -63,7 +64,7 @@ SQLITE = Dialect(
     found="f.dispatch_id IS NOT NULL",
     identity="d.id",
     key="d.id",
-    # Beside the search what it has yet to take in (queries.index_waiting).
+    # Beside the search what it has yet to take in (findings_and_search.index_waiting).
     searching=(
         "d.id IN (WITH asked (words) AS (VALUES (?)) "
         "SELECT s.rowid FROM asked CROSS JOIN dispatch_search AS s ON s.dispatch_search MATCH asked.words UNION ALL "
@@ -141,12 +142,32 @@ class SqliteSource:
 
     def search_value(self, text: str) -> str:
         """The words as an FTS5 expression."""
-        queries.index_waiting(self.connection)
-        return queries.match_expression(text)
+        from agentic_watch.history import findings_and_search  # who searches nothing needs none of it
+
+        findings_and_search.index_waiting(self.connection)
+        return match_expression(text)
 
 
 @contextlib.contextmanager
 def history(path: str) -> Iterator[Source]:
-    """This host's history for one answer. Raises HistoryError and HistoryRefused as `queries.reading` does."""
-    with queries.reading(path) as connection:
+    """This host's history for one answer. Raises HistoryError and HistoryRefused as `opening.reading` does."""
+    with opening.reading(path) as connection:
         yield SqliteSource(connection)
+
+
+# What FTS5's unicode61 tokenizer keeps of a word; one without it would match nothing. https://sqlite.org/fts5.html
+_TOKEN = re.compile(r"[^\W_]")
+
+
+def search_words(text: str) -> list[str]:
+    """The words of a search that can be found: those with a letter or a digit."""
+    return [word for word in text.split() if _TOKEN.search(word)]
+
+
+def match_expression(text: str) -> str:
+    """What a user typed as an FTS5 expression in which nothing is syntax: all words, the last one as a prefix.
+
+    There must be at least one that `search_words` gives.
+    """
+    quoted = " ".join('"' + word.replace('"', '""') + '"' for word in search_words(text))
+    return f"{quoted} *"

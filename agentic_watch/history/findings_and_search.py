@@ -135,6 +135,14 @@ def add(connection: sqlite3.Connection, findings: Sequence[tuple[Any, ...]], new
             _take_in(connection, _AT_ONCE + 2 * new)
 
 
+def index_waiting(connection: sqlite3.Connection) -> None:
+    """Beside the search, for this connection: `temp.waiting_search`, of the newest dispatches that it has yet to take
+    in. It is in memory, and empty as a rule."""
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(tables.WAITING_SEARCH)
+    connection.execute(tables.ADD_WAITING)
+
+
 def catch_up(connection: sqlite3.Connection) -> bool:
     """Make anew what is damaged, and add to findings and search what the next dispatches lack; whether that was all.
 

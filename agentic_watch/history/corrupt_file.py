@@ -1,4 +1,5 @@
-"""A damaged history: is it, by a look that changes nothing, and where does it go?"""
+"""A history that SQLite calls corrupt: is it, by a look that changes nothing, and where does it go? What does one that
+was replaced leave behind?"""
 
 from __future__ import annotations
 
