@@ -18,13 +18,13 @@ from agentic_watch.daemon import state_file
 from agentic_watch.daemon.instance_lock import DIRECTORY, FLAGS, claim, file_of, is_claimed_beside, is_held, lock
 from agentic_watch.daemon.state_file import DaemonState
 from agentic_watch.host.processes import is_stopped
+from agentic_watch.host.retry import every, wait_until
 
 __all__ = ["DaemonState", "HistoryInUse", "Instance", "Liveness", "file_of", "look", "pulse"]
 
 log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 1.0
-_PAUSE_SECONDS = 0.02
 _STALE_SECONDS = 30.0
 """Three times as long as a daemon that is well takes at most to say so again."""
 _STOPPED_SECONDS = 3.0
@@ -101,11 +101,9 @@ class Instance:
             directory = self._open_directory(undo)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | FLAGS, 0o644)
             undo.callback(os.close, descriptor)
-            deadline = time.monotonic() + _PATIENCE_SECONDS
-            while not (lock(descriptor, fcntl.LOCK_EX) and self._claim(directory)):
-                if time.monotonic() > deadline:
-                    raise _held(self._path, descriptor)
-                time.sleep(_PAUSE_SECONDS)
+            pauses = every(0.02, _PATIENCE_SECONDS)
+            if not wait_until(lambda: lock(descriptor, fcntl.LOCK_EX) and self._claim(directory), pauses):
+                raise _held(self._path, descriptor)
             # What a former daemon said must not be taken for this one's words.
             os.ftruncate(descriptor, 0)
             undo.pop_all()

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from agentic_watch.config import Root
+from agentic_watch.host.retry import every, wait_until
 from agentic_watch.workspace import files, instant, layout
 from agentic_watch.workspace import status as statuses
 from agentic_watch.workspace.instant import Instant
@@ -38,7 +39,6 @@ def text_of(kind: Kind) -> str:
 
 _LIMIT = 1 << 20
 _PATIENCE_SECONDS = 10.0
-_PAUSE_SECONDS = 0.01
 _NAMES_AT_MOST = 10_000
 
 _ORDER = (
@@ -60,11 +60,8 @@ class Current(NamedTuple):
 
 def lock(place: Place) -> None:
     """Become the only writer of this workspace's status until the place is closed; waits for up to 10 s."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not files.try_lock(place.directory, "the workspace"):
-        if time.monotonic() > deadline:
-            raise WorkspaceError("the workspace", f"is locked by another process for {_PATIENCE_SECONDS:.0f} s")
-        time.sleep(_PAUSE_SECONDS)
+    if not wait_until(lambda: files.try_lock(place.directory, "the workspace"), every(0.01, _PATIENCE_SECONDS)):
+        raise WorkspaceError("the workspace", f"is locked by another process for {_PATIENCE_SECONDS:.0f} s")
 
 
 def current(place: Place, root: Root) -> Current | None:

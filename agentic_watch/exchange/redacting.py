@@ -7,7 +7,6 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
-import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from agentic_watch.history import HistoryError, opening
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
+from agentic_watch.host.retry import every, wait_until
 from agentic_watch.workspace import kept_file
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.kept_file import KeptFile
@@ -30,7 +30,6 @@ from agentic_watch.workspace.redactor import Redactor, count, may_be_redacted
 PATIENCE_MS = 60_000
 """How long somebody who reads or writes the history is waited for."""
 _REBUILD_SEARCH = "INSERT INTO dispatch_search (dispatch_search) VALUES ('rebuild')"
-_PAUSE_SECONDS = 0.1
 
 
 _TEXT_COLUMNS = (
@@ -249,14 +248,11 @@ def clean(history: History) -> None:
     history.rebuilding(partial(_rebuild, history))
     with history.reading() as connection:
         connection.execute("VACUUM")
-    end = time.monotonic() + PATIENCE_MS / 1000
-    while not _empty_log(history):
-        if time.monotonic() >= end:
-            raise HistoryError(
-                f"{history.path}: somebody reads an older state of it, which its -wal file still holds; end that "
-                "(a dashboard, a backup) and run redact again"
-            )
-        time.sleep(_PAUSE_SECONDS)
+    if not wait_until(lambda: _empty_log(history), every(0.1, PATIENCE_MS / 1000)):
+        raise HistoryError(
+            f"{history.path}: somebody reads an older state of it, which its -wal file still holds; end that "
+            "(a dashboard, a backup) and run redact again"
+        )
 
 
 def _rebuild(history: History) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from agentic_watch.config import Config, Limits
 from agentic_watch.exchange.exporting import host_id
 from agentic_watch.fleet import push_state
 from agentic_watch.history.history_file import connect_read_only
+from agentic_watch.host.retry import every, retry
 from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.workspace import files, journal_rewrite, layout, marker
 from agentic_watch.workspace.candidate import Candidate
@@ -25,7 +25,6 @@ from agentic_watch.workspace.redactor import Redactor
 from agentic_watch.workspace.workspace_errors import Busy, Missing, WorkspaceError
 
 _PATIENCE_SECONDS = 30.0
-_PAUSE_SECONDS = 0.1
 _CORRUPT = (f"{layout.JOURNAL}.corrupt-", f"{layout.MARKER}.corrupt-")
 
 
@@ -82,17 +81,15 @@ def _rewrite(place: Place, limits: Limits, without: Redactor, dry_run: bool) -> 
     """Waits for whoever holds the workspace or its journal, politely and not for ever."""
     if place.meta is None:
         return Rewritten()
-    end = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            if dry_run or place.lock():
-                marker.remove_temporaries(place.meta, place.names)
-                return journal_rewrite.rewrite(place.meta, limits, without, dry_run=dry_run)
+    meta = place.meta
+
+    def rewrite() -> Rewritten:
+        if not dry_run and not place.lock():
             raise Busy(layout.META, "is held by another process")
-        except Busy:
-            if time.monotonic() >= end:
-                raise
-        time.sleep(_PAUSE_SECONDS)
+        marker.remove_temporaries(meta, place.names)
+        return journal_rewrite.rewrite(meta, limits, without, dry_run=dry_run)
+
+    return retry(rewrite, lambda error: isinstance(error, Busy), every(0.1, _PATIENCE_SECONDS))
 
 
 def _others_with_secrets(place: Place, limits: Limits, without: Redactor) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -14,6 +13,7 @@ from agentic_watch.fleet.push_state import Position
 from agentic_watch.history import HistoryError, opening
 from agentic_watch.history.columns import FINDING_COLUMNS, TABLE_COLUMNS
 from agentic_watch.history.store import marks
+from agentic_watch.host.retry import retry
 from agentic_watch.workspace.kept_file import KeptFile
 
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
@@ -59,12 +59,7 @@ def history_id(connection: sqlite3.Connection) -> str:
 
 def identity(history: str) -> str:
     """Which history lies there now. Raises HistoryError and HistoryRefused."""
-
-    def read() -> str:
-        with opening.reading(history) as connection:
-            return history_id(connection)
-
-    return _patiently(read)
+    return _read(history, history_id)
 
 
 def next_batch(
@@ -74,21 +69,19 @@ def next_batch(
 
     Raises HistoryError and HistoryRefused.
     """
-    return _patiently(lambda: _next_batch(history, after, largest, statuses, files))
+    condition, values = with_status(statuses)
 
-
-def _next_batch(history: str, after: int, largest: Largest, statuses: Collection[str], files: bool) -> OutgoingBatch:
-    with opening.reading(history) as connection:
+    def read(connection: sqlite3.Connection) -> OutgoingBatch:
         # One snapshot: what is committed meanwhile has a higher number than all that is seen here.
         connection.execute("BEGIN")
         whose = history_id(connection)
-        condition, values = with_status(statuses)
         commits, is_last = page(connection, f"WHERE id > ?{condition}", (after, *values), largest, files=files)
         which = "id = (SELECT max(id) FROM dispatch_history)" if is_last else f"id = {commits[-1].id}"
         row = connection.execute(f"SELECT id, {_CALLED} FROM dispatch_history WHERE {which}").fetchone()
         connection.execute("COMMIT")
-    last = Position(*row) if row and row[0] > after else Position(after, "")
-    return OutgoingBatch(whose, commits, last, is_last)
+        return OutgoingBatch(whose, commits, Position(*row) if row and row[0] > after else Position(after, ""), is_last)
+
+    return _read(history, read)
 
 
 def position_of(commit: Commit) -> Position:
@@ -103,12 +96,7 @@ def confirmed(history: str, position: Position) -> int:
     A history that came back from a backup gives the numbers that it lost to other commits. Raises HistoryError and
     HistoryRefused.
     """
-
-    def read() -> int:
-        with opening.reading(history) as connection:
-            return confirmed_by(connection, position)
-
-    return _patiently(read) if position.id else 0
+    return _read(history, lambda connection: confirmed_by(connection, position)) if position.id else 0
 
 
 def confirmed_by(connection: sqlite3.Connection, position: Position) -> int:
@@ -127,12 +115,11 @@ def by_commit_id(history: str, workspace: str, commit_id: str) -> Commit | None:
     Raises HistoryError and HistoryRefused."""
     which = "WHERE root IN (SELECT root FROM roots) AND workspace = ? AND commit_id = ?"
 
-    def read() -> Commit | None:
-        with opening.reading(history) as connection:
-            rows = list(_rows(connection, which, (workspace, commit_id)))
-            return next(iter(_with_findings(connection, rows)), None)
+    def read(connection: sqlite3.Connection) -> Commit | None:
+        rows = list(_rows(connection, which, (workspace, commit_id)))
+        return next(iter(_with_findings(connection, rows)), None)
 
-    return _patiently(read)
+    return _read(history, read)
 
 
 def pending(history: str, after: int, statuses: Collection[str] = ()) -> int:
@@ -147,12 +134,7 @@ def delivered_ids(history: str, last_id: int, statuses: Collection[str] = ()) ->
     """(day, commit_id) of each commit up to a number. Raises HistoryError and HistoryRefused."""
     condition, values = with_status(statuses)
     sql = f"SELECT substr(updated_utc, 1, 10), commit_id FROM dispatch_history WHERE id <= ?{condition}"
-
-    def read() -> list[tuple[str, str]]:
-        with opening.reading(history) as connection:
-            return connection.execute(sql, (last_id, *values)).fetchall()
-
-    return _patiently(read)
+    return _read(history, lambda connection: connection.execute(sql, (last_id, *values)).fetchall())
 
 
 def of_days(history: str, days: Sequence[str], wanted: Collection[str], *, files: bool = False) -> Iterator[Commit]:
@@ -170,14 +152,14 @@ def of_days(history: str, days: Sequence[str], wanted: Collection[str], *, files
                     yield replace(row, kept=kept_of(connection, row.id)) if files else row
 
 
-def _patiently(read: Callable[[], T]) -> T:
-    """Read, and again while somebody writes to a history that was at rest: `--once` opens and closes it."""
-    for pause in _PAUSES:
-        try:
-            return read()
-        except HistoryError:
-            time.sleep(pause)
-    return read()
+def _read(history: str, ask: Callable[[sqlite3.Connection], T]) -> T:
+    """Ask, and again while somebody writes to a history that was at rest: `--once` opens and closes it."""
+
+    def once() -> T:
+        with opening.reading(history) as connection:
+            return ask(connection)
+
+    return retry(once, lambda error: isinstance(error, HistoryError), _PAUSES)
 
 
 def page(

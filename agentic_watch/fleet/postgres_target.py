@@ -21,6 +21,7 @@ from agentic_watch.fleet.any_target import Refusal, Sender, TimedOut, Unavailabl
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.postgres_schema import DISPATCHES, FINDINGS, KEPT_FILES, quoted
+from agentic_watch.host.retry import retry
 
 if TYPE_CHECKING:
     from agentic_watch.fleet.postgres_connection import Connection
@@ -178,18 +179,12 @@ class PostgresTarget:
         Whether a lost COMMIT arrived is not asked: what is there already is no error the second time. A server that is
         not there at all is left in peace until the next pass, and what it did not do in time is not given to it again.
         """
+
+        def again(error: Exception) -> bool:
+            if isinstance(error, Unavailable):
+                self.close()
+            return isinstance(error, Unavailable) and not isinstance(error, TimedOut)
+
         self._connected()
-        for pause in _PAUSES:
-            try:
-                return act()
-            except TimedOut:
-                self.close()
-                raise
-            except Unavailable:
-                self.close()
-                self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  jitter, not a secret
-        try:
-            return act()
-        except Unavailable:
-            self.close()
-            raise
+        pauses = (pause * random.uniform(0.5, 1.5) for pause in _PAUSES)  # noqa: S311  jitter, not a secret
+        retry(act, again, pauses, self._pause)

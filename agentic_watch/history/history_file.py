@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from agentic_watch.history import HistoryNotOurs, HistoryTooNew
+from agentic_watch.host.retry import every, wait_until
 
 APPLICATION_ID = 1_095_194_433
 """`PRAGMA application_id` of a history of ours, schema 3 and on."""
@@ -260,8 +261,6 @@ def _escaped(path: str) -> str:
 
 # --- its directory
 
-_LOCK_PAUSE_SECONDS = 0.01
-
 
 def make_directories(directory: str) -> None:
     """Make the history's directory durably: SQLite syncs what is in it, not its own name."""
@@ -284,13 +283,10 @@ def directory_lock(directory: str, patience_ms: int) -> Iterator[None]:
 
     Raises OSError when another process does not let go in time.
     """
-    deadline = time.monotonic() + patience_ms / 1000
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        while not _try_lock(descriptor):
-            if time.monotonic() > deadline:
-                raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock on its directory")
-            time.sleep(_LOCK_PAUSE_SECONDS)
+        if not wait_until(lambda: _try_lock(descriptor), every(0.01, patience_ms / 1000)):
+            raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock on its directory")
         yield
     finally:
         os.close(descriptor)

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from agentic_watch.host.retry import every, wait_until
+
 _ENDED = (b"Z", b"X")
 _STOPPED = (b"T", b"t")
 _LEVELS_AT_MOST = 64
@@ -152,9 +154,7 @@ def none_left() -> Iterator[None]:
     try:
         yield
     finally:
-        until = time.monotonic() + _SECONDS
-        while (left := _below() - before) and time.monotonic() < until and _kill(left):
-            time.sleep(0.005)
+        wait_until(lambda: not (left := _below() - before) or not _kill(left), every(0.005, _SECONDS))
 
 
 def _kill(those: set[int]) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from watchdog.observers.inotify_c import InotifyConstants, Mask, WatchDescriptor
 
+from agentic_watch.host.retry import every, wait_until
 from agentic_watch.watch.change_queues import Kind, RootQueue, WatchedDirectory
 from agentic_watch.watch.inotify_reader import InotifyReader
 
@@ -45,11 +46,12 @@ class PendingRemovals:
         """These may go."""
         self._waiting.extend(watches)
 
-    def advance(self) -> None:
-        """Let some go, as long as the kernel's queue is short."""
+    def advance(self) -> bool:
+        """Let some go, as long as the kernel's queue is short; whether all have gone."""
         while self._waiting and self._reader.has_room():
             self._remove_some()
             time.sleep(_BREATH_SECONDS)  # whoever waits for the reader's lock gets it
+        return not self._waiting
 
     def remove_now(self) -> bool:
         """Let all go, waiting for the reader; whether there was anything."""
@@ -58,11 +60,7 @@ class PendingRemovals:
             reserve()
         if not self._waiting:
             return False
-        deadline = time.monotonic() + _LONGEST_SECONDS
-        while self._waiting and time.monotonic() < deadline:
-            self.advance()
-            if self._waiting:
-                time.sleep(_PAUSE_SECONDS)
+        wait_until(self.advance, every(_PAUSE_SECONDS, _LONGEST_SECONDS))
         self._remove_some()  # so that there is room now, whatever the reader does
         return True
 

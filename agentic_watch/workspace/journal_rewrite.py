@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agentic_watch.config import KNOWN_STATUSES, Limits
+from agentic_watch.host.retry import every, wait_until
 from agentic_watch.workspace import files, marker, undo
 from agentic_watch.workspace.jsontext import MAX_DEPTH, dump, load_object
 from agentic_watch.workspace.layout import JOURNAL, META, META_JOURNAL
@@ -135,11 +136,11 @@ def _held(descriptor: int, size: int) -> Iterator[None]:
 
 def _bring_over(old: int, size: int, new: int, seconds: float) -> None:
     """Append to the new file what came to the old one behind `size`, for so long."""
-    end = time.monotonic() + seconds
-    while True:
+
+    def came() -> bool:
         grown = files.stat_of(old, META_JOURNAL).st_size
         for piece in files.pieces(old, size, grown, META_JOURNAL):
             files.write(new, piece, META_JOURNAL)
-        if grown > size or time.monotonic() >= end:
-            return
-        time.sleep(0.01)
+        return grown > size
+
+    wait_until(came, every(0.01, seconds))
