@@ -10,7 +10,6 @@ from daemon_support import NEVER_SECONDS, Service
 from support import Host, Workspace, make, wait_for, write_marker
 
 from agentic_watch.config import Root
-from agentic_watch.watch import rechecks
 from agentic_watch.watch.change_queues import Hint, HintQueue, Kind, WatchedDirectory
 from agentic_watch.watch.watcher import Watcher
 from agentic_watch.watch.watches import Watches
@@ -76,7 +75,7 @@ def test_what_was_committed_long_since_waits_for_the_scan(
     host: Host, watcher: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the first few; when the last of them is watched, the root is to be looked at once more."""
-    monkeypatch.setattr(rechecks, "_AT_ONCE", 3)
+    monkeypatch.setattr("agentic_watch.watch.watches._AT_ONCE", 3)
     for number in range(200):
         committed(host, f"org/repo/task-{number:03}")
     started = watcher()
@@ -90,7 +89,7 @@ def test_what_was_committed_long_since_waits_for_the_scan(
 
 def test_what_is_at_work_does_not_wait(host: Host, watcher: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither one that was never committed nor one that was dispatched again since: both are heard from the start."""
-    monkeypatch.setattr(rechecks, "_AT_ONCE", 0)
+    monkeypatch.setattr("agentic_watch.watch.watches._AT_ONCE", 0)
     committed(host, "org/repo/done")
     fresh = make(host.root, "org/repo/fresh", status="running")
     again = make(host.root, "org/repo/again", status="running")
@@ -114,7 +113,7 @@ def test_a_workspace_that_comes_while_others_wait_is_heard(
     host: Host, watcher: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The level is watched from the start, and who waits in it hides nobody."""
-    monkeypatch.setattr(rechecks, "_AT_ONCE", 0)
+    monkeypatch.setattr("agentic_watch.watch.watches._AT_ONCE", 0)
     committed(host, "org/repo/done")
     started = watcher()
     make(host.root, "org/repo/new")
@@ -130,8 +129,8 @@ def ticked(host: Host, before: int) -> bool:
 
 def test_what_changed_last_gets_its_watch_first(host: Host, watcher: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it lies: it is likelier to change again than what was committed long since."""
-    monkeypatch.setattr(rechecks, "_AT_ONCE", 0)
-    monkeypatch.setattr(rechecks, "_DEFERRED_AT_A_TIME", 1)
+    monkeypatch.setattr("agentic_watch.watch.watches._AT_ONCE", 0)
+    monkeypatch.setattr("agentic_watch.watch.watches._DEFERRED_AT_A_TIME", 1)
     placed: list[str] = []
     add = Watches.add
 

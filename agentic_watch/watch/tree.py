@@ -15,8 +15,8 @@ from contextlib import suppress
 from agentic_watch.config import Root
 from agentic_watch.scan import is_marked, sight
 from agentic_watch.watch.change_queues import UNCOMMITTED, Announce, Kind, WatchedDirectory
-from agentic_watch.watch.rechecks import DeferredWatches, Recheck, Rechecks
-from agentic_watch.watch.watches import NO_WATCH, Watches
+from agentic_watch.watch.rechecks import Recheck, Rechecks
+from agentic_watch.watch.watches import NO_WATCH, DeferredWatches, Watches
 from agentic_watch.workspace import files, layout
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import may_enter

@@ -1,12 +1,8 @@
-"""Which kernel watch stands for which directory of a root, and which watches are given up when they run short.
+"""Which kernel watch stands for which directory of a root, which are placed later, and which are given up when they run
+short.
 
 Every watch is added through an open descriptor, so a directory that was swapped for a symlink is never
 watched by mistake.
-
-Watches on their way out. Each one that ends puts an event into the kernel's queue, so they go a few at a time.
-
-What is watched anew first loses no watch at all: the kernel keeps one a directory, and it lasts until its last
-subscriber is gone. So after the rename of a level, or when all is watched anew, next to nothing really ends.
 """
 
 from __future__ import annotations
@@ -17,13 +13,18 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 
 from watchdog.observers.inotify_c import InotifyConstants, Mask, WatchDescriptor
 
 from agentic_watch.host.retry import every, wait_until
 from agentic_watch.watch.change_queues import Kind, RootQueue, WatchedDirectory
 from agentic_watch.watch.inotify_reader import InotifyReader
+from agentic_watch.workspace import layout
 
+_AT_ONCE = 1_000
+"""So many need not wait: their watches take less than a tenth of a second."""
+_DEFERRED_AT_A_TIME = 64
 _SLICE = 128
 _PAUSE_SECONDS = 0.002
 _BREATH_SECONDS = 0.0005
@@ -31,7 +32,12 @@ _LONGEST_SECONDS = 5.0
 
 
 class PendingRemovals:
-    """Used from one root's thread. `reserve`, when it is set, brings more that can go when watches run short."""
+    """Watches on their way out. Each one that ends puts an event into the kernel's queue, so they go a few at a time.
+
+    What is watched anew first loses no watch at all: the kernel keeps one a directory, and it lasts until its last
+    subscriber is gone. So after the rename of a level, or when all is watched anew, next to nothing really ends.
+    Used from one root's thread. `reserve`, when it is set, brings more that can go when watches run short.
+    """
 
     def __init__(self, reader: InotifyReader, queue: RootQueue) -> None:
         self._reader = reader
@@ -67,6 +73,64 @@ class PendingRemovals:
     def _remove_some(self) -> None:
         count = min(_SLICE, len(self._waiting))
         self._reader.unsubscribe([self._waiting.popleft() for _ in range(count)], self._queue)
+
+
+class DeferredWatches:
+    """Which workspaces get their watches only after the daemon is ready: of very many, those committed long since.
+
+    To place two watches for each of 100,000 takes longer than all else that a start does. Until they are placed a scan
+    stands for them: the one that each start makes, and another one afterwards, so that nothing falls between. What
+    changed last is the first to be taken: it is likelier to change again. Owned by one root's thread.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, WatchedDirectory, str]] = []
+        self._is_sorted = True
+        self._spared = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def defer(self, node: WatchedDirectory, directory: int, base: str) -> bool:
+        """Whether the directory `base` of `node`, which is open, may wait; then it is remembered."""
+        committed_at = _committed_at(directory, base)
+        if committed_at is None:
+            return False
+        if self._spared < _AT_ONCE:
+            self._spared += 1
+            return False
+        self._waiting.append((committed_at, node, base))
+        self._is_sorted = False
+        return True
+
+    def take(self) -> dict[WatchedDirectory, list[str]]:
+        """Some of them, by the directory in which they lie; there must be some."""
+        if not self._is_sorted:
+            self._waiting.sort(key=itemgetter(0))
+            self._is_sorted = True
+        some: dict[WatchedDirectory, list[str]] = {}
+        for _, node, base in self._waiting[-_DEFERRED_AT_A_TIME:]:
+            some.setdefault(node, []).append(base)
+        del self._waiting[-_DEFERRED_AT_A_TIME:]
+        return some
+
+    def clear(self) -> None:
+        """They go without."""
+        self._waiting.clear()
+
+
+def _committed_at(directory: int, base: str) -> int | None:
+    """When the workspace `base` got its marker, in nanoseconds; None when that is not younger than the status: a hint,
+    and no proof."""
+    try:
+        marker = os.stat(f"{base}/{layout.META_MARKER}", dir_fd=directory, follow_symlinks=False)
+        try:
+            status = os.stat(f"{base}/{layout.META_STATUS}", dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            status = os.stat(f"{base}/{layout.STATUS}", dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return None
+    return marker.st_ctime_ns if status.st_ctime_ns <= marker.st_ctime_ns else None
 
 
 _MASK = Mask(
