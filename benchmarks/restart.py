@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentic_watch.daemon.instance import look
+from agentic_watch.daemon.daemon_state import look
 from benchmarks import trees
 from benchmarks.bench import Bench, Line, percentile, say, spread, turned
 from benchmarks.finishing import finish_each

@@ -15,7 +15,7 @@ from typing import Any, Self
 import tomli_w
 from support import Host, Workspace, command, environment, wait_for
 
-from agentic_watch.daemon.instance import DaemonState, look
+from agentic_watch.daemon.daemon_state import DaemonState, look
 
 SETTLE_SECONDS = 0.2
 NEVER_SECONDS = 3600

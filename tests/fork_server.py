@@ -23,7 +23,7 @@ if __name__ != "__main__":
     import subprocess
 
 _SIZE = struct.Struct("=I")
-_LATE = ("agentic_watch.mcp_server", "agentic_watch.dashboard", "agentic_watch.daemon.exposition")
+_LATE = ("agentic_watch.mcp_server", "agentic_watch.dashboard", "agentic_watch.daemon.metrics")
 """What stands on an extra, which costs more to import than all else: there is a server with it and one without."""
 _addresses: dict[bool, str] = {}
 

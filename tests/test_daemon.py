@@ -18,7 +18,7 @@ from daemon_support import SETTLE_SECONDS, Service, watches_of
 from support import Host, Workspace, environment, held_lock, make, run, wait_for
 
 from agentic_watch.config import FINISHED, Root
-from agentic_watch.daemon.instance import look
+from agentic_watch.daemon.daemon_state import look
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.rescan import Counts, rescan

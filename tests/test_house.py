@@ -125,7 +125,7 @@ def test_a_record_becomes_rows_in_one_place() -> None:
         ("mcp", "mcp_server"),
         ("click", "cli"),
         ("datasette", "dashboard"),
-        ("prometheus_client", "daemon/exposition.py"),
+        ("prometheus_client", "daemon/metrics.py"),
         ("psycopg", "fleet/postgres_connection.py"),
         ("httpx", "fleet/http_target.py"),
     ],

@@ -15,8 +15,8 @@ from support import wait_for
 from watchdog.observers.inotify_c import InotifyConstants, Mask, WatchDescriptor
 
 from agentic_watch.daemon.health import Health
-from agentic_watch.daemon.instance import Instance
-from agentic_watch.daemon.notify import Notifier
+from agentic_watch.daemon.single_instance import Instance
+from agentic_watch.daemon.systemd_notify import Notifier
 from agentic_watch.watch.change_queues import HintQueue
 from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.watch.liveness_probe import LivenessProbe

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from daemon_support import Service
 from support import Host, make, wait_for
-from test_notify import Manager
+from test_systemd_notify import Manager
 
 from agentic_watch.config import Root
 from agentic_watch.daemon.pending import Lane, Pending, Readiness

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from support import UPDATED, Host, make, run, start, wait_for
 
-from agentic_watch.daemon.instance import Instance
+from agentic_watch.daemon.single_instance import Instance
 from agentic_watch.history.columns import commit_id
 
 

@@ -11,7 +11,7 @@ import pytest
 from support import Host, Workspace, held_lock, make, run, snapshot, write_marker
 from unprivileged import public_directory, run_as_nobody
 
-from agentic_watch.daemon.instance import Instance
+from agentic_watch.daemon.single_instance import Instance
 
 REPORT = {
     "passed": False,

@@ -17,7 +17,8 @@ import pytest
 from support import Host, Workspace, environment, make, run, snapshot, wait_for
 from unprivileged import public_directory, run_as_nobody
 
-from agentic_watch.daemon.instance import DaemonState, Instance, look
+from agentic_watch.daemon.daemon_state import DaemonState, look
+from agentic_watch.daemon.single_instance import Instance
 from agentic_watch.watch import RootState
 
 STATE = DaemonState(

@@ -143,7 +143,7 @@ def say_without_daemon(state: State, run: Run) -> None:
     """Say once that nobody commits this by itself; nothing where it cannot be known."""
     if state.verbosity < 0:
         return
-    from agentic_watch.daemon.instance_lock import is_there
+    from agentic_watch.daemon.daemon_presence import is_there
 
     try:
         running = is_there(state.config().history)

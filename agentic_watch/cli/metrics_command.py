@@ -6,7 +6,7 @@ import click
 
 from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
-from agentic_watch.daemon.instance import pulse
+from agentic_watch.daemon.daemon_state import pulse
 from agentic_watch.fleet.backlog import backlogs
 from agentic_watch.history import HistoryError
 from agentic_watch.history.store import History
@@ -32,8 +32,7 @@ def command(state: State) -> None:
             f"{config.history}: no daemon has written its state ({beat}); start one, or run as a user who may read it"
         )
     try:
-        from agentic_watch.daemon.exposition import Extent, Snapshot, text
-        from agentic_watch.daemon.metrics import extent
+        from agentic_watch.daemon.metrics import Extent, Snapshot, extent, text
     except ModuleNotFoundError as error:
         raise Refused(missing_extra(error.name, "metrics")) from error
     history = History(config.history, read_only=True)

@@ -19,8 +19,7 @@ from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import Config
 from agentic_watch.config.value_checks import regex_problem
-from agentic_watch.daemon import instance
-from agentic_watch.daemon.instance import Instance
+from agentic_watch.daemon.single_instance import HistoryInUse, Instance
 from agentic_watch.exchange import ExchangeError, redacting
 from agentic_watch.exchange.redacting import Redacted
 from agentic_watch.exchange.redacting_journals import Left, RedactedJournals, out_of_reach, redact_journals
@@ -82,7 +81,7 @@ def command(
     try:
         with _without_daemon(config, dry_run=dry_run):
             _redact(config, work)
-    except instance.HistoryInUse as error:
+    except HistoryInUse as error:
         raise HistoryHeld(f"{error}; secrets are taken out while none runs") from error
     except OSError as error:
         raise Refused(f"{error.filename or config.history}: {error.strerror}") from error

@@ -12,8 +12,7 @@ from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config.paths import BadValueError
 from agentic_watch.config.paths import clean as printable
-from agentic_watch.daemon import instance
-from agentic_watch.daemon.instance import Instance
+from agentic_watch.daemon.single_instance import HistoryInUse, Instance
 from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.root_names import commits_of, refuse_merge, rename_root
 from agentic_watch.history import opening
@@ -58,7 +57,7 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
         finally:
             history.close()
             held.release()
-    except instance.HistoryInUse as error:
+    except HistoryInUse as error:
         raise HistoryHeld(f"{error}; a root is renamed while none runs") from error
     except OSError as error:
         raise Refused(f"{error.filename or config.history}: {error.strerror}") from error

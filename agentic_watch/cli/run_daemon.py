@@ -13,11 +13,11 @@ from agentic_watch.cli import logs
 from agentic_watch.cli.exit_status import EXIT_FAILED, HistoryHeld, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.config import Config, MetricsPlaces, Overrides
-from agentic_watch.daemon import instance
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.loop import Daemon, StartAnew
-from agentic_watch.daemon.notify import Notifier
-from agentic_watch.daemon.retention import Retention
+from agentic_watch.daemon.nightly_prune import NightlyPrune
+from agentic_watch.daemon.single_instance import HistoryInUse, Instance
+from agentic_watch.daemon.systemd_notify import Notifier
 from agentic_watch.history.store import History
 from agentic_watch.host.extras import how_to_add
 
@@ -36,8 +36,8 @@ def run_daemon(state: State) -> int:
         return fresh
 
     try:
-        held = instance.Instance.acquire(config.history)
-    except instance.HistoryInUse as error:
+        held = Instance.acquire(config.history)
+    except HistoryInUse as error:
         raise HistoryHeld(str(error)) from error
     except OSError as error:
         raise Refused(f"{config.history}: {error.strerror}; make its directory writable, or name another") from error
@@ -46,8 +46,8 @@ def run_daemon(state: State) -> int:
         with contextlib.ExitStack() as ending:
             health = Health(Notifier(os.environ), held)
             tell = _metrics(config, health, ending)
-            Daemon(config, reload, health, tell, Retention(_command(state.overrides), time.time())).run()
-    except instance.HistoryInUse as error:
+            Daemon(config, reload, health, tell, NightlyPrune(_command(state.overrides), time.time())).run()
+    except HistoryInUse as error:
         raise HistoryHeld(str(error)) from error
     except StartAnew as error:
         log.critical("%s; exiting so that systemd restarts the daemon", error)

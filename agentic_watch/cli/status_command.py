@@ -18,7 +18,8 @@ from agentic_watch.cli.global_options import Seconds, State
 from agentic_watch.cli.output import clean, line_width, print_json
 from agentic_watch.cli.table_layout import Column, cut, lay_out
 from agentic_watch.cli.value_texts import human_duration, shorten
-from agentic_watch.daemon.instance import DaemonState, Liveness, file_of
+from agentic_watch.daemon.daemon_presence import file_of
+from agentic_watch.daemon.daemon_state import DaemonState, Liveness
 from agentic_watch.workspace.jsontext import as_text
 
 _SHOWN = 20

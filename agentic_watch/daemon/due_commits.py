@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.commit.patience import Patience
+from agentic_watch.daemon.daemon_state import MOST_OF_ONE
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.outcome_log import OutcomeLog
 from agentic_watch.daemon.pending import Lane, Pending, TimeShares
 from agentic_watch.daemon.signals import Signals
-from agentic_watch.daemon.state_file import MOST_OF_ONE
 from agentic_watch.history import HistoryError, commit_lookup
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
@@ -232,12 +232,12 @@ class DueCommits:
         candidate, now = outcome.candidate, time.monotonic()
         key = candidate.key
         if outcome.verdict is Verdict.COMMITTED:
-            self._health.committed += 1
+            self._health.state.committed += 1
             self.outcomes.committed(outcome, now)
             self._count_used(outcome)
         failing = key in self._last_seen.failing
         wall = time.time()
-        self._health.counted.outcome(outcome, wall)
+        self._health.state.counted.outcome(outcome, wall)
         due = self._last_seen.note(outcome, wall)
         self._heed_the_host(outcome, now)
         if outcome.verdict is Verdict.READING:
@@ -270,7 +270,7 @@ class DueCommits:
         run = status.runs, None if status.started_at.is_zero else status.started_at.utc()
         with contextlib.suppress(HistoryError), self._committer.history.reading() as connection:
             place, updated = candidate.key, status.updated_at.utc()
-            self._health.counted.add_used(commit_lookup.added_usage(connection, place, run, updated, MOST_OF_ONE))
+            self._health.state.counted.add_used(commit_lookup.added_usage(connection, place, run, updated, MOST_OF_ONE))
 
     def _heed_the_host(self, outcome: Outcome, now: float) -> None:
         """Who failed by the host's fault need not wait for the end of a back-off once the host is well again."""

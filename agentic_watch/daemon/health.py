@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agentic_watch import __version__
-from agentic_watch.daemon.instance import Instance
-from agentic_watch.daemon.notify import Notifier
-from agentic_watch.daemon.state_file import Counters, DaemonState
+from agentic_watch.daemon.daemon_state import DaemonState
+from agentic_watch.daemon.single_instance import Instance
+from agentic_watch.daemon.systemd_notify import Notifier
 from agentic_watch.history import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
@@ -33,13 +33,15 @@ _LOCKED = "database is locked"
 
 
 class Health:
-    """The daemon's state, kept by its loop. `pending`, `failing` and `committed` are counts of workspaces;
-    `oldest_pending` tells for how many seconds the first of those that are pending has waited."""
+    """The daemon's `state`, kept by its loop and by what works for it; `snapshot` is what others are told of it.
+
+    `oldest_pending` tells for how many seconds the first of those workspaces that are pending has waited.
+    """
 
     def __init__(self, notifier: Notifier, instance: Instance) -> None:
         self._notifier = notifier
         self._instance = instance
-        self._state = DaemonState(
+        self.state = DaemonState(
             pid=os.getpid(),
             version=__version__,
             started_at=now_text(),
@@ -57,13 +59,7 @@ class Health:
         self._reloading = False
         self._untold = False
         self._at_work = ""
-        self.pending = 0
-        self.failing = 0
-        self.committed = 0
-        self.log_dropped = 0
-        self.unreadable: tuple[str, ...] = ()
         self.oldest_pending: Callable[[], float] = lambda: 0.0
-        self.counted = Counters()
 
     @property
     def interval(self) -> float:
@@ -75,7 +71,7 @@ class Health:
 
     def started(self, roots: tuple[RootState, ...]) -> None:
         """The threads run; nothing was looked at yet."""
-        self._state = replace(self._state, roots=roots)
+        self.state.roots = roots
         self._publish(time.monotonic())
 
     def turned(
@@ -88,19 +84,9 @@ class Health:
         now = time.monotonic()
         if now - self._last_alive >= self.interval / 2:
             self._tell_alive(now, answers())
-        self._state = replace(
-            self._state,
-            roots=roots,
-            pending=self.pending,
-            failing=self.failing,
-            committed=self.committed,
-            overflows=overflows,
-            log_dropped=self.log_dropped,
-            unreadable=len(self.unreadable),
-            unreadable_names=self.unreadable[:_ROOTS_BY_NAME],
-        )
+        self.state.roots, self.state.overflows = roots, overflows
         self._notifier.send_owed()
-        if settled and (self._state.phase == "starting" or self._reloading):
+        if settled and (self.state.phase == "starting" or self._reloading):
             self._become_ready()
         self._publish(now)
 
@@ -118,8 +104,8 @@ class Health:
 
     def _become_ready(self) -> None:
         self._reloading = False
-        first = self._state.phase == "starting"
-        self._state = replace(self._state, phase="running")
+        first = self.state.phase == "starting"
+        self.state.phase = "running"
         self._notifier.status(self.text())
         self._notifier.ready()
         self._last_publish = 0.0
@@ -129,42 +115,30 @@ class Health:
     def _publish(self, now: float) -> None:
         """Tell what changed, at most once a second, and that we live, every ten."""
         since = now - self._last_publish
-        changed = self._untold = self._state != self._published
+        changed = self._untold = self.state != self._published
         if since < _PUBLISH_SECONDS or (not changed and since < _REFRESH_SECONDS):
             return
-        if self._state.phase == "starting":
+        if self.state.phase == "starting":
             self._notifier.starting(self.text(), _EXTEND_SECONDS)
         elif changed:
             self._notifier.status(self.text())
-        self._published, self._untold = self._state, False
+        self._published, self._untold = replace(self.state, counted=self.state.counted.copy()), False
         self._last_publish = now
-        self._tell_readers(self._state)
+        self._instance.publish(self.snapshot())
 
-    def _tell_readers(self, state: DaemonState) -> None:
-        self._instance.publish(self._filled(state))
-
-    @property
-    def state(self) -> DaemonState:
-        """How it is now, all that costs a look included."""
-        return self._filled(self._state)
-
-    def _filled(self, state: DaemonState) -> DaemonState:
+    def snapshot(self) -> DaemonState:
+        """How it is now, all that costs a look included; a copy, which another thread may read."""
         return replace(
-            state,
+            self.state,
             updated_at=now_text(),
             beat=round(time.monotonic(), 3),
             oldest_pending_seconds=round(self.oldest_pending(), 1),
-            counted=self.counted.copy(),
+            counted=self.state.counted.copy(),
         )
-
-    @property
-    def history_error(self) -> str:
-        """Why the history cannot be used, "" when it can."""
-        return self._state.history_error
 
     def history(self, error: str) -> bool:
         """Take down how the history did; True when it works again after a failure."""
-        before = self._state.history_error
+        before = self.state.history_error
         if error == before:
             return False
         if error:
@@ -172,7 +146,7 @@ class Health:
             log.error(text, error)
         else:
             log.info("history available again")
-        self._state = replace(self._state, history_error=error)
+        self.state.history_error = error
         return not error
 
     def at_work(self, what: str) -> None:
@@ -187,8 +161,8 @@ class Health:
 
     def scanned(self, seconds: float) -> None:
         """A root was looked at from end to end, in so many seconds."""
-        self._state = replace(self._state, last_scan_at=now_text())
-        self.counted.scanned(seconds, time.time())
+        self.state.last_scan_at = now_text()
+        self.state.counted.scanned(seconds, time.time())
 
     def reloading(self) -> None:
         """The configuration is being read again."""
@@ -198,13 +172,14 @@ class Health:
     def stopping(self) -> None:
         """The last thing that is said."""
         self._notifier.stopping()
-        self._tell_readers(replace(self._state, phase="stopping"))
+        self.state.phase = "stopping"
+        self._instance.publish(self.snapshot())
 
     def text(self) -> str:
         """One line: how each root is watched, and the counts."""
-        counts = f"{self._state.committed} committed, {self._state.pending} pending, {self._state.failing} failing"
-        history = f"; history: {self._state.history_error}" if self._state.history_error else ""
-        return f"{_roots_text(self._state.roots)}; {counts}{history}"
+        counts = f"{self.state.committed} committed, {self.state.pending} pending, {self.state.failing} failing"
+        history = f"; history: {self.state.history_error}" if self.state.history_error else ""
+        return f"{_roots_text(self.state.roots)}; {counts}{history}"
 
 
 def _roots_text(roots: tuple[RootState, ...]) -> str:
@@ -239,7 +214,7 @@ class HistoryProbe:
         if self._take_notices():
             self._another = True
             back |= self._ask(now)
-        if self._health.history_error:
+        if self._health.state.history_error:
             return False
         another, self._another = self._another, False
         self._said.clear()
@@ -260,7 +235,7 @@ class HistoryProbe:
     def _ask(self, now: float) -> bool:
         """Take the write lock, and when an error stands write a page too; whether the history works again."""
         self._next = now + _PROBE_SECONDS
-        before = self._health.history_error
+        before = self._health.state.history_error
         try:
             self._history.open()  # which puts a new one in the place of a corrupt one
             with self._history.transaction(durable=False) as connection:

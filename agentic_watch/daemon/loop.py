@@ -16,11 +16,11 @@ from agentic_watch.commit.committer import Committer
 from agentic_watch.config import Config, ConfigError, NoRootsError, Root
 from agentic_watch.daemon.due_commits import BUSY_LANE_SECONDS, DueCommits
 from agentic_watch.daemon.health import Health, HistoryProbe
-from agentic_watch.daemon.instance import HistoryInUse
+from agentic_watch.daemon.nightly_prune import NightlyPrune
 from agentic_watch.daemon.pending import Lane, Pending, Readiness, TimeShares
-from agentic_watch.daemon.retention import Retention
 from agentic_watch.daemon.root_scans import RootScans
 from agentic_watch.daemon.signals import Signals
+from agentic_watch.daemon.single_instance import HistoryInUse
 from agentic_watch.history import HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.host.threads import left_to_main_thread
@@ -43,6 +43,10 @@ _AGAIN_SECONDS = 0.05
 """After this a root that has not answered just now is asked for again; its own thread asks it four times a second."""
 
 
+_NAMED_AT_MOST = 8
+"""Directories that could not be looked into."""
+
+
 class StartAnew(Exception):
     """The process must end, so that the service manager starts it anew; the message says why."""
 
@@ -59,10 +63,10 @@ class Daemon:
         load: Callable[[], Config],
         health: Health,
         tell_metrics: Callable[[History], None],
-        retention: Retention,
+        nightly_prune: NightlyPrune,
     ) -> None:
         self._config = config
-        self._retention = retention
+        self._nightly_prune = nightly_prune
         self._load = load
         self._health = health
         self._tell_metrics = tell_metrics
@@ -88,7 +92,7 @@ class Daemon:
         self._config = config
         self._committer.use(config)
         self._last_seen.open_runs.use(config)
-        self._retention.keep = config.keep
+        self._nightly_prune.keep = config.keep
         self._pending.settle_seconds = config.settle_seconds
         self._next_reconcile = time.monotonic() + config.reconcile_seconds
         keys = {root.key for root in config.roots}
@@ -111,7 +115,7 @@ class Daemon:
         finally:
             with suppress(HistoryInUse):
                 self._health.stopping()
-            self._retention.stop()
+            self._nightly_prune.stop()
             self._watcher.stop()
             self._scans.under_way.clear()
             self._last_seen.flush()
@@ -162,18 +166,19 @@ class Daemon:
         if now >= self._next_flush:
             self._last_seen.flush()
             self._next_flush = now + _FLUSH_SECONDS
-        self._retention.turn(time.time())
+        self._nightly_prune.turn(time.time())
         self._due.outcomes.turned(now)
         self._tell()
         self._next_round = min(time.monotonic() + min(_ROUND_SECONDS, self._health.interval), self._next_reconcile)
 
     def _tell(self) -> None:
         """How it goes, for systemd and everybody else; and what the log could not get rid of at once."""
+        state, unreadable = self._health.state, self._scans.unreadable
         for handler in logging.getLogger().handlers:
             handler.flush()
-            self._health.log_dropped = getattr(handler, "dropped", 0)
-        self._health.unreadable = self._scans.unreadable
-        self._health.pending, self._health.failing = len(self._pending), len(self._last_seen.failing)
+            state.log_dropped = getattr(handler, "dropped", 0)
+        state.unreadable, state.unreadable_names = len(unreadable), unreadable[:_NAMED_AT_MOST]
+        state.pending, state.failing = len(self._pending), len(self._last_seen.failing)
         self._hanging = self._watcher.hanging()
         self._is_ready = self._readiness.is_reached(time.monotonic(), self._hanging)
         states, overflows = self._watcher.states(), self._watcher.overflows()

@@ -25,8 +25,11 @@ def new_file(path: str, mode: int) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def new_path(path: str, mode: int = 0o644, *, place: Callable[[str, str], None] = os.rename) -> Iterator[str]:
-    """The name of an empty file beside `path`, which the block fills, and which takes that place durably.
+def new_path(
+    path: str, mode: int = 0o644, *, place: Callable[[str, str], None] = os.rename, is_durable: bool = True
+) -> Iterator[str]:
+    """The name of an empty file beside `path`, which the block fills, and which takes that place, durably unless it is
+    made anew all the time.
 
     What earlier runs left of theirs is removed. Raises OSError.
     """
@@ -37,9 +40,11 @@ def new_path(path: str, mode: int = 0o644, *, place: Callable[[str, str], None] 
             temporary = f"{path}.{os.urandom(_RANDOM_BYTES).hex()}.part"  # known before it is there: a signal may come
             descriptor = _create(temporary, mode)
         yield temporary
-        os.fsync(descriptor)
+        if is_durable:
+            os.fsync(descriptor)
         place(temporary, path)
-        _sync_directory(os.path.dirname(path) or ".")
+        if is_durable:
+            _sync_directory(os.path.dirname(path) or ".")
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

@@ -11,7 +11,7 @@ from agentic_watch.answers.now import commit_answer
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config
-from agentic_watch.daemon.instance import Liveness, pulse
+from agentic_watch.daemon.daemon_state import Liveness, pulse
 from agentic_watch.history.store import History
 from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace
 from agentic_watch.workspace.candidate import Candidate

@@ -14,7 +14,7 @@ from daemon_support import Service
 from small_disk import IS_ALLOWED, SmallDisk
 from support import Host, query
 
-from agentic_watch.daemon.instance import look
+from agentic_watch.daemon.daemon_state import look
 from soak import stepped_clock
 from soak.dispatches import Clock, Dispatch, Identity, Root
 

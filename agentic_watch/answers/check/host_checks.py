@@ -20,7 +20,7 @@ from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.check.check_result import CheckResult, Subject, belongs_to
 from agentic_watch.answers.check.check_result import subject as subject_of
 from agentic_watch.config import Config, ConfigError, Root
-from agentic_watch.daemon.instance import Liveness, pulse
+from agentic_watch.daemon.daemon_state import Liveness, pulse
 from agentic_watch.history import HistoryError, opening
 from agentic_watch.host.extras import how_to_add, is_installed
 from agentic_watch.inventory.renamed_roots import refuse_renamed

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from agentic_watch import __version__
 from agentic_watch.answers.check.check_result import CheckResult, Subject, installed
 from agentic_watch.config import Config, Root
-from agentic_watch.daemon.instance import Liveness, file_of, pulse
-from agentic_watch.daemon.state_file import DaemonState
+from agentic_watch.daemon.daemon_presence import file_of
+from agentic_watch.daemon.daemon_state import DaemonState, Liveness, pulse
 from agentic_watch.scan import RootUnavailable, scan
 from agentic_watch.service import units
 from agentic_watch.service.root_access import open_for

@@ -12,7 +12,8 @@ from typing import Any
 from agentic_watch.answers import answer_shape
 from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot, workspaces_now
 from agentic_watch.config import KNOWN_STATUSES, Config
-from agentic_watch.daemon.instance import DaemonState, Liveness, file_of, pulse
+from agentic_watch.daemon.daemon_presence import file_of
+from agentic_watch.daemon.daemon_state import DaemonState, Liveness, pulse
 from agentic_watch.history import HistoryError
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant

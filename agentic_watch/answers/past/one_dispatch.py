@@ -15,7 +15,7 @@ from agentic_watch.answers.past.kept_logs import NOTHING_KEPT, Kept
 from agentic_watch.answers.past.outcomes import from_config
 from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.config import Config
-from agentic_watch.daemon.instance_lock import is_there
+from agentic_watch.daemon.daemon_presence import is_there
 from agentic_watch.history import HistoryError, open_runs_table, workspaces_table
 from agentic_watch.history.columns import FINDING_COLUMNS
 from agentic_watch.history.open_runs_table import OpenRun

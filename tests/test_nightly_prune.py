@@ -12,7 +12,7 @@ import tomli_w
 from daemon_support import Service
 from support import Host, make, run, wait_for
 
-from agentic_watch.daemon.retention import Retention, next_night
+from agentic_watch.daemon.nightly_prune import NightlyPrune, next_night
 
 OLD, YOUNG = "2026-01-02T03:04:05Z", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 NIGHT_SECONDS = 3600.0
@@ -27,14 +27,14 @@ def kept(host: Host) -> Host:
     return host
 
 
-def retention(host: Host, now: float) -> Retention:
+def nightly_prune(host: Host, now: float) -> NightlyPrune:
     """The daemon's, over a host's history and root, at a time."""
-    made = Retention([sys.executable, "-m", "agentic_watch", *map(str, host.arguments())], now)
+    made = NightlyPrune([sys.executable, "-m", "agentic_watch", *map(str, host.arguments())], now)
     made.keep = "100d"
     return made
 
 
-def pass_night(made: Retention, night: float) -> None:
+def pass_night(made: NightlyPrune, night: float) -> None:
     """Turn through a night until what was begun in it has ended."""
     made.turn(night)
     wait_for(lambda: made.turn(night + 1) is None and not made.is_running, 30.0)
@@ -49,7 +49,7 @@ def test_what_is_older_goes_at_night_into_an_archive(kept: Host, caplog: pytest.
     """Not before; the log says how much of when, and where it is."""
     caplog.set_level(logging.INFO)
     now = time.time()
-    made = retention(kept, now)
+    made = nightly_prune(kept, now)
     made.turn(next_night(now) - 1)
     assert not made.is_running
     pass_night(made, next_night(now))
@@ -64,7 +64,7 @@ def test_a_night_in_which_nothing_is_older_is_not_spoken_of(kept: Host, caplog: 
     """No line, no archive; the next night is another one."""
     caplog.set_level(logging.INFO)
     now = time.time()
-    made = retention(kept, now)
+    made = nightly_prune(kept, now)
     for _ in range(2):
         pass_night(made, now := next_night(now))
     caplog.clear()
@@ -76,7 +76,7 @@ def test_a_night_in_which_nothing_is_older_is_not_spoken_of(kept: Host, caplog: 
 def test_what_a_prune_refuses_stays_and_is_warned_of(kept: Host, caplog: pytest.LogCaptureFixture) -> None:
     """A root is away: it is named, nothing goes, and the next night, when it is back, it does."""
     now = time.time()
-    made = retention(kept, now)
+    made = nightly_prune(kept, now)
     kept.root.rename(kept.base / "away")
     pass_night(made, now := next_night(now))
     assert names(kept) == ["org/repo/old", "org/repo/young"]
@@ -90,7 +90,7 @@ def test_what_a_prune_refuses_stays_and_is_warned_of(kept: Host, caplog: pytest.
 def test_who_slept_through_the_night_waits_for_the_next_one(kept: Host) -> None:
     """A laptop that is opened at nine does not prune then."""
     now = time.time()
-    made = retention(kept, now)
+    made = nightly_prune(kept, now)
     made.turn(next_night(now) + 6 * NIGHT_SECONDS)
     assert not made.is_running
     pass_night(made, next_night(next_night(now)))
@@ -100,7 +100,7 @@ def test_who_slept_through_the_night_waits_for_the_next_one(kept: Host) -> None:
 def test_without_it_nothing_goes(kept: Host) -> None:
     """Nothing is pruned unasked, whatever its age."""
     now = time.time()
-    made = retention(kept, now)
+    made = nightly_prune(kept, now)
     made.keep = None
     pass_night(made, next_night(now))
     assert names(kept) == ["org/repo/old", "org/repo/young"]
@@ -108,7 +108,7 @@ def test_without_it_nothing_goes(kept: Host) -> None:
 
 def test_a_daemon_that_ends_ends_its_prune(kept: Host, caplog: pytest.LogCaptureFixture) -> None:
     """It is interrupted, and said to be."""
-    made = Retention([sys.executable, "-c", "import time; time.sleep(60)"], 0.0)
+    made = NightlyPrune([sys.executable, "-c", "import time; time.sleep(60)"], 0.0)
     made.keep = "100d"
     made.turn(next_night(0.0))
     assert made.is_running

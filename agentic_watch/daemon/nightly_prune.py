@@ -32,7 +32,7 @@ class _Prune(NamedTuple):
     messages: IO[bytes]
 
 
-class Retention:
+class NightlyPrune:
     """Used from the loop's thread. `command` are the program and its global options. `keep` is the span, such as
     `180d`, that the configuration gives now; None: nothing is pruned.
 

@@ -1,6 +1,6 @@
-"""What a daemon says of itself, as bytes in a file that is rewritten in place and read by others meanwhile.
+"""What a daemon says of itself, in a file that it rewrites in place, and what others read there: is it well?
 
-What the daemon counts about its own work, since its start: plain numbers, fit for the state file and for metrics.
+What it counts about its own work, since its start, are plain numbers, fit for that file and for metrics.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from enum import StrEnum
 from typing import Any
 
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import KNOWN_STATUSES
+from agentic_watch.daemon.daemon_presence import FLAGS, file_of, is_claimed_beside, is_held
 from agentic_watch.history import columns
+from agentic_watch.host.processes import is_stopped
 from agentic_watch.watch import RootState
 
 LATENCY_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -114,7 +117,7 @@ _PAUSE_SECONDS = 0.002
 _CHECK = "crc32"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DaemonState:
     """What a daemon says of itself. Times are UTC in whole seconds, `phase` is starting, running or stopping.
 
@@ -200,3 +203,55 @@ def _known(kind: type[RootState] | type[DaemonState], document: Mapping[str, Any
     if missing := required - document.keys():
         raise KeyError(*missing)
     return {f.name: document[f.name] for f in fields(kind) if f.name in document}
+
+
+_STALE_SECONDS = 30.0
+"""Three times as long as a daemon that is well takes at most to say so again."""
+_STOPPED_SECONDS = 3.0
+"""One that the kernel says stands still is not waited for so long; not at once, since a pid may be another one's."""
+
+
+class Liveness(StrEnum):
+    """Whether a daemon works for a history.
+
+    `stale`: there is one, and it has not said a word for half a minute: it is stopped or stuck. `unknown`: this user
+    may not look.
+    """
+
+    RUNNING = "running"
+    STALE = "stale"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+
+def look(history: str) -> tuple[bool, DaemonState | None]:
+    """Whether a daemon runs for this history, and the state it last published, if any.
+
+    Needs only read permission and never makes the file. Raises OSError when the file is there but
+    cannot be read.
+    """
+    path = file_of(history)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | FLAGS)
+    except (FileNotFoundError, NotADirectoryError):
+        return is_claimed_beside(path), None
+    try:
+        return is_held(descriptor, path), read(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def pulse(history: str) -> tuple[Liveness, DaemonState | None]:
+    """How it stands with the daemon of a history, and the state it last published, if any. Never raises."""
+    try:
+        running, state = look(history)
+    except OSError:
+        return Liveness.UNKNOWN, None
+    if not running:
+        return Liveness.STOPPED, state
+    return (Liveness.STALE if state is not None and _is_stale(state) else Liveness.RUNNING), state
+
+
+def _is_stale(state: DaemonState) -> bool:
+    silent = time.monotonic() - state.beat if state.beat else 0.0
+    return silent > _STALE_SECONDS or (silent > _STOPPED_SECONDS and is_stopped(state.pid))

@@ -13,7 +13,7 @@ import pytest
 from daemon_support import Service
 from support import Host, make, wait_for
 
-from agentic_watch.daemon.notify import Notifier
+from agentic_watch.daemon.systemd_notify import Notifier
 
 
 class Manager:

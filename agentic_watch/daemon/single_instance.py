@@ -2,7 +2,7 @@
 
 The lock is flock(2): the kernel drops it when its holder dies, however it dies, so a file that is left
 behind holds up nobody and tells when a daemon was last seen. Since anybody may remove a file, the directory is
-claimed too (instance_lock.py), and a file that was removed is made again.
+claimed too (daemon_presence.py), and a file that was removed is made again.
 """
 
 from __future__ import annotations
@@ -11,41 +11,19 @@ import contextlib
 import fcntl
 import logging
 import os
-import time
-from enum import StrEnum
 
-from agentic_watch.daemon import state_file
-from agentic_watch.daemon.instance_lock import DIRECTORY, FLAGS, claim, file_of, is_claimed_beside, is_held, lock
-from agentic_watch.daemon.state_file import DaemonState
-from agentic_watch.host.processes import is_stopped
+from agentic_watch.daemon import daemon_state
+from agentic_watch.daemon.daemon_presence import DIRECTORY, FLAGS, claim, file_of, lock
+from agentic_watch.daemon.daemon_state import DaemonState
 from agentic_watch.host.retry import every, wait_until
-
-__all__ = ["DaemonState", "HistoryInUse", "Instance", "Liveness", "file_of", "look", "pulse"]
 
 log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 1.0
-_STALE_SECONDS = 30.0
-"""Three times as long as a daemon that is well takes at most to say so again."""
-_STOPPED_SECONDS = 3.0
-"""One that the kernel says stands still is not waited for so long; not at once, since a pid may be another one's."""
 
 
 class HistoryInUse(Exception):
     """Another daemon holds the history; the message names the file and, where known, the holder's pid."""
-
-
-class Liveness(StrEnum):
-    """Whether a daemon works for a history.
-
-    `stale`: there is one, and it has not said a word for half a minute: it is stopped or stuck. `unknown`: this user
-    may not look.
-    """
-
-    RUNNING = "running"
-    STALE = "stale"
-    STOPPED = "stopped"
-    UNKNOWN = "unknown"
 
 
 class Instance:
@@ -71,8 +49,8 @@ class Instance:
     def publish(self, state: DaemonState) -> None:
         """Replace the state. A state that cannot be written (a full disk) is said once and ends nothing.
 
-        When file or directory are no longer where they were, they are taken anew: raises Held when another daemon
-        was first.
+        When file or directory are no longer where they were, they are taken anew: raises HistoryInUse when another
+        daemon was first.
         """
         if self._descriptor is None:
             return
@@ -80,7 +58,7 @@ class Instance:
             if not self._in_place():
                 log.warning("%s: was removed; recreated", self._path)
                 self._take()
-            state_file.write(self._descriptor, state_file.encode(state))
+            daemon_state.write(self._descriptor, daemon_state.encode(state))
         except OSError as error:
             if not self._complained:
                 log.warning("%s: cannot write: %s; `agentic-watch status` is stale", self._path, error.strerror)
@@ -135,39 +113,6 @@ class Instance:
             return False
 
 
-def look(history: str) -> tuple[bool, DaemonState | None]:
-    """Whether a daemon runs for this history, and the state it last published, if any.
-
-    Needs only read permission and never makes the file. Raises OSError when the file is there but
-    cannot be read.
-    """
-    path = file_of(history)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | FLAGS)
-    except (FileNotFoundError, NotADirectoryError):
-        return is_claimed_beside(path), None
-    try:
-        return is_held(descriptor, path), state_file.read(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def pulse(history: str) -> tuple[Liveness, DaemonState | None]:
-    """How it stands with the daemon of a history, and the state it last published, if any. Never raises."""
-    try:
-        running, state = look(history)
-    except OSError:
-        return Liveness.UNKNOWN, None
-    if not running:
-        return Liveness.STOPPED, state
-    return (Liveness.STALE if state is not None and _is_stale(state) else Liveness.RUNNING), state
-
-
-def _is_stale(state: DaemonState) -> bool:
-    silent = time.monotonic() - state.beat if state.beat else 0.0
-    return silent > _STALE_SECONDS or (silent > _STOPPED_SECONDS and is_stopped(state.pid))
-
-
 def _close(*descriptors: int | None) -> None:
     for descriptor in descriptors:
         if descriptor is not None:
@@ -175,7 +120,7 @@ def _close(*descriptors: int | None) -> None:
 
 
 def _held(path: str, descriptor: int) -> HistoryInUse:
-    state = state_file.read(descriptor)
+    state = daemon_state.read(descriptor)
     holder = f"pid {state.pid}" if state is not None else "pid not known"
     return HistoryInUse(
         f"{path}: another daemon holds this history ({holder}); stop it, or use another one with --history"

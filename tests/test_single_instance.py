@@ -21,7 +21,9 @@ import pytest
 from support import NOBODY
 from unprivileged import public_directory
 
-from agentic_watch.daemon.instance import DaemonState, HistoryInUse, Instance, Liveness, file_of, look, pulse
+from agentic_watch.daemon.daemon_presence import file_of
+from agentic_watch.daemon.daemon_state import DaemonState, Liveness, look, pulse
+from agentic_watch.daemon.single_instance import HistoryInUse, Instance
 from agentic_watch.watch import RootState
 
 STATE = DaemonState(
@@ -41,9 +43,9 @@ STATE = DaemonState(
 HOLD = """
 import os, sys
 from dataclasses import replace
-from agentic_watch.daemon.instance import Instance
+from agentic_watch.daemon.single_instance import Instance
 sys.path.insert(0, sys.argv[2])
-from test_instance import STATE
+from test_single_instance import STATE
 instance = Instance.acquire(sys.argv[1])
 instance.publish(replace(STATE, pid=os.getpid()))
 print("held", flush=True)
@@ -198,7 +200,7 @@ def test_directory_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
 def test_reading_needs_no_more_than_read_permission() -> None:
     """A user who may only read sees the daemon running and its state."""
     script = (
-        "import os, sys; from agentic_watch.daemon.instance import look; uid = int(sys.argv[2])\n"
+        "import os, sys; from agentic_watch.daemon.daemon_state import look; uid = int(sys.argv[2])\n"
         "os.getuid() or (os.setgroups([]), os.setgid(uid), os.setuid(uid))\n"
         "print(look(sys.argv[1])[0], look(sys.argv[1])[1].pid)"
     )

@@ -1,6 +1,6 @@
 """Whether a daemon is there for a history: by its lock, and by its claim. For whoever wants to know no more than that.
 
-Apart from `instance`, which needs all that a daemon can say of itself: `dispatch` asks this at the end of each run.
+Apart from `daemon_state`, which needs all that a daemon can say of itself: `dispatch` asks this at the end of each run.
 
 A claim to a history that lies on its directory: no file that somebody may remove takes it away.
 
