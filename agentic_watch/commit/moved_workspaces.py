@@ -37,7 +37,7 @@ _GONE = "went away before it was committed: it is in the history, from what was 
 
 def asked(workspace: str, said: Status | Record) -> Lookup:
     """What the history is asked for the row of a status or a line, under the name of this workspace."""
-    started = None if said.started_at.is_zero else said.started_at.utc()
+    started = said.started_at.utc_if_set()
     of_dispatch = said.task, started, said.org, said.repo, said.agent, said.branch
     return Lookup(workspace, said.updated_at.utc(), said.runs, said.status, said.question, *of_dispatch)
 

@@ -4,6 +4,7 @@ Every start of the program defines these classes. A dataclass takes half a milli
 seventh of it.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -23,13 +24,8 @@ FINISHED: frozenset[str] = frozenset({"completed", "merged", "ready-for-review",
 KNOWN_STATUSES: frozenset[str] = FINISHED | {"queued", "running"}
 
 
-class Root(NamedTuple):
-    """One directory below which workspaces are looked for.
-
-    `path` is absolute, expanded and normalised; its symlinks are not resolved and it need not exist yet.
-    `max_depth` counts directories below the root, 1 to 32. `ignore` holds globs of directories never entered.
-    """
-
+class _Root(NamedTuple):
+    # Apart: a named tuple has no room for a key that is made once.
     path: str
     name: str | None = None
     layout: Layout = "auto"
@@ -37,7 +33,15 @@ class Root(NamedTuple):
     ignore: tuple[str, ...] = ()
     watch: WatchMode = "auto"
 
-    @property
+
+class Root(_Root):
+    """One directory below which workspaces are looked for.
+
+    `path` is absolute, expanded and normalised; its symlinks are not resolved and it need not exist yet.
+    `max_depth` counts directories below the root, 1 to 32. `ignore` holds globs of directories never entered.
+    """
+
+    @functools.cached_property
     def key(self) -> str:
         """What the history stores: the name when there is one (a named root can move), else the path."""
         return self.path if self.name is None else self.name

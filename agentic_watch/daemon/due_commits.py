@@ -267,7 +267,7 @@ class DueCommits:
         status, candidate = outcome.status, outcome.candidate
         if status is None or outcome.history_error or not outcome.tells_usage:
             return
-        run = status.runs, None if status.started_at.is_zero else status.started_at.utc()
+        run = status.runs, status.started_at.utc_if_set()
         with contextlib.suppress(HistoryError), self._committer.history.reading() as connection:
             place, updated = candidate.key, status.updated_at.utc()
             self._health.state.counted.add_used(commit_lookup.added_usage(connection, place, run, updated, MOST_OF_ONE))

@@ -97,7 +97,7 @@ def from_record(record: Record, root: str, host: str, moved_to: str | None = Non
         record.started_at.text,
         record.updated_at.text,
         record.committed_at,
-        None if record.started_at.is_zero else record.started_at.utc(),
+        record.started_at.utc_if_set(),
         updated_utc,
         _duration_ms(record),
         *(_verdicts(report) if report else _NO_VERDICTS),

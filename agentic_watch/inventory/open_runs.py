@@ -203,7 +203,7 @@ class OpenRuns:
     def _has_end(self, run: OpenRun, said: Status) -> bool:
         """Whether its end is recorded, or it was moved and goes on, or has ended, elsewhere."""
         assert self._config is not None
-        started = None if said.started_at.is_zero else said.started_at.utc()
+        started = said.started_at.utc_if_set()
         if table.has_end(self._history, run, started):
             return True
         for place in table.places_now(self._history, run):

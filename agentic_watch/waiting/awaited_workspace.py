@@ -145,7 +145,7 @@ class AwaitedWorkspace:
         if said.status in finished:
             return next((row for row in its if _is_of(row, said.updated_at, said.runs)), None)
         earlier = unwritten_end.before(said.updated_at)
-        started = None if said.started_at.is_zero else said.started_at.utc()
+        started = said.started_at.utc_if_set()
         ends = (row for row in its if _is_of(row, earlier, said.runs) and row.started_utc == started)
         return next((row for row in ends if row.status in finished), None)
 

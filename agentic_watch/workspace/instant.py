@@ -38,6 +38,10 @@ class Instant(NamedTuple):
         """UTC with nine fractional digits and `Z`: text order is time order."""
         return _utc(self.ns)
 
+    def utc_if_set(self) -> str | None:
+        """As `utc`; None for Go's zero time."""
+        return None if self.ns == ZERO.ns else _utc(self.ns)
+
 
 @functools.lru_cache(maxsize=256)  # each commit asks several times
 def _utc(ns: int) -> str:

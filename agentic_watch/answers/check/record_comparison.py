@@ -87,7 +87,7 @@ def content(status: str, task: str, question: str) -> int | None:
 
 def dispatch_of(told: Status | Record) -> Dispatch:
     """Which dispatch a status or a line tells of."""
-    started = None if told.started_at.is_zero else told.started_at.utc()
+    started = told.started_at.utc_if_set()
     return dispatch(started, told.org, told.repo, told.task, told.agent, told.branch)
 
 

@@ -128,7 +128,7 @@ def marker_of(candidate: Candidate) -> Marker | None:
 
 def _former_names(candidate: Candidate, found: Status, past: Past) -> frozenset[str]:
     """The names under which this directory's dispatches have their rows, beside its own."""
-    started = None if found.started_at.is_zero else found.started_at.utc()
+    started = found.started_at.utc_if_set()
     dispatch = (started, found.org, found.repo, found.task, found.agent, found.branch)
     return frozenset(
         str(row["workspace"])

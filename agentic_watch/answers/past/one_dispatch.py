@@ -263,7 +263,7 @@ def _disk_document(told: Explanation, state: WorkspaceRow | None) -> dict[str, A
         "status_file": told.status_file or None,
         **answer_shape.absent_as_null({name: getattr(status, name) if status else None for name in (*_SEEN, "runs")}),
         "started_at": status.started_at.text if status and not status.started_at.is_zero else None,
-        "started_utc": status.started_at.utc() if status and not status.started_at.is_zero else None,
+        "started_utc": status.started_at.utc_if_set() if status else None,
         "updated_at": status.updated_at.text if status else None,
         "updated_utc": status.updated_at.utc() if status else None,
         "fail_count": state.fail_count if state else 0,
