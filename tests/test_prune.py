@@ -25,6 +25,9 @@ from support import (
     wait_for,
 )
 
+from agentic_watch.exchange import pruning
+from agentic_watch.fleet import interchange, outbox
+from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.push_state import Position, PushState
 
 FINDING = {"tool": "gosec", "code": "G304", "message": "oldfinding"}
@@ -414,3 +417,29 @@ def test_a_service_manager_that_ends_it_leaves_nothing_half(mixed: Host, numbers
     assert not list(beside.glob("*.part"))
     assert not list(beside.glob("*.pruned-*"))
     assert len(names(mixed)) == 30_002
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        *(None, "{}", "[1]", "no JSON", '{"a":"\\ud800"}', '{"a":"\\u0000"}', '{"ä":"\\n\\"/\\\\"}'),
+        *('{ "b" : 1,\n "a" : {} }', '{"findings":[]}', '{"findings":[{"tool":"x"}]}', '{"findings":[{"tool":"x"},1]}'),
+        *(
+            '{"findings":{"tool":"x"}}',
+            '{"changes":{}}',
+            '{"changes":[]}',
+            '{"changes":{"files":["é"],"insertions":2}}',
+        ),
+    ],
+)
+def test_the_archive_says_what_the_row_and_its_findings_say(mixed: Host, report: str | None) -> None:
+    """Whatever its report is, and whoever wrote it: the same line as what a push sends of the commit."""
+    with closing(sqlite3.connect(mixed.history)) as connection, connection:
+        texts = ("tab\tand \x01 \u2028 'quoted' \"", report)
+        connection.execute("UPDATE dispatch_history SET task = ?, report = ? WHERE workspace = 'o/r/old'", texts)
+        connection.execute("UPDATE dispatch_history SET insertions = 7 WHERE report LIKE '%changes%'")
+    whose = pruning.host_id(str(mixed.history))
+    commits = outbox.next_batch(str(mixed.history), 0, Largest(9, 9999), files=True).commits
+    (expected,) = (interchange.document(one, whose) for one in commits if one.columns["task"] == texts[0])
+    (line,) = Path(pruned(mixed)["archive"]).read_bytes().splitlines()
+    assert json.loads(line) == expected

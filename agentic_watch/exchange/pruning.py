@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.outcome import Verdict
@@ -21,9 +22,8 @@ from agentic_watch.config import Config, Root
 from agentic_watch.exchange import ExchangeError
 from agentic_watch.exchange.exporting import host_id
 from agentic_watch.exchange.slices import Slices
-from agentic_watch.fleet import interchange, outbox
+from agentic_watch.fleet import outbox
 from agentic_watch.fleet.backlog import delivered
-from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.push_state import StateError
 from agentic_watch.history import HistoryError, opening, pruned, rows
@@ -60,7 +60,7 @@ def in_no_archive(history: str, commit_ids: Collection[str]) -> list[str]:
 _PAGE = Largest(commits=500, bytes=16 << 20)
 _AGE = pruned.age("d")
 # By their numbers: SQLite would rather sort all that are older anew for each slice.
-_IN_ORDER = f"NOT INDEXED WHERE d.id > ?1 AND d.id <= ?2 AND {pruned.older('d', '?3')}"
+_IN_ORDER = f"NOT INDEXED WHERE d.id > :after AND d.id <= :last AND {pruned.older('d', ':before')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,9 @@ def archive(history: str, found: Old, path: str, on_progress: Callable[[int], No
         remove_leftovers(history)  # of an archive with another time in its name
         with new_file(path, 0o640) as file:
             _give(file.fileno(), history)
-            for commits in _pages(history, found):
-                for commit in commits:
-                    file.write(f"{interchange.line(interchange.document(commit, whose))}\n".encode())
-                on_progress(len(commits))
+            for lines in _pages(history, found, whose):
+                file.writelines(f"{line}\n".encode() for line in lines)
+                on_progress(len(lines))
     except OSError as error:
         raise ExchangeError(f"{path}: cannot be written: {error.strerror}; nothing was pruned") from error
 
@@ -112,16 +111,15 @@ def _give(descriptor: int, history: str) -> None:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def _pages(history: str, found: Old) -> Iterator[tuple[Commit, ...]]:
-    """The commits, some at a time: the history is opened anew for each, so that nobody waits for the archive."""
-    after = 0
-    is_last = False
+def _pages(history: str, found: Old, whose: str) -> Iterator[Collection[str]]:
+    """The commits' lines, some at a time: the history is opened anew for each, so that nobody waits for the archive."""
+    after, is_last = 0, False
     while not is_last:
         with opening.reading(history) as connection:
-            values = (after, found.last_id, found.before)
-            commits, is_last = outbox.page(connection, _IN_ORDER, values, _PAGE, files=True)
-        yield commits
-        after = commits[-1].id if commits else 0
+            which = {"after": after, "last": found.last_id, "before": found.before}
+            lines, is_last = outbox.lines(connection, _IN_ORDER, which, _PAGE, whose, files=True)
+        yield lines.values()
+        after = max(lines, default=0)
 
 
 def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> None:
@@ -133,22 +131,23 @@ def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> 
     """
     with history.transaction() as connection:
         connection.execute("UPDATE about SET pruned_before = max(ifnull(pruned_before, ''), ?)", (found.before,))
-    slices, gone, after = Slices(), 0, 0
+    slices, gone = Slices(), 0
+    which = {"after": 0, "last": found.last_id, "before": found.before}
     while True:
         with history.reading() as connection:
-            sql = f"SELECT max(id) FROM (SELECT d.id FROM dispatch_history AS d {_IN_ORDER} ORDER BY d.id LIMIT ?4)"
-            (last,) = connection.execute(sql, (after, found.last_id, found.before, slices.size)).fetchone()
+            sql = f"SELECT max(id) FROM (SELECT d.id FROM dispatch_history AS d {_IN_ORDER} ORDER BY d.id LIMIT :size)"
+            (last,) = connection.execute(sql, {**which, "size": slices.size}).fetchone()
         if last is None:
             break
         slices.pause()
-        gone += history.rebuilding(partial(_delete, history, (after, last, found.before), slices))
-        after = last
+        gone += history.rebuilding(partial(_delete, history, {**which, "last": last}, slices))
+        which["after"] = last
         on_progress(gone)
     with history.transaction():
         pass  # makes durable what came before
 
 
-def _delete(history: History, which: tuple[int, int, str], slices: Slices) -> int:
+def _delete(history: History, which: dict[str, Any], slices: Slices) -> int:
     """Delete one slice; gives how many rows went."""
     with history.transaction(durable=False) as connection, slices.one():
         # Pages that get empty are not written once more: what was on them is in the archive.

@@ -79,6 +79,36 @@ def line(found: Mapping[str, Any]) -> str:
     return dump(found)
 
 
+_SAID = "ifnull(report, '{}')"
+_PLAIN = f"""
+    json_valid({_SAID}) AND json_type({_SAID}) = 'object' AND instr({_SAID}, '\\u') = 0
+    AND ifnull(json_type({_SAID}, '$.findings'), 'array') = 'array'
+    AND NOT EXISTS (SELECT 1 FROM json_each({_SAID}, '$.findings') WHERE type <> 'object')
+    AND (findings_count = 0 OR json_array_length({_SAID}, '$.findings') > 0)
+    AND ifnull(json_type({_SAID}, '$.changes'), 'object') = 'object'
+    AND (json_extract({_SAID}, '$.changes') <> '{{}}' OR coalesce({", ".join(_CHANGES)}) IS NULL)"""
+"""Whether the report is all that `document` has to look at, and no text in it may be half of a surrogate pair."""
+_LARGE = {
+    "report": f"iif({_SAID} <> '{{}}', json(report), NULL)",
+    "findings": f"iif(json_array_length({_SAID}, '$.findings') > 0, json_extract({_SAID}, '$.findings'), NULL)",
+    "changes": f"nullif(json_extract({_SAID}, '$.changes'), '{{}}')",
+}
+
+
+def line_in_sql(host_id: str) -> str:
+    """The SQL expression of the line of a row of `dispatch_history` none of whose files is kept: a fifth of the time.
+
+    NULL where it takes `document` to tell what is in it.
+    """
+    small = {key: f"json_quote({key})" for key in (*_RECORD, *_PLACE, "commit_id")}
+    small |= {"host_id": f"json_quote('{host_id}')", "schema": f"{SCHEMA}"}
+    parts = []
+    for key, value in sorted((small | _LARGE).items()):
+        part = f"""'"{key}":' || {value} || ','"""
+        parts.append(f"ifnull({part}, '')" if key in _LARGE else part)
+    return f"iif({_PLAIN}, '{{' || rtrim({' || '.join(parts)}, ',') || '}}', NULL)"
+
+
 def row(found: Mapping[str, Any]) -> Row:
     """The history row of an object. Raises Malformed, or KeyError when `root` or `host` is missing."""
     moved_to = fields(dict(found), "commit", ("moved_to",))["moved_to"] or None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.push_state import Position
 from agentic_watch.history import HistoryError, opening
@@ -181,6 +182,37 @@ def page(
             kept[columns["id"]] = found
             size += kept_bytes(found)
     return _with_findings(connection, taken, kept), True
+
+
+def lines(
+    connection: sqlite3.Connection,
+    which: str,
+    values: Mapping[str, Any],
+    largest: Largest,
+    host_id: str,
+    *,
+    files: bool,
+) -> tuple[dict[int, str], bool]:
+    """The same as interchange lines, by the numbers of their commits; nearly all of them are made by SQLite.
+
+    The condition names its `values` (`:after`). Raises sqlite3.Error.
+    """
+    line = interchange.line_in_sql(host_id)
+    if files:
+        line = f"iif(EXISTS (SELECT 1 FROM kept_files WHERE dispatch_id = d.id), NULL, {line})"
+    found: dict[int, str] = {}
+    size = 0
+    sql = f"SELECT id, {line} FROM dispatch_history AS d {which} ORDER BY id LIMIT :most"
+    for number, text in connection.execute(sql, {**values, "most": largest.commits + 1}):
+        if found and (size > largest.bytes or len(found) == largest.commits):
+            return found, False
+        if text is None:
+            (commit,) = _with_findings(connection, list(_rows(connection, "WHERE id = ?", (number,))))
+            commit = replace(commit, kept=kept_of(connection, number) if files else ())
+            text = interchange.line(interchange.document(commit, host_id))
+        found[number] = text
+        size += len(text)
+    return found, True
 
 
 def kept_of(connection: sqlite3.Connection, number: int) -> tuple[KeptFile, ...]:

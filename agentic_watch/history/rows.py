@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agentic_watch.history import findings_and_search
@@ -187,7 +187,7 @@ def _has_namesake(connection: sqlite3.Connection, row: Row, roots: dict[tuple[ob
     return connection.execute(_NAMESAKE, (*dispatch, root)).fetchone() is not None
 
 
-def delete(connection: sqlite3.Connection, which: str, values: Sequence[Any]) -> int:
+def delete(connection: sqlite3.Connection, which: str, values: Mapping[str, Any]) -> int:
     """Delete many rows and what is theirs in the transaction that the caller holds; gives how many went.
 
     `which` selects their numbers. A statement for all of them does what the triggers do for each: half the time.
@@ -197,4 +197,3 @@ def delete(connection: sqlite3.Connection, which: str, values: Sequence[Any]) ->
             deleted = connection.execute(statement.format(which=which), values).rowcount
         connection.execute("UPDATE upkeep SET rows = rows - ?", (deleted,))
     return deleted
-
