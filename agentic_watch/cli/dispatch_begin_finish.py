@@ -13,13 +13,13 @@ from agentic_watch.cli import messages
 from agentic_watch.cli.dispatch_common import (
     begin_run,
     committing_first,
-    refused,
     reports_option,
     say_without_daemon,
     usage_option,
     work_of,
     work_options,
 )
+from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State, Whole
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.dispatch import run_report
@@ -66,7 +66,7 @@ def _begin(state: State, /, as_json: bool, pid: int | None, process_id: str, **o
     try:
         run = begin_run(state, options["workspace"], work)
     except DispatchError as error:
-        raise refused(error) from error
+        raise Refused(str(error)) from error
     if as_json:
         print_json({**_document(run), "started_at": run.started_at, "begun": run.begun})
     else:
@@ -108,7 +108,7 @@ def _finish(state: State, /, workspace: str | None, from_stdin: bool, as_json: b
     try:
         run, written = _write_end(state, workspace, given, options)
     except DispatchError as error:
-        raise refused(error) from error
+        raise Refused(str(error)) from error
     if as_json:
         print_json({**_document(run), "status": given["status"], "written": written})
     else:

@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 import click
 
 from agentic_watch.cli import messages
-from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State, Whole
 from agentic_watch.dispatch.agent_names import agent_of
 from agentic_watch.dispatch.begin_and_finish import begin
-from agentic_watch.dispatch.run_types import DispatchError, Run, Uncommitted, Work
+from agentic_watch.dispatch.run_types import Run, Uncommitted, Work
 from agentic_watch.dispatch.workspace_to_use import choose
 from agentic_watch.workspace.candidate import here
 from agentic_watch.workspace.layout import META
@@ -132,11 +131,6 @@ def _commit(state: State, path: str) -> str:
         check=False,
     )
     return done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-
-
-def refused(error: DispatchError) -> Refused:
-    """The foreseeable end for an error of the writing side."""
-    return Refused(str(error))
 
 
 def say_without_daemon(state: State, run: Run) -> None:

@@ -28,7 +28,7 @@ from agentic_watch.cli.exit_status import Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.history.columns import TABLE_COLUMNS
 from agentic_watch.host.extras import missing_extra
-from agentic_watch.mcp_server.tool import MOST_ROWS, Argument, CommandTool, Given, Kind, Said, ToolRefusal, bounded
+from agentic_watch.mcp_server.tool import MOST_ROWS, Argument, Given, Kind, Said, Tool, ToolRefusal, bounded
 
 
 @click.command("mcp")
@@ -70,12 +70,12 @@ Taken = dict[str, click.Parameter]
 """The parameters of a command that are arguments of its tool, by the argument's name."""
 
 
-def command_tools(state: State) -> list[CommandTool]:
+def command_tools(state: State) -> list[Tool]:
     """The tools of all commands that answer from the history."""
     return [_tool(state, name) for name in _ANSWERING]
 
 
-def _tool(state: State, name: str) -> CommandTool:
+def _tool(state: State, name: str) -> Tool:
     command: click.Command = importlib.import_module(f"agentic_watch.cli.{name}_command").command
     parameters = [parameter for parameter in command.params if parameter.expose_value]
     parameters += [parameter for parameter in command.params if parameter.name == "fleet"]  # State takes it
@@ -88,7 +88,7 @@ def _tool(state: State, name: str) -> CommandTool:
     arguments = tuple(_argument(argument, taken) for argument in taken)
     asked = _Command(state, command, taken)
     ask = asked.history if name == "history" else asked.answer
-    return CommandTool(f"agentic_{name}", _named(about, taken), arguments, ask)
+    return Tool(f"agentic_{name}", _named(about, taken), arguments, ask)
 
 
 def _longest(parameter: click.Parameter) -> str:

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from types import FrameType
 
@@ -18,6 +18,7 @@ from agentic_watch.backfill import BackfillJobs, SharePass, Summary, fitting_job
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNCOMMITTABLE
 from agentic_watch.cli.global_options import State
+from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config
@@ -33,15 +34,16 @@ def run_once(state: State, *, dry_run: bool, as_json: bool, jobs: int | None = N
     config = state.committing()
     logs.set_up(config, state.verbosity, quieter=True)
     history = History(config.history, read_only=dry_run)
-    tick, end = _progress(config)
     hear = partial(_hear, "would be committed" if dry_run else "committed")
     count = jobs or fitting_jobs(config)
-    backfill = BackfillJobs(config, history, hear, tick, count) if count > 1 else SharePass(config, history, hear, tick)
     try:
-        with _finishing_what_is_in_hand(backfill):
-            summary = backfill.run(dry_run=dry_run)
+        # Only for a bar are the workspaces counted beforehand, so that it knows its length.
+        with progress("workspaces", _count(config) if sys.stderr.isatty() else 0) as tick:
+            given = (config, history, hear, tick)
+            backfill = BackfillJobs(*given, count) if count > 1 else SharePass(*given)
+            with _finishing_what_is_in_hand(backfill):
+                summary = backfill.run(dry_run=dry_run)
     finally:
-        end()
         history.close()
     for notice in history.notices:
         log.warning(notice)
@@ -126,18 +128,6 @@ def _print(summary: Summary, *, dry_run: bool) -> None:
         f"{summary.skipped} skipped, {summary.unfinished} unfinished, {summary.failed} failed; "
         f"{recovered} row{'s' * (recovered != 1)} recovered from journals; {summary.seconds:.2f} s"
     )
-
-
-def _progress(config: Config) -> tuple[Callable[[int], None], Callable[[], None]]:
-    """(called now and then with how many workspaces were seen, called at the end): a bar when stderr is a terminal.
-
-    Only then are the workspaces counted beforehand, so that the bar knows its length.
-    """
-    if not sys.stderr.isatty():
-        return lambda _: None, lambda: None
-    bar = click.progressbar(length=_count(config), label="workspaces", file=sys.stderr, show_pos=True)
-    bar.render_progress()
-    return lambda seen: bar.update(seen - bar.pos), bar.render_finish
 
 
 def _count(config: Config) -> int:

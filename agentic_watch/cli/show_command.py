@@ -214,10 +214,6 @@ def _print_kept(kept: Kept) -> None:
             click.echo(f"    {cut(clean(line.expandtabs()), width)}".rstrip())
 
 
-def _kept_part(file: dict[str, Any]) -> str:
-    return f"the last {file['bytes'] - file['kept_from']:,}" if file["kept_from"] else "all"
-
-
 def _print_disk(told: Explanation) -> None:
     click.echo(clean(f"on disk: {told.path}"))
     for step in told.steps:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import anyio
@@ -38,9 +38,6 @@ from agentic_watch.config import Config
 from agentic_watch.mcp_server import workspace_tools
 from agentic_watch.mcp_server.tool import (
     Argument,
-    CommandTool,
-    Given,
-    Progress,
     Said,
     Tool,
     ToolRefusal,
@@ -57,14 +54,14 @@ _NAME = "The workspace's name, its path below a root (org/repo/task), or its abs
 _YEAR = 366 * 86_400
 
 
-def all_tools(worker: Worker, watching: Watching, commands: Sequence[CommandTool]) -> list[Tool]:
+def all_tools(worker: Worker, commands: Sequence[Tool]) -> list[Tool]:
     """Core-agent's tools, `show`, and the commands that answer."""
     return [
         Tool(
             "agentic_commit",
             "Commit a finished dispatch to its journal, the history and its marker; one that is committed is skipped.",
             (Argument("workspace", _NAME, required=True),),
-            _working(worker, partial(workspace_tools.commit, worker)),
+            partial(workspace_tools.commit, worker),
             Committed.model_json_schema(),
             reads=False,
         ),
@@ -76,7 +73,7 @@ def all_tools(worker: Worker, watching: Watching, commands: Sequence[CommandTool
                 Argument("status", "Only those with this status, such as blocked."),
                 Argument("limit", "Maximum number of blocked items (0: all).", "number", least=0, default=20),
             ),
-            _working(worker, partial(workspace_tools.status, worker)),
+            partial(workspace_tools.status, worker),
             StatusAnswer.model_json_schema(),
         ),
         Tool(
@@ -96,7 +93,7 @@ def all_tools(worker: Worker, watching: Watching, commands: Sequence[CommandTool
                 ),
                 Argument("timeout", "Seconds to wait at most.", "number", most=_YEAR, default=TIMEOUT_SECONDS),
             ),
-            watching.run,
+            None,
             WatchAnswer.model_json_schema(),
             reads=False,
         ),
@@ -104,19 +101,10 @@ def all_tools(worker: Worker, watching: Watching, commands: Sequence[CommandTool
             "agentic_show",
             "Show everything about one dispatch: commits, verdicts, findings, and why it is or is not committed.",
             (Argument("workspace", f"{_NAME} Or the id of a commit in the history.", required=True),),
-            _working(worker, partial(workspace_tools.show, worker.config)),
+            partial(workspace_tools.show, worker.config),
         ),
-        *(Tool(one.name, one.about, one.arguments, _working(worker, one.ask)) for one in commands),
+        *commands,
     ]
-
-
-def _working(worker: Worker, ask: Callable[[Given], Said]) -> Callable[[Given, Progress], Awaitable[Said]]:
-    """A tool's work, done in the worker's thread."""
-
-    async def run(given: Given, _: Progress) -> Said:
-        return await worker.run(ask, given)
-
-    return run
 
 
 AGENTS = "status://agents"
@@ -126,7 +114,7 @@ _ABOUT_US = (
 )
 
 
-def serve(config: Config, commands: Sequence[CommandTool]) -> None:
+def serve(config: Config, commands: Sequence[Tool]) -> None:
     """Serve until stdin ends or nobody reads stdout any more. Raises HistoryRefused."""
     worker = Worker(config)
     watching = Watching(worker)
@@ -150,9 +138,9 @@ async def _serve(server: Server[None], worker: Worker) -> None:
             os._exit(0)
 
 
-def build(worker: Worker, watching: Watching, commands: Sequence[CommandTool]) -> Server[None]:
+def build(worker: Worker, watching: Watching, commands: Sequence[Tool]) -> Server[None]:
     """The server with its handlers."""
-    known = {tool.name: tool for tool in all_tools(worker, watching, commands)}
+    known = {tool.name: tool for tool in all_tools(worker, commands)}
 
     async def list_tools(_: ServerRequestContext[None], __: PaginatedRequestParams | None) -> ListToolsResult:
         return ListToolsResult(tools=[_listed(tool) for tool in known.values()])
@@ -162,7 +150,11 @@ def build(worker: Worker, watching: Watching, commands: Sequence[CommandTool]) -
             if params.name not in known:
                 raise ToolRefusal(f"no tool {shown(params.name)}{near(params.name, known)}")
             tool = known[params.name]
-            said = await tool.run(checked(tool, params.arguments or {}), ctx.session.report_progress)
+            given = checked(tool, params.arguments or {})
+            if tool.ask is None:
+                said = await watching.run(given, ctx.session.report_progress)
+            else:
+                said = await worker.run(tool.ask, given)
         except ToolRefusal as error:
             return CallToolResult(content=_texts(str(error)), is_error=True)
         return _result(tool, said)

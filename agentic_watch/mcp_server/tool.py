@@ -75,7 +75,8 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """`run` is given the arguments that a client gave, those that are empty left out. Raises ToolRefusal.
+    """`ask` is given the arguments that a client gave, those that are empty left out, in one thread at a time; None for
+    the tool that waits. It raises ToolRefusal, ConfigError and HistoryRefused.
 
     `answers` is the JSON Schema of the document where clients rely on one.
     """
@@ -83,22 +84,9 @@ class Tool:
     name: str
     about: str
     arguments: tuple[Argument, ...]
-    run: Callable[[Given, Progress], Awaitable[Said]]
+    ask: Callable[[Given], Said] | None
     answers: dict[str, Any] | None = None
     reads: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class CommandTool:
-    """A command of the command line as a tool: `ask` answers, in one thread at a time.
-
-    It raises ToolRefusal, ConfigError and HistoryRefused.
-    """
-
-    name: str
-    about: str
-    arguments: tuple[Argument, ...]
-    ask: Callable[[Given], Said]
 
 
 _TYPES: dict[Kind, dict[str, Any]] = {

@@ -7,7 +7,6 @@ Sums of what agents report, exact also where they are more than an engine's whol
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,21 +38,11 @@ UNKNOWN = Total()
 def summed(*columns: str) -> str:
     """Three expressions in SQL that `totals` makes one sum of: of the columns together, where each of them is known.
 
-    Of one column it may be too much for SQLite, which then fails (`is_overflow`); `in_halves` is never, and slower.
+    In two halves: the sum of one column may be too much for 64 bits (https://sqlite.org/lang_aggfunc.html#sumunc).
     """
-    return f"0, sum({columns[0]}), count({columns[0]})" if len(columns) == 1 else in_halves(*columns)
-
-
-def in_halves(*columns: str) -> str:
-    """The same of any numbers."""
     high = " + ".join(f"({column} >> {_BITS})" for column in columns)
     low = " + ".join(f"({column} & {_LOW})" for column in columns)
     return f"sum({high}), sum({low}), count({low})"
-
-
-def is_overflow(error: sqlite3.OperationalError) -> bool:
-    """Whether a sum was too much for 64 bits (https://sqlite.org/lang_aggfunc.html#sumunc)."""
-    return str(error) == "integer overflow"
 
 
 def totals(rows: Sequence[Sequence[int | None]]) -> list[Total]:

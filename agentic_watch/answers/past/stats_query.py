@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -83,18 +82,9 @@ class Question:
 
 def cells_of(source: Source, question: Question) -> Cells:
     """All dispatches, sorted into their cells."""
-    try:
-        return _cells(source, question, costs.summed)
-    except sqlite3.OperationalError as error:
-        if not costs.is_overflow(error):
-            raise
-        return _cells(source, question, costs.in_halves)
-
-
-def _cells(source: Source, question: Question, summed: Callable[..., str]) -> Cells:
     key, group = _grouping(source, question)
     condition, values = where(source, question.wanted, *_days_of(question.wanted))
-    sums = ", ".join(summed(*columns) for columns in _SUMS.values())
+    sums = ", ".join(costs.summed(*columns) for columns in _SUMS.values())
     sql = (
         f"SELECT {key}, d.status, d.runs, count(*), {source.dialect.joined.format('d.duration_ms')}, "
         f"sum(d.findings_count), {sums} FROM {source.dialect.commits} AS d{condition} GROUP BY {group}"
