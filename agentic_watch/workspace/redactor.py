@@ -26,7 +26,11 @@ _KEY_LINE = r"[\s+>|-]*[A-Za-z0-9+/]{16,256}={0,2}\s*"
 
 _Literals = Sequence[tuple[str, int]]
 """What a text must hold, and the number of the form that is looked for then."""
-_LITERALS = tuple(dict.fromkeys(literal for form in FORMS for literal in form.literals))
+_SHARED = ("gl", "gh", "hv", "api", "K", "J", "z", "G", "A", "/", "")
+"""What literals share and few texts hold: where it is missing, none of them is looked for. That takes half the time."""
+_LITERALS: dict[str, list[str]] = {part: [] for part in _SHARED}
+for _literal in dict.fromkeys(literal for form in FORMS for literal in form.literals):
+    _LITERALS[next(part for part in _SHARED if part in _literal)].append(_literal)
 _KNOWN = tuple((literal, number) for number, form in enumerate(FORMS) for literal in form.literals)
 
 
@@ -66,8 +70,11 @@ class Redactor:
 
     def _sought(self, text: str) -> _Literals:
         """What is to be looked for in the lines of a text: what is not in all of it is in none of them."""
+        if not self._known:
+            return ()
         # Not any(): a generator takes twice as long. And most texts end here.
-        if not self._known or not (there := [literal for literal in _LITERALS if literal in text]):
+        there = [one for part, some in _LITERALS.items() if part in text for one in some if one in text]
+        if not there:
             return ()
         return [known for known in _KNOWN if known[0] in there and _is_in(known[1], text)]
 
