@@ -13,7 +13,6 @@ from support import Host, Workspace, held_lock, make
 
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.outcome import Verdict
-from agentic_watch.commit.patience import Patience
 from agentic_watch.history.store import History
 from agentic_watch.workspace import files
 
@@ -48,13 +47,13 @@ def rows(host: Host) -> int:
 
 
 def test_a_long_journal_is_read_in_turns(host: Host) -> None:
-    """Without patience each turn reads a piece; at the end there is one line, one marker, and a row for every line."""
+    """Without time each turn reads a piece; at the end there is one line, one marker, and a row for every line."""
     workspace = make(host.root)
     fill(workspace, 2_000)
     with committer(host) as made:
         verdicts = []
         while not verdicts or verdicts[-1] is Verdict.READING:
-            (outcome,) = made.commit_each([host.candidate()], patience=Patience(0.0))
+            (outcome,) = made.commit_each([host.candidate()], journal_seconds=0.0)
             verdicts.append(outcome.verdict)
     assert verdicts == [Verdict.READING] * (len(verdicts) - 1) + [Verdict.COMMITTED]
     assert len(verdicts) > 5
@@ -69,7 +68,7 @@ def test_others_are_committed_while_a_long_journal_is_read(host: Host) -> None:
     make(host.root, "org/repo/short")
     with committer(host) as made:
         candidates = [host.candidate("org/repo/long"), host.candidate("org/repo/short")]
-        found = {o.candidate.name: o.verdict for o in made.commit_each(candidates, patience=Patience(0.0))}
+        found = {o.candidate.name: o.verdict for o in made.commit_each(candidates, journal_seconds=0.0)}
     assert found == {"org/repo/long": Verdict.READING, "org/repo/short": Verdict.COMMITTED}
 
 
@@ -83,13 +82,13 @@ def test_few_are_kept_open_and_all_are_read_at_last(host: Host) -> None:
         while left:
             turns += 1
             assert turns < 200
-            for outcome in made.commit_each(map(host.candidate, sorted(left)), patience=Patience(0.0)):
+            for outcome in made.commit_each(map(host.candidate, sorted(left)), journal_seconds=0.0):
                 if outcome.verdict is Verdict.COMMITTED:
                     left.remove(outcome.candidate.name)
                 else:
                     assert outcome.verdict is Verdict.READING
             if turns == 1:
-                made.let_go()
+                made.use(host.config())
                 for name in names:
                     with held_lock(Workspace(host.root, name).meta):
                         pass
@@ -101,7 +100,7 @@ def test_a_workspace_that_is_being_read_is_locked(host: Host) -> None:
     workspace = make(host.root)
     fill(workspace, 2_000)
     with committer(host) as made:
-        (outcome,) = made.commit_each([host.candidate()], patience=Patience(0.0))
+        (outcome,) = made.commit_each([host.candidate()], journal_seconds=0.0)
         assert outcome.verdict is Verdict.READING
         meta = files.open_root(str(workspace.meta))
         try:

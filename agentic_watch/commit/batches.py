@@ -13,9 +13,9 @@ import functools
 import resource
 
 from agentic_watch.commit.outcome import Outcome
-from agentic_watch.commit.row_buffer import HELD_BYTES
 from agentic_watch.commit.steps import WorkspaceCommit
 from agentic_watch.history import HistoryError
+from agentic_watch.history.rows import HELD_BYTES
 from agentic_watch.history.store import History
 from agentic_watch.host.file_systems import is_fit, sync_filesystem
 from agentic_watch.host.threads import ThreadPool

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 from agentic_watch.commit import batches
 from agentic_watch.commit.batches import Batch, Pipeline
+from agentic_watch.commit.journal_search import insert_now
 from agentic_watch.commit.judging import CommitState, HistoryState, find, look_up
 from agentic_watch.commit.moved_workspaces import record_removed, record_removed_run
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look, sighting_of
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
-from agentic_watch.commit.patience import ENDLESS, Patience
-from agentic_watch.commit.row_buffer import HELD_BYTES, insert_now
 from agentic_watch.commit.sightings import Sightings
 from agentic_watch.commit.steps import Prepared, WorkspaceCommit, look_only, prepare
 from agentic_watch.config import Config
+from agentic_watch.history.rows import HELD_BYTES
 from agentic_watch.history.store import History
 from agentic_watch.host.processes import give_back_large_blocks
 from agentic_watch.host.threads import ThreadPool
@@ -28,6 +30,8 @@ from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _READ_BYTES = 1 << 20
 """Reports that are read, and made lines of, before whoever gives the candidates is asked for another one."""
+_AT_LEAST = 6
+"""Places to give way that are passed in any case, so that journals of a few lines are read at once."""
 _PAUSED_AT_MOST = 2
 """Each is open and locked, and holds what the history and the journal say of one workspace."""
 
@@ -60,20 +64,22 @@ class Committer:
         return list(self.commit_each(candidates, force=force))
 
     def commit_each(
-        self, candidates: Iterable[Candidate], *, force: bool = False, patience: Patience = ENDLESS
+        self, candidates: Iterable[Candidate], *, force: bool = False, journal_seconds: float = math.inf
     ) -> Iterator[Outcome]:
         """Commit many workspaces together; gives what became of each when its batch is done, in no order.
 
         Safe to call twice and from several processes. However many there are, they go through in batches: the writes
         and syncs of a batch overlap, its rows share one transaction, and each of its workspaces is held locked until
         its marker is down. A failing one is in its outcome and stops no other. `force` commits an unfinished
-        status too. Journals that take longer than `patience` are read on when their workspace is given again.
+        status too. A journal that is not read when `journal_seconds` are over is read on when its workspace is given
+        again: one at its limits takes seconds, and nobody else should wait for it.
         A finish that was seen and replaced since is committed before what is there now.
         """
+        until = time.monotonic() + journal_seconds
         waiting = candidates
         while waiting:
             again: list[Candidate] = []
-            for outcome in self._commit_once(waiting, force, patience):
+            for outcome in self._commit_once(waiting, force, until):
                 if self._is_more(outcome):
                     again.append(outcome.candidate._replace(end=None) if outcome.ended else outcome.candidate)
                 yield outcome
@@ -104,12 +110,13 @@ class Committer:
         ]
 
     def use(self, config: Config) -> None:
-        """Go on under another configuration."""
+        """Go on under another configuration; long journals are read anew."""
+        self._let_go()
         self.config = config
         self.history.is_same = redactor(config.limits.redact).is_same
         self._sightings.keep_roots({root.key for root in config.roots})
 
-    def _commit_once(self, candidates: Iterable[Candidate], force: bool, patience: Patience) -> Iterator[Outcome]:
+    def _commit_once(self, candidates: Iterable[Candidate], force: bool, until: float) -> Iterator[Outcome]:
         """One way through the batches, for one commit of each workspace."""
         opener = Opener()
         locked: list[OpenWorkspace] = []
@@ -117,8 +124,8 @@ class Committer:
         pipeline = Pipeline(self._overlap, self.history)
         try:
             for candidate in candidates:
-                if (begun := self._paused.pop(candidate.key, None)) is not None:
-                    yield from self._go_on(begun, patience, pipeline)
+                if self._paused and (begun := self._paused.pop(candidate.key, None)) is not None:
+                    yield from self._go_on(begun, until, pipeline)
                     continue
                 opened = open_and_lock(candidate, opener, self.config, self._sightings, force=force)
                 if isinstance(opened, Outcome):
@@ -128,9 +135,9 @@ class Committer:
                 to_read += opened.report_bytes if opened.finished else 0
                 if len(locked) >= batches.most() or to_read > _READ_BYTES:
                     to_read = 0
-                    yield from self._write(locked, pipeline, patience)
+                    yield from self._write(locked, pipeline, until)
             if locked:
-                yield from self._write(locked, pipeline, patience)
+                yield from self._write(locked, pipeline, until)
             yield from pipeline.drain()
         finally:
             pipeline.close()
@@ -162,7 +169,7 @@ class Committer:
             known, found = HistoryState(), CommitState()
             if workspace.place.meta is not None:
                 (known,) = look_up([workspace], self.history)
-                found = ENDLESS.finish(find(workspace, known, self.history, repair=False)) or found
+                found = _read_on(find(workspace, known, self.history, repair=False), math.inf) or found
             if recover and not found.history_error:
                 found = replace(found, history_error=insert_now(found.lacking.take(), self.history))
             return WorkspaceCommit(workspace, known, found, look_only(workspace, found)).outcome()
@@ -171,7 +178,7 @@ class Committer:
         finally:
             workspace.close()
 
-    def let_go(self) -> None:
+    def _let_go(self) -> None:
         """Forget what was read of long journals, and give the locks back."""
         for begun in self._paused.values():
             begun.workspace.close()
@@ -179,10 +186,10 @@ class Committer:
 
     def close(self) -> None:
         """End the writing threads. The history belongs to the caller."""
-        self.let_go()
+        self._let_go()
         self._overlap.close()
 
-    def _write(self, locked: list[OpenWorkspace], pipeline: Pipeline, patience: Patience) -> list[Outcome]:
+    def _write(self, locked: list[OpenWorkspace], pipeline: Pipeline, until: float) -> list[Outcome]:
         """Decide what each of these lacks and hand them on, no more at once than may be held in memory."""
         done: list[Outcome] = []
         planned: Batch = []
@@ -191,7 +198,7 @@ class Committer:
         try:
             for known in look_up(locked, self.history):
                 finding = find(locked[0], known, self.history, repair=locked[0].finished)
-                outcome = self._plan(_Begun(locked[0], known, finding), patience)
+                outcome = self._plan(_Begun(locked[0], known, finding), until)
                 del locked[0]  # what is planned is closed with its batch
                 if isinstance(outcome, Outcome):
                     done.append(outcome)
@@ -207,12 +214,12 @@ class Committer:
             batches.close(planned)
         return done
 
-    def _plan(self, begun: _Begun, patience: Patience) -> WorkspaceCommit | Outcome:
+    def _plan(self, begun: _Begun, until: float) -> WorkspaceCommit | Outcome:
         """Decide what is missing, and make the line and the row while nothing has been written."""
         workspace, known = begun.workspace, begun.known
         found = CommitState()
         try:
-            read = patience.finish(begun.finding)
+            read = _read_on(begun.finding, until)
             if read is None:
                 return self._pause(begun)
             found = read
@@ -232,11 +239,27 @@ class Committer:
             begun.workspace.close()
         return Outcome(candidate, Verdict.READING, "has a long journal, which is being read")
 
-    def _go_on(self, begun: _Begun, patience: Patience, pipeline: Pipeline) -> list[Outcome]:
+    def _go_on(self, begun: _Begun, until: float, pipeline: Pipeline) -> list[Outcome]:
         """Read a long journal on; when it is at its end, write what is missing."""
         try:
-            planned = self._plan(begun, patience)
+            planned = self._plan(begun, until)
         except BaseException:
             begun.workspace.close()
             raise
         return [planned] if isinstance(planned, Outcome) else pipeline.put([planned])
+
+
+def _read_on(finding: Generator[None, None, CommitState], until: float) -> CommitState | None:
+    """Go on until then (time.monotonic); None when it is not at its end, and the same generator goes on later.
+
+    Raises what it raises.
+    """
+    passed = 0
+    try:
+        while passed < _AT_LEAST or time.monotonic() < until:
+            next(finding)
+            passed += 1
+    except StopIteration as end:
+        found: CommitState = end.value
+        return found
+    return None

@@ -3,22 +3,24 @@ before the workspace was moved here?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from agentic_watch.commit import moved_workspaces
 from agentic_watch.commit.open_workspace import OpenWorkspace
-from agentic_watch.commit.patience import PACE
-from agentic_watch.commit.row_buffer import HELD_BYTES, RowBuffer, insert_now
 from agentic_watch.config import Root
 from agentic_watch.history import HistoryError, commit_lookup, pruned
 from agentic_watch.history.columns import commit_id
 from agentic_watch.history.commit_lookup import ExistingRow, Lookup
+from agentic_watch.history.rows import HELD_BYTES, Row, RowBuffer, from_record
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout
 from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.journal import Journal
 from agentic_watch.workspace.record import Record, is_same_dispatch
 from agentic_watch.workspace.redactor import redactor
 
+_PACE = 32
+"""Lines between two places to give way: a journal at its limits takes seconds."""
 _ASKED_AT_ONCE = 256
 _ASKED_BYTES = 65_536
 """The history is asked about so many lines at once; so many bytes of them may wait for that, and one line more."""
@@ -70,10 +72,10 @@ class JournalSearch:
 
         Raises WorkspaceError.
         """
-        for record, size in self._records(repair):
-            if record is None:
+        journal = self._workspace.open_journal(append=repair)
+        for number, (record, size) in enumerate(journal.sized_records(), 1):
+            if number % _PACE == 0:
                 yield
-                continue
             self._compare(record)
             if record.workspace == self._candidate.name:
                 self._others.own_came()
@@ -82,38 +84,30 @@ class JournalSearch:
                 continue
             self._look_up_later(record, size)
         self._look_up()
-        yield from self._recover_former(repair)
+        yield from self._recover_former(journal)
         unknown = {name: number for name, number in self._others.unknown.items() if name not in self._others.former}
         if unknown:
-            number = sum(unknown.values())
-            named = "1 line names" if number == 1 else f"{number:,} lines name"
+            count = sum(unknown.values())
+            named = "1 line names" if count == 1 else f"{count:,} lines name"
             self._workspace.warnings.append(f"{layout.META_JOURNAL}: {named} another workspace; passed over")
         self.is_read_again |= any(unknown)
 
-    def _recover_former(self, repair: bool) -> Iterator[None]:
+    def _recover_former(self, journal: Journal) -> Iterator[None]:
         """Read once more what was written before the workspace was moved here, and the history lacks."""
         self._recovered_names = {name for name in self._others.unknown if name and self._is_former(name)}
         self._others.former |= self._recovered_names
         self.is_moved |= bool(self._recovered_names)
         if not self._recovered_names:
             return
-        for record, size in self._records(repair):
-            if record is None:
+        for number, (record, size) in enumerate(journal.sized_records(), 1):
+            if number % _PACE == 0:
                 yield
-            elif record.workspace in self._recovered_names:
+            if record.workspace in self._recovered_names:
                 self._look_up_later(record, size)
         self._look_up()
         if not self.error and not self._history.read_only:
             # At once: another copy in the same batch must find them.
             self.error = insert_now(self.lacking.take(), self._history)
-
-    def _records(self, repair: bool) -> Iterator[tuple[Record | None, int]]:
-        """Each record that is to be looked at, with its size, and now and then None: a place to give way."""
-        journal = self._workspace.open_journal(append=repair)
-        for count, (record, size) in enumerate(journal.sized_records(), 1):
-            if count % PACE == 0:
-                yield None, 0
-            yield record, size
 
     def _compare(self, record: Record) -> None:
         """Whether this is the status's own line, here or from where the workspace was before."""
@@ -230,7 +224,8 @@ class JournalSearch:
         root = self._root_of(record).key
         # Its files are those of the newest run, which the status tells of.
         kept = self._workspace.kept_files() if record.identity == self._workspace.identity else ()
-        self.lacking.add_recovered(record, root, moved_workspaces.place_of(root, name, self._candidate), kept)
+        made = from_record(record, root, moved_to=moved_workspaces.place_of(root, name, self._candidate))
+        self.lacking.add(made._replace(is_recovered=True, kept=kept))
         self.recovered += 1
         self.recovers_moved_line |= is_status
 
@@ -284,3 +279,12 @@ class _OtherNames:
     def count_unknown(self, name: str) -> None:
         """The history has no row for one of its lines."""
         self.unknown[name] = self.unknown.get(name, 0) + 1
+
+
+def insert_now(new_rows: Sequence[Row], history: History) -> str:
+    """Insert rows in a transaction of their own; gives why it could not be done, or ""."""
+    try:
+        history.insert(new_rows)
+    except HistoryError as error:
+        return str(error)
+    return ""

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from agentic_watch.commit import moved_workspaces
 from agentic_watch.commit.journal_search import JournalSearch
 from agentic_watch.commit.open_workspace import OpenWorkspace
-from agentic_watch.commit.row_buffer import RowBuffer
 from agentic_watch.config import Root
 from agentic_watch.history import HistoryError, commit_lookup, pruned, workspaces_table
 from agentic_watch.history.commit_lookup import ExistingRow
+from agentic_watch.history.rows import RowBuffer
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout, marker, signatures
 from agentic_watch.workspace.marker import Marker
@@ -90,7 +90,8 @@ def find(
 ) -> Generator[None, None, CommitState]:
     """Look for marker, row and line. With `repair` an unreadable marker is moved aside; without, nothing is changed.
 
-    Gives way now and then while a long journal is read (patience.py). Raises WorkspaceError.
+    Gives way now and then while a long journal is read: who has others to serve goes on with it later.
+    Raises WorkspaceError.
     """
     marked_as = _read_marker(workspace, repair=repair) if workspace.finished else None
     if marked_as is not None and marked_as.identity != workspace.identity:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from agentic_watch.commit.open_workspace import open_to_look, recorded_as
 from agentic_watch.commit.outcome import Outcome, Verdict
-from agentic_watch.commit.row_buffer import RowBuffer
 from agentic_watch.commit.sightings import Sighting
 from agentic_watch.config import Config, Limits, Root
 from agentic_watch.history import HistoryError, commit_lookup
 from agentic_watch.history.commit_lookup import ExistingRow, Lookup
+from agentic_watch.history.rows import Row, from_record
 from agentic_watch.history.store import History
 from agentic_watch.workspace import files, instant, journal, layout, record, report, unwritten_end
 from agentic_watch.workspace.candidate import Candidate
@@ -161,14 +161,16 @@ def _own_lines(root: Root, name: str, limits: Limits) -> set[tuple[object, ...]]
 def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: History, limits: Limits) -> Outcome:
     """Make the rows of finishes whose workspace went away before they were committed: the one case of rows without
     lines."""
-    rows, now, without = RowBuffer(), instant.now_text(), redactor(limits.redact)
+    now, without = instant.now_text(), redactor(limits.redact)
+    rows: list[Row] = []
     try:
         pruned_before = commit_lookup.pruned_before(history)
         for one in seen:
             if not _is_recorded(candidate, one, history, pruned_before):
                 content, _ = report.parse(one.report)
-                rows.add(record.from_status(candidate.name, one.status, content, now, without), candidate.root.key)
-        new = history.insert(rows.take())
+                made = record.from_status(candidate.name, one.status, content, now, without)
+                rows.append(from_record(made, candidate.root.key))
+        new = history.insert(rows)
     except HistoryError as error:
         return Outcome(candidate, Verdict.BUSY, f"went away, and is not in the history yet ({error})")
     if not new:

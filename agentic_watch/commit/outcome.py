@@ -11,7 +11,7 @@ from agentic_watch.workspace.workspace_errors import Busy, ErrorKind, Fault, Mis
 
 
 class Verdict(StrEnum):
-    """What became of a workspace. READING: its journal is longer than the caller's patience; ask again.
+    """What became of a workspace. READING: its journal takes longer than the caller has time for; ask again.
     JOURNAL_ONLY: it has no status any more, and its journal was looked through."""
 
     COMMITTED = "committed"

@@ -76,12 +76,16 @@ class Sightings:
 
     def next_finish(self, candidate: Candidate, now: Identity | None) -> Sighting | None:
         """The oldest finish that the status file no longer says; `now` is the identity of the finish that it says."""
-        return next((one for one in self.of(candidate) if one.identity != now), None)
+        for identity, one in self._seen.get(candidate.key, {}).items():
+            if identity != now:
+                return one
+        return None
 
     def discard(self, candidate: Candidate, identity: Identity) -> None:
         """Forget a finish: it is recorded."""
-        self._losses.pop(candidate.key, None)
-        self._remove(candidate.key, identity)
+        key = candidate.key
+        self._losses.pop(key, None)
+        self._remove(key, identity)
 
     def discard_moved(self, candidate: Candidate, inode: tuple[int, int], status: Status) -> None:
         """Forget a finish that was seen in the same directory under another name: it is recorded under this one.

@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 from agentic_watch.commit.judging import CommitState, HistoryState, Plan, decide
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
-from agentic_watch.commit.row_buffer import HOST, RowBuffer
 from agentic_watch.history import rows
-from agentic_watch.history.rows import Row
+from agentic_watch.history.rows import Row, RowBuffer
 from agentic_watch.workspace import files, instant, layout, marker, record, report
 from agentic_watch.workspace.journal import is_readable, longest_line
 from agentic_watch.workspace.marker import Marker
@@ -104,7 +103,7 @@ def _make_line(writing: Prepared, workspace: OpenWorkspace, plan: Plan, name: st
     if plan.insert and not kept and len(writing.line) < _LARGE_LINE:
         writing.record = made
     elif plan.insert:
-        writing.rows.add(made, workspace.candidate.root.key, kept=kept)
+        writing.rows.add(rows.from_record(made, workspace.candidate.root.key)._replace(kept=kept))
 
 
 class WorkspaceCommit:
@@ -188,7 +187,7 @@ class WorkspaceCommit:
         if self.error is not None:
             return self.found.lacking.rows
         record = self.writing.record
-        made = [rows.from_record(record, self.workspace.candidate.root.key, HOST)] if record else []
+        made = [rows.from_record(record, self.workspace.candidate.root.key)] if record else []
         return [*self.found.lacking.rows, *self.writing.rows.rows, *made]
 
     def forget_rows(self) -> None:

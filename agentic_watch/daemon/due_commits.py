@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.outcome import Outcome, Verdict
-from agentic_watch.commit.patience import Patience
 from agentic_watch.daemon.daemon_state import MOST_OF_ONE
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.outcome_log import OutcomeLog
@@ -167,9 +166,8 @@ class DueCommits:
         return mended
 
     def _commit(self, due: Iterable[Candidate]) -> bool:
-        # Journals at their limit take seconds, which is nobody else's time.
-        patience, mended = Patience(_JOURNAL_SECONDS), False
-        for outcome in self._committer.commit_each(due, patience=patience):
+        mended = False
+        for outcome in self._committer.commit_each(due, journal_seconds=_JOURNAL_SECONDS):
             mended |= self._take(outcome)
         return mended
 

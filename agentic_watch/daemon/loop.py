@@ -310,7 +310,6 @@ class Daemon:
         self._scans.keep_roots(config.roots)
         self._pending.keep_roots(config.roots)
         self._prefetches.keep_roots(config.roots)
-        self._committer.let_go()
         self._use(config._replace(history=self._config.history))
         self._last_seen.keep_roots({root.key for root in config.roots})
         self._start_watcher()

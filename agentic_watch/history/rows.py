@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agentic_watch.history import findings_and_search
@@ -23,6 +25,10 @@ from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.kept_file import KeptFile
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.unwritten_end import is_unwritten
+
+HOST = os.uname().nodename
+HELD_BYTES = 8 << 20
+"""What a batch, or the rows recovered from one journal, may hold in memory before it is written."""
 
 _REPORT, _ROOT, _COMMIT_ID = (HISTORY_COLUMNS.index(name) for name in ("report", "root", "commit_id"))
 _VERDICTS = ("passed", "build_passed", "test_passed", "lint_passed")
@@ -84,7 +90,25 @@ class Row(NamedTuple):
         return _ROW_BYTES + 2 * sys.getsizeof(self.report) + _FINDING_BYTES * len(self.findings) + kept
 
 
-def from_record(record: Record, root: str, host: str, moved_to: str | None = None) -> Row:
+@dataclass(slots=True)
+class RowBuffer:
+    """Rows in memory until their batch is written, and about how many bytes they take there."""
+
+    rows: list[Row] = field(default_factory=list)
+    weight: int = 0
+
+    def add(self, row: Row) -> None:
+        """Keep a row."""
+        self.rows.append(row)
+        self.weight += row.weight
+
+    def take(self) -> list[Row]:
+        """Hand over all of them."""
+        taken, self.rows, self.weight = self.rows, [], 0
+        return taken
+
+
+def from_record(record: Record, root: str, host: str = HOST, moved_to: str | None = None) -> Row:
     """Make the row of one commit; `root` is the root's key (its name, else its path)."""
     report = _with_files(record)
     changes = record.changes

@@ -33,9 +33,8 @@ class ThreadPool:
     def start(self, step: Callable[[_Item], None], items: Iterable[_Item]) -> None:
         """Begin to call `step` for each item, in no order; a single one is served before this returns."""
         waiting = deque(items)
-        if len(waiting) < 2:
-            _drain(step, waiting)
-            return
+        if len(waiting) == 1:
+            step(waiting.popleft())
         for _ in range(min(self._most, len(waiting))):
             self._hand_over(partial(_drain, step, waiting))
 

@@ -36,7 +36,7 @@ def text_size(data: bytes) -> int:
 
 def holds_more_values(data: bytes, max_values: int) -> bool:
     """Whether a JSON document has more values than that, told by its punctuation before it is parsed."""
-    if _punctuation(data) <= max_values:
+    if len(data) <= max_values or _punctuation(data) <= max_values:
         return False
     # A comma in a text is none: without what is escaped, every quotation mark begins or ends a text.
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")

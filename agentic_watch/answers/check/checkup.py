@@ -27,12 +27,12 @@ from agentic_watch.answers.check.record_comparison import WorkspaceRecords, disp
 from agentic_watch.answers.check.records_check import records
 from agentic_watch.answers.check.service_checks import daemon, limits, unit_files, units_in_force, users
 from agentic_watch.commit.committer import Committer
-from agentic_watch.commit.row_buffer import HOST
 from agentic_watch.config import Config
 from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history import HistoryError, opening, workspaces_table
 from agentic_watch.history.columns import FINDING_COLUMNS
+from agentic_watch.history.rows import HOST
 from agentic_watch.history.store import History, Key
 from agentic_watch.workspace import journal, record
 from agentic_watch.workspace.candidate import Candidate

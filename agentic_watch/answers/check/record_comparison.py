@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
-from agentic_watch.commit.row_buffer import HOST
 from agentic_watch.config import Config, Root
 from agentic_watch.history import opening
 from agentic_watch.history.pruned import is_pruned
+from agentic_watch.history.rows import HOST
 from agentic_watch.history.store import Key, marks
 from agentic_watch.workspace import journal, marker, status
 from agentic_watch.workspace.candidate import Candidate
