@@ -16,7 +16,7 @@ import pytest
 from older_history import OLDER, as_schema
 from support import Host, make, query, run, write_locked
 
-from agentic_watch.history import HistoryError, HistoryTooNew, history_file, rows
+from agentic_watch.history import HistoryError, HistoryTooNew, commit_lookup, history_file, rows
 from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.history_file import APPLICATION_ID
 from agentic_watch.history.rows import Row
@@ -203,7 +203,7 @@ def test_a_locked_history_is_an_error_that_passes(history: History) -> None:
     with write_locked(Path(history.path)):
         with pytest.raises(HistoryError, match="locked"):
             history.insert([row("b")])
-        assert len(history.committed("/root", ["a"])["a"]) == 1
+        assert len(commit_lookup.committed(history, "/root", ["a"])["a"]) == 1
     assert history.insert([row("b")]) == 1
 
 

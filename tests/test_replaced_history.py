@@ -12,7 +12,7 @@ import pytest
 from support import query, spoil
 from test_history import row
 
-from agentic_watch.history import HistoryError, HistoryTooNew, history_file, store
+from agentic_watch.history import HistoryError, HistoryTooNew, commit_lookup, history_file, store
 from agentic_watch.history.store import History
 
 
@@ -118,7 +118,7 @@ def test_damage_is_judged_without_a_write(tmp_path: Path, monkeypatch: pytest.Mo
         with contextlib.closing(sqlite3.connect(path)) as other, contextlib.suppress(sqlite3.DatabaseError):
             other.execute("SELECT * FROM dispatch_history").fetchall()
         with pytest.raises(HistoryError):
-            history.committed("/root", [f"w{number}" for number in range(300)])
+            commit_lookup.committed(history, "/root", [f"w{number}" for number in range(300)])
         (aside,) = (p for p in tmp_path.glob("*.corrupt-*") if not p.name.endswith(("-wal", "-shm")))
         assert {suffix: Path(f"{aside}{suffix}").read_bytes() for suffix in ("", "-wal")} == before
 

@@ -15,6 +15,9 @@ from agentic_watch.history import pruned
 from agentic_watch.history.columns import USED_COLUMNS
 from agentic_watch.history.store import History, marks
 
+Key = tuple[str, int]
+"""(`updated_utc`, `runs`): a row's identity within its workspace."""
+
 
 class Lookup(NamedTuple):
     """A commit that is asked for, and the texts that should be those of its row.
@@ -125,6 +128,22 @@ def pruned_before(history: History) -> str:
     """Until when the history was pruned, as `updated_utc` is written; "" when it never was. Raises HistoryError."""
     with history.reading() as connection:
         return pruned.before(connection)
+
+
+def committed(history: History, root: str, workspaces: Sequence[str]) -> dict[str, dict[Key, str]]:
+    """All commits that the history holds of these workspaces, also under a former name: workspace → identity →
+    committed_at. Raises HistoryError."""
+    sql = " UNION ALL ".join(
+        f"SELECT {name}, updated_utc, runs, committed_at FROM dispatch_history "
+        f"WHERE root = ?1 AND {name} IN ({numbered})"
+        for numbered in [", ".join(f"?{number}" for number in range(2, len(workspaces) + 2))]
+        for name in ("moved_to", "workspace")
+    )
+    found: dict[str, dict[Key, str]] = {}
+    with history.reading() as connection:
+        for workspace, utc, runs, at in connection.execute(sql, (root, *workspaces)):
+            found.setdefault(workspace, {})[utc, runs] = at
+    return found
 
 
 def has_any(history: History, root: str, workspace: str) -> bool:

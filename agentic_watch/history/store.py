@@ -42,8 +42,6 @@ commits go on without a row meanwhile."""
 
 _T = TypeVar("_T")
 IsSame = Callable[[str, str], bool]
-Key = tuple[str, int]
-"""(`updated_utc`, `runs`): a row's identity within its workspace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +93,6 @@ class History:
                 raise
         with self.reading():
             pass
-
-    def committed(self, root: str, workspaces: Sequence[str]) -> dict[str, dict[Key, str]]:
-        """All commits that the history holds of these workspaces, also under a former name: workspace → identity →
-        committed_at."""
-        sql = " UNION ALL ".join(
-            f"SELECT {name}, updated_utc, runs, committed_at FROM dispatch_history "
-            f"WHERE root = ?1 AND {name} IN ({numbered})"
-            for numbered in [", ".join(f"?{number}" for number in range(2, len(workspaces) + 2))]
-            for name in ("moved_to", "workspace")
-        )
-        found: dict[str, dict[Key, str]] = {}
-        with self.reading() as connection:
-            for workspace, utc, runs, at in connection.execute(sql, (root, *workspaces)):
-                found.setdefault(workspace, {})[utc, runs] = at
-        return found
 
     def insert(self, new: Sequence[Row]) -> int:
         """Insert rows in one transaction; gives how many were new. A row that is there changes nothing."""

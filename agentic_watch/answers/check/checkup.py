@@ -32,8 +32,9 @@ from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history import HistoryError, opening, workspaces_table
 from agentic_watch.history.columns import FINDING_COLUMNS
+from agentic_watch.history.commit_lookup import Key
 from agentic_watch.history.rows import HOST
-from agentic_watch.history.store import History, Key
+from agentic_watch.history.store import History
 from agentic_watch.workspace import journal, record
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import META, name_problem

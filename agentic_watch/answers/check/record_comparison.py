@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 from agentic_watch.config import Config, Root
 from agentic_watch.history import opening
+from agentic_watch.history.commit_lookup import Key
 from agentic_watch.history.pruned import is_pruned
 from agentic_watch.history.rows import HOST
-from agentic_watch.history.store import Key, marks
+from agentic_watch.history.store import marks
 from agentic_watch.workspace import journal, marker, status
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import name_problem

@@ -13,8 +13,9 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from agentic_watch.config import Config, Limits, Root
-from agentic_watch.history import HistoryError, workspaces_table
-from agentic_watch.history.store import History, Key
+from agentic_watch.history import HistoryError, commit_lookup, workspaces_table
+from agentic_watch.history.commit_lookup import Key
+from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import WorkspaceRow
 from agentic_watch.host.file_systems import unanswered
 from agentic_watch.host.jobs import parallel_map
@@ -170,13 +171,13 @@ class _Past:
             history.close()
 
     def commits(self, root: str, names: Sequence[str]) -> dict[str, dict[Key, str]] | None:
-        """What the history holds of these workspaces, as History.committed; None when it cannot tell."""
+        """What the history holds of these workspaces, as commit_lookup.committed; None when it cannot tell."""
         if self._history is None:
             return None
         history, found = self._history, dict[str, dict[Key, str]]()
         try:
             for start in range(0, len(names), _ASKED_AT_ONCE):
-                found |= history.committed(root, names[start : start + _ASKED_AT_ONCE])
+                found |= commit_lookup.committed(history, root, names[start : start + _ASKED_AT_ONCE])
         except HistoryError as error:
             self._lose(error)
             return None
