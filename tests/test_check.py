@@ -23,10 +23,10 @@ from support import NOBODY, POWERLESS, UPDATED, Host, Workspace, make, run, snap
 from unprivileged import public_directory
 
 from agentic_watch.answers.check import service_checks
+from agentic_watch.answers.check.check_and_repair import repair
 from agentic_watch.answers.check.check_result import Check, CheckResult, subject
-from agentic_watch.answers.check.checkup import repair
 from agentic_watch.answers.check.host_checks import clock, ownership
-from agentic_watch.answers.check.probe import waiting
+from agentic_watch.answers.check.quick_check import waiting
 from agentic_watch.answers.check.record_comparison import (
     Line,
     OnDisk,

@@ -68,7 +68,7 @@ def _answer(state: State, checks: Sequence[Check], *, repair: bool, as_json: boo
         return findings
     findings = list(checked(about, checks))
     if repair:
-        from agentic_watch.answers.check.checkup import repair as mend
+        from agentic_watch.answers.check.check_and_repair import repair as mend
 
         findings = mend(about, checks, findings)
     if as_json:
@@ -97,10 +97,10 @@ def _checks(*, quick: bool, fleet: bool) -> Sequence[Check]:
 
         return (fleet_check.fleet,)
     if quick:
-        from agentic_watch.answers.check.probe import QUICK
+        from agentic_watch.answers.check.quick_check import QUICK
 
         return QUICK
-    from agentic_watch.answers.check.checkup import ALL
+    from agentic_watch.answers.check.check_and_repair import ALL
 
     return ALL
 

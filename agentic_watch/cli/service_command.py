@@ -10,8 +10,8 @@ from dataclasses import asdict
 import click
 
 from agentic_watch.answers.answer_shape import SCHEMA
+from agentic_watch.answers.check.check_and_repair import ALL
 from agentic_watch.answers.check.check_result import checked, is_well, subject
-from agentic_watch.answers.check.checkup import ALL
 from agentic_watch.cli import messages
 from agentic_watch.cli.check_command import say_findings
 from agentic_watch.cli.exit_status import Refused

@@ -9,9 +9,9 @@ import click
 
 from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.now.explain import Explanation
-from agentic_watch.answers.past import one_dispatch, sql_dialects
+from agentic_watch.answers.past import show_dispatch, sql_dialects
 from agentic_watch.answers.past.kept_logs import Kept
-from agentic_watch.answers.past.one_dispatch import NoSuchDispatch, Shown
+from agentic_watch.answers.past.show_dispatch import NoSuchDispatch, Shown
 from agentic_watch.cli import messages, value_texts
 from agentic_watch.cli.answer_options import asking, of_fleet, usable
 from agentic_watch.cli.exit_status import EXIT_FAILED, Refused
@@ -83,7 +83,7 @@ def command(state: State, /, given: str, file: str | None, utc: bool, as_json: b
     if content is not None:
         print_content(content)
     elif as_json:
-        print_json(one_dispatch.document(shown))
+        print_json(show_dispatch.document(shown))
     else:
         _print(shown, utc)
     if shown.failure:
@@ -95,16 +95,16 @@ def _ask(state: State, given: str, file: str | None) -> tuple[Shown, bytes | Non
     """What is known, and the content of the kept file that is wanted."""
     if not state.fleet:
         config = state.config_to_read()
-        shown = one_dispatch.one_dispatch(config, given, here())
+        shown = show_dispatch.one_dispatch(config, given, here())
         if file is None or shown.failure:
             return shown, None
         with sql_dialects.history(config.history) as history:
-            return shown, one_dispatch.kept_file(history, shown, file).data
+            return shown, show_dispatch.kept_file(history, shown, file).data
     from agentic_watch.answers.past.fleet_source import fleet_dispatch
 
     with asking(state) as fleet:
         shown = fleet_dispatch(fleet, given)
-        return shown, one_dispatch.kept_file(fleet, shown, file).data if file is not None else None
+        return shown, show_dispatch.kept_file(fleet, shown, file).data if file is not None else None
 
 
 def _print(shown: Shown, utc: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.now.host_now import HostNow, age_seconds, document, host_now
+from agentic_watch.answers.now.host_status import HostStatus, age_seconds, document, host_status
 from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot
 from agentic_watch.cli import logs, messages, value_texts
 from agentic_watch.cli.exit_status import EXIT_FAILED
@@ -39,7 +39,7 @@ _FAILURES = Column("FAILURES", lambda one: one.fail_count, number=True, goes=9)
 _ERROR = Column("ERROR", lambda one: cut(one.last_error or "", _ERROR_WIDTH), least=20)
 
 
-def _sections(now: HostNow) -> Iterator[tuple[str, str, list[Column]]]:
+def _sections(now: HostStatus) -> Iterator[tuple[str, str, list[Column]]]:
     """Each list by its name: what its number means, and its columns after AGE, ROOT and WORKSPACE."""
     due = Column("NEXT ATTEMPT", lambda one: _next_attempt(one, now.at), goes=8)
     yield "running", _pools(now), [_AGENT, _PID, _RUN, _STARTED]
@@ -48,7 +48,7 @@ def _sections(now: HostNow) -> Iterator[tuple[str, str, list[Column]]]:
     yield "ghosts", " (status says running, process is gone)", [_AGENT, _PID, _RUN, _STARTED]
 
 
-def lines(now: HostNow, *, utc: bool) -> Iterator[str]:
+def lines(now: HostStatus, *, utc: bool) -> Iterator[str]:
     """The whole text, line by line."""
     yield from (clean(line) for line in _daemon_lines(now, utc))
     counts = [f"{count} {clean(shorten(name, _WIDEST))}" for name, count in _without_ghosts(now).items()]
@@ -66,7 +66,7 @@ def lines(now: HostNow, *, utc: bool) -> Iterator[str]:
             yield from _table(columns, standings, now, utc)
 
 
-def _without_ghosts(now: HostNow) -> dict[str, int]:
+def _without_ghosts(now: HostStatus) -> dict[str, int]:
     """Workspaces by status, those apart whose status says running though their process is gone."""
     counts, ghosts = dict(now.counts), len(now.lists.ghosts)
     if ghosts:
@@ -76,7 +76,7 @@ def _without_ghosts(now: HostNow) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _unknown_statuses(now: HostNow) -> Iterator[str]:
+def _unknown_statuses(now: HostStatus) -> Iterator[str]:
     unknown = now.unknown
     if unknown:
         named = ", ".join(f'"{clean(shorten(status, _WIDEST))}"' for status in list(unknown)[:_SHOWN])
@@ -86,7 +86,7 @@ def _unknown_statuses(now: HostNow) -> Iterator[str]:
         yield f"  {', '.join(where[:_SHOWN])}{more}"
 
 
-def _table(columns: list[Column], standings: Sequence[WorkspaceSnapshot], now: HostNow, utc: bool) -> Iterator[str]:
+def _table(columns: list[Column], standings: Sequence[WorkspaceSnapshot], now: HostStatus, utc: bool) -> Iterator[str]:
     age = Column("AGE", lambda one: _age(one, now.at), number=True)
     columns = [age, *([_ROOT] if len(now.config.roots) > 1 else []), _WORKSPACE, *columns]
     width = line_width()
@@ -101,7 +101,7 @@ def _age(standing: WorkspaceSnapshot, now: float) -> str:
     return "" if age is None else human_duration(max(0, age) * 1000)
 
 
-def _pools(now: HostNow) -> str:
+def _pools(now: HostStatus) -> str:
     """The running ones by agent."""
     pools = [f"{clean(shorten(agent, _WIDEST)) or 'no agent'} {count}" for agent, count in now.pools.items()]
     more = [f"{len(pools) - _SHOWN} other agents"] if len(pools) > _SHOWN else []
@@ -113,7 +113,7 @@ def _next_attempt(standing: WorkspaceSnapshot, now: float) -> str:
     return "" if due is None else f"in {human_duration(int((due - now) * 1000))}" if due > now else "now"
 
 
-def _daemon_lines(now: HostNow, utc: bool) -> Sequence[str]:
+def _daemon_lines(now: HostStatus, utc: bool) -> Sequence[str]:
     daemon = now.daemon
     if now.pulse is Liveness.UNKNOWN:
         return [f"daemon: unknown, this user may not read {file_of(now.config.history)}"]
@@ -127,7 +127,7 @@ def _daemon_lines(now: HostNow, utc: bool) -> Sequence[str]:
     return [*_first_line(now, daemon, utc), *_how_it_is(daemon, utc)]
 
 
-def _first_line(now: HostNow, daemon: DaemonState, utc: bool) -> Iterator[str]:
+def _first_line(now: HostStatus, daemon: DaemonState, utc: bool) -> Iterator[str]:
     started, said = (value_texts.time_text(text, as_utc=utc) for text in (daemon.started_at, daemon.updated_at))
     if now.pulse is Liveness.STALE:
         yield (
@@ -196,7 +196,7 @@ def command(state: State, /, *, utc: bool, as_json: bool, **options: Any) -> Non
         raise click.UsageError(f"{given[0]} needs --removable")
     config = state.config()
     logs.set_up(config, state.verbosity, quieter=True)
-    now = host_now(config)
+    now = host_status(config)
     if as_json:
         print_json(as_text(document(now)))
     else:

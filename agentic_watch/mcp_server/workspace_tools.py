@@ -17,8 +17,8 @@ from pydantic import BaseModel
 
 from agentic_watch.answers.now import commit_answer
 from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot, workspaces_now
-from agentic_watch.answers.past import one_dispatch
-from agentic_watch.answers.past.one_dispatch import NoSuchDispatch
+from agentic_watch.answers.past import show_dispatch
+from agentic_watch.answers.past.show_dispatch import NoSuchDispatch
 from agentic_watch.commit.committer import Committer
 from agentic_watch.config import KNOWN_STATUSES, Config, ConfigError, NoRootsError, Root
 from agentic_watch.history import HistoryError, HistoryRefused
@@ -224,7 +224,7 @@ def show(config: Config, given: dict[str, Any]) -> Said:
     refuse_name(given["workspace"])
     try:
         # As in `locate`: nothing is relative to where the server was started.
-        found = one_dispatch.document(one_dispatch.one_dispatch(config, given["workspace"], os.devnull))
+        found = show_dispatch.document(show_dispatch.one_dispatch(config, given["workspace"], os.devnull))
     except NoSuchDispatch as error:
         raise ToolRefusal(str(error)) from error
     if found["dispatch"] is not None:

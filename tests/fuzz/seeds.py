@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from agentic_watch.answers.check import checkup
+from agentic_watch.answers.check import check_and_repair
 from agentic_watch.config import paths
 from agentic_watch.workspace import undo
 
@@ -102,12 +102,12 @@ def _move(world: World, moves: Sequence[tuple[Move, float]]) -> None:
 def _at_rest() -> Iterator[None]:
     """A torn line counts as old at once, nobody waits for a second look, and nothing is logged; no file system hangs,
     and what `check` says of the host is left out: half of the time would go there."""
-    before = undo.REST_SECONDS, time.sleep, paths.real_path, checkup.ALL
+    before = undo.REST_SECONDS, time.sleep, paths.real_path, check_and_repair.ALL
     undo.REST_SECONDS, time.sleep, paths.real_path = 0.0, lambda _: None, os.path.realpath
-    checkup.ALL = checkup.history, checkup.waiting, checkup.records
+    check_and_repair.ALL = check_and_repair.history, check_and_repair.waiting, check_and_repair.records
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        undo.REST_SECONDS, time.sleep, paths.real_path, checkup.ALL = before
+        undo.REST_SECONDS, time.sleep, paths.real_path, check_and_repair.ALL = before
         logging.disable(logging.NOTSET)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 from agentic_watch.answers.past import kept_logs
 from agentic_watch.answers.past.kept_logs import NOTHING_KEPT, Kept
-from agentic_watch.answers.past.one_dispatch import COMMIT_ID, NoSuchDispatch, Shown, plain
 from agentic_watch.answers.past.outcomes import Outcomes
+from agentic_watch.answers.past.show_dispatch import COMMIT_ID, NoSuchDispatch, Shown, plain
 from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.history.columns import FINDING_COLUMNS
 

@@ -22,7 +22,7 @@ from agentic_watch.answers.check.host_checks import (
     roots_writable,
     space,
 )
-from agentic_watch.answers.check.probe import waiting
+from agentic_watch.answers.check.quick_check import waiting
 from agentic_watch.answers.check.record_comparison import WorkspaceRecords, dispatch_of, read_place
 from agentic_watch.answers.check.records_check import records
 from agentic_watch.answers.check.service_checks import daemon, limits, unit_files, units_in_force, users

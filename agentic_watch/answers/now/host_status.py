@@ -41,7 +41,7 @@ class Lists:
 
 
 @dataclass(frozen=True, slots=True)
-class HostNow:
+class HostStatus:
     """A host at the time `at` (seconds since the epoch).
 
     `missing` has the cause for each root that could not be looked into, by its key; `failures` are one line each.
@@ -81,7 +81,7 @@ def _ranked(words: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(words).items(), key=lambda item: (-item[1], item[0])))
 
 
-def host_now(config: Config) -> HostNow:
+def host_status(config: Config) -> HostStatus:
     """Look at everything, and change nothing. Raises HistoryRefused."""
     beat, daemon = pulse(config.history)
     failures = []
@@ -102,7 +102,7 @@ def host_now(config: Config) -> HostNow:
         hangs = cause.endswith("does not answer")
         step = "see to its server, or unmount it" if hangs else "mount or make it, or configure another"
         failures.append(f"{root}: {cause}; {step}")
-    return HostNow(
+    return HostStatus(
         config=config,
         at=time.time(),
         pulse=beat,
@@ -144,7 +144,7 @@ def age_seconds(standing: WorkspaceSnapshot, now: float) -> int | None:
     return None if since is None else int(now - instant.parse(since).ns / 1e9)
 
 
-def document(now: HostNow) -> dict[str, Any]:
+def document(now: HostStatus) -> dict[str, Any]:
     """The JSON document of `status`."""
     listed = {
         name: None if items is None else [_item(standing, now.at) for standing in items]
@@ -161,14 +161,14 @@ def document(now: HostNow) -> dict[str, Any]:
     }
 
 
-def _daemon(now: HostNow) -> dict[str, Any]:
+def _daemon(now: HostStatus) -> dict[str, Any]:
     runs = _RUNS[now.pulse]
     stale = {"stale": now.pulse is Liveness.STALE} if runs else {}
     said = dataclasses.asdict(now.daemon) if now.daemon else {}
     return {"running": runs, **stale, **{name: value for name, value in said.items() if name not in _FOR_PROGRAMS}}
 
 
-def _roots(now: HostNow) -> list[dict[str, Any]]:
+def _roots(now: HostStatus) -> list[dict[str, Any]]:
     """The configured roots, how many workspaces lie below each, and how the running daemon watches it, if it does."""
     running = _RUNS[now.pulse] and now.daemon is not None
     watched = {root.root: root for root in now.daemon.roots} if now.daemon and running else {}
