@@ -49,7 +49,7 @@ def import_file(
         for group in _groups((redacted(row, without) for row in reader(incoming)), slices):
             slices.pause()
             with slices.one():
-                new = history.insert(group)
+                new = history.insert(group, durable=False)
             done.imported, done.skipped = done.imported + new, done.skipped + len(group) - new
             done.read, done.invalid = incoming.read, incoming.invalid
             on_progress(incoming.position, incoming.size)
@@ -60,6 +60,7 @@ def import_file(
         done.error = f"{path}: cannot be read: {error.strerror}"
     except sqlite3.Error as error:
         done.error = f"{path}: cannot be read: {error}"
+    history.make_durable()
     done.read, done.invalid, done.faults = incoming.read, incoming.invalid, tuple(incoming.faults)
     yield done
 

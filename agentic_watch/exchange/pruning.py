@@ -143,8 +143,7 @@ def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> 
         gone += history.rebuilding(partial(_delete, history, {**which, "last": last}, slices))
         which["after"] = last
         on_progress(gone)
-    with history.transaction():
-        pass  # makes durable what came before
+    history.make_durable()
 
 
 def _delete(history: History, which: dict[str, Any], slices: Slices) -> int:

@@ -78,15 +78,16 @@ def rename_root(history: History, old: str, new: str, on_progress: Callable[[int
     for statement in (_RUNS, _SEEN):
         seen = 1
         while seen:
-            with history.transaction() as connection, slices.one():
+            with history.transaction(durable=False) as connection, slices.one():
                 seen = connection.execute(statement, {**names, "size": slices.size}).rowcount
             slices.pause()
+    history.make_durable()
     return Renamed(renamed, merged)
 
 
 def _rename_some(history: History, names: dict[str, str], slices: Slices) -> tuple[int, int]:
     """Rename one slice; gives how many rows were renamed, and how many were there already and went."""
-    with history.transaction() as connection, slices.one():
+    with history.transaction(durable=False) as connection, slices.one():
         rows = connection.execute(_SOME, {**names, "size": slices.size}).fetchall()
         _rename(connection, names["new"], [row[:4] for row in rows if not row[4]])
         twice = [(row[0],) for row in rows if row[4]]

@@ -94,15 +94,15 @@ class History:
         with self.reading():
             pass
 
-    def insert(self, new: Sequence[Row]) -> int:
+    def insert(self, new: Sequence[Row], *, durable: bool = True) -> int:
         """Insert rows in one transaction; gives how many were new. A row that is there changes nothing."""
-        with self.inserting(new) as inserted:
+        with self.inserting(new, durable=durable) as inserted:
             return inserted
 
     @contextlib.contextmanager
-    def inserting(self, new: Sequence[Row]) -> Iterator[int]:
+    def inserting(self, new: Sequence[Row], *, durable: bool = True) -> Iterator[int]:
         """Rows that are inserted, and committed at the end: nothing of them is in the file before that."""
-        with self.transaction() as connection:
+        with self.transaction(durable=durable) as connection:
             insert = functools.partial(rows.insert, connection, new)
             inserted, newest = findings_and_search.past_damage(connection, insert, self._note_damage)
             newest = newest or row_count.newest(connection)
@@ -154,7 +154,7 @@ class History:
     def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """A connection inside BEGIN IMMEDIATE … COMMIT.
 
-        One that is not `durable` may be gone after a power cut, but not after a kill; the next durable one makes it so.
+        One that is not `durable` may be gone after a power cut, but not after a kill, until `make_durable`.
         """
         if time.monotonic() < self._locked_until:
             raise HistoryError(self._locked_cause)
@@ -171,6 +171,12 @@ class History:
             finally:
                 if not durable:
                     connection.execute("PRAGMA synchronous = FULL")
+
+    def make_durable(self) -> None:
+        """Have all that was committed outlast a power cut. Raises HistoryError."""
+        with self.transaction() as connection:
+            for change in (1, -1):  # SQLite syncs no transaction that changes nothing
+                connection.execute("UPDATE upkeep SET rows = rows + ?", (change,))
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
