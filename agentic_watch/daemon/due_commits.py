@@ -1,4 +1,4 @@
-"""What is due is committed, and what came of it decides when a workspace is looked at again."""
+"""What is due is read ahead and committed, and what came of it decides when a workspace is looked at again."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.outcome import Outcome, Verdict
+from agentic_watch.config import Config
 from agentic_watch.daemon.daemon_state import MOST_OF_ONE
 from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.outcome_log import OutcomeLog
@@ -17,11 +17,11 @@ from agentic_watch.daemon.pending import Lane, Pending, TimeShares
 from agentic_watch.daemon.signals import Signals
 from agentic_watch.history import HistoryError, commit_lookup
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.inventory.retries import BACKOFF_SECONDS, HostFaults
-from agentic_watch.watch.change_queues import HintQueue
+from agentic_watch.inventory.retries import BACKOFF_SECONDS, FreshStart, HostFaults
+from agentic_watch.watch.change_queues import Hint, HintQueue
 from agentic_watch.watch.root_thread import RootThread
 from agentic_watch.workspace.candidate import Candidate, Key
-from agentic_watch.workspace.workspace_errors import ErrorKind, Fault
+from agentic_watch.workspace.workspace_errors import ErrorKind
 
 log = logging.getLogger("agentic_watch.daemon")
 
@@ -32,107 +32,93 @@ _AT_MOST = 16
 _LATELY_SECONDS = 1.0
 """While events tell of something now and then, what was found by looking is done so few at a time."""
 _TURN_SECONDS = 1.0
-BUSY_LANE_SECONDS = 0.005
+_BUSY_LANE_SECONDS = 0.005
 """What a turn spends on workspaces that had much time lately; one of them at least has its turn."""
 _CHARGED_AT_MOST_SECONDS = 0.05
 """Of the processor time between two of a group, in which others may have been written, too."""
-_AGAIN_SECONDS = 0.1
+_PREFETCH_SECONDS = 0.1
+"""What a turn spends on reading statuses ahead."""
+_AGAIN_SECONDS = 0.05
+"""After this what has not answered just now is asked for again; its own thread asks it four times a second."""
 _PUT_BY_PER_SECOND = 1_000
 _BUSY_SECONDS = 0.5
 _LONGEST_BUSY_SECONDS = 15.0
 _BUSY_TRIES_BEFORE_WORD = 6
-_NAMED_AT_MOST = 5
-
-
-@dataclass(slots=True)
-class _FreshRoot:
-    """What failed before below one root: what is being tried now, and what has failed again (name → cause)."""
-
-    is_scanned: bool = False
-    trying: set[str] = field(default_factory=set)
-    failed: dict[str, str] = field(default_factory=dict)
-
-
-class FreshStart:
-    """Which workspaces that failed before have their turn now, whatever their back-off says: a start and a reload may
-    be the remedy. What still fails is one line."""
-
-    def __init__(self, roots: Iterable[str]) -> None:
-        self._roots = {key: _FreshRoot() for key in roots}
-
-    def is_tried_now(self, candidate: Candidate) -> bool:
-        """Whether a workspace that failed before is due at once: on the first look over its root."""
-        root = self._roots.get(candidate.root.key)
-        if root is None or root.is_scanned or candidate.name in root.failed:
-            return False
-        root.trying.add(candidate.name)
-        return True
-
-    def scanned(self, key: str) -> None:
-        """A root was looked at from end to end."""
-        if key in self._roots:
-            self._roots[key].is_scanned = True
-            self._sum_up(key)
-
-    def tried(self, candidate: Candidate, cause: str) -> bool:
-        """A workspace was tried; `cause` is "" when it did not fail. Whether that is told by the summary."""
-        root = self._roots.get(candidate.root.key)
-        if root is None or candidate.name not in root.trying:
-            return False
-        root.trying.discard(candidate.name)
-        if cause:
-            root.failed[candidate.name] = cause
-        self._sum_up(candidate.root.key)
-        return bool(cause)
-
-    def _sum_up(self, key: str) -> None:
-        root = self._roots[key]
-        if not root.is_scanned or root.trying:
-            return
-        del self._roots[key]
-        if root.failed:
-            named = [f"{name} ({cause})" for name, cause in list(root.failed.items())[:_NAMED_AT_MOST]]
-            more = f", and {len(root.failed) - _NAMED_AT_MOST} more" if len(root.failed) > _NAMED_AT_MOST else ""
-            log.warning(
-                "%s: %d that failed before still fail: %s%s; agentic-watch status lists them",
-                key,
-                len(root.failed),
-                "; ".join(named),
-                more,
-                extra={"root": key},
-            )
 
 
 class DueCommits:
-    """Used from the loop's thread. `fresh` says which failing ones are tried whatever their back-off says; `put_by` are
-    those that lie on what does not answer now."""
+    """Used from the loop's thread. `pending` are those to be committed; `fresh` says which failing ones are tried
+    whatever their back-off says."""
 
-    def __init__(
-        self,
-        committer: Committer,
-        pending: Pending,
-        last_seen: LastSeen,
-        health: Health,
-        shares: TimeShares,
-        signals: Signals,
-    ) -> None:
+    def __init__(self, committer: Committer, last_seen: LastSeen, health: Health, signals: Signals) -> None:
         self._committer = committer
-        self._pending = pending
         self._last_seen = last_seen
         self._health = health
-        self._shares = shares
         self._signals = signals
+        self.pending = Pending(committer.config.settle_seconds)
+        self._prefetches = Pending(0.0)
+        self._shares = TimeShares()
         self._busy: dict[Key, int] = {}
         self._event_at = float("-inf")
-        self.put_by: list[Candidate] = []
+        self._put_by: list[Candidate] = []
         self._next_put_by = 0.0
         self.outcomes = OutcomeLog()
 
-    def begin_anew(self, roots: Iterable[str], watched: Mapping[str, RootThread], hints: HintQueue) -> None:
-        """A start, a reload: everything below these roots is tried now; by what watches them, and tells of them."""
-        self.fresh, self._host_faults = FreshStart(roots), HostFaults()
+    def begin_anew(self, config: Config, watched: Mapping[str, RootThread], hints: HintQueue) -> None:
+        """A start, a reload: everything below its roots is tried now; what watches them, and tells of them, is new."""
+        self.fresh, self._host_faults = FreshStart(root.key for root in config.roots), HostFaults()
         self._watched, self._hints = watched, hints
-        self.put_by.clear()
+        self._put_by.clear()
+        self.pending.settle_seconds = config.settle_seconds
+        for queue in (self.pending, self._prefetches):
+            queue.keep_roots(config.roots)
+        self.outcomes.many_roots = len(config.roots) > 1
+
+    def next_due(self) -> float:
+        """When something is to be done without a hint; what does not answer is asked for again."""
+        soonest = self._next_put_by if self._put_by else float("inf")
+        for queue in (self.pending, self._prefetches):
+            if (due := queue.next_due(self._shares.busy_from)) is not None:
+                soonest = min(soonest, due)
+        return soonest
+
+    def handle(self, candidate: Candidate, hint: Hint, now: float) -> None:
+        """A workspace changed: it is read soon, since it may be replaced or removed, and committed when it rests."""
+        key = candidate.key
+        if hint.throttled:
+            self._shares.use_up(key, now)
+            if not hint.from_event:
+                return
+        wait, is_modest = self._shares.of(key, now)
+        lane = (Lane.EVENT if hint.from_event else Lane.FOUND) if is_modest else Lane.BUSY
+        self.pending.touch(candidate, now, lane=lane, wait=wait)
+        if self.pending.settle_seconds:
+            self._prefetches.add(candidate, now + wait, lane=lane)
+
+    def prefetch(self) -> None:
+        """Read statuses that are to be committed later, for as long as a turn may take; the others are the next's."""
+        now = time.monotonic()
+        for lane in self._prefetches.due_lanes(now):
+            if lane is not Lane.BUSY:
+                self._prefetch_lane(lane, _PREFETCH_SECONDS)
+            elif now >= self._shares.busy_from:
+                self._shares.busy_had(self._prefetch_lane(Lane.BUSY, _BUSY_LANE_SECONDS), time.monotonic())
+
+    def _prefetch_lane(self, lane: Lane, seconds: float) -> float:
+        """Gives how long it took."""
+        began = now = time.monotonic()
+        while now - began < seconds and not self._signals.stopping:
+            if (candidate := self._prefetches.take(began, lane)) is None:
+                break
+            if self._watched[candidate.root.key].mounts.is_left_alone(candidate.name):
+                self._prefetches.add(candidate, now + _AGAIN_SECONDS, lane=lane)
+                continue
+            before = time.thread_time()
+            for warning in self._committer.look_ahead(candidate):
+                log.warning("%s", warning)
+            spent, now = time.thread_time() - before, time.monotonic()
+            self._shares.charge(candidate.key, spent, now)
+        return now - began
 
     def found(self, candidate: Candidate) -> None:
         """A scan found it changed, or failing: due when it has rested, or when its back-off is over."""
@@ -141,11 +127,11 @@ class DueCommits:
         failing = self._last_seen.failing.get(candidate.key)
         if failing is not None and not self.fresh.is_tried_now(candidate):
             wait = max(wait, min(failing[1] - now, BACKOFF_SECONDS[-1]))
-        self._pending.add(candidate, time.monotonic() + max(0.0, wait))
+        self.pending.add(candidate, time.monotonic() + max(0.0, wait))
 
     def is_news(self) -> bool:
         """Whether there is something that no look at a whole root should keep waiting."""
-        return not self._hints.is_empty or self._pending.is_due(time.monotonic(), Lane.EVENT)
+        return not self._hints.is_empty or self.pending.is_due(time.monotonic(), Lane.EVENT)
 
     def commit(self) -> bool:
         """Commit what is due now, what events told of first; whether the history works again since.
@@ -153,9 +139,9 @@ class DueCommits:
         When there is news, what was found by looking waits for the next turn.
         """
         now, mended = time.monotonic(), False
-        if self.put_by:
+        if self._put_by:
             self._take_up_again(now)
-        for lane in self._pending.due_lanes(now):
+        for lane in self.pending.due_lanes(now):
             if lane is Lane.EVENT:
                 self._hints.is_idle.clear()
                 mended |= self._commit(self._from_events(now))
@@ -185,7 +171,7 @@ class DueCommits:
         """Those that had much time lately, one by one, so that each is charged for what it takes."""
         start, mended = time.monotonic(), False
         ended = start
-        while ended - start < BUSY_LANE_SECONDS and (found := self._take_due(now, Lane.BUSY)):
+        while ended - start < _BUSY_LANE_SECONDS and (found := self._take_due(now, Lane.BUSY)):
             began = time.thread_time()
             mended |= self._commit([found])
             ended = time.monotonic()
@@ -207,23 +193,23 @@ class DueCommits:
 
     def _take_due(self, now: float, lane: Lane) -> Candidate | None:
         """One that is due, None when there is none or the daemon ends; what does not answer is put by."""
-        while not self._signals.stopping and (taken := self._pending.take(now, lane)) is not None:
+        while not self._signals.stopping and (taken := self.pending.take(now, lane)) is not None:
             if not self._watched[taken.root.key].mounts.is_left_alone(taken.name):
                 return taken
-            self.put_by.append(taken)
+            self._put_by.append(taken)
         return None
 
     def _take_up_again(self, now: float) -> None:
         """What was put by, and lies on what answers again."""
         if now < self._next_put_by:
             return
-        self._next_put_by = now + max(_AGAIN_SECONDS, len(self.put_by) / _PUT_BY_PER_SECOND)
-        put_by, self.put_by = self.put_by, []
+        self._next_put_by = now + max(_AGAIN_SECONDS, len(self._put_by) / _PUT_BY_PER_SECOND)
+        put_by, self._put_by = self._put_by, []
         for candidate in put_by:
             if self._watched[candidate.root.key].mounts.is_left_alone(candidate.name):
-                self.put_by.append(candidate)
+                self._put_by.append(candidate)
             else:
-                self._pending.add(candidate, now)
+                self.pending.add(candidate, now)
 
     def _take(self, outcome: Outcome) -> bool:
         """Take down what became of one; whether the history works again."""
@@ -237,9 +223,10 @@ class DueCommits:
         wall = time.time()
         self._health.state.counted.outcome(outcome, wall)
         due = self._last_seen.note(outcome, wall)
-        self._heed_the_host(outcome, now)
+        for waiting, at in self._host_faults.heard(outcome, now):
+            self.pending.add(waiting, at)
         if outcome.verdict is Verdict.READING:
-            self._pending.add(candidate, now + _JOURNAL_SECONDS, lane=Lane.BUSY)
+            self.pending.add(candidate, now + _JOURNAL_SECONDS, lane=Lane.BUSY)
             return False
         if outcome.verdict is Verdict.BUSY:
             self.fresh.tried(candidate, "")
@@ -270,19 +257,6 @@ class DueCommits:
             place, updated = candidate.key, status.updated_at.utc()
             self._health.state.counted.add_used(commit_lookup.added_usage(connection, place, run, updated, MOST_OF_ONE))
 
-    def _heed_the_host(self, outcome: Outcome, now: float) -> None:
-        """Who failed by the host's fault need not wait for the end of a back-off once the host is well again."""
-        candidate = outcome.candidate
-        if outcome.fault is Fault.HOST:
-            self._host_faults.failed(candidate)
-        else:
-            self._host_faults.ended(candidate)
-        if outcome.verdict is Verdict.COMMITTED and not outcome.is_gone:
-            for waiting in self._host_faults.called(candidate.root.key, now):
-                self._pending.add(waiting, now)
-        for scout, due in self._host_faults.scouts(now):
-            self._pending.add(scout, due)
-
     def _put_off(self, outcome: Outcome, wait: float, *, summed_up: bool) -> None:
         """It failed: said the first time, and tried again after a while."""
         candidate, now = outcome.candidate, time.monotonic()
@@ -291,7 +265,7 @@ class DueCommits:
         said_at = 2 if outcome.kind is ErrorKind.GONE else 1
         level = logging.WARNING if count == said_at and not summed_up else logging.DEBUG
         self.outcomes.failed(outcome, wait, level, now)
-        self._pending.add(candidate, now + wait)
+        self.pending.add(candidate, now + wait)
 
     def _wait_for_others(self, outcome: Outcome, now: float) -> None:
         """Somebody is at work on the workspace: come back, ever more rarely, since an agent could hold it for ever."""
@@ -302,4 +276,4 @@ class DueCommits:
         if tries == _BUSY_TRIES_BEFORE_WORD:
             text = f"{outcome.cause}; tried again until it is free"
             self.outcomes.say(logging.WARNING, candidate, text, now, cause=text)
-        self._pending.add(candidate._replace(signature=b""), now + wait)
+        self.pending.add(candidate._replace(signature=b""), now + wait)

@@ -14,10 +14,10 @@ from contextlib import suppress
 
 from agentic_watch.commit.committer import Committer
 from agentic_watch.config import Config, ConfigError, NoRootsError, Root
-from agentic_watch.daemon.due_commits import BUSY_LANE_SECONDS, DueCommits
+from agentic_watch.daemon.due_commits import DueCommits
 from agentic_watch.daemon.health import Health, HistoryProbe
 from agentic_watch.daemon.nightly_prune import NightlyPrune
-from agentic_watch.daemon.pending import Lane, Pending, Readiness, TimeShares
+from agentic_watch.daemon.pending import Lane, Readiness
 from agentic_watch.daemon.root_scans import RootScans
 from agentic_watch.daemon.signals import Signals
 from agentic_watch.daemon.single_instance import HistoryInUse
@@ -37,12 +37,8 @@ signal found later: the kernel may hand it to another thread, and then nothing e
 _FLUSH_SECONDS = 2.0
 _HISTORY_PATIENCE_MS = 1_000
 """Others write for less, and rows can come later: nobody's finish waits longer for a history that is locked."""
-_PREFETCH_SECONDS = 0.1
-"""What a turn spends on reading statuses ahead."""
 _AGAIN_SECONDS = 0.05
 """After this a root that has not answered just now is asked for again; its own thread asks it four times a second."""
-
-
 _NAMED_AT_MOST = 8
 """Directories that could not be looked into."""
 
@@ -75,12 +71,9 @@ class Daemon:
         self._last_seen = LastSeen(self._history, config, waits=True)
         self._probe = HistoryProbe(self._history, self._last_seen, health)
         self._committer = Committer(config, self._history)
-        self._shares = TimeShares()
-        self._pending = Pending(config.settle_seconds)
-        self._prefetches = Pending(0.0)
-        self._health.oldest_pending = lambda: self._pending.waited(time.monotonic())
         self._signals = Signals(lambda: self._hints.wake())
-        self._due = DueCommits(self._committer, self._pending, self._last_seen, health, self._shares, self._signals)
+        self._due = DueCommits(self._committer, self._last_seen, health, self._signals)
+        self._health.oldest_pending = lambda: self._due.pending.waited(time.monotonic())
         self._scans = RootScans(self._last_seen)
         self._absent: set[str] = set()
         self._hanging: frozenset[str] = frozenset()
@@ -93,15 +86,13 @@ class Daemon:
         self._committer.use(config)
         self._last_seen.open_runs.use(config)
         self._nightly_prune.keep = config.keep
-        self._pending.settle_seconds = config.settle_seconds
         self._next_reconcile = time.monotonic() + config.reconcile_seconds
-        keys = {root.key for root in config.roots}
-        self._readiness, self._is_ready = Readiness(self._pending, keys), False
-        self._due.outcomes.many_roots = len(config.roots) > 1
+        self._readiness = Readiness(self._due.pending, (root.key for root in config.roots))
+        self._is_ready = False
         # What a former watcher still has to say is not taken for words of this one.
         self._hints = HintQueue()
         self._watcher = Watcher(config.roots, self._hints, f"{config.history}.cookie", poll_seconds=config.poll_seconds)
-        self._due.begin_anew(keys, self._watcher.roots, self._hints)
+        self._due.begin_anew(config, self._watcher.roots, self._hints)
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT. Raises HistoryRefused, StartAnew, HistoryInUse if another took over."""
@@ -137,7 +128,7 @@ class Daemon:
             self._reload()
         if self._scans.under_way:
             self._look_over_roots()
-        self._prefetch()
+        self._due.prefetch()
         mended = not self._signals.stopping and self._due.commit()
         is_due = time.monotonic() >= self._next_round or not self._is_ready  # which this turn may have made it
         if is_due or mended or self._history.notices or self._signals.crash is not None:
@@ -178,7 +169,7 @@ class Daemon:
             handler.flush()
             state.log_dropped = getattr(handler, "dropped", 0)
         state.unreadable, state.unreadable_names = len(unreadable), unreadable[:_NAMED_AT_MOST]
-        state.pending, state.failing = len(self._pending), len(self._last_seen.failing)
+        state.pending, state.failing = len(self._due.pending), len(self._last_seen.failing)
         self._hanging = self._watcher.hanging()
         self._is_ready = self._readiness.is_reached(time.monotonic(), self._hanging)
         states, overflows = self._watcher.states(), self._watcher.overflows()
@@ -189,7 +180,7 @@ class Daemon:
 
     def _handle_hints(self, seconds: float) -> None:
         """Wait for hints, at most so long, and handle those that are there then."""
-        if seconds or not self._pending.is_due(time.monotonic(), Lane.EVENT):
+        if seconds or not self._due.pending.is_due(time.monotonic(), Lane.EVENT):
             self._hints.is_idle.set()
         hints = self._hints.take(seconds)
         now = time.monotonic()
@@ -197,7 +188,7 @@ class Daemon:
             if hint.candidate is None:
                 self._handle_root(hint)
             else:
-                self._handle(hint.candidate, hint, now)
+                self._due.handle(hint.candidate, hint, now)
 
     def _until_due(self) -> float:
         """Seconds until something is to be done without a hint."""
@@ -206,51 +197,10 @@ class Daemon:
         now, looked_over = time.monotonic(), self._scans.under_way
         if looked_over and any(not self._watcher.roots[key].mounts.is_left_alone() for key in looked_over):
             return 0.0
-        until = self._next_round
-        if self._due.put_by or (looked_over and not self._hanging.issuperset(looked_over)):
+        until = min(self._next_round, self._due.next_due())
+        if looked_over and not self._hanging.issuperset(looked_over):
             until = min(until, now + _AGAIN_SECONDS)
-        for queue in (self._pending, self._prefetches):
-            if (due := queue.next_due(self._shares.busy_from)) is not None:
-                until = min(until, due)
         return max(0.0, until - now)
-
-    def _handle(self, candidate: Candidate, hint: Hint, now: float) -> None:
-        """A workspace changed: it is read soon, since it may be replaced or removed, and committed when it rests."""
-        key = candidate.key
-        if hint.throttled:
-            self._shares.use_up(key, now)
-            if not hint.from_event:
-                return
-        wait, is_modest = self._shares.of(key, now)
-        lane = (Lane.EVENT if hint.from_event else Lane.FOUND) if is_modest else Lane.BUSY
-        self._pending.touch(candidate, now, lane=lane, wait=wait)
-        if self._config.settle_seconds:
-            self._prefetches.add(candidate, now + wait, lane=lane)
-
-    def _prefetch(self) -> None:
-        """Read statuses that are to be committed later, for as long as a turn may take; the others are the next's."""
-        now = time.monotonic()
-        for lane in self._prefetches.due_lanes(now):
-            if lane is not Lane.BUSY:
-                self._prefetch_lane(lane, _PREFETCH_SECONDS)
-            elif now >= self._shares.busy_from:
-                self._shares.busy_had(self._prefetch_lane(Lane.BUSY, BUSY_LANE_SECONDS), time.monotonic())
-
-    def _prefetch_lane(self, lane: Lane, seconds: float) -> float:
-        """Gives how long it took."""
-        began = now = time.monotonic()
-        while now - began < seconds and not self._signals.stopping:
-            if (candidate := self._prefetches.take(began, lane)) is None:
-                break
-            if self._watcher.roots[candidate.root.key].mounts.is_left_alone(candidate.name):
-                self._prefetches.add(candidate, now + _AGAIN_SECONDS, lane=lane)
-                continue
-            before = time.thread_time()
-            for warning in self._committer.look_ahead(candidate):
-                log.warning("%s", warning)
-            spent, now = time.thread_time() - before, time.monotonic()
-            self._shares.charge(candidate.key, spent, now)
-        return now - began
 
     def _handle_root(self, hint: Hint) -> None:
         """A root came, went, or is to be looked at."""
@@ -308,8 +258,6 @@ class Daemon:
         self._watcher.stop()
         self._handle_hints(0.0)
         self._scans.keep_roots(config.roots)
-        self._pending.keep_roots(config.roots)
-        self._prefetches.keep_roots(config.roots)
         self._use(config._replace(history=self._config.history))
         self._last_seen.keep_roots({root.key for root in config.roots})
         self._start_watcher()

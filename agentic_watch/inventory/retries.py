@@ -1,15 +1,21 @@
-"""When is a failing workspace tried again?"""
+"""When is a failing workspace tried again? After its back-off; on a start; when the host is well again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.workspace_errors import Fault
+
+log = logging.getLogger("agentic_watch.daemon")
 
 BACKOFF_SECONDS = (1, 5, 15, 60, 300)
 SCOUT_SECONDS = 15.0
 """While a root's workspaces fail by the host's fault, one of them is tried so often; all of them at most so often."""
+_NAMED_AT_MOST = 5
 
 
 def backoff(fail_count: int) -> float:
@@ -38,6 +44,17 @@ class HostFaults:
     def __init__(self) -> None:
         self._roots: dict[str, _Root] = {}
 
+    def heard(self, outcome: Outcome, now: float) -> Iterator[tuple[Candidate, float]]:
+        """What became of a workspace; gives those that are to be tried by that, and when each is due."""
+        candidate = outcome.candidate
+        if outcome.fault is Fault.HOST:
+            self.failed(candidate)
+        else:
+            self.ended(candidate)
+        if outcome.verdict is Verdict.COMMITTED and not outcome.is_gone:
+            yield from ((waiting, now) for waiting in self.called(candidate.root.key, now))
+        yield from self.scouts(now)
+
     def failed(self, candidate: Candidate) -> None:
         """It failed by the host's fault: it is the last to be a scout."""
         self.ended(candidate)
@@ -63,3 +80,62 @@ class HostFaults:
             if root.waiting and not root.scout:
                 root.scout = next(iter(root.waiting))
                 yield root.waiting[root.scout], now + SCOUT_SECONDS
+
+
+@dataclass(slots=True)
+class _FreshRoot:
+    """What failed before below one root: what is being tried now, and what has failed again (name → cause)."""
+
+    is_scanned: bool = False
+    trying: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class FreshStart:
+    """Which workspaces that failed before have their turn now, whatever their back-off says: a start and a reload may
+    be the remedy. What still fails is one line."""
+
+    def __init__(self, roots: Iterable[str]) -> None:
+        self._roots = {key: _FreshRoot() for key in roots}
+
+    def is_tried_now(self, candidate: Candidate) -> bool:
+        """Whether a workspace that failed before is due at once: on the first look over its root."""
+        root = self._roots.get(candidate.root.key)
+        if root is None or root.is_scanned or candidate.name in root.failed:
+            return False
+        root.trying.add(candidate.name)
+        return True
+
+    def scanned(self, key: str) -> None:
+        """A root was looked at from end to end."""
+        if key in self._roots:
+            self._roots[key].is_scanned = True
+            self._sum_up(key)
+
+    def tried(self, candidate: Candidate, cause: str) -> bool:
+        """A workspace was tried; `cause` is "" when it did not fail. Whether that is told by the summary."""
+        root = self._roots.get(candidate.root.key)
+        if root is None or candidate.name not in root.trying:
+            return False
+        root.trying.discard(candidate.name)
+        if cause:
+            root.failed[candidate.name] = cause
+        self._sum_up(candidate.root.key)
+        return bool(cause)
+
+    def _sum_up(self, key: str) -> None:
+        root = self._roots[key]
+        if not root.is_scanned or root.trying:
+            return
+        del self._roots[key]
+        if root.failed:
+            named = [f"{name} ({cause})" for name, cause in list(root.failed.items())[:_NAMED_AT_MOST]]
+            more = f", and {len(root.failed) - _NAMED_AT_MOST} more" if len(root.failed) > _NAMED_AT_MOST else ""
+            log.warning(
+                "%s: %d that failed before still fail: %s%s; agentic-watch status lists them",
+                key,
+                len(root.failed),
+                "; ".join(named),
+                more,
+                extra={"root": key},
+            )
