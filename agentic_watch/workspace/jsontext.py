@@ -139,3 +139,13 @@ _SORTING, _KEEPING = (
     json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=sort_keys, separators=(",", ":"))
     for sort_keys in (True, False)
 )
+
+
+def object_in(value: Any) -> dict[str, Any]:
+    """The object that a document has there, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_in(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list that a document has there."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -10,13 +10,17 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
+
+from agentic_watch.workspace.jsontext import object_in
 
 ERROR_AT_MOST = 500
+UNNAMED = "an error that was not named"
 _NAME_AT_MOST = 200
 _NAMES_AT_MOST = 20
 _INT64 = 2**63
 _VARIANT = re.compile(r"\[[^\]]*\]$")
+_N = TypeVar("_N", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +82,6 @@ def together(results: Sequence[AgentResult]) -> AgentResult:
     )
 
 
-def object_in(value: Any) -> dict[str, Any]:
-    """The object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def objects_in(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def count(value: Any) -> int | None:
     """A number of tokens, turns or requests; None for anything else."""
     return value if type(value) is int and 0 <= value < _INT64 else None
@@ -116,10 +110,16 @@ def cause(value: Any) -> str:
     return value.strip()[:ERROR_AT_MOST].strip() if isinstance(value, str) else ""
 
 
-def plus(values: Iterable[float | None]) -> Any:
+def plus(values: Iterable[_N | None]) -> _N | None:
     """The sum; None when one of them, or all there is, is unknown."""
     numbers = list(values)
-    return sum(numbers) if numbers and None not in numbers else None
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known and len(known) == len(numbers) else None
+
+
+def total(objects: Iterable[Any], key: str) -> int | None:
+    """The sum of a number that each of some objects has; None when one of them does not say it."""
+    return plus(count(object_in(one).get(key)) for one in objects)
 
 
 def minus(whole: int | None, *parts: int | None) -> int | None:

@@ -12,19 +12,11 @@ from typing import Any
 from agentic_watch.config import Limits
 from agentic_watch.dispatch import given_file, status_writer
 from agentic_watch.dispatch.agents import known_agents
-from agentic_watch.dispatch.agents.agent_result import (
-    COUNTS,
-    ERROR_AT_MOST,
-    AgentResult,
-    Usage,
-    count,
-    minus,
-    object_in,
-    together,
-)
+from agentic_watch.dispatch.agents.agent_result import COUNTS, ERROR_AT_MOST, AgentResult, Usage, count, minus, together
 from agentic_watch.dispatch.run_types import Run
 from agentic_watch.workspace import files, instant, journal
 from agentic_watch.workspace import report as reports
+from agentic_watch.workspace.jsontext import object_in
 from agentic_watch.workspace.place import Place, open_place
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentic_watch.dispatch.agents.agent_result import (
+    UNNAMED,
     AgentResult,
     Usage,
     cause,
@@ -17,11 +18,11 @@ from agentic_watch.dispatch.agents.agent_result import (
     dollars,
     models,
     name,
-    object_in,
-    objects_in,
-    plus,
+    total,
 )
+from agentic_watch.workspace.jsontext import object_in, objects_in
 
+_VERSION = "claude_code_version"
 _OF_RESULT = frozenset({"modelUsage", "total_cost_usd", "api_error_status"})
 _WORDS = {
     "error_max_turns": "turn limit reached (error_max_turns)",
@@ -38,23 +39,30 @@ _COUNTED = {
 
 def knows(event: dict[str, Any]) -> bool:
     """Whether Claude Code printed this."""
-    return "claude_code_version" in event or (event.get("type") == "result" and not _OF_RESULT.isdisjoint(event))
+    return _VERSION in event or (event.get("type") == "result" and not _OF_RESULT.isdisjoint(event))
 
 
 def read(events: Sequence[dict[str, Any]]) -> AgentResult:
     """Its result: the last event of that type, with what the session said of itself at its start."""
-    start: dict[str, Any] = next((event for event in events if "claude_code_version" in event), {})
-    result = next((event for event in reversed(events) if event.get("type") == "result"), None)
-    version, session = name(start.get("claude_code_version")), name(start.get("session_id"))
+    start, result = start_and_result(events, _VERSION)
+    version, session = name(start.get(_VERSION)), name(start.get("session_id"))
     if result is None:
         usage = Usage(models=models([start.get("model")]), session_id=session, agent_version=version)
         return AgentResult(usage, ended=False)
+    usage = _usage(result, name(result.get("session_id")) or session, version)
+    return AgentResult(usage, error_of(result), denied=denied_by(result))
+
+
+def start_and_result(events: Sequence[dict[str, Any]], version: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The event that names the program's version, empty without one, and the last result, None without one."""
+    start: dict[str, Any] = next((event for event in events if version in event), {})
+    return start, next((event for event in reversed(events) if event.get("type") == "result"), None)
+
+
+def denied_by(result: dict[str, Any]) -> tuple[str, ...]:
+    """The tools whose calls were denied, one for each call."""
     denials = objects_in(result.get("permission_denials"))
-    return AgentResult(
-        _usage(result, name(result.get("session_id")) or session, version),
-        error_of(result),
-        denied=tuple(name(denial.get("tool_name")) or "a tool" for denial in denials),
-    )
+    return tuple(name(denial.get("tool_name")) or "a tool" for denial in denials)
 
 
 def error_of(result: dict[str, Any]) -> str:
@@ -68,15 +76,14 @@ def error_of(result: dict[str, Any]) -> str:
     told = object_in(result.get("error")).get("message") or "; ".join(texts)
     if not failed:
         told = result.get("result") or told
-    return cause(told) or _WORDS.get(subtype, "") or (subtype if failed else "") or "an error that was not named"
+    return cause(told) or _WORDS.get(subtype, "") or (subtype if failed else "") or UNNAMED
 
 
 def _usage(result: dict[str, Any], session: str, version: str) -> Usage:
     by_model = object_in(result.get("modelUsage"))
-    each = [object_in(used) for used in by_model.values()]
     main = object_in(result.get("usage"))
     counts: dict[str, Any] = {
-        key: plus(count(used.get(of_model)) for used in each) if each else count(main.get(of_main))
+        key: total(by_model.values(), of_model) if by_model else count(main.get(of_main))
         for key, (of_model, of_main) in _COUNTED.items()
     }
     return Usage(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agentic_watch.dispatch.agents.agent_result import AgentResult, Usage, cause, count, minus, name, object_in
+from agentic_watch.dispatch.agents.agent_result import UNNAMED, AgentResult, Usage, cause, count, minus, name
+from agentic_watch.workspace.jsontext import object_in
 
 _COMPLETED, _FAILED = "turn.completed", "turn.failed"
 _KNOWN = frozenset({"thread.started", "turn.started", _COMPLETED, _FAILED})
@@ -28,7 +29,7 @@ def read(events: Sequence[dict[str, Any]]) -> AgentResult:
     end = ends[-1] if ends else {}
     error = ""
     if end.get("type") == _FAILED:
-        error = cause(object_in(end.get("error")).get("message")) or "an error that was not named"
+        error = cause(object_in(end.get("error")).get("message")) or UNNAMED
     elif not end:
         said = [cause(event.get("message")) for event in events if event.get("type") == "error"]
         error = next((text for text in reversed(said) if text), "")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentic_watch.dispatch.agents.agent_result import (
+    UNNAMED,
     AgentResult,
     Usage,
     cause,
@@ -17,9 +18,10 @@ from agentic_watch.dispatch.agents.agent_result import (
     minus,
     models,
     name,
-    object_in,
     plus,
+    total,
 )
+from agentic_watch.workspace.jsontext import object_in
 
 _REFUSED = "policy_violation"
 _OF_ERROR = frozenset({"session_id", "error", "warnings"})
@@ -45,7 +47,7 @@ def read(events: Sequence[dict[str, Any]]) -> AgentResult:
     end = ends[-1]
     error = object_in(end.get("error"))
     failed = bool(error) or end.get("status") == "error"
-    told = cause(error.get("message")) or name(error.get("type")) or "an error that was not named" if failed else ""
+    told = cause(error.get("message")) or name(error.get("type")) or UNNAMED if failed else ""
     session = name(end.get("session_id")) or name(start.get("session_id"))
     if end.get("type") == "result":
         return AgentResult(_of_stream(object_in(end.get("stats")), start, session), told, denied=_denied(events))
@@ -78,9 +80,9 @@ def _of_document(stats: Statistics, session: str) -> Usage:
 
 def _of_stream(stats: dict[str, Any], start: dict[str, Any], session: str) -> Usage:
     prompt, cached = count(stats.get("input_tokens")), count(stats.get("cached"))
-    candidates, total = count(stats.get("output_tokens")), count(stats.get("total_tokens"))
-    # The thoughts are only in the total here.
-    output = None if prompt is None else minus(total, prompt)
+    candidates, whole = count(stats.get("output_tokens")), count(stats.get("total_tokens"))
+    # The thoughts are only in the whole here.
+    output = None if prompt is None else minus(whole, prompt)
     return Usage(
         input_tokens=minus(prompt, cached),
         cache_read_tokens=cached,
@@ -100,16 +102,14 @@ class Statistics:
     def __init__(self, stats: dict[str, Any]) -> None:
         by_model = object_in(stats.get("models"))
         self._models = [object_in(model) for model in by_model.values()]
-        apis = [object_in(model.get("api")) for model in self._models]
-        self.requests: int | None = plus(count(api.get("totalRequests")) for api in apis)
-        self.errors: int | None = plus(count(api.get("totalErrors")) for api in apis)
+        apis = [model.get("api") for model in self._models]
+        self.requests, self.errors = total(apis, "totalRequests"), total(apis, "totalErrors")
         self.models = models(by_model)
         self._tools = object_in(object_in(stats.get("tools")).get("byName"))
 
     def tokens(self, key: str) -> int | None:
         """The tokens of this kind, of all models together."""
-        total: int | None = plus(count(object_in(model.get("tokens")).get(key)) for model in self._models)
-        return total
+        return total((model.get("tokens") for model in self._models), key)
 
     @property
     def all_failed(self) -> bool:

@@ -9,18 +9,9 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from agentic_watch.dispatch.agents import claude, codex, gemini, mini_swe_agent, opencode, qwen
-from agentic_watch.dispatch.agents.agent_result import (
-    AgentResult,
-    Usage,
-    cause,
-    count,
-    dollars,
-    models,
-    name,
-    object_in,
-)
+from agentic_watch.dispatch.agents.agent_result import AgentResult, Usage, cause, count, dollars, models, name
 from agentic_watch.dispatch.given_file import MAX_VALUES, Unreadable, utf_8
-from agentic_watch.workspace.jsontext import MAX_DEPTH, holds_more_values
+from agentic_watch.workspace.jsontext import MAX_DEPTH, holds_more_values, object_in
 
 _BEGINNING = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
 _DECODER = json.JSONDecoder()

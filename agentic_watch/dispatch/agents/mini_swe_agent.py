@@ -18,10 +18,9 @@ from agentic_watch.dispatch.agents.agent_result import (
     minus,
     models,
     name,
-    object_in,
-    objects_in,
-    plus,
+    total,
 )
+from agentic_watch.workspace.jsontext import object_in, objects_in
 
 _SUBMITTED = "Submitted"
 _WORDS = {
@@ -51,16 +50,14 @@ def read(events: Sequence[dict[str, Any]]) -> AgentResult:
 def _usage(info: dict[str, Any], messages: list[dict[str, Any]]) -> Usage:
     responses = [object_in(object_in(message.get("extra")).get("response")) for message in messages]
     used = [object_in(response["usage"]) for response in responses if "usage" in response]
-    cached: int | None = plus(count(object_in(one.get("prompt_tokens_details")).get("cached_tokens")) for one in used)
-    output: int | None = plus(count(one.get("completion_tokens")) for one in used)
+    cached = total((one.get("prompt_tokens_details") for one in used), "cached_tokens")
+    output = total(used, "completion_tokens")
     stats = object_in(info.get("model_stats"))
     return Usage(
-        input_tokens=minus(plus(count(one.get("prompt_tokens")) for one in used), cached),
+        input_tokens=minus(total(used, "prompt_tokens"), cached),
         cache_read_tokens=cached,
         output_tokens=output,
-        reasoning_tokens=plus(
-            count(object_in(one.get("completion_tokens_details")).get("reasoning_tokens")) for one in used
-        ),
+        reasoning_tokens=total((one.get("completion_tokens_details") for one in used), "reasoning_tokens"),
         cost_usd=dollars(stats.get("instance_cost"), output),
         requests=count(stats.get("api_calls")),
         models=models([object_in(object_in(info.get("config")).get("model")).get("model_name")]),

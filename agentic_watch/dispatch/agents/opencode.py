@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from agentic_watch.dispatch.agents.agent_result import AgentResult, Usage, cause, count, dollars, name, object_in, plus
+from agentic_watch.dispatch.agents.agent_result import UNNAMED, AgentResult, Usage, cause, dollars, name, plus, total
+from agentic_watch.workspace.jsontext import object_in
 
 _GOES_ON = "tool-calls"
 _CUT_SHORT = frozenset({"length", "content-filter", "error"})
@@ -41,7 +42,7 @@ def read(events: Sequence[dict[str, Any]]) -> AgentResult:
 def _error(event: dict[str, Any]) -> str:
     error = object_in(event.get("error"))
     told = cause(object_in(error.get("data")).get("message")) or cause(error.get("message"))
-    return told or name(error.get("name")) or "an error that was not named"
+    return told or name(error.get("name")) or UNNAMED
 
 
 def _is_denied(tool: dict[str, Any]) -> bool:
@@ -51,14 +52,14 @@ def _is_denied(tool: dict[str, Any]) -> bool:
 
 def _usage(steps: list[dict[str, Any]], session: str) -> Usage:
     tokens = [object_in(step.get("tokens")) for step in steps]
-    caches = [object_in(used.get("cache")) for used in tokens]
-    reasoning: int | None = plus(count(used.get("reasoning")) for used in tokens)
-    output: int | None = plus([plus(count(used.get("output")) for used in tokens), reasoning])
+    caches = [used.get("cache") for used in tokens]
+    reasoning = total(tokens, "reasoning")
+    output = plus([total(tokens, "output"), reasoning])
     prices = [dollars(step.get("cost"), None) for step in steps]
     return Usage(
-        input_tokens=plus(count(used.get("input")) for used in tokens),
-        cache_read_tokens=plus(count(cache.get("read")) for cache in caches),
-        cache_write_tokens=plus(count(cache.get("write")) for cache in caches),
+        input_tokens=total(tokens, "input"),
+        cache_read_tokens=total(caches, "read"),
+        cache_write_tokens=total(caches, "write"),
         output_tokens=output,
         reasoning_tokens=reasoning,
         cost_usd=dollars(plus(prices), output),

@@ -9,34 +9,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentic_watch.dispatch.agents import claude
-from agentic_watch.dispatch.agents.agent_result import (
-    AgentResult,
-    Usage,
-    cause,
-    count,
-    minus,
-    models,
-    name,
-    object_in,
-    objects_in,
-)
+from agentic_watch.dispatch.agents.agent_result import AgentResult, Usage, cause, count, minus, models, name
 from agentic_watch.dispatch.agents.gemini import Statistics
+from agentic_watch.workspace.jsontext import object_in
 
+_VERSION = "qwen_code_version"
 _API_ERROR = "[API Error"
 
 
 def knows(event: dict[str, Any]) -> bool:
     """Whether Qwen Code printed this."""
-    return "qwen_code_version" in event or (
+    return _VERSION in event or (
         event.get("type") == "result" and "is_error" in event and isinstance(event.get("stats"), dict)
     )
 
 
 def read(events: Sequence[dict[str, Any]]) -> AgentResult:
     """Its result: the last event of that type."""
-    start: dict[str, Any] = next((event for event in events if "qwen_code_version" in event), {})
-    result = next((event for event in reversed(events) if event.get("type") == "result"), None)
-    version = name(start.get("qwen_code_version"))
+    start, result = claude.start_and_result(events, _VERSION)
+    version = name(start.get(_VERSION))
     if result is None:
         return AgentResult(Usage(session_id=name(start.get("session_id")), agent_version=version), ended=False)
     stats = Statistics(object_in(result.get("stats")))
@@ -54,9 +45,8 @@ def read(events: Sequence[dict[str, Any]]) -> AgentResult:
         session_id=name(result.get("session_id")) or name(start.get("session_id")),
         agent_version=version,
     )
-    denials = objects_in(result.get("permission_denials"))
-    denied = tuple(name(denial.get("tool_name")) or "a tool" for denial in denials) or stats.denied
-    return AgentResult(usage, claude.error_of(result) or _hidden_error(result, stats), denied=denied)
+    error = claude.error_of(result) or _hidden_error(result, stats)
+    return AgentResult(usage, error, denied=claude.denied_by(result) or stats.denied)
 
 
 def _hidden_error(result: dict[str, Any], stats: Statistics) -> str:

@@ -1,10 +1,6 @@
 """SARIF 2.1 (OASIS, sarif-v2.1.0) as a report: what linters and scanners write.
 
 Anybody may have written it: whatever has another shape than the standard's is passed over.
-
-Values of a SARIF file that anybody may have written: of the type that is asked for, or empty.
-
-Where a SARIF result is: its file relative to the clone, its line and column.
 """
 
 from __future__ import annotations
@@ -16,18 +12,9 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from agentic_watch.dispatch.reports.report_shape import NOWHERE, TEXT_AT_MOST, Clone, with_findings
+from agentic_watch.workspace.jsontext import object_in, objects_in
 
 _T = TypeVar("_T")
-
-
-def object_of(value: Any) -> dict[str, Any]:
-    """The object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def objects_of(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def text_of(value: Any) -> str:
@@ -54,24 +41,24 @@ class Places:
     """The places of a run's results: what its artifacts and base URIs say (sarif-v2.1.0, 3.4.4, 3.14.14)."""
 
     def __init__(self, run: dict[str, Any], clone: Clone) -> None:
-        self._artifacts = objects_of(run.get("artifacts"))
-        self._bases = object_of(run.get("originalUriBaseIds"))
+        self._artifacts = objects_in(run.get("artifacts"))
+        self._bases = object_in(run.get("originalUriBaseIds"))
         self._clone = clone
 
     def of(self, result: dict[str, Any]) -> dict[str, Any]:
         """The keys `file`, `line` and `column` of a finding."""
-        first = next(iter(objects_of(result.get("locations"))), {})
-        location = object_of(first.get("physicalLocation"))
-        region = object_of(location.get("region"))
+        first = next(iter(objects_in(result.get("locations"))), {})
+        location = object_in(first.get("physicalLocation"))
+        region = object_in(location.get("region"))
         return {
-            "file": self._file(object_of(location.get("artifactLocation"))),
+            "file": self._file(object_in(location.get("artifactLocation"))),
             "line": number_of(region.get("startLine")),
             "column": number_of(region.get("startColumn")),
         }
 
     def _file(self, location: dict[str, Any]) -> str:
         if not text_of(location.get("uri")):
-            location = object_of(item_at(self._artifacts, location.get("index"), {}).get("location"))
+            location = object_in(item_at(self._artifacts, location.get("index"), {}).get("location"))
         uri = text_of(location.get("uri"))
         whole = self._whole(location)
         if whole != uri and (inside := self._clone.below(_path(whole))):
@@ -87,7 +74,7 @@ class Places:
             base = text_of(location.get("uriBaseId"))
             if not base or _SCHEME.match(uri):
                 break
-            location = object_of(self._bases.get(base))
+            location = object_in(self._bases.get(base))
             uri = os.path.join(text_of(location.get("uri")), uri)
         return uri
 
@@ -113,11 +100,11 @@ def report(document: dict[str, Any], clone: Clone = NOWHERE) -> dict[str, Any]:
     A run without results says that nothing was looked for (3.14.23), and no runs say nothing: no verdict.
     """
     findings: list[dict[str, Any]] = []
-    runs = objects_of(document.get("runs"))
+    runs = objects_in(document.get("runs"))
     whole = True
     for run in runs:
         findings += _findings(run, clone)
-        whole &= all(call.get("executionSuccessful") is not False for call in objects_of(run.get("invocations")))
+        whole &= all(call.get("executionSuccessful") is not False for call in objects_in(run.get("invocations")))
     if not whole or any(finding["severity"] == "error" for finding in findings):
         return with_findings(findings) | {"lint_passed": False}
     told = runs and all(isinstance(run.get("results"), list) for run in runs)
@@ -125,11 +112,11 @@ def report(document: dict[str, Any], clone: Clone = NOWHERE) -> dict[str, Any]:
 
 
 def _findings(run: dict[str, Any], clone: Clone) -> Iterator[dict[str, Any]]:
-    tool = object_of(run.get("tool"))
-    driver = object_of(tool.get("driver"))
-    rules = _Rules(run, driver, objects_of(tool.get("extensions")))
+    tool = object_in(run.get("tool"))
+    driver = object_in(tool.get("driver"))
+    rules = _Rules(run, driver, objects_in(tool.get("extensions")))
     places = Places(run, clone)
-    for result in objects_of(run.get("results")):
+    for result in objects_in(run.get("results")):
         # One that is gone since the baseline, or that passed, is nothing found.
         if _is_suppressed(result) or result.get("baselineState") == _ABSENT or (result.get("kind") or _FAIL) != _FAIL:
             continue
@@ -140,7 +127,7 @@ def _findings(run: dict[str, Any], clone: Clone) -> Iterator[dict[str, Any]]:
 
 def _is_suppressed(result: dict[str, Any]) -> bool:
     """Whether a result is suppressed: not by what was rejected, or is still under review (3.27.23, 3.35.3)."""
-    suppressions = objects_of(result.get("suppressions"))
+    suppressions = objects_in(result.get("suppressions"))
     return bool(suppressions) and not any(one.get("status") in _NOT_SUPPRESSING for one in suppressions)
 
 
@@ -148,20 +135,20 @@ class _Rules:
     """The rules of a run: the driver's, and those of its extensions (CodeQL's query packs)."""
 
     def __init__(self, run: dict[str, Any], driver: dict[str, Any], extensions: list[dict[str, Any]]) -> None:
-        self._driver = objects_of(driver.get("rules"))
-        self._extensions = [objects_of(extension.get("rules")) for extension in extensions]
+        self._driver = objects_in(driver.get("rules"))
+        self._extensions = [objects_in(extension.get("rules")) for extension in extensions]
         every = [rule for rules in (*reversed(self._extensions), self._driver) for rule in rules]
         self._by_id = {text_of(rule.get("id")): rule for rule in every}
         self._overrides: dict[str, str] = {}
-        for call in objects_of(run.get("invocations")):
-            for override in objects_of(call.get("ruleConfigurationOverrides")):
-                rule_id, rule = self._named(object_of(override.get("descriptor")), "")
-                level = text_of(object_of(override.get("configuration")).get("level"))
+        for call in objects_in(run.get("invocations")):
+            for override in objects_in(call.get("ruleConfigurationOverrides")):
+                rule_id, rule = self._named(object_in(override.get("descriptor")), "")
+                level = text_of(object_in(override.get("configuration")).get("level"))
                 self._overrides.setdefault(rule_id or text_of(rule.get("id")), level)
 
     def of(self, result: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """The rule's id, and what is known of it: by its place where the result names one, else by its id."""
-        named = object_of(result.get("rule"))
+        named = object_in(result.get("rule"))
         if named.get("index") is None:
             named = {**named, "index": result.get("ruleIndex")}
         rule_id, rule = self._named(named, text_of(result.get("ruleId")))
@@ -171,12 +158,12 @@ class _Rules:
         """The level of a rule's results: as this run had it configured (3.20.5), else as the rule is by default."""
         above = text_of(rule.get("id"))
         overridden = self._overrides.get(rule_id) or self._overrides.get(above)
-        return overridden or text_of(object_of(rule.get("defaultConfiguration")).get("level"))
+        return overridden or text_of(object_in(rule.get("defaultConfiguration")).get("level"))
 
     def _named(self, reference: dict[str, Any], rule_id: str) -> tuple[str, dict[str, Any]]:
         """What a reportingDescriptorReference names (3.52)."""
         rule_id = rule_id or text_of(reference.get("id"))
-        component = object_of(reference.get("toolComponent")).get("index")
+        component = object_in(reference.get("toolComponent")).get("index")
         rules = self._driver if component is None else item_at(self._extensions, component, [])
         rule = item_at(rules, reference.get("index"), {}) or self._by_id.get(rule_id, {})
         if rule_id and not _is_of(rule_id, rule):
@@ -191,11 +178,11 @@ def _is_of(rule_id: str, rule: dict[str, Any]) -> bool:
 
 
 def _finding(tool: str, rule_id: str, level: str, result: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
-    message = object_of(result.get("message"))
+    message = object_in(result.get("message"))
     return {
         "tool": tool,
         "severity": level,
-        "category": text_of(object_of(rule.get("properties")).get("category")),
+        "category": text_of(object_in(rule.get("properties")).get("category")),
         "rule_id": rule_id,
         "title": _message(rule.get("shortDescription")) or text_of(rule.get("name")),
         "message": _message(message) or _message_by_id(message, rule),
@@ -203,13 +190,13 @@ def _finding(tool: str, rule_id: str, level: str, result: dict[str, Any], rule: 
 
 
 def _message(value: Any) -> str:
-    message = object_of(value)
+    message = object_in(value)
     return text_of(message.get("text")) or text_of(message.get("markdown"))
 
 
 def _message_by_id(message: dict[str, Any], rule: dict[str, Any]) -> str:
     """A message that the rule holds, with this result's arguments for `{0}`, `{1}` … (3.11)."""
-    text = _message(object_of(rule.get("messageStrings")).get(text_of(message.get("id"))))
+    text = _message(object_in(rule.get("messageStrings")).get(text_of(message.get("id"))))
     arguments = message.get("arguments")
     texts = [text_of(argument)[:_ARGUMENT_AT_MOST] for argument in arguments] if isinstance(arguments, list) else []
     return re.sub(r"\{([0-9]{1,2})\}", lambda found: item_at(texts, int(found[1]), found[0]), text)[:TEXT_AT_MOST]
