@@ -14,12 +14,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self
-
-if TYPE_CHECKING:
-    from agentic_watch.dispatch.output_copy import OutputCopy
+from typing import NoReturn, Self
 
 _SI_KERNEL = 0x80  # siginfo(2): the terminal driver sent it
 _HANDED_ON = frozenset(
@@ -79,23 +76,27 @@ class Foreground:
             pass  # they were for the command, which has ended
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
-    def run(self, command: tuple[str, ...], environ: Mapping[str, str], copy: OutputCopy | None = None) -> int:
+    def run(
+        self,
+        command: tuple[str, ...],
+        environ: Mapping[str, str],
+        file_actions: Sequence[tuple[int, int, int]] = (),
+        on_start: Callable[[], None] = lambda: None,
+    ) -> int:
         """Run the command to its end; gives its exit status, or minus the signal that ended it. Raises CannotRun.
 
-        What it prints goes through `copy`, if that is given.
+        `file_actions` are what posix_spawn(3) does to its descriptors.
         """
         if early := signal.sigpending() & _ENDING & self._heard:
             return -int(min(early))  # it came before there was a command that it could have reached
-        if copy is not None:
-            self._file_actions = copy.file_actions
+        self._file_actions = file_actions
         try:
             pid = self._started(command, environ)
         except OSError as error:
             raise _cannot_run(command[0], error) from None
         except ValueError as error:
             raise CannotRun(f"cannot be run: {error}", 126) from None
-        if copy is not None:
-            copy.start()
+        on_start()
         return self._wait(pid)
 
     def interrupted(self) -> bool:

@@ -202,13 +202,18 @@ def _pass_on(stream: _Stream) -> None:
     stream.waiting = stream.waiting[count:]
 
 
-def of_run(run: Run) -> OutputCopy | None:
-    """The copying of a run's output; None when its streams are terminals, or closed. Raises WorkspaceError."""
+def of_run(run: Run, problems: list[str]) -> OutputCopy | None:
+    """The copying of a run's output; None when its streams are terminals, or closed, and when it has no log: a line in
+    `problems` then."""
     streams = [descriptor for descriptor in (1, 2) if _is_copied(descriptor)]
     if not streams:
         return None
     together = len(streams) > 1 and os.path.sameopenfile(*streams)
-    return OutputCopy(run, [(1, 2)] if together else [(one,) for one in streams])
+    try:
+        return OutputCopy(run, [(1, 2)] if together else [(one,) for one in streams])
+    except WorkspaceError as error:
+        problems.append(f"{run.path}: {error}; what is printed is not kept")
+        return None
 
 
 def _is_copied(descriptor: int) -> bool:

@@ -8,15 +8,12 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from agentic_watch.dispatch.agent_names import runs_under
 from agentic_watch.dispatch.begin_and_finish import finish
 from agentic_watch.dispatch.foreground_process import CannotRun, Foreground
 from agentic_watch.dispatch.run_types import DispatchError, End, Overtaken, Run
-
-if TYPE_CHECKING:
-    from agentic_watch.dispatch.output_copy import OutputCopy
 
 WORKSPACE_VARIABLE = "AGENTIC_WATCH_WORKSPACE"
 """Tells the command its workspace's directory, so that it can say more: `agentic-watch dispatch finish`."""
@@ -73,9 +70,15 @@ def dispatch(order: Order, begin: Callable[[], Run | None]) -> Ended:
     with Foreground() as foreground:
         run = begin()
         problems: list[str] = []
-        copy = _copy_of_output(run, problems) if run and order.log else None
+        copy = None
+        if run and order.log:
+            from agentic_watch.dispatch import output_copy
+
+            copy = output_copy.of_run(run, problems)
+        environ = {**os.environ, **(_variables(run) if run else {})}
+        through = (copy.file_actions, copy.start) if copy else ()
         try:
-            code = foreground.run(order.command, {**os.environ, **(_variables(run) if run else {})}, copy)
+            code = foreground.run(order.command, environ, *through)
         except CannotRun as error:
             ended = Ended(error.code, run, "failed", f"{order.command[0]}: {error}", started=False)
         else:
@@ -88,17 +91,6 @@ def dispatch(order: Order, begin: Callable[[], Run | None]) -> Ended:
         if copy is not None:
             copy.finish(foreground.interrupted)
         return ended
-
-
-def _copy_of_output(run: Run, problems: list[str]) -> OutputCopy | None:
-    from agentic_watch.dispatch import output_copy
-    from agentic_watch.workspace.workspace_errors import WorkspaceError
-
-    try:
-        return output_copy.of_run(run)
-    except WorkspaceError as error:
-        problems.append(f"{run.path}: {error}; what is printed is not kept")
-        return None
 
 
 def refuse_if_taken(run: Run) -> None:

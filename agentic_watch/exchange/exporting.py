@@ -57,7 +57,7 @@ def pages(history: str, after: Cursor, *, files: bool = False) -> Iterator[Page]
         batch = outbox.next_batch(history, number, _PAGE, files=files)
         if batch.history_id != history_id:
             raise ExchangeError(f"{history}: was replaced while it was exported; export it again")
-        number = batch.last_id
+        number = batch.last.id
         yield Page(batch.commits, Cursor(history_id, number))
         if batch.is_last:
             return

@@ -91,7 +91,7 @@ def push(target: Target, context: PushContext, *, retry_failed: bool = False, pa
     pace = pace or Pace()
     error = warning = retry_after = None
     try:
-        with _open(target, context) as delivery:
+        with contextlib.closing(_delivery(target, context)) as delivery:
             if retry_failed:
                 _retry(target, context, delivery, progress, pace)
             _drain(target, context, delivery, progress, pace)
@@ -146,15 +146,6 @@ def waiting(target: Target, context: PushContext) -> int | None:
         return outbox.pending(context.history, _reached(target, context), target.statuses)
     except HistoryError:
         return None
-
-
-@contextlib.contextmanager
-def _open(target: Target, context: PushContext) -> Iterator[Delivery]:
-    delivery = _delivery(target, context)
-    try:
-        yield delivery
-    finally:
-        delivery.close()
 
 
 def _delivery(target: Target, context: PushContext) -> Delivery:

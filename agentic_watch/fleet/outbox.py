@@ -46,11 +46,6 @@ class OutgoingBatch:
     last: Position
     is_last: bool
 
-    @property
-    def last_id(self) -> int:
-        """The number of that row."""
-        return self.last.id
-
 
 def history_id(connection: sqlite3.Connection) -> str:
     """Which history this is: another one numbers its commits anew."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import psycopg
 
     Connection = psycopg.Connection[tuple[Any, ...]]
+else:
+    Connection = object  # to name it needs no psycopg
 
 TRANSACTION_SECONDS = 60.0
 """The longest that one transaction may take, from outside; the server is told half of it per statement."""
@@ -63,42 +65,33 @@ def statement_timeout(seconds: float) -> str:
     return f"SET LOCAL statement_timeout = {int(seconds * 500)}"
 
 
-STATEMENT_TIMEOUT = statement_timeout(TRANSACTION_SECONDS)
-
-
 @contextlib.contextmanager
 def transaction(connection: Connection, seconds: float | None = None) -> Iterator[Connection]:
     """One transaction of at most so many seconds (TRANSACTION_SECONDS). Raises what `bounded` raises."""
-    longest = seconds or TRANSACTION_SECONDS
-    with bounded(connection, longest), connection.transaction():
+    with bounded(connection, seconds) as longest, connection.transaction():
         connection.execute(statement_timeout(longest))
         yield connection
 
 
 @contextlib.contextmanager
-def bounded(connection: Connection, seconds: float) -> Iterator[None]:
-    """A block that ends in time, however silent the server is. Raises TimedOut, and what `translated` raises."""
-    descriptor = connection.fileno()
-    with cut_after(seconds, lambda: shut(descriptor)) as was_cut:
-        try:
-            with translated():
-                yield
-        except Unavailable as error:
-            if was_cut():
-                raise TimedOut(f"gave no whole answer within {seconds:g} s") from error
-            raise
+def bounded(connection: Connection, seconds: float | None = None) -> Iterator[float]:
+    """A block that ends in time, however silent the server is; gives the seconds that it has (TRANSACTION_SECONDS).
 
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """What psycopg raises as Poisonous (the data), Unusable (an operator's work), TimedOut or Unavailable (later)."""
+    What psycopg raises becomes Poisonous (the data), Unusable (an operator's work), TimedOut or Unavailable (later).
+    """
     psycopg = _psycopg()
-    try:
-        yield
-    except psycopg.Error as error:
-        raise _translated(error) from error
-    except UnicodeEncodeError as error:
-        raise Poisonous(f"holds text that is not Unicode ({error.reason})") from error
+    longest = seconds or TRANSACTION_SECONDS
+    descriptor = connection.fileno()
+    with cut_after(longest, lambda: shut(descriptor)) as was_cut:
+        try:
+            yield longest
+        except psycopg.Error as error:
+            translated = _translated(error)
+            if was_cut() and isinstance(translated, Unavailable):
+                raise TimedOut(f"gave no whole answer within {longest:g} s") from error
+            raise translated from error
+        except UnicodeEncodeError as error:
+            raise Poisonous(f"holds text that is not Unicode ({error.reason})") from error
 
 
 def _translated(error: psycopg.Error) -> Exception:

@@ -11,16 +11,12 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, postgres_connection
 from agentic_watch.fleet.any_target import Unusable
-from agentic_watch.fleet.postgres_connection import bounded
+from agentic_watch.fleet.postgres_connection import Connection, bounded
 from agentic_watch.history.columns import FINDING_COLUMNS
-
-if TYPE_CHECKING:
-    from agentic_watch.fleet.postgres_connection import Connection
 
 VERSION = 1
 """The newest number in `fleet_schema` that this program knows."""
@@ -164,7 +160,7 @@ class SchemaTooNew(Unusable):
 def refuse_newer(connection: Connection) -> None:
     """Raises SchemaTooNew for tables of a newer program, where the role may see which they are; else what `bounded`
     raises."""
-    with bounded(connection, postgres_connection.TRANSACTION_SECONDS):
+    with bounded(connection):
         if connection.execute(FOUND_RIGHT).fetchone() == (True,):
             _refuse_newer(connection)
 
@@ -175,17 +171,17 @@ def make(connection: Connection, months: tuple[tuple[int, int], int] | None = No
     `months`: (the first month, how many) to cut `dispatches` into; only when it is made. Not one transaction:
     CockroachDB does not put DDL into one with what follows from it. Raises SchemaTooNew, and what `bounded` raises.
     """
-    with bounded(connection, postgres_connection.TRANSACTION_SECONDS):
+    with bounded(connection):
         connection.execute(_table("fleet_schema", _SCHEMA, "version"))
         _refuse_newer(connection)
     for statement in _statements(months):
-        with bounded(connection, postgres_connection.TRANSACTION_SECONDS):
+        with bounded(connection):
             connection.execute(statement)
     added = [name for table, columns in _COLUMNS.items() for name in _add_columns(connection, table, columns)]
     for statement in INDEXES:
         with bounded(connection, _INDEX_SECONDS):
             connection.execute(statement)
-    with bounded(connection, postgres_connection.TRANSACTION_SECONDS):
+    with bounded(connection):
         _distribute(connection)
         connection.execute(RECORD_VERSION, (VERSION,))
     return added
@@ -199,7 +195,7 @@ def _statements(months: tuple[tuple[int, int], int] | None) -> Iterator[str]:
 
 def _add_columns(connection: Connection, table: str, columns: Mapping[str, str]) -> Iterator[str]:
     """Add the columns that a table lacks: an older program made it, or somebody dropped them."""
-    with bounded(connection, postgres_connection.TRANSACTION_SECONDS):
+    with bounded(connection):
         there = {column.name for column in connection.execute(FOUND_COLUMNS.format(table)).description or ()}
         for name, kind in columns.items():
             if name in there:

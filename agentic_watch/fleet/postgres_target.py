@@ -14,17 +14,15 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agentic_watch.fleet import outbox, postgres_connection, postgres_schema
 from agentic_watch.fleet.any_target import Refusal, Sender, TimedOut, Unavailable, Unusable, longest, send_halving
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
+from agentic_watch.fleet.postgres_connection import Connection
 from agentic_watch.fleet.postgres_schema import DISPATCHES, FINDINGS, KEPT_FILES, quoted
 from agentic_watch.host.retry import retry
-
-if TYPE_CHECKING:
-    from agentic_watch.fleet.postgres_connection import Connection
 
 _MICROSECONDS = 26
 _ZERO = "0001-01-01T00:00:00.000000000Z"
@@ -56,48 +54,33 @@ INSERT_BOOT = f"INSERT INTO host_boots {_BOOT} ON CONFLICT DO NOTHING"
 """For a role that may only insert: its host is known, but not when it pushed last."""
 
 
-def dispatch_arrays(commits: Sequence[Commit], host_id: str) -> list[list[Any]]:
-    """The values of INSERT_DISPATCHES. Two pushers that meet take their locks in one order: that of commit_id."""
+def inserts(commits: Sequence[Commit], host_id: str) -> list[tuple[str, list[list[Any]]]]:
+    """The statements that insert commits, with their findings and kept files if there are any, and the values.
+
+    Two pushers that meet take their locks in one order: that of commit_id.
+    """
     host = uuid.UUID(host_id)
-    rows = [_dispatch(commit, host) for commit in sorted(commits, key=lambda one: one.commit_id)]
-    return [[row[name] for row in rows] for name in DISPATCHES]
+    ordered = [(uuid.UUID(one.commit_id), one) for one in sorted(commits, key=lambda one: one.commit_id)]
+    dispatches = (_dispatch(host, commit_id, one) for commit_id, one in ordered)
+    findings = ((host, commit_id, n, *found) for commit_id, one in ordered for n, found in enumerate(one.findings, 1))
+    kept = ((host, commit_id, *file) for commit_id, one in ordered for file in one.kept)
+    rows = ((INSERT_DISPATCHES, dispatches), (INSERT_FINDINGS, findings), (INSERT_KEPT_FILES, kept))
+    return [(sql, columns) for sql, some in rows if (columns := [list(one) for one in zip(*some, strict=True)])]
 
 
-def finding_arrays(commits: Sequence[Commit], host_id: str) -> list[list[Any]]:
-    """The values of INSERT_FINDINGS; empty columns when there are none."""
-    host = uuid.UUID(host_id)
-    rows = [
-        (host, commit_id, n, *finding)
-        for commit in sorted(commits, key=lambda one: one.commit_id)
-        for commit_id in [uuid.UUID(commit.commit_id)]
-        for n, finding in enumerate(commit.findings, 1)
-    ]
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def kept_arrays(commits: Sequence[Commit], host_id: str) -> list[list[Any]]:
-    """The values of INSERT_KEPT_FILES; empty when there are none."""
-    host = uuid.UUID(host_id)
-    rows = [
-        (host, uuid.UUID(commit.commit_id), *file)
-        for commit in sorted(commits, key=lambda one: one.commit_id)
-        for file in commit.kept
-    ]
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _dispatch(commit: Commit, host: uuid.UUID) -> dict[str, Any]:
+def _dispatch(host: uuid.UUID, commit_id: uuid.UUID, commit: Commit) -> list[Any]:
     columns = commit.columns
     utc = columns["updated_utc"]
-    return {
+    row = {
         **columns,
         "host_id": host,
-        "commit_id": uuid.UUID(commit.commit_id),
+        "commit_id": commit_id,
         "id": commit.id,
         "updated_text": columns["updated_at"],
         # Cut, not rounded: engines round the seventh digit each in its own way.
         "updated_at": None if utc == _ZERO else f"{utc[:_MICROSECONDS]}Z",
     }
+    return [row[name] for name in DISPATCHES]
 
 
 MIB = 1024 * 1024
@@ -149,14 +132,9 @@ class PostgresTarget:
             self._connection = None
 
     def _insert(self, commits: Sequence[Commit]) -> None:
-        host_id = self._sender.host_id
-        statements = [(INSERT_DISPATCHES, dispatch_arrays(commits, host_id))]
-        if findings := finding_arrays(commits, host_id):
-            statements.append((INSERT_FINDINGS, findings))
-        if kept := kept_arrays(commits, host_id):
-            statements.append((INSERT_KEPT_FILES, kept))
         size = sum(outbox.weight(commit.columns) + outbox.kept_bytes(commit.kept) for commit in commits)
-        self._execute(*statements, seconds=longest(postgres_connection.TRANSACTION_SECONDS, len(commits), size))
+        seconds = longest(postgres_connection.TRANSACTION_SECONDS, len(commits), size)
+        self._execute(*inserts(commits, self._sender.host_id), seconds=seconds)
 
     def _execute(self, *statements: tuple[str, Sequence[object]], seconds: float | None = None) -> None:
         connection = self._connected()

@@ -139,7 +139,7 @@ STATEMENTS = [
     postgres_schema.DISTRIBUTED,
     postgres_schema.DISTRIBUTE,
     *(getattr(postgres_target, name) for name in dir(postgres_target) if re.match("INSERT_|UPSERT_", name)),
-    postgres_connection.STATEMENT_TIMEOUT,
+    postgres_connection.statement_timeout(postgres_connection.TRANSACTION_SECONDS),
 ]
 
 
