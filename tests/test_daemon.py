@@ -21,7 +21,7 @@ from agentic_watch.config import FINISHED, Root
 from agentic_watch.daemon.daemon_state import look
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.inventory.rescan import Counts, rescan
+from agentic_watch.inventory.root_scans import Counts, rescan
 
 
 def test_a_status_replaced_by_rename_is_committed_once(host: Host) -> None:
@@ -438,7 +438,7 @@ def test_a_finish_does_not_wait_for_the_slice_of_a_look_that_is_under_way(host: 
     code = (
         "import time\n"
         "from agentic_watch.cli import main\n"
-        "from agentic_watch.daemon import root_scans\n"
+        "from agentic_watch.inventory import root_scans\n"
         "def endless(*_, **__):\n"
         "    while True:\n"
         "        time.sleep(0.001)\n"

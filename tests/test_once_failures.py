@@ -29,7 +29,7 @@ from support import (
 
 from agentic_watch.backfill import one_pass
 from agentic_watch.history.store import History
-from agentic_watch.inventory.rescan import rescan
+from agentic_watch.inventory.root_scans import rescan
 
 
 def test_the_summary_has_exactly_its_keys(host: Host) -> None:

@@ -19,7 +19,7 @@ from agentic_watch.history.store import History
 from agentic_watch.host import processes
 from agentic_watch.host.processes import Here
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.inventory.rescan import Counts, rescan
+from agentic_watch.inventory.root_scans import Counts, rescan
 from agentic_watch.scan import RootUnavailable, ScanError
 from agentic_watch.scan.walk import WHOLE, Share
 from agentic_watch.workspace.candidate import Candidate

@@ -97,15 +97,11 @@ class DueCommits:
 
     def prefetch(self) -> None:
         """Read statuses that are to be committed later, for as long as a turn may take; the others are the next's."""
-        now = time.monotonic()
-        for lane in self._prefetches.due_lanes(now):
-            if lane is not Lane.BUSY:
-                self._prefetch_lane(lane, _PREFETCH_SECONDS)
-            elif now >= self._shares.busy_from:
-                self._shares.busy_had(self._prefetch_lane(Lane.BUSY, _BUSY_LANE_SECONDS), time.monotonic())
+        for lane in self._prefetches.due_lanes(time.monotonic(), self._shares.busy_from):
+            self._prefetch_lane(lane)
 
-    def _prefetch_lane(self, lane: Lane, seconds: float) -> float:
-        """Gives how long it took."""
+    def _prefetch_lane(self, lane: Lane) -> None:
+        seconds = _BUSY_LANE_SECONDS if lane is Lane.BUSY else _PREFETCH_SECONDS
         began = now = time.monotonic()
         while now - began < seconds and not self._signals.stopping:
             if (candidate := self._prefetches.take(began, lane)) is None:
@@ -118,7 +114,8 @@ class DueCommits:
                 log.warning("%s", warning)
             spent, now = time.thread_time() - before, time.monotonic()
             self._shares.charge(candidate.key, spent, now)
-        return now - began
+        if lane is Lane.BUSY:
+            self._shares.busy_had(now - began, now)
 
     def found(self, candidate: Candidate) -> None:
         """A scan found it changed, or failing: due when it has rested, or when its back-off is over."""
@@ -141,13 +138,13 @@ class DueCommits:
         now, mended = time.monotonic(), False
         if self._put_by:
             self._take_up_again(now)
-        for lane in self.pending.due_lanes(now):
+        for lane in self.pending.due_lanes(now, self._shares.busy_from):
             if lane is Lane.EVENT:
                 self._hints.is_idle.clear()
                 mended |= self._commit(self._from_events(now))
             elif lane is Lane.FOUND:
                 mended |= self._commit(self._found_by_looking(now))
-            elif now >= self._shares.busy_from:
+            else:
                 mended |= self._commit_busy(now)
         return mended
 

@@ -18,13 +18,13 @@ from agentic_watch.daemon.due_commits import DueCommits
 from agentic_watch.daemon.health import Health, HistoryProbe
 from agentic_watch.daemon.nightly_prune import NightlyPrune
 from agentic_watch.daemon.pending import Lane, Readiness
-from agentic_watch.daemon.root_scans import RootScans
 from agentic_watch.daemon.signals import Signals
 from agentic_watch.daemon.single_instance import HistoryInUse
 from agentic_watch.history import HistoryRefused
 from agentic_watch.history.store import History
 from agentic_watch.host.threads import left_to_main_thread
 from agentic_watch.inventory.last_seen import LastSeen
+from agentic_watch.inventory.root_scans import RootScans
 from agentic_watch.watch.change_queues import Hint, HintQueue
 from agentic_watch.watch.watcher import Watcher
 from agentic_watch.workspace.candidate import Candidate
@@ -135,12 +135,16 @@ class Daemon:
             self._round(mended=mended)
 
     def _look_over_roots(self) -> None:
-        for key, seconds in self._scans.advance(self._found, self._due.is_news, self._watcher.roots):
+        for key, seconds in self._scans.advance(self._found, self._due.is_news, self._is_left_alone):
             self._readiness.seen(key)
             if seconds is not None:
                 self._health.scanned(seconds)
                 self._due.fresh.scanned(key)
                 self._watcher.roots[key].scanned()
+
+    def _is_left_alone(self, key: str) -> bool:
+        """Whether a whole root does not answer now."""
+        return self._watcher.roots[key].mounts.is_left_alone()
 
     def _round(self, *, mended: bool) -> None:
         """What is due by the clock, whether or not anything happened; `mended`: the history works again."""
@@ -195,7 +199,7 @@ class Daemon:
         if self._signals.stopping or self._signals.reloading:
             return 0.0
         now, looked_over = time.monotonic(), self._scans.under_way
-        if looked_over and any(not self._watcher.roots[key].mounts.is_left_alone() for key in looked_over):
+        if looked_over and not all(map(self._is_left_alone, looked_over)):
             return 0.0
         until = min(self._next_round, self._due.next_due())
         if looked_over and not self._hanging.issuperset(looked_over):

@@ -96,11 +96,11 @@ class Pending:
                 return entry.candidate
         return None
 
-    def due_lanes(self, now: float) -> list[Lane]:
-        """The lanes of which `is_due`, the first to go first."""
+    def due_lanes(self, now: float, busy_from: float) -> list[Lane]:
+        """The lanes of which `is_due`, the first to go first; the busy one not before `busy_from`."""
         due: list[Lane] = []
         for lane, heap in self._heaps.items():
-            if heap and heap[0].due <= now:
+            if heap and heap[0].due <= now and (lane is not Lane.BUSY or now >= busy_from):
                 due.append(lane)
         return due
 

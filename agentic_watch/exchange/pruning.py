@@ -30,7 +30,7 @@ from agentic_watch.history import HistoryError, opening, pruned, rows
 from agentic_watch.history.store import History
 from agentic_watch.host.new_file import new_file, remove_leftovers
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.inventory.rescan import Counts, rescan
+from agentic_watch.inventory.root_scans import Counts, rescan
 from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.candidate import Candidate

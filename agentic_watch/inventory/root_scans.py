@@ -1,24 +1,86 @@
-"""The looks over whole roots that are under way, in slices: what finishes meanwhile need not wait for their end."""
+"""A look over a whole root, compared with the index: what is there that must be read? And which looks are under way, in
+slices: what finishes meanwhile need not wait for their end."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
 from agentic_watch.config import Root
+from agentic_watch.history.workspaces_table import RootIndex
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.inventory.rescan import Counts, rescan
-from agentic_watch.scan import LeftAlone, RootUnavailable, ScanError
-from agentic_watch.watch.root_thread import RootThread
+from agentic_watch.scan import LeftAlone, RootUnavailable, ScanError, scan_in_steps
+from agentic_watch.scan.walk import WHOLE, Share
 from agentic_watch.workspace.candidate import Candidate
 
 log = logging.getLogger("agentic_watch.daemon")
 
 _SLICE_SECONDS = 0.05
 _TROUBLES_AT_MOST = 1000
+
+
+@dataclass(slots=True)
+class Counts:
+    """Workspaces that a rescan saw so far, and at its end those of them that it passed over, unchanged since they were
+    last read."""
+
+    scanned: int = 0
+    committed: int = 0
+    unfinished: int = 0
+
+
+def rescan(
+    root: Root,
+    last_seen: LastSeen,
+    finished: frozenset[str],
+    counts: Counts,
+    share: Share = WHOLE,
+    left_alone: LeftAlone | None = None,
+) -> Iterator[Candidate | ScanError | None]:
+    """Yield the workspaces of a root that changed or are failing, and the directories that could not be looked into.
+
+    None is yielded where there is nothing to do: a place to pause. When all is seen, the index forgets what
+    has vanished, but nothing below a directory that could not be looked into. Only workspaces of the `share` are seen,
+    or forgotten. Raises RootUnavailable.
+    """
+    known = RootIndex()
+    for _ in last_seen.load(root.key, finished, known):
+        yield None
+    there, unfinished = known.signatures, set(filter(share.has, known.unfinished))
+    hidden: set[str] = set()
+    changed = 0
+    failed = {name for key, name in last_seen.failing if key == root.key}  # also those that have no row
+    for found in scan_in_steps(root, there, share, left_alone):
+        if isinstance(found, int):
+            counts.scanned += found
+            yield None
+            continue
+        if isinstance(found, Candidate):
+            counts.scanned += 1
+            changed += 1
+            unfinished.discard(found.name)
+            failed.discard(found.name)
+        else:
+            hidden.add(found.name)
+        yield found
+    unfinished.difference_update(there)
+    counts.unfinished = len(unfinished)
+    counts.committed = counts.scanned - changed - counts.unfinished
+    if "" not in hidden:  # the root itself
+        left = filter(share.has, there.keys() | failed)
+        last_seen.forget((root.key, name) for name in left if not _lies_below(name, hidden))
+
+
+def _lies_below(name: str, hidden: set[str]) -> bool:
+    """Whether a name is one of these directories, or below one: it may still be there."""
+    while hidden and name:
+        if name in hidden:
+            return True
+        name = name.rpartition("/")[0]
+    return False
 
 
 @dataclass(slots=True)
@@ -60,14 +122,14 @@ class RootScans:
             self.stop(key)
 
     def advance(
-        self, take: Callable[[Candidate], None], is_news: Callable[[], bool], watched: Mapping[str, RootThread]
+        self, take: Callable[[Candidate], None], is_news: Callable[[], bool], is_left_alone: Callable[[str], bool]
     ) -> list[tuple[str, float | None]]:
         """Go on for a slice of time, or for a step when there is news, and hand over what is found; gives the roots
         that are done: key and seconds, None for one that cannot be looked at. A root that is left alone waits."""
         end = time.monotonic() + _SLICE_SECONDS
         done: list[tuple[str, float | None]] = []
         for key, scan in list(self.under_way.items()):
-            if watched[key].mounts.is_left_alone():
+            if is_left_alone(key):
                 continue
             try:
                 for found in scan.found:
