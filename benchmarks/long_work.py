@@ -48,7 +48,8 @@ def fill(path: str, commits: int) -> None:
         for _, _, statement in made:
             connection.execute(statement)
         connection.execute("INSERT INTO dispatch_search (dispatch_search) VALUES ('rebuild')")
-        connection.execute("UPDATE upkeep SET rows = (SELECT count(*) FROM dispatch_history)")
+        counted = "rows = (SELECT count(*) FROM dispatch_history), searched_to = (SELECT max(id) FROM dispatch_history)"
+        connection.execute(f"UPDATE upkeep SET {counted}")
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

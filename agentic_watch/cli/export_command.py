@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -15,13 +15,11 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import csv_cell
 from agentic_watch.exchange import ExchangeError, exporting
-from agentic_watch.exchange.exporting import Cursor
-from agentic_watch.fleet import interchange
+from agentic_watch.exchange.exporting import Cursor, Pages
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history.columns import HISTORY_COLUMNS
 
 _COLUMNS = ("id", *HISTORY_COLUMNS)
-Write = Callable[[Commit], Any]
 
 
 class _Cursor(click.ParamType[Cursor]):
@@ -64,13 +62,15 @@ def command(state: State, after: Cursor, as_csv: bool, with_files: bool, form: s
     history = state.config_to_read().history
     reached, count = after, 0
     try:
-        write = _csv_lines() if as_csv else _json_lines(history)
+        pages: Pages[Any] = (
+            exporting.commits(history, after) if as_csv else exporting.lines(history, after, files=with_files)
+        )
+        write = _csv_rows() if as_csv else _json_lines
         with progress("commits", exporting.total(history, after)) as tell:
-            for page in exporting.pages(history, after, files=with_files):
-                for commit in page.commits:
-                    write(commit)
+            for found, behind in pages:
+                write(found)
                 sys.stdout.flush()
-                reached, count = page.behind, count + len(page.commits)
+                reached, count = behind, count + len(found)
                 tell(count)
     except ExchangeError as error:
         raise Refused(str(error)) from error
@@ -79,12 +79,11 @@ def command(state: State, after: Cursor, as_csv: bool, with_files: bool, form: s
     messages.tell(messages.INFO, f"exported {count:,}; next time: --after {reached}")
 
 
-def _json_lines(history: str) -> Write:
-    whose = exporting.host_id(history)
-    return lambda commit: sys.stdout.write(f"{interchange.line(interchange.document(commit, whose))}\n")
+def _json_lines(lines: Iterable[str]) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
-def _csv_lines() -> Write:
+def _csv_rows() -> Callable[[Iterable[Commit]], None]:
     writer = csv.writer(sys.stdout)
     writer.writerow(_COLUMNS)
-    return lambda commit: writer.writerow([csv_cell(commit.columns[name]) for name in _COLUMNS])
+    return lambda commits: writer.writerows([csv_cell(one.columns[name]) for name in _COLUMNS] for one in commits)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from agentic_watch.exchange import ExchangeError
 from agentic_watch.fleet import host_identity, outbox
@@ -14,6 +15,7 @@ from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 
 _PAGE = Largest(commits=1_000, bytes=16 << 20)
+T = TypeVar("T")
 _CURSOR = re.compile(r"(?:([0-9a-f-]{36}):)?(\d{1,18})", re.ASCII)
 
 
@@ -36,35 +38,44 @@ def cursor(text: str) -> Cursor:
     return Cursor(match[1] or "", int(match[2]))
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some commits, and the cursor behind them."""
-
-    commits: tuple[Commit, ...]
-    behind: Cursor
+Pages = Iterator[tuple[Collection[T], Cursor]]
+"""Some commits, and the cursor behind them: the history is opened anew for each, and held up by none."""
 
 
-def pages(history: str, after: Cursor, *, files: bool = False) -> Iterator[Page]:
-    """All commits after a cursor, with `files` what is kept of theirs, some at a time: the history is opened anew for
-    each, and held up by none.
+def commits(history: str, after: Cursor) -> Pages[Commit]:
+    """All commits after a cursor.
 
     A cursor of another history means from the beginning. Raises HistoryError, HistoryRefused; ExchangeError when the
     history is replaced meanwhile.
     """
+
+    def page(number: int) -> tuple[str, dict[int, Commit], bool]:
+        batch = outbox.next_batch(history, number, _PAGE)
+        return batch.history_id, {commit.id: commit for commit in batch.commits}, batch.is_last
+
+    return _pages(history, after, page)
+
+
+def lines(history: str, after: Cursor, *, files: bool) -> Pages[str]:
+    """The same as interchange lines, with `files` what is kept of theirs."""
+    whose = host_id(history)
+    return _pages(history, after, lambda number: outbox.next_lines(history, number, _PAGE, whose, files=files))
+
+
+def _pages(history: str, after: Cursor, page: Callable[[int], tuple[str, dict[int, T], bool]]) -> Pages[T]:
     history_id = outbox.identity(history)
     number = after.number if after.history_id in ("", history_id) else 0
-    while True:
-        batch = outbox.next_batch(history, number, _PAGE, files=files)
-        if batch.history_id != history_id:
+    is_last = False
+    while not is_last:
+        whose, found, is_last = page(number)
+        if whose != history_id:
             raise ExchangeError(f"{history}: was replaced while it was exported; export it again")
-        number = batch.last.id
-        yield Page(batch.commits, Cursor(history_id, number))
-        if batch.is_last:
-            return
+        number = max(found, default=number)
+        yield found.values(), Cursor(history_id, number)
 
 
 def total(history: str, after: Cursor) -> int:
-    """How many commits `pages` will give. Raises HistoryError and HistoryRefused."""
+    """How many commits there are after a cursor. Raises HistoryError and HistoryRefused."""
     of_this = after.history_id in ("", outbox.identity(history))
     return outbox.pending(history, after.number if of_this else 0)
 

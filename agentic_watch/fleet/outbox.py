@@ -80,6 +80,22 @@ def next_batch(
     return _read(history, read)
 
 
+def next_lines(
+    history: str, after: int, largest: Largest, host_id: str, *, files: bool
+) -> tuple[str, dict[int, str], bool]:
+    """(which history it is, the interchange lines of the commits after a number, by theirs, whether there are no more).
+
+    Raises HistoryError and HistoryRefused.
+    """
+
+    def read(connection: sqlite3.Connection) -> tuple[str, dict[int, str], bool]:
+        connection.execute("BEGIN")
+        found = lines(connection, "WHERE id > :after", {"after": after}, largest, host_id, files=files)
+        return history_id(connection), *found
+
+    return _read(history, read)
+
+
 def position_of(commit: Commit) -> Position:
     """Where a commit of the history stands in it."""
     columns = commit.columns
