@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_where_no_thread_can_be_started_the_calling_one_works(monkeypatch: pytes
     overlap = ThreadPool()
     done: list[int] = []
     overlap.start(done.append, range(50))
-    overlap.begin(done.append, 50)
+    overlap.begin(partial(done.append, 50))
     overlap.wait()
     overlap.close()
     assert sorted(done) == list(range(51))
@@ -34,7 +35,7 @@ def test_where_no_thread_can_be_started_the_calling_one_works(monkeypatch: pytes
 def test_what_a_step_raises_is_raised_where_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a thread or in the calling one."""
 
-    def broken(_: object) -> None:
+    def broken() -> None:
         raise ValueError("broken")
 
     start = threading.Thread.start
@@ -49,7 +50,7 @@ def test_what_a_step_raises_is_raised_where_it_is_waited_for(monkeypatch: pytest
             if limited:
                 patched.setattr(threading.Thread, "start", refused)
             overlap = ThreadPool()
-            overlap.begin(broken, None)
+            overlap.begin(broken)
             with pytest.raises(ValueError, match="broken"):
                 overlap.wait()
             overlap.close()

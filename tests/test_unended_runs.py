@@ -495,7 +495,7 @@ def test_killed_between_its_steps_it_is_completed_once(world: Unended, point: st
         before = getattr(where, point)
 
         def end(self: Any, *given: Any) -> Any:
-            other = not given[0].ended if point == "note" else self.is_empty
+            other = not given[0].ended if point == "note" else not any(one.rows() for one in self._commits)
             return before(self, *given) if other else os._exit(9)
 
         with contextlib.suppress(BaseException):

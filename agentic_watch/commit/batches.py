@@ -60,14 +60,13 @@ class Insertion:
         self._history = history
         self._transaction = contextlib.ExitStack()
         self._sound: Batch = []
-        self.is_empty = history.read_only or not any(commit.has_rows for commit in commits)
 
     def begin(self) -> None:
         """Fill the transaction; another thread may do this, but no two at a time."""
-        if self.is_empty:
+        new_rows = [row for commit in self._commits for row in commit.rows()]
+        if self._history.read_only or not new_rows:
             return
         self._sound = [commit for commit in self._commits if commit.error is None]
-        new_rows = [row for commit in self._commits for row in commit.rows()]
         try:
             self._transaction.enter_context(self._history.inserting(new_rows))
         except HistoryError as error:
@@ -114,24 +113,20 @@ class Pipeline:
     def put(self, batch: Batch) -> list[Outcome]:
         """Begin to write a batch, whose commits are planned; gives what became of those that are done by now."""
         try:
-            return self._put(batch)
+            device = _common_device(batch)
+            done = self.drain() if device is None or device != self._device else []
+            self._device = device
+            if device is None:
+                self._put_alone(batch)
+                return done
+            # While its lines are still held; then no other is begun beside it.
+            is_heavy = sum([commit.weight for commit in batch]) > HELD_BYTES // 8
+            done += self._advance(batch)
+            return done + self.drain() if is_heavy else done
         except BaseException:
             self._overlap.wait()
             close(batch)
             raise
-
-    def _put(self, batch: Batch) -> list[Outcome]:
-        device = _common_device(batch)
-        if device is None:
-            return self.drain() + self._put_alone(batch)
-        done = self.drain() if device != self._device else []
-        self._device = device
-        # While its lines are still held; then no other is begun beside it.
-        is_heavy = sum([commit.weight for commit in batch]) > HELD_BYTES // 8
-        done += self._advance(batch)
-        if is_heavy:
-            done += self.drain()
-        return done
 
     def drain(self) -> list[Outcome]:
         """Finish all that is under way; gives what became of it."""
@@ -166,10 +161,10 @@ class Pipeline:
     def _advance(self, batch: Batch) -> list[Outcome]:
         """One step for each batch under way, and one sync for all, which goes on after this returns."""
         self._wait()
-        insertion = Insertion(self._lined, self._history)
-        if not insertion.is_empty:
+        if self._lined:
+            insertion = Insertion(self._lined, self._history)
             insertion.begin()
-            self._overlap.begin(Insertion.finish, insertion)  # its sync, while what follows fills the page cache
+            self._overlap.begin(insertion.finish)  # its sync, while what follows fills the page cache
         done = self._finish()
         for commit in _marking(self._marked):
             commit.place_marker()
@@ -187,7 +182,7 @@ class Pipeline:
     def _start_sync(self) -> None:
         # The oldest descriptor was opened before any of them wrote, so it hears of every failed write (syncfs(2)).
         if commits := _writing([*self._placed, *self._marked, *self._lined]):
-            self._overlap.begin(self._sync_together, commits[0].workspace.meta)
+            self._overlap.begin(functools.partial(self._sync_together, commits[0].workspace.meta))
 
     def _sync_together(self, descriptor: int) -> None:
         try:
@@ -204,34 +199,31 @@ class Pipeline:
         self._overlap.start(WorkspaceCommit.rewrite_marker, _marking(self._marked))
         self._overlap.wait()
 
-    def _put_alone(self, batch: Batch) -> list[Outcome]:
-        """All steps of one batch; its markers are being written after this returns."""
-        insertion = Insertion(batch, self._history)
+    def _put_alone(self, batch: Batch) -> None:
+        """All steps of one batch, whose rows are made ready while its lines are synced; its markers are being written
+        after this returns."""
+        insertion, commits = Insertion(batch, self._history), _writing(batch)
         try:
-            self._sync_lines(_writing(batch), insertion)
+            if len(commits) == 1:
+                commits[0].write_line()
+                self._overlap.begin(insertion.begin)
+                commits[0].sync_line()
+            else:
+                self._overlap.start(WorkspaceCommit.append_line, commits)
+                insertion.begin()
+            self._overlap.wait()
             insertion.finish()
-        finally:
+        except BaseException:
             insertion.close()
+            raise
         self._overlap.start(WorkspaceCommit.replace_marker, _marking(batch))
-        self._placed, self._device = batch, None
-        return []
-
-    def _sync_lines(self, commits: list[WorkspaceCommit], insertion: Insertion) -> None:
-        """Write the lines and make them durable, while their rows are made ready."""
-        if len(commits) == 1 and not insertion.is_empty:
-            commits[0].write_line()
-            self._overlap.begin(Insertion.begin, insertion)
-            commits[0].sync_line()
-        else:
-            self._overlap.start(WorkspaceCommit.append_line, commits)
-            insertion.begin()
-        self._overlap.wait()
+        self._placed = batch
 
 
 def close(batch: Batch) -> None:
     """Close all, which releases their locks."""
     for commit in batch:
-        commit.close()
+        commit.workspace.close()
 
 
 def _writing(batch: Batch) -> Batch:

@@ -209,10 +209,10 @@ class Committer:
                     full, planned, weight = planned, [], 0
                     done += pipeline.put(full)
             full, planned = planned, []
-            done += pipeline.put(full) if full else []
-        finally:
+            return done + pipeline.put(full) if full else done
+        except BaseException:
             batches.close(planned)
-        return done
+            raise
 
     def _plan(self, begun: _Begun, until: float) -> WorkspaceCommit | Outcome:
         """Decide what is missing, and make the line and the row while nothing has been written."""

@@ -11,7 +11,7 @@ from agentic_watch.commit.journal_search import JournalSearch
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.config import Root
 from agentic_watch.history import HistoryError, commit_lookup, pruned, workspaces_table
-from agentic_watch.history.commit_lookup import ExistingRow
+from agentic_watch.history.commit_lookup import ExistingRow, Lookup
 from agentic_watch.history.rows import RowBuffer
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout, marker, signatures
@@ -71,17 +71,22 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Histo
         by_root.setdefault(workspace.candidate.root, []).append(workspace)
     found: dict[tuple[Root, str], HistoryState] = {}
     for root, here in by_root.items():
-        names = [workspace.candidate.name for workspace in here]
-        with_journal = [w.candidate.name for w in here if not w.place.lacks(layout.JOURNAL)]
-        asked = [moved_workspaces.asked(w.candidate.name, w.status) for w in here if w.status is not None]
+        asked: list[Lookup] = []
+        with_journal: list[str] = []
+        for workspace in here:
+            if workspace.status is not None:
+                asked.append(moved_workspaces.asked(workspace.candidate.name, workspace.status))
+            if not workspace.place.lacks(layout.JOURNAL):
+                with_journal.append(workspace.candidate.name)
+        error = ""
         try:
             rows, pruned_before = commit_lookup.held(history, root, asked)
             journals = workspaces_table.journal_signatures(history, root.key, with_journal) if with_journal else {}
-        except HistoryError as error:
-            found |= {(root, name): HistoryState(error=str(error)) for name in names}
-            continue
-        for name in names:
-            found[root, name] = HistoryState(rows.get(name), journals.get(name, b""), pruned_before)
+        except HistoryError as failure:
+            rows, pruned_before, journals, error = {}, "", {}, str(failure)
+        for workspace in here:
+            name = workspace.candidate.name
+            found[root, name] = HistoryState(rows.get(name), journals.get(name, b""), pruned_before, error)
     return [found[workspace.candidate.root, workspace.candidate.name] for workspace in workspaces]
 
 

@@ -95,7 +95,8 @@ class OpenWorkspace:
         if self._kept is None:
             self._kept = ()
             keep, status = self.config.kept_files, self.status
-            if status is not None and self.sighting is None and kept_files.is_kept_for(keep, status.status):
+            wanted = status is not None and (status.status in keep.statuses or "*" in keep.statuses)
+            if status is not None and wanted and keep.files and self.sighting is None:
                 without = redactor(self.config.limits.redact).text
                 self._kept, warnings = kept_files.read(self.place, keep, status.started_at, without)
                 self.warnings += warnings
@@ -182,8 +183,10 @@ def _lock_and_read(
             outcome = Outcome(candidate, Verdict.UNFINISHED, status=found.status, signature=found.signature())
             return outcome._replace(warnings=tuple(found.warnings), directory=found.directory)
         place.make_meta()
-    if not _lock(place):
+    if not place.lock():
         return Outcome(candidate, Verdict.BUSY, "is held (flock on .meta) by another process")
+    assert place.meta is not None
+    marker.remove_temporaries(place.meta, place.names)  # what a killed run left: only who holds the lock makes them
     return _read_or_recall(candidate, place, config, sightings, force)
 
 
@@ -227,15 +230,6 @@ def _at_end(
         return None
     failed_now = unwritten_end.failed(said, is_removed=end.is_removed)
     return OpenWorkspace(candidate, place, config, failed_now, b"", finished=True, ended=True)
-
-
-def _lock(place: Place) -> bool:
-    """Take the lock, and remove what a killed run left: only who holds it makes such files."""
-    if not place.lock():
-        return False
-    assert place.meta is not None
-    marker.remove_temporaries(place.meta, place.names)
-    return True
 
 
 def _read(candidate: Candidate, place: Place, config: Config, force: bool) -> OpenWorkspace:

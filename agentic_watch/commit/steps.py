@@ -7,7 +7,7 @@
     5  insert the row                                     batches.py
     6  write the marker beside its place; sync it;
        put it in its place; sync that                     Commit.write_marker, place_marker
-    7  say what became of it, and close all               Commit.outcome, close
+    7  say what became of it, and close all               Commit.outcome; batches.py closes all
 
 Many are under way at once (batches.py); each goes through its steps in this order. A step that fails
 ends that commit only: the later ones are left out, and the next run begins anew.
@@ -177,11 +177,6 @@ class WorkspaceCommit:
 
     # --- step 5
 
-    @property
-    def has_rows(self) -> bool:
-        """Whether there is anything to insert."""
-        return bool(self.found.lacking.rows or self.writing.record or self.writing.rows.rows)
-
     def rows(self) -> list[Row]:
         """Its rows: those that the journal has and the history lacks, and the new one unless its line failed."""
         if self.error is not None:
@@ -206,7 +201,6 @@ class WorkspaceCommit:
     def replace_marker(self) -> None:
         """All of step 6: vouch for what is on disk by now."""
         try:
-            self._remove_temporary()
             marker.replace(self.workspace.meta, self._marker())
         except WorkspaceError as error:
             self.error = error
@@ -214,28 +208,21 @@ class WorkspaceCommit:
     def write_marker(self, *, sync: bool) -> None:
         """The first half: the temporary marker, durable with `sync`."""
         try:
-            self._remove_temporary()
             self._temporary = marker.write_temporary(self.workspace.meta, self._marker(), sync=sync)
         except WorkspaceError as error:
             self.error = error
 
     def rewrite_marker(self) -> None:
-        """The first half again, durable this time."""
+        """The first half again, durable this time: what there is could not be made so."""
+        files.remove(self.workspace.meta, self._temporary)
         self.write_marker(sync=True)
 
     def place_marker(self) -> None:
         """The second half: the rename, once the temporary marker is durable."""
         try:
             marker.put_in_place(self.workspace.meta, self._temporary)
-            self._temporary = ""
         except WorkspaceError as error:
             self.error = error
-
-    def _remove_temporary(self) -> None:
-        """What could not be made durable."""
-        if self._temporary:
-            files.remove(self.workspace.meta, self._temporary)
-            self._temporary = ""
 
     def _marker(self) -> Marker:
         plan, status = self.writing.plan, self.workspace.status
@@ -287,7 +274,3 @@ class WorkspaceCommit:
             return self._journal_signature
         journal = self.workspace.journal
         return self.found.unread_journal if journal is None else journal.signature()
-
-    def close(self) -> None:
-        """Close everything, which releases the lock."""
-        self.workspace.close()

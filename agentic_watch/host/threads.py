@@ -36,13 +36,10 @@ class ThreadPool:
         if len(waiting) == 1:
             step(waiting.popleft())
         for _ in range(min(self._most, len(waiting))):
-            self._hand_over(partial(_drain, step, waiting))
+            self.begin(partial(_drain, step, waiting))
 
-    def begin(self, step: Callable[[_Item], None], item: _Item) -> None:
-        """Begin to call `step` for one item, in a thread."""
-        self._hand_over(partial(step, item))
-
-    def _hand_over(self, task: Callable[[], None]) -> None:
+    def begin(self, task: Callable[[], None]) -> None:
+        """Begin one task, in a thread."""
         if self._running == len(self._threads) < self._most:
             self._start_thread()
         self._running += 1

@@ -30,11 +30,6 @@ _SLACK_NS = 2_000_000_000
 _GLOB = re.compile(r"[*?\[]")
 
 
-def is_kept_for(keep: Keep, status: str) -> bool:
-    """Whether anything is kept of a dispatch with this status."""
-    return bool(keep.files) and (status in keep.statuses or "*" in keep.statuses)
-
-
 def read(
     place: Place, keep: Keep, since: Instant, redact: Callable[[str], str]
 ) -> tuple[tuple[KeptFile, ...], list[str]]:

@@ -76,7 +76,7 @@ def from_status(
     workspace: str, status: Status, report: dict[str, Any], committed_at: str, without: Redactor = BUILT_IN
 ) -> Record:
     """Make the record of a finished status, as status.read gives it, and of its report, whose secrets are taken out."""
-    report = without.value(report)
+    report = without.value(report) if report else {}
     return Record(
         workspace=workspace,
         status=status.status,

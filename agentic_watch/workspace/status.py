@@ -132,7 +132,9 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Status
     linked: list[Status] = []
     problems: list[WorkspaceError] = []
     seen: list[bytes] = []
-    for directory, label in _places(workspace, meta, root):
+    in_meta = meta if root.layout != "root" else None
+    beside = workspace if root.layout != "meta" else None
+    for directory, label in ((in_meta, layout.META_STATUS), (beside, layout.STATUS)):
         if directory is None:
             seen.append(signatures.ABSENT)
             continue
@@ -160,9 +162,3 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Status
         return StatusRead(newest, b"".join(seen) if b"" not in seen else b"", linked=named)
     trusted = not problems and b"" not in seen
     return StatusRead(newest, b"".join(seen) if trusted else b"", tuple(map(str, problems)))
-
-
-def _places(workspace: int, meta: int | None, root: Root) -> list[tuple[int | None, str]]:
-    in_meta = meta if root.layout != "root" else None
-    beside = workspace if root.layout != "meta" else None
-    return [(in_meta, layout.META_STATUS), (beside, layout.STATUS)]

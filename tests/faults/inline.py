@@ -21,8 +21,8 @@ def _one_by_one(self: threads.ThreadPool, step: Callable[[Any], None], items: It
         step(item)
 
 
-def _now(self: threads.ThreadPool, step: Callable[[Any], None], item: Any) -> None:
-    step(item)
+def _now(self: threads.ThreadPool, task: Callable[[], None]) -> None:
+    task()
 
 
 if __name__ == "__main__":
