@@ -3,7 +3,9 @@ before the workspace was moved here?"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from agentic_watch.commit import moved_workspaces
 from agentic_watch.commit.open_workspace import OpenWorkspace
@@ -78,9 +80,9 @@ class JournalSearch:
                 yield
             self._compare(record)
             if record.workspace == self._candidate.name:
-                self._others.own_came()
+                self._others.has_own = True
             elif not self._can_be_moved(record) or not self._others.tell_apart(record.workspace):
-                self._others.count_unknown("")
+                self._others.unknown[""] += 1
                 continue
             self._look_up_later(record, size)
         self._look_up()
@@ -194,7 +196,7 @@ class JournalSearch:
             if is_own or name in self._others.former:
                 self.older.append(commit_id(self._candidate.root.key, name, asked.updated_utc, record.runs))
         elif name not in self._recovered_names:
-            self._others.count_unknown(name)
+            self._others.unknown[name] += 1
         elif not is_taken and hash(asked.dispatch) not in self._recovered:
             self._recovered.add(hash(asked.dispatch))
             self._recover(record)
@@ -242,7 +244,7 @@ class JournalSearch:
         self._homes[name] = standing.homes
         if name in self._others.former or (self.moved_line is not None and self.moved_line.workspace == name):
             return True
-        if name in self._others.after_own or standing.there:
+        if self._others.after_own.get(name) or standing.there:
             return False
         try:
             return not commit_lookup.has_any(self._history, self._candidate.root.key, name)
@@ -251,34 +253,22 @@ class JournalSearch:
             return False
 
 
+@dataclass(slots=True)
 class _OtherNames:
-    """The other workspaces that a journal's lines name: those that this one was `former`ly, those whose first line
-    stands `after_own` ones, and of how many lines of each the history does not know ("": of any others)."""
+    """The other workspaces that a journal's lines name: those that this one was `former`ly, of each whether its first
+    line stands `after_own` ones, and of how many lines the history does not know (`unknown`, by name; "": any others).
+    """
 
-    def __init__(self) -> None:
-        self.former: set[str] = set()
-        self.after_own: set[str] = set()
-        self.unknown: dict[str, int] = {}
-        self._names: set[str] = set()
-        self._has_own = False
-
-    def own_came(self) -> None:
-        """A line names the workspace itself."""
-        self._has_own = True
+    former: set[str] = field(default_factory=set)
+    after_own: dict[str, bool] = field(default_factory=dict)
+    unknown: Counter[str] = field(default_factory=Counter)
+    has_own: bool = False
 
     def tell_apart(self, name: str) -> bool:
         """A line names another workspace; whether there is still room for that name."""
-        if name not in self._names:
-            if len(self._names) >= _NAMES_AT_MOST:
-                return False
-            self._names.add(name)
-            if self._has_own:
-                self.after_own.add(name)
-        return True
-
-    def count_unknown(self, name: str) -> None:
-        """The history has no row for one of its lines."""
-        self.unknown[name] = self.unknown.get(name, 0) + 1
+        if len(self.after_own) < _NAMES_AT_MOST:
+            self.after_own.setdefault(name, self.has_own)
+        return name in self.after_own
 
 
 def insert_now(new_rows: Sequence[Row], history: History) -> str:

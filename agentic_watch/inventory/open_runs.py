@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config, Root
@@ -13,16 +16,18 @@ from agentic_watch.history import open_runs_table as table
 from agentic_watch.history.open_runs_table import PROCESS_GONE, REMOVED, OpenRun
 from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import WorkspaceRow
-from agentic_watch.host import processes
+from agentic_watch.host import digests, processes
 from agentic_watch.host.processes import Here
 from agentic_watch.inventory.ghosts import UNENDED, is_ghost, is_over, is_process, named_at, was_here
-from agentic_watch.inventory.known_runs import as_json, digest, from_json, write_run
-from agentic_watch.workspace import signatures
+from agentic_watch.workspace import signatures, status
 from agentic_watch.workspace.candidate import Candidate, Key
+from agentic_watch.workspace.record import dispatch_of
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.unwritten_end import UnwrittenEnd
+from agentic_watch.workspace.workspace_errors import Malformed
 
 AT_ONCE = 256
+_LONGEST_TEXT = 4000
 
 
 @dataclass(slots=True)
@@ -79,7 +84,7 @@ class OpenRuns:
             self._changes.forgotten.discard(key)
             is_open = outcome.verdict is Verdict.UNFINISHED and said.status in UNENDED and is_process(said.pid)
             if is_open or self._has_any or self._changes.read:
-                self._changes.places[key] = outcome.directory, digest(said), said.runs
+                self._changes.places[key] = outcome.directory, _digest(said), said.runs
             if is_open:
                 self._changes.read[key] = self._run(outcome, said, now)
             else:
@@ -106,8 +111,8 @@ class OpenRuns:
             pid=said.pid,
             updated_utc=said.updated_at.utc(),
             runs=said.runs,
-            said=as_json(said),
-            dispatch=digest(said),
+            said=_as_json(said),
+            dispatch=_digest(said),
             directory=outcome.directory,
             boot=boot,
             namespaces=here.namespaces,
@@ -121,7 +126,7 @@ class OpenRuns:
         self._has_any = bool(changes.read) or not table.is_empty(connection)
         if self._has_any:
             for key, place in changes.places.items():
-                write_run(connection, key, place, changes.read.get(key))
+                _write_run(connection, key, place, changes.read.get(key))
             table.set_gone(connection, changes.noticed.values())
             recorded = ((*key, said.updated_at.utc(), said.runs) for key, said in changes.recorded.items())
             table.set_recorded(connection, recorded)
@@ -146,7 +151,7 @@ class OpenRuns:
         if run.recorded or not self._is_over(run, here, began):
             return None
         run = self._noticed(run, PROCESS_GONE, here, now)
-        if now < run.since + self._config.ghosts.after_seconds or (said := from_json(run.said)) is None:
+        if now < run.since + self._config.ghosts.after_seconds or (said := _from_json(run.said)) is None:
             return None
         if self._has_end(run, said):  # it was forced
             self._changes.recorded[run.key] = said
@@ -158,7 +163,7 @@ class OpenRuns:
         known = is_over(run, here, began)
         if known is not None or self._config.ghosts.record == "seen":
             return bool(known)
-        if began is None or (said := from_json(run.said)) is None:
+        if began is None or (said := _from_json(run.said)) is None:
             return began is None
         return is_ghost(said.status, said.pid, named_at(said.started_at, said.updated_at))
 
@@ -187,7 +192,7 @@ class OpenRuns:
     def _removed_end(self, run: OpenRun) -> UnwrittenEnd | None:
         assert self._config is not None
         here, now, is_new = self._here(), time.time(), run.gone != REMOVED
-        if run.recorded or (said := from_json(run.said)) is None:
+        if run.recorded or (said := _from_json(run.said)) is None:
             self._changes.forgotten.add(run.key)
             return None
         run = self._noticed(run, REMOVED, here, now)
@@ -215,3 +220,64 @@ class OpenRuns:
                 ):
                     return True
         return False
+
+
+def _write_run(connection: sqlite3.Connection, key: Key, place: tuple[str, str, int], read: OpenRun | None) -> None:
+    """Write what was read of one workspace over what was known of it, under this name and former ones."""
+    directory, dispatch, runs = place
+    before = table.get(connection, key)
+    former = [
+        run
+        for run in (table.in_directory(connection, directory) if directory else ())
+        if run.key != key and (run.dispatch, run.runs) == (dispatch, runs)
+    ]
+    if read is None:
+        table.delete(connection, [key] * (before is not None))
+    else:
+        moved = former[0]._replace(root=key[0], workspace=key[1]) if former else None
+        table.put(connection, [_merged(before or moved, read)])
+    table.delete(connection, [run.key for run in former])
+
+
+def _merged(before: OpenRun | None, read: OpenRun) -> OpenRun:
+    """What is known of a run once its workspace was read again.
+
+    The same status names the same process, whoever has that number by now. Another one that names the same process of
+    the same run may have come when that was gone: it was seen alive before.
+    """
+    if before is None:
+        return read
+    as_before = read._replace(boot=before.boot, namespaces=before.namespaces, began=before.began)
+    if before.identity == read.identity:
+        gone = 0 if before.gone == REMOVED else before.gone
+        since = before.since if gone else max(before.since, read.since)
+        is_news = read.began is not None and (
+            (before.began is None and before.boot in (read.boot, table.EARLIER_BOOT))
+            or before.namespaces != read.namespaces
+        )
+        return (read if is_news else as_before)._replace(recorded=before.recorded, gone=gone, since=since)
+    is_same_run = (before.pid, before.runs, before.dispatch) == (read.pid, read.runs, read.dispatch)
+    is_from_here = (before.boot, before.namespaces) == (read.boot, read.namespaces)
+    if read.began is None and before.began is not None and is_same_run and is_from_here:
+        return as_before._replace(since=max(before.since, read.since))
+    return read
+
+
+def _digest(said: Status) -> str:
+    """What does not change while a dispatch goes on, in few bytes: its task may be a megabyte."""
+    found: str = digests.blake2b(json.dumps(dispatch_of(said)).encode(), digest_size=16).hexdigest()
+    return found
+
+
+def _as_json(said: Status) -> str:
+    """A status as text, without the rest of long texts."""
+    fields: dict[str, Any] = {name: v[:_LONGEST_TEXT] for name, v in said._asdict().items() if isinstance(v, str)}
+    fields |= {"updated_at": said.updated_at.text, "started_at": said.started_at.text}
+    return json.dumps(fields | {"issue": said.issue, "pid": said.pid, "runs": said.runs})
+
+
+def _from_json(text: str) -> Status | None:
+    """The status of such a text; None for what is none."""
+    with suppress(Malformed):
+        return status.parse(text.encode("utf-8", "surrogatepass"), "open_runs")
+    return None
