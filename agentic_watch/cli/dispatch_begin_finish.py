@@ -25,6 +25,7 @@ from agentic_watch.cli.output import clean, print_json
 from agentic_watch.dispatch import run_report
 from agentic_watch.dispatch.agent_names import process_of
 from agentic_watch.dispatch.begin_and_finish import Newest, finish, newest_run
+from agentic_watch.dispatch.git_facts import Since
 from agentic_watch.dispatch.run_types import DispatchError, End, Overtaken, Run
 from agentic_watch.dispatch.workspace_to_use import choose_existing
 from agentic_watch.dispatch.wrapped_command import RUN_VARIABLE, STARTED_VARIABLE, WORKSPACE_VARIABLE
@@ -127,7 +128,7 @@ def _write_end(state: State, workspace: str, given: dict[str, Any], options: dic
     problems: list[str] = []
     usages = options["usages"]
     if options["reports"] or usages or not finished:
-        changed = run_report.Changed() if finished else run_report.changed(run, lambda: False, problems, usages)
+        changed = Since() if finished else run_report.changed(run, lambda: False, problems, usages)
         passed = given["status"] not in _UNSUCCESSFUL
         whole = run_report.report_of(run, options["reports"], passed=passed, changed=changed, problems=problems)
         report = run_report.merged([whole, report or {}])
@@ -169,7 +170,9 @@ def _by_usage(
     """
     said = given["status"] in _UNSUCCESSFUL
     ended = ("failed" if said else "completed", given.get("question", ""))
-    status, question = run_report.with_usage(run, usages, report, ended, problems, stopped=bool(said and ended[1]))
+    from agentic_watch.dispatch.agents.agent_verdict import with_usage
+
+    status, question = with_usage(run, usages, report, ended, problems, stopped=bool(said and ended[1]))
     return {"status": given["status"] if said or status == ended[0] else status, "question": question}
 
 

@@ -33,9 +33,10 @@ _OF_PACKAGES = {
     "qwen-code": "qwen",
 }
 """Packages of agents whose program is called otherwise."""
-_PACKAGE = re.compile(r"(?:@[^/]+/)?([^@=<>~!\[]+)")
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-_SCRIPT = re.compile(r"\.(?:c?js|mjs|py|sh)$")
+# Compiled when they are needed: few command lines have what they are for, and each dispatch loads this.
+_PACKAGE = r"(?:@[^/]+/)?([^@=<>~!\[]+)"
+_ASSIGNMENT = r"[A-Za-z_]\w*="
+_SCRIPT = r"\.(?:c?js|mjs|py|sh)$"
 _BUILTINS = frozenset(
     (
         *(".", ":", "[", "cd", "echo", "eval", "exit", "export", "false", "printf", "pwd", "read", "return", "set"),
@@ -48,7 +49,7 @@ _KEYWORDS = frozenset(("!", "case", "for", "function", "if", "until", "while", "
 def agent_of(words: Sequence[str]) -> str:
     """The name of the program that a command line runs in the end: `timeout 60 npx @openai/codex` runs `codex`."""
     *_, (launcher, words) = _steps(words)
-    if launcher in _PACKAGED and (package := _PACKAGE.match(words[0])):
+    if launcher in _PACKAGED and (package := re.match(_PACKAGE, words[0])):
         return _OF_PACKAGES.get(package[1], package[1])
     return os.path.basename(words[0])
 
@@ -71,7 +72,7 @@ def process_of(agent: str) -> int:
 
 def _plain(word: str) -> str:
     """A program's name, also where an interpreter runs it as a script."""
-    return _SCRIPT.sub("", os.path.basename(word))
+    return re.sub(_SCRIPT, "", os.path.basename(word))
 
 
 def _steps(words: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
@@ -94,7 +95,7 @@ def _behind(launcher: str, words: Sequence[str]) -> Sequence[str]:
     rest = words[at + (words[at : at + 1] == ["--"]) :]
     if launcher == "timeout":
         return rest[1:]
-    while rest and launcher in ("env", "sudo") and _ASSIGNMENT.match(rest[0]):
+    while rest and launcher in ("env", "sudo") and re.match(_ASSIGNMENT, rest[0]):
         rest = rest[1:]
     return rest
 
@@ -128,7 +129,7 @@ def _simple_commands(pieces: Sequence[str]) -> Iterator[list[str]]:
             if line:
                 yield line
             line = []
-        elif line or not _ASSIGNMENT.match(piece):
+        elif line or not re.match(_ASSIGNMENT, piece):
             if not line and (piece in _KEYWORDS or any(sign in piece for sign in "()`$")):
                 return
             line.append(piece)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from agentic_watch.dispatch.git_process import GitFailed, GitProcess, ask
 
@@ -40,15 +41,14 @@ class Facts(NamedTuple):
 
 
 class Since(NamedTuple):
-    """What became of a clone since a commit: the branch and the commit now ("" is unknown), the counts of `changes`,
-    the paths of files that were changed (at most 500), and files that nobody here may read and that are not among
-    them."""
+    """What became of a clone since a commit: the branch and the commit now ("" is unknown), `changes` as a report has
+    them (counts, and the paths of at most 500 files; empty when nobody can tell), and files that nobody here may read
+    and that are not among them."""
 
-    branch: str
-    commit: str
-    changes: dict[str, int]
-    files: tuple[str, ...]
-    unread: tuple[str, ...]
+    branch: str = ""
+    commit: str = ""
+    changes: Mapping[str, Any] = MappingProxyType({})
+    unread: tuple[str, ...] = ()
 
 
 def look(directory: str) -> Facts:
@@ -134,8 +134,9 @@ def after(directory: str, start: str, interrupted: Callable[[], bool], left_out:
     """
     with _with_new_files(directory, start, interrupted) as clone:
         counts, files, unread = _changed(clone, start, _inside(left_out, clone.top))
-    counted = {_KEYS[what]: int(count) for count, what in _SHORTSTAT.findall(counts)}
-    return Since(_branch(clone.ref), clone.commit, dict.fromkeys(_KEYS.values(), 0) | counted, files, unread)
+    changes: dict[str, Any] = dict.fromkeys(_KEYS.values(), 0)
+    changes |= {_KEYS[what]: int(count) for count, what in _SHORTSTAT.findall(counts)}
+    return Since(_branch(clone.ref), clone.commit, changes | ({"files": list(files)} if files else {}), unread)
 
 
 def patch(

@@ -7,9 +7,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from agentic_watch.dispatch import git_facts, status_writer, workspace_to_use
+from agentic_watch.dispatch.git_facts import Since
 from agentic_watch.dispatch.git_process import GitFailed
 from agentic_watch.dispatch.run_types import Run
 from agentic_watch.workspace import files, instant, layout
@@ -23,16 +24,7 @@ _PATCH, _PATCH_AT_MOST = "changes.patch", 1 << 20
 _PATCH_LABEL = f"{layout.META}/{_PATCH}"
 
 
-class Changed(NamedTuple):
-    """What git says of a run's end: the branch ("" is unknown), and what goes into the report as `changes` and
-    `commits`; empty when nobody can tell."""
-
-    branch: str = ""
-    changes: dict[str, Any] = {}  # noqa: RUF012  (never written to)
-    commits: dict[str, str] = {}  # noqa: RUF012
-
-
-def report_of(run: Run, paths: Sequence[str], *, passed: bool, changed: Changed, problems: list[str]) -> dict[str, Any]:
+def report_of(run: Run, paths: Sequence[str], *, passed: bool, changed: Since, problems: list[str]) -> dict[str, Any]:
     """The report of a run that has ended: what the command wrote as `.meta/report.json`, and the files `paths`.
 
     `passed` is what the exit status says, and `changed` what git does; a report that says otherwise itself is
@@ -42,57 +34,29 @@ def report_of(run: Run, paths: Sequence[str], *, passed: bool, changed: Changed,
     report = merged(found)
     report.setdefault("passed", passed and all(report.get(key) is not False for key in VERDICTS))
     if changed.changes:
-        report.setdefault("changes", changed.changes)
+        report.setdefault("changes", dict(changed.changes))
         if (files := changed.changes.get("files")) and isinstance(report["changes"], dict):
             report["changes"].setdefault("files", files)  # its own counts, and what they are of
-    if changed.commits:
-        report.setdefault("commits", changed.commits)
+    if changed.commit:
+        report.setdefault("commits", {"start": run.start_commit, "end": changed.commit})
     return report
 
 
-def with_usage(
-    run: Run,
-    paths: Sequence[str],
-    report: dict[str, Any],
-    ended: tuple[str, str],
-    problems: list[str],
-    *,
-    stopped: bool = False,
-) -> tuple[str, str]:
-    """(status, question) of a run that ended like that, judged by what its agent's program says in the files `paths`.
-
-    `usage` goes into the report, and a run that is judged otherwise has not passed.
-    """
-    from agentic_watch.dispatch.agents import agent_verdict
-
-    result = agent_verdict.read_results(run, paths, problems)
-    if result is None:
-        return ended
-    if usage := result.usage.document():
-        report["usage"] = usage
-    counted = reports.changes(report).get("files_changed")
-    judged = agent_verdict.judged(result, *ended, changed=bool(counted), stopped=stopped)
-    if judged != ended:
-        report["passed"] = False
-    return judged
-
-
-def changed(run: Run, interrupted: Callable[[], bool], problems: list[str], left_out: Sequence[str] = ()) -> Changed:
+def changed(run: Run, interrupted: Callable[[], bool], problems: list[str], left_out: Sequence[str] = ()) -> Since:
     """The branch and commit at the end of a run, and what git counts as changed since its start.
 
     The files `left_out` are not the agent's work, and not counted.
     """
     if not run.directory or not run.start_commit:
-        return Changed()
+        return Since()
     try:
         since = git_facts.after(run.directory, run.start_commit, interrupted, left_out)
     except GitFailed as error:
         problems.append(f"{run.directory}: the changes are not counted: {error}")
-        return Changed()
+        return Since()
     if unread := since.unread:
         problems.append(f"{run.directory}: {_listed(unread)} cannot be read; the changes are counted without")
-    changes = since.changes | ({"files": list(since.files)} if since.files else {})
-    return Changed(since.branch, changes, {"start": run.start_commit, "end": since.commit} if since.commit else {})
+    return since
 
 
 def _listed(names: Sequence[str]) -> str:

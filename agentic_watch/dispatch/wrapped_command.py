@@ -147,7 +147,9 @@ def _finished(ended: Ended, run: Run, order: Order, interrupted: Callable[[], bo
     if order.usages and ended.started:
         stopped = ended.code < 0 or (ended.code == 0 and ended.status != "completed")
         given = (ended.status, ended.cause)
-        status, cause = run_report.with_usage(run, order.usages, report, given, problems, stopped=stopped)
+        from agentic_watch.dispatch.agents.agent_verdict import with_usage
+
+        status, cause = with_usage(run, order.usages, report, given, problems, stopped=stopped)
         ended = ended._replace(status=status, cause=cause)
     end = End(ended.status, question=ended.cause, branch=found.branch, report=report)
     try:

@@ -23,7 +23,32 @@ from agentic_watch.workspace.workspace_errors import WorkspaceError
 _NO_RESULT = "ended without a result"
 
 
-def read_results(run: Run, paths: Sequence[str], problems: list[str]) -> AgentResult | None:
+def with_usage(
+    run: Run,
+    paths: Sequence[str],
+    report: dict[str, Any],
+    ended: tuple[str, str],
+    problems: list[str],
+    *,
+    stopped: bool = False,
+) -> tuple[str, str]:
+    """(status, question) of a run that ended like that, judged by what its agent's program says in the files `paths`.
+
+    `usage` goes into the report, and a run that is judged otherwise has not passed.
+    """
+    result = _read_results(run, paths, problems)
+    if result is None:
+        return ended
+    if usage := result.usage.document():
+        report["usage"] = usage
+    counted = reports.changes(report).get("files_changed")
+    found = judged(result, *ended, changed=bool(counted), stopped=stopped)
+    if found != ended:
+        report["passed"] = False
+    return found
+
+
+def _read_results(run: Run, paths: Sequence[str], problems: list[str]) -> AgentResult | None:
     """What the files say together, None when none of them says anything; each that does not becomes a problem."""
     since = instant.parse(run.started_at).ns
     results = []
