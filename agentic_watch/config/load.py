@@ -199,8 +199,9 @@ class _ConfigBuilder:
 
     def _keep_history_outside(self, history: str, roots: Sequence[Root]) -> None:
         label = f"{self.file}: history.path" if self.origins["history.path"] == self.file else "history.path"
+        names = _names_of(history)
         for root in roots:
-            if _lies_in(_names_of(history), _names_of(root.path)):
+            if _lies_in(names, _names_of(root.path)):
                 # An agent that can write the history can forge what it vouches for.
                 self.problems.append(f"{label}: {history} lies in the root {root.path}; choose a place outside")
 
@@ -225,6 +226,8 @@ class _ConfigBuilder:
 
 def _clashes(labelled: Sequence[tuple[str, Root]]) -> Iterator[str]:
     """Say for each two roots why they cannot stand side by side; the label is that of the path."""
+    if len(labelled) < 2:
+        return  # each start of the program passes here, and where a symlink leads is asked by a thread
     named = [(label, root, _names_of(root.path)) for label, root in labelled]
     for (_, one, names), (label, other, other_names) in combinations(named, 2):
         if one.path == other.path:
