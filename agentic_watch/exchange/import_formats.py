@@ -137,7 +137,7 @@ _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 def _of_history(incoming: Incoming) -> Iterator[Row]:
     """All rows with their findings, by number. The file is only read. Raises ExchangeError, OSError, sqlite3.Error."""
     with closing(connect_read_only(incoming.path)) as connection:
-        version = history_file.version(connection)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > history_file.VERSION:
             raise ExchangeError(f"{incoming.path}: has schema version {version}, newer than this program's; upgrade it")
         there = set(_tables(connection)["dispatch_history"])

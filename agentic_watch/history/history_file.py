@@ -152,15 +152,9 @@ def _refusal(path: str, cause: str) -> HistoryNotOurs:
 # --- by its numbers
 
 
-def version(connection: sqlite3.Connection) -> int:
-    """The schema version of an open history; 0 is an empty file."""
-    number: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return number
-
-
 def refuse_newer(connection: sqlite3.Connection, path: str) -> int:
-    """The schema version. Raises HistoryTooNew before anything is changed."""
-    found = version(connection)
+    """The schema version of an open history; 0 is an empty file. Raises HistoryTooNew before anything is changed."""
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if found > VERSION:
         raise HistoryTooNew(
             f"{path}: has schema version {found}, this program knows {VERSION}; upgrade agentic-watch, "

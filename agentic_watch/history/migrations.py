@@ -10,15 +10,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from agentic_watch.history import findings_and_search, history_file
 from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.columns import USAGE_COLUMNS, commit_id, model_of, report_of, usage_values
 from agentic_watch.history.history_file import VERSION, connect_read_only
-
-if TYPE_CHECKING:
-    from sqlite_utils import Database
 
 _COLUMNS_OF_2 = (
     "id, root, workspace, repo, org, task, agent, model, branch, status, question, issue, runs, process_id, pr_url, "
@@ -189,10 +186,10 @@ def _migrate(connection: sqlite3.Connection, found: int) -> None:
     migrations.apply(Database(connection, execute_plugins=False))  # the user's plugins have no business in a daemon
 
 
-def _step(steps: Sequence[Step]) -> Callable[[Database], None]:
-    """One migration; the library records it in the same transaction."""
+def _step(steps: Sequence[Step]) -> Callable[[Any], None]:
+    """One migration of a `Database`; the library records it in the same transaction."""
 
-    def apply(db: Database) -> None:
+    def apply(db: Any) -> None:
         for step in steps:
             if callable(step):
                 step(db.conn)
@@ -212,7 +209,7 @@ def upgrade(connection: sqlite3.Connection, path: str, notices: list[str], on_pr
     connection.execute("PRAGMA foreign_keys = OFF")  # else a table that is made anew takes its findings along
     connection.execute("PRAGMA legacy_alter_table = ON")  # views that name it are not looked at while it is away
     connection.execute("BEGIN IMMEDIATE")
-    found = history_file.version(connection)
+    found = history_file.refuse_newer(connection, path)
     backup = f"{path}.backup-v{found}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     try:
         _remove_unfinished_copies(path)
