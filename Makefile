@@ -21,7 +21,7 @@ unit: $(VENV)/.ready-test
 	$(BIN)/pytest -n 4 -m "not faults and not systemd and not fleet and not browser and not monitoring"  # tests wait more than they work
 
 test-faults: $(VENV)/.ready-test  ## kills at every step, power cuts, attacks at full size: minutes
-	$(BIN)/pytest -m faults
+	$(BIN)/pytest -n 2 --dist worksteal -m faults
 
 test-outside: $(VENV)/.ready-test  ## in Chromium, by Prometheus and node_exporter (Debian's packages)
 	$(BIN)/pytest -n 2 -m "browser or monitoring"

@@ -51,8 +51,13 @@ class Disk:
         subprocess.run(["mount", "-o", "loop", str(self.image), str(self.mounted)], check=True, capture_output=True)
 
     def unmount(self) -> None:
-        """Unmount it."""
+        """Unmount it, and wait until nobody has it: a process with a mount namespace of its own may hold a copy, and
+        the file system that was shut down would be mounted once more."""
         subprocess.run(["umount", str(self.mounted)], check=True, capture_output=True)
+        wait_for(lambda: not self._loop_devices(), 120)
+
+    def _loop_devices(self) -> str:
+        return subprocess.run(["losetup", "-j", str(self.image)], check=True, capture_output=True, text=True).stdout
 
     def settle(self) -> None:
         """Make durable what is there."""

@@ -24,6 +24,8 @@ from fleet.conftest import Database
 ROOM = os.path.dirname(one_push.__file__)
 COMMITS = 25
 SAMPLED = 20
+PARTS = 4
+"""Every step is many; the parts may run side by side."""
 
 
 def xor(commit_ids: Iterable[str]) -> int:
@@ -121,8 +123,9 @@ def test_killed_at_some_steps(database: Database, target: Target, tmp_path: Path
 
 @pytest.mark.faults
 @pytest.mark.fleet
-def test_killed_at_every_step(database: Database, target: Target, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_killed_at_every_step(database: Database, target: Target, tmp_path: Path, part: int) -> None:
     """Killed before each line of the fleet's room that a push runs, the next push ends it."""
     (tmp_path / "count").mkdir()
     steps = steps_of_a_push(target, tmp_path / "count")
-    kill_at(range(1, steps), database, target, tmp_path / "history.db")
+    kill_at(range(1 + part, steps, PARTS), database, target, tmp_path / "history.db")
