@@ -33,9 +33,10 @@ _NAMES_AT_MOST = 256
 
 
 class JournalSearch:
-    """`line` is the status's own line, `moved_line` its line under another name; `row` is the row of either;
-    `overtaken` says that lines of other commits follow it. `other_lines` are those under another name that have its
-    time and run, and are of another dispatch: the name and committed_at of each.
+    """`names` are those that the workspace had, as far as that is known before. `line` is the status's own line,
+    `moved_line` its line under another name; `row` is the row of either; `overtaken` says that lines of other commits
+    follow it. `other_lines` are those under another name that have its time and run, and are of another dispatch: the
+    name and committed_at of each.
 
     `lacking` are rows that the history lacks, `recovered` says how many there were in all, `recovers_moved_line`
     whether that of `moved_line` is among them; `is_moved` says that some rows are of another name or root, and
@@ -49,7 +50,7 @@ class JournalSearch:
         self._candidate = workspace.candidate
         self._history = history
         self._without = redactor(workspace.config.limits.redact)
-        self._names = {workspace.candidate.name} | ({row.workspace} if row is not None else set())
+        self.names = {workspace.candidate.name} | ({row.workspace} if row is not None else set())
         self.row = row
         self._waiting: list[Record] = []
         self._waiting_bytes = 0
@@ -118,7 +119,7 @@ class JournalSearch:
             return
         if record.identity != self._workspace.identity:
             self.overtaken |= self.line is not None or self.moved_line is not None
-        elif record.workspace in self._names:
+        elif record.workspace in self.names:
             self.line = self.line or record
         elif not is_same_dispatch(record, status, self._without):
             self.other_lines.add((record.workspace, record.committed_at))

@@ -104,10 +104,9 @@ def find(
     if marked_as is not None:
         # Before its journal is read, whose lines may bear other names: they are of the row that is here by now.
         known = _with_row_of_marker(known, workspace, marked_as, history)
-    may_be_pruned = _asked_before(workspace, known.pruned_before)
-    marked = marked_as is not None and marked_as.workspace in _names(workspace, known.row)
     search = JournalSearch(workspace, history, known.row, error=known.error)
-    if _must_read_journal(workspace, known, marked=marked, is_old=may_be_pruned):
+    marked = marked_as is not None and marked_as.workspace in search.names
+    if _must_read_journal(workspace, known, marked=marked):
         yield from search.read(repair=repair)
         known = known._replace(journal=b"")
     return _judge(workspace, known, marked_as, search, history)
@@ -168,15 +167,6 @@ def _with_row_of_marker(
     return known._replace(row=row or known.row)
 
 
-def _names(workspace: OpenWorkspace, row: ExistingRow | None) -> set[str]:
-    return {workspace.candidate.name} | ({row.workspace} if row is not None else set())
-
-
-def _asked_before(workspace: OpenWorkspace, pruned_before: str) -> bool:
-    """Whether a row of the status's time may have been pruned; Go's zero time tells nothing."""
-    return workspace.status is not None and workspace.status.updated_at.utc() < pruned_before
-
-
 def _is_pruned(workspace: OpenWorkspace, pruned_before: str, told: Record | Marker | None) -> bool:
     """Whether the row of this commit would have been pruned; `told` is its line or its marker."""
     if workspace.status is None or not pruned_before:
@@ -193,7 +183,7 @@ def _utc(text: str) -> str:
         return ""
 
 
-def _must_read_journal(workspace: OpenWorkspace, known: HistoryState, *, marked: bool, is_old: bool) -> bool:
+def _must_read_journal(workspace: OpenWorkspace, known: HistoryState, *, marked: bool) -> bool:
     if workspace.place.lacks(layout.JOURNAL):
         return False
     if not known.journal or known.journal != signatures.at(workspace.meta, layout.JOURNAL):
@@ -201,7 +191,9 @@ def _must_read_journal(workspace: OpenWorkspace, known: HistoryState, *, marked:
     # A journal that has not changed since all of it was in the history holds no identity that the
     # history lacks, but those whose rows were pruned; one that the history has may still be missing from a journal
     # made anew.
-    return (known.row is not None or is_old) and not marked and workspace.finished
+    if marked or not workspace.finished or workspace.status is None:
+        return False
+    return known.row is not None or workspace.status.updated_at.utc() < known.pruned_before
 
 
 def _read_marker(workspace: OpenWorkspace, *, repair: bool) -> Marker | None:

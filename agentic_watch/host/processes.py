@@ -29,8 +29,7 @@ SLACK_SECONDS = 2.0
 def is_stopped(pid: int) -> bool:
     """Whether a process stands still, by a signal or a debugger (proc_pid_stat(5)); in doubt it does not."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in _STOPPED
+        return _stat_fields(pid)[0] in _STOPPED
     except (OSError, IndexError):
         return False
 
@@ -131,9 +130,9 @@ def ancestors() -> Iterator[tuple[int, list[str]]]:
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
                 yield pid, file.read(1 << 16).decode("utf-8", "surrogateescape").split("\0")
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                pid = int(file.read().rpartition(b")")[2].split()[1])
-        except (OSError, IndexError, ValueError):
+        except OSError:
+            return
+        if not (pid := _parent(pid)):
             return
 
 
@@ -187,9 +186,7 @@ def _below() -> set[int]:
 def _parent(pid: int) -> int:
     """The parent's id (proc_pid_stat(5)); 0 when the process is gone or hidden."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in parentheses may hold anything, also parentheses.
-            return int(file.read().rpartition(b")")[2].split()[1])
+        return int(_stat_fields(pid)[1])
     except (OSError, IndexError, ValueError):
         return 0
 

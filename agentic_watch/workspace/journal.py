@@ -108,7 +108,8 @@ class Journal:
 
     def append(self, line: bytes) -> None:
         """Append one line in one write; what a failed write left is taken back. Not yet synced."""
-        self._refuse_unwritable()
+        if self.unwritable is not None:
+            raise self.unwritable
         if self.size + len(line) > self.room:
             raise TooLarge(META_JOURNAL, f"would grow over the limit of {self.room} bytes")
         if self.descriptor is None:
@@ -154,13 +155,10 @@ class Journal:
         assert self.descriptor is not None
         start = self._tail_start()
         if start < self.size:
-            self._refuse_unwritable()
+            if self.unwritable is not None:
+                raise self.unwritable
             with undo.at_rest(self.descriptor, self.size, META_JOURNAL):
                 self._mend_tail(start)
-
-    def _refuse_unwritable(self) -> None:
-        if self.unwritable is not None:
-            raise self.unwritable
 
     def _mend_tail(self, start: int) -> None:
         assert self.descriptor is not None
