@@ -19,8 +19,9 @@ from typing import Any
 
 from agentic_watch.config import Target
 from agentic_watch.fleet import one_push
-from agentic_watch.fleet.push_follow import HistoryWatch, pause_after
+from agentic_watch.fleet.push_follow import pause_after
 from agentic_watch.history import rows
+from agentic_watch.history.opening import HistoryWatch
 from agentic_watch.history.store import History
 from agentic_watch.workspace import record
 from agentic_watch.workspace.instant import Instant

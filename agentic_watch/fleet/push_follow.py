@@ -1,7 +1,4 @@
-"""`push --follow`: a thread a target and one for the hooks, each woken by the history, none held up by another.
-
-When is there something to send? Asked every second or so, and answered without a look at any row.
-"""
+"""`push --follow`: a thread a target and one for the hooks, each woken by the history, none held up by another."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import logging
 import os
 import random
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,51 +17,9 @@ from agentic_watch.config import Hook, Target
 from agentic_watch.fleet import hook_runs, one_push
 from agentic_watch.fleet.any_target import Pace
 from agentic_watch.fleet.one_push import PushContext, Pushed, push
-from agentic_watch.history import HistoryError, opening
+from agentic_watch.history import HistoryError
+from agentic_watch.history.opening import HistoryWatch
 from agentic_watch.host.threads import left_to_main_thread
-
-
-class HistoryWatch:
-    """Whether the history was written to since the last look: `PRAGMA data_version`, and the file itself.
-
-    https://sqlite.org/pragma.html#pragma_data_version: the value changes when another connection commits.
-    """
-
-    def __init__(self, history: str) -> None:
-        self._history = history
-        self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
-        self._seen: object = None
-
-    def changed(self) -> bool:
-        """True at the first call, after a write, and whenever it cannot be told."""
-        seen = self._look()
-        changed = seen is None or seen != self._seen
-        self._seen = seen
-        return changed
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _look(self) -> object:
-        try:
-            info = os.stat(self._history)
-            wal = os.path.lexists(f"{os.path.realpath(self._history)}-wal")
-            file = (info.st_dev, info.st_ino)
-            if not wal or file != self._file:
-                self.close()
-            if not wal:  # nobody writes; the file says when somebody did
-                return ("at rest", *file, info.st_mtime_ns, info.st_size)
-            if self._connection is None:
-                self._connection, self._file = opening.open_read_only(self._history), file
-            return ("data_version", *file, self._connection.execute("PRAGMA data_version").fetchone()[0])
-        except (OSError, sqlite3.Error):
-            self.close()
-            return None
-
 
 log = logging.getLogger("agentic_watch.push")
 

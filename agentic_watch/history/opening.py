@@ -1,4 +1,6 @@
-"""Opening the history, to write or for one answer: how a new one is made, and how durable is what is written."""
+"""Opening the history, to write or for one answer: how a new one is made, how durable is what is written, and whether
+somebody wrote to it since the last look.
+"""
 
 from __future__ import annotations
 
@@ -162,3 +164,45 @@ def _has_changed(path: str, before: history_file.AtRest) -> bool:
         return history_file.at_rest(path) != before
     except OSError:
         return True
+
+
+class HistoryWatch:
+    """Whether the history was written to since the last look: `PRAGMA data_version`, and the file itself.
+
+    https://sqlite.org/pragma.html#pragma_data_version: the value changes when another connection commits.
+    """
+
+    def __init__(self, history: str) -> None:
+        self._history = history
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._seen: object = None
+
+    def changed(self) -> bool:
+        """True at the first call, after a write, and whenever it cannot be told."""
+        seen = self._look()
+        changed = seen is None or seen != self._seen
+        self._seen = seen
+        return changed
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _look(self) -> object:
+        try:
+            info = os.stat(self._history)
+            wal = os.path.lexists(f"{os.path.realpath(self._history)}-wal")
+            file = (info.st_dev, info.st_ino)
+            if not wal or file != self._file:
+                self.close()
+            if not wal:  # nobody writes; the file says when somebody did
+                return ("at rest", *file, info.st_mtime_ns, info.st_size)
+            if self._connection is None:
+                self._connection, self._file = open_read_only(self._history), file
+            return ("data_version", *file, self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except (OSError, sqlite3.Error):
+            self.close()
+            return None

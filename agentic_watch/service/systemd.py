@@ -1,7 +1,7 @@
-"""Talking to systemd: systemctl of the system, or of the calling user; and putting the units in place, or away: each
-step can be done twice, the second time it does nothing.
+"""Talking to systemd, the system's or the calling user's: which unit it has, whoever put that in place (an
+administrator, a package, `service install`), and putting the units there and away.
 
-The service's unit as systemd has it, whoever put it in place: an administrator, a package, or `service install`.
+Each step can be done twice, the second time it does nothing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Manager:
         """start or restart the daemon, and wait for READY=1. Raises ManagerError with the journal's last lines."""
         result = self._systemctl(verb, units.SERVICE)
         if result.returncode:
-            said = self._run(self._journal("--lines", str(_LINES), "--output", "cat", "--no-pager")).stdout
+            said = _run(self._journal("--lines", str(_LINES), "--output", "cat", "--no-pager")).stdout
             hint = " ".join(self._journal())
             lines = said.splitlines()[-_LINES:] or [_one_line(result.stderr)]
             raise ManagerError("\n  ".join([f"{units.SERVICE} did not become ready ({hint}):", *lines]))
@@ -69,21 +69,21 @@ class Manager:
         return {name: found.get(name, "") for name in names}
 
     def _systemctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self._run(["systemctl", *(["--user"] if self.user else []), "--no-pager", *arguments])
+        return _run(["systemctl", *(["--user"] if self.user else []), "--no-pager", *arguments])
 
     def _journal(self, *options: str) -> list[str]:
         return ["journalctl", *(["--user-unit"] if self.user else ["--unit"]), units.SERVICE, *options]
 
-    @staticmethod
-    def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603  ours
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603  ours
 
 
 def make_account(sysusers: str, tmpfiles: str) -> None:
     """Make the user and the directories that two shipped files describe. Raises ManagerError."""
     for command in (["systemd-sysusers", sysusers], ["systemd-tmpfiles", "--create", tmpfiles]):
         try:
-            result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603  ours
+            result = _run(command)
         except FileNotFoundError as error:
             raise ManagerError(
                 f"{command[0]} is not installed; make the user by hand and name it by --run-as"

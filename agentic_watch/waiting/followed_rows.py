@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 from agentic_watch.answers.past.filters import Filter, Term, where
 from agentic_watch.answers.past.sql_dialects import Source, SqliteSource
 from agentic_watch.fleet import outbox
-from agentic_watch.fleet.push_follow import HistoryWatch
 from agentic_watch.fleet.push_state import Position
 from agentic_watch.history import HistoryError, HistoryNotOurs, opening
+from agentic_watch.history.opening import HistoryWatch
 from agentic_watch.watch.few_watches import Add, FewWatches, few_watches
 from agentic_watch.workspace import instant
 
