@@ -1,5 +1,6 @@
 """`export` and `import`: what leaves a history comes back whole, and only once."""
 
+import contextlib
 import csv
 import io
 import json
@@ -7,12 +8,13 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import JOURNAL_KEYS, Host, command, environment, make, run, wait_for
+from support import JOURNAL_KEYS, Host, command, environment, make, run, start, wait_for
 from test_history import row
 
 from agentic_watch.history.history_file import connect_untouched
@@ -351,6 +353,47 @@ def test_an_interrupted_import_keeps_what_it_did(full: Host) -> None:
         assert process.wait(60) == 130
     assert said.count("\n") == 1
     assert "interrupted: imported " in said
+
+
+@pytest.fixture
+def large(full: Host) -> Path:
+    """An export of more than 8 MiB: 1,600 commits, each with a secret, one of them no record."""
+    (line, *_) = run([*full.arguments(), "export"], full.base).stdout.splitlines()
+    text = "password at https://user:hunter22@example.org/ " + 5_000 * "x"
+    lines = [json.dumps(json.loads(line) | {"runs": number, "task": text}) for number in range(1_600)]
+    path = full.base / "large.jsonl"
+    path.write_text("\n".join([*lines[:1_200], "{}", *lines[1_200:]]))
+    return path
+
+
+def test_a_large_file_is_read_as_a_small_one(full: Host, large: Path) -> None:
+    """All of its commits are imported, once and without secrets, and what is none is named with its line."""
+    for imported, skipped in ((1_600, 0), (0, 1_600)):
+        (found,) = take(full, large, code=1)
+        assert (found["kind"], found["read_count"], found["invalid_count"]) == ("export", 1_601, 1)
+        assert (found["imported_count"], found["skipped_count"]) == (imported, skipped)
+        assert "line 1201" in found["failures"][0]["error"]
+    with closing(sqlite3.connect(other(full))) as connection:
+        (task,) = connection.execute("SELECT DISTINCT substr(task, 1, 50) FROM dispatch_history").fetchone()
+    assert "hunter22" not in task
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_large_import_that_is_ended_is_finished_by_the_next(full: Host, large: Path, number: signal.Signals) -> None:
+    """What was imported stays, nobody goes on reading, and the next run adds the rest."""
+    process = start(["--history", str(other(full)), "import", str(large)], full.base)
+    _wait_for_rows(full, other(full))
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    wait_for(lambda: str(large).encode() not in b"".join(_command_lines()))
+    (found,) = take(full, large, code=1)
+    assert found["imported_count"] + found["skipped_count"] == 1_600
+
+
+def _command_lines() -> Iterator[bytes]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes()
 
 
 def _wait_for_rows(host: Host, history: Path) -> None:

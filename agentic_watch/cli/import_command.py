@@ -59,8 +59,7 @@ def command(state: State, files: tuple[str, ...], as_root: str | None, as_json: 
 def _import(path: str, config: Config, history: History, root: str | None, results: list[Imported]) -> None:
     with progress(clean(path), 0) as tell:
         results.append(Imported(path))
-        for result in import_file(path, config, history, root, lambda position, _size: tell(position)):
-            results[-1] = result
+        import_file(results[-1], config, history, root, tell)
 
 
 def _document(result: Imported) -> dict[str, Any]:

@@ -8,9 +8,7 @@ it.
 from __future__ import annotations
 
 import io
-import os
 import sqlite3
-import stat
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, nullcontext
@@ -53,17 +51,17 @@ _SHOWN = 5
 class Incoming:
     """One file on its way in. `read` counts its records, `invalid` those that are none; `faults` names the first ones.
 
-    `host` and `root` stand for what a record does not say; `position` is how far into it we are, of `size`.
+    `host` and `root` stand for what a record does not say; `kind` is what it is; `position` is how far into it we are.
     """
 
     path: str
     host: str
     root: str | None = None
+    kind: str = ""
     read: int = 0
     invalid: int = 0
     faults: list[str] = field(default_factory=list)
     position: int = 0
-    size: int = 0
 
     def fault(self, where: str, cause: str) -> None:
         """Count a record that is none."""
@@ -107,10 +105,7 @@ def _of_export(incoming: Incoming) -> Iterator[Row]:
 def _open(incoming: Incoming) -> nullcontext[io.BufferedReader] | io.BufferedReader:
     if incoming.path == STDIN:
         return nullcontext(sys.stdin.buffer)  # type: ignore[arg-type]
-    file = open(incoming.path, "rb")
-    info = os.fstat(file.fileno())
-    incoming.size = info.st_size if stat.S_ISREG(info.st_mode) else 0
-    return file
+    return open(incoming.path, "rb")
 
 
 def _row_of_line(line: bytes, incoming: Incoming) -> Row:
@@ -143,7 +138,6 @@ def _of_history(incoming: Incoming) -> Iterator[Row]:
         there = set(_tables(connection)["dispatch_history"])
         if lacking := set(HISTORY_COLUMNS) - there - _MADE:
             raise ExchangeError(f"{incoming.path}: is no history of agentic-watch: lacks {', '.join(sorted(lacking))}")
-        (incoming.size,) = connection.execute("SELECT count(*) FROM dispatch_history").fetchone()
         yield from _rows_of_history(connection, incoming)
 
 
@@ -185,8 +179,6 @@ def _of_store(incoming: Incoming, known: _Known) -> Iterator[Row]:
         )
     seen = set(known)
     with closing(connect_read_only(incoming.path)) as connection:
-        sql = f"SELECT count(*) FROM {_STORE} WHERE group_name IN (?, ?)"
-        (incoming.size,) = connection.execute(sql, (_RECORDS, _STATS)).fetchone()
         for key, found in _values(connection, _RECORDS, incoming):
             yield from _checked(key, found, incoming, seen)
         for key, found in _values(connection, _STATS, incoming):
@@ -235,20 +227,23 @@ def _from_stats(found: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def reader(history: History, incoming: Incoming) -> tuple[str, Reader]:
-    """What a file is, told by its content, and what reads it. Raises ExchangeError, OSError, sqlite3.Error."""
+def reader(history: History, incoming: Incoming) -> Reader:
+    """What reads a file; it is told by its content what it is. Raises ExchangeError, OSError, sqlite3.Error."""
     path = incoming.path
     if path == STDIN or not _is_database(path):
-        return "export", _of_export
+        incoming.kind = "export"
+        return _of_export
     with closing(connect_untouched(path)) as connection:
         found = _tables(connection)
     if not found:  # those of a young history may all be in its log still
         with closing(connect_read_only(path)) as connection:
             found = _tables(connection)
     if "dispatch_history" in found:
-        return "history", _of_history
+        incoming.kind = "history"
+        return _of_history
     if set(found.get(_STORE, ())) >= _STORE_COLUMNS:
-        return "store", partial(_of_store, known=_known_of(history, incoming.root or ""))
+        incoming.kind = "store"
+        return partial(_of_store, known=_known_of(history, incoming.root or ""))
     raise ExchangeError(f"{path}: is another program's database; import reads exports, histories and core-agent stores")
 
 
