@@ -54,6 +54,15 @@ def test_roots_come_first_and_each_of_their_hints_is_kept() -> None:
     assert [one.reason for one in hints.take(0.0)] == ["lost", "inotify", ""]
 
 
+def test_from_an_event_on_the_loop_is_not_idle() -> None:
+    """The next events are read together, until it says that it has done what there was to do; a look is no event."""
+    hints = HintQueue()
+    hints.put(hint("a"))
+    assert hints.is_idle.is_set()
+    hints.put(hint("b", from_event=True))
+    assert not hints.is_idle.is_set()
+
+
 def test_a_bell_ends_the_waiting() -> None:
     """As a signal handler rings it; then there is nothing, and that is an answer."""
     hints = HintQueue()

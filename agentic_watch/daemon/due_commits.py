@@ -38,7 +38,7 @@ _CHARGED_AT_MOST_SECONDS = 0.05
 """Of the processor time between two of a group, in which others may have been written, too."""
 _PREFETCH_SECONDS = 0.1
 """What a turn spends on reading statuses ahead."""
-_AGAIN_SECONDS = 0.05
+AGAIN_SECONDS = 0.05
 """After this what has not answered just now is asked for again; its own thread asks it four times a second."""
 _PUT_BY_PER_SECOND = 1_000
 _BUSY_SECONDS = 0.5
@@ -107,7 +107,7 @@ class DueCommits:
             if (candidate := self._prefetches.take(began, lane)) is None:
                 break
             if self._watched[candidate.root.key].mounts.is_left_alone(candidate.name):
-                self._prefetches.add(candidate, now + _AGAIN_SECONDS, lane=lane)
+                self._prefetches.add(candidate, now + AGAIN_SECONDS, lane=lane)
                 continue
             before = time.thread_time()
             for warning in self._committer.look_ahead(candidate):
@@ -200,7 +200,7 @@ class DueCommits:
         """What was put by, and lies on what answers again."""
         if now < self._next_put_by:
             return
-        self._next_put_by = now + max(_AGAIN_SECONDS, len(self._put_by) / _PUT_BY_PER_SECOND)
+        self._next_put_by = now + max(AGAIN_SECONDS, len(self._put_by) / _PUT_BY_PER_SECOND)
         put_by, self._put_by = self._put_by, []
         for candidate in put_by:
             if self._watched[candidate.root.key].mounts.is_left_alone(candidate.name):

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from agentic_watch.commit.committer import Committer
 from agentic_watch.config import Config, ConfigError, NoRootsError, Root
-from agentic_watch.daemon.due_commits import DueCommits
+from agentic_watch.daemon.due_commits import AGAIN_SECONDS, DueCommits
 from agentic_watch.daemon.health import Health, HistoryProbe
 from agentic_watch.daemon.nightly_prune import NightlyPrune
 from agentic_watch.daemon.pending import Lane, Readiness
@@ -37,8 +37,6 @@ signal found later: the kernel may hand it to another thread, and then nothing e
 _FLUSH_SECONDS = 2.0
 _HISTORY_PATIENCE_MS = 1_000
 """Others write for less, and rows can come later: nobody's finish waits longer for a history that is locked."""
-_AGAIN_SECONDS = 0.05
-"""After this a root that has not answered just now is asked for again; its own thread asks it four times a second."""
 _NAMED_AT_MOST = 8
 """Directories that could not be looked into."""
 
@@ -203,7 +201,7 @@ class Daemon:
             return 0.0
         until = min(self._next_round, self._due.next_due())
         if looked_over and not self._hanging.issuperset(looked_over):
-            until = min(until, now + _AGAIN_SECONDS)
+            until = min(until, now + AGAIN_SECONDS)
         return max(0.0, until - now)
 
     def _handle_root(self, hint: Hint) -> None:
