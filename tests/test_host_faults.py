@@ -13,7 +13,7 @@ from small_disk import SmallDisk, needs_mount
 from support import UPDATED, Host, Workspace, make
 
 from agentic_watch.config import Root
-from agentic_watch.inventory.retries import SCOUT_SECONDS, HostFaults
+from agentic_watch.inventory.retries import PROBE_SECONDS, HostFaults
 from agentic_watch.workspace.candidate import Candidate
 
 ROOT = Root("/srv/work")
@@ -68,36 +68,36 @@ def names(found: list[Candidate]) -> list[str]:
     return [one.name for one in found]
 
 
-def test_a_commit_calls_all_that_wait_for_the_same_root() -> None:
+def test_a_commit_releases_all_that_wait_for_the_same_root() -> None:
     """Those of another root, which may lie on another disk, go on waiting."""
     faults = HostFaults()
     for candidate in (Candidate(ROOT, "a"), Candidate(ROOT, "b"), Candidate(OTHER_ROOT, "c")):
         faults.failed(candidate)
-    assert names(faults.called(ROOT.key, 100.0)) == ["a", "b"]
+    assert names(faults.released(ROOT.key, 100.0)) == ["a", "b"]
     faults.ended(Candidate(ROOT, "a"))
-    assert faults.called(ROOT.key, 100.0 + SCOUT_SECONDS - 0.1) == []
-    assert names(faults.called(ROOT.key, 100.0 + SCOUT_SECONDS)) == ["b"]
+    assert faults.released(ROOT.key, 100.0 + PROBE_SECONDS - 0.1) == []
+    assert names(faults.released(ROOT.key, 100.0 + PROBE_SECONDS)) == ["b"]
 
 
-def test_each_in_turn_is_the_scout() -> None:
+def test_each_in_turn_is_the_probe() -> None:
     """One that fails for good, on a bad block of its own, keeps no other from being tried."""
     faults = HostFaults()
     for name in ("bad", "good"):
         faults.failed(Candidate(ROOT, name))
     tried = []
     for turn in range(3):
-        ((scout, due),) = faults.scouts(100.0 * turn)
-        assert due == 100.0 * turn + SCOUT_SECONDS
-        assert list(faults.scouts(due)) == []
-        tried.append(scout.name)
-        faults.failed(scout)
+        ((probe, due),) = faults.probes(100.0 * turn)
+        assert due == 100.0 * turn + PROBE_SECONDS
+        assert list(faults.probes(due)) == []
+        tried.append(probe.name)
+        faults.failed(probe)
     assert tried == ["bad", "good", "bad"]
 
 
-def test_who_is_committed_or_goes_away_is_no_scout() -> None:
+def test_who_is_committed_or_goes_away_is_no_probe() -> None:
     """When none waits, none is sent."""
     faults = HostFaults()
     faults.failed(Candidate(ROOT, "a"))
-    assert len(list(faults.scouts(0.0))) == 1
+    assert len(list(faults.probes(0.0))) == 1
     faults.ended(Candidate(ROOT, "a"))
-    assert list(faults.scouts(0.0)) == []
+    assert list(faults.probes(0.0)) == []

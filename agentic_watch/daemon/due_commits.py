@@ -151,7 +151,7 @@ class DueCommits:
     def _commit(self, due: Iterable[Candidate]) -> bool:
         mended = False
         for outcome in self._committer.commit_each(due, journal_seconds=_JOURNAL_SECONDS):
-            mended |= self._take(outcome)
+            mended |= self._on_outcome(outcome)
         return mended
 
     def _from_events(self, now: float) -> Iterator[Candidate]:
@@ -208,7 +208,7 @@ class DueCommits:
             else:
                 self.pending.add(candidate, now)
 
-    def _take(self, outcome: Outcome) -> bool:
+    def _on_outcome(self, outcome: Outcome) -> bool:
         """Take down what became of one; whether the history works again."""
         candidate, now = outcome.candidate, time.monotonic()
         key = candidate.key
@@ -220,7 +220,7 @@ class DueCommits:
         wall = time.time()
         self._health.state.counted.outcome(outcome, wall)
         due = self._last_seen.note(outcome, wall)
-        for waiting, at in self._host_faults.heard(outcome, now):
+        for waiting, at in self._host_faults.on_outcome(outcome, now):
             self.pending.add(waiting, at)
         if outcome.verdict is Verdict.READING:
             self.pending.add(candidate, now + _JOURNAL_SECONDS, lane=Lane.BUSY)

@@ -13,7 +13,7 @@ from agentic_watch.workspace.workspace_errors import Fault
 log = logging.getLogger("agentic_watch.daemon")
 
 BACKOFF_SECONDS = (1, 5, 15, 60, 300)
-SCOUT_SECONDS = 15.0
+PROBE_SECONDS = 15.0
 """While a root's workspaces fail by the host's fault, one of them is tried so often; all of them at most so often."""
 _NAMED_AT_MOST = 5
 
@@ -27,24 +27,24 @@ def backoff(fail_count: int) -> float:
 
 @dataclass(slots=True)
 class _Root:
-    """Who waits for the host, who was tried longest ago first; who is the scout; when all were called last."""
+    """Who waits for the host, who was tried longest ago first; who is the probe; when all were released last."""
 
     waiting: dict[str, Candidate] = field(default_factory=dict)
-    scout: str = ""
-    called_at: float = float("-inf")
+    probe: str = ""
+    released_at: float = float("-inf")
 
 
 class HostFaults:
     """Workspaces that fail by the host's fault (a full disk), and need not wait until a back-off of minutes is over.
 
-    Where one of a root is committed the host is well again, and all others of that root are called. That this is seen
-    when nothing else finishes, a scout is sent: each in turn. Times are the monotonic clock's seconds, passed in.
+    Where one of a root is committed the host is well again, and all others of that root are released. That this is seen
+    when nothing else finishes, a probe is sent: each in turn. Times are the monotonic clock's seconds, passed in.
     """
 
     def __init__(self) -> None:
         self._roots: dict[str, _Root] = {}
 
-    def heard(self, outcome: Outcome, now: float) -> Iterator[tuple[Candidate, float]]:
+    def on_outcome(self, outcome: Outcome, now: float) -> Iterator[tuple[Candidate, float]]:
         """What became of a workspace; gives those that are to be tried by that, and when each is due."""
         candidate = outcome.candidate
         if outcome.fault is Fault.HOST:
@@ -52,34 +52,34 @@ class HostFaults:
         else:
             self.ended(candidate)
         if outcome.verdict is Verdict.COMMITTED and not outcome.is_gone:
-            yield from ((waiting, now) for waiting in self.called(candidate.root.key, now))
-        yield from self.scouts(now)
+            yield from ((waiting, now) for waiting in self.released(candidate.root.key, now))
+        yield from self.probes(now)
 
     def failed(self, candidate: Candidate) -> None:
-        """It failed by the host's fault: it is the last to be a scout."""
+        """It failed by the host's fault: it is the last to be a probe."""
         self.ended(candidate)
         self._roots.setdefault(candidate.root.key, _Root()).waiting[candidate.name] = candidate
 
     def ended(self, candidate: Candidate) -> None:
         """Something else became of it."""
         root = self._roots.get(candidate.root.key)
-        if root is not None and root.waiting.pop(candidate.name, None) is not None and root.scout == candidate.name:
-            root.scout = ""
+        if root is not None and root.waiting.pop(candidate.name, None) is not None and root.probe == candidate.name:
+            root.probe = ""
 
-    def called(self, key: str, now: float) -> list[Candidate]:
+    def released(self, key: str, now: float) -> list[Candidate]:
         """Those to be tried now, since another of their root was committed."""
         root = self._roots.get(key)
-        if root is None or now - root.called_at < SCOUT_SECONDS:
+        if root is None or now - root.released_at < PROBE_SECONDS:
             return []
-        root.called_at = now
+        root.released_at = now
         return list(root.waiting.values())
 
-    def scouts(self, now: float) -> Iterator[tuple[Candidate, float]]:
-        """A scout for each root that has none under way, and when it is due."""
+    def probes(self, now: float) -> Iterator[tuple[Candidate, float]]:
+        """A probe for each root that has none under way, and when it is due."""
         for root in self._roots.values():
-            if root.waiting and not root.scout:
-                root.scout = next(iter(root.waiting))
-                yield root.waiting[root.scout], now + SCOUT_SECONDS
+            if root.waiting and not root.probe:
+                root.probe = next(iter(root.waiting))
+                yield root.waiting[root.probe], now + PROBE_SECONDS
 
 
 @dataclass(slots=True)
