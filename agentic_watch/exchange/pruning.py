@@ -26,7 +26,7 @@ from agentic_watch.fleet import outbox
 from agentic_watch.fleet.backlog import delivered
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.push_state import StateError
-from agentic_watch.history import HistoryError, opening, pruned, rows
+from agentic_watch.history import HistoryError, opening, pruned
 from agentic_watch.history.store import History
 from agentic_watch.host.new_file import new_file, remove_leftovers
 from agentic_watch.inventory.last_seen import LastSeen
@@ -151,7 +151,8 @@ def _delete(history: History, which: dict[str, Any], slices: Slices) -> int:
     with history.transaction(durable=False) as connection, slices.one():
         # Pages that get empty are not written once more: what was on them is in the archive.
         connection.execute("PRAGMA secure_delete = FAST")
-        return rows.delete(connection, f"SELECT d.id FROM dispatch_history AS d {_IN_ORDER}", which)
+        # The triggers of the table take findings and search entries along, and have the workspaces read again.
+        return connection.execute(f"DELETE FROM dispatch_history AS d {_IN_ORDER}", which).rowcount
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,25 +172,18 @@ def _take_in(connection: sqlite3.Connection, most: int) -> bool:
     return bool(connection.execute(_NEXT, (end, 1)).fetchone() == (None,))
 
 
-@contextlib.contextmanager
-def without_triggers(connection: sqlite3.Connection) -> Iterator[None]:
-    """No trigger fires; within the transaction that the caller holds, which is undone where this fails."""
+def _make_anew(connection: sqlite3.Connection, *, findings: bool) -> None:
     for name in tables.TRIGGER_NAMES:
         connection.execute(f"DROP TRIGGER IF EXISTS {name}")
-    yield
+    if findings:
+        # To drop them SQLite would walk through their pages, which are damaged: they stay in the file, unused.
+        _strike_out(connection, ["findings", "findings_dispatch"])
+        connection.execute(tables.FINDINGS)
+        connection.execute(tables.FINDINGS_INDEX)
+    drop_search(connection)
+    connection.execute(tables.SEARCH)
     for trigger in tables.TRIGGERS:
         connection.execute(trigger)
-
-
-def _make_anew(connection: sqlite3.Connection, *, findings: bool) -> None:
-    with without_triggers(connection):
-        if findings:
-            # To drop them SQLite would walk through their pages, which are damaged: they stay in the file, unused.
-            _strike_out(connection, ["findings", "findings_dispatch"])
-            connection.execute(tables.FINDINGS)
-            connection.execute(tables.FINDINGS_INDEX)
-        drop_search(connection)
-        connection.execute(tables.SEARCH)
 
 
 def drop_search(connection: sqlite3.Connection) -> None:

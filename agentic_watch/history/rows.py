@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agentic_watch.history import findings_and_search
-from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.columns import (
     HISTORY_COLUMNS,
     commit_id,
@@ -48,15 +47,6 @@ _INSERT_KEPT = (
     "ON CONFLICT DO NOTHING"
 )
 _COUNT = "UPDATE upkeep SET rows = rows + ? RETURNING searched_to, lost"
-_DELETE = (
-    f"{tables.TAKE_FROM_SEARCH} WHERE id IN (SELECT id FROM dispatch_search_docsize WHERE id IN ({{which}}))",
-    f"{tables.DISTRUST} WHERE root IN (SELECT root FROM roots) AND workspace IN ("
-    "SELECT workspace FROM dispatch_history WHERE id IN ({which}) "
-    "UNION ALL SELECT moved_to FROM dispatch_history WHERE moved_to IS NOT NULL AND id IN ({which}))",
-    "DELETE FROM findings WHERE dispatch_id IN ({which})",
-    "DELETE FROM kept_files WHERE dispatch_id IN ({which})",
-    "DELETE FROM dispatch_history WHERE id IN ({which})",
-)
 _DISPATCH = ("workspace", "updated_utc", "runs", "started_utc", "org", "repo", "task", "agent", "branch")
 _ITS = [HISTORY_COLUMNS.index(name) for name in _DISPATCH]
 _NAMESAKE = (
@@ -209,15 +199,3 @@ def _has_namesake(connection: sqlite3.Connection, row: Row, roots: dict[tuple[ob
     if roots.setdefault(dispatch, root) != root:
         return True
     return connection.execute(_NAMESAKE, (*dispatch, root)).fetchone() is not None
-
-
-def delete(connection: sqlite3.Connection, which: str, values: Mapping[str, Any]) -> int:
-    """Delete many rows and what is theirs in the transaction that the caller holds; gives how many went.
-
-    `which` selects their numbers. A statement for all of them does what the triggers do for each: half the time.
-    """
-    with findings_and_search.without_triggers(connection):
-        for statement in _DELETE:
-            deleted = connection.execute(statement.format(which=which), values).rowcount
-        connection.execute("UPDATE upkeep SET rows = rows - ?", (deleted,))
-    return deleted

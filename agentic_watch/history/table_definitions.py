@@ -234,9 +234,10 @@ INDEXES = (
 FINDINGS_INDEX = "CREATE INDEX findings_dispatch ON findings (dispatch_id, tool, rule_id, code, category)"
 
 
-DISTRUST = "UPDATE workspaces SET signature = x'', journal = x''"
-"""Have these workspaces read again. A WHERE clause follows."""
-_DISTRUST = DISTRUST + " WHERE root = {row}.root AND workspace IN ({row}.workspace, {row}.moved_to)"
+_DISTRUST = (
+    "UPDATE workspaces SET signature = x'', journal = x'' "
+    "WHERE root = {row}.root AND workspace IN ({row}.workspace, {row}.moved_to)"
+)
 
 
 def _is_searched(number: str) -> str:
