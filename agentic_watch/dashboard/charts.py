@@ -68,25 +68,25 @@ def _over_time(words: Judged, outcomes: Outcomes) -> dict[str, Any]:
             f"SELECT {_DAY} AS day, {_outcome(words)} AS outcome, count(*) AS dispatches, "
             f"{_of_day()} || {_with_outcome(words, outcomes)} AS link FROM dispatches "
             f"WHERE {_DAYS} GROUP BY day, outcome",
-            {"mark": "bar", "encoding": _encoding("day", "dispatches", colour="outcome", scale=_COLOURS)},
+            {"mark": "bar", "encoding": _over_days("dispatches", colour="outcome")},
         ),
         "costs": _chart(
             "Cost a day, in dollars",
             f"SELECT {_DAY} AS day, round({DOLLARS}, 4) AS dollars, {_of_day()} AS link FROM dispatches "
             f"WHERE {_DAYS} AND cost_microusd IS NOT NULL GROUP BY day",
-            {"mark": "bar", "encoding": _encoding("day", "dollars")},
+            {"mark": "bar", "encoding": _over_days("dollars")},
         ),
         "rate": _chart(
             "Passed of judged, in percent",
             f"SELECT {_DAY} AS day, round({words.rate}, 1) AS percent, {_of_day()} AS link FROM dispatches "
             f"WHERE {_DAYS} GROUP BY day HAVING percent IS NOT NULL",
-            {"mark": "line", "encoding": _encoding("day", "percent")},
+            {"mark": "line", "encoding": _over_days("percent")},
         ),
         "duration": _chart(
             "Mean duration in minutes",
             f"SELECT {_DAY} AS day, round(avg(duration_ms) / 60000.0, 1) AS minutes, {_of_day()} AS link "
             f"FROM dispatches WHERE {_DAYS} AND duration_ms IS NOT NULL GROUP BY day",
-            {"mark": "line", "encoding": _encoding("day", "minutes")},
+            {"mark": "line", "encoding": _over_days("minutes")},
         ),
     }
 
@@ -99,7 +99,7 @@ def _compared(words: Judged, outcomes: Outcomes) -> dict[str, Any]:
             f"{_where('agent')} || {_SPAN} || {_with_outcome(words, outcomes)} AS link FROM dispatches WHERE {_DAYS} "
             f"AND agent IN (SELECT agent FROM dispatches WHERE {_DAYS} GROUP BY agent ORDER BY count(*) DESC LIMIT 12) "
             "GROUP BY agent, outcome",
-            {"mark": "bar", "encoding": _bars("agent", colour="outcome", scale=_COLOURS)},
+            {"mark": "bar", "encoding": _bars("agent", colour="outcome")},
         ),
         "costpassed": _chart(
             "Dollars per passed dispatch (at least 95 % known)",
@@ -164,21 +164,17 @@ def _chart(title: str, sql: str, display: dict[str, Any]) -> dict[str, Any]:
     return {"title": title, "db": DATABASE, "library": "vega-lite", "query": sql, "display": display}
 
 
-def _encoding(x: str, y: str, *, colour: str = "", scale: dict[str, Any] | None = None) -> dict[str, Any]:
-    axes: dict[str, Any] = {
-        "x": {"field": x, "type": "temporal", "title": None},
-        "y": {"field": y, "type": "quantitative", "title": None},
-        "href": {"field": "link", "type": "nominal"},
-    }
-    return axes | ({"color": {"field": colour, "type": "nominal", "title": None, **(scale or {})}} if colour else {})
+def _over_days(value: str, *, colour: str = "") -> dict[str, Any]:
+    day = {"field": "day", "type": "temporal", "title": None}
+    return _linked({"x": day, "y": {"field": value, "type": "quantitative"}}, colour)
 
 
-def _bars(
-    name: str, *, length: str = "dispatches", colour: str = "", scale: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    axes: dict[str, Any] = {
-        "y": {"field": name, "type": "nominal", "title": None, "sort": "-x"},
-        "x": {"field": length, "type": "quantitative", "title": None},
-        "href": {"field": "link", "type": "nominal"},
-    }
-    return axes | ({"color": {"field": colour, "type": "nominal", "title": None, **(scale or {})}} if colour else {})
+def _bars(name: str, *, length: str = "dispatches", colour: str = "") -> dict[str, Any]:
+    bar = {"field": name, "type": "nominal", "title": None, "sort": "-x"}
+    return _linked({"y": bar, "x": {"field": length, "type": "quantitative"}}, colour)
+
+
+def _linked(axes: dict[str, Any], colour: str) -> dict[str, Any]:
+    """Axes with what a click on a mark leads to, and the field that colours the marks ("": none)."""
+    coloured = {"color": {"field": colour, "type": "nominal", "title": None, **_COLOURS}} if colour else {}
+    return {**axes, "href": {"field": "link", "type": "nominal"}, **coloured}

@@ -21,7 +21,7 @@ from agentic_watch.host.file_systems import unanswered
 from agentic_watch.host.jobs import parallel_map
 from agentic_watch.inventory.ghosts import is_ghost, named_at
 from agentic_watch.scan import RootUnavailable, ScanError, scan_in_steps
-from agentic_watch.workspace import instant, signatures, status
+from agentic_watch.workspace import instant, status
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.place import Opener
@@ -230,19 +230,11 @@ def _is_committed(name: str, said: Facts, commits: dict[str, dict[Key, str]] | N
 
 def _read_all(root: Root, limits: Limits, candidates: Sequence[Candidate]) -> list[Facts | str | None]:
     """What each status file says, why it cannot be read, or None for one that has vanished."""
-    where = {layout: root._replace(layout=layout) for layout in ("meta", "root")}
     opener = Opener()
     try:
-        return [_read(opener, where.get(_only_layout(found), root), limits, found) for found in candidates]
+        return [_read(opener, root, limits, found) for found in candidates]
     finally:
         opener.close()
-
-
-def _only_layout(candidate: Candidate) -> str:
-    """The layout of the one status file that the scan saw: the other need not be looked for. "" when it saw both."""
-    size = len(signatures.ABSENT)
-    in_meta, beside = candidate.signature[:size], candidate.signature[size : 2 * size]
-    return "meta" if beside == signatures.ABSENT else "root" if in_meta == signatures.ABSENT else ""
 
 
 def _read(opener: Opener, root: Root, limits: Limits, candidate: Candidate) -> Facts | str | None:
