@@ -52,14 +52,14 @@ class AwaitedWorkspace:
     @property
     def name(self) -> str:
         """The name to call it by."""
-        return self.wanted.places[0].name if self.at is None or self.is_moved else self.at.name
+        return self.wanted[0].name if self.at is None or self.is_moved else self.at.name
 
     @property
     def places(self) -> tuple[Candidate, ...]:
         """Where it may be found, and under which names it may be recorded."""
         if self.at is None:
-            return self.wanted.places
-        return (self.at, *self.wanted.places) if self.is_moved else (self.at,)
+            return self.wanted
+        return (self.at, *self.wanted) if self.is_moved else (self.at,)
 
     def look(self, config: Config, add: Add) -> None:
         """Read it anew; `add` watches what its next change will show in, before it is read."""

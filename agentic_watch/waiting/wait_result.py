@@ -13,13 +13,8 @@ from agentic_watch.history.commit_lookup import NamedRow
 from agentic_watch.workspace.candidate import Candidate, UnknownWorkspace, expected, here
 from agentic_watch.workspace.status import Status
 
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A workspace as it was asked for, and its place; while it is not there, each place where it may appear."""
-
-    given: str
-    places: tuple[Candidate, ...]
+Wanted = tuple[Candidate, ...]
+"""The place of a workspace that is asked for; while it is not there, each place where it may appear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ def wanted(roots: tuple[Root, ...], given: str, directory: str | None = None) ->
     for place in places:
         if not place.name.isprintable():
             raise UnknownWorkspace(f"{given!a}: the name holds control characters")
-    return Wanted(given, places)
+    return places
 
 
 def from_row(name: str, row: NamedRow, outcome: Outcome, place: str | None = None) -> Awaited:

@@ -145,22 +145,19 @@ def _finding(
     return CheckResult(_ROOTS, True, f"{root.path}: {account.name} can write there", root=root.key)
 
 
-_ROOTS_THERE = "roots"
-
-
 def roots_there(subject: Subject) -> Iterator[CheckResult]:
     """A root that is not there is waited for, and what would be in it is not seen."""
     for key, path in subject.silent.items():
         step = "see to its server, or unmount it; nothing in this root is checked until it answers"
-        yield CheckResult(_ROOTS_THERE, False, f"{path}: does not answer", step, root=key)
+        yield CheckResult(_ROOTS, False, f"{path}: does not answer", step, root=key)
     for root in subject.config.roots:
         try:
             os.close(os.open(root.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except PermissionError:
-            yield CheckResult(_ROOTS_THERE, None, f"{root.path}: this user may not look into it", root=root.key)
+            yield CheckResult(_ROOTS, None, f"{root.path}: this user may not look into it", root=root.key)
         except OSError as error:
             step = "mount or make it, or take it out of the configuration"
-            yield CheckResult(_ROOTS_THERE, False, f"{root.path}: {error.strerror}", step, root=root.key)
+            yield CheckResult(_ROOTS, False, f"{root.path}: {error.strerror}", step, root=root.key)
 
 
 _OWNER = "ownership"
