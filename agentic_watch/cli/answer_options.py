@@ -99,7 +99,7 @@ def _choose_fleet(ctx: click.Context, _parameter: click.Parameter, value: str | 
 
 
 def wanted(options: dict[str, Any]) -> Filter:
-    """The filters out of a command's options, those that `Wanted` does not know left out. Raises click.BadParameter."""
+    """The filters out of a command's options, those that `Filter` does not know left out. Raises click.BadParameter."""
     clock = Clock(time.time(), utc=options.get("utc", False))
     values: dict[str, Any] = {}
     for name, value in options.items():

@@ -106,7 +106,7 @@ def _waiting(row: dict[str, Any]) -> str:
 
 def _class(one: FailureClass) -> str:
     host = f" (the host: {one.cause})" if one.fault == "host" else ""
-    return f"{one.count:,} × {_text(one.name)}{host}, such as {_text(one.examples[0].workspace)}"
+    return f"{one.count:,} × {_text(one.name)}{host}, such as {_text(one.examples[0]['workspace'])}"
 
 
 def _text(text: str) -> str:

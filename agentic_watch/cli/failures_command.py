@@ -30,7 +30,7 @@ from agentic_watch.cli.value_texts import cost_cell, cost_text, shorten
 _EXAMPLE = 200
 _CAUSE = Column("CAUSE", lambda one: one.cause, goes=2)
 _COST = Column("COST", lambda one: cost_cell(one.cost, one.count), number=True, goes=3)
-_NEWEST = Column("NEWEST EXAMPLE", lambda one: one.examples[0].workspace, least=12, path=True, goes=1)
+_NEWEST = Column("NEWEST EXAMPLE", lambda one: one.examples[0]["workspace"], least=12, path=True, goes=1)
 _COLUMNS = (
     Column("COUNT", lambda one: f"{one.count:,}", number=True),
     Column("WAITING", lambda one: f"{one.waiting:,}", number=True, goes=4),
@@ -94,6 +94,7 @@ def _print(shown: Sequence[FailureClass], found: Failures, *, examples: bool, ut
 
 def _print_examples(one: FailureClass, *, utc: bool) -> None:
     for example in one.examples:
-        when = value_texts.time_text(example.updated_utc, as_utc=utc)
-        text = clean(shorten(example.text, _EXAMPLE))
-        click.echo(f"    {when}  {clean(example.workspace)}  {clean(example.agent)}{f': {text}' if text else ''}")
+        when = value_texts.time_text(example["updated_utc"], as_utc=utc)
+        text = clean(shorten(example["text"] or "", _EXAMPLE))
+        who = f"{clean(example['workspace'])}  {clean(example['agent'] or '')}"
+        click.echo(f"    {when}  {who}{f': {text}' if text else ''}")

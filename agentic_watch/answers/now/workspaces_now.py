@@ -29,7 +29,7 @@ from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 Facts = tuple[str, str, str, str, int, int, str, str]
-"""What a status file says, as plain as a second process can hand it over: Standing's fields from `status` on."""
+"""What a status file says, as plain as a second process can hand it over: a snapshot's fields from `status` on."""
 
 
 class WorkspaceSnapshot(NamedTuple):
@@ -150,7 +150,7 @@ def workspaces_now(
 class _Past:
     """What the history tells. Once it cannot, `on_lost` hears of it, and it is not asked again.
 
-    A reader may assume a file at rest for a short look only (schema.open_read_only), and a survey is long:
+    A reader may assume a file at rest for a short look only (opening.open_read_only), and a survey is long:
     so each question opens the history anew.
     """
 

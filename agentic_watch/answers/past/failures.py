@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from agentic_watch.answers.answer_shape import Answer
+from agentic_watch.answers.answer_shape import Answer, absent_as_null
 from agentic_watch.answers.past import dispatch_list, kept_logs
 from agentic_watch.answers.past.costs import COST, UNKNOWN, Total, sum_document
 from agentic_watch.answers.past.failure_classes import alike, failure_class, host_cause
@@ -30,14 +30,9 @@ _LOGS_READ = 1_000
 """Where only an exit status is known, the logs of so many are read, the newest: a second at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One dispatch of a class; `text` is its question as it was, with what its log says where that is only a status."""
-
-    updated_utc: str
-    workspace: str
-    agent: str
-    text: str
+Example = dict[str, Any]
+"""One dispatch of a class for JSON: updated_utc, workspace, agent, and as `text` its question as it was, with what its
+log says where that is only a status."""
 
 
 @dataclass(slots=True)
@@ -73,15 +68,7 @@ class FailureClass:
             "first_utc": self.first_utc,
             "last_utc": self.last_utc,
             COST: sum_document(self.cost),
-            "examples": [
-                {
-                    "updated_utc": one.updated_utc,
-                    "workspace": one.workspace,
-                    "agent": one.agent or None,
-                    "text": one.text or None,
-                }
-                for one in self.examples
-            ],
+            "examples": self.examples,
         }
 
 
@@ -120,7 +107,7 @@ def failures(source: Source, wanted: Filter, outcomes: Outcomes) -> Failures:
             said = dict(kept_logs.last_errors(source, [row[_IDENTITY:] for row in unclear]))
             _add(classes, known, iter(unclear), waits=status in waiting, said=said)
     for one in classes.values():
-        one.examples = sorted(one.examples, key=lambda example: example.updated_utc, reverse=True)[:EXAMPLES]
+        one.examples = sorted(one.examples, key=lambda example: str(example["updated_utc"]), reverse=True)[:EXAMPLES]
     ordered = sorted(classes.values(), key=lambda one: (-one.count, one.name))
     waits = sum(one.waiting for one in ordered)
     return Failures(ordered, sum(one.count for one in ordered) - waits, waits)
@@ -170,8 +157,8 @@ def _add(
         found.first_utc = min(found.first_utc or updated, updated)
         if shown[id(found)] < EXAMPLES:
             shown[id(found)] += 1
-            text = f"{question}: {error}" if error else question
-            found.examples.append(Example(updated, workspace, agent, text))
+            example = {"updated_utc": updated, "workspace": workspace, "agent": agent}
+            found.examples.append(absent_as_null({**example, "text": f"{question}: {error}" if error else question}))
 
 
 def _class_of(classes: dict[tuple[str, str], FailureClass], question: str, verdicts: tuple[Any, ...]) -> FailureClass:
