@@ -99,7 +99,7 @@ def set_up(config: Config, verbosity: int, *, quieter: bool = False, never_block
     `never_block` rather drops lines than waits for who reads them."""
     handler = _never_blocking(config.log.format) if never_block else logging.StreamHandler(sys.stderr)
     if handler.formatter is None:
-        handler.setFormatter(_formatter(config.log.format))
+        handler.setFormatter(machine_formatter(config.log.format) or _Text())
     logging.captureWarnings(capture=True)
     logging.basicConfig(handlers=[handler], force=True)
     set_level(config, verbosity, quieter=quieter)
@@ -125,10 +125,6 @@ def _never_blocking(form: str) -> logging.Handler:
     if journal is not None:
         handler.setFormatter(JournalFields())
     return handler
-
-
-def _formatter(form: str) -> logging.Formatter:
-    return machine_formatter(form) or _Text()
 
 
 def machine_formatter(form: str) -> logging.Formatter | None:

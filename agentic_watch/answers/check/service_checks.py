@@ -64,7 +64,8 @@ def units_in_force(subject: Subject) -> Iterator[CheckResult]:
     for unit, lost in _wanted(subject.config):
         yield from _state(manager, unit, lost)
     if (result := manager.properties(units.BACKFILL, "Result")["Result"]) not in ("success", ""):
-        yield CheckResult(_UNITS, False, f"{units.BACKFILL}: the last nightly pass failed ({result})", _why())
+        step = f"journalctl -u {units.BACKFILL} -p warning names what failed"
+        yield CheckResult(_UNITS, False, f"{units.BACKFILL}: the last nightly pass failed ({result})", step)
 
 
 def _wanted(config: Config) -> Iterator[tuple[str, str]]:
@@ -85,10 +86,6 @@ def _state(manager: Manager, unit: str, lost: str) -> Iterator[CheckResult]:
     if lost and found["ActiveState"] != "active":
         step = f"systemctl start {unit}; journalctl -u {unit} -n 20 says why when it does not stay"
         yield CheckResult(_UNITS, False, f"{unit}: is {found['ActiveState'] or 'not there'}, {lost}", step)
-
-
-def _why() -> str:
-    return f"journalctl -u {units.BACKFILL} -p warning names what failed"
 
 
 _LOOP = "daemon"
