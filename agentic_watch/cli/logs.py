@@ -20,8 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from agentic_watch.cli.output import clean
-from agentic_watch.cli.standard_streams import stderr_is_journal
+from agentic_watch.cli.output import clean, stderr_is_journal
 from agentic_watch.config import Config
 from agentic_watch.workspace.instant import now_text
 

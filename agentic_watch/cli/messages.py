@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from agentic_watch.cli.standard_streams import stderr_is_journal
-
 ERROR, WARNING, INFO = 40, 30, 20
 """The priorities of `logging`: it is imported when a machine is told something, not at every start."""
 
@@ -55,6 +53,8 @@ def tell(level: int, text: str, prefix: str = "", **where: str) -> None:
 
 def for_machines() -> bool:
     """Whether messages go to the journal or to a reader of JSON lines, not to people."""
+    from agentic_watch.cli.output import stderr_is_journal
+
     return _Form.name == "json" or (_Form.name == "auto" and stderr_is_journal())
 
 

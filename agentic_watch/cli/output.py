@@ -85,3 +85,13 @@ def line_width() -> int | None:
 
         return shutil.get_terminal_size().columns
     return None
+
+
+def stderr_is_journal() -> bool:
+    """Whether stderr is the journal's own stream ($JOURNAL_STREAM, systemd.exec(5))."""
+    stream = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        info = os.fstat(2)
+    except OSError:
+        return False
+    return stream == f"{info.st_dev}:{info.st_ino}"
