@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 
 from agentic_watch.config import Target
 from agentic_watch.fleet.any_target import Unusable
@@ -23,20 +22,20 @@ def variable(target: Target) -> str:
     return f"AGENTIC_WATCH_PUSH_{target.name.upper().replace('-', '_')}_{_KINDS[target.kind]}"
 
 
-def secret(target: Target, environ: Mapping[str, str]) -> str | None:
+def secret(target: Target) -> str | None:
     """The connection string or token; None when none is set. Raises Unusable, which names the file and never its text.
 
     A credential of the service wins over the file, the file over the environment.
     """
-    for path in _files(target, environ):
+    for path in _files(target):
         if path is not None:
             return _read(path, target)
-    return environ.get(variable(target)) or None
+    return os.environ.get(variable(target)) or None
 
 
-def connection_string(target: Target, environ: Mapping[str, str]) -> str:
+def connection_string(target: Target) -> str:
     """The secret of a PostgreSQL target. Raises Unusable, also when none is set."""
-    dsn = secret(target, environ)
+    dsn = secret(target)
     if dsn is None:
         raise Unusable(f"has no connection string; set dsn_file or ${variable(target)}")
     return dsn
@@ -51,8 +50,8 @@ def is_public(target: Target) -> bool:
         return False
 
 
-def _files(target: Target, environ: Mapping[str, str]) -> tuple[str | None, ...]:
-    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+def _files(target: Target) -> tuple[str | None, ...]:
+    directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
     passed = os.path.join(directory, credential_name(target)) if directory else ""
     named = target.secret_file
     if named is not None and "/" not in named:

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agentic_watch import __version__
@@ -31,7 +31,6 @@ class PushContext:
     history: str
     state: PushState
     sender: Sender
-    environ: Mapping[str, str]
     pause: Callable[[float], object] = time.sleep
 
 
@@ -47,7 +46,7 @@ def opened(
             log.warning(notice)
         whose = host_identity.known_host_id(history) if only_look else host_identity.host_id(history)
         sender = Sender(whose, host_identity.boot_id(), socket.gethostname(), __version__)
-        yield PushContext(history, state, sender, os.environ, pause)
+        yield PushContext(history, state, sender, pause)
     finally:
         state.close()
 
@@ -152,10 +151,10 @@ def _delivery(target: Target, context: PushContext) -> Delivery:
     if target.kind == "postgres":
         from agentic_watch.fleet.postgres_target import PostgresTarget
 
-        return PostgresTarget(credentials.connection_string(target, context.environ), context.sender, context.pause)
+        return PostgresTarget(credentials.connection_string(target), context.sender, context.pause)
     from agentic_watch.fleet.http_target import HttpTarget
 
-    return HttpTarget(target.url or "", credentials.secret(target, context.environ), context.sender)
+    return HttpTarget(target.url or "", credentials.secret(target), context.sender)
 
 
 def _reached(target: Target, context: PushContext) -> int:

@@ -8,7 +8,6 @@ says ASC or DESC, since YugabyteDB hashes the first one otherwise.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -238,7 +237,7 @@ def make_for(target: Target, months: int | None, now: time.struct_time) -> list[
 
     `months` is how many partitions, from the month before `now` on. Raises Unavailable and Unusable.
     """
-    dsn = credentials.connection_string(target, os.environ)
+    dsn = credentials.connection_string(target)
     partitions = None
     if months is not None:
         month = now.tm_year * 12 + now.tm_mon - 1 - _MONTHS_BACK

@@ -86,9 +86,9 @@ def path_of(history: str) -> str:
 class PushState:
     """The open state. Each method is one transaction; two pushers may use one file. Raises StateError."""
 
-    def __init__(self, path: str, notices: list[str] | None = None) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self.notices: list[str] = [] if notices is None else notices
+        self.notices: list[str] = []
         try:
             self._connection = self._open()
         except sqlite3.DatabaseError as error:

@@ -60,9 +60,7 @@ def compare(target: Target, context: PushContext) -> Comparison:
         (day, one) for day, one in outbox.delivered_ids(context.history, last, target.statuses) if one not in dead
     ]
     here = sums(delivered)
-    with contextlib.closing(
-        postgres_connection.connect(credentials.connection_string(target, context.environ))
-    ) as connection:
+    with contextlib.closing(postgres_connection.connect(credentials.connection_string(target))) as connection:
         host = uuid.UUID(context.sender.host_id)
         with postgres_connection.bounded(connection, postgres_connection.ANSWER_SECONDS):
             there = sums(connection.cursor().stream(IDS, (host,)))
@@ -92,9 +90,7 @@ def send_again(target: Target, context: PushContext, differences: Iterable[Diffe
     days = [difference.day for difference in wanted]
     commits = list(outbox.of_days(context.history, days, missing, files=target.files))
     sent = 0
-    with contextlib.closing(
-        PostgresTarget(credentials.connection_string(target, context.environ), context.sender)
-    ) as delivery:
+    with contextlib.closing(PostgresTarget(credentials.connection_string(target), context.sender)) as delivery:
         for part, refusals in send_all(delivery, commits, Pace()):
             sent += len(part) - len(refusals)
     return sent

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import decimal
-import os
 import unicodedata
 import uuid
 from collections.abc import Collection, Iterator, Sequence
@@ -151,7 +150,7 @@ class PostgresSource:
 def fleet(target: Target) -> Iterator[PostgresSource]:
     """A fleet for one answer. Raises HistoryError."""
     with _told(target.name):
-        connection = postgres_connection.connect(credentials.connection_string(target, os.environ))
+        connection = postgres_connection.connect(credentials.connection_string(target))
     with contextlib.closing(connection):
         yield PostgresSource(connection, target.name, _words(connection, target.name))
 
