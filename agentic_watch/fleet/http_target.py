@@ -29,6 +29,7 @@ from agentic_watch.fleet.any_target import (
 )
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
+from agentic_watch.host.extras import missing_extra
 from agentic_watch.workspace.jsontext import dump
 
 if TYPE_CHECKING:
@@ -186,4 +187,4 @@ def _httpx() -> Any:
         import httpx
 
         return httpx
-    raise Unusable("needs httpx: install agentic-watch with the extra `fleet`")
+    raise Unusable(missing_extra("httpx", "fleet"))

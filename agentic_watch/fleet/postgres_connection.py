@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from agentic_watch.fleet.any_target import Poisonous, TimedOut, Unavailable, Unusable, cut_after, one_line, shut
+from agentic_watch.host.extras import missing_extra
 
 if TYPE_CHECKING:
     import psycopg
@@ -110,5 +111,5 @@ def _psycopg() -> Any:
     try:
         import psycopg
     except ImportError as error:
-        raise Unusable("needs psycopg: install agentic-watch with the extra `fleet`") from error
+        raise Unusable(missing_extra("psycopg", "fleet")) from error
     return psycopg

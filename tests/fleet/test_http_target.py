@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from agentic_watch.fleet import http_target, interchange
+from agentic_watch.fleet import http_target, interchange, postgres_connection
 from agentic_watch.fleet.any_target import Sender, Unavailable, Unusable
 from agentic_watch.fleet.http_target import HttpTarget, retry_after
 from agentic_watch.fleet.one_push import Pushed
@@ -202,3 +203,16 @@ def test_large_reports_travel_in_smaller_requests(server: Received, tmp_path: Pa
     samples.fill(pusher.history, range(9), task="x" * 700_000)
     assert pusher.push()[0] == 0
     assert [len(request["dispatches"]) for request in server.requests] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(("module", "kind"), [("httpx", "http"), ("psycopg", "postgres")])
+def test_without_its_library_a_target_says_how_to_add_it(
+    module: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step is for this installation, and names no project that somebody else could have registered."""
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(Unusable, match=rf"^{module} is not installed.*extra.*<wheel or source>\[fleet\]"):
+        if kind == "http":
+            HttpTarget("http://127.0.0.1:1", None, SENDER).answers()
+        else:
+            postgres_connection.connect("dbname=none")
