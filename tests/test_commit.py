@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from itertools import combinations
@@ -17,6 +19,7 @@ from support import (
     JOURNAL_KEYS,
     UPDATED,
     Host,
+    Workspace,
     finished,
     held_lock,
     make,
@@ -29,6 +32,7 @@ from support import (
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.judging import Plan, decide
 from agentic_watch.commit.outcome import Outcome, Verdict
+from agentic_watch.history import rows
 from agentic_watch.history.store import History
 from agentic_watch.workspace import signatures
 from agentic_watch.workspace.candidate import Candidate
@@ -463,6 +467,41 @@ def test_one_failing_workspace_stops_no_other_of_its_group(host: Host) -> None:
     ]
     assert all(by_name[name].cause for name in names[1:5])
     assert host.rows().keys() == {names[0], names[5], names[6]}
+
+
+def test_a_line_that_cannot_be_synced_while_its_row_is_made_gets_none(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fails between the making of the row and the end of its transaction: the next try commits both."""
+    make(host.root)
+    made, failed = threading.Event(), threading.Event()
+    from_record, fsync, take_back = rows.from_record, os.fsync, Journal.take_back
+
+    def made_first(*given: Any) -> rows.Row:
+        row = from_record(*given)
+        made.set()
+        assert failed.wait(30.0)
+        return row
+
+    def fails(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("journal.jsonl") and not failed.is_set():
+            assert made.wait(30.0)
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    def noted(journal: Journal) -> None:
+        failed.set()
+        take_back(journal)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rows, "from_record", made_first)
+        patched.setattr(os, "fsync", fails)
+        patched.setattr(Journal, "take_back", noted)
+        with committer(host) as commits:
+            assert commits.commit(host.candidate()).verdict is Verdict.FAILED
+    assert host.rows() == {}
+    host.once()
+    assert len(host.rows()) == len(Workspace(host.root, NAME).lines()) == 1
 
 
 def test_a_workspace_removed_while_its_group_is_prepared_costs_no_other(host: Host) -> None:

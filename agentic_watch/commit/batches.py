@@ -63,10 +63,11 @@ class Insertion:
 
     def begin(self) -> None:
         """Fill the transaction; another thread may do this, but no two at a time."""
+        # First: a line that fails while the rows are made is noticed at the end.
+        self._sound = [commit for commit in self._commits if commit.error is None]
         new_rows = [row for commit in self._commits for row in commit.rows()]
         if self._history.read_only or not new_rows:
             return
-        self._sound = [commit for commit in self._commits if commit.error is None]
         try:
             self._transaction.enter_context(self._history.inserting(new_rows))
         except HistoryError as error:
