@@ -131,11 +131,18 @@ class Service:
 
     def wait(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
         """Wait for a condition; fail with the log when it does not come true or the daemon ends."""
+        met = False
+
+        def is_over() -> bool:
+            nonlocal met
+            met = condition()
+            return met or self.ended() is not None
+
         try:
-            wait_for(lambda: condition() or self.ended() is not None, seconds)
+            wait_for(is_over, seconds)
         except AssertionError as error:
             raise AssertionError(f"{error}; the log ends with:\n{self.log()[-2000:]}") from error
-        assert condition(), f"the daemon ended with {self.ended()}:\n{self.log()[-2000:]}"
+        assert met or condition(), f"the daemon ended with {self.ended()}:\n{self.log()[-2000:]}"
 
     def wait_ready(self, times: int = 1) -> None:
         self.wait(lambda: len(self.lines("ready: ")) >= times, self._patience_seconds)
