@@ -72,8 +72,6 @@ class DeadLetter:
     id: int
     cause: str
     document: str
-    attempts: int = 0
-    first_at: str = ""
 
 
 def path_of(history: str) -> str:
@@ -127,10 +125,7 @@ class PushState:
 
     def dead_letters(self, target: str) -> list[DeadLetter]:
         """What the target refused, in the order of the history."""
-        sql = (
-            "SELECT commit_id, id, cause, document, attempts, first_at FROM dead_letters "
-            "WHERE target = ? ORDER BY id, commit_id"
-        )
+        sql = "SELECT commit_id, id, cause, document FROM dead_letters WHERE target = ? ORDER BY id, commit_id"
         with self._transaction() as connection:
             return [DeadLetter(*row) for row in connection.execute(sql, (target,))]
 
