@@ -257,8 +257,8 @@ class WorkspaceRecords:
             # A marker holds no dispatch: the status tells which it is, while it still is of that commit.
             if of_rows and (marked != _key(said) or dispatch_of(said) in of_rows):
                 confirmed.add(told)
-            elif self.marker.workspace != self.name and told not in confirmed:
-                marked = None
+            elif told not in confirmed and (of_rows or self.marker.workspace != self.name):
+                marked = None  # it came with a copy: another dispatch's
         return OnDisk(
             finished=_key(said) if self.is_finished else None,
             waited=self.waited,
