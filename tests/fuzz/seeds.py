@@ -47,7 +47,7 @@ KEPT = {
     7720006: 41,  # the same with a marker that names a place without a row
     1300110: 41,  # the model did not know where an archived row of another root was seen last
     2700001: 41,  # the model wanted a line of a copy whose original had lost row and line, and was committed anew
-    4110062: 41,  # check found fault with a copied marker, whose row is another root's, below a status of its time and run
+    4110062: 41,  # check found fault with the marker of a copy of that time and run, whose row is another root's
 }
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
 KEPT_ORDINARY = (
