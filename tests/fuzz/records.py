@@ -186,11 +186,11 @@ class Records:
         """Whether a row of it would have been pruned."""
         return age(dispatch.utc, committed_at) < self.pruned_before
 
-    def was_done(self, where: Where, dispatch: Dispatch) -> bool:
+    def was_done(self, where: Where, dispatch: Dispatch, *, by_marker: bool = True) -> bool:
         """Whether a line or a marker tells of a dispatch that would have been pruned."""
         there = self.at(where)
         tells = [line.committed_at for line in there.lines if line.dispatch == dispatch]
-        if there.mark is not None and there.is_marked(dispatch):
+        if by_marker and there.mark is not None and there.is_marked(dispatch):
             tells.append(there.mark.committed_at)
         return any(self.is_old(dispatch, committed_at) for committed_at in tells)
 

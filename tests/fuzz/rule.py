@@ -181,7 +181,7 @@ def _is_asked_for(row: Row, before: Records, seen: Seen) -> bool:
         return False
     own = before.rows.get((where, dispatch.key))
     told = before.names_in_force(where, dispatch) or before.is_recorded(where, dispatch)
-    return not told and not before.was_done(where, dispatch) and (own is None or own.dispatch != dispatch)
+    return not told and not _is_done(where, before, dispatch, seen) and (own is None or own.dispatch != dispatch)
 
 
 def _lines_for(row: Row, before: Records) -> Iterator[tuple[Where, Line]]:
@@ -204,6 +204,11 @@ def _finished(where: Where, there: Workspace, seen: Seen) -> Set[Dispatch]:
     return now | seen.get(where, frozenset())
 
 
+def _is_done(where: Where, before: Records, dispatch: Dispatch, seen: Seen) -> bool:
+    """Whether line or marker told that it was pruned; another finish that was seen takes the place of the marker."""
+    return before.was_done(where, dispatch, by_marker=not seen.get(where, frozenset()) - {dispatch})
+
+
 def _journal_changed(where: Where, before: Records, there: Workspace, seen: Seen) -> Iterator[str]:
     was = before.at(where)
     if not there.journal.startswith(was.whole):
@@ -220,7 +225,7 @@ def _journal_changed(where: Where, before: Records, there: Workspace, seen: Seen
             before.is_elsewhere(where, dispatch) and not before.has_own_row(where, dispatch)
         ):
             yield f"{where}: {dispatch} is recorded under another name, and got a line"
-        elif before.was_done(where, dispatch):
+        elif _is_done(where, before, dispatch, seen):
             yield f"{where}: {dispatch} was pruned, and got a line"
 
 
