@@ -44,8 +44,8 @@ ROOMS = (
 SELF_CONTAINED = ("config", "host")
 """Rooms that know no other room."""
 
-FROM_WORKSPACE_TO_HISTORY = {"history/rows.py"}
-"""The only place where the history looks at a record: there it becomes rows."""
+FROM_WORKSPACE_TO_HISTORY = {"history/rows.py", "history/commit_lookup.py"}
+"""The only places where the history looks at a record: there it becomes rows, or is asked for."""
 
 
 @functools.cache
@@ -112,7 +112,7 @@ def test_the_lowest_rooms_know_no_other_room() -> None:
 
 
 def test_a_record_becomes_rows_in_one_place() -> None:
-    """Only one file of the history knows what a record is; a workspace knows nothing of the history."""
+    """One file of the history makes rows of a record, one asks for them; a workspace knows nothing of the history."""
     knowing = {name_of(m) for m in MODULES if room_of(m) == "history" and "workspace" in rooms_used(m)}
     assert knowing == FROM_WORKSPACE_TO_HISTORY
 

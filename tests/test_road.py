@@ -5,38 +5,88 @@ from __future__ import annotations
 import re
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from daemon_support import Service
 from support import Host, make, wait_for
 
 PROJECT = Path(__file__).parents[1]
-SECTION = re.compile(r"^### The road of one finish$(.*?)^`", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^### The road of one finish$(.*?)^## ", re.MULTILINE | re.DOTALL)
 STOP = re.compile(r"`(\w+/\w+\.py): ([\w.]+)`")
+FILES = re.compile(r"`(\w+)/\{([\w,]+)\}`")
+AT_MOST = 20
+ONCE_A_SECOND = frozenset(
+    {
+        *(f"cli/{name}.py" for name in ("logs", "run_daemon")),
+        *(f"daemon/{name}.py" for name in ("daemon_presence", "daemon_state", "health", "metrics", "nightly_prune")),
+        *(f"daemon/{name}.py" for name in ("signals", "single_instance", "systemd_notify")),
+        *(f"inventory/{name}.py" for name in ("last_seen", "open_runs", "root_scans")),
+        *(f"watch/{name}.py" for name in ("liveness_probe", "root_thread", "watched_root", "watcher", "watches")),
+        *("history/row_count.py", "host/processes.py"),
+    }
+)
+"""What the loop may look after in between."""
 
 
-def test_a_finish_takes_the_road_that_is_written_down(host: Host, tmp_path: Path) -> None:
-    """Each file and function that is named is called, and for the first time in this order."""
-    section = SECTION.search((PROJECT / "CONTRIBUTING.md").read_text("utf-8"))
-    assert section is not None
-    road = STOP.findall(section[1])
-    assert len(re.findall(r"^\d+\. ", section[1], re.MULTILINE)) == 10
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of the program that was called."""
+
+    when: int
+    file: str
+    function: str
+
+
+def files_in(text: str) -> set[str]:
+    return {f"{room}/{name}.py" for room, names in FILES.findall(text) for name in names.split(",")}
+
+
+def section() -> str:
+    found = SECTION.search((PROJECT / "CONTRIBUTING.md").read_text("utf-8"))
+    assert found is not None
+    return found[1]
+
+
+@pytest.fixture
+def called(host: Host, tmp_path: Path) -> list[Call]:
+    """What the daemon calls from the moment in which a dispatch ends."""
     calls = tmp_path / "calls"
     prefix = [sys.executable, str(Path(__file__).with_name("traced_program.py")), str(calls)]
     service = Service(host, prefix=prefix, patience_seconds=60.0)
     workspace = make(host.root, status="running")
     with service:
+        make(host.root, "later")  # once it is done, so is what was found at the start
+        service.wait(lambda: "later: committed" in service.log())
         began = time.monotonic_ns()
         workspace.write_status(status="completed")
         wait_for(workspace.marker.exists, 60.0)
         assert service.stop() == 0
-    called = [line.split("\t") for line in calls.read_text("utf-8").splitlines()]
-    first = {}
-    for when, file, function in called:
-        if int(when) >= began:
-            first.setdefault((file, function), int(when))
+    lines = [line.split("\t") for line in calls.read_text("utf-8").splitlines()]
+    return [Call(int(when), file, function) for when, file, function in lines if int(when) >= began]
+
+
+def test_a_finish_takes_the_road_that_is_written_down(called: list[Call]) -> None:
+    """Each file and function that is named is called, and for the first time in this order."""
+    road = STOP.findall(section())
+    assert len(re.findall(r"^\d+\. ", section(), re.MULTILINE)) == 10
+    first: dict[tuple[str, str], int] = {}
+    for call in called:
+        first.setdefault((call.file, call.function), call.when)
     assert set(road) <= set(first)
     assert sorted(road, key=first.__getitem__) == road
+
+
+def test_a_finish_is_decided_in_twenty_files(called: list[Call]) -> None:
+    """All of them are called until the log tells of it, and besides them only the tools that are named."""
+    deciding, _, beneath = section().partition("Beneath them")
+    on_it, tools = files_in(deciding), files_in(beneath)
+    assert len(on_it) <= AT_MOST
+    end = next(call.when for call in called if call.function == "OutcomeLog.committed")
+    files = {call.file for call in called if call.when <= end} - ONCE_A_SECOND
+    assert on_it <= files
+    assert files - on_it <= tools
 
 
 def test_what_the_first_finish_needs_is_imported_before_ready(host: Host) -> None:

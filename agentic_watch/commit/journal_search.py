@@ -150,7 +150,7 @@ class JournalSearch:
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if self.error or not waiting:
             return
-        asked = [moved_workspaces.asked(record.workspace, record) for record in waiting]
+        asked = [commit_lookup.lookup_of(record.workspace, record) for record in waiting]
         try:
             found = commit_lookup.told(self._history, self._candidate.root, self._candidate.name, asked)
             own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]

@@ -75,7 +75,7 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Histo
         with_journal: list[str] = []
         for workspace in here:
             if workspace.status is not None:
-                asked.append(moved_workspaces.asked(workspace.candidate.name, workspace.status))
+                asked.append(commit_lookup.lookup_of(workspace.candidate.name, workspace.status))
             if not workspace.place.lacks(layout.JOURNAL):
                 with_journal.append(workspace.candidate.name)
         error = ""

@@ -15,7 +15,7 @@ from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.commit.sightings import Sighting
 from agentic_watch.config import Config, Limits, Root
 from agentic_watch.history import HistoryError, commit_lookup
-from agentic_watch.history.commit_lookup import ExistingRow, Lookup
+from agentic_watch.history.commit_lookup import ExistingRow
 from agentic_watch.history.rows import Row, from_record
 from agentic_watch.history.store import History
 from agentic_watch.workspace import files, instant, journal, layout, record, report, unwritten_end
@@ -35,16 +35,9 @@ _PLACES_LOOKED_AT = 8
 _GONE = "went away before it was committed: it is in the history, from what was read; it has neither line nor marker"
 
 
-def asked(workspace: str, said: Status | Record) -> Lookup:
-    """What the history is asked for the row of a status or a line, under the name of this workspace."""
-    started = said.started_at.utc_if_set()
-    of_dispatch = said.task, started, said.org, said.repo, said.agent, said.branch
-    return Lookup(workspace, said.updated_at.utc(), said.runs, said.status, said.question, *of_dispatch)
-
-
 def row_told(candidate: Candidate, said: Status | Record, names: Iterable[str], history: History) -> ExistingRow | None:
     """The row of a dispatch whose records there have these names. Raises HistoryError."""
-    wanted = [asked(name, said) for name in names]
+    wanted = [commit_lookup.lookup_of(name, said) for name in names]
     found = commit_lookup.told(history, candidate.root, candidate.name, wanted) if wanted else []
     return next((row for _, row in found if row.is_dispatch), None)
 
@@ -99,7 +92,7 @@ def _known_by_place(place: Candidate, history: History, config: Config) -> int |
         if said is None or not workspace.finished:
             return None
         names = recorded_as(workspace, said)
-    found, _ = commit_lookup.held(history, place.root, [asked(place.name, said)])
+    found, _ = commit_lookup.held(history, place.root, [commit_lookup.lookup_of(place.name, said)])
     return next((row.id for row in found.values() if row.workspace not in names), None)
 
 

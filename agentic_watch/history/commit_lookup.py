@@ -14,6 +14,8 @@ from agentic_watch.config import Root
 from agentic_watch.history import pruned
 from agentic_watch.history.columns import USED_COLUMNS
 from agentic_watch.history.store import History, marks
+from agentic_watch.workspace.record import Record
+from agentic_watch.workspace.status import Status
 
 Key = tuple[str, int]
 """(`updated_utc`, `runs`): a row's identity within its workspace."""
@@ -42,6 +44,13 @@ class Lookup(NamedTuple):
     def dispatch(self) -> tuple[object, ...]:
         """Its identity and what tells it from another dispatch of the same one, without a workspace."""
         return self.updated_utc, self.runs, self.task, *self[6:]
+
+
+def lookup_of(workspace: str, said: Status | Record) -> Lookup:
+    """What the history is asked for the row of a status or a line, under the name of this workspace."""
+    started = said.started_at.utc_if_set()
+    of_dispatch = said.task, started, said.org, said.repo, said.agent, said.branch
+    return Lookup(workspace, said.updated_at.utc(), said.runs, said.status, said.question, *of_dispatch)
 
 
 class ExistingRow(NamedTuple):

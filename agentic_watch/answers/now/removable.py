@@ -17,7 +17,6 @@ from itertools import islice
 from typing import Any
 
 from agentic_watch.answers import answer_shape
-from agentic_watch.commit import moved_workspaces
 from agentic_watch.config import Config, Root
 from agentic_watch.fleet.backlog import Delivered, delivered
 from agentic_watch.history import commit_lookup, opening
@@ -192,7 +191,7 @@ class _Judge:
             marked = marker.read(place.meta)
             if marked is not None and marked.identity == (said.updated_at.ns, said.runs):
                 names.add(marked.workspace)
-        of_status = [moved_workspaces.asked(name, said) for name in sorted(names)]
+        of_status = [commit_lookup.lookup_of(name, said) for name in sorted(names)]
         return _Facts(candidate, said, (*of_status, *lines), len(of_status))
 
     def _lines(self, meta: int) -> list[Lookup]:
@@ -201,7 +200,7 @@ class _Judge:
             found: dict[Lookup, None] = {}
             weight = 0
             for line in lines.records():
-                found[moved_workspaces.asked(line.workspace, line)] = None
+                found[commit_lookup.lookup_of(line.workspace, line)] = None
                 weight += len(line.task) + len(line.question)
                 if weight > _TEXT_AT_MOST:
                     raise _Lacking("has a journal that is too large to be compared")
