@@ -22,10 +22,11 @@ from daemon_support import Service
 from support import NOBODY, POWERLESS, UPDATED, Host, Workspace, make, run, snapshot, wait_for
 from unprivileged import public_directory
 
-from agentic_watch.answers.check import service_checks
+from agentic_watch.answers.check import host_checks
+from agentic_watch.answers.check.access_checks import ownership
 from agentic_watch.answers.check.check_and_repair import repair
 from agentic_watch.answers.check.check_result import Check, CheckResult, subject
-from agentic_watch.answers.check.host_checks import clock, ownership
+from agentic_watch.answers.check.host_checks import clock
 from agentic_watch.answers.check.quick_check import waiting
 from agentic_watch.answers.check.record_comparison import (
     Line,
@@ -654,12 +655,12 @@ def test_a_user_without_an_inotify_instance_left_is_told(
     host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A daemon that is started now would poll: the limit is named with what it should be."""
-    monkeypatch.setattr(service_checks, "_SYSCTLS", str(tmp_path))
+    monkeypatch.setattr(host_checks, "_SYSCTLS", str(tmp_path))
     (tmp_path / "max_user_watches").write_text("1000\n")
     found = {}
     for limit in (10**6, 0):
         (tmp_path / "max_user_instances").write_text(f"{limit}\n")
-        _, found[limit] = service_checks.limits(subject(host.config()))
+        _, found[limit] = host_checks.limits(subject(host.config()))
     assert found[10**6].ok
     assert (found[0].ok, "none is left for the daemon" in found[0].text) == (False, True)
 
@@ -668,7 +669,7 @@ def test_a_running_daemon_has_its_inotify_instance(host: Host) -> None:
     """However many others there are."""
     with Service(host) as service:
         service.wait(lambda: service.watching() == ["inotify"])
-        found = list(service_checks.limits(subject(host.config())))
+        found = list(host_checks.limits(subject(host.config())))
     assert [one.ok for one in found] == [True, True, True]
     assert "the daemon uses 1" in found[1].text
 

@@ -13,7 +13,7 @@ from small_disk import SmallDisk, needs_mount
 from support import UPDATED, Host, Workspace, make
 
 from agentic_watch.config import Root
-from agentic_watch.inventory.retries import PROBE_SECONDS, HostFaults
+from agentic_watch.inventory.next_attempts import PROBE_SECONDS, HostFaults
 from agentic_watch.workspace.candidate import Candidate
 
 ROOT = Root("/srv/work")

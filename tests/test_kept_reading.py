@@ -14,7 +14,7 @@ from support import Host, Workspace, make
 
 from agentic_watch.config import Keep
 from agentic_watch.workspace import instant, kept_files
-from agentic_watch.workspace.kept_file import KeptFile
+from agentic_watch.workspace.kept_part import KeptFile
 from agentic_watch.workspace.place import Place, open_place
 
 KIB = 1024

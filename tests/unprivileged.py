@@ -18,7 +18,7 @@ import tomllib
 import agentic_watch.cli
 for name in ("history_command", "show_command", "status_command"):
     importlib.import_module(f"agentic_watch.cli.{name}")
-import agentic_watch.answers.check.host_checks, agentic_watch.commit.judging, agentic_watch.cli.logs
+import agentic_watch.answers.check.access_checks, agentic_watch.commit.judging, agentic_watch.cli.logs
 import encodings.idna, encodings.unicode_escape
 if os.getuid() == 0:
     os.setgroups([])

@@ -7,7 +7,7 @@ import shlex
 import click
 
 from agentic_watch.answers.answer_shape import SCHEMA
-from agentic_watch.answers.check.host_checks import lacking
+from agentic_watch.answers.check.configuration_check import lacking
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Misconfigured, Refused
 from agentic_watch.cli.global_options import State

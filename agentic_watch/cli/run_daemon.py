@@ -69,7 +69,7 @@ def _name_lacking(config: Config) -> None:
     """What the configuration asks for and this installation lacks is said, and stops nothing."""
     if not config.push and config.metrics == MetricsPlaces():
         return
-    from agentic_watch.answers.check.host_checks import lacking  # and with it all that pushes
+    from agentic_watch.answers.check.configuration_check import lacking  # and with it all that pushes
 
     for text, extra in lacking(config):
         log.error("%s. %s", text, how_to_add(extra))

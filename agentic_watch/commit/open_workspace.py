@@ -22,7 +22,7 @@ from agentic_watch.workspace import (
 )
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.journal import Journal
-from agentic_watch.workspace.kept_file import KeptFile
+from agentic_watch.workspace.kept_part import KeptFile
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.place import Opener, Place, open_place
 from agentic_watch.workspace.record import Identity

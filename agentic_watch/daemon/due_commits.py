@@ -17,7 +17,7 @@ from agentic_watch.daemon.pending import Lane, Pending, TimeShares
 from agentic_watch.daemon.signals import Signals
 from agentic_watch.history import HistoryError, commit_lookup
 from agentic_watch.inventory.last_seen import LastSeen
-from agentic_watch.inventory.retries import BACKOFF_SECONDS, FreshStart, HostFaults
+from agentic_watch.inventory.next_attempts import BACKOFF_SECONDS, FreshStart, HostFaults
 from agentic_watch.watch.change_queues import Hint, HintQueue
 from agentic_watch.watch.root_thread import RootThread
 from agentic_watch.workspace.candidate import Candidate, Key

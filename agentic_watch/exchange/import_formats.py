@@ -35,7 +35,7 @@ from agentic_watch.history.store import History
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.journal import longest_line
 from agentic_watch.workspace.jsontext import MAX_DEPTH, load_object
-from agentic_watch.workspace.kept_file import LARGEST
+from agentic_watch.workspace.kept_part import LARGEST
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.record import LINE_VALUES
 from agentic_watch.workspace.workspace_errors import Malformed

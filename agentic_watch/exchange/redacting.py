@@ -22,9 +22,9 @@ from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
 from agentic_watch.host.retry import every, wait_until
-from agentic_watch.workspace import kept_file
+from agentic_watch.workspace import kept_part
 from agentic_watch.workspace.jsontext import dump
-from agentic_watch.workspace.kept_file import KeptFile
+from agentic_watch.workspace.kept_part import KeptFile
 from agentic_watch.workspace.redactor import Redactor, count, may_be_redacted
 
 PATIENCE_MS = 60_000
@@ -219,7 +219,7 @@ def _redacted_text(value: Any, without: Redactor) -> Any:
 
 def redacted(row: Row, without: Redactor) -> Row:
     """A row that comes from elsewhere, without its secrets; nearly always there are none, which one look tells."""
-    kept = tuple(kept_file.redacted(file, without.text) for file in row.kept)
+    kept = tuple(kept_part.redacted(file, without.text) for file in row.kept)
     given = itertools.chain((row.values[index] for index in _TEXTS), *row.findings)
     texts, report = [text for text in given if isinstance(text, str)], row.report or ""
     if "\\" not in report and not without.may_change("\n".join([*texts, report])):

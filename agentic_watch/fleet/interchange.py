@@ -19,7 +19,7 @@ from agentic_watch.history.rows import Row
 from agentic_watch.workspace import record
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
-from agentic_watch.workspace.kept_file import FILES_AT_MOST, LARGEST, KeptFile, expanded, kept_file
+from agentic_watch.workspace.kept_part import FILES_AT_MOST, LARGEST, KeptFile, expanded, kept_file
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.status import fields
 from agentic_watch.workspace.workspace_errors import Malformed

@@ -15,7 +15,7 @@ from agentic_watch.history import HistoryError, opening
 from agentic_watch.history.columns import FINDING_COLUMNS, TABLE_COLUMNS
 from agentic_watch.history.store import marks
 from agentic_watch.host.retry import retry
-from agentic_watch.workspace.kept_file import KeptFile
+from agentic_watch.workspace.kept_part import KeptFile
 
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 _BYTES_OF = ("report", "task", "question")

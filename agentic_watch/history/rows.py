@@ -21,7 +21,7 @@ from agentic_watch.history.columns import (
 from agentic_watch.history.row_count import Newest
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.jsontext import dump
-from agentic_watch.workspace.kept_file import KeptFile
+from agentic_watch.workspace.kept_part import KeptFile
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.unwritten_end import is_unwritten
 

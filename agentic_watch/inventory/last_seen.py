@@ -18,8 +18,8 @@ from agentic_watch.history.workspaces_table import RootIndex, WorkspaceRow
 from agentic_watch.host import processes
 from agentic_watch.host.processes import Here
 from agentic_watch.inventory.ghosts import is_ghost, named_at
+from agentic_watch.inventory.next_attempts import backoff
 from agentic_watch.inventory.open_runs import AT_ONCE, OpenRuns
-from agentic_watch.inventory.retries import backoff
 from agentic_watch.scan.walk import WHOLE, Share
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.candidate import Candidate, Key

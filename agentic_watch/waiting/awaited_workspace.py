@@ -16,7 +16,7 @@ from agentic_watch.history.commit_lookup import NamedRow
 from agentic_watch.host.file_systems import filesystem_without_events
 from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.waiting.wait_result import Wanted
-from agentic_watch.watch.few_watches import Add
+from agentic_watch.watch.directory_watch import Add
 from agentic_watch.workspace import files, instant, layout, marker, status, unwritten_end
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.instant import Instant

@@ -27,11 +27,11 @@ from agentic_watch.fleet import outbox
 from agentic_watch.fleet.push_state import Position
 from agentic_watch.history import HistoryError, HistoryNotOurs, opening
 from agentic_watch.history.opening import HistoryWatch
-from agentic_watch.watch.few_watches import Add, FewWatches, few_watches
+from agentic_watch.watch.directory_watch import Add, DirectoryWatch, directory_watch
 from agentic_watch.workspace import instant
 
 KEY = "the history"
-"""Its key in FewWatches."""
+"""Its key in DirectoryWatch."""
 
 _AGAIN = ((0.5, 0.005), (2.0, 0.02), (10.0, 0.1))
 """(Until so many seconds after the last write, seconds between two questions.)"""
@@ -44,7 +44,7 @@ class HistoryChanges:
     """Tells of commits to the history at this path, whoever replaces, removes or makes it. Used from one thread;
     `close` it. `watches` is None where the kernel gives none."""
 
-    def __init__(self, history: str, watches: FewWatches | None) -> None:
+    def __init__(self, history: str, watches: DirectoryWatch | None) -> None:
         self._history = history
         self._watches = watches
         self._watch = HistoryWatch(history)
@@ -75,7 +75,7 @@ class HistoryChanges:
         """Close the history."""
         self._watch.close()
 
-    def _renew(self, watches: FewWatches) -> bool:
+    def _renew(self, watches: DirectoryWatch) -> bool:
         """Watch the directories in which the file, and what it is a link to, lie."""
         paths = {self._history, os.path.realpath(self._history)}
         with watches.renewing(KEY, writes=True) as add:
@@ -168,7 +168,7 @@ class Following:
 
         Raises HistoryRefused.
         """
-        watches = few_watches()
+        watches = directory_watch()
         if watches is not None:
             watches.attend(output, _READER)
         changes = HistoryChanges(self.path, watches)

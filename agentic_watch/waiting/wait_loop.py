@@ -18,7 +18,7 @@ from agentic_watch.waiting.awaited_workspace import AwaitedWorkspace, follow_mov
 from agentic_watch.waiting.commits_without_daemon import OwnCommits
 from agentic_watch.waiting.followed_rows import KEY, HistoryChanges
 from agentic_watch.waiting.wait_result import Awaited, Wanted, from_row, from_status
-from agentic_watch.watch.few_watches import FewWatches, few_watches
+from agentic_watch.watch.directory_watch import DirectoryWatch, directory_watch
 
 log = logging.getLogger("agentic_watch.wait")
 
@@ -67,7 +67,7 @@ def wait_for_recorded(
     Blocks the calling thread, which Ctrl-C interrupts. Raises HistoryRefused.
     """
     with contextlib.ExitStack() as closing:
-        watches = few_watches()
+        watches = directory_watch()
         if watches is not None:
             closing.callback(watches.close)
         wait = _Wait(config, wanted, hear, watches)
@@ -79,7 +79,7 @@ class _Wait:
     """All that is waited for."""
 
     def __init__(
-        self, config: Config, wanted: Sequence[Wanted], hear: Callable[[Awaited], None], watches: FewWatches | None
+        self, config: Config, wanted: Sequence[Wanted], hear: Callable[[Awaited], None], watches: DirectoryWatch | None
     ) -> None:
         self._config = config
         self._hear = hear

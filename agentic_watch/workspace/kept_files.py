@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from agentic_watch.config import Keep
 from agentic_watch.workspace import files, layout
 from agentic_watch.workspace.instant import Instant
-from agentic_watch.workspace.kept_file import FILES_AT_MOST, KeptFile, kept_file, without_secrets
+from agentic_watch.workspace.kept_part import FILES_AT_MOST, KeptFile, kept_file, without_secrets
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.place import Place
 from agentic_watch.workspace.workspace_errors import Linked, Malformed, Missing, WorkspaceError

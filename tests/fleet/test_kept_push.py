@@ -11,7 +11,7 @@ import pytest
 import support
 
 from agentic_watch.history.store import History
-from agentic_watch.workspace.kept_file import KeptFile, kept_file
+from agentic_watch.workspace.kept_part import KeptFile, kept_file
 from fleet import samples
 from fleet.conftest import Database
 from fleet.http_server import serving

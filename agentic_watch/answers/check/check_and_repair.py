@@ -10,22 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
-from agentic_watch.answers.check import history_check, host_checks
+from agentic_watch.answers.check import access_checks, history_check
+from agentic_watch.answers.check.access_checks import metrics_file, ownership, roots_there, roots_writable
 from agentic_watch.answers.check.check_result import Check, CheckResult, Subject, checked
+from agentic_watch.answers.check.configuration_check import configuration
 from agentic_watch.answers.check.history_check import history
-from agentic_watch.answers.check.host_checks import (
-    clock,
-    configuration,
-    metrics_file,
-    ownership,
-    roots_there,
-    roots_writable,
-    space,
-)
+from agentic_watch.answers.check.host_checks import clock, limits, space
 from agentic_watch.answers.check.quick_check import waiting
 from agentic_watch.answers.check.record_comparison import WorkspaceRecords, dispatch_of, read_place
 from agentic_watch.answers.check.records_check import records
-from agentic_watch.answers.check.service_checks import daemon, limits, unit_files, units_in_force, users
+from agentic_watch.answers.check.service_checks import daemon, unit_files, units_in_force, users
 from agentic_watch.commit.committer import Committer
 from agentic_watch.config import Config
 from agentic_watch.fleet import interchange
@@ -71,7 +65,7 @@ def _about(finding: CheckResult) -> tuple[str, str, str, str]:
 def _mend_ownership(subject: Subject, wrong: Sequence[CheckResult]) -> list[CheckResult]:
     if any(finding.check == "ownership" for finding in wrong):
         try:
-            host_checks.mend(subject)
+            access_checks.mend(subject)
         except OSError as error:
             return [CheckResult("ownership", False, f"{error.filename}: cannot be given away: {error.strerror}")]
     return []

@@ -1,34 +1,20 @@
-"""Whose are the history and what lies beside it? Can the user that works with them write them?
-
-The clock: does it say a time after all that is recorded?
-
-Room for what is to be written: blocks and inodes below the history and each root.
-
-The roots: writable for the user that commits, with the groups that the daemon has and those it will have.
-
-The roots: are they there?
-
-The configuration: is it one that the daemon would start with, and does this installation have what it asks for?
+"""What this host offers: does the clock say a time after all that is recorded, is there room for what is to be
+written (blocks and inodes below the history and each root), and do the kernel's limits allow what the daemon needs
+(inotify watches and instances, open files)?
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from agentic_watch.answers.answer_shape import counted
-from agentic_watch.answers.check.check_result import CheckResult, Subject, belongs_to
-from agentic_watch.answers.check.check_result import subject as subject_of
-from agentic_watch.config import Config, ConfigError, Root
-from agentic_watch.daemon.daemon_state import Liveness, pulse
+from agentic_watch.answers.check.check_result import CheckResult, Subject
+from agentic_watch.config import Root
+from agentic_watch.daemon.daemon_state import DaemonState, Liveness, pulse
 from agentic_watch.history import HistoryError, opening
-from agentic_watch.host.extras import how_to_add, is_installed
-from agentic_watch.inventory.renamed_roots import refuse_renamed
-from agentic_watch.service import install_plan, root_access, service_user
-from agentic_watch.service.root_access import Closed
-from agentic_watch.service.service_user import Account
+from agentic_watch.scan import RootUnavailable, scan
 from agentic_watch.workspace import instant
-from agentic_watch.workspace.candidate import Candidate
 
 _CLOCK = "clock"
 _SLACK_SECONDS = 300.0
@@ -87,168 +73,111 @@ def space(subject: Subject) -> Iterator[CheckResult]:
         yield CheckResult(_SPACE, True, f"{counted(len(seen), 'file system')}, enough free space")
 
 
-_ROOTS = "roots"
-_NEWEST_COMMITS = "SELECT root, workspace FROM dispatch_history ORDER BY id DESC LIMIT 64"
+_LIMITS = "limits"
+_SYSCTLS = "/proc/sys/fs/inotify"
+_WATCHES_EACH = 2
+_INSTANCE = "anon_inode:inotify"
+"""Where a descriptor of an inotify instance leads (proc(5))."""
 
 
-def roots_writable(subject: Subject) -> Iterator[CheckResult]:
-    """As the user itself, in the directories that the newest dispatches on disk are committed to: all must be open."""
-    running = running_account(subject)
-    for root in subject.config.roots:
-        if os.path.isdir(root.path):
-            yield _finding(subject, root, running, install_plan.samples(root), least=1)
-
-
-def roots_open(subject: Subject) -> Iterator[CheckResult]:
-    """The same in a probe's time, by the newest commits. All of them must be closed before an operator is needed: an
-    agent may close its own."""
-    try:
-        with opening.reading(subject.config.history) as connection:
-            newest = list(connection.execute(_NEWEST_COMMITS))
-    except HistoryError:
-        newest = []  # the check of what waits says why
-    running = running_account(subject)
-    for root in subject.config.roots:
-        if os.path.isdir(root.path):
-            directories = install_plan.written_to(root, [name for key, name in newest if key == root.key])
-            yield _finding(subject, root, running, directories, least=len(directories))
-
-
-def running_account(subject: Subject) -> Account | None:
-    """The user of the daemon that runs, when it is the one that should: its groups are those of its start."""
+def limits(subject: Subject) -> Iterator[CheckResult]:
+    """About two watches a workspace and one instance, of those that one user may have; files for a whole batch."""
     how, state = pulse(subject.config.history)
-    if how is not Liveness.RUNNING or state is None:
-        return None
-    running = service_user.of_process(state.pid, subject.account.name)
-    return running if running is not None and running.uid == subject.account.uid else None
+    running = state if how is Liveness.RUNNING else None
+    if any(root.watch != "poll" for root in subject.config.roots):
+        yield _watches(subject.config.roots)
+        yield _instances(subject, running)
+    if running is not None:
+        yield from _files(running)
 
 
-def closed_to_service(config: Config, candidate: Candidate) -> Closed | None:
-    """What keeps the service's user out of a workspace; None also when this user may not ask for it."""
-    about = subject_of(config)
-    if not about.installed or not service_user.can_be_asked(about.account):
-        return None
-    directories = install_plan.written_to(candidate.root, [candidate.name])
-    return root_access.closed(about.account, running_account(about), candidate.root.path, directories)
+def _watches(roots: tuple[Root, ...]) -> CheckResult:
+    """The coldest workspaces go without when the watches end."""
+    name = "max_user_watches"
+    if (limit := _sysctl(name)) is None:
+        return _untold(name)
+    need = _WATCHES_EACH * sum(map(_workspaces, roots))
+    if need <= limit:
+        return CheckResult(_LIMITS, True, f"fs.inotify.{name}: {limit}, about {need} needed")
+    text = f"fs.inotify.{name}: is {limit}, the workspaces here need about {need}"
+    return CheckResult(_LIMITS, False, text, _raise(name, 2 * need))
 
 
-def _finding(
-    subject: Subject, root: Root, running: Account | None, directories: Sequence[str], *, least: int
-) -> CheckResult:
-    account = subject.account
-    if not service_user.can_be_asked(account):
-        text = f"{root.path}: run as root or {account.name} to see whether {account.name} can write there"
-        return CheckResult(_ROOTS, None, text, root=root.key)
-    if found := root_access.closed(account, running, root.path, directories, least=least):
-        text = f"{found.path}: {found.cause}, so nothing in it will be committed"
-        return CheckResult(_ROOTS, False, text, found.step, root=root.key)
-    return CheckResult(_ROOTS, True, f"{root.path}: {account.name} can write there", root=root.key)
-
-
-def roots_there(subject: Subject) -> Iterator[CheckResult]:
-    """A root that is not there is waited for, and what would be in it is not seen."""
-    for key, path in subject.silent.items():
-        step = "see to its server, or unmount it; nothing in this root is checked until it answers"
-        yield CheckResult(_ROOTS, False, f"{path}: does not answer", step, root=key)
-    for root in subject.config.roots:
-        try:
-            os.close(os.open(root.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        except PermissionError:
-            yield CheckResult(_ROOTS, None, f"{root.path}: this user may not look into it", root=root.key)
-        except OSError as error:
-            step = "mount or make it, or take it out of the configuration"
-            yield CheckResult(_ROOTS, False, f"{root.path}: {error.strerror}", step, root=root.key)
-
-
-_OWNER = "ownership"
-
-
-def ownership(subject: Subject) -> Iterator[CheckResult]:
-    """The state directory, the history, its -wal and -shm, and whatever else lies beside it."""
-    account, history = subject.account, subject.config.history
-    if not service_user.can_be_asked(account):
-        yield CheckResult(
-            _OWNER, None, f"{history}: run as root or {account.name} to see whether {account.name} can write it"
+def _instances(subject: Subject, running: DaemonState | None) -> CheckResult:
+    """One a daemon; without it all roots are polled."""
+    name, account = "max_user_instances", subject.account
+    if (limit := _sysctl(name)) is None:
+        return _untold(name)
+    if running is not None and any(root.watching == "inotify" for root in running.roots):
+        return CheckResult(_LIMITS, True, f"fs.inotify.{name}: {limit}, the daemon uses 1")
+    if os.geteuid() not in (0, account.uid):
+        return CheckResult(
+            _LIMITS, None, f"fs.inotify.{name}: {limit}; run as root to see how many {account.name} uses"
         )
-        return
-    foreign = service_user.foreign(history, account)
-    for path in foreign:
-        info = os.lstat(path)
-        owner = belongs_to(info.st_uid, info.st_gid)
-        text = f"{path}: {account.name} cannot write it (it is {owner}), so {_loss(history, path)}"
-        yield CheckResult(_OWNER, False, text, _next_step(history, path, account))
-    if not foreign and os.path.lexists(history):
-        yield CheckResult(_OWNER, True, f"{history}: {account.name} can write it")
+    used = _instances_of(account.uid)
+    if used < limit:
+        return CheckResult(_LIMITS, True, f"fs.inotify.{name}: {limit}, {account.name} uses {used}")
+    text = f"fs.inotify.{name}: is {limit}, and {account.name} uses {used}: none is left for the daemon, so it polls"
+    return CheckResult(_LIMITS, False, text, _raise(name, 2 * limit))
 
 
-def _loss(history: str, path: str) -> str:
-    if path.endswith((".daemon", ".cookie")):
-        return "no daemon starts"
-    ours = os.path.realpath(history)
-    return "no row comes" if path.startswith(ours) or path == os.path.dirname(ours) else "nothing is pushed"
-
-
-def _next_step(history: str, path: str, account: Account) -> str:
-    if service_user.can_be_given(history, path):
-        return f"chown {account.name}:{account.group} {path}, or agentic-watch check --repair as root"
-    if os.path.isdir(path):
-        own = os.path.join(path, "agentic-watch")
-        return (
-            "it holds other things, too, so give the history a directory of its own and name it in [history] path: "
-            f"install -d -o {account.name} -g {account.group} -m 750 {own}"
-        )
-    return (
-        "look at it: it is a symbolic link or has a second hard link, so --repair leaves it as it is; then "
-        f"chown {account.name} {path}"
-    )
-
-
-def mend(subject: Subject) -> None:
-    """Give what the user cannot write to it; only root can. Raises OSError."""
-    if os.geteuid() == 0:
-        history = subject.config.history
-        for _ in service_user.give(history, service_user.foreign(history, subject.account), subject.account):
-            pass
-
-
-_NAME = "configuration"
-_DRIVERS = {"postgres": "psycopg", "http": "httpx"}
-
-
-def configuration(subject: Subject) -> Iterator[CheckResult]:
-    """It was read without an error; is each root known to the history by the key that it has now?"""
-    file = subject.config.file or "no file; flags and environment"
+def _files(running: DaemonState) -> Iterator[CheckResult]:
+    """A lower limit makes smaller batches, and in the end none."""
     try:
-        refuse_renamed(subject.config)
-    except ConfigError as error:
-        yield CheckResult(_NAME, False, str(error), "correct it; the daemon would not start (exit status 78)")
+        with open(f"/proc/{running.pid}/limits", encoding="ascii") as file:
+            (line,) = (line for line in file if line.startswith("Max open files"))
+        limit = int(line.split()[3])
+    except (OSError, ValueError):  # it has ended, or another user's /proc is hidden
         return
-    yield CheckResult(_NAME, True, f"{file}: {counted(len(subject.config.roots), 'root')}")
-    for text, extra in lacking(subject.config):
-        yield CheckResult(_NAME, False, text, how_to_add(extra))
+    from agentic_watch.commit.batches import FILES_WANTED  # the probe for monitoring needs none of it
 
-
-def lacking(config: Config) -> Iterator[tuple[str, str]]:
-    """What the configuration asks for and this installation lacks, in words, and the name of the extra."""
-    if config.metrics != type(config.metrics)() and not is_installed("prometheus_client"):
-        yield "[metrics] needs prometheus_client, which is not installed: there are no metrics", "metrics"
-    for kind in sorted({target.kind for target in config.push}):
-        if not is_installed(_DRIVERS[kind]):
-            yield f"[[push]] of kind {kind} needs {_DRIVERS[kind]}, which is not installed: nothing is pushed", "fleet"
-
-
-def metrics_file(subject: Subject) -> Iterator[CheckResult]:
-    """The directory of the metrics' file: Debian's, for one, is root's."""
-    file, account = subject.config.metrics.textfile, subject.account
-    if file is None or not service_user.can_be_asked(account):
+    if limit >= FILES_WANTED:
+        yield CheckResult(_LIMITS, True, f"open files: {limit} for the daemon (pid {running.pid})")
         return
-    directory = os.path.dirname(file)
-    if not os.path.isdir(directory):
-        yield CheckResult(
-            "metrics", False, f"{directory}: is not there, so {file} is not written", "make it, or name another"
-        )
-    elif service_user.not_writable(account, [directory]):
-        text = f"{directory}: {account.name} cannot write there, so {file} is not written"
-        yield CheckResult("metrics", False, text, f"setfacl -m u:{account.name}:rwx {directory}")
-    else:
-        yield CheckResult("metrics", True, f"{directory}: {account.name} can write there")
+    text = f"open files: the daemon (pid {running.pid}) is limited to {limit} and needs {FILES_WANTED}"
+    yield CheckResult(_LIMITS, False, text, "LimitNOFILE=16384 in its unit, or ulimit -n, and start it again")
+
+
+def _sysctl(name: str) -> int | None:
+    try:
+        with open(os.path.join(_SYSCTLS, name), encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
+
+
+def _untold(name: str) -> CheckResult:
+    return CheckResult(_LIMITS, None, f"fs.inotify.{name}: cannot be read here")
+
+
+def _raise(name: str, to: int) -> str:
+    return f"sysctl fs.inotify.{name}={to}, and into /etc/sysctl.d"
+
+
+def _workspaces(root: Root) -> int:
+    if root.watch == "poll":
+        return 0
+    try:
+        return sum(1 for _ in scan(root))
+    except RootUnavailable:
+        return 0
+
+
+def _instances_of(uid: int) -> int:
+    """How many inotify instances those of a user's processes have that this one may look at."""
+    count = 0
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        directory = f"/proc/{name}/fd"
+        try:
+            if os.stat(directory).st_uid == uid:
+                count += sum(_leads_to(f"{directory}/{one}") == _INSTANCE for one in os.listdir(directory))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it has ended, or is hidden even from its own user (prctl(2), PR_SET_DUMPABLE)
+    return count
+
+
+def _leads_to(descriptor: str) -> str:
+    try:
+        return os.readlink(descriptor)
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

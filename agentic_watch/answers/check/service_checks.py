@@ -1,6 +1,4 @@
-"""The host's limits against what the daemon needs: inotify watches and instances, open files.
-
-The system's units: are they what this configuration wants, and in force?
+"""The system's units: are they what this configuration wants, and in force?
 
 The daemon: alive, fresh, of this version, and content with its history and roots.
 """
@@ -13,10 +11,9 @@ from collections.abc import Iterator
 
 from agentic_watch import __version__
 from agentic_watch.answers.check.check_result import CheckResult, Subject, installed
-from agentic_watch.config import Config, Root
+from agentic_watch.config import Config
 from agentic_watch.daemon.daemon_presence import file_of
 from agentic_watch.daemon.daemon_state import DaemonState, Liveness, pulse
-from agentic_watch.scan import RootUnavailable, scan
 from agentic_watch.service import units
 from agentic_watch.service.root_access import open_for
 from agentic_watch.service.service_user import NoSuchAccount, group_name
@@ -161,113 +158,3 @@ def _content(subject: Subject, state: DaemonState, start: str) -> Iterator[Check
             )
     if state.version != __version__:
         yield CheckResult(_LOOP, False, f"the daemon is version {state.version}, this program {__version__}", start)
-
-
-_LIMITS = "limits"
-_SYSCTLS = "/proc/sys/fs/inotify"
-_WATCHES_EACH = 2
-_INSTANCE = "anon_inode:inotify"
-"""Where a descriptor of an inotify instance leads (proc(5))."""
-
-
-def limits(subject: Subject) -> Iterator[CheckResult]:
-    """About two watches a workspace and one instance, of those that one user may have; files for a whole batch."""
-    how, state = pulse(subject.config.history)
-    running = state if how is Liveness.RUNNING else None
-    if any(root.watch != "poll" for root in subject.config.roots):
-        yield _watches(subject.config.roots)
-        yield _instances(subject, running)
-    if running is not None:
-        yield from _files(running)
-
-
-def _watches(roots: tuple[Root, ...]) -> CheckResult:
-    """The coldest workspaces go without when the watches end."""
-    name = "max_user_watches"
-    if (limit := _sysctl(name)) is None:
-        return _untold(name)
-    need = _WATCHES_EACH * sum(map(_workspaces, roots))
-    if need <= limit:
-        return CheckResult(_LIMITS, True, f"fs.inotify.{name}: {limit}, about {need} needed")
-    text = f"fs.inotify.{name}: is {limit}, the workspaces here need about {need}"
-    return CheckResult(_LIMITS, False, text, _raise(name, 2 * need))
-
-
-def _instances(subject: Subject, running: DaemonState | None) -> CheckResult:
-    """One a daemon; without it all roots are polled."""
-    name, account = "max_user_instances", subject.account
-    if (limit := _sysctl(name)) is None:
-        return _untold(name)
-    if running is not None and any(root.watching == "inotify" for root in running.roots):
-        return CheckResult(_LIMITS, True, f"fs.inotify.{name}: {limit}, the daemon uses 1")
-    if os.geteuid() not in (0, account.uid):
-        return CheckResult(
-            _LIMITS, None, f"fs.inotify.{name}: {limit}; run as root to see how many {account.name} uses"
-        )
-    used = _instances_of(account.uid)
-    if used < limit:
-        return CheckResult(_LIMITS, True, f"fs.inotify.{name}: {limit}, {account.name} uses {used}")
-    text = f"fs.inotify.{name}: is {limit}, and {account.name} uses {used}: none is left for the daemon, so it polls"
-    return CheckResult(_LIMITS, False, text, _raise(name, 2 * limit))
-
-
-def _files(running: DaemonState) -> Iterator[CheckResult]:
-    """A lower limit makes smaller batches, and in the end none."""
-    try:
-        with open(f"/proc/{running.pid}/limits", encoding="ascii") as file:
-            (line,) = (line for line in file if line.startswith("Max open files"))
-        limit = int(line.split()[3])
-    except (OSError, ValueError):  # it has ended, or another user's /proc is hidden
-        return
-    from agentic_watch.commit.batches import FILES_WANTED  # the probe for monitoring needs none of it
-
-    if limit >= FILES_WANTED:
-        yield CheckResult(_LIMITS, True, f"open files: {limit} for the daemon (pid {running.pid})")
-        return
-    text = f"open files: the daemon (pid {running.pid}) is limited to {limit} and needs {FILES_WANTED}"
-    yield CheckResult(_LIMITS, False, text, "LimitNOFILE=16384 in its unit, or ulimit -n, and start it again")
-
-
-def _sysctl(name: str) -> int | None:
-    try:
-        with open(os.path.join(_SYSCTLS, name), encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return None
-
-
-def _untold(name: str) -> CheckResult:
-    return CheckResult(_LIMITS, None, f"fs.inotify.{name}: cannot be read here")
-
-
-def _raise(name: str, to: int) -> str:
-    return f"sysctl fs.inotify.{name}={to}, and into /etc/sysctl.d"
-
-
-def _workspaces(root: Root) -> int:
-    if root.watch == "poll":
-        return 0
-    try:
-        return sum(1 for _ in scan(root))
-    except RootUnavailable:
-        return 0
-
-
-def _instances_of(uid: int) -> int:
-    """How many inotify instances those of a user's processes have that this one may look at."""
-    count = 0
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        directory = f"/proc/{name}/fd"
-        try:
-            if os.stat(directory).st_uid == uid:
-                count += sum(_leads_to(f"{directory}/{one}") == _INSTANCE for one in os.listdir(directory))
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it has ended, or is hidden even from its own user (prctl(2), PR_SET_DUMPABLE)
-    return count
-
-
-def _leads_to(descriptor: str) -> str:
-    try:
-        return os.readlink(descriptor)
-    except (FileNotFoundError, ProcessLookupError):
-        return ""

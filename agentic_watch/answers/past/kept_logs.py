@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.history import HistoryError
-from agentic_watch.workspace.kept_file import KeptFile
+from agentic_watch.workspace.kept_part import KeptFile
 
 _LOOKED_AT = 16_384
 """So many characters of a log's end are looked through for a cause: without one that takes 2 ms."""

@@ -23,7 +23,7 @@ from agentic_watch.history.store import History
 from agentic_watch.history.workspaces_table import WorkspaceRow
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.candidate import Candidate, UnknownWorkspace, find
-from agentic_watch.workspace.kept_file import KeptFile
+from agentic_watch.workspace.kept_part import KeptFile
 
 _ROW_ID = re.compile(r"\d{1,18}", re.ASCII)
 COMMIT_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
@@ -214,7 +214,7 @@ def _closed(config: Config, candidate: Candidate | None) -> tuple[str, str] | No
     not ask for it, or the workspace is in no root."""
     if candidate is None:
         return None
-    from agentic_watch.answers.check.host_checks import closed_to_service  # and all that a service is: 20 ms
+    from agentic_watch.answers.check.access_checks import closed_to_service  # and all that a service is: 20 ms
 
     found = closed_to_service(config, candidate)
     return None if found is None else (f"{found.path}: {found.cause}", found.step)

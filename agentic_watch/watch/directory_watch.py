@@ -42,7 +42,7 @@ Add = Callable[[int, Iterable[str]], bool]
 """Takes an open directory and the names in it that matter; gives whether it has a watch."""
 
 
-class FewWatches:
+class DirectoryWatch:
     """Watches by the key of who waits. Used from one thread; `close` it.
 
     Raises OSError when the kernel has no inotify instance left.
@@ -133,9 +133,9 @@ class FewWatches:
                 inotify_rm_watch(self._descriptor, wd)
 
 
-def few_watches() -> FewWatches | None:
+def directory_watch() -> DirectoryWatch | None:
     """None when the kernel has no instance left (fs.inotify.max_user_instances): then all is polled."""
     try:
-        return FewWatches()
+        return DirectoryWatch()
     except OSError:
         return None

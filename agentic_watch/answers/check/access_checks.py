@@ -1,0 +1,158 @@
+"""Who may write where: are the roots there, can the user that commits write them, with the groups that the daemon has
+and those it will have, and whose are the history, what lies beside it and the metrics' file?
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from agentic_watch.answers.check.check_result import CheckResult, Subject, belongs_to
+from agentic_watch.answers.check.check_result import subject as subject_of
+from agentic_watch.config import Config, Root
+from agentic_watch.daemon.daemon_state import Liveness, pulse
+from agentic_watch.history import HistoryError, opening
+from agentic_watch.service import install_plan, root_access, service_user
+from agentic_watch.service.root_access import Closed
+from agentic_watch.service.service_user import Account
+from agentic_watch.workspace.candidate import Candidate
+
+_ROOTS = "roots"
+_NEWEST_COMMITS = "SELECT root, workspace FROM dispatch_history ORDER BY id DESC LIMIT 64"
+
+
+def roots_writable(subject: Subject) -> Iterator[CheckResult]:
+    """As the user itself, in the directories that the newest dispatches on disk are committed to: all must be open."""
+    running = running_account(subject)
+    for root in subject.config.roots:
+        if os.path.isdir(root.path):
+            yield _finding(subject, root, running, install_plan.samples(root), least=1)
+
+
+def roots_open(subject: Subject) -> Iterator[CheckResult]:
+    """The same in a probe's time, by the newest commits. All of them must be closed before an operator is needed: an
+    agent may close its own."""
+    try:
+        with opening.reading(subject.config.history) as connection:
+            newest = list(connection.execute(_NEWEST_COMMITS))
+    except HistoryError:
+        newest = []  # the check of what waits says why
+    running = running_account(subject)
+    for root in subject.config.roots:
+        if os.path.isdir(root.path):
+            directories = install_plan.written_to(root, [name for key, name in newest if key == root.key])
+            yield _finding(subject, root, running, directories, least=len(directories))
+
+
+def running_account(subject: Subject) -> Account | None:
+    """The user of the daemon that runs, when it is the one that should: its groups are those of its start."""
+    how, state = pulse(subject.config.history)
+    if how is not Liveness.RUNNING or state is None:
+        return None
+    running = service_user.of_process(state.pid, subject.account.name)
+    return running if running is not None and running.uid == subject.account.uid else None
+
+
+def closed_to_service(config: Config, candidate: Candidate) -> Closed | None:
+    """What keeps the service's user out of a workspace; None also when this user may not ask for it."""
+    about = subject_of(config)
+    if not about.installed or not service_user.can_be_asked(about.account):
+        return None
+    directories = install_plan.written_to(candidate.root, [candidate.name])
+    return root_access.closed(about.account, running_account(about), candidate.root.path, directories)
+
+
+def _finding(
+    subject: Subject, root: Root, running: Account | None, directories: Sequence[str], *, least: int
+) -> CheckResult:
+    account = subject.account
+    if not service_user.can_be_asked(account):
+        text = f"{root.path}: run as root or {account.name} to see whether {account.name} can write there"
+        return CheckResult(_ROOTS, None, text, root=root.key)
+    if found := root_access.closed(account, running, root.path, directories, least=least):
+        text = f"{found.path}: {found.cause}, so nothing in it will be committed"
+        return CheckResult(_ROOTS, False, text, found.step, root=root.key)
+    return CheckResult(_ROOTS, True, f"{root.path}: {account.name} can write there", root=root.key)
+
+
+def roots_there(subject: Subject) -> Iterator[CheckResult]:
+    """A root that is not there is waited for, and what would be in it is not seen."""
+    for key, path in subject.silent.items():
+        step = "see to its server, or unmount it; nothing in this root is checked until it answers"
+        yield CheckResult(_ROOTS, False, f"{path}: does not answer", step, root=key)
+    for root in subject.config.roots:
+        try:
+            os.close(os.open(root.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        except PermissionError:
+            yield CheckResult(_ROOTS, None, f"{root.path}: this user may not look into it", root=root.key)
+        except OSError as error:
+            step = "mount or make it, or take it out of the configuration"
+            yield CheckResult(_ROOTS, False, f"{root.path}: {error.strerror}", step, root=root.key)
+
+
+_OWNER = "ownership"
+
+
+def ownership(subject: Subject) -> Iterator[CheckResult]:
+    """The state directory, the history, its -wal and -shm, and whatever else lies beside it."""
+    account, history = subject.account, subject.config.history
+    if not service_user.can_be_asked(account):
+        yield CheckResult(
+            _OWNER, None, f"{history}: run as root or {account.name} to see whether {account.name} can write it"
+        )
+        return
+    foreign = service_user.foreign(history, account)
+    for path in foreign:
+        info = os.lstat(path)
+        owner = belongs_to(info.st_uid, info.st_gid)
+        text = f"{path}: {account.name} cannot write it (it is {owner}), so {_loss(history, path)}"
+        yield CheckResult(_OWNER, False, text, _next_step(history, path, account))
+    if not foreign and os.path.lexists(history):
+        yield CheckResult(_OWNER, True, f"{history}: {account.name} can write it")
+
+
+def _loss(history: str, path: str) -> str:
+    if path.endswith((".daemon", ".cookie")):
+        return "no daemon starts"
+    ours = os.path.realpath(history)
+    return "no row comes" if path.startswith(ours) or path == os.path.dirname(ours) else "nothing is pushed"
+
+
+def _next_step(history: str, path: str, account: Account) -> str:
+    if service_user.can_be_given(history, path):
+        return f"chown {account.name}:{account.group} {path}, or agentic-watch check --repair as root"
+    if os.path.isdir(path):
+        own = os.path.join(path, "agentic-watch")
+        return (
+            "it holds other things, too, so give the history a directory of its own and name it in [history] path: "
+            f"install -d -o {account.name} -g {account.group} -m 750 {own}"
+        )
+    return (
+        "look at it: it is a symbolic link or has a second hard link, so --repair leaves it as it is; then "
+        f"chown {account.name} {path}"
+    )
+
+
+def mend(subject: Subject) -> None:
+    """Give what the user cannot write to it; only root can. Raises OSError."""
+    if os.geteuid() == 0:
+        history = subject.config.history
+        for _ in service_user.give(history, service_user.foreign(history, subject.account), subject.account):
+            pass
+
+
+def metrics_file(subject: Subject) -> Iterator[CheckResult]:
+    """The directory of the metrics' file: Debian's, for one, is root's."""
+    file, account = subject.config.metrics.textfile, subject.account
+    if file is None or not service_user.can_be_asked(account):
+        return
+    directory = os.path.dirname(file)
+    if not os.path.isdir(directory):
+        yield CheckResult(
+            "metrics", False, f"{directory}: is not there, so {file} is not written", "make it, or name another"
+        )
+    elif service_user.not_writable(account, [directory]):
+        text = f"{directory}: {account.name} cannot write there, so {file} is not written"
+        yield CheckResult("metrics", False, text, f"setfacl -m u:{account.name}:rwx {directory}")
+    else:
+        yield CheckResult("metrics", True, f"{directory}: {account.name} can write there")
