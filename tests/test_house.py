@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,3 +239,20 @@ def test_a_class_name_means_one_thing() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 where.setdefault(node.name, []).append(name_of(module))
     assert {name: homes for name, homes in where.items() if len(homes) > 1} == {}
+
+
+def test_every_file_is_found_by_what_it_decides() -> None:
+    """CONTRIBUTING has one line for each file that holds code, below its folder, and none for others."""
+    _, _, listed = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8").partition("## Every file")
+    named: list[str] = []
+    folder = ""
+    for line in listed.splitlines():
+        if found := re.fullmatch(r"\*\*([\w/]+)/\*\*", line):
+            folder = found[1]
+        elif found := re.match(r"- `(\w+)`: \S", line):
+            named.append(f"{folder}/{found[1]}.py")
+    assert len(named) == len(set(named))
+    files = {name_of(module) for module in MODULES if "/" in name_of(module)}
+    assert {name for name in named if not name.endswith("__init__.py")} == {
+        name for name in files if not name.endswith("__init__.py")
+    }
