@@ -224,3 +224,15 @@ def test_a_daemon_that_cannot_write_its_history_says_so_before_it_is_ready(host:
             assert service.state().history_error
     finally:
         host.history.parent.chmod(0o755)
+
+
+def test_a_history_that_a_newer_program_took_over_ends_the_daemon(host: Host) -> None:
+    """Also when there is something left to be written into it: the process ends, with what configuration errors end."""
+    workspace = make(host.root, status="running")
+    with Service(host) as service:
+        workspace.write_status(status="completed")
+        service.wait_committed(workspace)
+        with contextlib.closing(sqlite3.connect(host.history)) as newer:
+            newer.execute("PRAGMA user_version = 99")
+        assert service.wait_end() == 78
+        assert "upgrade agentic-watch" in service.log()

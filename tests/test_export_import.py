@@ -160,6 +160,41 @@ def test_another_hosts_history_is_imported(full: Host) -> None:
     assert copy.read_bytes() == before
 
 
+def test_a_pipe_that_has_a_name_is_read_whole(full: Host) -> None:
+    """As `import <(zcat archive.gz)` gives it: nothing is taken of it to see what it is."""
+    lines = run([*full.arguments(), "export"], full.base).stdout.encode()
+    result = subprocess.run(
+        command(["--history", str(other(full)), "import", "/dev/stdin"]),
+        input=lines,
+        env=environment(full.base),
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert result.stdout.decode() == "/dev/stdin: export: 3 imported, 0 skipped, 0 invalid\n"
+
+
+def test_reports_that_sql_wrote_come_in_as_a_commit_writes_them(full: Host) -> None:
+    """Of a key that stands twice the last one counts, everywhere; a number that JSON does not know is named."""
+    copy = full.base / "copy.db"
+    run([*full.arguments(), "backup", str(copy)], full.base)
+    written = {
+        1: '{"passed":NaN}',
+        2: '{"findings":[{"tool":"a"}], "findings":[{"tool":"b"}]}',
+        3: '{"z":1.10,"a":true}',
+    }
+    with closing(sqlite3.connect(copy)) as connection, connection:
+        for number, report in written.items():
+            connection.execute("UPDATE dispatch_history SET report = ? WHERE id = ?", (report, number))
+    (taken,) = take(full, copy, code=1)
+    assert counts(taken) == (2, 0, 1)
+    assert "dispatch 1: its report holds a number that JSON does not know" in taken["failures"][0]["error"]
+    reports = {row["report"] for row in full.query("SELECT report FROM dispatch_history", history=other(full))}
+    assert reports == {'{"findings":[{"tool":"b"}]}', '{"a":true,"z":1.1}'}
+    exported = run(["--history", str(other(full)), "export"], full.base).stdout
+    assert '"findings":[{"tool":"b"}]' in exported and '"tool":"a"' not in exported
+
+
 def test_an_older_schema_is_imported_without_an_upgrade(full: Host) -> None:
     """A history that lacks today's columns is read too, and its commits get the ids that they have everywhere."""
     old = full.base / "old.db"

@@ -62,6 +62,27 @@ def test_a_long_journal_is_read_in_turns(host: Host) -> None:
     assert host.once().counts == {"scanned": 1, "skipped": 1}
 
 
+@pytest.mark.parametrize("before", ["running", "failed", None])
+def test_a_finish_that_comes_while_the_journal_is_read_is_committed(host: Host, before: str | None) -> None:
+    """The status said something else, or was not there, when the reading began: it is asked once more at the end."""
+    workspace = make(host.root, status=before or "running")
+    fill(workspace, 2_000)
+    if before is None:
+        (workspace.meta / "status.json").unlink()
+    finish = "2026-04-15T10:00:00Z"
+    with committer(host) as made:
+        (outcome,) = made.commit_each([host.candidate()], journal_seconds=0.0)
+        workspace.write_status(status="completed", updated_at=finish)
+        verdicts = []
+        while outcome.verdict is Verdict.READING:
+            *earlier, outcome = made.commit_each([host.candidate()], journal_seconds=0.0)
+            verdicts += [one.verdict for one in earlier]
+    assert len(verdicts) == 1  # of what it said when the reading began
+    assert outcome.verdict is Verdict.COMMITTED
+    assert workspace.mark()["updated_at"] == finish
+    assert rows(host) == 2_001 + (before == "failed")
+
+
 def test_others_are_committed_while_a_long_journal_is_read(host: Host) -> None:
     """In the same call, though the long one was first."""
     fill(make(host.root, "org/repo/long"), 2_000)

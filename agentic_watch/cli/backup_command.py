@@ -7,7 +7,7 @@ import time
 
 import click
 
-from agentic_watch.answers.answer_shape import SCHEMA
+from agentic_watch.answers.answer_shape import SCHEMA, counted
 from agentic_watch.cli.exit_status import Interrupted, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.messages import progress
@@ -44,4 +44,6 @@ def command(state: State, file: str, as_json: bool) -> None:
         sizes = {"bytes": copied.bytes, "commits_count": copied.commits, "seconds": seconds}
         print_json({"schema": SCHEMA, "path": copied.path, **sizes})
     else:
-        click.echo(clean(f"{copied.path}: {copied.commits:,} commits, {copied.bytes:,} bytes, {seconds:.1f} s"))
+        click.echo(
+            clean(f"{copied.path}: {counted(copied.commits, 'commit')}, {copied.bytes:,} bytes, {seconds:.1f} s")
+        )

@@ -37,11 +37,13 @@ _PAUSED_AT_MOST = 2
 
 
 class _Begun(NamedTuple):
-    """A workspace in the middle of `finding` what is there of its commit."""
+    """A workspace in the middle of `finding` what is there of its commit; `status_files` is the signature of its status
+    when that was read."""
 
     workspace: OpenWorkspace
     known: HistoryState
     finding: Generator[None, None, CommitState]
+    status_files: bytes = b""
 
 
 class Committer:
@@ -53,6 +55,7 @@ class Committer:
         history.is_same = redactor(config.limits.redact).is_same
         self._overlap = ThreadPool()
         self._paused: dict[Key, _Begun] = {}
+        self._changed_meanwhile: set[Key] = set()
         self._sightings = Sightings()
 
     def commit(self, candidate: Candidate, *, force: bool = False) -> Outcome:
@@ -87,10 +90,12 @@ class Committer:
 
     def _is_more(self, outcome: Outcome) -> bool:
         """Forget a finish that is recorded; whether its workspace has another one, or says something else by now."""
+        is_changed = outcome.candidate.key in self._changed_meanwhile
+        self._changed_meanwhile.discard(outcome.candidate.key)
         if outcome.verdict not in (Verdict.COMMITTED, Verdict.SKIPPED) or outcome.status is None or outcome.is_gone:
-            return False
+            return is_changed and not outcome.is_gone
         self._sightings.discard(outcome.candidate, (outcome.status.updated_at.ns, outcome.status.runs))
-        return outcome.is_replaced
+        return outcome.is_replaced or is_changed
 
     def look_ahead(self, candidate: Candidate) -> list[str]:
         """Read a status that is to be committed later: if it is finished, it is not lost when it is replaced or removed
@@ -234,19 +239,26 @@ class Committer:
         """Keep it for later; when too many wait for the rest of their journals, it has to begin anew then."""
         candidate = begun.workspace.candidate
         if len(self._paused) < _PAUSED_AT_MOST:
-            self._paused[candidate.key] = begun
+            seen = begun.status_files or begun.workspace.status_files(as_read=True)
+            self._paused[candidate.key] = begun._replace(status_files=seen)
         else:
             begun.workspace.close()
         return Outcome(candidate, Verdict.READING, "has a long journal, which is being read")
 
     def _go_on(self, begun: _Begun, until: float, pipeline: Pipeline) -> list[Outcome]:
-        """Read a long journal on; when it is at its end, write what is missing."""
+        """Read a long journal on; when it is at its end, write what is missing of what the status said at its begin."""
+        workspace = begun.workspace
         try:
             planned = self._plan(begun, until)
+            if isinstance(planned, Outcome):
+                return [planned]
+            # What it says now was told meanwhile, and nobody tells of it again.
+            if begun.status_files != workspace.status_files():
+                self._changed_meanwhile.add(workspace.candidate.key)
         except BaseException:
-            begun.workspace.close()
+            workspace.close()
             raise
-        return [planned] if isinstance(planned, Outcome) else pipeline.put([planned])
+        return pipeline.put([planned])
 
 
 def _read_on(finding: Generator[None, None, CommitState], until: float) -> CommitState | None:

@@ -109,6 +109,14 @@ class OpenWorkspace:
         meta = self.place.meta
         return self.status_signature + (signatures.at(meta, layout.MARKER) if meta is not None else signatures.ABSENT)
 
+    def status_files(self, *, as_read: bool = False) -> bytes:
+        """The signature of its status files now, or as they were when they were read, as far as that is known."""
+        if as_read and isinstance(self.trouble, Missing):
+            return signatures.ABSENT * 2
+        if as_read and self.status_signature:
+            return self.status_signature
+        return status.signature(self.place.directory, self.place.meta, self.candidate.root)
+
     def open_journal(self, *, append: bool) -> Journal:
         """The journal, opened when it is not yet; one that is not there is made by the first line.
 

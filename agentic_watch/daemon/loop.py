@@ -107,7 +107,8 @@ class Daemon:
             self._nightly_prune.stop()
             self._watcher.stop()
             self._scans.under_way.clear()
-            self._last_seen.flush()
+            with suppress(HistoryRefused):  # what is wrong with it is said already, or nobody waits for it any more
+                self._last_seen.flush()
             self._committer.close()
             self._history.close()
             self._signals.restore()

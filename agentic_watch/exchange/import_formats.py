@@ -8,6 +8,7 @@ it.
 from __future__ import annotations
 
 import io
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -34,7 +35,7 @@ from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant
 from agentic_watch.workspace.journal import longest_line
-from agentic_watch.workspace.jsontext import MAX_DEPTH, load_object
+from agentic_watch.workspace.jsontext import MAX_DEPTH, dump, load_object
 from agentic_watch.workspace.kept_part import LARGEST
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.record import LINE_VALUES
@@ -153,6 +154,11 @@ def _rows_of_history(connection: sqlite3.Connection, incoming: Incoming) -> Iter
         found: dict[str, Any] = dict(zip(columns, values, strict=True))
         found["commit_id"] = commit_id(found["root"], found["workspace"], found["updated_utc"], found["runs"])
         report = report_of(found["report"])
+        try:  # somebody's SQL may have written what a commit never does: it goes on as a commit writes it
+            found["report"] = dump(report) if report else found["report"]
+        except ValueError:
+            incoming.fault(f"dispatch {number}", "its report holds a number that JSON does not know")
+            continue
         found["model"] = model_of(found["agent"], report)
         found |= zip(USAGE_COLUMNS, usage_values(report), strict=True)
         findings = connection.execute(f"SELECT {_FINDINGS} FROM findings WHERE dispatch_id = ? ORDER BY id", (number,))
@@ -248,6 +254,8 @@ def reader(history: History, incoming: Incoming) -> Reader:
 
 
 def _is_database(path: str) -> bool:
+    if not os.path.isfile(path):  # a pipe by its name gives its bytes once
+        return False
     with open(path, "rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
 

@@ -13,6 +13,7 @@ from agentic_watch.exchange import ExchangeError, import_formats
 from agentic_watch.exchange.import_formats import Incoming
 from agentic_watch.exchange.redacting import redacted
 from agentic_watch.exchange.slices import Slices
+from agentic_watch.history import HistoryError
 from agentic_watch.history.rows import Row
 from agentic_watch.history.store import History
 from agentic_watch.host.jobs import Jobs, fitting
@@ -96,6 +97,8 @@ def _read(incoming: Incoming, history: History, without: Redactor, tell: Callabl
         error = f"{incoming.path}: cannot be read: {fault.strerror}"
     except sqlite3.Error as fault:
         error = f"{incoming.path}: cannot be read: {fault}"
+    except HistoryError as fault:  # what a store adds to depends on it
+        error = str(fault)
     tell((group, incoming))
     return error
 

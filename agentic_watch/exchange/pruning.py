@@ -149,8 +149,6 @@ def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> 
 def _delete(history: History, which: dict[str, Any], slices: Slices) -> int:
     """Delete one slice; gives how many rows went."""
     with history.transaction(durable=False) as connection, slices.one():
-        # Pages that get empty are not written once more: what was on them is in the archive.
-        connection.execute("PRAGMA secure_delete = FAST")
         # The triggers of the table take findings and search entries along, and have the workspaces read again.
         return connection.execute(f"DELETE FROM dispatch_history AS d {_IN_ORDER}", which).rowcount
 

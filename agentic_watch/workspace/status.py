@@ -132,9 +132,7 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Status
     linked: list[Status] = []
     problems: list[WorkspaceError] = []
     seen: list[bytes] = []
-    in_meta = meta if root.layout != "root" else None
-    beside = workspace if root.layout != "meta" else None
-    for directory, label in ((in_meta, layout.META_STATUS), (beside, layout.STATUS)):
+    for directory, label in _places(workspace, meta, root):
         if directory is None:
             seen.append(signatures.ABSENT)
             continue
@@ -162,3 +160,16 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Status
         return StatusRead(newest, b"".join(seen) if b"" not in seen else b"", linked=named)
     trusted = not problems and b"" not in seen
     return StatusRead(newest, b"".join(seen) if trusted else b"", tuple(map(str, problems)))
+
+
+def signature(workspace: int, meta: int | None, root: Root) -> bytes:
+    """What `read` would give as the signature now, were there no doubt about a file."""
+    places = (where for where, _ in _places(workspace, meta, root))
+    return b"".join(signatures.ABSENT if one is None else signatures.at(one, layout.STATUS) for one in places)
+
+
+def _places(workspace: int, meta: int | None, root: Root) -> tuple[tuple[int | None, str], ...]:
+    """The directories in which a status may lie, None where none counts, and what it is called there."""
+    in_meta = meta if root.layout != "root" else None
+    beside = workspace if root.layout != "meta" else None
+    return (in_meta, layout.META_STATUS), (beside, layout.STATUS)
