@@ -10,10 +10,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from agentic_watch.config.places import ETC_FILE
-
 from agentic_watch.config import Overrides
 from agentic_watch.config.load import parse
+from agentic_watch.config.paths import ETC_FILE
 from agentic_watch.service import units
 
 

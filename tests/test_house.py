@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import re
 import sys
 from collections.abc import Iterator
@@ -256,3 +257,19 @@ def test_every_file_is_found_by_what_it_decides() -> None:
     assert {name for name in named if not name.endswith("__init__.py")} == {
         name for name in files if not name.endswith("__init__.py")
     }
+
+
+OUTSIDE = sorted(
+    path for folder in ("benchmarks", "examples", "release") for path in (PACKAGE.parent / folder).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("script", OUTSIDE, ids=lambda script: f"{script.parent.name}/{script.name}")
+def test_what_scripts_import_of_the_package_is_there(script: Path) -> None:
+    """Also in those that only a release runs."""
+    for node in ast.walk(parsed(script)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE.name:
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
