@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import time
@@ -79,11 +80,12 @@ def test_a_root_that_hangs_while_it_is_served_holds_up_no_other(host: Host, mirr
     """Reconciles come and go; SIGTERM ends the process in two seconds."""
     make(mirror.behind, "org/repo/behind")
     service = with_two_roots(host, mirror)
-    service.reconcile_seconds = 2.0
-    with service:
+    service.reconcile_seconds = 5.0  # hung in the second before a look, that would be caught, as by a mount that dies
+    with service, contextlib.ExitStack() as at_end:
+        at_end.callback(mirror.answer)  # also when this fails: what is caught there cannot be killed
         service.wait(lambda: "org/repo/behind" in service.names())
         service.wait(lambda: service.state().pending == 0)
-        wait_reconciled(service)  # which is said a second before the next look
+        wait_reconciled(service)  # seconds before the next look
         mirror.hang()
         service.wait_log(f"{mirror.path}: does not answer", 30.0)
         for number in range(3):
