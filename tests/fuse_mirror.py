@@ -9,10 +9,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,8 +65,15 @@ class FuseMirror:
         _LIBC.umount2(os.fsencode(self.path), _MNT_DETACH)
 
     def hang(self) -> None:
-        """From now on nobody who asks comes back."""
-        self._signal(signal.SIGSTOP)
+        """From now on nobody who asks comes back.
+
+        It stops between two requests: whose request is taken and not answered could not even be killed.
+        """
+        assert self._process is not None
+        self._signal(signal.SIGUSR1)
+        state = Path(f"/proc/{self._process.pid}/stat")
+        while state.read_text().rpartition(") ")[2][0] != "T":
+            time.sleep(0.001)
 
     def answer(self) -> None:
         """All who asked get their answers."""
@@ -212,10 +221,17 @@ def _serve(behind: str, path: str) -> None:
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
     if _LIBC.mount(b"mirror", os.fsencode(path), b"fuse", 0, options.encode()):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+    asked, ask = os.pipe()
+    signal.signal(signal.SIGUSR1, lambda *_: os.write(ask, b"."))
     print("mounted", flush=True)
     mirror = _Mirror(behind)
     while True:
         try:
+            ready, _, _ = select.select([device, asked], [], [])
+            if asked in ready:
+                os.read(asked, 1)
+                os.kill(os.getpid(), signal.SIGSTOP)
+                continue
             reply = mirror.answer(os.read(device, _BUFFER))
             if reply is not None:
                 os.write(device, reply)
