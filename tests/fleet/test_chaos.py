@@ -109,7 +109,7 @@ def test_a_minute_of_chaos(database: Database, tmp_path: Path) -> None:
         proxy.meddle = lambda *_: "pass"
         assert time.monotonic() - started > 40
         expected = len(ids) - HOSTS  # each host has one commit that is refused
-        wait_for(lambda: len(database.commits()) >= expected, 60)
+        wait_for(lambda: len(database.commits()) >= expected, 300)
         ((findings,),) = database.query("SELECT count(*) FROM findings")
         answers(pushers[0], expected)
     dead = [row for pusher in pushers for row in pusher.query("SELECT commit_id, cause FROM dead_letters")]
