@@ -32,7 +32,7 @@ from agentic_watch.fleet.backlog import Backlog, backlogs
 from agentic_watch.history import HistoryError, history_file, pruned, workspaces_table
 from agentic_watch.history.columns import COST_COLUMN, TOKEN_COLUMNS
 from agentic_watch.history.store import History
-from agentic_watch.host.new_file import new_path
+from agentic_watch.host.new_file import new_file
 from agentic_watch.host.threads import left_to_main_thread
 from agentic_watch.workspace import instant
 
@@ -130,7 +130,7 @@ class Metrics:
     def _write(self, path: str, told: bytes) -> None:
         """Replace the file, readable for all; nobody reads it under its temporary name."""
         try:
-            with new_path(path, is_durable=False) as temporary, open(temporary, "wb") as file:
+            with new_file(path, 0o644, replace=True, is_durable=False) as file:
                 os.fchmod(file.fileno(), 0o644)
                 file.write(told)
         except OSError as error:

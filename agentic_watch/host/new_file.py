@@ -14,32 +14,40 @@ _LEFTOVER = re.compile(r".*\.[0-9a-f]{12}\.part", re.DOTALL)
 
 
 @contextlib.contextmanager
-def new_file(path: str, mode: int) -> Iterator[BinaryIO]:
-    """A file to write, durably in place when the block ends well, and gone when it does not.
+def new_file(path: str, mode: int, *, replace: bool = False, is_durable: bool = True) -> Iterator[BinaryIO]:
+    """A file to write, in place when the block ends well, and gone when it does not; durable unless it is made anew all
+    the time.
 
-    Nothing that is there is replaced: it may be the only copy of something. Raises OSError, FileExistsError when the
-    name is taken.
+    Without `replace` nothing that is there goes: it may be the only copy of something. Raises OSError, FileExistsError
+    when the name is taken.
     """
-    with new_path(path, mode, place=_link) as temporary, open(temporary, "r+b") as file:
+    with (
+        _beside(path, mode, os.rename if replace else _link, is_durable=is_durable) as (_, descriptor),
+        open(descriptor, "r+b", closefd=False) as file,
+    ):
         yield file
 
 
 @contextlib.contextmanager
-def new_path(
-    path: str, mode: int = 0o644, *, place: Callable[[str, str], None] = os.rename, is_durable: bool = True
-) -> Iterator[str]:
-    """The name of an empty file beside `path`, which the block fills, and which takes that place, durably unless it is
-    made anew all the time.
+def new_path(path: str, mode: int = 0o644) -> Iterator[str]:
+    """The name of an empty file beside `path`, for who must have a name to fill it; it replaces `path`, durably.
 
-    What earlier runs left of theirs is removed. Raises OSError.
+    Raises OSError.
     """
+    with _beside(path, mode, os.rename, is_durable=True) as (temporary, _):
+        yield temporary
+
+
+@contextlib.contextmanager
+def _beside(path: str, mode: int, place: Callable[[str, str], None], *, is_durable: bool) -> Iterator[tuple[str, int]]:
+    """An empty file beside `path`, its name and its descriptor; what earlier runs left of theirs is removed."""
     remove_leftovers(path)
     descriptor, temporary = -1, ""
     try:
         while descriptor < 0:
             temporary = f"{path}.{os.urandom(_RANDOM_BYTES).hex()}.part"  # known before it is there: a signal may come
             descriptor = _create(temporary, mode)
-        yield temporary
+        yield temporary, descriptor
         if is_durable:
             os.fsync(descriptor)
         place(temporary, path)

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agentic_watch.host.new_file import new_path
+from agentic_watch.host.new_file import new_file
 from agentic_watch.service import units
 from agentic_watch.service.install_plan import Chosen, read_back
 from agentic_watch.service.service_user import Account, with_groups
@@ -230,6 +230,6 @@ def _refuse_link(path: str) -> None:
 def _write(path: str, text: str) -> None:
     """Replace a file whole: systemd may read it at any time."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    with new_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
-        os.chmod(temporary, 0o644)  # whatever the umask of the shell
-        file.write(text)
+    with new_file(path, 0o644, replace=True) as file:
+        os.fchmod(file.fileno(), 0o644)  # whatever the umask of the shell
+        file.write(text.encode("utf-8", "surrogateescape"))
