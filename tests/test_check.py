@@ -22,6 +22,7 @@ from daemon_support import Service
 from support import NOBODY, POWERLESS, UPDATED, Host, Workspace, make, run, snapshot, wait_for
 from unprivileged import public_directory
 
+from agentic_watch import watch
 from agentic_watch.answers.check import host_checks
 from agentic_watch.answers.check.access_checks import ownership
 from agentic_watch.answers.check.check_and_repair import repair
@@ -655,7 +656,7 @@ def test_a_user_without_an_inotify_instance_left_is_told(
     host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A daemon that is started now would poll: the limit is named with what it should be."""
-    monkeypatch.setattr(host_checks, "_SYSCTLS", str(tmp_path))
+    monkeypatch.setattr(watch, "_SYSCTLS", str(tmp_path))
     (tmp_path / "max_user_watches").write_text("1000\n")
     found = {}
     for limit in (10**6, 0):

@@ -34,6 +34,7 @@ from agentic_watch.history.columns import COST_COLUMN, TOKEN_COLUMNS
 from agentic_watch.history.store import History
 from agentic_watch.host.new_file import new_file
 from agentic_watch.host.threads import left_to_main_thread
+from agentic_watch.watch import inotify_limit
 from agentic_watch.workspace import instant
 
 log = logging.getLogger("agentic_watch.daemon")
@@ -44,7 +45,6 @@ _AT_ONCE = 8
 _SILENT_SECONDS = 5.0
 
 PREFIX = "agentic_watch_"
-_WATCH_LIMIT = "/proc/sys/fs/inotify/max_user_watches"
 
 
 class Extent(NamedTuple):
@@ -176,6 +176,7 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
     yield info
     started = instant.parse(state.started_at).ns / 1e9
     is_ready, is_usable = float(state.phase == "running"), float(not state.history_error)
+    limit = inotify_limit("max_user_watches")
     watches, hanging = (sum(getattr(root, name) for root in state.roots) for name in ("watches", "hanging"))
     for name, about, value in (
         ("start_time_seconds", "When the daemon started, since the epoch.", started),
@@ -185,7 +186,7 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
         ("unreadable_directories", "Directories that could not be looked into.", state.unreadable),
         ("watches", "Kernel watches that the daemon holds.", watches),
         ("hanging_mounts", "Roots, and mounts below them, that do not answer.", hanging),
-        ("watches_limit", "Kernel watches that one user may hold; absent where it cannot be read.", watch_limit()),
+        ("watches_limit", "Kernel watches that one user may hold; absent where it cannot be read.", limit),
         ("history_usable", "1 while rows can be written.", is_usable),
         ("history_schema_version", "The schema of the history.", history_file.VERSION),
         ("history_bytes", "The size of the history and its log on disk.", history.bytes),
@@ -258,15 +259,6 @@ def _latency(counted: Counters) -> Metric:
     buckets = [(str(bound), float(count)) for bound, count in zip(LATENCY_BOUNDS, counted.latency, strict=True)]
     family.add_metric([], [*buckets, ("+Inf", float(counted.latency_count))], counted.latency_sum)
     return family
-
-
-def watch_limit() -> int | None:
-    """fs.inotify.max_user_watches (inotify(7)); None where it is hidden."""
-    try:
-        with open(_WATCH_LIMIT, encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return None
 
 
 class ScrapeHandler(WSGIRequestHandler):

@@ -7,10 +7,10 @@ import os
 import uuid
 
 from agentic_watch.history.history_file import make_directories
+from agentic_watch.host import processes
 from agentic_watch.host.new_file import new_file
 
 _FILE = "host_id"
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class NoHostId(Exception):
@@ -40,8 +40,8 @@ def _path(history: str) -> str:
 
 def boot_id() -> str:
     """The id of this boot (random(4)): two at a time under one host id are a cloned image. "" where there is none."""
-    with contextlib.suppress(OSError, ValueError), open(_BOOT_ID, encoding="ascii") as file:
-        return str(uuid.UUID(file.read().strip()))
+    with contextlib.suppress(ValueError):
+        return str(uuid.UUID(processes.here().boot))
     return ""
 
 

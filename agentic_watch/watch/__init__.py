@@ -1,5 +1,6 @@
 """What did the kernel say? Events become hints; the only import of watchdog."""
 
+import os
 from dataclasses import dataclass
 
 
@@ -16,3 +17,15 @@ class RootState:
     watches: int
     detail: str = ""
     hanging: int = 0
+
+
+_SYSCTLS = "/proc/sys/fs/inotify"
+
+
+def inotify_limit(name: str) -> int | None:
+    """fs.inotify.NAME, such as max_user_watches (inotify(7)); None where it cannot be read."""
+    try:
+        with open(os.path.join(_SYSCTLS, name), encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None

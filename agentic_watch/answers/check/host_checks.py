@@ -14,6 +14,7 @@ from agentic_watch.config import Root
 from agentic_watch.daemon.daemon_state import DaemonState, Liveness, pulse
 from agentic_watch.history import HistoryError, opening
 from agentic_watch.scan import RootUnavailable, scan
+from agentic_watch.watch import inotify_limit
 from agentic_watch.workspace import instant
 
 _CLOCK = "clock"
@@ -74,7 +75,6 @@ def space(subject: Subject) -> Iterator[CheckResult]:
 
 
 _LIMITS = "limits"
-_SYSCTLS = "/proc/sys/fs/inotify"
 _WATCHES_EACH = 2
 _INSTANCE = "anon_inode:inotify"
 """Where a descriptor of an inotify instance leads (proc(5))."""
@@ -94,7 +94,7 @@ def limits(subject: Subject) -> Iterator[CheckResult]:
 def _watches(roots: tuple[Root, ...]) -> CheckResult:
     """The coldest workspaces go without when the watches end."""
     name = "max_user_watches"
-    if (limit := _sysctl(name)) is None:
+    if (limit := inotify_limit(name)) is None:
         return _untold(name)
     need = _WATCHES_EACH * sum(map(_workspaces, roots))
     if need <= limit:
@@ -106,7 +106,7 @@ def _watches(roots: tuple[Root, ...]) -> CheckResult:
 def _instances(subject: Subject, running: DaemonState | None) -> CheckResult:
     """One a daemon; without it all roots are polled."""
     name, account = "max_user_instances", subject.account
-    if (limit := _sysctl(name)) is None:
+    if (limit := inotify_limit(name)) is None:
         return _untold(name)
     if running is not None and any(root.watching == "inotify" for root in running.roots):
         return CheckResult(_LIMITS, True, f"fs.inotify.{name}: {limit}, the daemon uses 1")
@@ -136,14 +136,6 @@ def _files(running: DaemonState) -> Iterator[CheckResult]:
         return
     text = f"open files: the daemon (pid {running.pid}) is limited to {limit} and needs {FILES_WANTED}"
     yield CheckResult(_LIMITS, False, text, "LimitNOFILE=16384 in its unit, or ulimit -n, and start it again")
-
-
-def _sysctl(name: str) -> int | None:
-    try:
-        with open(os.path.join(_SYSCTLS, name), encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return None
 
 
 def _untold(name: str) -> CheckResult:
