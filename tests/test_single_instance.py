@@ -249,6 +249,25 @@ def test_a_directory_that_is_moved_away_is_claimed_anew(history: str) -> None:
             Instance.acquire(history)
 
 
+def test_a_directory_that_is_back_by_the_time_it_is_claimed_anew_is_held_still(
+    history: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon's own lock is not taken for another daemon's; nor is anything let go."""
+    instance = Instance.acquire(history)
+    with monkeypatch.context() as patch:
+        patch.setattr(Instance, "_in_place", lambda _: False)  # it was away when it was looked for
+        instance.publish(STATE)
+    assert pulse(history)[0] is Liveness.RUNNING
+    with pytest.raises(HistoryInUse):
+        Instance.acquire(history)
+    instance.publish(replace(STATE, pending=7))
+    _, state = look(history)
+    assert state is not None
+    assert state.pending == 7
+    instance.release()
+    assert pulse(history)[0] is Liveness.STOPPED
+
+
 def test_who_was_first_in_the_new_directory_stays(history: str) -> None:
     """A daemon whose directory was moved away, and whose history another one holds by now, is told so."""
     directory = Path(history).parent

@@ -76,26 +76,27 @@ class Instance:
         self._path = file_of(self._history)
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         with contextlib.ExitStack() as undo:
-            directory = self._open_directory(undo)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | FLAGS, 0o644)
-            undo.callback(os.close, descriptor)
+            directory = self._open(os.path.dirname(self._path), DIRECTORY, self._directory, undo)
+            descriptor = self._open(self._path, os.O_RDWR | os.O_CREAT | FLAGS, self._descriptor, undo)
             pauses = every(0.02, _PATIENCE_SECONDS)
             if not wait_until(lambda: lock(descriptor, fcntl.LOCK_EX) and self._claim(directory), pauses):
                 raise _held(self._path, descriptor)
             # What a former daemon said must not be taken for this one's words.
             os.ftruncate(descriptor, 0)
             undo.pop_all()
-        _close(self._descriptor, self._directory if self._directory != directory else None)
+        _close(*{self._descriptor, self._directory} - {descriptor, directory})
         self._descriptor, self._directory = descriptor, directory
 
-    def _open_directory(self, undo: contextlib.ExitStack) -> int:
-        """The directory of the file; the one that is held when it is still the same."""
-        directory = os.open(os.path.dirname(self._path), DIRECTORY)
-        if self._directory is not None and os.path.samestat(os.fstat(directory), os.fstat(self._directory)):
-            os.close(directory)
-            return self._directory
-        undo.callback(os.close, directory)
-        return directory
+    @staticmethod
+    def _open(path: str, flags: int, held: int | None, undo: contextlib.ExitStack) -> int:
+        """Open the file or directory. When it is the one that is held already (it was moved away and is back), give the
+        descriptor that holds it: the lock of that one would refuse a second."""
+        descriptor = os.open(path, flags, 0o644)
+        if held is not None and os.path.samestat(os.fstat(descriptor), os.fstat(held)):
+            os.close(descriptor)
+            return held
+        undo.callback(os.close, descriptor)
+        return descriptor
 
     def _claim(self, directory: int) -> bool:
         if directory == self._directory:
