@@ -63,11 +63,12 @@ class Health:
 
     @property
     def interval(self) -> float:
-        """Seconds within which the loop must turn again: half of what systemd's watchdog allows, less when there is
-        something new to tell."""
+        """Seconds within which the loop must turn again: a third of what systemd's watchdog allows, so that a watcher
+        that does not answer at two turns is named before the third ends the process; less when there is something new
+        to tell."""
         watchdog = self._notifier.watchdog_seconds
         wanted = _PUBLISH_SECONDS if self._untold or self._notifier.has_owed else _REFRESH_SECONDS
-        return wanted if watchdog is None else min(wanted, watchdog / 2)
+        return wanted if watchdog is None else min(wanted, watchdog / 3)
 
     def started(self, roots: tuple[RootState, ...]) -> None:
         """The threads run; nothing was looked at yet."""

@@ -153,7 +153,7 @@ def test_a_hung_watcher_is_no_watcher(lab: Lab) -> None:
     )
     took = lab.until(lambda: pid(lab) not in (0, before), "restarted by the watchdog")
     lab.until(lambda: lab.get("ActiveState") == "active", "ready again")
-    assert lab.priorities("inotify has not answered for") == {"3"}
+    lab.until(lambda: lab.priorities("inotify has not answered for") == {"3"}, "named in the log")
     assert lab.priorities("Fatal Python error: Aborted")  # where each thread stood
     lab.say(f"a hung watcher thread: watchdog (3 s here), restarted after {took:.1f} s")
 
