@@ -12,7 +12,7 @@ import pytest
 from support import wait_for
 from watchdog.observers.inotify_c import InotifyConstants, Mask, WatchDescriptor
 
-from agentic_watch.watch.inotify_reader import THROTTLED, InotifyReader
+from agentic_watch.watch.inotify_reader import THROTTLED, InotifyReader, Watched
 
 MASK = Mask(InotifyConstants.IN_CREATE | InotifyConstants.IN_DELETE_SELF)
 
@@ -57,34 +57,49 @@ def watches(reader: InotifyReader) -> int:
     return Path(f"/proc/self/fdinfo/{reader._inotify_fd}").read_text().count("inotify wd:")
 
 
-def test_a_watch_lasts_until_each_request_for_it_is_taken_back(tmp_path: Path, reader: InotifyReader) -> None:
-    """Whoever asked twice, as for a directory that is watched anew, hears of an event once."""
-    first, second, path = Listener(), Listener(), os.fsencode(tmp_path)
-    wds = [reader.subscribe(path, MASK, listener) for listener in (first, first, second)]
-    assert len(set(wds)) == watches(reader) == 1
+def watched(reader: InotifyReader, directory: Path, listener: Listener, mask: Mask = MASK) -> Watched[None]:
+    """The watch of a directory in a dictionary of its own, of whose events the listener is told."""
+    made: Watched[None] = {}
+    reader.register(made, listener)
+    reader.watch(os.fsencode(directory), mask, made)
+    return made
+
+
+def test_a_watch_lasts_as_long_as_anybody_needs_it(tmp_path: Path, reader: InotifyReader) -> None:
+    """Whoever watches a directory twice, as when all is watched anew, hears of an event once."""
+    first, second = Listener(), Listener()
+    made = [watched(reader, tmp_path, listener) for listener in (first, first, second)]
+    (wd,) = set().union(*made)
+    assert watches(reader) == 1
     (tmp_path / "one").touch()
     wait_for(lambda: (first.events, second.events) == ([b"one"], [b"one"]))
-    reader.unsubscribe(wds[:1], first)
+    made[0].clear()
+    reader.end_unneeded([wd])
     (tmp_path / "two").touch()
     wait_for(lambda: (first.events, second.events) == ([b"one", b"two"], [b"one", b"two"]))
-    reader.unsubscribe(wds[:1], first)
+    made[1].clear()
+    reader.end_unneeded([wd])
     (tmp_path / "three").touch()
     wait_for(lambda: second.events == [b"one", b"two", b"three"])
     assert first.events == [b"one", b"two"]
     assert watches(reader) == 1
-    reader.unsubscribe(wds[:1], second)
+    reader.unregister(made[2])
+    reader.end_unneeded([wd])
     assert watches(reader) == 0
 
 
 def test_the_end_of_a_directory_is_told_to_all_and_ends_the_watch(tmp_path: Path, reader: InotifyReader) -> None:
-    """What is taken back after that is no error."""
+    """To end it after that is no error."""
     first, second, gone = Listener(), Listener(), tmp_path / "gone"
     gone.mkdir()
-    wd, again = (reader.subscribe(os.fsencode(gone), MASK, listener) for listener in (first, second))
-    assert wd == again
+    made, other = watched(reader, gone, first), watched(reader, gone, second)
+    assert made == other
     gone.rmdir()
-    wait_for(lambda: (first.ended, second.ended) == ([wd], [wd]))
-    reader.unsubscribe([wd], first)
+    wait_for(lambda: (first.ended, second.ended) == (list(made), list(made)))
+    ended = list(made)
+    made.clear()
+    other.clear()
+    reader.end_unneeded(ended)
     assert watches(reader) == 0
 
 
@@ -96,7 +111,7 @@ def test_while_the_loop_is_at_work_what_happens_is_read_in_one_go(
     read = reader._read_event_buffer
     monkeypatch.setattr(reader, "_read_event_buffer", lambda size: [reads.append(size), read(size)][1])
     listener = Listener()
-    reader.subscribe(os.fsencode(tmp_path), MASK, listener)
+    watched(reader, tmp_path, listener)
     is_idle.clear()
     began = time.monotonic()
     for number in range(200):
@@ -116,7 +131,7 @@ def test_the_reader_does_not_let_the_kernel_drop_events_meanwhile(
     places = [tmp_path / str(number) for number in range(16)]
     for place in places:
         place.mkdir()
-        reader.subscribe(os.fsencode(place), MASK, listener)
+        watched(reader, place, listener)
     is_idle.clear()
     for number in range(2 * queue):
         made = places[number % len(places)] / str(number)
@@ -129,7 +144,7 @@ def test_the_reader_does_not_let_the_kernel_drop_events_meanwhile(
 def test_equal_events_that_are_read_together_are_heard_once(tmp_path: Path, is_idle: threading.Event) -> None:
     """Two files that are opened and closed in turn make two events a read, however many there were."""
     listener, reader = Listener(), InotifyReader([b"one", b"two"], is_idle)
-    reader.subscribe(os.fsencode(tmp_path), Mask(InotifyConstants.IN_CLOSE_WRITE), listener)
+    watched(reader, tmp_path, listener, Mask(InotifyConstants.IN_CLOSE_WRITE))
     for _ in range(10):
         for name in ("one", "two"):
             written(tmp_path / name)
@@ -144,13 +159,14 @@ def test_equal_events_that_are_read_together_are_heard_once(tmp_path: Path, is_i
 
 
 def test_a_directory_with_too_many_events_loses_its_watch(tmp_path: Path, reader: InotifyReader) -> None:
-    """Its own listeners are told, and only its watch ends."""
+    """Its own listeners are told, and only its watch ends, of which the kernel tells them, too."""
     listener = Listener()
     paths = [tmp_path / "loud", tmp_path / "quiet"]
     for path in paths:
         path.mkdir()
-    loud, _ = (reader.subscribe(os.fsencode(path), Mask(InotifyConstants.IN_CLOSE_WRITE), listener) for path in paths)
-    wait_for(lambda: storms(paths[0]) and listener.throttled_watches == [loud])
+    loud, _ = (watched(reader, path, listener, Mask(InotifyConstants.IN_CLOSE_WRITE)) for path in paths)
+    wait_for(lambda: storms(paths[0]) and set(listener.throttled_watches) == set(loud))
+    wait_for(lambda: listener.ended == list(loud))
     wait_for(lambda: watches(reader) == 1)
     (paths[1] / "three").touch()
     wait_for(lambda: b"three" in listener.events)
@@ -172,4 +188,4 @@ def storms(directory: Path) -> bool:
 def test_what_cannot_be_watched_is_an_error(tmp_path: Path, reader: InotifyReader) -> None:
     """With the kernel's own cause."""
     with pytest.raises(FileNotFoundError):
-        reader.subscribe(os.fsencode(tmp_path / "nothing"), MASK, Listener())
+        watched(reader, tmp_path / "nothing", Listener())

@@ -18,7 +18,7 @@ from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.single_instance import Instance
 from agentic_watch.daemon.systemd_notify import Notifier
 from agentic_watch.watch.change_queues import HintQueue
-from agentic_watch.watch.inotify_reader import InotifyReader
+from agentic_watch.watch.inotify_reader import InotifyReader, Watched
 from agentic_watch.watch.liveness_probe import LivenessProbe
 
 
@@ -48,7 +48,9 @@ def hang(inotify: InotifyReader, directory: Path) -> Stuck:
     """Let the reading thread hang."""
     directory.mkdir()
     stuck = Stuck()
-    inotify.subscribe(os.fsencode(directory), Mask(InotifyConstants.IN_CREATE), stuck)
+    watched: Watched[None] = {}
+    inotify.register(watched, stuck)
+    inotify.watch(os.fsencode(directory), Mask(InotifyConstants.IN_CREATE), watched)
     (directory / "file").mkdir()
     assert stuck.entered.wait(10.0)
     return stuck

@@ -221,7 +221,7 @@ class RootQueue:
     """Fed by the thread that reads events, emptied by one root's. `directories` are those that are watched now."""
 
     def __init__(self, root: Root, hints: HintQueue) -> None:
-        self.directories: Mapping[WatchDescriptor, WatchedDirectory] = {}
+        self.directories: Mapping[WatchDescriptor, WatchedDirectory | None] = {}
         self._root = root
         self._hints = hints
         self._lock = threading.Lock()

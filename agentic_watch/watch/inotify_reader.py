@@ -22,7 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from watchdog.observers.inotify_c import (
     InotifyConstants,
@@ -43,6 +43,7 @@ _OF_A_STATUS = 40.0
 _OF_A_DIRECTORY = 0.25
 """Thousands of workspaces may honestly be made in one directory."""
 
+T = TypeVar("T")
 Event = tuple[WatchDescriptor, int, bytes]
 """(watch, mask, name)."""
 
@@ -107,11 +108,14 @@ _OF_A_FILE = frozenset(
 
 THROTTLED = 1 << 20
 """A mask that the kernel has not (inotify(7)): the watch was taken away, since its directory had more events than is
-sensible."""
+sensible. The kernel's IN_IGNORED follows."""
+
+Watched = dict[WatchDescriptor, T]
+"""The watches that a subscriber needs, and what it knows of each."""
 
 
 class Subscriber(Protocol):
-    """Who hears of the events of a watch. Called by the reading thread: whatever is slow loses events."""
+    """Who hears of the events of its watches. Called by the reading thread: whatever is slow loses events."""
 
     def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> None:
         """An event, equal ones that came together only once.
@@ -129,49 +133,46 @@ class InotifyReader(InotifyFD):
     Of plain files only the `names` are passed on: most events of a commit are about others. `overflows` counts how
     often the kernel dropped events.
 
-    watchdog keeps half a KiB for each watch. There may be two for each of 100,000 workspaces, and next to none of them
-    has more than one subscriber, so these are kept here and watchdog's own register stays empty.
+    watchdog keeps half a KiB for each watch, and there may be two for each of 100,000 workspaces. So its own register
+    stays empty: each subscriber has a dictionary of its watches, and a watch lasts as long as it stands in one of them.
     """
 
     def __init__(self, names: Iterable[bytes], is_idle: threading.Event) -> None:
         super().__init__()
         self.name = "inotify"
         self.overflows = 0
-        self._subscribers: dict[WatchDescriptor, Subscriber] = {}
-        self._further: dict[WatchDescriptor, list[Subscriber]] = {}
+        self._subscribers: list[tuple[Watched[Any], Subscriber]] = []
         self._names = frozenset(names)
         self._rates = EventRates(self._names)
         self._is_idle = is_idle
         self._said_at = 0.0
 
-    def subscribe(self, path: bytes, mask: Mask, subscriber: Subscriber) -> WatchDescriptor:
-        """Watch a directory, once more when it is watched already. Raises OSError."""
+    def register(self, watched: Watched[Any], subscriber: Subscriber) -> None:
+        """Tell a subscriber from now on of the events of those that stand in `watched`."""
+        with self._lock:
+            self._subscribers.append((watched, subscriber))
+
+    def unregister(self, watched: Watched[Any]) -> None:
+        """Take that back. Its watches last until `end_unneeded` names them."""
+        with self._lock:
+            self._subscribers = [(other, one) for other, one in self._subscribers if other is not watched]
+
+    def watch(self, path: bytes, mask: Mask, watched: Watched[T | None]) -> WatchDescriptor:
+        """Watch a directory; the watch stands in `watched` then, with None when it is new there. The kernel has one
+        watch for a directory, whoever asks. Raises OSError."""
         with self._lock:
             wd = inotify_add_watch(self._inotify_fd, path, mask)
             if wd < 0:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-            if wd in self._subscribers:
-                self._further.setdefault(wd, []).append(subscriber)
-            else:
-                self._subscribers[wd] = subscriber
+            watched.setdefault(wd, None)
         return wd
 
-    def unsubscribe(self, wds: Iterable[WatchDescriptor], subscriber: Subscriber) -> None:
-        """Take back as many of `subscribe`; with the last one a watch ends. One that has ended does not matter."""
+    def end_unneeded(self, wds: Iterable[WatchDescriptor]) -> None:
+        """End those of these watches that nobody needs any more. One that has ended does not matter."""
         with self._lock:
             for wd in wds:
-                further = self._further.get(wd, [])
-                if subscriber in further:
-                    further.remove(subscriber)
-                elif self._subscribers.get(wd) is not subscriber:
-                    continue
-                elif further:
-                    self._subscribers[wd] = further.pop()
-                else:
-                    del self._subscribers[wd]
+                if not any(wd in watched for watched, _ in self._subscribers):
                     inotify_rm_watch(self._inotify_fd, wd)
-                if not further:
-                    self._further.pop(wd, None)
 
     def has_room(self) -> bool:
         """Whether the kernel's queue is short (FIONREAD, inotify(7))."""
@@ -200,7 +201,7 @@ class InotifyReader(InotifyFD):
             if mask & InotifyConstants.IN_Q_OVERFLOW:
                 self._pass_on_overflow()
         else:
-            for subscriber in self._subscribers_of(wd, forget=bool(mask & InotifyConstants.IN_IGNORED)):
+            for subscriber in self._subscribers_of(wd):
                 subscriber.route(wd, mask, name)
 
     def _pass_on_overflow(self) -> None:
@@ -212,24 +213,20 @@ class InotifyReader(InotifyFD):
             times = f", {self.overflows} times since the start" if self.overflows > 1 else ""
             log.warning("the kernel dropped events (queue overflow%s); every root is scanned as a whole", times)
         with self._lock:
-            everyone = set(self._subscribers.values()).union(*self._further.values())
+            everyone = dict.fromkeys(subscriber for _, subscriber in self._subscribers)
         for subscriber in everyone:
             subscriber.route(WatchDescriptor(-1), InotifyConstants.IN_Q_OVERFLOW, b"")
 
     def _throttle(self, wd: WatchDescriptor) -> None:
-        subscribers = self._subscribers_of(wd, forget=True)
+        subscribers = self._subscribers_of(wd)
         if subscribers:
             inotify_rm_watch(self._inotify_fd, wd)
         for subscriber in subscribers:
             subscriber.route(wd, THROTTLED, b"")
 
-    def _subscribers_of(self, wd: WatchDescriptor, *, forget: bool = False) -> list[Subscriber]:
-        with self._lock:
-            found = [self._subscribers[wd], *self._further.get(wd, [])] if wd in self._subscribers else []
-            if forget:
-                self._subscribers.pop(wd, None)
-                self._further.pop(wd, None)
-        return list(dict.fromkeys(found))
+    def _subscribers_of(self, wd: WatchDescriptor) -> dict[Subscriber, None]:
+        with self._lock:  # a watch that is being made stands in its dictionary afterwards
+            return dict.fromkeys(subscriber for watched, subscriber in self._subscribers if wd in watched)
 
 
 def parse_events(buffer: bytes) -> list[Event]:

@@ -24,7 +24,8 @@ class LivenessProbe:
         self._path = path
         self._name = os.fsencode(os.path.basename(path))
         self._watched: tuple[int, int] | None = None
-        self._wd: WatchDescriptor | None = None
+        self._watches: dict[WatchDescriptor, None] = {}
+        reader.register(self._watches, self)
         self._answered = True
         self._proven = False
         self._ask()
@@ -48,7 +49,7 @@ class LivenessProbe:
             self._answered = self._proven = True
         elif mask & InotifyConstants.IN_Q_OVERFLOW:
             self._answered = True
-        elif mask & (InotifyConstants.IN_IGNORED | THROTTLED) and wd == self._wd:
+        elif mask & (InotifyConstants.IN_IGNORED | THROTTLED) and wd in self._watches:
             self._watched = None
             self._answered = True
 
@@ -71,9 +72,9 @@ class LivenessProbe:
         return info.st_dev, info.st_ino
 
     def _watch_directory(self) -> None:
-        before, self._wd = self._wd, None
-        if before is not None:
-            self._reader.unsubscribe([before], self)
+        before = list(self._watches)
+        self._watches.clear()
+        self._reader.end_unneeded(before)
         identity = self._identity()
-        self._wd = self._reader.subscribe(os.fsencode(os.path.dirname(self._path)), _MASK, self)
+        self._reader.watch(os.fsencode(os.path.dirname(self._path)), _MASK, self._watches)
         self._watched = identity

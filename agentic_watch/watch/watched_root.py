@@ -49,7 +49,7 @@ class WatchedRoot:
         self._hints = hints
         self._may_enter = may_enter
         self._queue = RootQueue(root, hints)
-        self._removals = PendingRemovals(reader, self._queue)
+        self._removals = PendingRemovals(reader)
         self._rechecks = Rechecks()
         self._tree: Tree | None = None
         self._is_scanned = self._said_short = self._has_lost_events = False
@@ -95,6 +95,9 @@ class WatchedRoot:
             tree.watch_all(top)
             while before is not None and not (tree.is_whole or tree.watch_deferred(top)):
                 pass
+        except OSError:
+            tree.unwatch_all()
+            raise
         finally:
             self._removals.reserve = None
         self._tree, self._queue.directories = tree, watches.directories
@@ -134,7 +137,7 @@ class WatchedRoot:
         for wd, change in taken.changes.items():
             if (node := tree.watches.directories.get(wd)) is None:
                 continue
-            if node.kind is Kind.ROOT and (change.gone or change.moved):
+            if node.kind is Kind.ROOT and (change.moved or (change.gone and not change.throttled)):
                 return False
             try:
                 self._follow(tree, node, change, top)
@@ -206,13 +209,13 @@ class WatchedRoot:
                 log.info("%s: event rate back to normal", path or self._root.path, extra=self._where(path))
 
     def _follow(self, tree: Tree, node: WatchedDirectory, change: DirectoryChange, top: int) -> None:
+        if change.throttled:
+            self._throttle(tree, node, top)
+            return
         if change.gone or (change.moved and not tree.is_in_place(node, top)):
             tree.leave(node, top)
             return
         workspace = node.workspace
-        if change.throttled:
-            self._throttle(tree, node, top)
-            return
         if change.changed:
             tree.look_again(workspace, top)
         elif change.status_removed and workspace.kind is Kind.WORKSPACE:

@@ -34,14 +34,13 @@ _LONGEST_SECONDS = 5.0
 class PendingRemovals:
     """Watches on their way out. Each one that ends puts an event into the kernel's queue, so they go a few at a time.
 
-    What is watched anew first loses no watch at all: the kernel keeps one a directory, and it lasts until its last
-    subscriber is gone. So after the rename of a level, or when all is watched anew, next to nothing really ends.
+    What is watched anew first loses no watch at all: the kernel keeps one a directory, and it lasts as long as anybody
+    needs it. So after the rename of a level, or when all is watched anew, next to nothing really ends.
     Used from one root's thread. `reserve`, when it is set, brings more that can go when watches run short.
     """
 
-    def __init__(self, reader: InotifyReader, queue: RootQueue) -> None:
+    def __init__(self, reader: InotifyReader) -> None:
         self._reader = reader
-        self._queue = queue
         self._waiting: deque[WatchDescriptor] = deque()
         self.reserve: Callable[[], None] | None = None
 
@@ -72,7 +71,7 @@ class PendingRemovals:
 
     def _remove_some(self) -> None:
         count = min(_SLICE, len(self._waiting))
-        self._reader.unsubscribe([self._waiting.popleft() for _ in range(count)], self._queue)
+        self._reader.end_unneeded([self._waiting.popleft() for _ in range(count)])
 
 
 class DeferredWatches:
@@ -153,17 +152,18 @@ NO_WATCH = WatchDescriptor(-1)
 
 
 class Watches:
-    """The watches of one root: by each the directory for which it stands now. Owned by one thread.
+    """The watches of one root: by each the directory for which it stands now, None while that is being found out. Owned
+    by one thread.
 
     `short` tells that there were too few since it was made: workspaces have given up, or never got, theirs.
     """
 
     def __init__(self, reader: InotifyReader, queue: RootQueue, removals: PendingRemovals) -> None:
         self._reader = reader
-        self._queue = queue
         self._removals = removals
-        self.directories: dict[WatchDescriptor, WatchedDirectory] = {}
+        self.directories: dict[WatchDescriptor, WatchedDirectory | None] = {}
         self.short = False
+        reader.register(self.directories, queue)
 
     def add(self, parent: WatchedDirectory | None, base: str, directory: int, kind: Kind) -> WatchedDirectory | None:
         """Watch the open directory; None when no watch is to be had, even after others were given up.
@@ -199,8 +199,7 @@ class Watches:
     def regain(self, node: WatchedDirectory, directory: int) -> None:
         """Watch a directory that lost its watch, and is open, again. Raises OSError when that cannot be."""
         wd = self._watch(directory)
-        if wd in self.directories:
-            self._reader.unsubscribe([wd], self._queue)
+        if self.directories[wd] is not None:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), node.base)
         node.wd = wd
         self.directories[wd] = node
@@ -211,7 +210,9 @@ class Watches:
             wd = self._watch(directory)
         except OSError:
             return False
-        self._reader.unsubscribe([wd], self._queue)
+        if self.directories[wd] is None:
+            del self.directories[wd]
+            self._reader.end_unneeded([wd])
         return wd == node.wd
 
     def drop_below(self, node: WatchedDirectory) -> None:
@@ -221,6 +222,7 @@ class Watches:
 
     def clear(self) -> None:
         """Give up all."""
+        self._reader.unregister(self.directories)
         self._removals.add(self.directories)
         self.directories.clear()
 
@@ -230,23 +232,21 @@ class Watches:
 
     def _watch(self, directory: int) -> WatchDescriptor:
         # The magic link leads to the very directory that is open, whatever its name leads to by now.
-        return self._reader.subscribe(b"/proc/self/fd/%d" % directory, _MASK, self._queue)
+        return self._reader.watch(b"/proc/self/fd/%d" % directory, _MASK, self.directories)
 
     def _place(self, wd: WatchDescriptor, spot: tuple[WatchedDirectory | None, str, Kind]) -> WatchedDirectory:
         parent, base, kind = spot
-        node = self.directories.get(wd)
+        node = self.directories[wd]
         if node is None:
             node = self.directories[wd] = WatchedDirectory(wd, parent, base, kind)
-        else:
+        elif (node.parent, node.base) != (parent, base):
             # The same directory: the kernel keeps one watch for it, whatever its name.
-            self._reader.unsubscribe([wd], self._queue)
-            if (node.parent, node.base) != (parent, base):
-                if parent is not None and node.holds(parent):
-                    raise OSError(errno.ELOOP, "is mounted, or for a moment believed to be, inside itself", base)
-                # What is below has another name now, so it is to be found anew.
-                self.drop_below(node)
-                self._detach(node)
-                node.parent, node.base, node.kind = parent, base, kind
+            if parent is not None and node.holds(parent):
+                raise OSError(errno.ELOOP, "is mounted, or for a moment believed to be, inside itself", base)
+            # What is below has another name now, so it is to be found anew.
+            self.drop_below(node)
+            self._detach(node)
+            node.parent, node.base, node.kind = parent, base, kind
         if parent is not None:
             self._attach(parent, node)
         return node
@@ -271,7 +271,7 @@ class Watches:
 
     def _give_up_the_coldest(self) -> bool:
         """Give up the watches of the coldest workspaces; False when there is none to give up."""
-        workspaces = [node for node in self.directories.values() if node.kind is Kind.WORKSPACE]
+        workspaces = [node for node in self.directories.values() if node is not None and node.kind is Kind.WORKSPACE]
         coldest = heapq.nsmallest(1 + len(workspaces) // _EVICT_SHARE, workspaces, key=lambda node: node.heat)
         for node in coldest:
             self.drop(node)
