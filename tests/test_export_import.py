@@ -4,6 +4,8 @@ import contextlib
 import csv
 import io
 import json
+import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -122,6 +124,32 @@ def test_an_export_goes_on_where_the_last_one_ended(full: Host) -> None:
     assert export(full, "--after", cursor.partition(":")[2])[0] == newer
     another = f"{'0' * 8}-0000-0000-0000-{'0' * 12}:3"
     assert len(export(full, "--after", another)[0]) == len(lines) + 1
+
+
+@pytest.mark.parametrize("form", ["lines", "csv"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_export_that_is_ended_says_how_far_it_came(full: Host, form: str, number: signal.Signals) -> None:
+    """The cursor is that of the last line, which is whole: the next export prints the others, and none twice."""
+    with closing(History(str(full.history))) as history:
+        history.insert([row("many", runs=runs, task="x" * 300) for runs in range(1_200)])
+    csv_of = ["--csv"] if form == "csv" else []
+    process = start([*full.arguments(), "export", *csv_of], full.base)
+    assert process.stdout is not None
+    began = os.read(process.stdout.fileno(), 1).decode()  # it writes until the pipe is full, amid what it read at once
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    count, after = re.findall(r"interrupted: exported ([\d,]+); --after (\S+) continues\n", err)[0]
+    rest = run([*full.arguments(), "export", *csv_of, "--after", after], full.base).stdout
+    first, then = _ids(began + out, form), _ids(rest, form)
+    assert len(first) == int(count.replace(",", "")) < 1_203
+    assert first + then == _ids(run([*full.arguments(), "export", *csv_of], full.base).stdout, form)
+
+
+def _ids(exported: str, form: str) -> list[str]:
+    if form == "csv":
+        return [line["commit_id"] for line in csv.DictReader(io.StringIO(exported, newline=""))]
+    return [json.loads(line)["commit_id"] for line in exported.splitlines()]
 
 
 def test_csv_has_every_column(full: Host) -> None:

@@ -4,9 +4,13 @@ stdout and stderr are taken as the program finds them, closed, full, or with nob
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import IO, Any, TextIO
 
 import click
@@ -110,6 +114,25 @@ class Interrupted(Refused):
     """Ctrl-C, with one line of what was done: exit status 130."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+@contextlib.contextmanager
+def finishing_what_is_in_hand(stop: Callable[[], None], *signals: signal.Signals) -> Iterator[None]:
+    """What runs in it is asked by `stop` to end when what is in hand is done; a second signal ends it as a kill does,
+    which is safe."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        stop()
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+
+    asked = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in asked}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _OutputLost(Exception):

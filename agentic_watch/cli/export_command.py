@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 
 from agentic_watch.cli import messages
-from agentic_watch.cli.exit_status import Interrupted, Refused
+from agentic_watch.cli.exit_status import Interrupted, Refused, finishing_what_is_in_hand
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import csv_cell
@@ -43,9 +45,8 @@ class _Cursor(click.ParamType[Cursor]):
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a header, instead of JSON lines.")
 @click.option("--with-files", is_flag=True, help="Include the kept files of each dispatch, as archives do.")
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", hidden=True)
 @click.pass_obj
-def command(state: State, after: Cursor, as_csv: bool, with_files: bool, form: str) -> None:
+def command(state: State, after: Cursor, as_csv: bool, with_files: bool) -> None:
     """Print every commit of the history, in the order in which they were added.
 
     As JSON lines: the journal's record with host_id, host, root and commit_id, findings and report. The last line on
@@ -56,22 +57,26 @@ def command(state: State, after: Cursor, as_csv: bool, with_files: bool, form: s
       agentic-watch export > all.jsonl
       agentic-watch export --csv --after 4711 > new.csv
     """
-    as_csv = as_csv or form == "csv"
     if with_files and as_csv:
         raise click.UsageError("--with-files excludes --csv")
     history = state.config_to_read().history
-    reached, count = after, 0
+    reached, count, ended = after, 0, threading.Event()
     try:
         pages: Pages[Any] = (
             exporting.commits(history, after) if as_csv else exporting.lines(history, after, files=with_files)
         )
         write = _csv_rows() if as_csv else _json_lines
-        with progress("commits", exporting.total(history, after)) as tell:
+        with (
+            progress("commits", exporting.total(history, after)) as tell,
+            finishing_what_is_in_hand(ended.set, signal.SIGINT, signal.SIGTERM),
+        ):
             for found, behind in pages:
                 write(found)
                 sys.stdout.flush()
                 reached, count = behind, count + len(found)
                 tell(count)
+                if ended.is_set():
+                    raise KeyboardInterrupt
     except ExchangeError as error:
         raise Refused(str(error)) from error
     except KeyboardInterrupt as error:

@@ -7,16 +7,19 @@ import dataclasses
 import logging
 import signal
 import sys
-from collections.abc import Iterator
 from functools import partial
-from types import FrameType
 
 import click
 
 from agentic_watch.answers.answer_shape import COMMIT_SCHEMA
 from agentic_watch.backfill import BackfillJobs, SharePass, Summary, fitting_jobs
 from agentic_watch.cli import logs, messages
-from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNCOMMITTABLE
+from agentic_watch.cli.exit_status import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_UNCOMMITTABLE,
+    finishing_what_is_in_hand,
+)
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.messages import progress
 from agentic_watch.cli.output import clean, print_json
@@ -41,7 +44,7 @@ def run_once(state: State, *, dry_run: bool, as_json: bool, jobs: int | None = N
         with progress("workspaces", _count(config) if sys.stderr.isatty() else 0) as tick:
             given = (config, history, hear, tick)
             backfill = BackfillJobs(*given, count) if count > 1 else SharePass(*given)
-            with _finishing_what_is_in_hand(backfill):
+            with finishing_what_is_in_hand(backfill.stop, signal.SIGINT):
                 summary = backfill.run(dry_run=dry_run)
     finally:
         history.close()
@@ -69,21 +72,6 @@ def _exit_status(summary: Summary) -> int:
     if all(failure.fault is Fault.WORKSPACE for failure in summary.failures):
         return EXIT_UNCOMMITTABLE if summary.failures else 0
     return EXIT_FAILED
-
-
-@contextlib.contextmanager
-def _finishing_what_is_in_hand(backfill: SharePass | BackfillJobs) -> Iterator[None]:
-    """Ctrl-C ends the pass when what is in hand is done; a second one ends it as a kill does, which is safe."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        backfill.stop()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _hear(done: str, outcome: Outcome) -> None:
