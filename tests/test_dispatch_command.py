@@ -226,6 +226,18 @@ def test_it_says_once_that_no_daemon_runs(host: Host) -> None:
         assert workspace.line()["status"] == "completed"
 
 
+@pytest.mark.parametrize("removed", ["", "/.meta"])
+def test_a_workspace_that_its_command_removed_is_named_and_no_way_is_shown_that_leads_nowhere(
+    host: Host, removed: str
+) -> None:
+    """Neither a pass nor `finish` could record its end any more; the command's own exit status stands."""
+    result = dispatch(host, "--workspace", "w", "--", "sh", "-c", f'rm -rf "$AGENTIC_WATCH_WORKSPACE"{removed}; exit 3')
+    assert result.returncode == 3
+    cause, end = result.stderr.splitlines()
+    assert cause.startswith(f"warning: {host.root}/w: ")
+    assert end == f"warning: {host.root}/w: the end is not recorded"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -283,9 +295,12 @@ def test_a_report_that_cannot_be_written_does_not_cost_the_end(host: Host) -> No
 
 def test_an_end_that_cannot_be_written_is_said_with_the_next_step(host: Host) -> None:
     """Whoever reads it can finish the run by hand."""
-    script = 'rm -r "$AGENTIC_WATCH_WORKSPACE/.meta"; : > "$AGENTIC_WATCH_WORKSPACE/.meta"'
+    script = 'cd "$AGENTIC_WATCH_WORKSPACE/.meta"; mv status.json aside; ln -s aside status.json'
     result = dispatch(host, "--workspace", "w", "--", "sh", "-c", script)
     assert (result.returncode, f"dispatch finish {host.root}/w --status completed" in result.stderr) == (0, True)
+    assert "--once commits it" not in result.stderr
+    (host.root / "w/.meta/aside").rename(host.root / "w/.meta/status.json")
+    assert dispatch(host, "finish", f"{host.root}/w", "--status", "completed").returncode == 0
 
 
 @pytest.mark.parametrize("origin", ["/srv/acme/billing/.", "/srv/acme/billing/.git", "../billing", "/srv/billing.git/"])

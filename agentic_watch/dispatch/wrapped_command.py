@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from agentic_watch.dispatch.agent_names import runs_under
 from agentic_watch.dispatch.begin_and_finish import finish
 from agentic_watch.dispatch.foreground_process import CannotRun, Foreground
 from agentic_watch.dispatch.run_types import DispatchError, End, Overtaken, Run
+from agentic_watch.workspace.layout import META_STATUS, STATUS
 
 WORKSPACE_VARIABLE = "AGENTIC_WATCH_WORKSPACE"
 """Tells the command its workspace's directory, so that it can say more: `agentic-watch dispatch finish`."""
@@ -158,13 +159,23 @@ def _finished(ended: Ended, run: Run, order: Order, interrupted: Callable[[], bo
         problems.append(str(error))
         ended = ended._replace(run=None)
     except DispatchError as error:
-        problems += [str(error), *_without_report(run, end)]
-    return ended._replace(problems=tuple(problems))
+        problems.append(str(error))
+        if said := _without_report(run, end):
+            problems.append(said)
+            ended = ended._replace(run=None)
+    return ended._replace(problems=tuple(dict.fromkeys(problems)))
 
 
-def _without_report(run: Run, end: End) -> Iterator[str]:
-    """How a run ended is worth more than its report, and smaller: a disk that is full for both may take it alone."""
+def _without_report(run: Run, end: End) -> str:
+    """How a run ended is worth more than its report, and smaller: a disk that is full for both may take it alone.
+
+    Gives what is to be said when it is not recorded either, "" when it is.
+    """
     try:
         finish(run, end._replace(report=None), unless_finished=True)
     except DispatchError:
-        yield f"{run.path}: the end is not recorded; agentic-watch dispatch finish {run.path} --status {end.status}"
+        # What was removed cannot be finished later.
+        is_there = any(os.path.lexists(os.path.join(run.path, name)) for name in (META_STATUS, STATUS))
+        step = f"; agentic-watch dispatch finish {run.path} --status {end.status}" if is_there else ""
+        return f"{run.path}: the end is not recorded{step}"
+    return ""
