@@ -105,7 +105,7 @@ def test_a_killed_job_is_named_and_its_share_is_done(host: Host) -> None:
     os.kill(children(process.pid)[0], signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err.count("\n")) == (0, 1)
-    assert "job 1 of 3 was killed by signal 9; its share is done by another one" in err
+    assert "job 1 of 3 was killed by signal 9; another job repeats its share" in err
     assert f"{MANY} workspaces: " in out
     assert_exactly_once(host)
 
@@ -137,7 +137,7 @@ def test_a_share_whose_jobs_die_is_a_failure(host: Host, monkeypatch: pytest.Mon
     history = History(str(host.history))
     summary = BackfillJobs(host.config(), history, lambda _: None, lambda _: None, 3).run()
     (failure,) = summary.failures
-    assert failure.error == "job 2 of 3 was killed by signal 9, too; run again for what it left, with --jobs 1"
+    assert failure.error == "job 2 of 3 was killed by signal 9, too; run again with --jobs 1 for the rest"
     assert 0 < summary.committed < 40
     monkeypatch.undo()
     host.once()

@@ -353,7 +353,7 @@ def test_a_workspace_made_again_with_other_content_is_said_and_not_recorded(host
     (outcome,) = commit(host)
     assert outcome.verdict is Verdict.SKIPPED
     (warning,) = outcome.warnings
-    assert "says otherwise" in warning
+    assert "differs from what was recorded" in warning
     assert [path.name for path in workspace.meta.iterdir()] == ["status.json"]
     assert [tuple(row) for row in host.query("SELECT * FROM dispatch_history")] == before
 
@@ -369,7 +369,7 @@ def test_a_status_changed_under_its_identity_is_said_and_not_recorded(host: Host
     wait_for(lambda: signatures.is_settled((workspace.meta / "status.json").stat(), time.time_ns()))
     first, second = host.once(), host.once()
     assert first.counts == second.counts == {"scanned": 1, "skipped": 1}
-    assert (first.code, "says otherwise" in first.stderr, second.stderr) == (0, True, "")
+    assert (first.code, "differs from what was recorded" in first.stderr, second.stderr) == (0, True, "")
     assert (workspace.journal.read_bytes(), workspace.marker.read_bytes(), dict(host.rows()[NAME])) == before
 
 

@@ -196,7 +196,7 @@ def test_a_reload_drops_a_root(host: Host) -> None:
         service.roots.pop()
         service.configure()
         service.signal(signal.SIGHUP)
-        service.wait_log("the configuration was reloaded: 1 root")
+        service.wait_log("configuration reloaded: 1 root")
         service.wait(lambda: service.watches() == 1)
         make(other, "org/repo/unseen")
         seen = make(host.root)
@@ -228,7 +228,7 @@ def test_a_reload_takes_the_level_of_the_log(host: Host) -> None:
         service.wait_committed(make(host.root))
         service.config_file.write_text(plain)
         service.signal(signal.SIGHUP)
-        service.wait_log("the configuration was reloaded")
+        service.wait_log("configuration reloaded")
         assert service.lines("ready: ") == []
     finally:
         service.stop()
@@ -283,9 +283,9 @@ def test_a_start_and_a_reload_try_what_fails_at_once_and_sum_up_what_still_does(
     with Service(host) as service:
         service.wait_ready(2)
         service.wait_committed(mended)
-        service.wait_log("7 that failed before still fail: ")
+        service.wait_log("7 workspaces that failed before still fail: ")
         service.signal(signal.SIGHUP)
-        service.wait(lambda: len(service.lines("7 that failed before still fail: ")) == 2)
+        service.wait(lambda: len(service.lines("7 workspaces that failed before still fail: ")) == 2)
     (line, _) = service.lines("that failed before still fail")
     assert ", and 2 more; agentic-watch status lists them" in line
     assert all(len(service.lines(f"WARNING {name}: ")) == 1 for name in names)

@@ -208,4 +208,4 @@ def test_a_workspace_that_is_mended_is_said_to_be(host: Host) -> None:
         (workspace.meta / "status.json").write_text("{")
         service.wait_log("is not JSON")
         Workspace(host.root, workspace.name).write_status(status="running")
-        service.wait_log("org/repo/task: fails no longer")
+        service.wait_log("org/repo/task: no longer failing")

@@ -67,7 +67,7 @@ def test_a_root_that_hangs_at_the_start_holds_up_no_other(host: Host, mirror: Fu
         service.wait_log(f"{mirror.path}: answers again")
         service.wait(lambda: "org/repo/behind" in service.names())
         service.wait(lambda: service.watching() == ["poll", "inotify"])
-        assert len(service.lines("does not answer; it is left alone")) == 1
+        assert len(service.lines("does not answer; skipped")) == 1
 
 
 def wait_reconciled(service: Service) -> None:

@@ -201,7 +201,7 @@ def test_names_without_number(workspace: Workspace, monkeypatch: pytest.MonkeyPa
         (workspace.meta / f"{number}.log").touch()
     found, warnings = read(workspace)
     assert len(found) == kept_files.FILES_AT_MOST
-    assert len(warnings) == 1 and "more names than are looked at" in warnings[0]
+    assert len(warnings) == 1 and "more entries than are examined" in warnings[0]
     monkeypatch.setattr(kept_files, "_NAMES_AT_MOST", 50)
     for name in ("a", "b"):
         for number in range(40):

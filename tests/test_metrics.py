@@ -205,7 +205,7 @@ def test_without_its_extra_metrics_stop_no_recording(host: Host) -> None:
         service.wait_committed(make(host.root))
         assert len(service.lines(" ERROR ")) == len(service.lines("prometheus_client, which is not installed")) == 1
         service.signal(signal.SIGHUP)
-        service.wait_log("was reloaded")
+        service.wait_log("configuration reloaded")
         assert len(service.lines("prometheus_client, which is not installed")) == 2
         for command, code in ((("config", "check"), 0), (("check",), 1)):
             result = subprocess.run(

@@ -40,5 +40,5 @@ def test_an_owner_that_the_namespace_does_not_have_holds_up_nothing(host: Host) 
     result = subprocess.run(arguments, env=environment(host.base), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert all(workspace.marker.exists() and len(workspace.lines()) == 1 for workspace in workspaces)
-    assert result.stderr.count("cannot be given to it") == 1
+    assert result.stderr.count("cannot be given to their owner") == 1
     assert {path.stat().st_uid for path in workspaces[0].meta.glob("*") if path.name != "status.json"} == {0}

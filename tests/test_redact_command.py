@@ -347,7 +347,7 @@ def test_the_owner_of_a_journal_stays(host: Host) -> None:
     arguments = [*host.arguments(), "redact", "--text-file", secret_file(host)]
     refused = run(arguments, host.base, lacking=[CAP_CHOWN])
     assert refused.returncode == 1
-    assert "is another user's" in refused.stderr
+    assert "belongs to another user" in refused.stderr
     assert journal.read_bytes() == before
     assert run(arguments, host.base).returncode == 0
     assert (journal.stat().st_uid, journal.stat().st_gid) == (NOBODY, NOBODY)

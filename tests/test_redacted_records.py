@@ -102,7 +102,7 @@ def test_another_question_is_a_difference_all_the_same(tmp_path: Path) -> None:
     workspace = make(host.root, **SECRETS)
     host.once()
     workspace.write_status(**{**SECRETS, "question": f"something else, {TOKEN}"})
-    assert "says otherwise" in host.once().stderr
+    assert "differs from what was recorded" in host.once().stderr
 
 
 def test_a_rebuilt_history_is_the_same(tmp_path: Path) -> None:

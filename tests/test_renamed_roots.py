@@ -28,7 +28,7 @@ def test_a_name_for_a_used_root_is_refused(host: Host, arguments: list[str]) -> 
     result = run([*named(host, "agents"), *arguments], host.base)
     assert (result.returncode, result.stdout) == (78, "")
     assert f"`agentic-watch rename-root {host.root} agents`" in result.stderr
-    assert "take the name away" in result.stderr
+    assert "or remove the name" in result.stderr
     assert len(host.rows()) == 1
 
 

@@ -102,7 +102,7 @@ def test_a_finish_whose_workspace_goes_away_is_in_the_history(host: Host, commit
     shutil.rmtree(workspace.path)
     (outcome,) = commit(committer, host)
     assert (outcome.verdict, outcome.is_gone) == (Verdict.COMMITTED, True)
-    assert "neither line nor marker" in outcome.warnings[0]
+    assert "no line and no marker" in outcome.warnings[0]
     assert host.rows()[NAME]["findings_count"] == 1
     assert not workspace.path.exists()
     (again,) = commit(committer, host)
@@ -304,7 +304,7 @@ def test_the_daemon_records_a_finish_that_is_removed_at_once(host: Host) -> None
         workspace.write_status()
         service.wait(lambda: bool(service.state().pending))
         shutil.rmtree(workspace.path)
-        service.wait_log("neither line nor marker")
+        service.wait_log("no line and no marker")
         assert runs(host) == [0]
 
 

@@ -67,7 +67,7 @@ def test_each_word_is_one_datagram_of_assignments(manager: Manager) -> None:
         {"STATUS": "looking", "EXTEND_TIMEOUT_USEC": "30000000"},
         {"READY": "1"},
         {"STATUS": "busy"},
-        {"STOPPING": "1", "STATUS": "finishing the group in hand"},
+        {"STOPPING": "1", "STATUS": "finishing the current batch"},
     ]
 
 

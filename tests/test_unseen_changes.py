@@ -237,7 +237,7 @@ def test_a_root_that_comes_late_and_is_read_only_has_the_service_start_anew(host
         late.symlink_to(closed)
         assert service.wait_end() == 1
         assert len(service.lines("CRITICAL")) == 1
-        assert f"{late}: came after the start" in service.log()
+        assert f"{late}: appeared after the start" in service.log()
         service.start()
         service.wait_log(f"{late}: is mounted read-only here, so nothing in it can be committed")
         service.wait_ready(2)

@@ -1,7 +1,7 @@
-"""`--once`: every workspace, now; a large tree in several processes, each of which commits its share.
+"""`--once`: commits every finished workspace now; in a large tree by several processes, each with its share.
 
-What several processes may do at any time, the jobs of one pass do, too: each has a connection to the history and
-locks of its own. The shares only see to it that no workspace is looked at twice.
+Commits are safe in several processes at any time: each has its own connection to the history and its own locks. The
+shares only prevent a workspace from being examined twice.
 """
 
 from agentic_watch.backfill.backfill_jobs import BackfillJobs, fitting_jobs

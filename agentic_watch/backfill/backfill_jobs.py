@@ -1,4 +1,4 @@
-"""One pass over all roots in several processes."""
+"""Runs one pass over all roots in several processes."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from agentic_watch.host.jobs import WORTH_IT, Jobs, Tell, fitting
 from agentic_watch.scan.walk import Share
 
 _LEVELS = 3
-"""Below a root's most usual workspaces (org/repo/task) nothing is counted."""
+"""Depth of a root's usual workspaces (org/repo/task); directories below are not counted."""
 
 Result = Summary | HistoryRefused
 
 
 def fitting_jobs(config: Config) -> int:
-    """How many processes are worth their start for these roots, on this host."""
+    """How many processes pay off for these roots on this host."""
     most = fitting()
     return most if most > 1 and _is_large(config) else 1
 
 
 def _is_large(config: Config) -> bool:
-    """Whether there may be many workspaces: by the directories, without a look into any."""
+    """Whether there may be many workspaces, estimated from the directories alone."""
     seen = 0
     for root in config.roots:
         waiting = [(root.path, 1)]
@@ -45,9 +45,9 @@ def _is_large(config: Config) -> bool:
 
 
 class BackfillJobs:
-    """`count` processes, each with a share. `on_outcome` is called in them, `on_scanned` here, as in SharePass.
+    """`count` processes, each with a share. `on_outcome` is called in them, `on_scanned` in this one, as in SharePass.
 
-    A job that dies is named in the history's notices, and its share is done by another one.
+    A job that dies is reported in the history's notices, and another job repeats its share.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class BackfillJobs:
         self._stopping = False
 
     def stop(self) -> None:
-        """Have all finish what is in hand, and end: for a signal handler."""
+        """Ask all jobs to end after their current batch. Called from a signal handler."""
         self._stopping = True
         if self._jobs is not None:
             self._jobs.stop()
@@ -81,7 +81,7 @@ class BackfillJobs:
         """As SharePass.run."""
         started = time.monotonic()
         self._dry_run = dry_run
-        with suppress(HistoryError):  # each job says it; what is made or upgraded is so once, before them
+        with suppress(HistoryError):  # each job reports it; the file is created or upgraded before they start
             self._history.open()
         self._history.close()  # a connection does not outlive a fork
         summary = self._sum_up()
@@ -93,7 +93,7 @@ class BackfillJobs:
         results, died = self._share_out(range(self._count))
         if died and not self._stopping:
             for number, how in died.items():
-                self._history.notices.append(f"{self._name(number)} {how}; its share is done by another one")
+                self._history.notices.append(f"{self._name(number)} {how}; another job repeats its share")
             again, died = self._share_out(died)
             results |= again
         summary = self._unended() if not self._stopping else Summary()
@@ -102,11 +102,11 @@ class BackfillJobs:
                 raise result
             summary.add(result)
         for number, how in died.items() if not self._stopping else ():
-            summary.fail(Failure("", "", f"{self._name(number)} {how}, too; run again for what it left, with --jobs 1"))
+            summary.fail(Failure("", "", f"{self._name(number)} {how}, too; run again with --jobs 1 for the rest"))
         return summary
 
     def _unended(self) -> Summary:
-        """What comes after all shares."""
+        """The work that follows all shares."""
         own = self._own = SharePass(self._config, self._history, self._on_outcome, lambda _: None)
         try:
             return own.run_unended(dry_run=self._dry_run)
@@ -117,9 +117,9 @@ class BackfillJobs:
         return f"job {number + 1} of {self._count}"
 
     def _share_out(self, numbers: range | dict[int, str]) -> tuple[dict[int, Result], dict[int, str]]:
-        """What came of these shares, and of those that gave nothing how their job ended.
+        """Run these shares in jobs; returns the results, and how the jobs without a result ended.
 
-        What the host has no process for is done in this one.
+        If no process can be started, this process does the share.
         """
         jobs = self._jobs = Jobs(self._in_a_job, self._hear)
         jobs.run(numbers)
@@ -136,7 +136,7 @@ class BackfillJobs:
         self._on_scanned(sum(self._scanned))
 
     def _in_a_job(self, number: int, tell: Tell) -> Result:
-        self._jobs = None  # the other ones are the first process's to stop
+        self._jobs = None  # only the parent stops the other jobs
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
         return self._pass(number, tell)
 

@@ -1,7 +1,4 @@
-"""One pass of one process over all roots, or over its share of them.
-
-What a pass did: the counts that `--once` prints, and each thing that failed by name.
-"""
+"""One pass of one process over all roots, or its share of them, and its summary: counts and failures by name."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ from agentic_watch.workspace.workspace_errors import Fault
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One thing that failed: a workspace, a directory, a root ("" as workspace) or the history (both "").
+    """A failure of a workspace, a directory, a root ("" as workspace) or the history (both "").
 
     `fault` as in Outcome.
     """
@@ -41,7 +38,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class WouldCommit:
-    """A workspace that a dry run would commit, and what its status says."""
+    """A workspace that a dry run would commit, with facts of its status."""
 
     root: str
     workspace: str
@@ -53,9 +50,8 @@ class WouldCommit:
 class Summary:
     """`scanned` counts workspaces, `seconds` is wall time.
 
-    `older` are the commit ids of journal lines that the history lacks and that are as old as what was pruned: they stay
-    out.
-    `interrupted`: the pass was ended before it had seen all. `would_commit` is filled by a dry run.
+    `older` are the commit ids of journal lines that the history lacks and that are older than the last prune: they are
+    not inserted. `interrupted`: the pass ended early. `would_commit` is filled by a dry run.
     """
 
     scanned: int = 0
@@ -71,12 +67,12 @@ class Summary:
     would_commit: list[WouldCommit] = field(default_factory=list)
 
     def fail(self, failure: Failure) -> None:
-        """Count and name a failure."""
+        """Add a failure."""
         self.failed += 1
         self.failures.append(failure)
 
     def add(self, other: Summary) -> None:
-        """Take in what another process did of the same pass, but for its time; what both met failed once."""
+        """Add the summary of another process of the same pass, except its time; failures of both count once."""
         known = set(self.failures)
         self.scanned += other.scanned
         self.committed += other.committed
@@ -97,8 +93,8 @@ _BUSY_PAUSE_SECONDS = 0.1
 
 
 class SharePass:
-    """One pass over a share of all roots. `on_outcome` hears of each workspace looked into, `on_scanned` now and
-    then how many were seen. `here` as in OpenRuns."""
+    """One pass over a share of all roots. `on_outcome` is called for each workspace that was read, `on_scanned` now and
+    then with the number found. `here` as in OpenRuns."""
 
     def __init__(
         self,
@@ -122,11 +118,11 @@ class SharePass:
         self.summary = Summary()
 
     def stop(self) -> None:
-        """Finish what is in hand, and end: for a signal handler."""
+        """End after the current batch. Called from a signal handler."""
         self._stopping = True
 
     def run(self, *, dry_run: bool = False) -> Summary:
-        """Commit all that is finished, or with `dry_run` say what would be. Raises HistoryRefused."""
+        """Commit everything finished, or with `dry_run` list it. Raises HistoryRefused."""
         started = time.monotonic()
         self._open_history(dry_run)
         for root in self._config.roots:
@@ -139,7 +135,7 @@ class SharePass:
             self._last_seen.flush()
             self._mend_history()
         if self._history_error:
-            self._fail("", "", f"{self._history_error}; rows are added by the next run from the journals")
+            self._fail("", "", f"{self._history_error}; the next run adds the rows from the journals")
         self.summary.interrupted = self._stopping
         self.summary.seconds = round(time.monotonic() - started, 3)
         return self.summary
@@ -151,8 +147,8 @@ class SharePass:
             self._history_error = "" if dry_run else str(error)
 
     def _mend_history(self) -> None:
-        """To its end: nobody waits for the next workspace here."""
-        with suppress(HistoryError):  # it is said where the rows could not be written
+        """Repair what is derived in the history, completely: nothing else waits here."""
+        with suppress(HistoryError):  # reported where the rows could not be written
             self._history.catch_up(math.inf)
 
     def _root(self, root: Root, dry_run: bool) -> None:
@@ -160,15 +156,15 @@ class SharePass:
         try:
             self._commit(self._found(root, counts), dry_run)
         except RootUnavailable as error:
-            self._fail(root.key, "", f"{error.cause}; mount or make it, or take it out of the configuration")
+            self._fail(root.key, "", f"{error.cause}; mount or create it, or remove it from the configuration")
         self._on_scanned(self.summary.scanned + counts.scanned)
         self.summary.scanned += counts.scanned
         self.summary.skipped += counts.committed
         self.summary.unfinished += counts.unfinished
 
     def _unended(self, dry_run: bool) -> None:
-        """Record the runs that nobody ended. When all of all roots was looked at, since a workspace may have been moved
-        between them: so a share of a pass leaves it to who waits for the others."""
+        """Record ghosts. Only after all roots were scanned, since a workspace may have been moved between them: a share
+        leaves this to the parent process."""
         self._is_second_look = True
         for root in self._config.roots:
             if not self._stopping:
@@ -176,14 +172,14 @@ class SharePass:
         self._retry_busy()
 
     def run_unended(self, *, dry_run: bool = False) -> Summary:
-        """Only what comes after all shares of a pass: the runs that nobody ended. Raises HistoryRefused."""
+        """Do only the work after all shares of a pass: record ghosts. Raises HistoryRefused."""
         self._unended(dry_run)
         if not dry_run:
             self._last_seen.flush()
         return self.summary
 
     def _found(self, root: Root, counts: Counts) -> Iterator[Candidate]:
-        """The workspaces that must be read; what could not be looked into is named in the summary."""
+        """Yield the workspaces to read; unreadable directories are reported in the summary."""
         told = 0
         for found in rescan(root, self._last_seen, self._config.finished, counts, self._share):
             if self._stopping:
@@ -198,7 +194,7 @@ class SharePass:
 
     def _commit(self, candidates: Iterator[Candidate], dry_run: bool) -> None:
         for first in candidates:
-            from agentic_watch.commit.committer import Committer  # most passes have nothing to commit: 10 ms
+            from agentic_watch.commit.committer import Committer  # late: takes 10 ms, and most passes commit nothing
 
             with closing(Committer(self._config, self._history)) as committer:
                 found = chain([first], candidates)
@@ -224,10 +220,10 @@ class SharePass:
             summary.unfinished += not self._is_second_look
         elif outcome.verdict is Verdict.FAILED:
             self._fail(root, name, outcome.cause, fault=outcome.fault)
-        self._on_outcome(outcome)  # what has vanished meanwhile is nobody's failure
+        self._on_outcome(outcome)  # a workspace that vanished meanwhile is no failure
 
     def _retry_busy(self) -> None:
-        """Come back to workspaces that somebody else was at work on, for ten seconds at most in all."""
+        """Retry workspaces that other processes held, for ten seconds in all."""
         for _ in range(_BUSY_ROUNDS):
             if not self._busy or self._stopping:
                 return

@@ -1,9 +1,9 @@
-"""The steps of many commits, a batch behind the other: what one sync makes durable belongs to three batches.
+"""Pipelines the steps of many commits, so that one sync makes data of three consecutive batches durable.
 
-The order is the same for each workspace: what it writes in one step is durable before its next step begins.
-Where syncfs is certain and cheap, one call makes durable the lines of one batch, the temporary markers of the
-batch before it and the renames of the one before that, while the next is being read. Elsewhere each workspace
-has its own fsyncs, overlapped within its batch.
+For each workspace the order is kept: data of one step is durable before the next step begins. Where syncfs is reliable
+and cheap, one call makes durable the lines of one batch, the temporary markers of the batch before it and the renames
+of the one before that, while the next batch is read. Elsewhere each workspace has its own fsyncs, which overlap within
+the batch.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from agentic_watch.host.file_systems import is_fit, sync_filesystem
 from agentic_watch.host.threads import ThreadPool
 
 Batch = list[WorkspaceCommit]
-"""Workspaces that are open, locked and written together."""
+"""Workspaces that are opened, locked and written together."""
 
 _AT_MOST = 120
-"""As many as the usual limit of 1,024 descriptors has room for: half of it takes 8 % longer, twice as many as long."""
+"""As many as fit into the usual limit of 1,024 descriptors: half as many take 8 % longer, twice as many the same
+time."""
 _OPEN_EACH = 8
-"""Descriptors for each workspace of a batch: three while it is read, three until its line is durable, and one for
-each of the two batches whose markers are under way."""
+"""Descriptors per workspace of a batch: three while it is read, three until its line is durable, and one for each of
+the two batches whose markers are being written."""
 _OPEN_ELSEWHERE = 64
 FILES_WANTED = _AT_MOST * _OPEN_EACH + _OPEN_ELSEWHERE
-"""The limit of descriptors from which on no batch is smaller than it could be."""
+"""The descriptor limit that allows batches of full size."""
 
 
 @functools.cache
 def most() -> int:
-    """Workspaces in a batch, so that all batches under way stay below the soft limit of descriptors."""
+    """Maximum size of a batch that keeps all batches in progress below the soft limit of descriptors."""
     try:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     except OSError:  # a strict seccomp filter
@@ -50,9 +51,10 @@ class _Abandoned(Exception):
 
 
 class Insertion:
-    """A transaction that is filled while the lines of its batch are being synced, and committed after that.
+    """A transaction that is filled while the lines of its batch are synced, and committed afterwards.
 
-    Until then SQLite keeps it in memory: no row is on disk before its line. A failure is noted in each commit.
+    Until then SQLite keeps it in memory, so no row is on disk before its line. A failure is noted in each commit of the
+    batch.
     """
 
     def __init__(self, commits: Batch, history: History) -> None:
@@ -62,8 +64,8 @@ class Insertion:
         self._sound: Batch = []
 
     def begin(self) -> None:
-        """Fill the transaction; another thread may do this, but no two at a time."""
-        # First: a line that fails while the rows are made is noticed at the end.
+        """Fill the transaction. May run in another thread, but only one at a time."""
+        # Read before the rows are made, so that `finish` notices lines that fail meanwhile.
         self._sound = [commit for commit in self._commits if commit.error is None]
         new_rows = [row for commit in self._commits for row in commit.rows()]
         if self._history.read_only or not new_rows:
@@ -74,7 +76,7 @@ class Insertion:
             self._note(str(error))
 
     def finish(self) -> None:
-        """Commit it; when a line failed meanwhile, without its row."""
+        """Commit the transaction, without the rows of lines that failed meanwhile."""
         if any(commit.error is not None for commit in self._sound):
             self.close()
             self._transaction = contextlib.ExitStack()
@@ -87,7 +89,7 @@ class Insertion:
             commit.forget_rows()
 
     def close(self) -> None:
-        """Roll back what has been begun and not finished."""
+        """Roll back a transaction that was not finished."""
         with contextlib.suppress(_Abandoned, HistoryError), self._transaction:
             raise _Abandoned
 
@@ -100,7 +102,7 @@ _TOGETHER_AT_LEAST = 16
 
 
 class Pipeline:
-    """Batches under way. Used from one thread; what it hands to others it waits for."""
+    """Batches in progress. Used from one thread; it waits for the work that it gives to others."""
 
     def __init__(self, overlap: ThreadPool, history: History) -> None:
         self._overlap = overlap
@@ -112,7 +114,7 @@ class Pipeline:
         self._synced = True
 
     def put(self, batch: Batch) -> list[Outcome]:
-        """Begin to write a batch, whose commits are planned; gives what became of those that are done by now."""
+        """Begin to write a batch of planned commits; returns the outcomes of commits that are complete by now."""
         try:
             device = _common_device(batch)
             done = self.drain() if device is None or device != self._device else []
@@ -120,7 +122,7 @@ class Pipeline:
             if device is None:
                 self._put_alone(batch)
                 return done
-            # While its lines are still held; then no other is begun beside it.
+            # Before its lines are released; no other transaction is in progress then.
             is_heavy = sum([commit.weight for commit in batch]) > HELD_BYTES // 8
             done += self._advance(batch)
             return done + self.drain() if is_heavy else done
@@ -130,7 +132,7 @@ class Pipeline:
             raise
 
     def drain(self) -> list[Outcome]:
-        """Finish all that is under way; gives what became of it."""
+        """Finish all batches in progress; returns their outcomes."""
         done: list[Outcome] = []
         if not (self._lined or self._marked or self._placed):
             return done
@@ -140,19 +142,19 @@ class Pipeline:
         return done + self._finish()
 
     def close(self) -> None:
-        """Close what is under way after an error, when no thread uses it any more."""
+        """After an error: close all batches in progress, once no thread uses them."""
         self._overlap.wait()
         close([*self._lined, *self._marked, *self._placed])
 
     def _wait(self) -> None:
-        """Until all that was begun is durable; where one sync for all failed, file by file."""
+        """Wait until the started sync is complete; if it failed, sync file by file."""
         self._overlap.wait()
         if not self._synced:
             self._sync_each()
             self._synced = True
 
     def _finish(self) -> list[Outcome]:
-        """What became of those whose markers are durable; closes them."""
+        """Close the commits whose markers are durable; returns their outcomes."""
         placed, self._placed = self._placed, []
         try:
             return [commit.outcome() for commit in placed]
@@ -160,12 +162,12 @@ class Pipeline:
             close(placed)
 
     def _advance(self, batch: Batch) -> list[Outcome]:
-        """One step for each batch under way, and one sync for all, which goes on after this returns."""
+        """Do one step of each batch in progress, and start one sync for all, which continues after this returns."""
         self._wait()
         if self._lined:
             insertion = Insertion(self._lined, self._history)
             insertion.begin()
-            self._overlap.begin(insertion.finish)  # its sync, while what follows fills the page cache
+            self._overlap.begin(insertion.finish)  # its sync overlaps the writes below
         done = self._finish()
         for commit in _marking(self._marked):
             commit.place_marker()
@@ -181,7 +183,7 @@ class Pipeline:
         return done
 
     def _start_sync(self) -> None:
-        # The oldest descriptor was opened before any of them wrote, so it hears of every failed write (syncfs(2)).
+        # The oldest descriptor was opened before any of these writes, so syncfs(2) reports every failed one to it.
         if commits := _writing([*self._placed, *self._marked, *self._lined]):
             self._overlap.begin(functools.partial(self._sync_together, commits[0].workspace.meta))
 
@@ -192,7 +194,7 @@ class Pipeline:
             self._synced = False
 
     def _sync_each(self) -> None:
-        """The file system could not be synced whole: ask for each file by itself, so that only the bad ones fail."""
+        """syncfs failed: sync each file by itself, so that only the affected commits fail."""
         self._overlap.start(WorkspaceCommit.sync_line, _writing(self._lined))
         self._overlap.wait()
         self._overlap.start(WorkspaceCommit.replace_marker, _marking(self._placed))
@@ -201,8 +203,8 @@ class Pipeline:
         self._overlap.wait()
 
     def _put_alone(self, batch: Batch) -> None:
-        """All steps of one batch, whose rows are made ready while its lines are synced; its markers are being written
-        after this returns."""
+        """Do all steps of one batch, filling its transaction while its lines are synced; its markers are still being
+        written after this returns."""
         insertion, commits = Insertion(batch, self._history), _writing(batch)
         try:
             if len(commits) == 1:
@@ -222,23 +224,23 @@ class Pipeline:
 
 
 def close(batch: Batch) -> None:
-    """Close all, which releases their locks."""
+    """Close all workspaces, which releases their locks."""
     for commit in batch:
         commit.workspace.close()
 
 
 def _writing(batch: Batch) -> Batch:
-    """Those of them that lack a line or a marker."""
+    """Commits that still have to write a line or a marker."""
     return [commit for commit in batch if commit.writes]
 
 
 def _marking(batch: Batch) -> Batch:
-    """Those of them that lack a marker."""
+    """Commits that still have to write a marker."""
     return [commit for commit in batch if commit.marks]
 
 
 def _common_device(batch: Batch) -> int | None:
-    """The device that all of them lie on, when they are enough to be synced together, and it is fit for that."""
+    """The device shared by the whole batch, if it is suitable for syncfs and the batch is large enough; else None."""
     if len(batch) < _TOGETHER_AT_LEAST or len(commits := _writing(batch)) < _TOGETHER_AT_LEAST:
         return None
     first = commits[0].workspace

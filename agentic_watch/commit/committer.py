@@ -1,4 +1,4 @@
-"""Commits workspaces: opens them, decides what each lacks, sends them through the steps in batches."""
+"""Commits workspaces: opens them, decides what each lacks, and writes them in batches."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _READ_BYTES = 1 << 20
-"""Reports that are read, and made lines of, before whoever gives the candidates is asked for another one."""
+"""Size of reports that are read and turned into lines before the next candidate is taken."""
 _AT_LEAST = 6
-"""Places to give way that are passed in any case, so that journals of a few lines are read at once."""
+"""Yields that are ignored, so that short journals are read at once."""
 _PAUSED_AT_MOST = 2
-"""Each is open and locked, and holds what the history and the journal say of one workspace."""
+"""Paused journal searches. Each keeps a workspace open and locked, and its results in memory."""
 
 
 class _Begun(NamedTuple):
-    """A workspace in the middle of `finding` what is there of its commit; `status_files` is the signature of its status
-    when that was read."""
+    """A workspace whose `finding` (judging.find) is in progress; `status_files` is the signature of its status when it
+    was read."""
 
     workspace: OpenWorkspace
     known: HistoryState
@@ -59,24 +59,25 @@ class Committer:
         self._sightings = Sightings()
 
     def commit(self, candidate: Candidate, *, force: bool = False) -> Outcome:
-        """Commit one workspace: a group of one."""
+        """Commit one workspace."""
         return self.commit_group([candidate], force=force)[0]
 
     def commit_group(self, candidates: Iterable[Candidate], *, force: bool = False) -> list[Outcome]:
-        """Commit many workspaces: `commit_each`, to its end."""
+        """Commit many workspaces; the list of all results of `commit_each`."""
         return list(self.commit_each(candidates, force=force))
 
     def commit_each(
         self, candidates: Iterable[Candidate], *, force: bool = False, journal_seconds: float = math.inf
     ) -> Iterator[Outcome]:
-        """Commit many workspaces together; gives what became of each when its batch is done, in no order.
+        """Commit many workspaces; yields the outcome of each when its batch is complete, in any order.
 
-        Safe to call twice and from several processes. However many there are, they go through in batches: the writes
-        and syncs of a batch overlap, its rows share one transaction, and each of its workspaces is held locked until
-        its marker is down. A failing one is in its outcome and stops no other. `force` commits an unfinished
-        status too. A journal that is not read when `journal_seconds` are over is read on when its workspace is given
-        again: one at its limits takes seconds, and nobody else should wait for it.
-        A finish that was seen and replaced since is committed before what is there now.
+        Idempotent, and safe in several processes at once. Workspaces are committed in batches: the writes and syncs of
+        a batch overlap, its rows share one transaction, and each workspace stays locked until its marker is written. A
+        failure is reported in its outcome and does not stop the others. `force` commits an unfinished status too. A
+        journal that is not read completely within `journal_seconds` is continued when its workspace is given again: one
+        at its limits takes seconds, and must not delay others.
+
+        A finish that was seen and has been replaced since is committed before the current one.
         """
         until = time.monotonic() + journal_seconds
         waiting = candidates
@@ -89,7 +90,7 @@ class Committer:
             waiting = again
 
     def _is_more(self, outcome: Outcome) -> bool:
-        """Forget a finish that is recorded; whether its workspace has another one, or says something else by now."""
+        """Forget a recorded finish; returns whether its workspace has another one, or a changed status."""
         is_changed = outcome.candidate.key in self._changed_meanwhile
         self._changed_meanwhile.discard(outcome.candidate.key)
         if outcome.verdict not in (Verdict.COMMITTED, Verdict.SKIPPED) or outcome.status is None or outcome.is_gone:
@@ -98,31 +99,31 @@ class Committer:
         return outcome.is_replaced or is_changed
 
     def look_ahead(self, candidate: Candidate) -> list[str]:
-        """Read a status that is to be committed later: if it is finished, it is not lost when it is replaced or removed
-        before that. Gives a line for each workspace that lost one since there is no room for all."""
+        """Read a status that will be committed later, and keep it if it is finished, in case it is replaced or removed
+        before. Returns a warning for each workspace whose finish was dropped because memory is bounded."""
         workspace = open_to_look(candidate, self.config)
         if not isinstance(workspace, Outcome):
             try:
                 if (seen := sighting_of(workspace)) is not None:
                     self._sightings.keep(candidate, seen)
             except WorkspaceError:
-                pass  # it went away; its commit says so
+                pass  # it vanished, which its commit reports
             finally:
                 workspace.close()
         return [
-            f"{name}: finished, and may be replaced before it is committed: too much of it to be kept in memory"
+            f"{name}: its finish is too large to keep in memory, and is lost if it is replaced before its commit"
             for name in self._sightings.take_losses()
         ]
 
     def use(self, config: Config) -> None:
-        """Go on under another configuration; long journals are read anew."""
+        """Switch to another configuration; paused journal searches start again."""
         self._let_go()
         self.config = config
         self.history.is_same = redactor(config.limits.redact).is_same
         self._sightings.keep_roots({root.key for root in config.roots})
 
     def _commit_once(self, candidates: Iterable[Candidate], force: bool, until: float) -> Iterator[Outcome]:
-        """One way through the batches, for one commit of each workspace."""
+        """Commit each workspace once, in batches."""
         opener = Opener()
         locked: list[OpenWorkspace] = []
         to_read = 0
@@ -151,22 +152,22 @@ class Committer:
             opener.close()
 
     def _record_removed(self, gone: Outcome) -> Outcome:
-        """What becomes of a workspace that is not there, with the finishes that were seen in it."""
+        """Record the finishes that were seen in a workspace that no longer exists."""
         candidate = gone.candidate
         seen = self._sightings.of(candidate)
         if not seen:
             limits = self.config.limits
             return gone if candidate.end is None else record_removed_run(gone, candidate.end, self.history, limits)
         outcome = record_removed(candidate, seen, self.history, self.config.limits)
-        # When its whole root is away it may come back: what was seen is kept for its lines.
+        # If the whole root is missing it may come back: keep the finishes, so that their lines can be written.
         if outcome.is_gone and os.path.isdir(candidate.root.path):
             for one in seen:
                 self._sightings.discard(candidate, one.identity)
         return outcome
 
     def judge(self, candidate: Candidate, *, recover: bool = False) -> Outcome:
-        """What `commit` would do now; reads only, takes no lock, changes nothing; with `recover` inserts the rows that
-        the journal has and the history lacks."""
+        """What `commit` would do now. Takes no lock and writes nothing, except with `recover`: rows that the journal
+        has and the history lacks are inserted."""
         workspace = open_to_look(candidate, self.config)
         if isinstance(workspace, Outcome):
             return workspace
@@ -184,18 +185,18 @@ class Committer:
             workspace.close()
 
     def _let_go(self) -> None:
-        """Forget what was read of long journals, and give the locks back."""
+        """Drop the paused journal searches, which releases their locks."""
         for begun in self._paused.values():
             begun.workspace.close()
         self._paused.clear()
 
     def close(self) -> None:
-        """End the writing threads. The history belongs to the caller."""
+        """Stop the writing threads. The caller closes the history."""
         self._let_go()
         self._overlap.close()
 
     def _write(self, locked: list[OpenWorkspace], pipeline: Pipeline, until: float) -> list[Outcome]:
-        """Decide what each of these lacks and hand them on, no more at once than may be held in memory."""
+        """Decide what each workspace lacks and pass it to the pipeline, within the limit of memory."""
         done: list[Outcome] = []
         planned: Batch = []
         weight = 0
@@ -204,7 +205,7 @@ class Committer:
             for known in look_up(locked, self.history):
                 finding = find(locked[0], known, self.history, repair=locked[0].finished)
                 outcome = self._plan(_Begun(locked[0], known, finding), until)
-                del locked[0]  # what is planned is closed with its batch
+                del locked[0]  # from here on its batch closes it
                 if isinstance(outcome, Outcome):
                     done.append(outcome)
                     continue
@@ -220,7 +221,7 @@ class Committer:
             raise
 
     def _plan(self, begun: _Begun, until: float) -> WorkspaceCommit | Outcome:
-        """Decide what is missing, and make the line and the row while nothing has been written."""
+        """Decide what is missing, and make line and row before anything is written."""
         workspace, known = begun.workspace, begun.known
         found = CommitState()
         try:
@@ -230,29 +231,29 @@ class Committer:
             found = read
             return WorkspaceCommit(workspace, known, found, prepare(workspace, found))
         except WorkspaceError as error:
-            # What was found so far becomes rows all the same.
+            # Rows recovered until the error are inserted all the same.
             commit = WorkspaceCommit(workspace, known, found, Prepared())
             commit.error = error
             return commit
 
     def _pause(self, begun: _Begun) -> Outcome:
-        """Keep it for later; when too many wait for the rest of their journals, it has to begin anew then."""
+        """Pause a journal search; over the limit it is dropped and starts again later."""
         candidate = begun.workspace.candidate
         if len(self._paused) < _PAUSED_AT_MOST:
             seen = begun.status_files or begun.workspace.status_files(as_read=True)
             self._paused[candidate.key] = begun._replace(status_files=seen)
         else:
             begun.workspace.close()
-        return Outcome(candidate, Verdict.READING, "has a long journal, which is being read")
+        return Outcome(candidate, Verdict.READING, "its long journal is being read")
 
     def _go_on(self, begun: _Begun, until: float, pipeline: Pipeline) -> list[Outcome]:
-        """Read a long journal on; when it is at its end, write what is missing of what the status said at its begin."""
+        """Continue a long journal; when it is complete, write what is missing for the status read at its begin."""
         workspace = begun.workspace
         try:
             planned = self._plan(begun, until)
             if isinstance(planned, Outcome):
                 return [planned]
-            # What it says now was told meanwhile, and nobody tells of it again.
+            # The status changed meanwhile, and no further event will announce that.
             if begun.status_files != workspace.status_files():
                 self._changed_meanwhile.add(workspace.candidate.key)
         except BaseException:
@@ -262,9 +263,9 @@ class Committer:
 
 
 def _read_on(finding: Generator[None, None, CommitState], until: float) -> CommitState | None:
-    """Go on until then (time.monotonic); None when it is not at its end, and the same generator goes on later.
+    """Advance the generator until `until` (time.monotonic); None when it is not finished, to be continued later.
 
-    Raises what it raises.
+    Raises what the generator raises.
     """
     passed = 0
     try:

@@ -1,5 +1,5 @@
-"""One journal, read through: which line is the status's own, which lines does the history lack, and which were written
-before the workspace was moved here?"""
+"""Reads one journal: finds the line of the current status, lines whose rows the history lacks, and lines that were
+written before the workspace was moved."""
 
 from __future__ import annotations
 
@@ -22,27 +22,26 @@ from agentic_watch.workspace.record import Record, is_same_dispatch
 from agentic_watch.workspace.redactor import redactor
 
 _PACE = 32
-"""Lines between two places to give way: a journal at its limits takes seconds."""
+"""Lines between two yields: a journal at its limits takes seconds."""
 _ASKED_AT_ONCE = 256
 _ASKED_BYTES = 65_536
-"""The history is asked about so many lines at once; so many bytes of them may wait for that, and one line more."""
+"""Lines are looked up in the history in groups of about this size."""
 _NAMES_LOOKED_AT = 8
-"""So many of them are looked for on disk."""
+"""Former names that are looked up on disk at most."""
 _NAMES_AT_MOST = 256
-"""So many other names are told apart in one journal; lines of further ones are only counted."""
+"""Other names that are tracked per journal; lines of further names are only counted."""
 
 
 class JournalSearch:
-    """`names` are those that the workspace had, as far as that is known before. `line` is the status's own line,
-    `moved_line` its line under another name; `row` is the row of either; `overtaken` says that lines of other commits
-    follow it. `other_lines` are those under another name that have its time and run, and are of another dispatch: the
-    name and committed_at of each.
+    """`names` are the known names of the workspace. `line` is the status's own line, `moved_line` its line under
+    another name; `row` is the row of either. `overtaken` says that lines of other commits follow it. `other_lines` are
+    lines under another name with the same time and run but of another dispatch: name and committed_at of each.
 
-    `lacking` are rows that the history lacks, `recovered` says how many there were in all, `recovers_moved_line`
-    whether that of `moved_line` is among them; `is_moved` says that some rows are of another name or root, and
-    `is_read_again` that some are of another root, or that lines were passed over which may count once the history has
-    more rows. `error` is why the history could not be asked or take them, "" when it could. `older` are the commit ids
-    of lines that the history lacks and that are as old as what was pruned: these never become rows.
+    `lacking` are rows that the history lacks, `recovered` is their total number, `recovers_moved_line` says whether the
+    one of `moved_line` is among them. `is_moved` says that some rows have another name or root. `is_read_again` says
+    that some rows have another root, or that skipped lines may count once the history has more rows. `error` is why a
+    query or insert failed, "" if none did. `older` are the commit ids of lines that the history lacks and that are
+    older than the last prune: these never become rows.
     """
 
     def __init__(self, workspace: OpenWorkspace, history: History, row: ExistingRow | None, *, error: str) -> None:
@@ -71,7 +70,7 @@ class JournalSearch:
         self.error = error
 
     def read(self, *, repair: bool) -> Iterator[None]:
-        """Read it to its end, giving way now and then; with `repair` it is opened so that it can be appended to.
+        """Read the whole journal, yielding now and then; with `repair` it is opened for appending.
 
         Raises WorkspaceError.
         """
@@ -92,11 +91,11 @@ class JournalSearch:
         if unknown:
             count = sum(unknown.values())
             named = "1 line names" if count == 1 else f"{count:,} lines name"
-            self._workspace.warnings.append(f"{layout.META_JOURNAL}: {named} another workspace; passed over")
+            self._workspace.warnings.append(f"{layout.META_JOURNAL}: {named} another workspace; skipped")
         self.is_read_again |= any(unknown)
 
     def _recover_former(self, journal: Journal) -> Iterator[None]:
-        """Read once more what was written before the workspace was moved here, and the history lacks."""
+        """Read again the lines that were written before the workspace was moved here and whose rows are missing."""
         self._recovered_names = {name for name in self._others.unknown if name and self._is_former(name)}
         self._others.former |= self._recovered_names
         self.is_moved |= bool(self._recovered_names)
@@ -109,11 +108,11 @@ class JournalSearch:
                 self._look_up_later(record, size)
         self._look_up()
         if not self.error and not self._history.read_only:
-            # At once: another copy in the same batch must find them.
+            # Inserted at once: another copy in the same batch must find them.
             self.error = insert_now(self.lacking.take(), self._history)
 
     def _compare(self, record: Record) -> None:
-        """Whether this is the status's own line, here or from where the workspace was before."""
+        """Check whether this is the status's own line, under this name or a former one."""
         status = self._workspace.status
         if status is None:
             return
@@ -127,7 +126,7 @@ class JournalSearch:
             self.moved_line = self.moved_line or record
 
     def says_otherwise(self, record: Record) -> bool:
-        """Whether a line of the status's identity says otherwise how it ended."""
+        """Whether a line with the status's identity contradicts the status."""
         status, same = self._workspace.status, self._without.is_same
         assert status is not None
         is_same = same(record.task, status.task) and same(record.question, status.question)
@@ -137,7 +136,7 @@ class JournalSearch:
         return moved_workspaces.can_be_name(record.workspace, self._candidate.root.max_depth)
 
     def _look_up_later(self, record: Record, size: int) -> None:
-        """Ask the history of this line, together with others."""
+        """Queue a line for the next lookup in the history."""
         if self.error:
             return
         self._waiting.append(record)
@@ -146,7 +145,7 @@ class JournalSearch:
             self._look_up()
 
     def _look_up(self) -> None:
-        """Ask the history which of those that wait it lacks; note in the rows of the others that they are here."""
+        """Look up the queued lines in the history: make the missing rows, and record this place in the others."""
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if self.error or not waiting:
             return
@@ -154,10 +153,10 @@ class JournalSearch:
         try:
             found = commit_lookup.told(self._history, self._candidate.root, self._candidate.name, asked)
             own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]
-            # Another dispatch of its identity may be elsewhere.
+            # The identity may belong to another dispatch elsewhere.
             of_dispatch = [row for _, row in own if row.is_dispatch]
             moved_workspaces.record_place(of_dispatch, self._candidate, self._history, self._workspace.config)
-            # A prune may have taken them since the history was looked up; it says so in the same transaction.
+            # A prune may have removed them since the first lookup; `pruned_before` is read in the same transaction.
             held = {number for number, _ in own}
             pruned_before = commit_lookup.pruned_before(self._history) if len(held) < len(waiting) else ""
         except HistoryError as error:
@@ -172,11 +171,11 @@ class JournalSearch:
                 is_taken = (number, self._root_of(record).key) in taken
                 self._take(record, asked[number], pruned_before, is_taken=is_taken)
         if self.lacking.weight > HELD_BYTES:
-            # Rather a transaction of its own than a journal's worth of rows in memory.
+            # A separate transaction, so that the rows of a whole journal are not kept in memory.
             self.error = insert_now(self.lacking.take(), self._history)
 
     def _is_row_of(self, asked: Lookup, row: ExistingRow) -> bool:
-        """Whether a row is that of a line, and not of another dispatch of the same identity."""
+        """Whether a row belongs to a line, and not to another dispatch with the same identity."""
         own = self._candidate.key
         return row.is_dispatch or own == (row.root, row.workspace) == (row.root, asked.workspace)
 
@@ -190,8 +189,8 @@ class JournalSearch:
         self.is_read_again |= row.root != self._candidate.root.key
 
     def _take(self, record: Record, asked: Lookup, pruned_before: str, *, is_taken: bool) -> None:
-        """A line that the history lacks: make its row, if it counts here and its identity is not `is_taken` by another
-        dispatch."""
+        """Make the row of a line that the history lacks, if it belongs here and another dispatch does not have its
+        identity (`is_taken`)."""
         name, is_own = record.workspace, record.workspace == self._candidate.name
         if pruned.is_pruned(asked.updated_utc, instant.parse(record.committed_at).utc(), pruned_before):
             if is_own or name in self._others.former:
@@ -203,15 +202,16 @@ class JournalSearch:
             self._recover(record)
 
     def _home(self, record: Record) -> Root | None:
-        """Where the workspace stands that a line names, if it has this line."""
+        """The root of the workspace that a line names, if that workspace has the line too."""
         return self._homes.get(record.workspace, {}).get(moved_workspaces.line_key(record))
 
     def _root_of(self, record: Record) -> Root:
-        """The root of the row that a line would become."""
+        """The root for the row of a line."""
         return self._home(record) or self._candidate.root
 
     def _recover(self, record: Record) -> None:
-        """Make the row of a line; that of a copy is of where it came from, if that is still there, and has its row."""
+        """Make the row of a line. If this directory is a copy and the original still exists, the row belongs to the
+        original."""
         name, moved = record.workspace, self.moved_line
         is_status = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
         home = self._home(record)
@@ -225,7 +225,7 @@ class JournalSearch:
                 self.row = row if is_status else self.row
                 return
         root = self._root_of(record).key
-        # Its files are those of the newest run, which the status tells of.
+        # The files on disk are those of the newest run, which the status describes.
         kept = self._workspace.kept_files() if record.identity == self._workspace.identity else ()
         made = from_record(record, root, moved_to=moved_workspaces.place_of(root, name, self._candidate))
         self.lacking.add(made._replace(is_recovered=True, kept=kept))
@@ -235,9 +235,9 @@ class JournalSearch:
     def _is_former(self, name: str) -> bool:
         """Whether lines under this name, which the history lacks, were written before this directory was moved here.
 
-        They were when the history has another line of theirs, or the status's own line is among them. When the history
-        was lost, also if nothing speaks against it: they stand before all that were written here, and nobody else can
-        tell of such a workspace. Else an agent could add to what others did.
+        They were if the history has another line under this name, or if the status's own line has it. After the history
+        was lost, they also count if all of them precede the lines written here and no workspace with that name exists.
+        Otherwise an agent could add dispatches to another workspace.
         """
         if self.error or len(self._homes) >= _NAMES_LOOKED_AT:
             return False
@@ -256,8 +256,8 @@ class JournalSearch:
 
 @dataclass(slots=True)
 class _OtherNames:
-    """The other workspaces that a journal's lines name: those that this one was `former`ly, of each whether its first
-    line stands `after_own` ones, and of how many lines the history does not know (`unknown`, by name; "": any others).
+    """Other workspace names in a journal's lines: `former` names of this workspace; `after_own`, whether the first line
+    of a name follows own lines; `unknown`, the number of lines per name without a row ("" for untracked names).
     """
 
     former: set[str] = field(default_factory=set)
@@ -266,14 +266,14 @@ class _OtherNames:
     has_own: bool = False
 
     def tell_apart(self, name: str) -> bool:
-        """A line names another workspace; whether there is still room for that name."""
+        """Register the name of a line; False when the limit of names is reached."""
         if len(self.after_own) < _NAMES_AT_MOST:
             self.after_own.setdefault(name, self.has_own)
         return name in self.after_own
 
 
 def insert_now(new_rows: Sequence[Row], history: History) -> str:
-    """Insert rows in a transaction of their own; gives why it could not be done, or ""."""
+    """Insert rows in a separate transaction; returns the error, or ""."""
     try:
         history.insert(new_rows)
     except HistoryError as error:

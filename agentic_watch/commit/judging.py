@@ -1,4 +1,4 @@
-"""What is there of one commit, in the history, the marker and the journal, and what is therefore missing."""
+"""Finds which records of a commit exist (marker, row, line) and decides what is missing."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 
 class HistoryState(NamedTuple):
-    """What the history holds of one workspace, or in `error` why it cannot tell.
+    """What the history holds of one workspace, or in `error` why it could not be read.
 
-    `row` is that of the status's identity; `journal` is the journal's signature when all of it was in the history.
-    What is older than `pruned_before` is taken for done.
+    `row` is the row with the status's identity; `journal` is the journal's signature when the history held all of it.
+    Dispatches older than `pruned_before` count as recorded.
     """
 
     row: ExistingRow | None = None
@@ -35,17 +35,18 @@ class HistoryState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CommitState:
-    """What is there of the commit that a status asks for.
+    """Which records of the status's commit exist.
 
-    `marked`: the marker has its identity. `row`, `line`: the committed_at of the history row and of the journal line
-    with it, under whatever name the workspace had then; `overtaken`: later commits have lines after it; `differs`: row
-    or line says otherwise than the status; `pruned`: a row of this time would have been pruned; `older` are the lines
-    that the history lacks and of which that is true, by commit id.
-    `lacking` are the rows that the journal has and the history lacks; of all `recovered` ones some may be inserted
-    already, unless `history_error` says why not. `unread_journal` is the signature of a journal that was not read,
-    since the history holds all of it; `is_moved`: some of its rows are of another name or root, `is_read_again`: what
-    the history has in another root, or gets under another name, may change what there is to do.
-    `recorded_as` is the workspace that row, line and marker name.
+    `marked`: the marker has its identity. `row`, `line`: committed_at of the history row and of the journal line with
+    that identity, under any name the workspace had; `overtaken`: lines of later commits follow; `differs`: row or line
+    contradicts the status; `pruned`: a row of this age would have been pruned; `older`: commit ids of such lines whose
+    rows are missing.
+
+    `lacking` are the rows that the journal has and the history lacks; `recovered` is their total, of which some may be
+    inserted already, unless `history_error` says why not. `unread_journal` is the signature of a journal that was not
+    read because the history holds all of it. `is_moved`: some of its rows have another name or root; `is_read_again`:
+    later rows in another root or under another name may change the result. `recorded_as` is the workspace name in row,
+    line and marker.
     """
 
     marked: bool = False
@@ -65,7 +66,7 @@ class CommitState:
 
 
 def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[HistoryState]:
-    """What the history holds of each of these workspaces, in their order."""
+    """What the history holds of each workspace, in the same order."""
     by_root: dict[Root, list[OpenWorkspace]] = {}
     for workspace in workspaces:
         by_root.setdefault(workspace.candidate.root, []).append(workspace)
@@ -93,16 +94,15 @@ def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[Histo
 def find(
     workspace: OpenWorkspace, known: HistoryState, history: History, *, repair: bool
 ) -> Generator[None, None, CommitState]:
-    """Look for marker, row and line. With `repair` an unreadable marker is moved aside; without, nothing is changed.
+    """Find marker, row and line. With `repair` an unreadable marker is moved aside; otherwise nothing is changed.
 
-    Gives way now and then while a long journal is read: who has others to serve goes on with it later.
-    Raises WorkspaceError.
+    Yields now and then while a long journal is read, so that the caller may continue it later. Raises WorkspaceError.
     """
     marked_as = _read_marker(workspace, repair=repair) if workspace.finished else None
     if marked_as is not None and marked_as.identity != workspace.identity:
         marked_as = None
     if marked_as is not None:
-        # Before its journal is read, whose lines may bear other names: they are of the row that is here by now.
+        # Before the journal is read, because its lines may have other names: the row found here tells whose they are.
         known = _with_row_of_marker(known, workspace, marked_as, history)
     search = JournalSearch(workspace, history, known.row, error=known.error)
     marked = marked_as is not None and marked_as.workspace in search.names
@@ -115,12 +115,12 @@ def find(
 def _judge(
     workspace: OpenWorkspace, known: HistoryState, marked_as: Marker | None, search: JournalSearch, history: History
 ) -> CommitState:
-    """What marker, row and lines say together: those of another name count when they are of this dispatch."""
+    """Combine marker, row and lines; those under another name count if they belong to this dispatch."""
     name = workspace.candidate.name
     known = known._replace(row=search.row, error=search.error)
     if marked_as is not None and (marked_as.workspace, marked_as.committed_at) in search.other_lines:
-        marked_as = None  # it came with a copy, whose own dispatch has the time and the run of the original's
-    if marked_as is not None:  # the journal may have brought its row back
+        marked_as = None  # copied with the directory, whose own dispatch has the same time and run
+    if marked_as is not None:  # reading the journal may have recovered its row
         known = _with_row_of_marker(known, workspace, marked_as, history)
     row, error = known.row, known.error
     has_row = row is not None and row.is_dispatch
@@ -154,7 +154,7 @@ def _judge(
 def _with_row_of_marker(
     known: HistoryState, workspace: OpenWorkspace, marked_as: Marker, history: History
 ) -> HistoryState:
-    """With the row of this dispatch under the name in its marker, when none is known; its place is noted."""
+    """Add the row under the name in the marker, if no row is known, and record its new place."""
     assert workspace.status is not None
     if known.error or (known.row is not None and known.row.is_dispatch):
         return known
@@ -168,7 +168,7 @@ def _with_row_of_marker(
 
 
 def _is_pruned(workspace: OpenWorkspace, pruned_before: str, told: Record | Marker | None) -> bool:
-    """Whether the row of this commit would have been pruned; `told` is its line or its marker."""
+    """Whether the row of this commit would have been pruned; `told` is its line or marker."""
     if workspace.status is None or not pruned_before:
         return False
     committed_at = _utc(told.committed_at) if told is not None else ""
@@ -176,7 +176,7 @@ def _is_pruned(workspace: OpenWorkspace, pruned_before: str, told: Record | Mark
 
 
 def _utc(text: str) -> str:
-    """A marker's committed_at may be any text: what is no time is not known."""
+    """A marker's committed_at in UTC; "" when it is not a valid time, since a marker may hold any text."""
     try:
         return instant.parse(text).utc()
     except ValueError:
@@ -188,9 +188,8 @@ def _must_read_journal(workspace: OpenWorkspace, known: HistoryState, *, marked:
         return False
     if not known.journal or known.journal != signatures.at(workspace.meta, layout.JOURNAL):
         return True
-    # A journal that has not changed since all of it was in the history holds no identity that the
-    # history lacks, but those whose rows were pruned; one that the history has may still be missing from a journal
-    # made anew.
+    # If the journal has not changed since the history held all of it, only pruned rows are missing. A row may still
+    # have no line, if the journal was recreated.
     if marked or not workspace.finished or workspace.status is None:
         return False
     return known.row is not None or workspace.status.updated_at.utc() < known.pruned_before
@@ -211,11 +210,11 @@ def _set_marker_aside(meta: int) -> str:
     try:
         return f"moved to {marker.set_aside(meta)}"
     except WorkspaceError as error:
-        return f"left there ({error.cause})"  # what is only readable may still have rows to give
+        return f"left there ({error.cause})"  # a read-only workspace may still have rows to recover
 
 
 class Plan(NamedTuple):
-    """What is missing for one commit."""
+    """The records to write for one commit."""
 
     append: bool
     insert: bool
@@ -224,26 +223,24 @@ class Plan(NamedTuple):
 
     @property
     def nothing(self) -> bool:
-        """Whether nothing is to be written."""
+        """Whether nothing has to be written."""
         return not (self.append or self.insert or self.mark)
 
     @property
     def is_new(self) -> bool:
-        """Whether a line or a row is made: only then something is committed. A row that a marked line brings back is
-        recovered."""
+        """Whether this is a new commit. A row made from a line that was already marked is a recovery."""
         return self.append or (self.insert and self.mark)
 
 
 def decide(
     marked: bool, row: str | None, line: str | None, now: str, *, differs: bool = False, pruned: bool = False
 ) -> Plan:
-    """Say what is missing, given what is there. Pure.
+    """Decide what is missing. A pure function.
 
-    `marked`: the marker has this identity. `row`, `line`: the committed_at of the history row and of the
-    journal line with this identity, None when there is none (or the history cannot tell). A marker that
-    neither confirms counts as none: an agent can forge it. `differs`: the status says otherwise than the row or line
-    of its own identity; then it is not recorded a second time. `pruned`: a row of its age would have been pruned; then
-    a marker or a line alone says that it is done.
+    `marked`: the marker has this identity. `row`, `line`: committed_at of the history row and of the journal line with
+    this identity, None when there is none (or the history is not available). A marker that neither confirms is ignored:
+    an agent can forge it. `differs`: the status contradicts the row or line of its own identity; then it is not
+    recorded again. `pruned`: a row of its age would have been pruned; then a marker or a line alone proves the commit.
     """
     if pruned and row is None and (marked or line is not None):
         return Plan(append=False, insert=False, mark=False, committed_at=line or "")

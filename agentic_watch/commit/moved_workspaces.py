@@ -1,6 +1,6 @@
-"""A dispatch is recorded once, wherever its directory goes: which of the history's rows are those of this directory?
+"""Recognises renamed, moved and copied directories, so that a dispatch is recorded once wherever its directory goes.
 
-What its journal or its marker holds decides, not what stands where it was before.
+The journal and marker in the directory decide, not what exists at its former place.
 """
 
 from __future__ import annotations
@@ -29,39 +29,40 @@ from agentic_watch.workspace.unwritten_end import UnwrittenEnd
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 _JOURNAL_BYTES = 262_144
-"""Another workspace's journal up to this size is read for its own lines: a dispatch adds one of some hundred bytes."""
+"""Size up to which another workspace's journal is searched for its own lines; a dispatch adds a few hundred bytes."""
 _PLACES_LOOKED_AT = 8
-"""So many of those that rows of one workspace were at before are looked at."""
-_GONE = "went away before it was committed: it is in the history, from what was read; it has neither line nor marker"
+"""Former places of one workspace that are examined at most."""
+_GONE = "removed before it was committed: recorded in the history from an earlier read; it has no line and no marker"
 
 
 def row_told(candidate: Candidate, said: Status | Record, names: Iterable[str], history: History) -> ExistingRow | None:
-    """The row of a dispatch whose records there have these names. Raises HistoryError."""
+    """The row of a dispatch that was recorded under one of `names`. Raises HistoryError."""
     wanted = [commit_lookup.lookup_of(name, said) for name in names]
     found = commit_lookup.told(history, candidate.root, candidate.name, wanted) if wanted else []
     return next((row for _, row in found if row.is_dispatch), None)
 
 
 def is_here(row: ExistingRow, candidate: Candidate) -> bool:
-    """Whether a row says that its workspace was seen last where this one is."""
+    """Whether a row's last known place is the place of this workspace."""
     return row.moved_to == place_of(row.root, row.workspace, candidate)
 
 
 def is_elsewhere(row: ExistingRow, candidate: Candidate) -> bool:
-    """Whether a row was made under another name, or in another root."""
+    """Whether a row was made under another name or in another root."""
     return (row.root, row.workspace) != candidate.key
 
 
 def place_of(root: str, workspace: str, candidate: Candidate) -> str | None:
-    """Where a row's workspace is when it is this one: None at home, its name below the row's root, else its path."""
+    """The value of `moved_to` for a row of this workspace: None if it did not move, its name in the same root, else its
+    path."""
     if root != candidate.root.key:
         return os.path.join(candidate.root.path, candidate.name)
     return None if workspace == candidate.name else candidate.name
 
 
 def record_place(rows: Collection[ExistingRow], candidate: Candidate, history: History, config: Config) -> None:
-    """Note in rows that their workspace is this one by now, but for one that nothing else tells of where it was: it
-    would become a second row there. Raises HistoryError."""
+    """Record in rows that their workspace is this one now. A row that is the only record of the finish at its former
+    place is left alone: without it, that finish would be recorded a second time. Raises HistoryError."""
     if history.read_only:
         return
     elsewhere = [row for row in rows if not is_here(row, candidate)]
@@ -74,7 +75,7 @@ def record_place(rows: Collection[ExistingRow], candidate: Candidate, history: H
 
 
 def _former_places(rows: Iterable[ExistingRow], roots: Sequence[Root]) -> list[Candidate]:
-    """Where rows say that their workspaces went, as far as that is to be looked at."""
+    """The places that `moved_to` of the rows names, within the roots and the limit."""
     by_key = {root.key: root.path for root in roots}
     paths = dict.fromkeys(os.path.join(by_key.get(row.root, ""), row.moved_to) for row in rows if row.moved_to)
     above = ((root, os.path.join(root.path, "")) for root in roots)
@@ -83,7 +84,7 @@ def _former_places(rows: Iterable[ExistingRow], roots: Sequence[Root]) -> list[C
 
 
 def _known_by_place(place: Candidate, history: History, config: Config) -> int | None:
-    """The number of the row whose finish stands at a place where neither journal nor marker tell of that row."""
+    """The id of the row whose finish is at `place`, if neither journal nor marker there record it; else None."""
     workspace = open_to_look(place, config)
     if isinstance(workspace, Outcome):
         return None
@@ -97,21 +98,21 @@ def _known_by_place(place: Candidate, history: History, config: Config) -> int |
 
 
 def can_be_name(name: str, max_depth: int) -> bool:
-    """Whether a line's `workspace` can be the name of a workspace."""
+    """Whether a line's `workspace` is a valid workspace name."""
     parts = name.split("/")
     return name_problem(name) is None and not {"", ".", ".."} & set(parts) and len(parts) <= max_depth
 
 
 class NameState(NamedTuple):
-    """Who has a name now: is anybody `there`, in the same root, who would have lines of its own; and the `homes`
-    of such lines, in all roots, the same root before others: their roots by `line_key`."""
+    """Which workspaces have a name now: `there` says whether one in the same root may have lines of its own; `homes`
+    maps such lines of all roots (by `line_key`) to their root, the same root first."""
 
     there: bool
     homes: dict[tuple[object, ...], Root]
 
 
 def standing(name: str, candidate: Candidate, config: Config) -> NameState:
-    """Look who has a name that lines of this workspace bear."""
+    """Find the workspaces that have a name used in lines of this workspace."""
     homes: dict[tuple[object, ...], Root] = {}
     there = False
     for root in dict.fromkeys((candidate.root, *config.roots)):
@@ -122,18 +123,18 @@ def standing(name: str, candidate: Candidate, config: Config) -> NameState:
 
 
 def line_key(line: Record) -> tuple[object, ...]:
-    """What a line is found by among those of another workspace."""
+    """The key by which equal lines of two journals are matched."""
     return line.identity, record.dispatch_of(line), line.committed_at
 
 
 def _own_lines(root: Root, name: str, limits: Limits) -> set[tuple[object, ...]] | None:
-    """The lines of a workspace that bear its own name; in doubt none.
+    """The lines of a workspace under its own name; empty when they cannot be read.
 
-    None when nobody stands there who could have some: no workspace, or one whose lines all have other names.
+    None when there is no workspace, or when all its lines have other names.
     """
     try:
         place = open_place(root.path, name)
-    except WorkspaceError as error:  # what is no directory is no workspace
+    except WorkspaceError as error:  # not a directory, so not a workspace
         return set() if error.transient else None
     with closing(place):
         try:
@@ -152,8 +153,7 @@ def _own_lines(root: Root, name: str, limits: Limits) -> set[tuple[object, ...]]
 
 
 def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: History, limits: Limits) -> Outcome:
-    """Make the rows of finishes whose workspace went away before they were committed: the one case of rows without
-    lines."""
+    """Record finishes whose workspace was removed before they were committed: the only rows without lines."""
     now, without = instant.now_text(), redactor(limits.redact)
     rows: list[Row] = []
     try:
@@ -165,7 +165,7 @@ def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: Hist
                 rows.append(from_record(made, candidate.root.key))
         new = history.insert(rows)
     except HistoryError as error:
-        return Outcome(candidate, Verdict.BUSY, f"went away, and is not in the history yet ({error})")
+        return Outcome(candidate, Verdict.BUSY, f"removed before it was recorded in the history ({error})")
     if not new:
         return Outcome(candidate, Verdict.VANISHED, "is not there", is_gone=True)
     done = Outcome(candidate, Verdict.COMMITTED, status=seen[-1].status, committed_at=now, is_gone=True)
@@ -173,7 +173,7 @@ def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: Hist
 
 
 def record_removed_run(gone: Outcome, end: UnwrittenEnd, history: History, limits: Limits) -> Outcome:
-    """Make the row of a run whose workspace went away, unless what that lay on did: then it may come back."""
+    """Record a run whose workspace was removed, unless its whole file system disappeared, which may come back."""
     candidate = gone.candidate
     if not end.is_removed or not _is_rest_there(candidate, end.device):
         return gone
@@ -183,7 +183,7 @@ def record_removed_run(gone: Outcome, end: UnwrittenEnd, history: History, limit
 
 
 def _is_rest_there(candidate: Candidate, device: int | None) -> bool:
-    """Whether the directories above a workspace are there, down to where it was, on the file system that it was on."""
+    """Whether the parent directories of a removed workspace still exist, on the same file system."""
     parts = candidate.name.split("/")[:-1]
     try:
         directory = files.open_root(candidate.root.path)
@@ -205,12 +205,12 @@ def _is_rest_there(candidate: Candidate, device: int | None) -> bool:
 
 
 def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_before: str) -> bool:
-    """Whether a finish has a row, here or where its marker or line says it was committed, or had one that was pruned.
+    """Whether a finish has a row, under this name or one in its marker or line, or had one that was pruned.
 
     Raises HistoryError.
     """
     if row_told(candidate, one.status, {candidate.name} | one.recorded_as, history) is not None:
         return True
-    if one.status.updated_at.is_zero:  # as old as its line, which is gone
+    if one.status.updated_at.is_zero:  # it takes the age of its line, which is gone
         return bool(one.recorded_as) and pruned_before > ""
     return bool(one.recorded_as) and one.status.updated_at.utc() < pruned_before

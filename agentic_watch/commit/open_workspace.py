@@ -1,4 +1,4 @@
-"""What is open of one workspace: its directories, locked, its status as read, its journal once that is needed."""
+"""Opens and locks one workspace, and reads its status; its journal is opened when it is needed."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import ErrorKind, Missing, WorkspaceError
 
 _JOURNAL_BYTES = 65_536
-"""A journal up to this size is read when its workspace is looked at, which may happen often."""
+"""Journals up to this size are read ahead of the commit, which may happen often."""
 
 
 @dataclass(slots=True)
 class OpenWorkspace:
-    """A workspace whose status has been read. `finished`: that is to be committed, and `.meta` is locked.
+    """A workspace whose status has been read. `finished`: the status is to be committed, and `.meta` is locked.
 
-    `status` is None when it cannot be read, which `trouble` tells; its journal may still have something to say.
-    `sighting` is what was read before of a status that is gone, and its report; None when what is on disk counts.
-    `ended`: the status is that of an end that nobody wrote. `inode` is the directory's, when its status was read.
-    `linked` tells that what it says may be compared with what is recorded, but not recorded. `journal` is None until it
-    is read or written; `warnings` are one line each.
+    `status` is None when it cannot be read, as `trouble` says; its journal may still have rows to recover. `sighting`
+    is a finish (with its report) that was read before and has since been replaced; None when the status on disk counts.
+    `ended`: the status is that of a ghost. `inode` is the directory's when its status was read. `linked` (the error of
+    a status with hard links) says that the status may be compared with what is recorded, but not be recorded. `journal`
+    is None until it is read or written; `warnings` are one line each.
     """
 
     candidate: Candidate
@@ -62,12 +62,12 @@ class OpenWorkspace:
 
     @property
     def identity(self) -> Identity | None:
-        """Which commit its status is."""
+        """The identity of the status's commit; None without a status."""
         return (self.status.updated_at.ns, self.status.runs) if self.status is not None else None
 
     @property
     def directory(self) -> str:
-        """Its inode as text, "" when that is not known."""
+        """Device and inode as text, "" when unknown."""
         return "{}:{}".format(*self.inode) if self.inode is not None else ""
 
     @property
@@ -78,7 +78,7 @@ class OpenWorkspace:
 
     @property
     def report_bytes(self) -> int:
-        """How large the report is that its record is to hold, as far as it may be that large."""
+        """Size of the report, at most the configured limit."""
         if self.place.lacks(layout.REPORT):
             return 0
         try:
@@ -88,9 +88,9 @@ class OpenWorkspace:
         return min(size, self.config.limits.report_bytes)
 
     def kept_files(self) -> tuple[KeptFile, ...]:
-        """What its row is to have of its dispatch's files; what cannot be read becomes a warning.
+        """The files to keep in its row; unreadable ones become warnings.
 
-        Nothing of a finish that was replaced: what is there now may be another run's.
+        Empty for a finish that was replaced: the current files may belong to another run.
         """
         if self._kept is None:
             self._kept = ()
@@ -103,14 +103,15 @@ class OpenWorkspace:
         return self._kept
 
     def signature(self) -> bytes:
-        """The status as it was when read, the marker as it is now; b"" while the status cannot be trusted."""
+        """Signature of the status as it was read and of the current marker; b"" while the status is too new to be
+        trusted."""
         if not self.status_signature:
             return b""
         meta = self.place.meta
         return self.status_signature + (signatures.at(meta, layout.MARKER) if meta is not None else signatures.ABSENT)
 
     def status_files(self, *, as_read: bool = False) -> bytes:
-        """The signature of its status files now, or as they were when they were read, as far as that is known."""
+        """Signature of its status files now, or with `as_read` as they were read."""
         if as_read and isinstance(self.trouble, Missing):
             return signatures.ABSENT * 2
         if as_read and self.status_signature:
@@ -118,9 +119,9 @@ class OpenWorkspace:
         return status.signature(self.place.directory, self.place.meta, self.candidate.root)
 
     def open_journal(self, *, append: bool) -> Journal:
-        """The journal, opened when it is not yet; one that is not there is made by the first line.
+        """Open the journal if it is not open yet; a missing one is created by the first line.
 
-        Raises Malformed when it is no plain file or over its limit.
+        Raises Malformed when it is not a regular file or is over its limit.
         """
         if self.journal is None:
             absent = self.place.lacks(layout.JOURNAL)
@@ -128,7 +129,7 @@ class OpenWorkspace:
         return self.journal
 
     def release(self) -> None:
-        """Close what is not needed any more once the line is durable; `.meta` stays open, and locked."""
+        """Close descriptors that are not needed once the line is durable; `.meta` stays open and locked."""
         if self.journal is not None:
             self.journal.close()
         self.place.release()
@@ -143,10 +144,10 @@ class OpenWorkspace:
 def open_and_lock(
     candidate: Candidate, opener: Opener, config: Config, sightings: Sightings, *, force: bool
 ) -> OpenWorkspace | Outcome:
-    """Open a workspace, lock it and read its status. An Outcome means that there is nothing to write.
+    """Open a workspace, lock it and read its status. An Outcome is returned when there is nothing to write.
 
-    A finish that was seen there, and that its status file does not say any more, comes first. `force` takes an
-    unfinished status for finished.
+    A finish that was seen before and has been replaced comes first. With `force` an unfinished status counts as
+    finished.
     """
     try:
         place = opener.open(candidate.root.path, candidate.name)
@@ -164,7 +165,7 @@ def open_and_lock(
 
 
 def open_to_look(candidate: Candidate, config: Config) -> OpenWorkspace | Outcome:
-    """Open a workspace without its lock and read its status: nothing will be written."""
+    """Open a workspace without its lock and read its status, for reading only."""
     if problem := name_problem(candidate.name):
         return Outcome(candidate, Verdict.FAILED, problem, kind=ErrorKind.PLANTED)
     try:
@@ -185,7 +186,7 @@ def _lock_and_read(
     if problem := name_problem(candidate.name):
         return Outcome(candidate, Verdict.FAILED, problem, kind=ErrorKind.PLANTED)
     if place.meta is None:
-        # `.meta` is made for finished work only, so here the first look comes before the lock.
+        # `.meta` is created for finished work only, so here the status is read before the lock is taken.
         found = _read_or_recall(candidate, place, config, sightings, force)
         if not found.finished:
             outcome = Outcome(candidate, Verdict.UNFINISHED, status=found.status, signature=found.signature())
@@ -194,14 +195,14 @@ def _lock_and_read(
     if not place.lock():
         return Outcome(candidate, Verdict.BUSY, "is held (flock on .meta) by another process")
     assert place.meta is not None
-    marker.remove_temporaries(place.meta, place.names)  # what a killed run left: only who holds the lock makes them
+    marker.remove_temporaries(place.meta, place.names)  # of a killed process: only the lock's holder makes them
     return _read_or_recall(candidate, place, config, sightings, force)
 
 
 def _read_or_recall(
     candidate: Candidate, place: Place, config: Config, sightings: Sightings, force: bool
 ) -> OpenWorkspace:
-    """The workspace with the finish to commit now: the oldest that was seen and has gone, else what its status says."""
+    """Choose the finish to commit now: the oldest one that was seen and has been replaced, else the current status."""
     workspace: OpenWorkspace | None = None
     try:
         workspace = _read(candidate, place, config, force)
@@ -226,7 +227,7 @@ def _read_or_recall(
 def _at_end(
     workspace: OpenWorkspace | None, candidate: Candidate, place: Place, config: Config
 ) -> OpenWorkspace | None:
-    """The workspace with the end that nobody wrote, None when its run has none or its status says otherwise by now."""
+    """The workspace with its run recorded as a ghost; None when the run is no ghost or its status changed."""
     end, said = candidate.end, workspace.status if workspace is not None else None
     if end is None:
         return None
@@ -241,7 +242,7 @@ def _at_end(
 
 
 def _read(candidate: Candidate, place: Place, config: Config, force: bool) -> OpenWorkspace:
-    """The workspace with its status; without one when that cannot be read, and there is a journal that can."""
+    """Read the status; an unreadable one is allowed when there is a journal."""
     try:
         return _read_status(candidate, place, config, force)
     except WorkspaceError as error:
@@ -258,14 +259,14 @@ def _read_status(candidate: Candidate, place: Place, config: Config, force: bool
     if found.linked is not None and not finished:
         if said.status not in KNOWN_STATUSES:
             raise found.linked
-        said = Status(said.status, said.updated_at, pid=said.pid, runs=said.runs)  # no text that may be a secret
+        said = Status(said.status, said.updated_at, pid=said.pid, runs=said.runs)  # its texts may hold secrets
     warnings = list(found.warnings)
     inode = place.inode
     return OpenWorkspace(candidate, place, config, said, found.signature, finished, warnings, found.linked, inode=inode)
 
 
 def sighting_of(workspace: OpenWorkspace) -> Sighting | None:
-    """What is to be kept of a workspace that was opened to look, None when it has no finish that may be recorded."""
+    """The sighting to keep of an opened workspace; None when it has no finish that may be recorded."""
     if not workspace.finished or workspace.linked is not None or workspace.status is None or workspace.inode is None:
         return None
     content = None
@@ -276,7 +277,7 @@ def sighting_of(workspace: OpenWorkspace) -> Sighting | None:
 
 
 def recorded_as(workspace: OpenWorkspace, now: Status) -> set[str]:
-    """The names under which marker or journal hold what the status says."""
+    """The names under which marker or journal record the status."""
     if workspace.place.meta is None:
         return set()
     with suppress(WorkspaceError):

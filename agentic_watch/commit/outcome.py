@@ -1,4 +1,4 @@
-"""What became of a workspace: what is told to whoever asked for its commit."""
+"""The result of committing one workspace."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from agentic_watch.workspace.workspace_errors import Busy, ErrorKind, Fault, Mis
 
 
 class Verdict(StrEnum):
-    """What became of a workspace. READING: its journal takes longer than the caller has time for; ask again.
-    JOURNAL_ONLY: it has no status any more, and its journal was looked through."""
+    """The kind of result. READING: the journal takes longer than the caller's time limit; call again. JOURNAL_ONLY:
+    there is no status any more, and the journal was searched."""
 
     COMMITTED = "committed"
     SKIPPED = "skipped"
@@ -27,14 +27,13 @@ class Verdict(StrEnum):
 class Outcome(NamedTuple):
     """The result for one workspace.
 
-    `cause` is one line when it failed, `fault` and `kind` as in WorkspaceError.
-    `history_error` says that journal and marker are done but the row is not. `signature` is what the next scan
-    compares with (scan/walk.py), `journal` the journal's signature when the history holds all of it; both b"" when
-    the workspace must be read again. `older` are the commit ids of the journal's lines that the history lacks and
-    that are as old as what was pruned. `is_gone`: the workspace is not there any more, whatever was done for it.
-    `is_replaced`: this finish was committed from what was read of it, and the status file may say another one by now.
-    `ended`: it is the end of a run that nobody wrote, and the status file goes on to say that it runs. `directory` is
-    the workspace's (Place.inode, as text), "" when that is not known. Not `tells_usage`: its report has nothing of it.
+    `cause` is one line when it failed, `fault` and `kind` as in WorkspaceError. `history_error`: journal and marker are
+    written but the row is not. `signature` is compared by the next scan (scan/walk.py); `journal` is the journal's
+    signature when the history holds all of it; both are b"" when the workspace must be read again. `older` are the
+    commit ids of journal lines that the history lacks and that are older than the last prune. `is_gone`: the workspace
+    no longer exists. `is_replaced`: this finish was committed from memory, and the status file may have changed since.
+    `ended`: a ghost was recorded, and the status file still says that it runs. `directory` is the workspace's inode
+    (Place.inode, as text), "" when unknown. `tells_usage` is False when the report has no tokens or cost.
     """
 
     candidate: Candidate

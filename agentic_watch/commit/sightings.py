@@ -1,8 +1,7 @@
-"""Finished statuses as they were seen, kept until they are committed.
+"""Keeps finished statuses in memory until they are committed.
 
-A commit waits until a workspace has come to rest. A finish that is replaced by another status meanwhile, or removed
-with its workspace, is committed from what was read of it here. What is kept is bounded, and gone when the process is
-killed.
+A commit waits until a workspace has settled. A finish that is replaced or removed meanwhile is committed from the copy
+kept here. Memory is bounded, and the copies are lost when the process is killed.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from agentic_watch.workspace.record import Identity
 from agentic_watch.workspace.status import Status
 
 _EACH = 8
-"""Finishes of one workspace that are kept at a time: who finishes more often within a settle time is not looked at."""
+"""Finishes kept per workspace; further ones within a settle time are not recorded."""
 _EACH_BYTES = 1 << 20
 _ALL_BYTES = 8 << 20
 
 
 class Sighting(NamedTuple):
-    """A finished status, the bytes of the report beside it (None when there was none that could be kept), which
-    directory it stood in (Place.inode), and the names under which the marker or the journal there had it."""
+    """A finished status with the report beside it (None when missing or too large), the inode of its directory
+    (Place.inode), and the names under which marker or journal recorded it."""
 
     status: Status
     report: bytes | None
@@ -32,18 +31,18 @@ class Sighting(NamedTuple):
 
     @property
     def identity(self) -> Identity:
-        """Which commit it is."""
+        """The identity of its commit."""
         return self.status.updated_at.ns, self.status.runs
 
     def weighed(self) -> Sighting:
-        """With its weight: about how many bytes it takes in memory."""
+        """A copy with its weight: its approximate size in memory."""
         return self._replace(weight=1000 + 4 * len(str(self.status)) + len(self.report or b""))
 
 
 class Sightings:
-    """By workspace, what was seen and is not committed yet, the oldest first.
+    """Finishes that are not committed yet, by workspace, oldest first.
 
-    Each workspace may have 1 MiB, all together 8; beyond that the heaviest workspace of the heaviest root gives up its
+    The limit is 1 MiB per workspace and 8 MiB in all; beyond that the heaviest workspace of the heaviest root loses its
     reports, then its finishes.
     """
 
@@ -55,8 +54,8 @@ class Sightings:
         self._losses: dict[Key, bool] = {}
 
     def keep(self, candidate: Candidate, one: Sighting) -> None:
-        """Keep a finish, in place of an earlier sight of the same commit, and of the same one in the same directory
-        under a former name."""
+        """Keep a finish. It replaces an earlier sighting of the same commit, also under a former name of the same
+        directory."""
         key = candidate.key
         self.discard_moved(candidate, one.inode, one.status)
         self._remove(key, one.identity)
@@ -71,26 +70,26 @@ class Sightings:
             self._make_room()
 
     def of(self, candidate: Candidate) -> list[Sighting]:
-        """What was seen of a workspace."""
+        """The sightings of a workspace."""
         return list(self._seen.get(candidate.key, {}).values())
 
     def next_finish(self, candidate: Candidate, now: Identity | None) -> Sighting | None:
-        """The oldest finish that the status file no longer says; `now` is the identity of the finish that it says."""
+        """The oldest finish that the status file no longer holds; `now` is the identity of the current one."""
         for identity, one in self._seen.get(candidate.key, {}).items():
             if identity != now:
                 return one
         return None
 
     def discard(self, candidate: Candidate, identity: Identity) -> None:
-        """Forget a finish: it is recorded."""
+        """Drop a finish that is recorded."""
         key = candidate.key
         self._losses.pop(key, None)
         self._remove(key, identity)
 
     def discard_moved(self, candidate: Candidate, inode: tuple[int, int], status: Status) -> None:
-        """Forget a finish that was seen in the same directory under another name: it is recorded under this one.
+        """Drop a finish that was seen in the same directory under another name and is recorded under this one.
 
-        Within the settle time the directory tells what was moved, and nothing else: ten workspaces may fail alike.
+        Only the directory's inode identifies a move within the settle time: several workspaces may have equal statuses.
         """
         key = self._directories.get(inode)
         identity = status.updated_at.ns, status.runs
@@ -100,7 +99,7 @@ class Sightings:
             self._remove(key, identity)
 
     def keep_roots(self, keys: Collection[str]) -> None:
-        """Forget what was seen below other roots than these."""
+        """Drop sightings below other roots."""
         for key in [key for key in self._seen if key[0] not in keys]:
             self._remove_all(key)
         self._losses.clear()
@@ -147,7 +146,7 @@ class Sightings:
         self._losses.setdefault(key, False)
 
     def take_losses(self) -> Iterator[str]:
-        """The workspaces that lost a finish, each once until one of its finishes is recorded."""
+        """Yield the workspaces that lost a finish, each once until one of its finishes is recorded."""
         new = [key for key, is_told in self._losses.items() if not is_told]
         self._losses.update(dict.fromkeys(new, True))
         yield from (name for _, name in new)

@@ -1,16 +1,16 @@
-"""One workspace's commit, from first to last.
+"""The steps of one workspace's commit.
 
-    1  open its directories, lock it, read its status     open_workspace.py
-    2  find its marker, row and line; decide what lacks   judging.py
-    3  make the line and the row                          prepare
-    4  write the line; sync it                            Commit.write_line, sync_line
-    5  insert the row                                     batches.py
-    6  write the marker beside its place; sync it;
-       put it in its place; sync that                     Commit.write_marker, place_marker
-    7  say what became of it, and close all               Commit.outcome; batches.py closes all
+    1  open its directories, lock it, read its status        open_workspace.py
+    2  find its marker, row and line; decide what to write   judging.py
+    3  make the line and the row                             prepare
+    4  write the line; sync it                               WorkspaceCommit.write_line, sync_line
+    5  insert the row                                        batches.py
+    6  write the marker under a temporary name; sync it;
+       rename it; sync the directory                         WorkspaceCommit.write_marker, place_marker
+    7  report the outcome, close everything                  WorkspaceCommit.outcome; batches.py
 
-Many are under way at once (batches.py); each goes through its steps in this order. A step that fails
-ends that commit only: the later ones are left out, and the next run begins anew.
+Many commits are in progress at once (batches.py); each does its steps in this order. A step that fails ends only that
+commit, and the next run starts it again.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 _LARGE_LINE = 4_096
-"""From this size on a record becomes a row at once: its memory is counted only as one."""
+"""Records of this size or more become rows at once, because only rows count towards the memory limit."""
 
 _DIFFERS = (
-    f"{layout.STATUS}: says otherwise (status, task or question) than what was recorded with this updated_at and runs; "
-    "not recorded again: a commit of its own needs a time or a run of its own"
+    f"{layout.STATUS}: its status, task or question differs from what was recorded with this updated_at and runs; "
+    "not recorded again: a new commit needs a new updated_at or runs"
 )
 
 
 @dataclass(slots=True)
 class Prepared:
-    """`plan` is None when nothing is to be committed. `line` is to be appended (b"": nothing is); `record` becomes a
-    row while that is synced, or is one already in `rows`; one that `tells_usage` says what its run used, or may."""
+    """`plan` is None when nothing is to be committed. `line` is the line to append (b"": none); `record` becomes a row
+    while the line is synced, unless it is already in `rows`; `tells_usage` says that the record may hold tokens and
+    cost."""
 
     plan: Plan | None = None
     line: bytes = b""
@@ -51,7 +52,7 @@ class Prepared:
 
 
 def look_only(workspace: OpenWorkspace, found: CommitState) -> Prepared:
-    """What would be written; neither line nor row is made. Raises WorkspaceError when it could not be."""
+    """What would be written, without making line or row. Raises WorkspaceError when it could not be written."""
     return Prepared(_plan(workspace, found))
 
 
@@ -70,9 +71,9 @@ def _plan(workspace: OpenWorkspace, found: CommitState) -> Plan | None:
     now = instant.now_text()
     plan = decide(found.marked, found.row, found.line, now, differs=found.differs, pruned=found.pruned)
     if workspace.ended:
-        return plan._replace(mark=False)  # a marker vouches for a status, and nobody wrote this one
+        return plan._replace(mark=False)  # a marker confirms a status file, and a ghost has none
     if workspace.sighting is not None and found.overtaken:
-        plan = plan._replace(mark=False)  # another process was faster, and has marked what came after it
+        plan = plan._replace(mark=False)  # another process was faster and has already marked a later commit
     if workspace.linked is not None and (plan.append or found.differs):
         raise workspace.linked
     if found.differs:
@@ -94,7 +95,7 @@ def _make_line(writing: Prepared, workspace: OpenWorkspace, plan: Plan, name: st
     made = record.from_status(name, status, content, plan.committed_at, without)
     writing.line = made.line()
     if not is_readable(writing.line, longest_line(limits)):
-        warning = f"{layout.META_REPORT}: makes too large a journal line; committed without the report"
+        warning = f"{layout.META_REPORT}: journal line would be too large; committed without the report"
         made = record.from_status(name, status, {}, plan.committed_at, without)
         writing.line = made.line()
     if warning:
@@ -107,7 +108,7 @@ def _make_line(writing: Prepared, workspace: OpenWorkspace, plan: Plan, name: st
 
 
 class WorkspaceCommit:
-    """One workspace after step 3. `error` ends it; `history_error` says that only its row could not be made."""
+    """One workspace after step 3. `error` ends its commit; `history_error` means that only its row failed."""
 
     def __init__(self, workspace: OpenWorkspace, known: HistoryState, found: CommitState, writing: Prepared) -> None:
         self.workspace = workspace
@@ -121,17 +122,17 @@ class WorkspaceCommit:
 
     @property
     def weight(self) -> int:
-        """About how many bytes it holds in memory until its batch is written."""
+        """Approximate size in memory until its batch is written."""
         return len(self.writing.line) + self.writing.rows.weight + self.found.lacking.weight
 
     @property
     def marks(self) -> bool:
-        """Whether step 6 is to be done."""
+        """Whether step 6 is needed."""
         return self.error is None and self.writing.plan is not None and self.writing.plan.mark
 
     @property
     def writes(self) -> bool:
-        """Whether step 4 is to be done: an end that nobody wrote gets no marker, and its line is synced, too."""
+        """Whether steps 4 or 6 write anything. A ghost gets no marker, but its line is synced too."""
         plan = self.writing.plan
         if self.error is not None or plan is None:
             return False
@@ -140,18 +141,18 @@ class WorkspaceCommit:
     # --- step 4
 
     def append_line(self) -> None:
-        """Both halves of step 4: the line is durable, with the names that lead to it."""
+        """All of step 4: write the line and make it durable, with its directory entries."""
         self.write_line()
         self.sync_line()
 
     def write_line(self) -> None:
-        """The line is in the journal, and not yet durable."""
+        """Append the line, without a sync."""
         workspace = self.workspace
         try:
             journal = workspace.open_journal(append=True)
             if journal.descriptor is None and not workspace.place.names:
                 files.own_if_empty(workspace.meta, workspace.place.directory, layout.META)
-            # An empty journal may be what a killed run made, and a line that was found what it never synced.
+            # A killed process may have left an empty journal, or a line that it did not sync.
             self._way_is_new = journal.size == 0 or self.found.line is not None
             if self.writing.line:
                 journal.append(self.writing.line)
@@ -162,7 +163,7 @@ class WorkspaceCommit:
             self.error = error
 
     def sync_line(self) -> None:
-        """Journal, `.meta`, and when the journal is new the workspace's directory."""
+        """Sync the journal, `.meta`, and for a new journal the workspace's directory."""
         workspace = self.workspace
         if self.error is not None or workspace.journal is None:
             return
@@ -178,7 +179,7 @@ class WorkspaceCommit:
     # --- step 5
 
     def rows(self) -> list[Row]:
-        """Its rows: those that the journal has and the history lacks, and the new one unless its line failed."""
+        """The rows to insert: recovered ones, and the new one unless its line failed."""
         if self.error is not None:
             return self.found.lacking.rows
         record = self.writing.record
@@ -186,7 +187,7 @@ class WorkspaceCommit:
         return [*self.found.lacking.rows, *self.writing.rows.rows, *made]
 
     def forget_rows(self) -> None:
-        """They are inserted, or cannot be now: hold them no longer."""
+        """Free the rows, which are inserted or have failed."""
         self.writing.record = None
         self.writing.rows.take()
         self.found.lacking.take()
@@ -194,31 +195,31 @@ class WorkspaceCommit:
     # --- step 6
 
     def release(self) -> None:
-        """Close what is not needed any more once the line is durable."""
+        """Close descriptors that are not needed once the line is durable."""
         self._journal_signature = self._signature_of_journal()
         self.workspace.release()
 
     def replace_marker(self) -> None:
-        """All of step 6: vouch for what is on disk by now."""
+        """All of step 6: write the marker, durably."""
         try:
             marker.replace(self.workspace.meta, self._marker())
         except WorkspaceError as error:
             self.error = error
 
     def write_marker(self, *, sync: bool) -> None:
-        """The first half: the temporary marker, durable with `sync`."""
+        """First half of step 6: write the temporary marker, synced with `sync`."""
         try:
             self._temporary = marker.write_temporary(self.workspace.meta, self._marker(), sync=sync)
         except WorkspaceError as error:
             self.error = error
 
     def rewrite_marker(self) -> None:
-        """The first half again, durable this time: what there is could not be made so."""
+        """Repeat the first half with a sync, after syncing the existing file failed."""
         files.remove(self.workspace.meta, self._temporary)
         self.write_marker(sync=True)
 
     def place_marker(self) -> None:
-        """The second half: the rename, once the temporary marker is durable."""
+        """Second half of step 6: rename the temporary marker, once it is durable."""
         try:
             marker.put_in_place(self.workspace.meta, self._temporary)
         except WorkspaceError as error:
@@ -232,7 +233,7 @@ class WorkspaceCommit:
     # --- step 7
 
     def outcome(self) -> Outcome:
-        """What became of it, once its batch is written."""
+        """The outcome, once its batch is written."""
         workspace, plan = self.workspace, self.writing.plan
         doubts = workspace.journal.warnings if workspace.journal is not None else []
         warnings, recovered = (*workspace.warnings, *doubts), 0 if self.history_error else self.found.recovered
@@ -266,8 +267,8 @@ class WorkspaceCommit:
         return Verdict.COMMITTED if self.writing.plan.is_new else Verdict.SKIPPED
 
     def _signature_of_journal(self) -> bytes:
-        """Of a journal that holds no line which was neither read nor written here; b"" when it may hold one, and when
-        some of its lines have their rows under another name: these are looked up each time."""
+        """The journal's signature, if every line of it was read or written here; b"" otherwise, and when some lines
+        have rows under another name, which must be looked up each time."""
         if self.found.is_moved or self.found.is_read_again:
             return b""
         if self._journal_signature is not None:

@@ -1,12 +1,11 @@
-"""Whether a daemon is there for a history: by its lock, and by its claim. For whoever wants to know no more than that.
+"""Tells whether a daemon runs for a history, from its lock and its claim.
 
-Apart from `daemon_state`, which needs all that a daemon can say of itself: `dispatch` asks this at the end of each run.
+Separate from `daemon_state`, whose imports are heavier: `dispatch` checks this at the end of each run.
 
-A claim to a history that lies on its directory: no file that somebody may remove takes it away.
-
-It is a lock of one byte of the directory, which belongs to the open descriptor and ends with it (fcntl(2), "Open file
-description locks"). A directory can only be locked shared, so a claim is set first and others are looked for then.
-flock(2) on the directory is taken already, by whoever makes or sets aside a history.
+A claim is a lock on the history's directory, which no removed file can undo: one byte of the directory, locked by the
+open descriptor until it is closed (fcntl(2), "Open file description locks"). A directory can only be locked shared, so
+a claim is set first and others are looked for afterwards. flock(2) on the directory is already used when a history is
+created or set aside.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _FLOCK = "@hhqqi4x"
 def claim(directory: int, name: str) -> bool:
     """Claim the file `name` of an open directory; False, and no claim, when another process holds one.
 
-    Two that claim at one moment may both be refused. Raises OSError where the file system has no such locks.
+    Two simultaneous claims may both be refused. Raises OSError where the file system has no such locks.
     """
     _set(directory, name, fcntl.F_RDLCK)
     if is_claimed(directory, name):
@@ -34,7 +33,7 @@ def claim(directory: int, name: str) -> bool:
 
 
 def is_claimed(directory: int, name: str) -> bool:
-    """Whether another open descriptor holds a claim. Needs no more than the directory, open to read."""
+    """Whether another open descriptor holds a claim. The directory only has to be open for reading."""
     asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _byte(name), 1, 0)
     answer = fcntl.fcntl(directory, fcntl.F_OFD_GETLK, asked)
     return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
@@ -45,7 +44,7 @@ def _set(directory: int, name: str, kind: int) -> None:
 
 
 def _byte(name: str) -> int:
-    """Which byte stands for a file: two files of one directory share one hardly ever."""
+    """The byte that stands for a file; two files of one directory rarely share one."""
     return zlib.crc32(os.fsencode(name))
 
 
@@ -55,14 +54,14 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def file_of(history: str) -> str:
-    """The instance file of a history. Two names of one history are one: symlinks are resolved."""
+    """Path of the instance file of a history, with symlinks resolved."""
     return os.path.realpath(history) + _SUFFIX
 
 
 def is_there(history: str) -> bool:
     """Whether a daemon runs for this history.
 
-    Needs only read permission and never makes the file. Raises OSError when the file is there but cannot be read.
+    Needs only read permission and never creates the file. Raises OSError when the file exists but cannot be read.
     """
     path = file_of(history)
     try:
@@ -76,7 +75,7 @@ def is_there(history: str) -> bool:
 
 
 def is_held(descriptor: int, path: str) -> bool:
-    """Whether a daemon holds the open instance file `path`: to find out it is locked shared, for an instant."""
+    """Whether a daemon holds the open instance file `path`; tested by a brief shared lock."""
     if not lock(descriptor, fcntl.LOCK_SH):
         return True
     fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -84,7 +83,7 @@ def is_held(descriptor: int, path: str) -> bool:
 
 
 def is_claimed_beside(path: str) -> bool:
-    """Whether the instance file `path` is claimed by its directory: by a daemon whose file was removed."""
+    """Whether a daemon claims the instance file `path` on its directory, even if the file was removed."""
     try:
         directory = os.open(os.path.dirname(path), DIRECTORY)
     except OSError:
@@ -98,7 +97,7 @@ def is_claimed_beside(path: str) -> bool:
 
 
 def lock(descriptor: int, kind: int) -> bool:
-    """Take flock(2) without waiting; False when somebody holds it."""
+    """Take flock(2) without waiting; False when another process holds it."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:

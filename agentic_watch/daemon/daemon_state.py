@@ -1,6 +1,6 @@
-"""What a daemon says of itself, in a file that it rewrites in place, and what others read there: is it well?
+"""The daemon's published state: a file that the daemon rewrites in place and other commands read.
 
-What it counts about its own work, since its start, are plain numbers, fit for that file and for metrics.
+Its counters since the start are plain numbers, used in that file and in metrics.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from agentic_watch.host.processes import is_stopped
 from agentic_watch.watch import RootState
 
 LATENCY_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper bounds of the commit latency's buckets, in seconds; what took longer counts in the sum and the number only."""
+"""Upper bounds of the commit latency's buckets, in seconds; longer commits count only in the sum and the total."""
 
 MOST_OF_ONE = 10**12
-"""Tokens of a kind, and millionths of a dollar, that one run counts for at most: an agent writes these numbers."""
+"""Maximum that one run adds to a token counter or to the cost (millionths of a dollar): agents write these numbers."""
 
 _MTIME = struct.Struct("<8xq")
-"""Where the mtime in nanoseconds stands in a signature (workspace/signatures.py)."""
+"""Position of the mtime in nanoseconds in a signature (workspace/signatures.py)."""
 _SIGNATURE_BYTES = 32
 
 
 @dataclass(slots=True)
 class Counters:
-    """Counted since the start, but for times of day, which are seconds since the epoch (0 is never).
+    """Counters since the start; times are seconds since the epoch (0: never).
 
-    `commits` is by status (a status that only this configuration knows counts as "other"), `failures` by ErrorKind; no
-    key is one that an agent can choose. `ended_runs` are the commits of ends that nobody wrote. `latency` holds how
-    many commits took at most each of LATENCY_BOUNDS seconds from the change of the status file to the end of the
-    commit. `used` are tokens by their column, and the cost (columns.USED_COLUMNS), as the agents' programs said.
+    `commits` is by status (statuses known only to this configuration count as "other"), `failures` by ErrorKind; an
+    agent cannot choose a key of either. `ended_runs` counts runs recorded as ghosts. `latency` holds how many commits
+    took at most each of LATENCY_BOUNDS seconds from the change of the status file to the end of the commit. `used`
+    holds tokens by column, and the cost (columns.USED_COLUMNS), as reported by the agents' programs.
     """
 
     commits: dict[str, int] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Counters:
     last_scan_seconds: float = 0.0
 
     def outcome(self, outcome: Outcome, now: float) -> None:
-        """Count what became of a workspace; `now` is in seconds since the epoch."""
+        """Count the outcome of a commit; `now` is in seconds since the epoch."""
         if outcome.history_error:
             self.history_errors += 1
         if outcome.verdict is Verdict.FAILED:
@@ -72,12 +72,12 @@ class Counters:
                 self._took(max(0.0, now - changed))
 
     def add_used(self, added: Mapping[str, int]) -> None:
-        """Count what a commit adds to what was used."""
+        """Add a commit's tokens and cost."""
         for name, count in added.items():
             self.used[name] += count
 
     def copy(self) -> Counters:
-        """The numbers as they are now, for whoever reads them later."""
+        """An independent copy of the current numbers."""
         return replace(
             self,
             commits=dict(self.commits),
@@ -93,12 +93,12 @@ class Counters:
             self.latency[number] += seconds <= bound
 
     def scanned(self, seconds: float, now: float) -> None:
-        """A root was looked at from end to end in so many seconds."""
+        """A complete scan of a root took `seconds`."""
         self.last_scan, self.last_scan_seconds = now, seconds
 
 
 def _changed_at(signature: bytes) -> float | None:
-    """When the status file was changed, in seconds since the epoch: the newer mtime of the two that may be one."""
+    """When the status file changed, in seconds since the epoch: the newer mtime of the two possible files."""
     if len(signature) < 2 * _SIGNATURE_BYTES:
         return None
     newest: int = max(_MTIME.unpack_from(signature, start)[0] for start in (0, _SIGNATURE_BYTES))
@@ -106,7 +106,7 @@ def _changed_at(signature: bytes) -> float | None:
 
 
 def from_document(document: Mapping[str, Any]) -> Counters:
-    """What was encoded; what is missing is zero, and what is not known here is left out."""
+    """Decode counters; missing ones are zero, unknown ones are ignored."""
     known = {name: document[name] for name in Counters.__dataclass_fields__ if name in document}
     return Counters(**known)
 
@@ -119,14 +119,14 @@ _CHECK = "crc32"
 
 @dataclass(slots=True)
 class DaemonState:
-    """What a daemon says of itself. Times are UTC in whole seconds, `phase` is starting, running or stopping.
+    """The state that a daemon publishes. Times are UTC in whole seconds; `phase` is starting, running or stopping.
 
-    `pending` counts workspaces that wait for their quiet time or their turn, `failing` those that failed and
-    are tried again, `committed` those committed and `overflows` the event queue's overflows since the start.
-    `beat` is when this was said by the host's monotonic clock (clock_gettime(2), CLOCK_MONOTONIC), in seconds; 0.0
-    when it was not said. `log_dropped` counts log lines that nobody took,
-    `oldest_pending_seconds` is how long the first of those that are pending has waited. `unreadable` counts directories
-    below the roots that could not be looked into (at most a thousand a root), `unreadable_names` are the first of them.
+    `pending` counts workspaces that wait for their settle time or their turn, `failing` those that failed and will be
+    retried, `committed` the commits and `overflows` the overflows of the event queue since the start. `beat` is the
+    time of publication by the host's monotonic clock (clock_gettime(2), CLOCK_MONOTONIC), in seconds; 0.0 when unknown.
+    `log_dropped` counts log lines that could not be written, `oldest_pending_seconds` is how long the oldest pending
+    workspace has waited. `unreadable` counts directories below the roots that could not be read (at most a thousand per
+    root); `unreadable_names` are the first of them.
     """
 
     pid: int
@@ -158,7 +158,7 @@ def encode(state: DaemonState) -> bytes:
 
 
 def write(descriptor: int, data: bytes) -> None:
-    """Write over what is there, then cut: blocks that are there once can be rewritten on a full disk."""
+    """Overwrite, then truncate: on a full disk, allocated blocks can still be rewritten."""
     written = os.pwrite(descriptor, data, 0)
     if written != len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -166,7 +166,7 @@ def write(descriptor: int, data: bytes) -> None:
 
 
 def read(descriptor: int) -> DaemonState | None:
-    """The state, read again while it is torn: read(2) is not atomic beside a write(2)."""
+    """Read the state, again while it is torn: read(2) is not atomic with respect to write(2)."""
     for attempt in range(_TRIES):
         data = os.pread(descriptor, _LIMIT, 0)
         if not data:
@@ -198,7 +198,7 @@ def _decode(data: bytes) -> DaemonState:
 
 
 def _known(kind: type[RootState] | type[DaemonState], document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that this program knows: a newer daemon may say more."""
+    """The fields that this version knows: a newer daemon may publish more."""
     required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING} - {"roots"}
     if missing := required - document.keys():
         raise KeyError(*missing)
@@ -206,16 +206,16 @@ def _known(kind: type[RootState] | type[DaemonState], document: Mapping[str, Any
 
 
 _STALE_SECONDS = 30.0
-"""Three times as long as a daemon that is well takes at most to say so again."""
+"""Three times the longest interval at which a working daemon publishes."""
 _STOPPED_SECONDS = 3.0
-"""One that the kernel says stands still is not waited for so long; not at once, since a pid may be another one's."""
+"""Limit for a process that the kernel reports as stopped. Not zero, because the pid may belong to another process."""
 
 
 class Liveness(StrEnum):
     """Whether a daemon works for a history.
 
-    `stale`: there is one, and it has not said a word for half a minute: it is stopped or stuck. `unknown`: this user
-    may not look.
+    `stale`: its process exists, but has published nothing for 30 s: it is stopped or hung. `unknown`: this user lacks
+    permission.
     """
 
     RUNNING = "running"
@@ -227,8 +227,7 @@ class Liveness(StrEnum):
 def look(history: str) -> tuple[bool, DaemonState | None]:
     """Whether a daemon runs for this history, and the state it last published, if any.
 
-    Needs only read permission and never makes the file. Raises OSError when the file is there but
-    cannot be read.
+    Needs only read permission and never creates the file. Raises OSError when the file exists but cannot be read.
     """
     path = file_of(history)
     try:
@@ -242,7 +241,7 @@ def look(history: str) -> tuple[bool, DaemonState | None]:
 
 
 def pulse(history: str) -> tuple[Liveness, DaemonState | None]:
-    """How it stands with the daemon of a history, and the state it last published, if any. Never raises."""
+    """Liveness of the daemon of a history, and the state it last published, if any. Never raises."""
     try:
         running, state = look(history)
     except OSError:

@@ -1,4 +1,4 @@
-"""What is due is read ahead and committed, and what came of it decides when a workspace is looked at again."""
+"""Prefetches and commits what is due, and schedules the next attempt by each outcome."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ from agentic_watch.workspace.workspace_errors import ErrorKind
 log = logging.getLogger("agentic_watch.daemon")
 
 _JOURNAL_SECONDS = 0.1
-"""What a turn may spend on long journals, and then on everything else before it goes on with them."""
+"""Time per turn for long journals; everything else then gets as much before they continue."""
 _AT_LEAST = 8
 _AT_MOST = 16
 _LATELY_SECONDS = 1.0
-"""While events tell of something now and then, what was found by looking is done so few at a time."""
+"""So long after an event, workspaces found by scanning are committed in small groups (_AT_MOST)."""
 _TURN_SECONDS = 1.0
 _BUSY_LANE_SECONDS = 0.005
-"""What a turn spends on workspaces that had much time lately; one of them at least has its turn."""
+"""Time per turn for workspaces that used much time recently; at least one is handled."""
 _CHARGED_AT_MOST_SECONDS = 0.05
-"""Of the processor time between two of a group, in which others may have been written, too."""
+"""Maximum processor time charged to one workspace of a group: the time may include writes of others."""
 _PREFETCH_SECONDS = 0.1
-"""What a turn spends on reading statuses ahead."""
+"""Time per turn for prefetching statuses."""
 AGAIN_SECONDS = 0.05
-"""After this what has not answered just now is asked for again; its own thread asks it four times a second."""
+"""Pause before workspaces on a mount that did not answer are checked again; the mount's thread probes it four times a
+second."""
 _PUT_BY_PER_SECOND = 1_000
 _BUSY_SECONDS = 0.5
 _LONGEST_BUSY_SECONDS = 15.0
@@ -47,8 +48,8 @@ _BUSY_TRIES_BEFORE_WORD = 6
 
 
 class DueCommits:
-    """Used from the loop's thread. `pending` are those to be committed; `fresh` says which failing ones are tried
-    whatever their back-off says."""
+    """Used from the loop's thread. `pending` are the workspaces to commit; `fresh` says which failing ones are retried
+    regardless of their back-off."""
 
     def __init__(self, committer: Committer, last_seen: LastSeen, health: Health, signals: Signals) -> None:
         self._committer = committer
@@ -65,7 +66,8 @@ class DueCommits:
         self.outcomes = OutcomeLog()
 
     def begin_anew(self, config: Config, watched: Mapping[str, RootThread], hints: HintQueue) -> None:
-        """A start, a reload: everything below its roots is tried now; what watches them, and tells of them, is new."""
+        """After a start or a reload: everything below the roots is tried now, with a new watcher and a new hint
+        queue."""
         self.fresh, self._host_faults = FreshStart(root.key for root in config.roots), HostFaults()
         self._watched, self._hints = watched, hints
         self._put_by.clear()
@@ -75,7 +77,7 @@ class DueCommits:
         self.outcomes.many_roots = len(config.roots) > 1
 
     def next_due(self) -> float:
-        """When something is to be done without a hint; what does not answer is asked for again."""
+        """When the next work is due without a hint, including another check of mounts that do not answer."""
         soonest = self._next_put_by if self._put_by else float("inf")
         for queue in (self.pending, self._prefetches):
             if (due := queue.next_due(self._shares.busy_from)) is not None:
@@ -83,7 +85,8 @@ class DueCommits:
         return soonest
 
     def handle(self, candidate: Candidate, hint: Hint, now: float) -> None:
-        """A workspace changed: it is read soon, since it may be replaced or removed, and committed when it rests."""
+        """A workspace changed: prefetch its status, which may be replaced or removed, and commit it when it has
+        settled."""
         key = candidate.key
         if hint.throttled:
             self._shares.use_up(key, now)
@@ -96,7 +99,7 @@ class DueCommits:
             self._prefetches.add(candidate, now + wait, lane=lane)
 
     def prefetch(self) -> None:
-        """Read statuses that are to be committed later, for as long as a turn may take; the others are the next's."""
+        """Read statuses that will be committed later, within the time of a turn; the rest follow in the next turn."""
         for lane in self._prefetches.due_lanes(time.monotonic(), self._shares.busy_from):
             self._prefetch_lane(lane)
 
@@ -118,7 +121,7 @@ class DueCommits:
             self._shares.busy_had(now - began, now)
 
     def found(self, candidate: Candidate) -> None:
-        """A scan found it changed, or failing: due when it has rested, or when its back-off is over."""
+        """A scan found a changed or failing workspace: due when it has settled, or when its back-off ends."""
         now = time.time()
         wait = min(candidate.changed_at, now) + self._committer.config.settle_seconds - now
         failing = self._last_seen.failing.get(candidate.key)
@@ -127,13 +130,13 @@ class DueCommits:
         self.pending.add(candidate, time.monotonic() + max(0.0, wait))
 
     def is_news(self) -> bool:
-        """Whether there is something that no look at a whole root should keep waiting."""
+        """Whether there is work that a scan of a whole root must not delay."""
         return not self._hints.is_empty or self.pending.is_due(time.monotonic(), Lane.EVENT)
 
     def commit(self) -> bool:
-        """Commit what is due now, what events told of first; whether the history works again since.
+        """Commit what is due now, workspaces with events first; returns whether the history became available again.
 
-        When there is news, what was found by looking waits for the next turn.
+        When events arrive, workspaces found by scanning wait for the next turn.
         """
         now, mended = time.monotonic(), False
         if self._put_by:
@@ -155,7 +158,7 @@ class DueCommits:
         return mended
 
     def _from_events(self, now: float) -> Iterator[Candidate]:
-        """What was due when the turn began, for as long as a turn may take."""
+        """Workspaces due at the begin of the turn, within its time."""
         end = now + _TURN_SECONDS
         while time.monotonic() < end and (found := self._take_due(now, Lane.EVENT)):
             self._event_at = now
@@ -165,7 +168,7 @@ class DueCommits:
             self._shares.charge(found.key, min(spent, _CHARGED_AT_MOST_SECONDS), time.monotonic())
 
     def _commit_busy(self, now: float) -> bool:
-        """Those that had much time lately, one by one, so that each is charged for what it takes."""
+        """Commit workspaces that used much time recently, singly, so that each is charged its own time."""
         start, mended = time.monotonic(), False
         ended = start
         while ended - start < _BUSY_LANE_SECONDS and (found := self._take_due(now, Lane.BUSY)):
@@ -177,7 +180,7 @@ class DueCommits:
         return mended
 
     def _found_by_looking(self, now: float) -> Iterator[Candidate]:
-        """One by one, until there is news that should not wait for a whole batch."""
+        """Due workspaces, until an event arrives that should not wait for a whole batch."""
         count = 0
         while found := self._take_due(now, Lane.FOUND):
             yield found
@@ -189,7 +192,8 @@ class DueCommits:
                 return
 
     def _take_due(self, now: float, lane: Lane) -> Candidate | None:
-        """One that is due, None when there is none or the daemon ends; what does not answer is put by."""
+        """A due workspace; None when there is none or the daemon stops. Those on a mount that does not answer are set
+        aside."""
         while not self._signals.stopping and (taken := self.pending.take(now, lane)) is not None:
             if not self._watched[taken.root.key].mounts.is_left_alone(taken.name):
                 return taken
@@ -197,7 +201,7 @@ class DueCommits:
         return None
 
     def _take_up_again(self, now: float) -> None:
-        """What was put by, and lies on what answers again."""
+        """Queue the workspaces that were set aside and whose mount answers again."""
         if now < self._next_put_by:
             return
         self._next_put_by = now + max(AGAIN_SECONDS, len(self._put_by) / _PUT_BY_PER_SECOND)
@@ -209,7 +213,7 @@ class DueCommits:
                 self.pending.add(candidate, now)
 
     def _on_outcome(self, outcome: Outcome) -> bool:
-        """Take down what became of one; whether the history works again."""
+        """Handle the outcome of one commit; returns whether the history became available again."""
         candidate, now = outcome.candidate, time.monotonic()
         key = candidate.key
         if outcome.verdict is Verdict.COMMITTED:
@@ -230,7 +234,7 @@ class DueCommits:
             self._wait_for_others(outcome, now)
             return False
         if self._busy.pop(key, 0) >= _BUSY_TRIES_BEFORE_WORD:
-            self.outcomes.say(logging.INFO, candidate, "is no longer held", now)
+            self.outcomes.say(logging.INFO, candidate, "no longer held", now)
         if outcome.verdict is Verdict.VANISHED:
             self.outcomes.forget(candidate)
         else:
@@ -239,13 +243,13 @@ class DueCommits:
         if due is not None:
             self._put_off(outcome, due - wall, summed_up=summed_up)
         elif failing and outcome.verdict in (Verdict.SKIPPED, Verdict.UNFINISHED):
-            self.outcomes.say(logging.INFO, candidate, "fails no longer", now)
+            self.outcomes.say(logging.INFO, candidate, "no longer failing", now)
         if outcome.verdict in (Verdict.COMMITTED, Verdict.SKIPPED):
             return self._health.history(outcome.history_error)
         return False
 
     def _count_used(self, outcome: Outcome) -> None:
-        """Count what its run used, as its row says; one whose row has to wait is not counted."""
+        """Add the tokens and cost in its row to the counters; skipped when its row could not be inserted."""
         status, candidate = outcome.status, outcome.candidate
         if status is None or outcome.history_error or not outcome.tells_usage:
             return
@@ -255,22 +259,22 @@ class DueCommits:
             self._health.state.counted.add_used(commit_lookup.added_usage(connection, place, run, updated, MOST_OF_ONE))
 
     def _put_off(self, outcome: Outcome, wait: float, *, summed_up: bool) -> None:
-        """It failed: said the first time, and tried again after a while."""
+        """A commit failed: log the first failure, and schedule the next attempt."""
         candidate, now = outcome.candidate, time.monotonic()
         count = self._last_seen.failing[candidate.key][0]
-        # What is being removed is not worth a word before the next attempt: by then the workspace is gone.
+        # A workspace that is being removed is logged at the second failure only: by then it is usually gone.
         said_at = 2 if outcome.kind is ErrorKind.GONE else 1
         level = logging.WARNING if count == said_at and not summed_up else logging.DEBUG
         self.outcomes.failed(outcome, wait, level, now)
         self.pending.add(candidate, now + wait)
 
     def _wait_for_others(self, outcome: Outcome, now: float) -> None:
-        """Somebody is at work on the workspace: come back, ever more rarely, since an agent could hold it for ever."""
+        """Another process holds the workspace: retry with growing pauses, since an agent could hold it for ever."""
         candidate = outcome.candidate
         key = candidate.key
         tries = self._busy[key] = self._busy.get(key, 0) + 1
         wait = min(_BUSY_SECONDS * 2 ** min(tries - 1, 10), _LONGEST_BUSY_SECONDS)
         if tries == _BUSY_TRIES_BEFORE_WORD:
-            text = f"{outcome.cause}; tried again until it is free"
+            text = f"{outcome.cause}; retrying until it is released"
             self.outcomes.say(logging.WARNING, candidate, text, now, cause=text)
         self.pending.add(candidate._replace(signature=b""), now + wait)

@@ -1,4 +1,5 @@
-"""Is the daemon well, and its history? Tells systemd and, through the instance file, `agentic-watch status`."""
+"""Health of the daemon and its history, reported to systemd and, through the instance file, to `agentic-watch
+status`."""
 
 from __future__ import annotations
 
@@ -23,19 +24,19 @@ log = logging.getLogger("agentic_watch.daemon")
 
 _PUBLISH_SECONDS = 1.0
 _REFRESH_SECONDS = 10.0
-# More than the longest turn: what is told between two turns must last until the next.
+# Longer than the longest turn: a timeout extended in one turn must last until the next.
 _EXTEND_SECONDS = 90.0
 _SILENT_SECONDS = 30.0
 _ROOTS_BY_NAME = 8
 _PROBE_SECONDS = 5.0
 _LOCKED = "database is locked"
-"""Somebody else writes, which is no error unless a commit meets it (SQLite's SQLITE_BUSY)."""
+"""Another process writes (SQLITE_BUSY): an error only if a commit meets it."""
 
 
 class Health:
-    """The daemon's `state`, kept by its loop and by what works for it; `snapshot` is what others are told of it.
+    """Maintains the daemon's `state` and publishes it; `snapshot` returns a copy.
 
-    `oldest_pending` tells for how many seconds the first of those workspaces that are pending has waited.
+    `oldest_pending` returns how many seconds the oldest pending workspace has waited.
     """
 
     def __init__(self, notifier: Notifier, instance: Instance) -> None:
@@ -63,24 +64,23 @@ class Health:
 
     @property
     def interval(self) -> float:
-        """Seconds within which the loop must turn again: a third of what systemd's watchdog allows, so that a watcher
-        that does not answer at two turns is named before the third ends the process; less when there is something new
-        to tell."""
+        """Seconds within which the loop must turn again: a third of systemd's watchdog interval, so that a watcher that
+        misses two probes is logged before the third ends the process; less when there is something to publish."""
         watchdog = self._notifier.watchdog_seconds
         wanted = _PUBLISH_SECONDS if self._untold or self._notifier.has_owed else _REFRESH_SECONDS
         return wanted if watchdog is None else min(wanted, watchdog / 3)
 
     def started(self, roots: tuple[RootState, ...]) -> None:
-        """The threads run; nothing was looked at yet."""
+        """The threads run; nothing has been scanned yet."""
         self.state.roots = roots
         self._publish(time.monotonic())
 
     def turned(
         self, roots: tuple[RootState, ...], overflows: int, *, settled: bool, answers: Callable[[], bool] = lambda: True
     ) -> None:
-        """The loop made a full turn. `settled`: every root was looked at and what was due is done.
+        """The loop completed a turn. `settled`: every root has been scanned and everything due is committed.
 
-        `answers` tells whether the watcher answered; it is asked no more often than the watchdog wants to hear.
+        `answers` returns whether the watcher answered; it is called no more often than the watchdog interval requires.
         """
         now = time.monotonic()
         if now - self._last_alive >= self.interval / 2:
@@ -98,8 +98,8 @@ class Health:
         elif not self._silent and now - self._last_alive >= min(_SILENT_SECONDS, 1.5 * self.interval):
             self._silent = True
             log.error(
-                "inotify has not answered for %.0f s; until it does, workspaces are found by the reconcile only, "
-                "and systemd hears no WATCHDOG=1",
+                "inotify has not answered for %.0f s; until it does, only reconciling finds workspaces, "
+                "and no WATCHDOG=1 is sent to systemd",
                 now - self._last_alive,
             )
 
@@ -114,7 +114,7 @@ class Health:
             log.info("ready: %s", self.text())
 
     def _publish(self, now: float) -> None:
-        """Tell what changed, at most once a second, and that we live, every ten."""
+        """Publish changes at most once a second, and a heartbeat every ten seconds."""
         since = now - self._last_publish
         changed = self._untold = self.state != self._published
         if since < _PUBLISH_SECONDS or (not changed and since < _REFRESH_SECONDS):
@@ -128,7 +128,7 @@ class Health:
         self._instance.publish(self.snapshot())
 
     def snapshot(self) -> DaemonState:
-        """How it is now, all that costs a look included; a copy, which another thread may read."""
+        """A copy of the current state, for other threads, with `oldest_pending` computed."""
         return replace(
             self.state,
             updated_at=now_text(),
@@ -138,7 +138,7 @@ class Health:
         )
 
     def history(self, error: str) -> bool:
-        """Take down how the history did; True when it works again after a failure."""
+        """Record whether the history is available (an empty `error`); True when it became available again."""
         before = self.state.history_error
         if error == before:
             return False
@@ -151,7 +151,7 @@ class Health:
         return not error
 
     def at_work(self, what: str) -> None:
-        """Something takes long, which is said often meanwhile: whoever waits for us hears that we live."""
+        """Called repeatedly during long work, so that systemd and `status` see that the daemon is alive."""
         if what != self._at_work:
             self._at_work = what
             log.info("%s", what)
@@ -161,30 +161,30 @@ class Health:
             self._notifier.alive()
 
     def scanned(self, seconds: float) -> None:
-        """A root was looked at from end to end, in so many seconds."""
+        """A complete scan of a root took `seconds`."""
         self.state.last_scan_at = now_text()
         self.state.counted.scanned(seconds, time.time())
 
     def reloading(self) -> None:
-        """The configuration is being read again."""
+        """A reload of the configuration begins."""
         self._reloading = True
         self._notifier.reloading()
 
     def stopping(self) -> None:
-        """The last thing that is said."""
+        """Publish the last state."""
         self._notifier.stopping()
         self.state.phase = "stopping"
         self._instance.publish(self.snapshot())
 
     def text(self) -> str:
-        """One line: how each root is watched, and the counts."""
+        """One line for systemd: how each root is watched, and the counts."""
         counts = f"{self.state.committed} committed, {self.state.pending} pending, {self.state.failing} failing"
         history = f"; history: {self.state.history_error}" if self.state.history_error else ""
         return f"{_roots_text(self.state.roots)}; {counts}{history}"
 
 
 def _roots_text(roots: tuple[RootState, ...]) -> str:
-    """Each root by name; of many only those that are not watched by inotify."""
+    """All roots by name; when there are many, only those not watched by inotify."""
     odd = [root for root in roots if root.watching != "inotify" or root.detail]
     named = roots if len(roots) <= _ROOTS_BY_NAME else odd[:_ROOTS_BY_NAME]
     parts = []
@@ -198,8 +198,8 @@ def _roots_text(roots: tuple[RootState, ...]) -> str:
 
 
 class HistoryProbe:
-    """Asks every few seconds whether the history is well, and still the same, so that an error shows, and ends, while
-    nothing is committed; it is said once, however often it is met. Times are passed in."""
+    """Checks every few seconds that the history works and is still the same file, so that errors begin and end in the
+    state even while nothing is committed. Each error is logged once. Times are passed in."""
 
     def __init__(self, history: History, last_seen: LastSeen, health: Health) -> None:
         self._history = history
@@ -210,7 +210,8 @@ class HistoryProbe:
         self._another = False
 
     def turned(self, now: float) -> bool:
-        """Look after the history; whether it is back, or another, so that all must be looked at anew."""
+        """Check the history when due; returns whether it is available again or was replaced, so that everything must be
+        rescanned."""
         back = now >= self._next and self._ask(now)
         if self._take_notices():
             self._another = True
@@ -222,7 +223,7 @@ class HistoryProbe:
         return back or another
 
     def _take_notices(self) -> bool:
-        """Say what is new of what the history noticed; a file that is replaced by a bad one is noticed at each try."""
+        """Log new notices of the history once; a replaced file that is corrupt makes a notice at each attempt."""
         notices = list(dict.fromkeys(self._history.notices))
         self._history.notices.clear()
         for notice in notices:
@@ -234,13 +235,13 @@ class HistoryProbe:
         return bool(notices)
 
     def _ask(self, now: float) -> bool:
-        """Take the write lock, and when an error stands write a page too; whether the history works again."""
+        """Take the write lock, and after an error also write a page; returns whether the history is available again."""
         self._next = now + _PROBE_SECONDS
         before = self._health.state.history_error
         try:
-            self._history.open()  # which puts a new one in the place of a corrupt one
+            self._history.open()  # replaces a corrupt file by a new one
             with self._history.transaction(durable=False) as connection:
-                if before:  # after a full disk only a write tells
+                if before:  # only a write shows that a full disk has space again
                     (version,) = connection.execute("PRAGMA user_version").fetchone()
                     connection.execute(f"PRAGMA user_version = {version}")
         except HistoryError as error:

@@ -1,7 +1,6 @@
-"""The loop: take hints, scan in slices, read ahead, commit what is due, tell how it goes.
+"""The main loop: takes hints, scans in slices, prefetches, commits what is due, publishes the state.
 
-Everything is done by one thread, so nothing here needs a lock; watchers only queue hints and signal
-handlers only set a flag.
+One thread does all of it, so nothing here needs a lock; watchers only queue hints and signal handlers only set a flag.
 """
 
 from __future__ import annotations
@@ -32,23 +31,23 @@ from agentic_watch.workspace.candidate import Candidate
 log = logging.getLogger("agentic_watch.daemon")
 
 _ROUND_SECONDS = 1.0
-"""What is due by the clock alone is looked after so often, so that a finish pays for nothing but itself. Nor is a
-signal found later: the kernel may hand it to another thread, and then nothing ends our wait."""
+"""Interval of periodic work, which is kept out of the path of a commit. It also bounds the delay of a signal that the
+kernel delivers to another thread, which does not interrupt our wait."""
 _FLUSH_SECONDS = 2.0
 _HISTORY_PATIENCE_MS = 1_000
-"""Others write for less, and rows can come later: nobody's finish waits longer for a history that is locked."""
+"""How long a commit waits for a locked history: other writers take less, and rows can be inserted later."""
 _NAMED_AT_MOST = 8
-"""Directories that could not be looked into."""
+"""Directories that could not be read and are named in the state."""
 
 
 class StartAnew(Exception):
-    """The process must end, so that the service manager starts it anew; the message says why."""
+    """The process must exit, so that the service manager restarts it; the message says why."""
 
 
 class Daemon:
-    """One run of the daemon over one history. `load` reads the configuration anew for a reload.
+    """One run of the daemon over one history. `load` reads the configuration again for a reload.
 
-    What waits is timed by the monotonic clock, so that a step of the host's clock neither delays nor repeats it.
+    Timers use the monotonic clock, so that a step of the host's clock neither delays nor repeats work.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Daemon:
         self._use(config)
 
     def _use(self, config: Config) -> None:
-        """Take over what a configuration says; the watcher is made, and not started."""
+        """Apply a configuration and create its watcher, which is not started yet."""
         self._config = config
         self._committer.use(config)
         self._last_seen.open_runs.use(config)
@@ -87,13 +86,14 @@ class Daemon:
         self._next_reconcile = time.monotonic() + config.reconcile_seconds
         self._readiness = Readiness(self._due.pending, (root.key for root in config.roots))
         self._is_ready = False
-        # What a former watcher still has to say is not taken for words of this one.
+        # A new queue, so that late hints of the previous watcher are not taken for this one's.
         self._hints = HintQueue()
         self._watcher = Watcher(config.roots, self._hints, f"{config.history}.cookie", poll_seconds=config.poll_seconds)
         self._due.begin_anew(config, self._watcher.roots, self._hints)
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT. Raises HistoryRefused, StartAnew, HistoryInUse if another took over."""
+        """Run until SIGTERM or SIGINT. Raises HistoryRefused, StartAnew, or HistoryInUse if another daemon took
+        over."""
         self._signals.install()
         try:
             self._probe.turned(time.monotonic())
@@ -107,7 +107,7 @@ class Daemon:
             self._nightly_prune.stop()
             self._watcher.stop()
             self._scans.under_way.clear()
-            with suppress(HistoryRefused):  # what is wrong with it is said already, or nobody waits for it any more
+            with suppress(HistoryRefused):  # already logged, or irrelevant at the end
                 self._last_seen.flush()
             self._committer.close()
             self._history.close()
@@ -121,7 +121,7 @@ class Daemon:
             raise StartAnew(f"the watcher cannot start: {error}") from error
 
     def _turn(self) -> None:
-        """One turn of the loop, about a second at most: what comes meanwhile is the next one's."""
+        """One turn of the loop, about a second at most: what arrives meanwhile is handled in the next one."""
         self._handle_hints(self._until_due())
         if self._signals.reloading:
             self._reload()
@@ -129,7 +129,7 @@ class Daemon:
             self._look_over_roots()
         self._due.prefetch()
         mended = not self._signals.stopping and self._due.commit()
-        is_due = time.monotonic() >= self._next_round or not self._is_ready  # which this turn may have made it
+        is_due = time.monotonic() >= self._next_round or not self._is_ready  # this turn may have made it ready
         if is_due or mended or self._history.notices or self._signals.crash is not None:
             self._round(mended=mended)
 
@@ -146,14 +146,14 @@ class Daemon:
         return self._watcher.roots[key].mounts.is_left_alone()
 
     def _round(self, *, mended: bool) -> None:
-        """What is due by the clock, whether or not anything happened; `mended`: the history works again."""
+        """Periodic work; `mended`: the history is available again."""
         if (crash := self._signals.crash) is not None:
             raise StartAnew(f"a watcher thread failed: {crash!r}") from crash
         if not self._signals.stopping and (name := self._watcher.dead()) is not None:
             raise StartAnew(f"the thread {name!r} has ended")
         now = time.monotonic()
         if self._probe.turned(now) or mended:
-            self._scans.under_way.clear()  # the history is back, or another: have it take in what the journals hold
+            self._scans.under_way.clear()  # the history is back or was replaced: insert what the journals hold
             self._next_reconcile = now
         if now >= self._next_reconcile:
             self._reconcile()
@@ -166,7 +166,7 @@ class Daemon:
         self._next_round = min(time.monotonic() + min(_ROUND_SECONDS, self._health.interval), self._next_reconcile)
 
     def _tell(self) -> None:
-        """How it goes, for systemd and everybody else; and what the log could not get rid of at once."""
+        """Publish the state, and flush log lines that could not be written at once."""
         state, unreadable = self._health.state, self._scans.unreadable
         for handler in logging.getLogger().handlers:
             handler.flush()
@@ -179,10 +179,10 @@ class Daemon:
         self._health.turned(states, overflows, settled=self._is_ready, answers=self._watcher.answers)
         self._tell_metrics(self._history)
 
-    # --- what is to be done
+    # --- hints and scans
 
     def _handle_hints(self, seconds: float) -> None:
-        """Wait for hints, at most so long, and handle those that are there then."""
+        """Wait for hints, at most `seconds`, and handle all that are queued then."""
         if seconds or not self._due.pending.is_due(time.monotonic(), Lane.EVENT):
             self._hints.is_idle.set()
         hints = self._hints.take(seconds)
@@ -194,7 +194,7 @@ class Daemon:
                 self._due.handle(hint.candidate, hint, now)
 
     def _until_due(self) -> float:
-        """Seconds until something is to be done without a hint."""
+        """Seconds until work is due without a hint."""
         if self._signals.stopping or self._signals.reloading:
             return 0.0
         now, looked_over = time.monotonic(), self._scans.under_way
@@ -206,7 +206,7 @@ class Daemon:
         return max(0.0, until - now)
 
     def _handle_root(self, hint: Hint) -> None:
-        """A root came, went, or is to be looked at."""
+        """A root appeared, disappeared, or has to be scanned."""
         key = hint.root.key
         if hint.reason in ("waiting", "lost"):
             self._readiness.seen(key)
@@ -219,21 +219,22 @@ class Daemon:
             self._scans.begin(hint.root, self._config.finished, self._watcher.roots[key].left_alone())
 
     def _cannot_write(self, root: Root) -> None:
-        """A hardened unit opens the roots that are there when it starts; one that comes later is read-only in it."""
+        """Handle a read-only root. A hardened unit makes only roots writable that exist at its start; others need a
+        restart."""
         if root.key in self._absent and os.environ.get("NOTIFY_SOCKET"):
-            raise StartAnew(f"{root.path}: came after the start, and a hardened unit can write only what was there")
+            raise StartAnew(f"{root.path}: appeared after the start; a hardened unit cannot write to it")
         log.warning(
             "%s: is mounted read-only here, so nothing in it can be committed; mount it writable, or run "
-            "agentic-watch service install, which has the service's units open it",
+            "agentic-watch service install, which adds it to the service's units",
             root.path,
             extra={"root": root.key},
         )
 
     def _reconcile(self) -> None:
-        """Look at everything again: no event is trusted to have come."""
+        """Scan everything again: events may have been missed."""
         self._next_reconcile = time.monotonic() + self._config.reconcile_seconds
         self._last_seen.flush()
-        self._history.close()  # a file that was spoiled under an open connection shows when it is opened anew
+        self._history.close()  # corruption under an open connection is detected when the file is opened again
         there = {state.root for state in self._watcher.states() if state.watching in ("inotify", "poll")}
         for root in self._config.roots:
             if root.key in there and root.key not in self._scans.under_way:
@@ -247,7 +248,7 @@ class Daemon:
     # --- reload
 
     def _reload(self) -> None:
-        """SIGHUP: read the configuration anew; a bad one leaves the old one in force."""
+        """SIGHUP: read the configuration again; an invalid one is rejected and the current one kept."""
         self._signals.reloading = False
         self._health.reloading()
         try:
@@ -264,4 +265,4 @@ class Daemon:
         self._use(config._replace(history=self._config.history))
         self._last_seen.keep_roots({root.key for root in config.roots})
         self._start_watcher()
-        log.info("the configuration was reloaded: %d root%s", len(config.roots), "" if len(config.roots) == 1 else "s")
+        log.info("configuration reloaded: %d root%s", len(config.roots), "" if len(config.roots) == 1 else "s")

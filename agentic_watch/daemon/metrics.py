@@ -1,9 +1,10 @@
-"""The daemon's state as Prometheus metrics, and where they go: a file for node_exporter, an address to be scraped at.
+"""The daemon's state as Prometheus metrics, written to a file for node_exporter or served at an address.
 
-Imported late, with the extra `metrics`, whose prometheus_client makes the text.
+Imported late, with the extra `metrics`: prometheus_client makes the text.
 
-Names follow the conventions of prometheus.io: base units, `_total` for what only grows, `_info`, no host label.
-The address has a few threads at most, and none for a connection that says nothing.
+Names follow the conventions of prometheus.io: base units, `_total` for counters, `_info`, no host label.
+
+The address has a small number of threads, and closes silent connections.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ PREFIX = "agentic_watch_"
 
 
 class Extent(NamedTuple):
-    """How large the history is, None where that is not known: `workspaces` on disk by state, `bytes` of it and its log,
-    when its `oldest` dispatch was last updated (seconds since the epoch)."""
+    """Size of the history, None where unknown: `workspaces` on disk by state, `bytes` of the file and its WAL, and when
+    its `oldest` dispatch was last updated (seconds since the epoch)."""
 
     workspaces: Mapping[str, int] | None = None
     bytes: int | None = None
@@ -57,7 +58,7 @@ class Extent(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """All that is told at one moment; `waiting` is what the push targets lack."""
+    """All values exported at one moment; `waiting` is the backlog of each push target."""
 
     state: DaemonState
     history: Extent = Extent()
@@ -65,15 +66,15 @@ class Snapshot(NamedTuple):
 
 
 class Snapshots(Collector):
-    """The newest snapshot as metrics; a scrape in another thread reads one whole."""
+    """Exports the newest snapshot as metrics; a scrape in another thread reads a consistent one."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.newest = snapshot
-        self.registry = CollectorRegistry()  # which holds nothing but ours
+        self.registry = CollectorRegistry()  # contains only our metrics
         self.registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric, each with HELP and TYPE also when it has no value yet."""
+        """Yield every metric, with HELP and TYPE even when it has no value yet."""
         snapshot = self.newest
         yield from _gauges(snapshot)
         yield from _counters(snapshot.state)
@@ -87,7 +88,7 @@ def text(snapshot: Snapshot) -> bytes:
 
 
 class Metrics:
-    """Tells how a daemon is while it runs, at the places that the configuration names. One thread."""
+    """Exports the metrics of a running daemon to the configured places. Used from one thread."""
 
     def __init__(self, config: Config, health: Health) -> None:
         self._file = config.metrics.textfile
@@ -101,7 +102,7 @@ class Metrics:
         self._complained = False
 
     def listen(self, address: str) -> None:
-        """Answer scrapes at an address such as `127.0.0.1:9477`, in a thread. Raises OSError when it cannot be had."""
+        """Serve scrapes at an address such as `127.0.0.1:9477`, in a thread. Raises OSError when it cannot be bound."""
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
         family, *_ = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -113,7 +114,7 @@ class Metrics:
         self._server = server, thread
 
     def tell(self, history: History) -> None:
-        """Tell how the daemon is, at most once a second."""
+        """Export the current state, at most once a second."""
         now = time.monotonic()
         if now < self._next_tell:
             return
@@ -128,14 +129,14 @@ class Metrics:
             self._write(self._file, text(told))
 
     def _write(self, path: str, told: bytes) -> None:
-        """Replace the file, readable for all; nobody reads it under its temporary name."""
+        """Replace the file atomically, readable for all."""
         try:
             with new_file(path, 0o644, replace=True, is_durable=False) as file:
                 os.fchmod(file.fileno(), 0o644)
                 file.write(told)
         except OSError as error:
             if not self._complained:
-                log.warning("%s: cannot be written: %s; the metrics there are old", path, error.strerror)
+                log.warning("%s: cannot write: %s; the metrics in it are stale", path, error.strerror)
             self._complained = True
         else:
             self._complained = False
@@ -146,7 +147,7 @@ class Metrics:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop listening; after a clean stop there is nothing left to be read."""
+        """Stop listening; after a clean stop the file is removed."""
         if self._server is not None:
             server, thread = self._server
             server.shutdown()
@@ -158,7 +159,7 @@ class Metrics:
 
 
 def extent(history: History) -> Extent:
-    """Ask how large the history is. Raises HistoryError."""
+    """Read the size of the history. Raises HistoryError."""
     size = 0
     for path in (history.path, f"{history.path}-wal"):
         with contextlib.suppress(OSError):
@@ -171,7 +172,7 @@ def extent(history: History) -> Extent:
 
 def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
     state, history, counted = snapshot.state, snapshot.history, snapshot.state.counted
-    info = InfoMetricFamily(f"{PREFIX}build", "The program that runs.")
+    info = InfoMetricFamily(f"{PREFIX}build", "Version of the running program.")
     info.add_metric([], {"version": state.version})
     yield info
     started = instant.parse(state.started_at).ns / 1e9
@@ -180,10 +181,10 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
     watches, hanging = (sum(getattr(root, name) for root in state.roots) for name in ("watches", "hanging"))
     for name, about, value in (
         ("start_time_seconds", "When the daemon started, since the epoch.", started),
-        ("ready", "1 once every root was looked at and what was due is committed.", is_ready),
-        ("backlog_workspaces", "Workspaces that wait for their quiet time or their turn.", state.pending),
-        ("backlog_oldest_seconds", "How long the first of the backlog has waited.", state.oldest_pending_seconds),
-        ("unreadable_directories", "Directories that could not be looked into.", state.unreadable),
+        ("ready", "1 once every root has been scanned and everything due is committed.", is_ready),
+        ("backlog_workspaces", "Workspaces waiting for their settle time or their turn.", state.pending),
+        ("backlog_oldest_seconds", "Wait of the oldest workspace in the backlog.", state.oldest_pending_seconds),
+        ("unreadable_directories", "Directories that could not be read.", state.unreadable),
         ("watches", "Kernel watches that the daemon holds.", watches),
         ("hanging_mounts", "Roots, and mounts below them, that do not answer.", hanging),
         ("watches_limit", "Kernel watches that one user may hold; absent where it cannot be read.", limit),
@@ -196,8 +197,8 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
             history.oldest,
         ),
         ("last_commit_timestamp_seconds", "When a workspace was last committed; 0 is not yet.", counted.last_commit),
-        ("last_scan_timestamp_seconds", "When a root was last looked at from end to end.", counted.last_scan),
-        ("last_scan_duration_seconds", "How long that took.", counted.last_scan_seconds),
+        ("last_scan_timestamp_seconds", "When the last complete scan of a root ended.", counted.last_scan),
+        ("last_scan_duration_seconds", "Duration of that scan.", counted.last_scan_seconds),
     ):
         gauge = GaugeMetricFamily(PREFIX + name, about)
         if value is not None:
@@ -211,8 +212,8 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _push(backlogs: Mapping[str, Backlog]) -> Iterator[Metric]:
-    pending = GaugeMetricFamily(f"{PREFIX}push_pending", "Commits that a target has not got yet.", labels=["target"])
-    oldest = GaugeMetricFamily(f"{PREFIX}push_oldest_seconds", "The age of the oldest of them.", labels=["target"])
+    pending = GaugeMetricFamily(f"{PREFIX}push_pending", "Commits that a target does not have yet.", labels=["target"])
+    oldest = GaugeMetricFamily(f"{PREFIX}push_oldest_seconds", "Age of the oldest of them.", labels=["target"])
     for target, backlog in backlogs.items():
         pending.add_metric([target], backlog.pending)
         oldest.add_metric([target], backlog.oldest_seconds)
@@ -224,7 +225,7 @@ def _counters(state: DaemonState) -> Iterator[Metric]:
     counted = state.counted
     for name, about, label, values in (
         ("commits", "Dispatches committed since the start, by status.", "status", counted.commits),
-        ("commit_failures", "Attempts that failed since the start, by class of cause.", "cause", counted.failures),
+        ("commit_failures", "Failed attempts since the start, by class of cause.", "cause", counted.failures),
     ):
         by_label = CounterMetricFamily(PREFIX + name, about, labels=[label])
         for value, count in sorted(values.items()):
@@ -232,7 +233,7 @@ def _counters(state: DaemonState) -> Iterator[Metric]:
         yield by_label
     for name, about, count in (
         ("event_overflows", "How often the kernel dropped events; a scan follows each.", state.overflows),
-        ("ended_runs", "Runs that nobody ended, recorded as failed since the start.", counted.ended_runs),
+        ("ended_runs", "Ghosts recorded as failed since the start.", counted.ended_runs),
         ("history_errors", "Commits whose row had to wait, since the start.", counted.history_errors),
     ):
         counter = CounterMetricFamily(PREFIX + name, about)
@@ -241,13 +242,13 @@ def _counters(state: DaemonState) -> Iterator[Metric]:
 
 
 def _used(counted: Counters) -> Iterator[Metric]:
-    """What was used; every kind from the start on, so that its first step shows in a rate."""
-    about = "Tokens that the agents of committed dispatches used since the start, as their programs said, by kind."
+    """Tokens and cost; every kind is exported from the start, so that its first increase shows in a rate."""
+    about = "Tokens used by committed dispatches since the start, as reported by the agents' programs, by kind."
     tokens = CounterMetricFamily(f"{PREFIX}usage_tokens", about, labels=["kind"])
     for name in TOKEN_COLUMNS:
         tokens.add_metric([name.removesuffix("_tokens")], counted.used.get(name, 0))
     yield tokens
-    about = "What committed dispatches cost since the start, as their agents' programs said."
+    about = "Cost of committed dispatches since the start, as reported by the agents' programs."
     cost = CounterMetricFamily(f"{PREFIX}cost_dollars", about)
     cost.add_metric([], counted.used.get(COST_COLUMN, 0) / 1e6)
     yield cost
@@ -262,7 +263,7 @@ def _latency(counted: Counters) -> Metric:
 
 
 class ScrapeHandler(WSGIRequestHandler):
-    """Serves one connection; ends one that says nothing. The log has other things to tell."""
+    """Serves one connection and closes it when it stays silent. Does not log requests."""
 
     timeout = _SILENT_SECONDS
 
@@ -271,7 +272,7 @@ class ScrapeHandler(WSGIRequestHandler):
 
 
 class ScrapeServer(ThreadingMixIn, WSGIServer):
-    """A thread for each connection; what comes while there are too many of them is closed."""
+    """One thread per connection; connections over the limit are closed."""
 
     daemon_threads = True
 
@@ -280,18 +281,18 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         super().__init__(*arguments)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Begin to serve, unless there are too many."""
+        """Serve in a thread, unless there are too many."""
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: socket.socket, client_address: Any) -> None:  # type: ignore[override]
-        """Serve, and make room for the next."""
+        """Serve, then release the slot."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
-        """Whoever asks has gone, or says nothing: none of our affairs."""
+        """Ignore clients that disconnected or stayed silent."""

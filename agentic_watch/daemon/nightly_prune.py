@@ -1,7 +1,7 @@
-"""`[history] keep`: the daemon has what is older pruned at night, by `agentic-watch prune` in a process of its own.
+"""`[history] keep`: prunes older dispatches at night, by `agentic-watch prune` in a process of its own.
 
-So commits go on meanwhile, and what stops a prune by hand stops this one: a root that is away, a [[push]] target that
-lacks commits. Then it says so and tries again the next night.
+Commits continue meanwhile. The conditions that stop a manual prune stop this one: a missing root, or a [[push]] target
+that lacks commits. Then a warning is logged and the next night tries again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger("agentic_watch.daemon")
 
 _HOUR = 3
 _LATE_SECONDS = 2 * 3600.0
-"""A host that slept through the night prunes in the next one."""
+"""A host that was suspended during the night prunes in the next one."""
 _STOP_SECONDS = 5.0
 _LINES_AT_MOST = 8
 
@@ -33,10 +33,10 @@ class _Prune(NamedTuple):
 
 
 class NightlyPrune:
-    """Used from the loop's thread. `command` are the program and its global options. `keep` is the span, such as
-    `180d`, that the configuration gives now; None: nothing is pruned.
+    """Used from the loop's thread. `command` is the program with its global options; `keep` is the configured span,
+    such as `180d`, or None to prune nothing.
 
-    Times are seconds since the epoch, passed in; a night begins at three o'clock of the host's time.
+    Times are seconds since the epoch, passed in; pruning starts at 03:00 local time.
     """
 
     def __init__(self, command: Sequence[str], now: float) -> None:
@@ -51,7 +51,7 @@ class NightlyPrune:
         return self._running is not None
 
     def turn(self, now: float) -> None:
-        """Start a prune when its time has come; say what came of the one that has ended."""
+        """Start a prune when it is due; log the result of one that has ended."""
         if self._running is not None:
             if self._running.process.poll() is not None:
                 self._end(self._running)
@@ -62,7 +62,7 @@ class NightlyPrune:
                 self._start(self.keep)
 
     def stop(self) -> None:
-        """End one that is under way: what it has not archived stays, and the next night goes on with it."""
+        """Interrupt a running prune: dispatches not yet archived stay, and the next night continues."""
         if self._running is None:
             return
         process = self._running.process
@@ -82,7 +82,7 @@ class NightlyPrune:
                 command, stdin=subprocess.DEVNULL, stdout=document, stderr=messages
             )
         except OSError as error:
-            _warn(keep, [f"prune cannot be started: {error.strerror}"])
+            _warn(keep, [f"cannot start prune: {error.strerror}"])
             document.close()
             messages.close()
         else:
@@ -102,7 +102,7 @@ class NightlyPrune:
 
 
 def next_night(now: float) -> float:
-    """When the next night begins: three o'clock of the host's time, after `now`."""
+    """The next 03:00 local time after `now`."""
     year, month, day, *_ = time.localtime(now)
     tonight = time.mktime((year, month, day, _HOUR, 0, 0, 0, 0, -1))
     return tonight if tonight > now else time.mktime((year, month, day + 1, _HOUR, 0, 0, 0, 0, -1))
@@ -124,5 +124,5 @@ def _warn(keep: str, said: Sequence[str]) -> None:
     for line in said[:_LINES_AT_MOST]:
         log.warning("history.keep %s: %s", keep, line)
     if len(said) > _LINES_AT_MOST:
-        text = "history.keep %s: and %d more lines; `agentic-watch prune` tells all"
+        text = "history.keep %s: and %d more lines; run `agentic-watch prune` to see all"
         log.warning(text, keep, len(said) - _LINES_AT_MOST)

@@ -1,4 +1,5 @@
-"""What the log says of workspaces: a line a commit in daily work, a summary in bulk, a state once and once at its end.
+"""Log lines about workspaces: one per commit, a summary when there are many, one when a condition begins and one when
+it ends.
 
 Fields for machines (`--log-format json`, the journal): root, workspace, status, run, error, committed_at.
 """
@@ -15,11 +16,11 @@ from agentic_watch.workspace.candidate import Candidate, Key
 log = logging.getLogger("agentic_watch.daemon")
 
 _ALL_BURST, _ALL_PER_SECOND = 100, 2.0
-"""Commits that have a line each, of the whole host."""
+"""Commits that get their own line, for the whole host."""
 _ONE_BURST, _ONE_PER_SECOND = 12, 1 / 120
-"""Lines about one workspace: who writes a status every second does not fill the journal."""
+"""Lines about one workspace: an agent that writes a status every second must not fill the log."""
 _WARNINGS_BURST, _WARNINGS_PER_SECOND = 100, 0.1
-"""Warnings about all workspaces: one agent may make hundreds that fail."""
+"""Warnings about all workspaces: one agent may create hundreds that fail."""
 _SUMMARY_SECONDS = 5.0
 _WARNINGS_SECONDS = 60.0
 _QUIET_SECONDS = 1.0
@@ -27,7 +28,7 @@ _REMEMBERED = 4096
 
 
 class RateLimiter:
-    """`burst` at once, then `per_second`; what is not used is saved up to `burst`."""
+    """A token bucket: `burst` at once, refilled by `per_second`."""
 
     __slots__ = ("_burst", "_left", "_per_second", "_since")
 
@@ -37,7 +38,7 @@ class RateLimiter:
         self._since: float | None = None
 
     def take(self, now: float) -> bool:
-        """Whether one more is let through."""
+        """Whether one more is allowed."""
         if self._since is not None:
             self._left = min(self._burst, self._left + (now - self._since) * self._per_second)
         self._since = now
@@ -48,7 +49,7 @@ class RateLimiter:
 
 
 class OutcomeLog:
-    """Used from the loop's thread. `many_roots` has lines name the root, too. Times are passed in."""
+    """Used from the loop's thread. With `many_roots`, lines name the root too. Times are passed in."""
 
     def __init__(self) -> None:
         self.many_roots = False
@@ -62,7 +63,7 @@ class OutcomeLog:
         self._warned: dict[Key, dict[str, int]] = {}
 
     def committed(self, outcome: Outcome, now: float) -> None:
-        """A new line or row."""
+        """Log a commit."""
         assert outcome.status is not None
         status, run = outcome.status.status, outcome.status.runs
         more = {"status": status, "run": run, "committed_at": outcome.committed_at}
@@ -77,12 +78,12 @@ class OutcomeLog:
         self.say(level, outcome.candidate, text, now, **more)
 
     def failed(self, outcome: Outcome, wait: float, level: int, now: float) -> None:
-        """A workspace could not be committed, and is tried again after `wait` seconds."""
+        """A commit failed; the next attempt is in `wait` seconds."""
         text = f"{outcome.cause}; next attempt in {wait:.0f} s"
         self.say(level, outcome.candidate, text, now, error=outcome.cause)
 
     def warned(self, outcome: Outcome, now: float) -> None:
-        """What is odd about a workspace: said when it is new, and when what was met more than once is met no more."""
+        """Log new warnings of a workspace, and the end of those that occurred more than once."""
         candidate = outcome.candidate
         key = candidate.key
         before = self._warned.pop(key, {})
@@ -90,14 +91,14 @@ class OutcomeLog:
         for text in (text for text in times if text not in before):
             self.say(logging.WARNING, candidate, text, now, error=text)
         for text, count in before.items():
-            if text not in times and count > 1:  # else it was an event, such as a torn line that was moved aside
+            if text not in times and count > 1:  # once only is an event, such as a torn line that was moved aside
                 self.say(logging.INFO, candidate, f"resolved: {text}", now)
         if times:
             self._warned[key] = times
             _forget_oldest(self._warned)
 
     def say(self, level: int, candidate: Candidate, text: str, now: float, **more: Any) -> None:
-        """One line about one workspace, unless there were too many about it: then they are counted."""
+        """Log a line about a workspace; over its rate limit, only count it."""
         key = candidate.key
         if level > logging.DEBUG and not self._may_say(key, now):
             self._left_out[key] += 1
@@ -112,7 +113,7 @@ class OutcomeLog:
         log.log(level, "%s: %s", name, text, extra={"root": key[0], "workspace": key[1], **more})
 
     def turned(self, now: float) -> None:
-        """Sum up what had no line of its own, when it ends or every few seconds."""
+        """Log a summary of commits without their own line, every few seconds or when they stop."""
         count = self._bulk.total()
         if count and (now - self._bulk_last >= _QUIET_SECONDS or now - self._bulk_since >= _SUMMARY_SECONDS):
             kinds = ", ".join(f"{number:,} {status}" for status, number in self._bulk.most_common(8))
@@ -128,7 +129,7 @@ class OutcomeLog:
 
     def _may_say(self, key: Key, now: float) -> bool:
         allowance = self._each.pop(key, None) or RateLimiter(_ONE_BURST, _ONE_PER_SECOND)
-        self._each[key] = allowance  # the newest is the last
+        self._each[key] = allowance  # newest last
         if _forget_oldest(self._each):
             for gone in self._left_out.keys() - self._each.keys():
                 del self._left_out[gone]

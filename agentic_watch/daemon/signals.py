@@ -1,4 +1,4 @@
-"""Signals and dying threads, taken down for the loop to act on: handlers only set a flag and wake it."""
+"""Records signals and crashed threads for the main loop: handlers only set a flag and wake it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Signals:
-    """What was asked of the process since `install`: to stop (SIGTERM, SIGINT), to reload (SIGHUP).
+    """Signals since `install`: stop (SIGTERM, SIGINT) and reload (SIGHUP).
 
     `crash` is the exception that ended a thread. `wake` must be reentrant: it is called from handlers.
     """
@@ -23,13 +23,13 @@ class Signals:
         self.crash: BaseException | None = None
 
     def install(self) -> None:
-        """Handle the signals from now on. Only the main thread may."""
+        """Install the handlers. Call it from the main thread."""
         threading.excepthook = self._crashed
         wanted = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._reload}
         self._previous = {number: signal.signal(number, handler) for number, handler in wanted.items()}
 
     def restore(self) -> None:
-        """Leave the signals to whom they belonged before."""
+        """Restore the previous handlers."""
         threading.excepthook = threading.__excepthook__
         for number, handler in self._previous.items():
             signal.signal(number, handler)

@@ -1,8 +1,8 @@
-"""One daemon per history: a locked file beside it that says how the daemon is.
+"""One daemon per history: a locked file beside it that also holds the daemon's state.
 
-The lock is flock(2): the kernel drops it when its holder dies, however it dies, so a file that is left
-behind holds up nobody and tells when a daemon was last seen. Since anybody may remove a file, the directory is
-claimed too (daemon_presence.py), and a file that was removed is made again.
+The lock is flock(2): the kernel releases it when the holder dies, so a leftover file blocks nobody and shows when a
+daemon last ran. Since the file may be removed by others, the directory is claimed too (daemon_presence.py), and a
+removed file is recreated.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _PATIENCE_SECONDS = 1.0
 
 
 class HistoryInUse(Exception):
-    """Another daemon holds the history; the message names the file and, where known, the holder's pid."""
+    """Another daemon holds the history; the message names the file and, if known, the holder's pid."""
 
 
 class Instance:
-    """The lock of a running daemon, and its state for others to read. Used from one thread."""
+    """The lock and published state of a running daemon. Used from one thread."""
 
     def __init__(self, history: str) -> None:
         self._history = history
@@ -38,19 +38,20 @@ class Instance:
 
     @classmethod
     def acquire(cls, history: str) -> Instance:
-        """Take the lock, for about a second: `look` holds it shared for an instant. Makes the directory.
+        """Take the lock, retrying for about a second, since `look` holds it shared for an instant. Creates the
+        directory.
 
-        Raises HistoryInUse, and OSError when the file cannot be made.
+        Raises HistoryInUse, and OSError when the file cannot be created.
         """
         made = cls(history)
         made._take()
         return made
 
     def publish(self, state: DaemonState) -> None:
-        """Replace the state. A state that cannot be written (a full disk) is said once and ends nothing.
+        """Write the state. A failed write (a full disk) is logged once and stops nothing.
 
-        When file or directory are no longer where they were, they are taken anew: raises HistoryInUse when another
-        daemon was first.
+        When the file or its directory was removed or moved, the lock is taken again; raises HistoryInUse when another
+        daemon took it first.
         """
         if self._descriptor is None:
             return
@@ -67,12 +68,12 @@ class Instance:
             self._complained = False
 
     def release(self) -> None:
-        """Give the lock back; the file stays and tells when the daemon was last seen. Safe to call twice."""
+        """Release the lock; the file stays and shows when the daemon last ran. Safe to call twice."""
         _close(self._descriptor, self._directory)
         self._descriptor = self._directory = None
 
     def _take(self) -> None:
-        """Lock file and directory as they are now; what was held before is let go when that worked."""
+        """Lock the current file and directory, then release those held before."""
         self._path = file_of(self._history)
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         with contextlib.ExitStack() as undo:
@@ -81,7 +82,7 @@ class Instance:
             pauses = every(0.02, _PATIENCE_SECONDS)
             if not wait_until(lambda: lock(descriptor, fcntl.LOCK_EX) and self._claim(directory), pauses):
                 raise _held(self._path, descriptor)
-            # What a former daemon said must not be taken for this one's words.
+            # The state of a previous daemon must not be taken for this one's.
             os.ftruncate(descriptor, 0)
             undo.pop_all()
         _close(*{self._descriptor, self._directory} - {descriptor, directory})
@@ -89,8 +90,8 @@ class Instance:
 
     @staticmethod
     def _open(path: str, flags: int, held: int | None, undo: contextlib.ExitStack) -> int:
-        """Open the file or directory. When it is the one that is held already (it was moved away and is back), give the
-        descriptor that holds it: the lock of that one would refuse a second."""
+        """Open a file or directory. If it is the one already held (moved away and back), return the held descriptor,
+        whose lock would refuse a second one."""
         descriptor = os.open(path, flags, 0o644)
         if held is not None and os.path.samestat(os.fstat(descriptor), os.fstat(held)):
             os.close(descriptor)
@@ -104,7 +105,7 @@ class Instance:
         try:
             return claim(directory, os.path.basename(self._path))
         except OSError:
-            return True  # a file system without such locks: the file's own must do
+            return True  # no such locks on this file system: the file's lock has to suffice
 
     def _in_place(self) -> bool:
         assert self._descriptor is not None
@@ -124,5 +125,5 @@ def _held(path: str, descriptor: int) -> HistoryInUse:
     state = daemon_state.read(descriptor)
     holder = f"pid {state.pid}" if state is not None else "pid not known"
     return HistoryInUse(
-        f"{path}: another daemon holds this history ({holder}); stop it, or use another one with --history"
+        f"{path}: another daemon holds this history ({holder}); stop it, or choose another history with --history"
     )

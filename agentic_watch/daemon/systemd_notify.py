@@ -1,4 +1,4 @@
-"""Telling systemd how it goes: sd_notify(3) without a library, over the datagram socket it names."""
+"""sd_notify(3) without a library: sends the service's state to systemd over its datagram socket."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _OWED_AT_MOST = 16
 class Notifier:
     """Sends to `$NOTIFY_SOCKET`; does nothing when systemd did not start us.
 
-    READY and RELOADING decide what systemd does, so each is a datagram of its own and is owed until it was taken: a
-    socket that is full, or a manager that restarts, loses neither.
+    systemd acts on READY and RELOADING, so each is sent as its own datagram and retried until it was delivered, even
+    when the socket is full or the manager restarts.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -28,11 +28,11 @@ class Notifier:
 
     @property
     def has_owed(self) -> bool:
-        """Whether something has yet to be sent again."""
+        """Whether a message waits to be sent again."""
         return bool(self._owed)
 
     def ready(self) -> None:
-        """The service does its work from now on."""
+        """The service is ready."""
         self._owe("READY=1")
 
     def status(self, status: str) -> None:
@@ -40,24 +40,24 @@ class Notifier:
         self._send(_status(status))
 
     def starting(self, status: str, seconds: float) -> None:
-        """Not ready yet, but at work: allow `seconds` more before the start counts as failed."""
+        """Still starting: extend the start timeout by `seconds`."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}", _status(status))
 
     def reloading(self) -> None:
-        """The configuration is being read again; `ready` ends it."""
+        """A reload begins; `ready` ends it."""
         self._owe("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def send_owed(self) -> None:
-        """Send what is owed, in order, as far as it is taken."""
+        """Send waiting messages in order, until one cannot be delivered."""
         while self._owed and self._send(self._owed[0]):
             self._owed.popleft()
 
     def stopping(self) -> None:
-        """The service is ending."""
-        self._send("STOPPING=1", "STATUS=finishing the group in hand")
+        """The service is stopping."""
+        self._send("STOPPING=1", "STATUS=finishing the current batch")
 
     def alive(self) -> None:
-        """The loop has made a full turn."""
+        """The loop completed a turn (watchdog)."""
         if self.watchdog_seconds is not None:
             self._send("WATCHDOG=1")
 
@@ -67,7 +67,7 @@ class Notifier:
             self.send_owed()
 
     def _send(self, *lines: str) -> bool:
-        """Whether it was taken. A manager that is restarting, or does not read, must not end or block us."""
+        """Send; returns whether it was delivered. Never blocks or raises, even if the manager is restarting."""
         if not self._address:
             return False
         try:
@@ -87,7 +87,7 @@ def _status(text: str) -> str:
 
 
 def _watchdog_seconds(environ: Mapping[str, str]) -> float | None:
-    """How often systemd wants to hear from us, None when it does not (sd_watchdog_enabled(3))."""
+    """systemd's watchdog interval; None when it is not set for this process (sd_watchdog_enabled(3))."""
     try:
         seconds = int(environ.get("WATCHDOG_USEC", "")) / 1_000_000
         meant = int(environ.get("WATCHDOG_PID", os.getpid()))

@@ -1,1 +1,1 @@
-"""Which workspaces must be read again? A scan compared with what was last seen, retries, ghosts."""
+"""Decides which workspaces to read again: scans compared with the index, retries, ghosts."""

@@ -1,6 +1,6 @@
-"""What stands of each workspace, and when a failing one is due again: the index, kept while work goes on.
+"""Maintains the index of workspaces: the last known state of each, and when a failing one is due again.
 
-Rows are written some at a time: one that is lost costs a second look at its workspace, nothing else.
+Rows are written in groups; a lost row only means that its workspace is read once more.
 """
 
 from __future__ import annotations
@@ -28,21 +28,20 @@ from agentic_watch.workspace.status import Status
 
 _FLUSH_AT = 512
 _TRY_SECONDS = 2.0
-"""Not each outcome asks again for a history that was locked a moment ago."""
+"""Pause after a locked history, so that not every outcome tries it again."""
 _CATCH_UP_SECONDS = 0.1
 _NO_STATUS = Status("", instant.ZERO)
 _LONGEST_ERROR = 500
 _LONGEST_WORD = 200
 _LOOK_SHARE = 0.05
-"""Of the time, at most so much is spent on asking for the processes of one root."""
+"""Maximum share of time for checking the processes of one root."""
 
 
 class LastSeen:
     """Collects states and writes them to the history's `workspaces` table.
 
-    `failing` holds, for each failing workspace, its failures in a row and the time of the next attempt
-    (seconds since the epoch). Under no `config`, or of one that says so, nothing is known of runs that nobody ends;
-    `waits` and `here` as in OpenRuns.
+    `failing` maps each failing workspace to its consecutive failures and the time of the next attempt (seconds since
+    the epoch). Without a `config`, or if it disables them, ghosts are not tracked; `waits` and `here` as in OpenRuns.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class LastSeen:
         self.failing: dict[Key, tuple[int, float]] = {}
 
     def load(self, root: str, finished: frozenset[str], known: RootIndex) -> Iterator[None]:
-        """Load the index of one root into `known`, in steps; nothing of it when the history cannot tell."""
+        """Load the index of one root into `known`, in steps; nothing when the history is not available."""
         self.flush()
         try:
             yield from workspaces_table.load(self._history, root, finished, known)
@@ -74,7 +73,7 @@ class LastSeen:
             self.failing.setdefault((root, name), failure)
 
     def note(self, outcome: Outcome, now: float) -> float | None:
-        """Take down what became of a workspace; gives the time of the next attempt when it failed."""
+        """Record the outcome of a workspace; returns the time of the next attempt if it failed."""
         key = outcome.candidate.key
         self.open_runs.note(outcome, now)
         if outcome.is_gone:
@@ -85,20 +84,20 @@ class LastSeen:
         if outcome.verdict is not Verdict.FAILED:
             self.failing.pop(key, None)
             if outcome.ended:
-                return None  # what stands there is said by the outcome that follows
+                return None  # the next outcome describes what is on disk
             self._keep(key, _state(outcome, now))
             return None
         count = self.failing.get(key, (0, 0.0))[0] + 1
         due = now + backoff(count)
         self.failing[key] = count, due
-        # A name that is no text cannot be a row; its failures are counted while the process lives.
+        # A name that is not UTF-8 cannot be stored; its failures are counted in memory only.
         if not name_problem(outcome.candidate.name):
             self._keep(key, _failure(outcome, count, due, now))
         return due
 
     def unended(self, root: Root, share: Share = WHOLE) -> Iterator[Candidate | None]:
-        """Ask anew which running dispatches have lost their process or workspace: that happens without a word in any
-        file. Gives the workspaces whose end is to be recorded; None where there is nothing to do: a place to pause."""
+        """Check which running dispatches have lost their process or workspace, since no file changes then. Yields the
+        workspaces to record as ghosts, and None as a point to pause."""
         if time.monotonic() < self._next_look.get(root.key, 0.0):
             return
         self.flush()
@@ -122,21 +121,21 @@ class LastSeen:
     def _look(self, root: Root, state: WorkspaceRow, run: OpenRun | None) -> Candidate | None:
         began = processes.began(state.pid)
         if began is None and not state.ghost:
-            # Once a ghost, it stays one until its status changes: the number may be another process's by now.
+            # A ghost stays one until its status changes: the pid may be reused.
             self._keep((state.root, state.workspace), state._replace(ghost=1))
         return self.open_runs.judged(root, state, run, began)
 
     @property
     def dirty(self) -> bool:
-        """Whether there is something to flush."""
+        """Whether there is something to write."""
         return bool(self._changed or self._gone) or self.open_runs.is_dirty
 
     def keep_roots(self, keys: Collection[str]) -> None:
-        """Count the failures of these roots only."""
+        """Drop the failures of other roots."""
         self.failing = {key: failure for key, failure in self.failing.items() if key[0] in keys}
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """Drop vanished workspaces."""
+        """Remove workspaces that no longer exist."""
         for key in keys:
             self.failing.pop(key, None)
             self._changed.pop(key, None)
@@ -144,7 +143,7 @@ class LastSeen:
                 self._gone.add(key)
 
     def distrust(self) -> None:
-        """The history is another than the one that these states were judged by: have each workspace read again."""
+        """The history was replaced, so the states are not valid for it: have every workspace read again."""
         self._changed = {key: state._replace(signature=b"", journal=b"") for key, state in self._changed.items()}
 
     def _keep(self, key: Key, state: WorkspaceRow) -> None:
@@ -154,7 +153,7 @@ class LastSeen:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was collected. When the history cannot take it, it is kept, up to a bound, for later."""
+        """Write the collected rows. If the history is not available they are kept for later, up to a limit."""
         if self._history.read_only:
             return
         with suppress(HistoryError):
@@ -180,7 +179,7 @@ def _state(outcome: Outcome, now: float) -> WorkspaceRow:
     return WorkspaceRow(
         root=outcome.candidate.root.key,
         workspace=outcome.candidate.name,
-        # A status file may be 1 MiB of one text, and the index of many workspaces is held in memory.
+        # Shortened: a status may hold a text of 1 MiB, and the index is kept in memory.
         status=status.status[:_LONGEST_WORD],
         agent=status.agent[:_LONGEST_WORD],
         repo=status.repo[:_LONGEST_WORD],

@@ -1,4 +1,4 @@
-"""When is a failing workspace tried again? After its back-off; on a start; when the host is well again."""
+"""Schedules failing workspaces: after a back-off, at a start, and when a fault of the host is over."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ log = logging.getLogger("agentic_watch.daemon")
 
 BACKOFF_SECONDS = (1, 5, 15, 60, 300)
 PROBE_SECONDS = 15.0
-"""While a root's workspaces fail by the host's fault, one of them is tried so often; all of them at most so often."""
+"""While a fault of the host lasts, one workspace per root is retried at this interval, and all of a root at most so
+often."""
 _NAMED_AT_MOST = 5
 
 
 def backoff(fail_count: int) -> float:
-    """Seconds to wait after the `fail_count`-th failure in a row: 1, 5, 15, 60, then 300, ± 10 %."""
-    import random  # 5 ms to import, and rarely needed
+    """Seconds to wait after `fail_count` consecutive failures: 1, 5, 15, 60, then 300, ± 10 %."""
+    import random  # late: rarely needed, and takes 5 ms
 
     return BACKOFF_SECONDS[min(fail_count, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.9, 1.1)  # noqa: S311
 
 
 @dataclass(slots=True)
 class _Root:
-    """Who waits for the host, who was tried longest ago first; who is the probe; when all were released last."""
+    """Workspaces of a root that wait for the host, least recently tried first; the current probe; the last release of
+    all."""
 
     waiting: dict[str, Candidate] = field(default_factory=dict)
     probe: str = ""
@@ -35,17 +37,18 @@ class _Root:
 
 
 class HostFaults:
-    """Workspaces that fail by the host's fault (a full disk), and need not wait until a back-off of minutes is over.
+    """Workspaces that fail because of the host (a full disk) and are retried as soon as the fault is over.
 
-    Where one of a root is committed the host is well again, and all others of that root are released. That this is seen
-    when nothing else finishes, a probe is sent: each in turn. Times are the monotonic clock's seconds, passed in.
+    A commit in a root shows that the fault is over, and all waiting workspaces of that root are released. One of them
+    at a time, in turn, is retried as a probe, so that this works even if nothing else finishes. Times are seconds of
+    the monotonic clock, passed in.
     """
 
     def __init__(self) -> None:
         self._roots: dict[str, _Root] = {}
 
     def on_outcome(self, outcome: Outcome, now: float) -> Iterator[tuple[Candidate, float]]:
-        """What became of a workspace; gives those that are to be tried by that, and when each is due."""
+        """Handle an outcome; yields workspaces to retry because of it, with the time each is due."""
         candidate = outcome.candidate
         if outcome.fault is Fault.HOST:
             self.failed(candidate)
@@ -56,18 +59,18 @@ class HostFaults:
         yield from self.probes(now)
 
     def failed(self, candidate: Candidate) -> None:
-        """It failed by the host's fault: it is the last to be a probe."""
+        """A workspace failed because of the host: it is last in the order of probes."""
         self.ended(candidate)
         self._roots.setdefault(candidate.root.key, _Root()).waiting[candidate.name] = candidate
 
     def ended(self, candidate: Candidate) -> None:
-        """Something else became of it."""
+        """A workspace had another outcome, so it waits no longer."""
         root = self._roots.get(candidate.root.key)
         if root is not None and root.waiting.pop(candidate.name, None) is not None and root.probe == candidate.name:
             root.probe = ""
 
     def released(self, key: str, now: float) -> list[Candidate]:
-        """Those to be tried now, since another of their root was committed."""
+        """Workspaces to retry now because another one of their root was committed."""
         root = self._roots.get(key)
         if root is None or now - root.released_at < PROBE_SECONDS:
             return []
@@ -75,7 +78,7 @@ class HostFaults:
         return list(root.waiting.values())
 
     def probes(self, now: float) -> Iterator[tuple[Candidate, float]]:
-        """A probe for each root that has none under way, and when it is due."""
+        """A probe for each root without a current one, with the time it is due."""
         for root in self._roots.values():
             if root.waiting and not root.probe:
                 root.probe = next(iter(root.waiting))
@@ -84,7 +87,7 @@ class HostFaults:
 
 @dataclass(slots=True)
 class _FreshRoot:
-    """What failed before below one root: what is being tried now, and what has failed again (name → cause)."""
+    """Workspaces of one root that failed before: those being retried, and those that failed again (name → cause)."""
 
     is_scanned: bool = False
     trying: set[str] = field(default_factory=set)
@@ -92,14 +95,14 @@ class _FreshRoot:
 
 
 class FreshStart:
-    """Which workspaces that failed before have their turn now, whatever their back-off says: a start and a reload may
-    be the remedy. What still fails is one line."""
+    """After a start or reload, which may have fixed the cause, failing workspaces are retried regardless of their
+    back-off. Those that still fail are summarised in one log line."""
 
     def __init__(self, roots: Iterable[str]) -> None:
         self._roots = {key: _FreshRoot() for key in roots}
 
     def is_tried_now(self, candidate: Candidate) -> bool:
-        """Whether a workspace that failed before is due at once: on the first look over its root."""
+        """Whether a failing workspace is due at once: during the first scan of its root."""
         root = self._roots.get(candidate.root.key)
         if root is None or root.is_scanned or candidate.name in root.failed:
             return False
@@ -107,13 +110,13 @@ class FreshStart:
         return True
 
     def scanned(self, key: str) -> None:
-        """A root was looked at from end to end."""
+        """The scan of a root is complete."""
         if key in self._roots:
             self._roots[key].is_scanned = True
             self._sum_up(key)
 
     def tried(self, candidate: Candidate, cause: str) -> bool:
-        """A workspace was tried; `cause` is "" when it did not fail. Whether that is told by the summary."""
+        """A workspace was tried; `cause` is "" when it did not fail. Returns whether the summary reports it."""
         root = self._roots.get(candidate.root.key)
         if root is None or candidate.name not in root.trying:
             return False
@@ -132,7 +135,7 @@ class FreshStart:
             named = [f"{name} ({cause})" for name, cause in list(root.failed.items())[:_NAMED_AT_MOST]]
             more = f", and {len(root.failed) - _NAMED_AT_MOST} more" if len(root.failed) > _NAMED_AT_MOST else ""
             log.warning(
-                "%s: %d that failed before still fail: %s%s; agentic-watch status lists them",
+                "%s: %d workspaces that failed before still fail: %s%s; agentic-watch status lists them",
                 key,
                 len(root.failed),
                 "; ".join(named),

@@ -1,4 +1,4 @@
-"""Runs that nobody has ended: what this host knows of each, over restarts, and which of them are to be recorded."""
+"""Tracks open runs (without a final status) across restarts, and decides which are recorded as ghosts."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _LONGEST_TEXT = 4000
 
 @dataclass(slots=True)
 class _Changes:
-    """What is to be written: runs that were read; of all workspaces that were read their directory, dispatch and run;
-    what was noticed of processes, whose ends are recorded, and who is to be forgotten."""
+    """Pending writes: runs that were read; directory, dispatch and run of every workspace that was read; observed
+    processes, recorded ends, and workspaces to forget."""
 
     read: dict[Key, OpenRun] = field(default_factory=dict)
     places: dict[Key, tuple[str, str, int]] = field(default_factory=dict)
@@ -46,10 +46,10 @@ class _Changes:
 
 
 class OpenRuns:
-    """Used from one thread. `here` tells the boot and the namespaces in which this process sees others.
+    """Used from one thread. `here` identifies the current boot and namespaces.
 
-    Who `waits` counts `after_seconds` from when it noticed that a run is over; who does not (`--once`) counts them from
-    when that was last known to go on.
+    With `waits` (the daemon), `after_seconds` counts from the time when the process was found gone; without (`--once`),
+    from the time when it was last known to run.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class OpenRuns:
         self.use(config)
 
     def use(self, config: Config | None) -> None:
-        """Go on under another configuration; under none, nothing is kept and nothing is to be recorded."""
+        """Switch to another configuration; with None, no run is tracked or recorded."""
         self._config = config if config is not None and config.ghosts.record != "never" else None
 
     @property
@@ -72,7 +72,7 @@ class OpenRuns:
         return bool(self._changes)
 
     def note(self, outcome: Outcome, now: float) -> None:
-        """Take down what became of a workspace; `now` is in seconds since the epoch."""
+        """Record the outcome of a workspace; `now` is in seconds since the epoch."""
         key, said = outcome.candidate.key, outcome.status
         if self._config is None or outcome.verdict in (Verdict.FAILED, Verdict.BUSY, Verdict.READING):
             return
@@ -98,7 +98,7 @@ class OpenRuns:
             or processes.wall_time(began) > written + processes.SLACK_SECONDS
             or processes.is_of_kernel(said.pid)
         )
-        if is_another:  # or may be: it got this number since, or is none that a dispatch could name
+        if is_another:  # or possibly another: the pid was reused since, or is not valid for a dispatch
             began = None
         word = said.updated_at.ns / 1e9
         word = word if not said.updated_at.is_zero and word <= now else now
@@ -121,7 +121,7 @@ class OpenRuns:
         )
 
     def write(self, connection: sqlite3.Connection) -> None:
-        """Write what was collected, within the caller's transaction."""
+        """Write the collected changes within the caller's transaction."""
         changes = self._changes
         self._has_any = bool(changes.read) or not table.is_empty(connection)
         if self._has_any:
@@ -133,15 +133,15 @@ class OpenRuns:
             table.delete(connection, changes.forgotten)
 
     def clear(self) -> None:
-        """What was collected is written, or cannot be."""
+        """Drop the collected changes, which are written or cannot be."""
         self._changes = _Changes()
 
-    # --- which are over
+    # --- finding ghosts
 
     def judged(self, root: Root, state: WorkspaceRow, run: OpenRun | None, began: int | None) -> Candidate | None:
-        """The workspace of a running dispatch, when its end is to be recorded now or its run is not known yet.
+        """The workspace of a running dispatch, if it must be recorded as a ghost now or its run is not known yet.
 
-        `began` is that of the process with its pid (processes.began).
+        `began` is the start of the process with its pid (processes.began).
         """
         if self._config is None:
             return None
@@ -153,7 +153,7 @@ class OpenRuns:
         run = self._noticed(run, PROCESS_GONE, here, now)
         if now < run.since + self._config.ghosts.after_seconds or (said := _from_json(run.said)) is None:
             return None
-        if self._has_end(run, said):  # it was forced
+        if self._has_end(run, said):  # committed with --force
             self._changes.recorded[run.key] = said
             return None
         return Candidate(root, state.workspace, end=UnwrittenEnd(said))
@@ -168,8 +168,8 @@ class OpenRuns:
         return is_ghost(said.status, said.pid, named_at(said.started_at, said.updated_at))
 
     def _noticed(self, run: OpenRun, gone: int, here: Here, now: float) -> OpenRun:
-        """The run with what is known of it now, which is written down when it is new."""
-        if run.gone == gone and run.since <= now:  # nobody has set the clock back since
+        """The run with the current observation, which is stored if it is new."""
+        if run.gone == gone and run.since <= now:  # the clock was not set back since
             return run
         since = now if self._waits else min(run.since, now)
         if run.boot not in ("", here.boot):
@@ -179,8 +179,8 @@ class OpenRuns:
         return run
 
     def removed(self, root: Root, is_meant: Callable[[str], bool]) -> Iterator[Candidate | None]:
-        """The workspaces that went away while they ran, and whose ends are to be recorded now; None where there is
-        nothing to do. Only those whose names are meant. Raises HistoryError."""
+        """Yield the workspaces that were removed while they ran and must be recorded now, and None as a point to pause.
+        Only names for which `is_meant` is true. Raises HistoryError."""
         last = ""
         while self._config is not None and (some := table.vanished(self._history, root.key, last, AT_ONCE)):
             last = some[-1].workspace
@@ -197,7 +197,7 @@ class OpenRuns:
             return None
         run = self._noticed(run, REMOVED, here, now)
         if (is_new and self._waits) or now < run.since + self._config.ghosts.after_seconds:
-            return None  # it may have been moved, and the other roots are still being looked at
+            return None  # it may have been moved, and other roots are still being scanned
         is_known = self._config.ghosts.record == "always" or was_here(run, here)
         if not is_known or self._has_end(run, said):
             self._changes.forgotten.add(run.key)
@@ -206,7 +206,7 @@ class OpenRuns:
         return UnwrittenEnd(said, is_removed=True, device=device)
 
     def _has_end(self, run: OpenRun, said: Status) -> bool:
-        """Whether its end is recorded, or it was moved and goes on, or has ended, elsewhere."""
+        """Whether its end is recorded, or the workspace was moved and the run continues or ended there."""
         assert self._config is not None
         started = said.started_at.utc_if_set()
         if table.has_end(self._history, run, started):
@@ -223,7 +223,7 @@ class OpenRuns:
 
 
 def _write_run(connection: sqlite3.Connection, key: Key, place: tuple[str, str, int], read: OpenRun | None) -> None:
-    """Write what was read of one workspace over what was known of it, under this name and former ones."""
+    """Store what was read of one workspace, replacing what was known under this and former names."""
     directory, dispatch, runs = place
     before = table.get(connection, key)
     former = [
@@ -240,10 +240,10 @@ def _write_run(connection: sqlite3.Connection, key: Key, place: tuple[str, str, 
 
 
 def _merged(before: OpenRun | None, read: OpenRun) -> OpenRun:
-    """What is known of a run once its workspace was read again.
+    """Merge what is known of a run with a new reading of its workspace.
 
-    The same status names the same process, whoever has that number by now. Another one that names the same process of
-    the same run may have come when that was gone: it was seen alive before.
+    An unchanged status names the same process, even if its pid was reused. A new status of the same run with the same
+    pid keeps the observation that the process was seen alive.
     """
     if before is None:
         return read
@@ -264,20 +264,20 @@ def _merged(before: OpenRun | None, read: OpenRun) -> OpenRun:
 
 
 def _digest(said: Status) -> str:
-    """What does not change while a dispatch goes on, in few bytes: its task may be a megabyte."""
+    """A digest of the fields that do not change during a dispatch; its task may be a megabyte."""
     found: str = digests.blake2b(json.dumps(dispatch_of(said)).encode(), digest_size=16).hexdigest()
     return found
 
 
 def _as_json(said: Status) -> str:
-    """A status as text, without the rest of long texts."""
+    """A status as JSON, with long texts cut."""
     fields: dict[str, Any] = {name: v[:_LONGEST_TEXT] for name, v in said._asdict().items() if isinstance(v, str)}
     fields |= {"updated_at": said.updated_at.text, "started_at": said.started_at.text}
     return json.dumps(fields | {"issue": said.issue, "pid": said.pid, "runs": said.runs})
 
 
 def _from_json(text: str) -> Status | None:
-    """The status of such a text; None for what is none."""
+    """Parse such JSON; None when it is invalid."""
     with suppress(Malformed):
         return status.parse(text.encode("utf-8", "surrogatepass"), "open_runs")
     return None

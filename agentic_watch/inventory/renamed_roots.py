@@ -1,4 +1,4 @@
-"""Which roots does the history know by another key? Committing under a new one would double every row."""
+"""Refuses to start when a root has a new key: committing under it would duplicate every row."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _USED = "SELECT 1 FROM dispatch_history WHERE root = ? LIMIT 1"
 
 
 def refuse_renamed(config: Config) -> None:
-    """Raise ConfigError when a root was given a name after it had been committed under its path.
+    """Raise ConfigError when a root got a name after dispatches were committed under its path.
 
-    A history that cannot be read now renames nothing; HistoryRefused passes.
+    Does nothing when the history cannot be read now; lets HistoryRefused pass.
     """
     named = [root for root in config.roots if root.key != root.path]
     if named and (problems := list(_problems(config, named))):
@@ -26,8 +26,8 @@ def _problems(config: Config, named: list[Root]) -> Iterator[str]:
         where = config.file or "roots"
         words = shlex.join(["agentic-watch", "rename-root", root.path, root.key])
         yield (
-            f"{where}: the root {root.path} got the name {root.key!r}, but the history holds its dispatches under the "
-            f"path and would hold each twice; rename them first (`{words}`), or take the name away"
+            f"{where}: the root {root.path} was given the name {root.key!r}, but the history has its dispatches "
+            f"under the path and would record each twice; rename them first (`{words}`), or remove the name"
         )
 
 

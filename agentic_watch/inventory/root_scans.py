@@ -1,5 +1,5 @@
-"""A look over a whole root, compared with the index: what is there that must be read? And which looks are under way, in
-slices: what finishes meanwhile need not wait for their end."""
+"""Scans whole roots, compared with the index, for workspaces to read. Scans run in slices, so that new finishes need
+not wait for their end."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ _TROUBLES_AT_MOST = 1000
 
 @dataclass(slots=True)
 class Counts:
-    """Workspaces that a rescan saw so far, and at its end those of them that it passed over, unchanged since they were
-    last read."""
+    """Workspaces that a scan has found so far, and at its end how many of them were unchanged."""
 
     scanned: int = 0
     committed: int = 0
@@ -40,11 +39,10 @@ def rescan(
     share: Share = WHOLE,
     left_alone: LeftAlone | None = None,
 ) -> Iterator[Candidate | ScanError | None]:
-    """Yield the workspaces of a root that changed or are failing, and the directories that could not be looked into.
+    """Yield the workspaces of a root that changed or are failing, and the directories that could not be read.
 
-    None is yielded where there is nothing to do: a place to pause. When all is seen, the index forgets what
-    has vanished, but nothing below a directory that could not be looked into. Only workspaces of the `share` are seen,
-    or forgotten. Raises RootUnavailable.
+    None is yielded as a point to pause. At the end the index forgets vanished workspaces, except below directories that
+    could not be read. Only workspaces of the `share` are examined or forgotten. Raises RootUnavailable.
     """
     known = RootIndex()
     for _ in last_seen.load(root.key, finished, known):
@@ -52,7 +50,7 @@ def rescan(
     there, unfinished = known.signatures, set(filter(share.has, known.unfinished))
     hidden: set[str] = set()
     changed = 0
-    failed = {name for key, name in last_seen.failing if key == root.key}  # also those that have no row
+    failed = {name for key, name in last_seen.failing if key == root.key}  # including those without a row
     for found in scan_in_steps(root, there, share, left_alone):
         if isinstance(found, int):
             counts.scanned += found
@@ -75,7 +73,7 @@ def rescan(
 
 
 def _lies_below(name: str, hidden: set[str]) -> bool:
-    """Whether a name is one of these directories, or below one: it may still be there."""
+    """Whether a name is at or below one of these directories, so that it may still exist."""
     while hidden and name:
         if name in hidden:
             return True
@@ -85,7 +83,7 @@ def _lies_below(name: str, hidden: set[str]) -> bool:
 
 @dataclass(slots=True)
 class _Scan:
-    """One look over one root: what is still to be seen, and the directories that could not be looked into."""
+    """A scan in progress: its remaining steps, and the directories that could not be read."""
 
     found: Iterator[Candidate | ScanError | None]
     troubled: set[str] = field(default_factory=set)
@@ -93,30 +91,30 @@ class _Scan:
 
 
 class RootScans:
-    """One scan a root at a time."""
+    """At most one scan per root at a time."""
 
     def __init__(self, last_seen: LastSeen) -> None:
         self._last_seen = last_seen
         self.under_way: dict[str, _Scan] = {}
-        """By the keys of the roots that are being looked at."""
+        """Scans in progress, by the key of the root."""
         self._troubled: dict[str, set[str]] = {}
         self.unreadable: tuple[str, ...] = ()
-        """The directories that the last look at each root could not look into; what is in them is not seen."""
+        """The directories that the last scan of each root could not read."""
 
     def begin(self, root: Root, finished: frozenset[str], left_alone: LeftAlone | None) -> None:
-        """Look at a root from the beginning, even when a look is under way; not into what is `left_alone`."""
+        """Start a scan of a root, replacing one in progress; directories that `left_alone` excludes are skipped."""
         found = chain(
             rescan(root, self._last_seen, finished, Counts(), left_alone=left_alone), self._last_seen.unended(root)
         )
         self.under_way[root.key] = _Scan(found)
 
     def stop(self, key: str) -> None:
-        """The root is gone."""
+        """Stop the scan of a root that is gone."""
         self.under_way.pop(key, None)
         self._set_troubled(key, set())
 
     def keep_roots(self, roots: Iterable[Root]) -> None:
-        """Stop all; what was said of other roots is forgotten."""
+        """Stop all scans; forget unreadable directories of other roots."""
         self.under_way.clear()
         for key in self._troubled.keys() - {root.key for root in roots}:
             self.stop(key)
@@ -124,8 +122,8 @@ class RootScans:
     def advance(
         self, take: Callable[[Candidate], None], is_news: Callable[[], bool], is_left_alone: Callable[[str], bool]
     ) -> list[tuple[str, float | None]]:
-        """Go on for a slice of time, or for a step when there is news, and hand over what is found; gives the roots
-        that are done: key and seconds, None for one that cannot be looked at. A root that is left alone waits."""
+        """Continue the scans for a slice of time, or one step when `is_news`, and pass on what is found. Returns the
+        completed roots: key and seconds, None for one that cannot be scanned. Roots that do not answer wait."""
         end = time.monotonic() + _SLICE_SECONDS
         done: list[tuple[str, float | None]] = []
         for key, scan in list(self.under_way.items()):

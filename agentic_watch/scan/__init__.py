@@ -1,4 +1,4 @@
-"""What is there? Finds workspaces below a root, by descriptor, without reading a file."""
+"""Finds the workspaces below a root and whether they changed, by descriptor, without reading a file."""
 
 from agentic_watch.scan.walk import (
     LeftAlone,

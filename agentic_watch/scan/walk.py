@@ -1,10 +1,7 @@
-"""What is there? Finds workspaces below a root, by descriptor, without reading a file.
+"""Finds the workspaces below a root and whether they changed, by descriptor, without reading a file.
 
-An unchanged workspace costs two stats, of its status file and its marker, and one look for the other status file.
-
-A directory, seen from the one that holds it: is it a workspace, has it changed? By stat, without reading a file.
-
-Which workspaces are whose, when several processes look at one tree: each workspace has one owner.
+An unchanged workspace costs two stats, of its status file and its marker, and one faccessat(2) for the other status
+file. Several processes can share a tree: each workspace belongs to one share.
 """
 
 from __future__ import annotations
@@ -23,10 +20,10 @@ _IN_META, _BESIDE, _MARKER = (f"/{name}" for name in (layout.META_STATUS, layout
 
 
 def sight(root: Root, parent: int, base: str, name: str) -> Candidate | None:
-    """The directory `base` of the open directory `parent` as a candidate when it is a workspace, else None.
+    """The directory `base` of the open directory `parent` as a candidate if it is a workspace, else None.
 
-    Its signature is those of `.meta/status.json`, `status.json` and the marker, ABSENT for one that is not there.
-    Raises OSError when the directory cannot be looked into.
+    Its signature joins those of `.meta/status.json`, `status.json` and the marker, ABSENT for missing files. Raises
+    OSError when the directory cannot be read.
     """
     found = layout.status_files(parent, f"{base}/", root, name.count("/") + 1)
     if found is None:
@@ -39,26 +36,26 @@ def sight(root: Root, parent: int, base: str, name: str) -> Candidate | None:
 
 
 def sight_of_journal(root: Root, directory: int, name: str) -> Candidate | None:
-    """The open directory `name`, which has no status, as a candidate when it has a journal: of what was committed there
-    it may be all that is left."""
+    """The open directory `name`, which has no status, as a candidate if it has a journal, which may be the only record
+    of its commits."""
     journal, marker = (signatures.at(directory, path) for path in (layout.META_JOURNAL, layout.META_MARKER))
     return Candidate(root, name, signatures.ABSENT + journal + marker) if journal != signatures.ABSENT else None
 
 
 def is_marked(candidate: Candidate) -> bool:
-    """Whether a marker was there when it was seen."""
+    """Whether the candidate had a marker when it was found."""
     return not candidate.signature.endswith(signatures.ABSENT)
 
 
 def is_unchanged(root: Root, parent: int, base: str, before: bytes) -> bool:
-    """Whether the files of the workspace `base` still have this signature; a no may only be a doubt."""
+    """Whether the files of the workspace `base` still have this signature; False also when that is not certain."""
     in_meta = not before.startswith(signatures.ABSENT)
     if root.layout not in ("auto", "meta" if in_meta else "root"):
-        return False  # it was judged by a file that this layout does not read
+        return False  # its signature includes a file that this layout does not read
     here, there = (_IN_META, _BESIDE) if in_meta else (_BESIDE, _IN_META)
     try:
         status = signatures.of(os.stat(base + here, dir_fd=parent, follow_symlinks=False))
-        # For what was not there a question costs less than a stat, which would raise.
+        # For a missing file, faccessat costs less than a stat, which would raise.
         if root.layout == "auto" and not signatures.is_absent(parent, base + there):
             return False
         if not before.endswith(signatures.ABSENT):
@@ -74,8 +71,8 @@ def is_unchanged(root: Root, parent: int, base: str, before: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The part `number`, from 0, of `parts` by the names of the workspaces; for forks of one process, in which a text
-    has the same hash everywhere."""
+    """Part `number` (from 0) of `parts`, by the hash of workspace names, which is the same in all forks of a
+    process."""
 
     number: int = 0
     parts: int = 1
@@ -90,7 +87,7 @@ WHOLE = Share()
 
 @dataclass(frozen=True, slots=True)
 class ScanError:
-    """A directory that could not be looked into: `name` is its path below the root."""
+    """A directory that could not be read; `name` is its path below the root."""
 
     root: Root
     name: str
@@ -98,16 +95,17 @@ class ScanError:
 
 
 Step = Candidate | ScanError | int
-"""What is found, or how many workspaces were passed over since: a place to pause, however large the tree."""
+"""A result of the scan, or the number of unchanged workspaces since the last one, so that a caller can pause in any
+tree."""
 
 LeftAlone = Callable[[str], bool]
-"""Whether a directory, by its path below the root, is not to be touched now: a mount that does not answer."""
+"""Called with a path below the root; True to skip it, because its mount does not answer."""
 
 _PAUSE_AT = 64
 
 
 class RootUnavailable(Exception):
-    """The root cannot be opened: not there (yet), not mounted, or not permitted."""
+    """The root cannot be opened: it does not exist (yet), is not mounted, or permission is denied."""
 
     def __init__(self, root: Root, cause: str) -> None:
         super().__init__(f"{root.path}: {cause}")
@@ -116,9 +114,9 @@ class RootUnavailable(Exception):
 
 
 def scan(root: Root) -> Generator[Candidate | ScanError, None, None]:
-    """Every workspace below a root, in the order of the directories. Raises RootUnavailable.
+    """Every workspace below a root, in directory order. Raises RootUnavailable.
 
-    Who may not come to its end closes it: it holds directories open.
+    Close the generator if you do not exhaust it: it holds directories open.
     """
     return (found for found in scan_in_steps(root, {}) if isinstance(found, (Candidate, ScanError)))
 
@@ -130,11 +128,11 @@ def scan_in_steps(
     left_alone: LeftAlone | None = None,
     unchanged: list[str] | None = None,
 ) -> Generator[Step, None, None]:
-    """Every workspace of a share of a root, but only the number of those that have their signature in `known` (name →
-    signature), which are taken out of there; of the share's names there, those that are left were not found.
-    What is `left_alone` becomes a ScanError. `unchanged` takes the names of those that are only counted.
+    """Every changed workspace of a share of a root, and the number of unchanged ones.
 
-    Raises RootUnavailable.
+    A workspace is unchanged if `known` has its signature. Each found name is removed from `known`; the names of the
+    share that remain at the end were not found. Directories that `left_alone` excludes become ScanErrors. `unchanged`
+    collects the names of unchanged workspaces. Raises RootUnavailable.
     """
     try:
         top = files.open_root(root.path)
@@ -147,9 +145,9 @@ def scan_in_steps(
 
 
 def scan_below(root: Root, top: int, name: str, left_alone: LeftAlone) -> Iterator[Candidate | ScanError]:
-    """Every workspace at or below the directory `name` of the root `top`, which is open; the one whose `.meta` that is.
+    """Every workspace at or below the directory `name` of the open root `top`; for a `.meta`, its workspace.
 
-    Nothing when it lies inside of a workspace, or where nothing is looked for. Raises WorkspaceError, OSError.
+    Yields nothing inside a workspace or a directory that is never searched. Raises WorkspaceError, OSError.
     """
     parts = name.split("/")
     directory = os.dup(top)
@@ -175,7 +173,7 @@ def scan_below(root: Root, top: int, name: str, left_alone: LeftAlone) -> Iterat
 
 
 class _Walk:
-    """One look over a root."""
+    """One scan of a root."""
 
     def __init__(
         self,
@@ -192,7 +190,7 @@ class _Walk:
         self._unchanged = unchanged
 
     def inside(self, directory: int, name: str, *, beside_workspace_files: bool) -> Iterator[Step]:
-        """Every workspace below the open directory `name` ("" is the root), which is none itself."""
+        """Every workspace below the open directory `name` ("" is the root), which is not a workspace itself."""
         prefix = f"{name}/" if name else ""
         depth = prefix.count("/") + 1
         known, root, share, names = self._known, self._root, self._share, self._unchanged
@@ -211,7 +209,7 @@ class _Walk:
                         yield ScanError(root, inner, "does not answer")
                         continue
                     if before is not None and not share.has(inner):
-                        continue  # its owner looks at it, and below it if it is no workspace any more
+                        continue  # another share examines it, and its subdirectories if it is no workspace any more
                     if before and is_unchanged(root, directory, base, before):
                         del known[inner]
                         if names is not None:
@@ -227,7 +225,7 @@ class _Walk:
         yield unchanged
 
     def _step(self, found: Candidate, known: bytes | None) -> Step:
-        """What is said of a workspace that was looked at: nothing but a number where it is as it is known."""
+        """The step for an examined workspace: a count if it is unchanged, else the candidate."""
         if found.signature != known:
             return found
         if self._unchanged is not None:
@@ -235,7 +233,7 @@ class _Walk:
         return 1
 
     def _look(self, parent: int, base: str, name: str, depth: int) -> Iterator[Step]:
-        """The directory `base` of the open directory `parent`: a workspace, or those below it."""
+        """Examine the directory `base` of the open directory `parent`: the workspace itself, or those below it."""
         root = self._root
         try:
             found = sight(root, parent, base, name)
@@ -251,7 +249,7 @@ class _Walk:
             yield ScanError(root, name, error.cause)
             return
         except OSError as error:
-            yield ScanError(root, name, f"cannot be looked into: {error.strerror}")
+            yield ScanError(root, name, f"cannot be read: {error.strerror}")
             return
         try:
             has_meta = layout.exists(directory, layout.META)

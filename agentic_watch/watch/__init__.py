@@ -1,4 +1,4 @@
-"""What did the kernel say? Events become hints; the only import of watchdog."""
+"""Turns inotify events into hints. The only room that imports watchdog."""
 
 import os
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RootState:
-    """How one root is watched. `root` is its key, `watching` inotify, poll, scanning, waiting (not there yet), hanging.
+    """How one root is watched. `root` is its key; `watching` is inotify, poll, scanning, waiting (not available yet) or
+    hanging.
 
-    `hanging` counts what does not answer: the root, or mounts below it.
+    `hanging` counts file systems that do not answer: the root itself, or mounts below it.
     """
 
     root: str

@@ -1,7 +1,7 @@
-"""What the kernel said and nobody has looked at yet: a hint for the loop, or one change a directory for its root.
+"""Queues of unhandled changes: hints for the main loop, and directory changes for the root's own thread.
 
-One entry each, however many events there were, so that an agent that changes a directory all day makes nothing grow.
-A hint may be wrong or come twice; the files are the truth.
+However many events there were, a workspace has at most one hint and a directory at most one change, so a busy agent
+does not make the queues grow. A hint may be wrong or arrive twice; only the files count.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STATUS = layout.STATUS.encode()
 _TELLING = frozenset({_STATUS, layout.REPORT.encode()})
 _MARKER = layout.MARKER.encode()
 NAMES = _TELLING | {_MARKER}
-"""Of the plain files in watched directories, those whose events are news."""
+"""Names of plain files in watched directories whose events matter."""
 _WRITTEN = (
     InotifyConstants.IN_CLOSE_WRITE
     | InotifyConstants.IN_MOVED_TO
@@ -40,23 +40,23 @@ _OF_ITSELF = (
     (InotifyConstants.IN_IGNORED, "gone"),
     (THROTTLED, "throttled"),
 )
-"""What can happen to a watched directory itself, and the change that it is."""
+"""Event masks about a watched directory itself, and the field of DirectoryChange that each sets."""
 _NAMES_AT_MOST = 64
 _WANTED_AT_MOST = 1024
 UNCOMMITTED = 1e9
-"""Seconds by which an uncommitted workspace counts as warmer than any committed one."""
+"""Added to the heat (seconds) of an uncommitted workspace, so that committed ones lose their watches first."""
 
 _CHILDLESS: Mapping[str, WatchedDirectory] = MappingProxyType({})
-"""One for all: an empty dictionary for each of 200,000 watches would be 12 MiB."""
+"""Shared by all watches without children: 200,000 empty dictionaries would take 12 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Look at one workspace (`candidate`), or at the whole root (None) because of `reason`.
+    """Examine one workspace (`candidate`), or scan the whole root (None) because of `reason`.
 
-    `from_event` says that an event of the workspace itself brought it, not a look at many; `throttled` that it has had
-    too many of them, and is no look by itself.
-    `read_only` tells of a root whose file system this process may not write to, whoever it is.
+    `from_event` says that an event of this workspace caused it, and not a scan; `throttled` says that the workspace had
+    too many events, and does not ask for a look. `read_only` says that the root's file system is mounted read-only for
+    this process.
     """
 
     root: Root
@@ -68,27 +68,27 @@ class Hint:
 
 
 Announce = Callable[[Candidate], None]
-"""Takes a workspace: one that a look found, new or changed; or one that was throttled."""
+"""Called with each workspace that is new, changed or throttled."""
 
 
 class HintQueue:
-    """From the watcher's threads to the loop. One hint waits for each workspace, however many events there were.
+    """From the watcher's threads to the main loop. At most one hint waits for each workspace.
 
-    `is_idle` is set while the loop has nothing to do that an event told of; then events are read as they come
-    (inotify_reader.py).
+    `is_idle` is set while the loop has no event to handle; then events are read as they arrive (inotify_reader.py).
     """
 
     def __init__(self) -> None:
         self.is_idle = threading.Event()
         self.is_idle.set()
         self._lock = threading.Lock()
-        # Only the bell: a signal handler may ring it, which may take no lock that the thread it interrupts may hold.
+        # Only wakes the loop. A signal handler may call `wake`, so it must not take a lock that the interrupted thread
+        # may hold.
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._workspaces: dict[tuple[str, str], Hint] = {}  # (root's path, name)
         self._roots: list[Hint] = []
 
     def put(self, hint: Hint) -> None:
-        """Leave a hint; it becomes one with what waits for the same workspace."""
+        """Queue a hint, merged with the one that already waits for the same workspace."""
         with self._lock:
             was_empty = not self._workspaces and not self._roots
             if hint.candidate is None:
@@ -97,7 +97,7 @@ class HintQueue:
                 key = hint.root.path, hint.candidate.name
                 before = self._workspaces.get(key)
                 if before is not None:
-                    # Of a look and a word that it was throttled there is a look left.
+                    # A look merged with a throttling notice remains a look.
                     is_look = hint.throttled != before.throttled
                     from_event = hint.from_event or before.from_event or is_look
                     throttled = hint.throttled or before.throttled
@@ -109,16 +109,16 @@ class HintQueue:
             self._bell.put(None)
 
     def wake(self) -> None:
-        """End a `take` that waits. Reentrant."""
+        """Wake a waiting `take`. Reentrant."""
         self._bell.put(None)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits."""
+        """Whether no hint waits."""
         return not self._workspaces and not self._roots
 
     def take(self, seconds: float) -> list[Hint]:
-        """Wait for hints, at most `seconds`, and take all that are there then: those of whole roots first."""
+        """Wait for hints, at most `seconds`, and return all that are queued, those of whole roots first."""
         with suppress(Empty):
             self._bell.get(timeout=seconds)
             while True:
@@ -130,7 +130,7 @@ class HintQueue:
 
 
 class Kind(IntEnum):
-    """What a watched directory is."""
+    """The role of a watched directory."""
 
     ROOT = 0
     LEVEL = 1
@@ -140,7 +140,7 @@ class Kind(IntEnum):
 
 @dataclass(slots=True, eq=False)
 class WatchedDirectory:
-    """One watch. `heat` is when its workspace was last of interest (seconds), the least gives its watch up first."""
+    """One watch. `heat` is the time of its workspace's last activity (seconds); the lowest is evicted first."""
 
     wd: WatchDescriptor
     parent: WatchedDirectory | None
@@ -152,7 +152,7 @@ class WatchedDirectory:
 
     @property
     def name(self) -> str:
-        """The path below the root, "" for the root."""
+        """Path relative to the root; "" for the root."""
         parts = []
         node: WatchedDirectory = self
         while node.parent is not None:
@@ -162,7 +162,7 @@ class WatchedDirectory:
 
     @property
     def workspace(self) -> WatchedDirectory:
-        """The workspace of a `.meta`, the directory itself for any other."""
+        """The workspace that a `.meta` belongs to; any other directory is returned itself."""
         return self.parent if self.kind is Kind.META and self.parent is not None else self
 
     def holds(self, other: WatchedDirectory) -> bool:
@@ -173,19 +173,20 @@ class WatchedDirectory:
         return above is self
 
     def cut_loose(self) -> None:
-        """Know nothing below any more: two that know each other wait for a collection of cycles, which is rare."""
+        """Drop all references to directories below, so that no cycle has to wait for the garbage collector."""
         self.meta, self.children = None, _CHILDLESS
 
     def path_of(self, base: str) -> str:
-        """The path below the root of a directory in this one."""
+        """Path, relative to the root, of the directory `base` in this one."""
         return f"{self.name}/{base}" if self.parent is not None else base
 
 
 @dataclass(slots=True)
 class DirectoryChange:
-    """What happened to one watched directory: its status or report was written, its status was taken away, directories
-    appeared in it (`names`; None when too many to name) or had their permissions changed (`opened`, "" for itself), it
-    was renamed, it is gone, its watch was taken away since it had too many events."""
+    """What happened to one watched directory: its status or report was written (`changed`), its status was removed, it
+    was renamed (`moved`) or is gone, its watch was removed because it had too many events (`throttled`), directories
+    appeared in it (`names`; None when there are too many to list), or permissions changed (`opened`: names of its
+    subdirectories, "" for itself)."""
 
     changed: bool = False
     status_removed: bool = False
@@ -203,14 +204,15 @@ class DirectoryChange:
                 self.names = None
 
     def add_opened(self, name: str) -> None:
-        """A directory's permissions changed. What is too much to name is found by trying again."""
+        """A directory's permissions changed. Names over the limit are found by a later recheck."""
         if len(self.opened) < _NAMES_AT_MOST:
             self.opened.add(name)
 
 
 @dataclass(slots=True)
 class TakenChanges:
-    """What was in the queue: `overflowed` when the kernel lost events, `wanted` are names of workspaces."""
+    """Contents of the queue: `overflowed` says that the kernel lost events; `wanted` are names of workspaces to
+    watch."""
 
     overflowed: bool
     changes: dict[WatchDescriptor, DirectoryChange]
@@ -218,7 +220,7 @@ class TakenChanges:
 
 
 class RootQueue:
-    """Fed by the thread that reads events, emptied by one root's. `directories` are those that are watched now."""
+    """Filled by the thread that reads events, drained by one root's thread. `directories` are the watched ones."""
 
     def __init__(self, root: Root, hints: HintQueue) -> None:
         self.directories: Mapping[WatchDescriptor, WatchedDirectory | None] = {}
@@ -231,8 +233,8 @@ class RootQueue:
         self._overflowed = False
 
     def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> None:
-        """One event: a hint when a known workspace's status or report was written, else a change of a directory for
-        the root's thread. Looks up and files only: anything slow would lose events."""
+        """Handle one event: queue a hint if a known workspace's status or report was written, else a directory change
+        for the root's thread. Only looks up and queues: anything slow would lose events."""
         if mask & InotifyConstants.IN_ISDIR and mask & (_APPEARED | InotifyConstants.IN_ATTRIB):
             with self._lock:
                 change = self._of(wd)
@@ -259,18 +261,18 @@ class RootQueue:
         self._filled.set()
 
     def want(self, name: str) -> None:
-        """Somebody else found the workspace `name` changed: it should have a watch."""
+        """A scan found the workspace `name` changed: ask for its watches to be placed."""
         with self._lock:
             if len(self._wanted) < _WANTED_AT_MOST:
                 self._wanted.add(name)
         self._filled.set()
 
     def wake(self) -> None:
-        """End a `take` that waits."""
+        """Wake a waiting `take`."""
         self._filled.set()
 
     def take(self, seconds: float) -> TakenChanges:
-        """Wait for changes, at most `seconds`, and take all there are."""
+        """Wait for changes, at most `seconds`, and return all that are queued."""
         self._filled.wait(seconds)
         self._filled.clear()
         with self._lock:
@@ -289,7 +291,7 @@ class RootQueue:
         return change
 
     def _workspace(self, wd: WatchDescriptor) -> WatchedDirectory | None:
-        """The known workspace that this directory is, or the `.meta` of."""
+        """The known workspace that has this directory, as itself or as its `.meta`."""
         node = self.directories.get(wd)
         if node is not None and node.kind is Kind.META:
             node = node.parent

@@ -1,7 +1,7 @@
-"""A few directories that one thread waits for by itself: those of named workspaces, and of the history.
+"""An inotify instance for one thread that waits on a few directories: of named workspaces, or of the history.
 
-No thread reads meanwhile. Who waits takes what there is, and rests before it takes more: the kernel merges equal events
-that follow each other and drops what is too much, which counts as news of everything.
+There is no reader thread. The caller reads the events that are queued and pauses before it reads again: the kernel
+merges equal consecutive events, and an overflow counts as a change of every watched directory.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _READ_BYTES = 64 * 1024
 _READS_AT_MOST = 16
 
 Add = Callable[[int, Iterable[str]], bool]
-"""Takes an open directory and the names in it that matter; gives whether it has a watch."""
+"""Called with an open directory and the names in it to watch for; returns whether the watch could be added."""
 
 
 class DirectoryWatch:
-    """Watches by the key of who waits. Used from one thread; `close` it.
+    """Watches, grouped by a caller's key. Used from one thread; call `close` at the end.
 
     Raises OSError when the kernel has no inotify instance left.
     """
@@ -61,25 +61,25 @@ class DirectoryWatch:
         self._attended: dict[int, Hashable] = {}
 
     def attend(self, descriptor: int, key: Hashable) -> None:
-        """Have it as news of `key` when nobody reads any more what is written to a pipe or socket."""
-        self._poll.register(descriptor, 0)  # POLLERR and POLLHUP are told always
+        """Report `key` as changed when the reading end of this pipe or socket is closed."""
+        self._poll.register(descriptor, 0)  # POLLERR and POLLHUP are always reported
         self._attended[descriptor] = key
 
     def close(self) -> None:
-        """Give up all watches."""
+        """Close the inotify instance, which ends all watches."""
         os.close(self._descriptor)
 
     @contextlib.contextmanager
     def renewing(self, key: Hashable, *, writes: bool = False) -> Iterator[Add]:
-        """While the body runs the watches of `key` are named anew; those that are not named again end.
+        """Replace the watches of `key` with those that the body adds; the others end when it exits.
 
-        With `writes` each write to a file is news, not only its end.
+        With `writes`, each write to a file is reported, not only its close.
         """
         before = self._watches.pop(key, set())
         now = self._watches[key] = set()
 
         def add(directory: int, names: Iterable[str]) -> bool:
-            path = b"/proc/self/fd/%d" % directory  # the very directory that is open, whatever its name leads to now
+            path = b"/proc/self/fd/%d" % directory  # exactly the open directory, even if its path was replaced
             wd = inotify_add_watch(self._descriptor, path, _WRITTEN_TO if writes else _MASK)
             if wd < 0:
                 return False
@@ -95,11 +95,11 @@ class DirectoryWatch:
             self._end(key, before - now)
 
     def discard(self, key: Hashable) -> None:
-        """End the watches of `key`."""
+        """Remove the watches of `key`."""
         self._end(key, self._watches.pop(key, set()))
 
     def take(self, seconds: float | None) -> set[Hashable]:
-        """Wait for news, at most `seconds` (None: for ever), and give the keys that it is for."""
+        """Wait for events, at most `seconds` (None: without limit), and return the keys that they concern."""
         ready = self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
         found = {self._attended[descriptor] for descriptor, _ in ready if descriptor in self._attended}
         for _ in range(_READS_AT_MOST):
@@ -134,7 +134,8 @@ class DirectoryWatch:
 
 
 def directory_watch() -> DirectoryWatch | None:
-    """None when the kernel has no instance left (fs.inotify.max_user_instances): then all is polled."""
+    """A new DirectoryWatch; None when no inotify instance is left (fs.inotify.max_user_instances), and the caller
+    polls."""
     try:
         return DirectoryWatch()
     except OSError:

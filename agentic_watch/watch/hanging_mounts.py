@@ -1,5 +1,7 @@
-"""Does a root answer, and what is mounted below it? Who asks one that hangs does not come back, so others look at how
-long it has asked. What is in those mounts that send no events is polled here, too.
+"""Detects roots, and mounts below them, that do not answer, and polls mounts that send no events.
+
+A call into a hanging file system may never return, so one thread makes the calls and others check how long it has
+waited.
 """
 
 from __future__ import annotations
@@ -21,18 +23,18 @@ from agentic_watch.workspace.layout import META
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
 _FRESH_SECONDS = 1.0
-"""Nobody else asks while a question has waited for longer."""
+"""A file system whose answer takes longer is left alone by all other threads."""
 _HANGING_SECONDS = 5.0
-"""Who has not answered for longer is named."""
+"""A file system whose answer takes longer is reported as hanging."""
 ASK_SECONDS = 2.0
 ASK_OFTEN_SECONDS = 0.25
 _NEWEST_SECONDS = 0.1
-"""What lies on a network or in another process may hang at any moment: it is asked so often, and others touch it only
-so shortly after an answer."""
+"""Network and FUSE file systems may hang at any moment: they are probed every ASK_OFTEN_SECONDS, and other threads use
+them only within _NEWEST_SECONDS of an answer."""
 
 
 class Contact:
-    """Since when one thread has waited for an answer. Set by that thread, read by any."""
+    """How long one thread has waited for a file system to answer. Set by that thread, read by any."""
 
     def __init__(self) -> None:
         self._asked_at: float | None = None
@@ -41,7 +43,7 @@ class Contact:
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
-        """While the body runs the file system is asked."""
+        """The body makes calls into the file system."""
         self.go_on()
         try:
             yield
@@ -50,27 +52,27 @@ class Contact:
             self._asked_at = None
 
     def go_on(self) -> None:
-        """It has answered, and is asked the next question."""
+        """The last call returned; the next one begins."""
         self._has_hung |= self.unanswered() >= _HANGING_SECONDS
         self._asked_at = self._answered_at = time.monotonic()
 
     def take_has_hung(self) -> bool:
-        """Whether an answer came very late since this was last asked."""
+        """Whether a call took as long as a hang since this method was last called."""
         had, self._has_hung = self._has_hung, False
         return had
 
     def since_answer(self) -> float:
-        """How many seconds ago the last answer came."""
+        """Seconds since the last answer."""
         return time.monotonic() - self._answered_at
 
     def unanswered(self) -> float:
-        """For how many seconds a question has waited."""
+        """Seconds that the current call has waited; 0.0 when there is none."""
         asked_at = self._asked_at
         return time.monotonic() - asked_at if asked_at is not None else 0.0
 
 
 class MountContact(threading.Thread):
-    """Asks one mount whether it answers, every few seconds. Nobody waits for this thread, which may hang for ever."""
+    """Probes one mount four times a second. No other thread waits for this one, which may hang for ever."""
 
     def __init__(self, path: str) -> None:
         super().__init__(name=f"ask {path}", daemon=True)
@@ -80,7 +82,7 @@ class MountContact(threading.Thread):
         self._answered = threading.Event()
 
     def run(self) -> None:
-        """Ask until stopped."""
+        """Probe until stopped."""
         while not self._stopping.is_set():
             with self._contact.asking(), contextlib.suppress(OSError):
                 os.close(os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -88,15 +90,15 @@ class MountContact(threading.Thread):
             self._stopping.wait(ASK_OFTEN_SECONDS)
 
     def unanswered(self) -> float:
-        """For how many seconds a question has waited."""
+        """Seconds that the current probe has waited; 0.0 when there is none."""
         return self._contact.unanswered()
 
     def has_answered(self, seconds: float = 0.0) -> bool:
-        """Whether it has answered at all, within so many seconds from now."""
+        """Whether it has ever answered; waits up to `seconds` for the first answer."""
         return self._answered.wait(seconds)
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop probing."""
         self._stopping.set()
 
 
@@ -106,11 +108,11 @@ _FIRST_ANSWER_SECONDS = 0.5
 
 
 class Mounts:
-    """What one root lies on, and the mounts below it. Owned by its thread, which keeps `contact` with the root; others
-    ask what hangs and is left alone, and never wait. `may_hang` tells that the root itself is one of those below.
+    """The file system of one root, and the mounts below it. Owned by the root's thread, which keeps `contact` with the
+    root; other threads ask which mounts hang, and never wait. `may_hang` says that the root itself is on a network or
+    FUSE file system.
 
-    Of the mounts below it only those are asked that lie on a network or in another process (NFS, FUSE): no disk of this
-    host hangs alone.
+    Only network and FUSE mounts below the root are probed: a local disk does not hang alone.
     """
 
     def __init__(self, root: Root) -> None:
@@ -120,22 +122,22 @@ class Mounts:
         self._table = MountTable()
         self._mounts: dict[str, Mount] = {}
         self.contacts: dict[str, MountContact] = {}
-        """Those that are asked."""
+        """The mounts that are probed."""
         self._left_alone: frozenset[str] = frozenset()
         self._seen: dict[str, dict[str, bytes]] = {}
 
     def close(self) -> None:
-        """Ask none any more."""
+        """Stop all probes."""
         self._table.close()
         for contact in self.contacts.values():
             contact.stop()
 
     def has_changed(self) -> bool:
-        """Whether anything was mounted or unmounted since this was last asked, anywhere on the host."""
+        """Whether anything was mounted or unmounted on the host since the last call."""
         return self._table.has_changed()
 
     def refresh(self) -> list[str]:
-        """See what is mounted now; gives where something else is than before."""
+        """Read the mount table again; returns the paths whose mount changed."""
         before, self._mounts = self._mounts, mounts_below(self._root.path)
         changed = sorted(name for name in before.keys() | self._mounts if before.get(name) != self._mounts.get(name))
         for name in changed:
@@ -144,7 +146,7 @@ class Mounts:
             self._seen.pop(name, None)
         new = [name for name in changed if name in self._mounts and is_silent(self._mounts[name].kind)]
         contacts = {name: MountContact(os.path.join(self._root.path, name)) for name in new}
-        # A new dictionary: others may be looking through the one that there was.
+        # A new dictionary: other threads may be iterating over the old one.
         self.contacts = {name: one for name, one in self.contacts.items() if name not in changed} | contacts
         for name, contact in contacts.items():
             contact.start()
@@ -157,38 +159,38 @@ class Mounts:
         return changed
 
     def answering_again(self) -> list[str]:
-        """Those that were left alone when this was last asked, and answer now."""
+        """Mounts that were left alone at the last call and answer now."""
         before = self._left_alone
         self._left_alone = frozenset(name for name, one in self.contacts.items() if not _is_fresh(one))
         return sorted(before - self._left_alone)
 
     def is_left_alone(self, name: str = "") -> bool:
-        """Whether the root, or the mount in which the workspace `name` lies, does not answer now, so that whoever
-        touched it might hang."""
+        """Whether the root, or the mount that holds the workspace `name`, does not answer now, so that a call might
+        hang."""
         unanswered = self.contact.unanswered()
         if unanswered >= _FRESH_SECONDS or (self.may_hang and self.contact.since_answer() > _NEWEST_SECONDS):
             return True
         return bool(name and self.contacts) and self.leaves_out(name)
 
     def leaves_out(self, name: str) -> bool:
-        """Whether the directory `name` lies in a mount that does not answer now, or its `.meta` is one; asked by a look
-        over the root, which answers."""
+        """Whether the directory `name` is in a mount that does not answer now, or its `.meta` is such a mount. Called
+        during a scan of a root that answers."""
         return any(
             (f"{name}/".startswith(f"{mount}/") or mount == f"{name}/{META}") and not _is_fresh(contact)
             for mount, contact in self.contacts.items()
         )
 
     def hanging(self) -> list[str]:
-        """What has not answered for so long that it is worth a word: "" for the root, or mounts below it."""
+        """File systems to report as hanging: "" for the root, and the paths of mounts below it."""
         contacts: dict[str, Contact | MountContact] = {"": self.contact, **self.contacts}
         return [name for name, contact in contacts.items() if contact.unanswered() >= _HANGING_SECONDS]
 
     def without_events(self) -> dict[str, str]:
-        """Those that send no events, and the type of each."""
+        """Mounts that send no events, with the file system type of each."""
         return {name: self._mounts[name].kind for name in self.contacts if name in self._mounts}
 
     def poll(self, top: int, announce: Announce) -> None:
-        """Look into those that send no events, and announce what changed since the last look. `top` is the root."""
+        """Scan the mounts that send no events, and announce each workspace that changed. `top` is the open root."""
         for name in list(self.contacts):
             if not self.leaves_out(name):
                 with suppress(WorkspaceError, OSError):
@@ -203,7 +205,7 @@ class Mounts:
         now: dict[str, bytes] = {}
         for found in scan_below(self._root, top, name, self._pass_by):
             if isinstance(found, ScanError):
-                return  # and what lies below it is there still, for all we know
+                return  # its workspaces may still exist, so none counts as gone
             now[found.name] = found.signature
             if before.get(found.name) != found.signature:
                 announce(found)

@@ -1,13 +1,12 @@
-"""watchdog's reading thread, made considerate: while the loop is at work it reads now and then; nobody is shouted down.
+"""watchdog's reading thread with two changes: it pauses while the loop works, and it drops watches with too many
+events.
 
-Every file of a commit makes events, and each one would wake this thread just to be passed over. For that it takes the
-interpreter from the commit, which then sleeps until a processor wakes it again: several times a commit, and longer
-than a sync takes. The kernel keeps the events meanwhile.
+Each file of a commit makes events, most of them irrelevant, and each would wake this thread. It would take the
+interpreter lock from the committing thread, which then sleeps until it is scheduled again: several times per commit,
+and longer than a sync takes. Meanwhile the kernel queues the events.
 
-The queue is one for all: a directory that fills it by itself loses the news of all others, so its watch is taken away
-(EventRates).
-
-Which directories have more events than is sensible? An agent may open and close files in its `.meta` all day.
+All watches share one kernel queue. An agent may open and close files in its `.meta` all day; a directory that fills the
+queue makes all others lose events, so its watch is removed (EventRates).
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ from watchdog.observers.inotify_c import (
 
 _SECONDS = 1.0
 _LIMITS = ((0.0, 2_000.0), (25_000.0, 500.0), (100_000.0, 256.0))
-"""(what all directories together have in this second, what one of them may have then). The kernel merges equal events
-that follow each other; a finish and its commit weigh up to 220. One agent may storm in many directories, a little in
-each."""
+"""(events of all directories in this second, limit for one directory). The kernel merges equal consecutive events; a
+finish and its commit weigh up to 220. One agent may also cause a few events in each of many directories, so the limit
+falls as the total rises."""
 _OF_A_STATUS = 40.0
-"""News that the loop is told costs more: 50 of them a second are too many."""
+"""Weight of an event that becomes a hint for the loop: 50 of them per second are too many."""
 _OF_A_DIRECTORY = 0.25
-"""Thousands of workspaces may honestly be made in one directory."""
+"""Weight of a directory event: thousands of workspaces may legitimately be created in one directory."""
 
 T = TypeVar("T")
 Event = tuple[WatchDescriptor, int, bytes]
@@ -49,7 +48,7 @@ Event = tuple[WatchDescriptor, int, bytes]
 
 
 class EventRates:
-    """Weighs events by watch, a second at a time. Times are passed in."""
+    """Weighs the events of each watch per second. Times are passed in."""
 
     def __init__(self, telling: frozenset[bytes]) -> None:
         self._telling = telling
@@ -58,9 +57,9 @@ class EventRates:
         self._until = 0.0
 
     def count(self, events: Iterable[tuple[Event, int]], now: float) -> list[WatchDescriptor]:
-        """Count events, each with how often it came; gives the watches that have had too many by them.
+        """Count events, each with its number of repetitions; returns the watches that are over the limit.
 
-        Who gives such a watch up is not named again: there are no more events of it.
+        The caller removes these watches; they are not returned again because their events end.
         """
         weights = self._weights
         if now >= self._until:
@@ -88,7 +87,7 @@ log = logging.getLogger("agentic_watch.watch")
 _LONGEST_PAUSE_SECONDS = 0.02
 """The kernel's queue holds 16,384 events (fs.inotify.max_queued_events): this pause does not fill it."""
 _SHORT_QUEUE_BYTES = 16 * 2048
-"""As much as 2,048 events without a name: there is room for the one that the end of each watch puts there."""
+"""The size of 2,048 events without a name: the IN_IGNORED events of removed watches still fit into the queue."""
 _READ_BYTES = 256 * 1024
 _SAY_AGAIN_SECONDS = 600.0
 _HEADER = struct.Struct("iIII")
@@ -103,38 +102,38 @@ _OF_A_FILE = frozenset(
         InotifyConstants.IN_DELETE,
     }
 )
-"""Masks without IN_ISDIR of what can happen to a file in a watched directory."""
+"""Masks (without IN_ISDIR) of events about a file in a watched directory."""
 
 
 THROTTLED = 1 << 20
-"""A mask that the kernel has not (inotify(7)): the watch was taken away, since its directory had more events than is
-sensible. The kernel's IN_IGNORED follows."""
+"""Our own mask, unused by the kernel (inotify(7)): the watch was removed because its directory had too many events. The
+kernel's IN_IGNORED follows."""
 
 Watched = dict[WatchDescriptor, T]
-"""The watches that a subscriber needs, and what it knows of each."""
+"""The watches that a subscriber needs, each with the subscriber's data."""
 
 
 class Subscriber(Protocol):
-    """Who hears of the events of its watches. Called by the reading thread: whatever is slow loses events."""
+    """Receives the events of its watches, on the reading thread: a slow subscriber makes the kernel drop events."""
 
     def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> None:
-        """An event, equal ones that came together only once.
+        """Handle one event; equal events of one read are passed once.
 
-        The mask is the kernel's, or THROTTLED; with IN_IGNORED or THROTTLED the watch has ended, with IN_Q_OVERFLOW
-        events of any watch were lost.
+        The mask is the kernel's, or THROTTLED. After IN_IGNORED or THROTTLED the watch has ended; IN_Q_OVERFLOW means
+        that events of any watch may be lost.
         """
         ...
 
 
 class InotifyReader(InotifyFD):
-    """Reads on when the loop has nothing to do (`is_idle`), or after a short while at the latest, or when much is
-    waiting.
+    """Reads events when the loop is idle (`is_idle`), after a short pause at most, or at once when the queue is long.
 
-    Of plain files only the `names` are passed on: most events of a commit are about others. `overflows` counts how
-    often the kernel dropped events.
+    Events of plain files are passed on only for `names`: most events of a commit concern other files. `overflows`
+    counts how often the kernel dropped events.
 
-    watchdog keeps half a KiB for each watch, and there may be two for each of 100,000 workspaces. So its own register
-    stays empty: each subscriber has a dictionary of its watches, and a watch lasts as long as it stands in one of them.
+    watchdog's own registry takes half a KiB per watch, of which there may be two for each of 100,000 workspaces, so it
+    stays empty: each subscriber has a dictionary of its watches, and a watch lasts as long as one of these dictionaries
+    has it.
     """
 
     def __init__(self, names: Iterable[bytes], is_idle: threading.Event) -> None:
@@ -148,18 +147,18 @@ class InotifyReader(InotifyFD):
         self._said_at = 0.0
 
     def register(self, watched: Watched[Any], subscriber: Subscriber) -> None:
-        """Tell a subscriber from now on of the events of those that stand in `watched`."""
+        """Pass the events of all watches in the dictionary `watched` to a subscriber from now on."""
         with self._lock:
             self._subscribers.append((watched, subscriber))
 
     def unregister(self, watched: Watched[Any]) -> None:
-        """Take that back. Its watches last until `end_unneeded` names them."""
+        """Undo `register`. The watches last until they are given to `end_unneeded`."""
         with self._lock:
             self._subscribers = [(other, one) for other, one in self._subscribers if other is not watched]
 
     def watch(self, path: bytes, mask: Mask, watched: Watched[T | None]) -> WatchDescriptor:
-        """Watch a directory; the watch stands in `watched` then, with None when it is new there. The kernel has one
-        watch for a directory, whoever asks. Raises OSError."""
+        """Watch a directory and add the watch to `watched`, with the value None if it is new there. The kernel keeps
+        one watch per directory, however many subscribers it has. Raises OSError."""
         with self._lock:
             wd = inotify_add_watch(self._inotify_fd, path, mask)
             if wd < 0:
@@ -168,7 +167,7 @@ class InotifyReader(InotifyFD):
         return wd
 
     def end_unneeded(self, wds: Iterable[WatchDescriptor]) -> None:
-        """End those of these watches that nobody needs any more. One that has ended does not matter."""
+        """Remove those of these watches that no subscriber needs any more. Watches that have ended are ignored."""
         with self._lock:
             for wd in wds:
                 if not any(wd in watched for watched, _ in self._subscribers):
@@ -205,7 +204,7 @@ class InotifyReader(InotifyFD):
                 subscriber.route(wd, mask, name)
 
     def _pass_on_overflow(self) -> None:
-        """Events were lost: say so now and then, and tell each subscriber once, however many watches it has."""
+        """Events were lost: log it at most every ten minutes, and notify each subscriber once."""
         self.overflows += 1
         now = time.monotonic()
         if not self._said_at or now - self._said_at >= _SAY_AGAIN_SECONDS:
@@ -225,12 +224,12 @@ class InotifyReader(InotifyFD):
             subscriber.route(wd, THROTTLED, b"")
 
     def _subscribers_of(self, wd: WatchDescriptor) -> dict[Subscriber, None]:
-        with self._lock:  # a watch that is being made stands in its dictionary afterwards
+        with self._lock:  # `watch` adds to the dictionary under this lock
             return dict.fromkeys(subscriber for watched, subscriber in self._subscribers if wd in watched)
 
 
 def parse_events(buffer: bytes) -> list[Event]:
-    """The events of a buffer (inotify(7), struct inotify_event)."""
+    """Parse a buffer of events (inotify(7), struct inotify_event)."""
     events: list[Event] = []
     start, unpack, header = 0, _HEADER.unpack_from, _HEADER.size
     while start + header <= len(buffer):

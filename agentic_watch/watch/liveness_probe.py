@@ -1,7 +1,7 @@
-"""Does inotify still answer? A file of our own is touched, and the event of it has to come back.
+"""Checks that inotify still delivers events: it touches a file of its own and expects the event.
 
-Threads that live prove little: one may hang, and the kernel may have stopped to tell. The event of this file takes the
-whole way, from the kernel through the reading thread, that the news of a workspace takes.
+Live threads are weak evidence: one may hang, and the kernel may have stopped sending events. The event of this file
+takes the same path, from the kernel through the reading thread, as the events of workspaces.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class LivenessProbe:
-    """The file `path` in a watched directory of its own; empty, so that a full disk does not matter."""
+    """Uses the file `path`, in a directory that is watched for it. The file is empty, so a full disk does not
+    matter."""
 
     def __init__(self, reader: InotifyReader, path: str) -> None:
         self._reader = reader
@@ -31,10 +32,10 @@ class LivenessProbe:
         self._ask()
 
     def answered(self) -> bool:
-        """Whether the last question was answered, or could not be put; if so, the next one is put now.
+        """Whether the event of the last probe arrived, or the probe could not be made; then the next probe is made now.
 
-        Where no answer ever came (a file system without events) silence proves nothing, and counts as an answer; so
-        it does where another directory has the name of the watched one by now.
+        Where no event ever arrived (a file system without events), silence proves nothing and counts as an answer; the
+        same holds when the watched directory was replaced by another.
         """
         if self._proven and not self._answered and self._identity() == self._watched:
             return False
@@ -42,9 +43,8 @@ class LivenessProbe:
         return True
 
     def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> None:
-        """Something was written in the directory; or the directory is gone or had too many events: then the next
-        question is put to whatever has its name. What was lost may be the answer, and that this was said is one,
-        too."""
+        """Handle an event of the directory. After an overflow the probe's event may be lost, and the overflow itself
+        shows that inotify answers. If the watch ended, the next probe watches the directory that has the path then."""
         if name == self._name:
             self._answered = self._proven = True
         elif mask & InotifyConstants.IN_Q_OVERFLOW:
@@ -58,10 +58,11 @@ class LivenessProbe:
         try:
             if self._watched is None or self._watched != self._identity():
                 self._watch_directory()
-            # Opened for writing and closed: an event, without a byte or a block.
+            # Open for writing and close: this makes an event without writing a byte.
             os.close(os.open(self._path, _FLAGS, 0o600))
         except OSError:
-            # Full, read-only, out of watches: says nothing of the watcher, so its threads' lives must do.
+            # A full or read-only disk, or no watch left, says nothing about the watcher; only its threads are checked
+            # then.
             self._answered = True
 
     def _identity(self) -> tuple[int, int] | None:

@@ -1,10 +1,10 @@
-"""Directories that no event will lead back to, so they are looked at again by the clock.
+"""Directories to check again after a pause, because no event will announce their next change.
 
-- *refused*: could not be opened; whoever made them may open them a moment later, or an operator some day.
-- *status removed*: it may be back in a moment; else the workspace is a level again.
-- *throttled*: had more events than is sensible, so it has no watch for a while (inotify_reader.py).
+- *refused*: could not be opened; its owner may grant access a moment later, or an operator some day.
+- *status removed*: the status may return in a moment; otherwise the workspace becomes a level again.
+- *throttled*: had too many events, so it has no watch for a while (inotify_reader.py).
 
-Times are passed in, seconds of the monotonic clock.
+Times are passed in, in seconds of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from itertools import islice
 
 _PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
 _QUIET_SECONDS = 60.0
-"""Who needs no recheck for so long after one begins anew with the shortest pause."""
+"""A directory that needed no recheck for so long starts again with the shortest pause."""
 _AT_MOST = 4096
 _AT_A_TIME = 16
 
 
 @dataclass(slots=True)
 class Recheck:
-    """A look at one directory, after so many `tries` in a row. `identity` is that of a level that keeps its place while
-    it has no watch, None for all others."""
+    """A pending recheck of one directory; `tries` counts the consecutive ones. `identity` is the device and inode of a
+    level that stays in the tree without a watch, None for all others."""
 
     due: float
     tries: int
@@ -32,7 +32,7 @@ class Recheck:
 
 
 class Rechecks:
-    """By path below the root. So many at most: the scan finds the others. Owned by one root's thread."""
+    """Rechecks by path below the root, at most _AT_MOST: scans find the others. Owned by one root's thread."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, Recheck] = {}
@@ -42,32 +42,32 @@ class Rechecks:
         return path in self._waiting
 
     def add(self, path: str, now: float, *, throttled: bool = False, identity: tuple[int, int] | None = None) -> None:
-        """Look at `path` again: after a second, and ever later when that is soon necessary again."""
+        """Schedule a recheck of `path`: after one second at most, and with longer pauses when rechecks repeat."""
         if path in self._waiting or len(self._waiting) >= _AT_MOST:
             return
         before = self._done.pop(path, None)
         tries = before.tries + 1 if before is not None else 0
         throttled = throttled or (before is not None and before.throttled)
-        # Spread by name, so that thousands which were throttled together do not all come back at once.
+        # Spread by name, so that thousands throttled together are not rechecked at once.
         share = 0.5 + 0.5 * zlib.crc32(path.encode("utf-8", "surrogateescape")) / 2**32
         due = now + share * _PAUSES_SECONDS[min(tries, len(_PAUSES_SECONDS) - 1)]
         self._waiting[path] = Recheck(due, tries, throttled, identity)
 
     def discard(self, path: str) -> None:
-        """It was looked into, or is gone."""
+        """Cancel the recheck of `path`: it was examined, or is gone."""
         self._waiting.pop(path, None)
 
     def below(self, path: str) -> set[str]:
-        """The names of those that lie directly in the directory `path`, "" for the root."""
+        """Names of directories waiting directly below `path` ("" for the root)."""
         return {base for parent, _, base in (one.rpartition("/") for one in self._waiting) if parent == path}
 
     def until_next(self, longest: float, now: float) -> float:
-        """Seconds until the next one is due, at most `longest`."""
+        """Seconds until the next recheck is due, at most `longest`."""
         due = min((one.due for one in self._waiting.values()), default=now + longest)
         return max(0.0, min(due - now, longest))
 
     def take(self, now: float) -> dict[str, Recheck]:
-        """Some that are due; each is to be added again when its look does not end it."""
+        """Return some rechecks that are due; the caller adds a path again if it is still not readable."""
         due = ((path, one) for path, one in self._waiting.items() if one.due <= now)
         taken = dict(islice(due, _AT_A_TIME))
         for path, one in taken.items():
@@ -79,6 +79,6 @@ class Rechecks:
         return taken
 
     def settled(self, now: float) -> list[str]:
-        """Those that have needed no recheck for a while since the last one; of these the ones that were throttled."""
+        """Throttled directories that have needed no recheck for a while."""
         quiet = [path for path, one in self._done.items() if now - one.due >= _QUIET_SECONDS]
         return [path for path in quiet if self._done.pop(path).throttled]

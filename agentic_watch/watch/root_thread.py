@@ -1,4 +1,4 @@
-"""The thread of one root: waits for the root, watches it by inotify or by looking again, says when it is lost."""
+"""The thread of one root: waits until it exists, watches it by inotify or polling, and reports when it is lost."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _LONGEST_REST_SECONDS = 1.0
 
 
 class RootThread(threading.Thread):
-    """Queues hints for one root, which is waiting, scanning (its watches are being placed), inotify or poll.
+    """Queues hints for one root, whose state is waiting, scanning (placing watches), inotify or poll.
 
-    The root is open only while it is looked into: a descriptor kept would keep it from being unmounted. It, and what is
-    mounted below it, may hang: others ask `mounts` before they touch it, and never wait for this thread.
+    The root is open only during work: an open descriptor would prevent an unmount. The root and mounts below it may
+    hang: other threads check `mounts` before they use it, and never wait for this thread.
     """
 
     def __init__(self, hints: HintQueue, root: Root, reader: InotifyReader | None, poll: tuple[float, str]) -> None:
@@ -49,10 +49,10 @@ class RootThread(threading.Thread):
         self._missed = False
         self._tries_again = False
 
-    # --- asked by others
+    # --- called by other threads
 
     def state(self) -> RootState:
-        """How it is watched, and what does not answer."""
+        """How the root is watched, and which mounts do not answer."""
         hanging = self.mounts.hanging()
         watching, detail = self._watching, [self._detail] if self._detail else []
         if "" in hanging:
@@ -65,33 +65,34 @@ class RootThread(threading.Thread):
         return RootState(self.root.key, self.root.path, watching, watches, "; ".join(detail), len(hanging))
 
     def left_alone(self) -> LeftAlone | None:
-        """For a look over the root that answers: which directories it leaves out; None when there can be none."""
+        """A predicate for scans: which directories to skip because their mount does not answer; None when no mount can
+        hang."""
         return self.mounts.leaves_out if self.mounts.contacts else None
 
     def ensure_watched(self, name: str) -> None:
-        """A scan found the workspace `name` changed: it may lack its watches."""
+        """A scan found the workspace `name` changed, so its watches may be missing."""
         if self._watched is not None:
             self._watched.want(name)
 
     def scanned(self) -> None:
-        """The root was looked at as a whole: who waits for that gets its watches now."""
+        """A whole scan of the root is complete: place the deferred watches now."""
         if self._watched is not None:
             self._watched.scanned()
 
     def retry_inotify(self) -> None:
-        """When it is polled for want of watches, try again whether there are any."""
+        """If the root is polled because no watch was left, try inotify again."""
         self._tries_again = True
 
     def stop(self) -> None:
-        """End soon, unless the root hangs."""
+        """Ask the thread to end; it does so soon unless the root hangs."""
         self._stopping.set()
         if self._watched is not None:
             self._watched.wake()
 
-    # --- its turns
+    # --- main loop of the thread
 
     def run(self) -> None:
-        """Turn until stopped. The watches go with the inotify instance, which ends with all its roots."""
+        """Run until stopped. The watches end with the inotify instance, which closes after all roots."""
         try:
             while not self._stopping.is_set():
                 self._turn()
@@ -99,7 +100,7 @@ class RootThread(threading.Thread):
             self.mounts.close()
 
     def _turn(self) -> None:
-        """Wait for the root, or for news of it, and pass them on."""
+        """Wait until the root is available, or for its changes, and pass them on."""
         is_removing = self._watched is not None and self._watched.remove_some()
         if self._identity is None:
             with self.mounts.contact.asking():
@@ -118,7 +119,7 @@ class RootThread(threading.Thread):
     # --- coming and going
 
     def _begin(self) -> bool:
-        """Open the root and start to watch it; False while it is not there."""
+        """Open the root and start to watch it; False while it is not available."""
         try:
             top = files.open_root(self.root.path)
         except OSError as error:
@@ -147,7 +148,7 @@ class RootThread(threading.Thread):
         self._missed = True
 
     def _choose(self, top: int) -> None:
-        """Watch by inotify when that is wanted and can work, else by polling."""
+        """Watch by inotify if configured and possible, else by polling."""
         self.mounts.has_changed()
         self.mounts.refresh()
         silent = filesystem_without_events(top)
@@ -158,14 +159,15 @@ class RootThread(threading.Thread):
         if silent is not None and self.root.watch == "auto":
             self._fall_back(f"lies on {silent}, which sends no events")
         elif self._watched is None:
-            self._watching, self._detail = "poll", self._without  # which was said for all roots together
+            self._watching, self._detail = "poll", self._without  # already logged for all roots together
         else:
             self._watching, self._detail = "scanning", "its watches are being placed"
             self._watched.watch_all(top)
             self._watching, self._detail = "inotify", self._watched.lack()
 
     def _may_enter(self, path: str) -> bool:
-        """Asked before each directory is looked into: the root has answered so far, and that may be a mount."""
+        """Called before each directory is entered: the root has answered until now, and the directory may be a
+        mount."""
         self.mounts.contact.go_on()
         return not self._stopping.is_set() and not self.mounts.leaves_out(path)
 
@@ -190,7 +192,7 @@ class RootThread(threading.Thread):
     # --- at work
 
     def _poll(self) -> None:
-        """Ask whether the root is there; and have it looked at, when that is due."""
+        """Check that the root is still there, and request a scan when one is due."""
         if self._stopping.wait(self._ask_seconds):
             return
         with self._opened() as top:
@@ -206,7 +208,7 @@ class RootThread(threading.Thread):
             self._hints.put(Hint(self.root, None, "poll"))
 
     def _try_inotify(self, top: int) -> None:
-        """A root that found no watch when it was looked for: others may have given theirs back since."""
+        """No watch was left when this root asked for one; other programs may have released some since."""
         before = self._watching, self._detail
         try:
             self._choose(top)
@@ -218,7 +220,7 @@ class RootThread(threading.Thread):
             self._hints.put(Hint(self.root, None, self._watching))
 
     def _listen(self, watched: WatchedRoot) -> float:
-        """Take what there is and do what is to be done; gives how many seconds that took."""
+        """Handle the queued changes; returns how many seconds that took."""
         taken = watched.take(self._ask_seconds)
         if self._stopping.is_set():
             return 0.0
@@ -235,7 +237,7 @@ class RootThread(threading.Thread):
         return time.monotonic() - began
 
     def _look_at_mounts(self, top: int) -> None:
-        """Something may be mounted over what is watched, of which the kernel sends no event; or sends none itself."""
+        """Follow changes of mounts, of which inotify sends no event, and poll mounts that send no events themselves."""
         now = time.monotonic()
         if now < self._next_look:
             return
@@ -249,13 +251,13 @@ class RootThread(threading.Thread):
             self.mounts.poll(top, lambda candidate: self._hints.put(Hint(self.root, candidate)))
 
     def _rest(self, worked: float) -> None:
-        """Leave the processor to others: what one root is told must not cost the host more than a third of one."""
+        """Pause after work, so that the events of one root cost at most a third of one processor."""
         if worked > _WORTH_A_REST_SECONDS:
             self._stopping.wait(min(_REST_FACTOR * worked, _LONGEST_REST_SECONDS))
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int | None]:
-        """The root, open; None when its path no longer leads to the directory that is watched."""
+        """The open root; None when its path no longer leads to the watched directory."""
         with self.mounts.contact.asking():
             try:
                 top = files.open_root(self.root.path)

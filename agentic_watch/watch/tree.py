@@ -1,7 +1,7 @@
 """The watched directories of one root: the root, the levels between, each workspace and its `.meta`.
 
-Never inside a clone: what an agent builds there costs the watcher nothing. A watch is added first and the
-directory looked into then, so that nothing falls between.
+Clones are never watched, so builds in them cost the watcher nothing. A watch is added before its directory is read, so
+that no change is missed in between.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from agentic_watch.workspace.layout import may_enter
 from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
 
 GoOn = Callable[[str], bool]
-"""Asked before each directory is looked into, by its path below the root: whether to; False for one that may hang."""
+"""Called with a directory's path below the root before it is entered; False to skip it because it may hang."""
 
 
 class Tree:
-    """Owned by one thread. `announce` takes each workspace that appeared or changed; `go_on` may leave a directory out.
+    """Owned by one thread. `announce` receives each workspace that appeared or changed; `go_on` may exclude a
+    directory.
 
-    `top` is always the root, open. What cannot be looked into is tried again later (`rechecks`); the scan tells of it.
+    `top` is always the open root. Directories that cannot be entered are tried again later (`rechecks`); the scan
+    reports them.
     """
 
     def __init__(self, root: Root, watches: Watches, announce: Announce, go_on: GoOn, rechecks: Rechecks) -> None:
@@ -44,12 +46,12 @@ class Tree:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all have the watches that are meant for them (`watch_deferred`)."""
+        """Whether no watch is deferred any more (`watch_deferred`)."""
         return not self._deferred
 
     def watch_all(self, top: int) -> None:
-        """Watch all there is but what can wait, without a word: a scan follows. Raises OSError when the root cannot be
-        watched."""
+        """Watch everything except what can be deferred, without announcing it: a scan follows. Raises OSError when the
+        root cannot be watched."""
         self._top = self.watches.add(None, "", top, Kind.ROOT)
         if self._top is None:
             raise OSError(errno.ENOSPC, "no inotify watch is left for it; raise fs.inotify.max_user_watches (sysctl)")
@@ -58,9 +60,10 @@ class Tree:
         self._is_silent = False
 
     def watch_deferred(self, top: int) -> bool:
-        """Watch some of those that could wait, without a word: a scan follows when that was all, as this tells."""
+        """Place some of the deferred watches without announcing them; True when these were the last, and a scan has to
+        follow."""
         if self.watches.short:
-            self._deferred.clear()  # they are the coldest
+            self._deferred.clear()  # these are the coldest workspaces
             return True
         self._is_silent = True
         for node, names in self._deferred.take().items():
@@ -71,12 +74,12 @@ class Tree:
         return self.is_whole
 
     def unwatch_all(self) -> None:
-        """Give up all watches."""
+        """Remove all watches."""
         self.watches.clear()
         self._top = None
 
     def ensure_watched(self, name: str, top: int) -> None:
-        """A scan found the workspace `name`: give it its watches when it has none, or not all."""
+        """A scan found the workspace `name`: place its watches if any is missing."""
         node, missing = self._nearest(name)
         names = {missing} if missing and node.kind is not Kind.WORKSPACE else None
         if node.name != name or node.kind is not Kind.WORKSPACE or node.meta is None:
@@ -84,7 +87,7 @@ class Tree:
                 self.look_again(node, top, names)
 
     def remounted(self, name: str, top: int) -> None:
-        """Something was mounted at, or unmounted from, the path `name`: another directory may be there now."""
+        """A mount at the path `name` appeared or ended: another directory may be there now."""
         node, missing = self._nearest(name)
         with suppress(WorkspaceError, OSError):
             if missing and node.kind is not Kind.WORKSPACE:
@@ -93,7 +96,8 @@ class Tree:
                 self.leave(node, top)
 
     def _nearest(self, name: str) -> tuple[WatchedDirectory, str]:
-        """The last watched directory on the way to `name`, and the component that is not; "" when it is `name`."""
+        """The last watched directory on the path to `name`, and the first component without a watch; "" if `name` is
+        watched."""
         node = self._top
         assert node is not None
         for base in name.split("/"):
@@ -104,7 +108,7 @@ class Tree:
         return node, ""
 
     def holds(self, node: WatchedDirectory) -> bool:
-        """Whether it is still part of the tree, which an ancestor of it may have left."""
+        """Whether `node` is still part of the tree; an ancestor may have been removed."""
         while (parent := node.parent) is not None:
             if parent.children.get(node.base) is not node and parent.meta is not node:
                 return False
@@ -112,7 +116,7 @@ class Tree:
         return node is self._top
 
     def is_in_place(self, node: WatchedDirectory, top: int) -> bool:
-        """Whether the directory that a watch stands for is where it is believed to be."""
+        """Whether the directory of a watch is still at its recorded path."""
         with suppress(WorkspaceError):
             directory = files.walk(top, node.name)
             try:
@@ -122,8 +126,8 @@ class Tree:
         return False
 
     def leave(self, node: WatchedDirectory, top: int) -> None:
-        """A directory is no longer where it was. Another may have its name already, or it was met at its new place
-        before this was heard: so its place is looked at anew."""
+        """A directory is no longer at its path. Another may already have its name, or it may have been found at its new
+        path before this event was handled, so its old path is examined again."""
         parent = node.parent
         assert parent is not None
         if node.kind is Kind.WORKSPACE:
@@ -132,9 +136,10 @@ class Tree:
         self.look_again(parent, top, None if node.kind is Kind.META else {node.base})
 
     def throttle(self, node: WatchedDirectory, top: int) -> tuple[str, tuple[int, int] | None]:
-        """The watch of a directory was taken away: a workspace gives up all of its own, a level keeps its place.
+        """The watch of a directory was removed: a workspace loses all its watches, a level stays in the tree without
+        one.
 
-        Gives the path that is to be looked at again, and of a level which directory it is.
+        Returns the path to recheck, and for a level the directory's device and inode.
         """
         workspace = node.workspace
         if node.kind is Kind.META or node.kind is Kind.WORKSPACE:
@@ -150,13 +155,13 @@ class Tree:
         return node.name, None
 
     def recheck(self, path: str, recheck: Recheck, top: int) -> None:
-        """Watch the directory `path` if it has no watch, and judge it anew. Raises WorkspaceError, OSError."""
+        """Watch the directory `path` if it has no watch, and classify it again. Raises WorkspaceError, OSError."""
         node, missing = self._nearest(path) if path else (self._top, "")
         assert node is not None
         if missing:
             self.look_again(node, top, {missing})
             if recheck.throttled and self._nearest(path)[1]:
-                self._announce(Candidate(self._root, path))  # it may be gone, of which nothing told
+                self._announce(Candidate(self._root, path))  # it may be gone, and no event says so
             return
         if node.wd == NO_WATCH:
             directory = self._open(node, top)
@@ -170,13 +175,13 @@ class Tree:
         was_workspace = node.kind is Kind.WORKSPACE
         self.look_again(node, top)
         if was_workspace and node.kind is not Kind.WORKSPACE:
-            self._announce(Candidate(self._root, path))  # which is how its end is told
+            self._announce(Candidate(self._root, path))  # reports that it is no workspace any more
 
     def _open(self, node: WatchedDirectory, top: int) -> int:
         return files.walk(top, node.name) if node.parent is not None else os.dup(top)
 
     def look_again(self, node: WatchedDirectory, top: int, names: Iterable[str] | None = None) -> None:
-        """Judge a directory anew, or only those of its directories that are named. Raises WorkspaceError, OSError."""
+        """Classify a directory again, or only its named subdirectories. Raises WorkspaceError, OSError."""
         directory = self._open(node, top)
         try:
             if node.kind is Kind.ROOT or names is not None:
@@ -187,9 +192,9 @@ class Tree:
             os.close(directory)
 
     def _look_into(self, node: WatchedDirectory, directory: int) -> None:
-        """Judge a watched directory: a workspace, or a level whose directories are visited."""
+        """Classify a watched directory as a workspace, or as a level whose subdirectories are visited."""
         name = node.name
-        node.kind = Kind.LEVEL  # and so not one whose watches can be given up to make room for its `.meta`
+        node.kind = Kind.LEVEL  # so that its own watches are not evicted to make room for its `.meta`
         self._watch_meta(node, directory)
         found = sight(self._root, directory, ".", name)
         if found is None:
@@ -213,7 +218,7 @@ class Tree:
             os.close(meta)
 
     def _look_below(self, node: WatchedDirectory, directory: int, names: Iterable[str] | None) -> None:
-        """Visit the named directories of a level; with None, all that are not watched yet."""
+        """Visit the named subdirectories of a level; with None, all that are not watched yet."""
         beside = node.kind is not Kind.ROOT and (
             layout.exists(directory, layout.META) or layout.exists(directory, layout.STATUS)
         )
@@ -235,7 +240,7 @@ class Tree:
                 self._try(node, directory, base)
 
     def _try(self, node: WatchedDirectory, directory: int, base: str) -> None:
-        """Visit a directory; one that may not be looked into is remembered."""
+        """Visit a directory; schedule a recheck if it cannot be entered."""
         try:
             self._visit(node, directory, base)
         except (Missing, Malformed, FileNotFoundError, NotADirectoryError):
@@ -246,7 +251,7 @@ class Tree:
             self._rechecks.discard(node.path_of(base))
 
     def _leave_clones(self, node: WatchedDirectory, beside: bool) -> None:
-        """A clone may stand, watched, before the `.meta` or the status beside it tells that it is one."""
+        """Unwatch clones that were watched before a `.meta` or status beside them showed that they are clones."""
         for base in layout.TELLING_DIRECTORIES & node.children.keys():
             name = node.path_of(base)
             if not may_enter(self._root, base, name, name.count("/") + 1, beside):

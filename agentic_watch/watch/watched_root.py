@@ -1,4 +1,4 @@
-"""One root under inotify: what a change leads to, what no event leads back to, and when all has to be watched anew."""
+"""One root under inotify: handles directory changes and rechecks, and rebuilds all watches after lost events."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ log = logging.getLogger("agentic_watch.watch")
 _REMOVING_SECONDS = 0.01
 _REWATCH_SECONDS = 5.0
 _REWATCH_SHARE = 10.0
-"""The pause between two times that all is watched anew, longer where it took longer: who floods the queue for ever
-shall not have the host look at everything for ever."""
+"""Minimum pause between two rebuilds of all watches, at least ten times as long as the last one took: an agent that
+keeps overflowing the queue must not keep the host scanning."""
 _NAMED_AT_MOST = 3
-"""Throttled workspaces that are named at a time; that there are more is said once."""
+"""Throttled workspaces that are named in the log at a time; further ones are mentioned once."""
 _DEFERRED = "the watches of workspaces committed long since are being placed"
 _SHORT = "the watch limit is reached; the coldest workspaces are found by scanning"
 
 
 class WatchedRoot:
-    """Owned by its root's thread, but for `want`, `scanned` and `wake`. `top` is always the root, open.
+    """Owned by its root's thread, except `want`, `scanned` and `wake`. `top` is always the open root.
 
-    `may_enter` is asked before each directory is looked into, by its path below the root.
+    `may_enter` is called with a directory's path below the root before it is entered.
     """
 
     def __init__(self, root: Root, reader: InotifyReader, hints: HintQueue, may_enter: Callable[[str], bool]) -> None:
@@ -56,32 +56,32 @@ class WatchedRoot:
         self._rewatch_from = 0.0
         self._named: set[str] = set()
 
-    # --- for others
+    # --- called by other threads
 
     @property
     def watches(self) -> int:
-        """How many it has now."""
+        """Number of watches."""
         tree = self._tree
         return len(tree.watches.directories) if tree is not None else 0
 
     def want(self, name: str) -> None:
-        """A scan found the workspace `name` changed: it may lack its watches."""
+        """A scan found the workspace `name` changed, so its watches may be missing."""
         if self._tree is not None:
             self._queue.want(name)
 
     def scanned(self) -> None:
-        """The root was looked at as a whole: who waits for that gets its watches now."""
+        """A whole scan of the root is complete: place the deferred watches now."""
         self._is_scanned = True
         self.wake()
 
     def wake(self) -> None:
-        """End a `take` that waits."""
+        """Wake a waiting `take`."""
         self._queue.wake()
 
-    # --- for the root's thread
+    # --- called by the root's thread
 
     def watch_all(self, top: int) -> None:
-        """Watch all there is; the watches that there were before go afterwards, or when they run short.
+        """Watch everything; the previous watches are removed afterwards, or earlier when watches run short.
 
         Raises OSError when the root cannot be watched.
         """
@@ -105,19 +105,19 @@ class WatchedRoot:
             before.unwatch_all()
 
     def unwatch_all(self) -> None:
-        """Give up all watches."""
+        """Remove all watches."""
         if self._tree is not None:
             self._tree.unwatch_all()
         self._tree = None
         self._queue.directories = {}
 
     def remove_some(self) -> bool:
-        """Go on with removing watches; whether there are more to be removed."""
+        """Continue removing watches; returns whether some are left."""
         self._removals.advance()
         return bool(self._removals)
 
     def take(self, longest: float) -> TakenChanges:
-        """Wait until something is to be done, at most so long; gives what the kernel said."""
+        """Wait until there is work, at most `longest` seconds; returns the queued changes."""
         if self._removals:
             longest = min(longest, _REMOVING_SECONDS)
         elif self._has_deferred():
@@ -128,9 +128,9 @@ class WatchedRoot:
         return self._queue.take(self._rechecks.until_next(longest, now))
 
     def follow(self, taken: TakenChanges, top: int) -> bool:
-        """Do what is to be done; False when the root itself is gone or renamed.
+        """Handle the changes; False when the root itself is gone or renamed.
 
-        Raises OSError when all has to be watched anew, and the root cannot be.
+        Raises OSError when all watches have to be rebuilt and the root cannot be watched.
         """
         tree = self._tree
         assert tree is not None
@@ -156,12 +156,12 @@ class WatchedRoot:
         return True
 
     def look_at(self, name: str, top: int) -> None:
-        """Something else is mounted at the path `name` than before, or answers again."""
+        """The mount at the path `name` changed, or answers again."""
         if self._tree is not None:
             self._tree.remounted(name, top)
 
     def lack(self) -> str:
-        """Which workspaces are not watched, "" when all are. The remedy for too low a limit is said once."""
+        """Which workspaces are not watched, "" when all are. A too low limit is logged once, with its remedy."""
         tree = self._tree
         if tree is None or not tree.watches.short:
             return "" if tree is None or tree.is_whole else _DEFERRED
@@ -177,7 +177,7 @@ class WatchedRoot:
         return _SHORT
 
     def _watch_anew(self, top: int) -> None:
-        """Events were lost, nobody knows which: watch all anew, then have the whole root looked at."""
+        """Unknown events were lost: rebuild all watches, then request a scan of the whole root."""
         began = time.monotonic()
         try:
             self.watch_all(top)
@@ -194,7 +194,7 @@ class WatchedRoot:
         self._hints.put(Hint(self._root, candidate))
 
     def _recheck(self, tree: Tree, top: int) -> None:
-        """Look at what no event leads back to."""
+        """Examine the directories whose recheck is due."""
         now = time.monotonic()
         for path, one in self._rechecks.take(now).items():
             try:
@@ -227,7 +227,7 @@ class WatchedRoot:
             _appeared(tree, node, names, top)
 
     def _newly_open(self, node: WatchedDirectory, opened: set[str]) -> set[str]:
-        """Of the directories whose permissions changed ("" is the one that holds them), those to be tried again."""
+        """Which directories to try again after a change of permissions ("" is the parent itself)."""
         refused = self._rechecks.below(node.name)
         found = refused if "" in opened else opened & refused
         if node.meta is None or node.kind is Kind.WORKSPACE:
@@ -235,7 +235,7 @@ class WatchedRoot:
         return found
 
     def _throttle(self, tree: Tree, node: WatchedDirectory, top: int) -> None:
-        """Its watch was taken away: it has one again, and is looked at, after a while."""
+        """A watch was removed because of too many events: schedule a recheck, which places it again."""
         path, identity = tree.throttle(node, top)
         self._rechecks.add(path, time.monotonic(), throttled=True, identity=identity)
         self._hints.put(Hint(self._root, Candidate(self._root, path), throttled=True))
@@ -252,7 +252,7 @@ class WatchedRoot:
 
 
 def _appeared(tree: Tree, node: WatchedDirectory, names: set[str] | None, top: int) -> None:
-    """Directories appeared: new levels or workspaces, or what makes this directory a workspace."""
+    """Directories appeared: new levels or workspaces, or a `.meta` that makes this directory a workspace."""
     if node.kind is Kind.WORKSPACE and (names is None or layout.META in names):
         tree.look_again(node, top)
     elif node.kind in (Kind.ROOT, Kind.LEVEL):

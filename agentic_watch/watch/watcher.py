@@ -1,4 +1,4 @@
-"""All roots together: one inotify instance, one thread a root."""
+"""Watches all roots: one inotify instance, one thread per root."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _JOIN_SECONDS = 1.0
 
 
 class Watcher:
-    """Watches the roots and puts hints; `start` it once, `stop` it once. `roots` are their threads by the roots' keys.
+    """Watches the roots and queues hints. Call `start` and `stop` once each. `roots` maps each root's key to its
+    thread.
 
-    `cookie` is a file outside of the roots by which inotify proves that it answers; "" does without. What cannot be
-    watched is looked at every `poll_seconds`.
+    `cookie` is a file outside the roots that the liveness probe touches; "" disables the probe. Roots that cannot be
+    watched are scanned every `poll_seconds`.
     """
 
     def __init__(self, roots: Sequence[Root], hints: HintQueue, cookie: str = "", *, poll_seconds: float = 5.0) -> None:
@@ -48,7 +49,7 @@ class Watcher:
             thread.start()
 
     def _open_inotify(self) -> str:
-        """Open the one instance; gives why there is none when the kernel refuses."""
+        """Open the inotify instance; returns why there is none when the kernel refuses, else ""."""
         try:
             reader = InotifyReader({*NAMES, os.fsencode(os.path.basename(self._cookie_file))}, self._hints.is_idle)
         except OSError as error:
@@ -67,11 +68,11 @@ class Watcher:
         return ""
 
     def states(self) -> tuple[RootState, ...]:
-        """The true state of each root."""
+        """The current state of each root."""
         return tuple(thread.state() for thread in self.roots.values())
 
     def hanging(self) -> frozenset[str]:
-        """The roots that have not answered for some seconds. What is new of them, and of inner mounts, is said."""
+        """Keys of the roots that hang. Logs roots and inner mounts that begin to hang or answer again."""
         hanging = {key: thread.mounts.hanging() for key, thread in self.roots.items()}
         paths = {
             os.path.join(self.roots[key].root.path, name).rstrip("/")
@@ -79,7 +80,7 @@ class Watcher:
             for name in names
         }
         for path in sorted(paths - self._said_hanging):
-            log.warning("%s: does not answer; it is left alone until it does, and everything else goes on", path)
+            log.warning("%s: does not answer; skipped until it does, other roots and mounts continue", path)
         for path in sorted(self._said_hanging - paths):
             log.info("%s: answers again", path)
         self._said_hanging = paths
@@ -90,17 +91,17 @@ class Watcher:
         return self._reader.overflows if self._reader is not None else 0
 
     def answers(self) -> bool:
-        """Whether inotify answered the last question; without inotify the threads' lives (`dead`) are the answer."""
+        """Whether inotify answered the last probe; always true without inotify, where only `dead` is checked."""
         return self._probe is None or self._probe.answered()
 
     def dead(self) -> str | None:
-        """The name of a thread that ended by itself, None when all are well."""
+        """Name of a thread that ended unexpectedly; None when all are alive."""
         threads = [*self.roots.values(), *([self._reader] if self._reader is not None else [])]
         return next((thread.name for thread in threads if not thread.is_alive()), None)
 
     def stop(self) -> None:
-        """End all threads and give up all watches. One that could not even be started has nothing to end, and one
-        whose root hangs ends with the process."""
+        """Stop all threads, which removes all watches. Threads that never started are skipped; one whose root hangs
+        ends with the process."""
         end = time.monotonic() + _JOIN_SECONDS
         alive = [thread for thread in self.roots.values() if thread.is_alive()]
         for thread in alive:

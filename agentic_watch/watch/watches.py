@@ -1,8 +1,7 @@
-"""Which kernel watch stands for which directory of a root, which are placed later, and which are given up when they run
-short.
+"""Maps kernel watches to directories of a root: which watches are deferred, and which are evicted at the limit.
 
-Every watch is added through an open descriptor, so a directory that was swapped for a symlink is never
-watched by mistake.
+Each watch is added through an open descriptor, so a directory that was swapped for a symlink is never watched by
+mistake.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from agentic_watch.watch.inotify_reader import InotifyReader
 from agentic_watch.workspace import layout
 
 _AT_ONCE = 1_000
-"""So many need not wait: their watches take less than a tenth of a second."""
+"""Committed workspaces that are watched at once all the same: their watches take less than 0.1 s."""
 _DEFERRED_AT_A_TIME = 64
 _SLICE = 128
 _PAUSE_SECONDS = 0.002
@@ -32,11 +31,12 @@ _LONGEST_SECONDS = 5.0
 
 
 class PendingRemovals:
-    """Watches on their way out. Each one that ends puts an event into the kernel's queue, so they go a few at a time.
+    """Watches to be removed. Each removal puts an event into the kernel's queue, so only a few are removed at a time.
 
-    What is watched anew first loses no watch at all: the kernel keeps one a directory, and it lasts as long as anybody
-    needs it. So after the rename of a level, or when all is watched anew, next to nothing really ends.
-    Used from one root's thread. `reserve`, when it is set, brings more that can go when watches run short.
+    The kernel keeps one watch per directory until no subscriber needs it, so a directory that is watched again
+    first keeps its watch. After the rename of a level, or when all watches are rebuilt, almost none is really removed.
+
+    Used from one root's thread. `reserve`, if set, adds more watches to remove when they run short.
     """
 
     def __init__(self, reader: InotifyReader) -> None:
@@ -48,25 +48,25 @@ class PendingRemovals:
         return bool(self._waiting)
 
     def add(self, watches: Iterable[WatchDescriptor]) -> None:
-        """These may go."""
+        """Schedule watches for removal."""
         self._waiting.extend(watches)
 
     def advance(self) -> bool:
-        """Let some go, as long as the kernel's queue is short; whether all have gone."""
+        """Remove watches while the kernel's queue is short; returns whether all are removed."""
         while self._waiting and self._reader.has_room():
             self._remove_some()
-            time.sleep(_BREATH_SECONDS)  # whoever waits for the reader's lock gets it
+            time.sleep(_BREATH_SECONDS)  # lets other threads take the reader's lock
         return not self._waiting
 
     def remove_now(self) -> bool:
-        """Let all go, waiting for the reader; whether there was anything."""
+        """Remove all, waiting for the reader; returns whether there was any."""
         if self.reserve is not None:
             reserve, self.reserve = self.reserve, None
             reserve()
         if not self._waiting:
             return False
         wait_until(self.advance, every(_PAUSE_SECONDS, _LONGEST_SECONDS))
-        self._remove_some()  # so that there is room now, whatever the reader does
+        self._remove_some()  # frees some watches even if the reader did not keep up
         return True
 
     def _remove_some(self) -> None:
@@ -75,11 +75,11 @@ class PendingRemovals:
 
 
 class DeferredWatches:
-    """Which workspaces get their watches only after the daemon is ready: of very many, those committed long since.
+    """Committed workspaces, beyond the first _AT_ONCE, whose watches are placed after the daemon is ready.
 
-    To place two watches for each of 100,000 takes longer than all else that a start does. Until they are placed a scan
-    stands for them: the one that each start makes, and another one afterwards, so that nothing falls between. What
-    changed last is the first to be taken: it is likelier to change again. Owned by one root's thread.
+    Placing two watches for each of 100,000 workspaces would be the slowest part of a start. Until then scans cover
+    these workspaces: the one at each start, and another one after the last watch is placed. The most recently committed
+    come first: they are the likeliest to change again. Owned by one root's thread.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,8 @@ class DeferredWatches:
         return bool(self._waiting)
 
     def defer(self, node: WatchedDirectory, directory: int, base: str) -> bool:
-        """Whether the directory `base` of `node`, which is open, may wait; then it is remembered."""
+        """Defer the subdirectory `base` of `node` (open as `directory`) if it may wait; returns whether it was
+        deferred."""
         committed_at = _committed_at(directory, base)
         if committed_at is None:
             return False
@@ -103,7 +104,7 @@ class DeferredWatches:
         return True
 
     def take(self) -> dict[WatchedDirectory, list[str]]:
-        """Some of them, by the directory in which they lie; there must be some."""
+        """Return some deferred workspaces, grouped by parent directory. Must not be empty."""
         if not self._is_sorted:
             self._waiting.sort(key=itemgetter(0))
             self._is_sorted = True
@@ -114,13 +115,13 @@ class DeferredWatches:
         return some
 
     def clear(self) -> None:
-        """They go without."""
+        """Forget all; they stay without watches."""
         self._waiting.clear()
 
 
 def _committed_at(directory: int, base: str) -> int | None:
-    """When the workspace `base` got its marker, in nanoseconds; None when that is not younger than the status: a hint,
-    and no proof."""
+    """When the marker of the workspace `base` was written, in nanoseconds; None when the status is newer. Only a
+    heuristic: a marker does not prove a commit."""
     try:
         marker = os.stat(f"{base}/{layout.META_MARKER}", dir_fd=directory, follow_symlinks=False)
         try:
@@ -139,23 +140,22 @@ _MASK = Mask(
     | InotifyConstants.IN_CREATE
     | InotifyConstants.IN_MOVED_TO
     | InotifyConstants.IN_CLOSE_WRITE
-    # What could not be read may be readable now; a status that is taken away makes a workspace a level again.
+    # Permissions may have been granted; a removed status turns a workspace into a level.
     | InotifyConstants.IN_ATTRIB
     | InotifyConstants.IN_DELETE
     | InotifyConstants.IN_MOVED_FROM
 )
-"""One for all: the kernel keeps one mask a directory, and two roots may lead to one directory."""
+"""The same mask everywhere: the kernel keeps one mask per directory, and two roots may share a directory."""
 
 _EVICT_SHARE = 50
 NO_WATCH = WatchDescriptor(-1)
-"""Of a directory that has its place and no watch."""
+"""Stands for a directory that is in the tree but has no watch."""
 
 
 class Watches:
-    """The watches of one root: by each the directory for which it stands now, None while that is being found out. Owned
-    by one thread.
+    """The watches of one root, each with the directory it stands for, None until that is known. Owned by one thread.
 
-    `short` tells that there were too few since it was made: workspaces have given up, or never got, theirs.
+    `short` says that watches ran out: some workspaces lost theirs or never got any.
     """
 
     def __init__(self, reader: InotifyReader, queue: RootQueue, removals: PendingRemovals) -> None:
@@ -166,7 +166,7 @@ class Watches:
         reader.register(self.directories, queue)
 
     def add(self, parent: WatchedDirectory | None, base: str, directory: int, kind: Kind) -> WatchedDirectory | None:
-        """Watch the open directory; None when no watch is to be had, even after others were given up.
+        """Watch the open directory; None when no watch is left, even after evicting others.
 
         Raises OSError when it cannot be watched for another reason.
         """
@@ -183,7 +183,7 @@ class Watches:
                 return None
 
     def drop(self, node: WatchedDirectory) -> None:
-        """Give up a watch and those below it."""
+        """Remove a directory from the tree, with its watch and those below it."""
         self._detach(node)
         dropped = list(_with_all_below(node))
         self._removals.add(self._forget(one) for one in dropped if self.directories.get(one.wd) is one)
@@ -191,13 +191,13 @@ class Watches:
             one.cut_loose()
 
     def lose(self, node: WatchedDirectory) -> None:
-        """The kernel's watch is gone, and the directory keeps its place, and those below it their watches."""
+        """The kernel's watch is gone; the directory stays in the tree, and those below keep their watches."""
         if self.directories.get(node.wd) is node:
             self._forget(node)
         node.wd = NO_WATCH
 
     def regain(self, node: WatchedDirectory, directory: int) -> None:
-        """Watch a directory that lost its watch, and is open, again. Raises OSError when that cannot be."""
+        """Watch an open directory that had lost its watch. Raises OSError if that fails."""
         wd = self._watch(directory)
         if self.directories[wd] is not None:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), node.base)
@@ -205,7 +205,7 @@ class Watches:
         self.directories[wd] = node
 
     def is_of(self, node: WatchedDirectory, directory: int) -> bool:
-        """Whether the open directory is the one that the watch stands for."""
+        """Whether the open directory is the one that the watch of `node` stands for."""
         try:
             wd = self._watch(directory)
         except OSError:
@@ -216,12 +216,12 @@ class Watches:
         return wd == node.wd
 
     def drop_below(self, node: WatchedDirectory) -> None:
-        """Give up all watches below one."""
+        """Remove all watches below a directory."""
         for inner in [*node.children.values(), *([node.meta] if node.meta is not None else [])]:
             self.drop(inner)
 
     def clear(self) -> None:
-        """Give up all."""
+        """Remove all watches."""
         self._reader.unregister(self.directories)
         self._removals.add(self.directories)
         self.directories.clear()
@@ -231,7 +231,7 @@ class Watches:
         return node.wd
 
     def _watch(self, directory: int) -> WatchDescriptor:
-        # The magic link leads to the very directory that is open, whatever its name leads to by now.
+        # The magic link leads to exactly the open directory, even if its path was replaced.
         return self._reader.watch(b"/proc/self/fd/%d" % directory, _MASK, self.directories)
 
     def _place(self, wd: WatchDescriptor, spot: tuple[WatchedDirectory | None, str, Kind]) -> WatchedDirectory:
@@ -240,10 +240,10 @@ class Watches:
         if node is None:
             node = self.directories[wd] = WatchedDirectory(wd, parent, base, kind)
         elif (node.parent, node.base) != (parent, base):
-            # The same directory: the kernel keeps one watch for it, whatever its name.
+            # The directory was already watched: the kernel keeps one watch per directory, whatever its path.
             if parent is not None and node.holds(parent):
                 raise OSError(errno.ELOOP, "is mounted, or for a moment believed to be, inside itself", base)
-            # What is below has another name now, so it is to be found anew.
+            # The directories below have new paths now and are found again.
             self.drop_below(node)
             self._detach(node)
             node.parent, node.base, node.kind = parent, base, kind
@@ -270,7 +270,7 @@ class Watches:
             parent.meta = None
 
     def _give_up_the_coldest(self) -> bool:
-        """Give up the watches of the coldest workspaces; False when there is none to give up."""
+        """Evict the watches of the least recently active workspaces; False when there is none."""
         workspaces = [node for node in self.directories.values() if node is not None and node.kind is Kind.WORKSPACE]
         coldest = heapq.nsmallest(1 + len(workspaces) // _EVICT_SHARE, workspaces, key=lambda node: node.heat)
         for node in coldest:

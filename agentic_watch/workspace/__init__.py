@@ -1,1 +1,1 @@
-"""What a workspace is on disk: layout, status, report, record, journal, marker, and the files themselves."""
+"""A workspace on disk: layout, status, report, record, journal, marker, and safe access to its files."""

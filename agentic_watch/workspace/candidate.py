@@ -1,7 +1,4 @@
-"""What is looked for and handed on: a workspace, by its root and name.
-
-From what a user typed to a candidate: a path, or a name below a root.
-"""
+"""Identifies a workspace by root and name, and resolves the path or name that a user gives."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ Key = tuple[str, str]
 class Candidate(NamedTuple):
     """A workspace that may have something to commit.
 
-    `name` is its path below the root, with `/`. `signature` is what its status files and marker had when it
-    was seen (scan/walk.py; b"" when unknown), `changed_at` the newest ctime of its status files in seconds since
-    the epoch. `end` is how its run is over by what this host knows, should its status not say so.
+    `name` is its path below the root, with `/`. `signature` is that of its status files and marker when it was found
+    (scan/walk.py; b"" when unknown), `changed_at` the newest ctime of its status files in seconds since the epoch.
+    `end` is set when its run is a ghost: it ended without a final status.
     """
 
     root: Root
@@ -33,20 +30,20 @@ class Candidate(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """Which workspace it is, among those of all roots."""
+        """The unique key of the workspace among all roots."""
         return self.root.key, self.name
 
 
 class UnknownWorkspace(Exception):
-    """Nothing below the configured roots answers to what was given, or it can be no workspace."""
+    """The given name matches no workspace below the configured roots, or cannot be one."""
 
 
 class NotThere(UnknownWorkspace):
-    """Nothing has that name now; something below a root may yet."""
+    """No directory has the name now, but one may be created later."""
 
 
 def here() -> str:
-    """The current directory, "" when it was removed: a hook may run after the worktree that it was started in."""
+    """The current directory; "" when it was removed, as under a hook that outlives its worktree."""
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -56,9 +53,9 @@ def here() -> str:
 def find(roots: Sequence[Root], given: str, directory: str) -> Candidate:
     """The candidate that `given` names: a path (absolute, or relative to `directory`) or a name below a root.
 
-    Where there is no directory to begin in ("") a relative one is only a name.
-    Only text is compared and no symlink below a root is followed: what is opened is decided by the commit.
-    Raises UnknownWorkspace when it is in no root, or in several, or where no scan would find a workspace.
+    With an empty `directory`, a relative path is only a name. Only text is compared and no symlink below a root is
+    followed; the commit opens the files safely. Raises UnknownWorkspace when it is below no root or below several, or
+    where a scan would find no workspace.
     """
     candidate = _named(roots, given, directory)
     if refused := no_workspace(candidate.root, candidate.name):
@@ -69,9 +66,9 @@ def find(roots: Sequence[Root], given: str, directory: str) -> Candidate:
 
 
 def expected(roots: Sequence[Root], given: str, directory: str) -> tuple[Candidate, ...]:
-    """The candidate that `given` names, as `find` has it; while there is none, each that it will name once it is there.
+    """Like `find`, but while the workspace does not exist, all candidates that `given` may name once it is created.
 
-    Raises UnknownWorkspace where none of them can be a workspace.
+    Raises UnknownWorkspace when none of them can be a workspace.
     """
     try:
         return (find(roots, given, directory),)
@@ -107,7 +104,7 @@ def _named(roots: Sequence[Root], given: str, directory: str) -> Candidate:
 
 
 def _at(roots: Sequence[Root], path: str) -> Candidate | None:
-    """The candidate at an absolute path, however the root's own path is spelled; None outside of all roots."""
+    """The candidate at an absolute path, with symlinks in the root's own path resolved; None outside all roots."""
     real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
     for root in roots:
         for base in (root.path, os.path.realpath(root.path)):

@@ -1,8 +1,8 @@
-"""The one place that opens a path inside a workspace, and that makes bytes durable.
+"""The only module that opens paths inside a workspace, and that makes data durable.
 
-An agent may have planted anything there and may change it while we look. So no path of more than
-one component is ever opened: directories are walked by descriptor, nothing is followed, no open or
-read can block, and what was opened is judged by its descriptor, never by its name.
+An agent may have planted anything there and may change it at any time. So no path of more than one component is ever
+opened: directories are walked by descriptor, no symlink is followed, no open or read can block, and an open file is
+checked by its descriptor, never by its name.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _CHUNK = 1 << 20
 
 
 class Content(NamedTuple):
-    """The bytes of a file and the signature it had when they were read, b"" when it was changed so lately that
-    the same signature could yet hide another change (the kernel's file clock ticks every 1 to 10 ms). With more than
-    one of `links` it has another name, which may lie anywhere."""
+    """The bytes of a file and its signature when they were read; b"" when it changed so recently that another change
+    could leave the same signature (the kernel's file clock ticks every 1 to 10 ms). With `links` above one, it has
+    another name, possibly outside the workspace."""
 
     data: bytes
     signature: bytes
@@ -45,7 +45,7 @@ class Content(NamedTuple):
 
 
 def open_root(path: str) -> int:
-    """Open a configured root. The operator named it, so its own path may hold symlinks."""
+    """Open a configured root. Its own path may contain symlinks, since the operator configured it."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
@@ -58,7 +58,7 @@ def open_directory(parent: int, name: str, label: str) -> int:
 
 
 def _directory_error(parent: int, name: str, label: str, error: OSError) -> WorkspaceError:
-    # O_DIRECTORY|O_NOFOLLOW gives ENOTDIR for a symlink as for a file; one lstat tells them apart.
+    # O_DIRECTORY|O_NOFOLLOW gives ENOTDIR for a symlink as for a file; an lstat distinguishes them.
     with contextlib.suppress(OSError):
         if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             return Planted(label, "is a symbolic link")
@@ -82,7 +82,7 @@ def walk(root: int, name: str) -> int:
 
 
 def _open_regular(directory: int, name: str, label: str, flags: int) -> tuple[int, os.stat_result]:
-    """A regular file, whatever other names it has."""
+    """Open a regular file, even one with hard links."""
     try:
         descriptor = os.open(name, flags | _GUARDED, dir_fd=directory)
         info = os.fstat(descriptor)
@@ -95,7 +95,7 @@ def _open_regular(directory: int, name: str, label: str, flags: int) -> tuple[in
 
 
 def stat_of(descriptor: int, label: str) -> os.stat_result:
-    """What is open, as it is now. Raises WorkspaceError: not every file system answers about what was removed."""
+    """fstat(2) of an open file. Raises WorkspaceError: some file systems fail for removed files."""
     try:
         return os.fstat(descriptor)
     except OSError as error:
@@ -103,9 +103,9 @@ def stat_of(descriptor: int, label: str) -> os.stat_result:
 
 
 def read(directory: int, name: str, label: str, limit: int, *, one_link: bool = True) -> Content:
-    """Read a whole regular file of at most `limit` bytes; without `one_link` whatever other names it has.
+    """Read a whole regular file of at most `limit` bytes; without `one_link`, hard links are allowed.
 
-    Raises Missing, Malformed (not a plain file, too large) or WorkspaceError (I/O).
+    Raises Missing, Malformed (not a regular file, too large) or WorkspaceError (I/O).
     """
     descriptor, info = _open_regular(directory, name, label, os.O_RDONLY)
     try:
@@ -113,7 +113,7 @@ def read(directory: int, name: str, label: str, limit: int, *, one_link: bool = 
             raise Linked(label, info.st_nlink)
         if info.st_size > limit:
             raise TooLarge(label, f"is {info.st_size} bytes, over the limit of {limit}")
-        # One byte more than the size is asked for, so that one call usually meets the end too.
+        # Request one byte more than the size, so that one call usually reaches the end of file too.
         data = os.read(descriptor, min(info.st_size, limit) + 1)
         while (piece := os.read(descriptor, _CHUNK)) if len(data) > info.st_size else b"":
             data += piece
@@ -130,9 +130,9 @@ def read(directory: int, name: str, label: str, limit: int, *, one_link: bool = 
 
 
 def open_lines(directory: int, name: str, label: str, *, append: bool) -> tuple[int, os.stat_result]:
-    """Open an existing file to read, and with `append` to append; gives the descriptor and what it is like.
+    """Open an existing file for reading, and with `append` for appending; returns the descriptor and its stat.
 
-    Raises Linked when one that is to be appended to has other names.
+    Raises Linked when a file to append to has hard links.
     """
     flags = os.O_RDWR | os.O_APPEND if append else os.O_RDONLY
     descriptor, info = _open_regular(directory, name, label, flags)
@@ -140,7 +140,8 @@ def open_lines(directory: int, name: str, label: str, *, append: bool) -> tuple[
         os.close(descriptor)
         raise Linked(label, info.st_nlink)
     if append and info.st_size == 0 and info.st_uid == os.geteuid() == 0:
-        # A killed run of root's made it and got no further. With content it might be planted, and no gift.
+        # Created by a root process that was killed before it changed the owner. A non-empty file might be planted, so
+        # it keeps its owner.
         try:
             own_as(descriptor, directory, label)
         except WorkspaceError:
@@ -150,12 +151,12 @@ def open_lines(directory: int, name: str, label: str, *, append: bool) -> tuple[
 
 
 def open_to_overwrite(directory: int, name: str) -> int:
-    """Open an existing file to write over bytes of it. Raises OSError; what it is, its descriptor tells."""
+    """Open an existing file to overwrite bytes. Raises OSError; the caller checks the descriptor."""
     return os.open(name, os.O_WRONLY | _GUARDED, dir_fd=directory)
 
 
 def create(directory: int, name: str, label: str, flags: int = 0, *, mode: int = 0o644) -> int:
-    """Create a new file (`mode` less umask, owned as its directory when we are root)."""
+    """Create a new file (`mode` less umask; as root, owned like its directory)."""
     try:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _GUARDED | flags, mode, dir_fd=directory)
     except OSError as error:
@@ -170,23 +171,23 @@ def create(directory: int, name: str, label: str, flags: int = 0, *, mode: int =
 
 
 class NameTaken(WorkspaceError):
-    """The name of what was to be new is taken."""
+    """The name for a new directory already exists."""
 
 
 def make_directory(parent: int, name: str, label: str, *, new: bool = False, mode: int = 0o755) -> int:
-    """Make the directory `name` durably (`mode` less umask) and open it; one that is there already will do.
+    """Create the directory `name` durably (`mode` less umask) if it does not exist, and open it.
 
-    A `new` one must not be there yet, as whatever it may be: else Taken.
+    With `new` it must not exist yet, as a file of any type: raises NameTaken.
     """
     try:
         os.mkdir(name, mode, dir_fd=parent)
         made = True
     except FileExistsError as error:
         if new:
-            raise NameTaken(label, "is there already") from error
+            raise NameTaken(label, "already exists") from error
         made = False
     except OSError as error:
-        raise WorkspaceError(label, f"cannot be made: {error.strerror}", transient=True) from error
+        raise WorkspaceError(label, f"cannot be created: {error.strerror}", transient=True) from error
     descriptor = open_directory(parent, name, label)
     try:
         if made:
@@ -199,13 +200,13 @@ def make_directory(parent: int, name: str, label: str, *, new: bool = False, mod
 
 
 def own_if_empty(directory: int, parent: int, label: str) -> None:
-    """Give a directory of root's that is empty to its parent's owner: a killed run made it and got no further."""
+    """Give an empty directory owned by root to its parent's owner: a killed process created it."""
     if stat_of(directory, label).st_uid == os.geteuid() == 0 and names(directory, 0, label)[1]:
         own_as(directory, parent, label)
 
 
 def write(descriptor: int, data: bytes, label: str) -> None:
-    """Write `data` in one call. A short count is an error (ShortWrite): the caller undoes what arrived."""
+    """Write `data` in one call. A short write raises ShortWrite: the caller undoes it."""
     try:
         count = os.write(descriptor, data)
     except OSError as error:
@@ -223,11 +224,11 @@ def sync(descriptor: int, label: str) -> None:
 
 
 def truncate(descriptor: int, size: int, label: str) -> None:
-    """Cut the file to `size` bytes and sync it."""
+    """Truncate the file to `size` bytes and sync it."""
     try:
         os.ftruncate(descriptor, size)
     except OSError as error:
-        raise WorkspaceError(label, f"cannot be cut: {error.strerror}", transient=True) from error
+        raise WorkspaceError(label, f"cannot be truncated: {error.strerror}", transient=True) from error
     sync(descriptor, label)
 
 
@@ -240,18 +241,18 @@ def replace(directory: int, temporary: str, name: str, label: str) -> None:
 
 
 def remove(directory: int, name: str) -> None:
-    """Remove a name if it is there; a directory or an error is left as it is."""
+    """Remove a file if it exists; directories and errors are ignored."""
     with contextlib.suppress(OSError):
         os.unlink(name, dir_fd=directory)
 
 
 def random_name(prefix: str) -> str:
-    """A temporary name that nobody can guess and plant beforehand."""
+    """A temporary name that an agent cannot guess and plant beforehand."""
     return f"{prefix}{os.urandom(8).hex()}.tmp"
 
 
 def free_name(directory: int, name: str) -> str:
-    """`name`, or `name-1`, `name-2`, … : the first that is not taken."""
+    """The first of `name`, `name-1`, `name-2`, … that does not exist."""
     for number in range(1000):
         wanted = f"{name}-{number}" if number else name
         try:
@@ -264,7 +265,7 @@ def free_name(directory: int, name: str) -> str:
 
 
 def names(directory: int, at_most: int, label: str) -> tuple[frozenset[str], bool]:
-    """Up to `at_most` names in a directory, and whether these are all."""
+    """Up to `at_most` names in a directory, and whether the list is complete."""
     found: list[str] = []
     try:
         with os.scandir(directory) as entries:
@@ -278,7 +279,7 @@ def names(directory: int, at_most: int, label: str) -> tuple[frozenset[str], boo
 
 
 def device_if_same(directory: int, name: str, descriptor: int) -> int | None:
-    """The device number of what `descriptor` holds open, if `name` still leads to it."""
+    """The device number of the open `descriptor`, if `name` still refers to it; else None."""
     try:
         here = os.fstat(descriptor)
         there = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -288,13 +289,13 @@ def device_if_same(directory: int, name: str, descriptor: int) -> int | None:
 
 
 def try_lock(descriptor: int, label: str) -> bool:
-    """Take flock(2) exclusively without waiting; False when somebody holds it."""
+    """Take flock(2) exclusively without waiting; False when another process holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        # NFS without a lock daemon says ENOLCK.
+        # NFS without a lock daemon fails with ENOLCK.
         raise WorkspaceError(label, f"cannot be locked: {error.strerror}", transient=True) from error
     return True
 
@@ -308,7 +309,7 @@ def read_at(descriptor: int, size: int, start: int, label: str) -> bytes:
 
 
 def pieces(descriptor: int, start: int, end: int, label: str) -> Iterator[bytes]:
-    """The bytes from `start` to `end` of an open file, a bounded piece at a time."""
+    """Yield the bytes from `start` to `end` of an open file in bounded pieces."""
     while start < end:
         piece = read_at(descriptor, min(_CHUNK, end - start), start, label)
         if not piece:

@@ -1,7 +1,7 @@
-"""An instant to the nanosecond, with the text it was written in.
+"""An instant with nanoseconds, and its original text.
 
-`datetime` keeps microseconds; status files carry nanoseconds, and two commits 1 ns apart are two.
-Format: RFC 3339 section 5.6, at most nine fractional digits.
+`datetime` keeps microseconds only; status files have nanoseconds, and two commits 1 ns apart are distinct. Format: RFC
+3339 section 5.6, at most nine fractional digits.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Instant(NamedTuple):
         return None if self.ns == ZERO.ns else _utc(self.ns)
 
 
-@functools.lru_cache(maxsize=256)  # each commit asks several times
+@functools.lru_cache(maxsize=256)  # called several times per commit
 def _utc(ns: int) -> str:
     seconds, fraction = divmod(ns, _SECOND)
     days, second = divmod(seconds, 86_400)
@@ -74,7 +74,7 @@ def parse(text: str) -> Instant:
         offset = int(off_hour) * 3600 + int(off_minute) * 60
         seconds += -offset if sign == "+" else offset
     if not 1 <= seconds // 86_400 + _EPOCH <= date.max.toordinal():
-        raise ValueError("lies outside the years 1 to 9999 in UTC")
+        raise ValueError("is outside the years 1 to 9999 in UTC")
     return Instant(text, seconds * _SECOND + int((fraction or "").ljust(9, "0")))
 
 

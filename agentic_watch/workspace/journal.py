@@ -1,8 +1,8 @@
-"""The workspace's append-only journal: one record a line.
+"""The workspace's append-only journal: one record per line.
 
-Its owner holds the workspace's lock, which the original does not know: it may append at any moment. Only two things
-are ever done to what is there, and only at rest: a torn last line (a power cut) is moved to a file of its own, and a
-whole one without its newline is completed.
+The caller holds the workspace's lock; core-agent does not use this lock and may append at any moment. Existing content
+is changed in two cases only, and only while the file does not change: a torn last line (after a power cut) is moved to
+a separate file, and a complete last line without a newline gets one.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ from agentic_watch.workspace.workspace_errors import (
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 MAX_LINES = 10_000
-"""A dispatch adds one line. What holds more was made to cost time: it fails, as one over its size does."""
+"""A dispatch adds one line, so more lines are an attack on our time: the commit fails, as it does over the size
+limit."""
 
 
 @dataclass(slots=True)
 class Journal:
-    """An open journal, or the place for one (`descriptor` None, size 0) in the directory `meta`.
+    """An open journal, or in the directory `meta` a missing one (`descriptor` None, size 0).
 
-    `size` is what was there when it was opened and what we have appended since; `as_opened` is the signature that it
-    had then, b"" once we wrote. `unwritable` says why it can only be read. Others may have written secrets: its records
-    are read `without` them.
+    `size` is the size when it was opened plus the bytes appended since; `as_opened` is its signature at that time, b""
+    after a write. `unwritable` is the error of a journal that can only be read. Others may have written secrets, so
+    records are redacted by `without` when they are read.
     """
 
     meta: int
@@ -55,11 +56,12 @@ class Journal:
     appended: Piece | None = None
 
     def records(self) -> Iterator[Record]:
-        """Every whole record, oldest first: `sized_records` without the sizes."""
+        """Every complete record, oldest first."""
         return (found for found, _ in self.sized_records())
 
     def sized_records(self) -> Iterator[tuple[Record, int]]:
-        """Every whole record, oldest first, and its line's bytes. Lines that are none are counted in one warning.
+        """Every complete record, oldest first, with the size of its line. Invalid lines make one warning with their
+        number.
 
         Raises Malformed after MAX_LINES.
         """
@@ -68,19 +70,19 @@ class Journal:
             if number > MAX_LINES:
                 raise TooLarge(META_JOURNAL, f"holds more than {MAX_LINES:,} lines")
             if line.startswith(b" ") and line.isspace():
-                continue  # what was taken back (undo.py)
+                continue  # an undone line (undo.py)
             try:
                 yield self._record(line), len(line)
             except Malformed as error:
                 bad, first = bad + 1, first or error.cause
         if bad:
-            self.warnings.append(f"{META_JOURNAL}: {bad} lines are no records (the first {first})")
+            self.warnings.append(f"{META_JOURNAL}: {bad} lines are not valid records (the first {first})")
 
     def _record(self, line: bytes) -> Record:
         if not is_readable(line, self.longest_line):
             raise TooLarge(META_JOURNAL, "takes too much memory")
         found = record.from_line(line)
-        # What is escaped may be one, or stand before one: `\n` ends in a letter.
+        # An escaped text may contain a secret, or precede one: `\n` ends in a letter.
         may_hold_secrets = b"\\" in line or self.without.may_change(line.decode("utf-8"))
         return record.redacted(found, self.without) if may_hold_secrets else found
 
@@ -101,13 +103,13 @@ class Journal:
             else:
                 rest = b"" if too_long else rest + last
             if len(rest) > self.longest_line:
-                self.warnings.append(f"{META_JOURNAL}: a line is longer than {self.longest_line} bytes; passed over")
+                self.warnings.append(f"{META_JOURNAL}: a line is longer than {self.longest_line} bytes; skipped")
                 rest, too_long = b"", True
         if rest:
             yield rest
 
     def append(self, line: bytes) -> None:
-        """Append one line in one write; what a failed write left is taken back. Not yet synced."""
+        """Append one line in one write, without a sync. A failed write is undone."""
         if self.unwritable is not None:
             raise self.unwritable
         if self.size + len(line) > self.room:
@@ -120,15 +122,15 @@ class Journal:
         self.appended = Piece.of(line)
 
     def sync(self) -> None:
-        """Make the lines durable. A new journal's name needs a sync of its directory too."""
+        """Make the lines durable. For a new journal the caller also syncs its directory."""
         assert self.descriptor is not None
         files.sync(self.descriptor, META_JOURNAL)
 
     def take_back(self) -> None:
-        """Take back the line that was appended but could not be synced.
+        """Remove the appended line after its sync failed.
 
-        After a failed fsync(2) the kernel takes the lost pages for clean: a second sync of the same bytes
-        would succeed and save nothing. Only writing them anew makes them durable.
+        After a failed fsync(2) the kernel marks the lost pages as clean: a second sync of the same bytes would succeed
+        and save nothing. Only a new write makes them durable.
         """
         if self.descriptor is not None and self.appended is not None:
             piece, self.appended = self.appended, None
@@ -148,9 +150,9 @@ class Journal:
         self.size += len(data)
 
     def repair_tail(self) -> None:
-        """Complete a last line that has no newline, or move it aside when it is no whole record.
+        """Add the newline that a complete last record lacks, or move a torn last line aside.
 
-        Raises Busy while it may still be in the making.
+        Raises Busy while another process may still be writing it.
         """
         assert self.descriptor is not None
         start = self._tail_start()
@@ -171,7 +173,7 @@ class Journal:
         self._set_tail_aside(start)
 
     def _tail_start(self) -> int:
-        """Where the last line that has no newline begins; the size when there is none."""
+        """Offset of a last line without a newline; the size when there is none."""
         assert self.descriptor is not None
         end = self.size
         while end > 0:
@@ -203,8 +205,8 @@ class Journal:
         self.size = start
 
     def signature(self) -> bytes:
-        """The signature of what was read and what we appended; b"" when somebody else appended meanwhile, or the file
-        system does not tell any more.
+        """The signature of the journal as read and appended here; b"" when another process appended meanwhile, or after
+        an I/O error.
 
         ABSENT when there is no journal.
         """
@@ -214,7 +216,7 @@ class Journal:
             return self.as_opened
         try:
             info = os.fstat(self.descriptor)
-        except OSError:  # a file system that shut down (EIO)
+        except OSError:  # the file system was shut down (EIO)
             return b""
         return signatures.of(info) if info.st_size == self.size else b""
 
@@ -228,7 +230,8 @@ class Journal:
 def open_journal(meta: int, limits: Limits, *, append: bool = True, absent: bool = False) -> Journal:
     """Open the journal of a `.meta` directory, unless it is known to be `absent`.
 
-    Where it may not be written it is opened to be read. Raises Malformed when it is no plain file or over its limit.
+    Without write permission it is opened for reading. Raises Malformed when it is not a regular file or is over its
+    limit.
     """
     bounds = longest_line(limits), limits.journal_bytes, redactor(limits.redact)
     if absent:
@@ -244,7 +247,7 @@ def open_journal(meta: int, limits: Limits, *, append: bool = True, absent: bool
 
 
 def _open_lines(meta: int, *, append: bool) -> tuple[int, os.stat_result, WorkspaceError | None]:
-    """The descriptor, what it is like, and why it cannot be written when that was asked for."""
+    """The descriptor, its stat, and with `append` the error why it cannot be written."""
     refused = None
     try:
         descriptor, info = files.open_lines(meta, JOURNAL, META_JOURNAL, append=append)
@@ -262,12 +265,12 @@ def _may_be_readable(error: WorkspaceError) -> bool:
 
 
 def longest_line(limits: Limits) -> int:
-    """Bytes of the longest line that is written or read: the report, its findings again, and the status."""
+    """Maximum size of a line: the report, its findings again, and the status."""
     return 2 * limits.report_bytes + limits.status_bytes + 65_536
 
 
 def is_readable(line: bytes, longest: int) -> bool:
-    """Whether a line is one that is read again: at most `longest` bytes, twice that in memory as text, and not too
-    many values."""
+    """Whether a line can be read back: at most `longest` bytes, twice that as text in memory, and not too many
+    values."""
     fits = len(line) <= longest and (2 * len(line) <= longest or text_size(line) <= 2 * longest)
     return fits and not holds_more_values(line, record.LINE_VALUES)

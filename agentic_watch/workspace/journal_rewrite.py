@@ -1,7 +1,7 @@
-"""A journal without secrets: written anew beside the old one, which it replaces at once. Only for who is asked to.
+"""Removes secrets from a journal for `redact`: writes a new file that atomically replaces the old one.
 
-What others wrote into a journal is never cut otherwise (journal.py). A line that holds no secret stays byte for byte as
-it is, and so does a torn last line.
+Nothing else changes lines that others wrote (journal.py). Lines without a secret stay byte for byte the same, and so
+does a torn last line.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from agentic_watch.workspace.workspace_errors import Busy, Malformed, Missing, T
 
 _IDENTITY = ("workspace", "updated_at", "started_at", "committed_at", "runs")
 _WAIT_SECONDS = 2.0
-"""So long somebody who was held up while the old file was replaced may take to append to it."""
+"""How long late appends to the old file are waited for after it was replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """How many lines had secrets, and whether a torn last line has some still."""
+    """The number of lines that had secrets, and whether a torn last line still has some."""
 
     lines: int = 0
     torn: bool = False
 
 
 def rewrite(meta: int, limits: Limits, without: Redactor, *, dry_run: bool) -> Rewritten:
-    """Take secrets out of the journal of a `.meta` directory, whose lock is held.
+    """Redact the journal of a `.meta` directory, whose lock the caller holds.
 
-    Raises Busy while somebody else has it open, Malformed when it is no plain file, has other names or is over its
-    limit, WorkspaceError when it is not ours to write.
+    Raises Busy while another process has it open, Malformed when it is not a regular file, has hard links or is over
+    its limit, WorkspaceError without write permission.
     """
     try:
         descriptor, info = files.open_lines(meta, JOURNAL, META_JOURNAL, append=not dry_run)
@@ -67,7 +67,7 @@ def _look(descriptor: int, size: int, without: Redactor) -> Rewritten:
 
 
 def _lines(descriptor: int, size: int) -> Iterator[bytes]:
-    """Each line with its newline; the last one may have none."""
+    """Yield each line with its newline; the last may have none."""
     rest: list[bytes] = []
     for piece in files.pieces(descriptor, 0, size, META_JOURNAL):
         *whole, last = piece.split(b"\n")
@@ -80,7 +80,7 @@ def _lines(descriptor: int, size: int) -> Iterator[bytes]:
 
 
 def _redacted(line: bytes, without: Redactor) -> bytes:
-    """A whole line without its secrets; which workspace and commit it is of stays."""
+    """A redacted line; workspace, updated_at and runs stay the same."""
     try:
         said = load_object(line, META_JOURNAL, LINE_VALUES, MAX_DEPTH + 1)
     except Malformed:
@@ -93,7 +93,7 @@ def _redacted(line: bytes, without: Redactor) -> bytes:
     whole = dump(changed | kept).encode() + b"\n"
     if changed != texts:
         return whole
-    # A key that stands there twice, of which one is not read: what is read is all that is needed.
+    # A duplicate key: the parser keeps one value, and only that one is needed.
     return line if _as_text(line, without) == line or _as_text(whole, without) != whole else whole
 
 
@@ -102,8 +102,8 @@ def _as_text(line: bytes, without: Redactor) -> bytes:
 
 
 def _replace(meta: int, descriptor: int, info: os.stat_result, without: Redactor) -> None:
-    """The new file takes the old one's place while nobody has that open; what is appended to it all the same, by
-    somebody who opened it before, is brought over."""
+    """Replace the old file while no other process has it open; appends that still arrive in it are copied to the new
+    one."""
     temporary = files.random_name(marker.OTHER_TEMPORARY)
     new = files.create(meta, temporary, META_JOURNAL, os.O_APPEND)
     try:
@@ -135,7 +135,7 @@ def _held(descriptor: int, size: int) -> Iterator[None]:
 
 
 def _bring_over(old: int, size: int, new: int, seconds: float) -> None:
-    """Append to the new file what came to the old one behind `size`, for so long."""
+    """For `seconds`, copy what is appended to the old file after `size` to the new one."""
 
     def came() -> bool:
         grown = files.stat_of(old, META_JOURNAL).st_size

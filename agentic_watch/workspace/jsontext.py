@@ -1,6 +1,6 @@
-"""JSON from hostile hands: bounded in depth and count, finite, and always writable as UTF-8.
+"""Parses untrusted JSON: limited in depth and number of values, finite numbers, valid UTF-8.
 
-RFC 8259. Go's encoding/json is the other reader and writer of these files.
+RFC 8259. Go's encoding/json reads and writes the same files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from agentic_watch.workspace.workspace_errors import Malformed, TooLarge
 
 MAX_DEPTH = 100
-"""Deeper nesting is refused: other readers of a journal give up at a depth of their own."""
+"""Deeper nesting is rejected, since other readers of a journal have limits of their own."""
 MAX_VALUES = 250_000
 """One byte of JSON can cost a hundred in memory (`{},{},`): the count is bounded, not only the size."""
 
@@ -27,7 +27,7 @@ _TWO_WIDE = re.compile(rb"[\xc4-\xef]")
 
 
 def text_size(data: bytes) -> int:
-    """What the text of UTF-8 `data` takes in memory: every character is as wide as the widest one (PEP 393)."""
+    """Size in memory of the text of UTF-8 `data`: every character is as wide as the widest one (PEP 393)."""
     characters = len(data.translate(None, _CONTINUATION))
     if _FOUR_WIDE.search(data):
         return 4 * characters
@@ -35,10 +35,10 @@ def text_size(data: bytes) -> int:
 
 
 def holds_more_values(data: bytes, max_values: int) -> bool:
-    """Whether a JSON document has more values than that, told by its punctuation before it is parsed."""
+    """Whether a JSON document has more than `max_values` values, estimated from its punctuation before parsing."""
     if len(data) <= max_values or _punctuation(data) <= max_values:
         return False
-    # A comma in a text is none: without what is escaped, every quotation mark begins or ends a text.
+    # Commas in texts do not count: with escapes removed, every quotation mark begins or ends a text.
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     return _punctuation(_TEXT.sub(b"", plain)) > max_values
 
@@ -59,7 +59,7 @@ def _finite(text: str) -> float:
 
 
 def load_object(data: bytes, label: str, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
-    """Parse one JSON object; a byte order mark is passed over (RFC 8259, 8.1).
+    """Parse one JSON object; a byte order mark is ignored (RFC 8259, 8.1).
 
     Raises Malformed, which names `label` and the cause.
     """
@@ -106,7 +106,7 @@ def _deeper(value: Any, depth: int) -> bool:
 
 
 def _refuse_surrogates(value: Any) -> None:
-    """Raise UnicodeEncodeError at half of a surrogate pair; text by text, for all of it at once would be large."""
+    """Raise UnicodeEncodeError for a lone surrogate; each text separately, to save memory."""
     waiting = [value]
     while waiting:
         item = waiting.pop()
@@ -125,7 +125,7 @@ def dump(value: Any, *, sort_keys: bool = True) -> str:
 
 
 def as_text(value: Any) -> Any:
-    """A document whose texts, keys too, are all UTF-8: a name on disk need not be."""
+    """A copy of a document whose texts and keys are all valid UTF-8; file names may not be."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
@@ -133,7 +133,7 @@ def as_text(value: Any) -> Any:
     return [as_text(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-# Made once: json.dumps and json.loads make a new one at each call that does not use their defaults.
+# Created once: json.dumps and json.loads create a new one per call with non-default options.
 _DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
 _SORTING, _KEEPING = (
     json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=sort_keys, separators=(",", ":"))
@@ -142,10 +142,10 @@ _SORTING, _KEEPING = (
 
 
 def object_in(value: Any) -> dict[str, Any]:
-    """The object that a document has there, else an empty one."""
+    """`value` if it is an object, else {}."""
     return value if isinstance(value, dict) else {}
 
 
 def objects_in(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list that a document has there."""
+    """The objects in `value` if it is a list, else []."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

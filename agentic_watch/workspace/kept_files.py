@@ -1,7 +1,6 @@
-"""What is kept of a dispatch's files: the last lines of each, read as safely as the report.
+"""Reads the files to keep with a dispatch: the last lines of each, read as safely as the report.
 
-Whoever wrote them may have planted anything: how many names are looked at, how many files are opened and how much of
-each is read is bounded, whatever stands there.
+An agent may have planted anything, so the number of names examined, of files opened and of bytes read is limited.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from agentic_watch.workspace.place import Place
 from agentic_watch.workspace.workspace_errors import Linked, Malformed, Missing, WorkspaceError
 
 _LEAST = 256
-"""With less room left than so many bytes no further file is begun."""
+"""Minimum space left to start another file."""
 _TRIED_AT_MOST = 64
 _NAMES_AT_MOST = 10_000
-"""So many names of directories are looked at for one dispatch."""
+"""Directory entries examined per dispatch at most."""
 _SLACK_NS = 2_000_000_000
-"""Some file systems keep times in units of two seconds."""
+"""Some file systems store times in units of two seconds."""
 _GLOB = re.compile(r"[*?\[]")
 
 
 def read(
     place: Place, keep: Keep, since: Instant, redact: Callable[[str], str]
 ) -> tuple[tuple[KeptFile, ...], list[str]]:
-    """The files that `keep` names, and at most one line on what could not be kept.
+    """The files that `keep` names, and at most one line about files that could not be kept.
 
-    A file that was written before `since`, when the run began, is of an earlier one and passed over. Bytes that are no
-    UTF-8 stay as they are. Raises nothing of what the files are.
+    A file written before `since`, the start of the run, belongs to an earlier run and is skipped. Bytes that are not
+    UTF-8 are kept unchanged. Problems of files are reported, not raised.
     """
     reader = _Reader(place, since)
     kept: list[KeptFile] = []
     left = keep.total_bytes
     for directory, name, label in reader.candidates(keep.files):
         if len(kept) >= FILES_AT_MOST or left < _LEAST:
-            with contextlib.suppress(OSError):  # a directory that may not be looked into
+            with contextlib.suppress(OSError):  # no permission to read the directory
                 if layout.exists(directory, name):
                     reader.problems.append(f"{label}: more than is kept of one dispatch")
             continue
@@ -67,7 +66,7 @@ def _told(problems: list[str]) -> list[str]:
 
 
 class _Reader:
-    """Looks for files in an open workspace, within its bounds; `problems` are one line each."""
+    """Finds files in an open workspace, within the limits; `problems` are one line each."""
 
     def __init__(self, place: Place, since: Instant) -> None:
         self._place = place
@@ -76,7 +75,7 @@ class _Reader:
         self.problems: list[str] = []
 
     def candidates(self, patterns: Iterable[str]) -> Iterator[tuple[int, str, str]]:
-        """(directory, name in it, name in the workspace) of what the patterns match, each once."""
+        """Yield (directory, name in it, path in the workspace) of files that match the patterns, each once."""
         seen: set[str] = set()
         for pattern in patterns:
             for directory, name, label in self._below(self._place.directory, tuple(pattern.split("/")), ""):
@@ -115,7 +114,7 @@ class _Reader:
             os.close(inner)
 
     def _matching(self, directory: int, part: str, prefix: str) -> list[str]:
-        """The names in a directory that a pattern's part means; without a glob the part itself."""
+        """The names in a directory that match one part of a pattern; a part without a glob is returned itself."""
         if not _GLOB.search(part):
             return [part]
         if directory == self._place.meta and self._place.device >= 0:
@@ -128,11 +127,11 @@ class _Reader:
                 return []
             self._names_left -= len(found)
         if not are_all:
-            self.problems.append(f"{prefix or '.'}: holds more names than are looked at; some files may be")
+            self.problems.append(f"{prefix or '.'}: has more entries than are examined; some files may be")
         return sorted(fnmatch.filter(found, part))
 
     def tail(self, directory: int, name: str, label: str, at_most: int) -> tuple[int, int, bytes] | None:
-        """(size of the file, where its kept part begins, that part); None when it is of an earlier run.
+        """(size of the file, offset of the kept part, that part); None when it belongs to an earlier run.
 
         Raises WorkspaceError.
         """
@@ -143,7 +142,7 @@ class _Reader:
             if info.st_mtime_ns < self._oldest_ns:
                 return None
             start = max(0, info.st_size - at_most)
-            # The byte before tells whether a line begins there.
+            # The preceding byte shows whether a line begins here.
             data = b"".join(files.pieces(descriptor, max(0, start - 1), info.st_size, label))
         finally:
             os.close(descriptor)
@@ -154,12 +153,11 @@ class _Reader:
 
 
 def _first_line(data: bytes) -> int:
-    """Where the first line begins after the first byte; in one endless line, its first word, so that no half of
-    anything is kept."""
+    """Offset of the first complete line; in a single very long line, of the first complete word."""
     for end in (b"\n", b" "):
         if cut := data.find(end, 0, len(data) - 1) + 1:
             return cut
     cut = 1
-    while cut < min(len(data), 4) and data[cut] & 0xC0 == 0x80:  # within a character of UTF-8
+    while cut < min(len(data), 4) and data[cut] & 0xC0 == 0x80:  # inside a UTF-8 character
         cut += 1
     return cut

@@ -1,4 +1,4 @@
-"""A part of a dispatch's file that was kept: its name, which part of the whole it is, and the compressed content."""
+"""The kept part of a dispatch's file: its name, its position in the whole file, and the compressed content."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 FILES_AT_MOST = 16
-"""So many files of a dispatch are kept."""
+"""Files kept per dispatch at most."""
 LARGEST = 4 << 20
-"""What is kept of one file at most, in bytes: the configuration allows no more."""
+"""Maximum bytes kept of one file; the configuration cannot exceed it."""
 _COMPRESSION = 4
-"""Half the time of zlib's own choice, for 4 % more bytes."""
+"""Takes half the time of zlib's default level, for 4 % more bytes."""
 
 
 class KeptFile(NamedTuple):
-    """`name` is relative to the workspace, `size` the bytes of the whole file, `kept_from` the offset in it from which
-    on it is kept; `content` is that part, compressed by zlib."""
+    """`name` is relative to the workspace, `size` is that of the whole file, `kept_from` the offset where the kept part
+    begins; `content` is the part, compressed by zlib."""
 
     name: str
     size: int
@@ -26,29 +26,29 @@ class KeptFile(NamedTuple):
 
     @property
     def data(self) -> bytes:
-        """What was kept, as it was written but for its secrets; nothing where it is damaged."""
+        """The kept part, redacted and uncompressed; empty if it is damaged."""
         with contextlib.suppress(zlib.error):
             return expanded(self.content)
         return b""
 
 
 def expanded(content: bytes) -> bytes:
-    """The uncompressed content, at most `LARGEST` bytes of it. Raises zlib.error when it is none."""
+    """Uncompress at most `LARGEST` bytes. Raises zlib.error for invalid content."""
     return zlib.decompressobj().decompress(content, LARGEST)
 
 
 def kept_file(name: str, size: int, kept_from: int, data: bytes) -> KeptFile:
-    """Make a kept file of its uncompressed part."""
+    """Create a kept file from its uncompressed part."""
     return KeptFile(name, size, kept_from, zlib.compress(data, _COMPRESSION))
 
 
 def redacted(file: KeptFile, redact: Callable[[str], str]) -> KeptFile:
-    """A kept file without its secrets; the same one when it holds none, or cannot be read."""
+    """A redacted kept file; the same object when it has no secret or cannot be uncompressed."""
     data = file.data
     clean = without_secrets(data, redact)
     return file if clean == data else kept_file(file.name, file.size, file.kept_from, clean)
 
 
 def without_secrets(data: bytes, redact: Callable[[str], str]) -> bytes:
-    """The bytes of a text without its secrets; those that are no UTF-8 stay as they are."""
+    """Redact the bytes of a text; bytes that are not UTF-8 stay unchanged."""
     return redact(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")

@@ -1,10 +1,6 @@
-"""Where things are in a workspace, and which directories are one.
+"""The layout of a workspace: where its files are, which directories are workspaces, and which are never searched.
 
-The original (core-agent) writes `status.json` beside `.meta/`; the newer layout has it in `.meta/`.
-
-Which directory names can be a workspace's name.
-
-Which directories are never entered when workspaces are looked for, and which can therefore be no workspace.
+core-agent writes `status.json` beside `.meta/`; the newer layout has it in `.meta/`.
 """
 
 from __future__ import annotations
@@ -19,9 +15,9 @@ from agentic_watch.workspace import files, signatures
 
 
 def name_problem(name: str) -> str | None:
-    """Why a directory's name cannot be a workspace's name, or None when it can.
+    """Why a directory's name cannot be a workspace's name; None when it can.
 
-    A name goes into log lines, JSON and SQL text: it must be UTF-8 without control characters.
+    Names appear in log lines, JSON and SQL text: they must be UTF-8 without control characters.
     """
     try:
         name.encode("utf-8")
@@ -43,15 +39,15 @@ META_JOURNAL = f"{META}/{JOURNAL}"
 
 CLONES = frozenset({"repo", "src"})
 TELLING_DIRECTORIES = CLONES | {META}
-"""Directories whose appearance can make the one that holds them a workspace."""
+"""Names of directories whose appearance can make their parent a workspace."""
 _STATUS_DEPTHS = (1, 3)
 
 
 def status_files(directory: int, prefix: str, root: Root, depth: int) -> tuple[os.stat_result | None, ...] | None:
-    """The stats of (`.meta/status.json`, `status.json`) of the directory `prefix` when it is a workspace, else None.
+    """The stats of (`.meta/status.json`, `status.json`) of the directory `prefix` if it is a workspace, else None.
 
-    `prefix` is "" or ends in `/`. A stat is only a hint: the commit opens everything anew, guarded.
-    Raises OSError when the directory cannot be looked into.
+    `prefix` is "" or ends in `/`. A stat is only a hint: the commit opens everything again, safely. Raises OSError when
+    the directory cannot be read.
     """
     in_meta = _stat(directory, prefix + META_STATUS) if root.layout != "root" else None
     beside = _stat(directory, prefix + STATUS) if root.layout != "meta" else None
@@ -65,8 +61,8 @@ def status_files(directory: int, prefix: str, root: Root, depth: int) -> tuple[o
 
 
 def journal_signature(meta: int) -> bytes:
-    """What stands for the status's signature in a workspace that has none, but the journal `meta` holds: none of the
-    status files', and the journal's."""
+    """The signature of a workspace without a status file but with a journal in `meta`: two absent files, then the
+    journal."""
     return signatures.ABSENT + signatures.at(meta, JOURNAL)
 
 
@@ -80,7 +76,7 @@ def _is_directory(directory: int, path: str) -> bool:
 
 
 def exists(directory: int, path: str) -> bool:
-    """Whether `path` is there, as whatever it may be."""
+    """Whether `path` exists, as a file of any type."""
     return _stat(directory, path) is not None
 
 
@@ -91,7 +87,7 @@ def _stat(directory: int, path: str) -> os.stat_result | None:
         return None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
-            return None  # `.meta` is a symbolic link to nowhere
+            return None  # `.meta` is a dangling symlink
         raise
 
 
@@ -100,9 +96,9 @@ _CLONE_DEPTH = 4
 
 
 def may_enter(root: Root, base: str, name: str, depth: int, beside_workspace_files: bool) -> bool:
-    """Whether the directory `base`, which is `name` relative to the root, at `depth` may be looked into.
+    """Whether to search the directory `base`, which is `name` relative to the root, at `depth`.
 
-    `beside_workspace_files`: its parent holds a `.meta` or a status file, so a clone beside is not ours.
+    `beside_workspace_files`: its parent has a `.meta` or a status file, so a clone in it belongs to that workspace.
     """
     if depth > root.max_depth or base in _NEVER:
         return False
@@ -112,9 +108,9 @@ def may_enter(root: Root, base: str, name: str, depth: int, beside_workspace_fil
 
 
 def no_workspace(root: Root, name: str) -> tuple[str, str] | None:
-    """Why the directory `name` below a root can be no workspace, and the name of the one it belongs to ("" for none).
+    """Why the directory `name` below a root cannot be a workspace, and the workspace it belongs to ("" for none).
 
-    None when it can be one. Only a hint from what lies there now: a root that cannot be looked into tells nothing.
+    None when it can be one. A hint from the current files: None also when the root cannot be read.
     """
     parts = name.split("/")
     above = ["/".join(parts[:depth]) for depth in range(len(parts))]
@@ -128,7 +124,7 @@ def no_workspace(root: Root, name: str) -> tuple[str, str] | None:
     try:
         for depth, parent in enumerate(above[1:], 1):
             if _holds_one(directory, parent, root, depth, parts[depth]):
-                return f"it lies inside of the workspace {parent}", parent
+                return f"it is inside the workspace {parent}", parent
     except OSError:
         return None
     finally:
@@ -137,7 +133,7 @@ def no_workspace(root: Root, name: str) -> tuple[str, str] | None:
 
 
 def _holds_one(directory: int, parent: str, root: Root, depth: int, base: str) -> bool:
-    """Whether `parent` is a workspace, or will be one whose clone is `base`."""
+    """Whether `parent` is a workspace, or may become one with the clone `base`."""
     if base in CLONES and exists(directory, f"{parent}/{META}"):
         return True
     return status_files(directory, f"{parent}/", root, depth) is not None

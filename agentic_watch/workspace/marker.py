@@ -1,4 +1,4 @@
-"""The marker `.meta/commit.json`: which commit of this workspace is done. Written last, replaced atomically."""
+"""The marker `.meta/commit.json`: the newest complete commit of a workspace. Written last, replaced atomically."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from agentic_watch.workspace.workspace_errors import Malformed, Missing
 _LIMIT = 65_536
 _TEMPORARY = ".commit.json."
 OTHER_TEMPORARY = ".journal.jsonl."
-"""Of a journal that is written anew (journal_rewrite.py)."""
+"""Prefix of the temporary files of journal_rewrite.py."""
 
 
 class Marker(NamedTuple):
-    """What a marker says: the text of `updated_at` unchanged, `committed_at` UTC in whole seconds."""
+    """The content of a marker: `updated_at` as in the status, `committed_at` UTC in whole seconds."""
 
     workspace: str
     updated_at: Instant
@@ -29,11 +29,11 @@ class Marker(NamedTuple):
 
     @property
     def identity(self) -> Identity:
-        """Which commit it vouches for."""
+        """The commit that it marks as complete."""
         return self.updated_at.ns, self.runs
 
     def encode(self) -> bytes:
-        """The file's bytes, keys in the original's order."""
+        """The bytes of the file, with keys in core-agent's order."""
         document = {
             "workspace": self.workspace,
             "updated_at": self.updated_at.text,
@@ -44,9 +44,9 @@ class Marker(NamedTuple):
 
 
 def read(meta: int) -> Marker | None:
-    """The marker, or None when there is none. Raises Malformed when it cannot be one."""
+    """Read the marker; None when there is none. Raises Malformed for invalid content."""
     try:
-        # It is believed only when something else confirms it, and replaced, never written: other names do no harm.
+        # A marker needs confirmation by row or line, and is replaced, never overwritten: so hard links are harmless.
         data = files.read(meta, layout.MARKER, layout.META_MARKER, _LIMIT, one_link=False).data
     except Missing:
         return None
@@ -57,7 +57,7 @@ def read(meta: int) -> Marker | None:
 
 
 def set_aside(meta: int) -> str:
-    """Move an unreadable marker, whatever it is, to `commit.json.corrupt-<stamp>`; gives the new name."""
+    """Move an unreadable marker of any file type to `commit.json.corrupt-<stamp>`; returns the new name."""
     name = files.free_name(meta, f"{layout.MARKER}.corrupt-{instant.stamp()}")
     files.replace(meta, layout.MARKER, name, layout.META_MARKER)
     return name
@@ -70,7 +70,7 @@ def replace(meta: int, marker: Marker) -> None:
 
 
 def write_temporary(meta: int, marker: Marker, *, sync: bool) -> str:
-    """Write the marker under a temporary name, which is given; without `sync` the caller makes it durable."""
+    """Write the marker under a temporary name, which is returned; without `sync` the caller makes it durable."""
     temporary = files.random_name(_TEMPORARY)
     descriptor = files.create(meta, temporary, layout.META_MARKER)
     try:
@@ -95,7 +95,7 @@ def put_in_place(meta: int, temporary: str) -> None:
 
 
 def remove_temporaries(meta: int, names: Iterable[str]) -> None:
-    """Remove what a killed run left, among these names of the directory: only who holds the lock makes such files."""
+    """Remove temporary files of killed processes from `names`; only the holder of the lock creates them."""
     for name in names:
         if name.startswith((_TEMPORARY, OTHER_TEMPORARY)):
             files.remove(meta, name)

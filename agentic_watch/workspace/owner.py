@@ -1,4 +1,4 @@
-"""Whose what we make in a workspace is: its directory's owner's, when we are root."""
+"""Gives new files in a workspace to the owner of their directory, when we run as root."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _said: set[tuple[int, int]] = set()
 
 @functools.cache
 def _us() -> tuple[int, int]:
-    """Our effective user and group, which nothing here ever changes."""
+    """Our effective user and group, which never change."""
     return os.geteuid(), os.getegid()
 
 
 def own_as(descriptor: int, directory: int, label: str, *, made: bool = False) -> None:
-    """As root, give what is open to the owner of `directory`. `made` just now, it is ours and our group's already.
+    """As root, give an open file to the owner of `directory`. A file `made` just now is already ours and our group's.
 
-    Where that is refused to root, too (a user that its user namespace does not have, an NFS export with root_squash),
-    it stays ours, as cp(1) leaves it; that is said once. Raises WorkspaceError for any other cause.
+    Where root may not do so either (a user outside its user namespace, an NFS export with root_squash), it stays
+    root's, as with cp(1), and a warning is logged once. Raises WorkspaceError for any other error.
     """
     if _us()[0] != 0:
         return
@@ -39,21 +39,21 @@ def own_as(descriptor: int, directory: int, label: str, *, made: bool = False) -
 
 
 def own_like(descriptor: int, info: os.stat_result, label: str) -> None:
-    """Give what is open the owner and the mode of another file. Raises WorkspaceError."""
+    """Give an open file the owner and mode of another file. Raises WorkspaceError."""
     try:
         if (info.st_uid, info.st_gid) != _us():
             os.fchown(descriptor, info.st_uid, info.st_gid)
         os.fchmod(descriptor, info.st_mode & 0o7777)
     except OSError as error:
-        cause = f"is another user's, and cannot be given to it ({error.strerror}); run this as root or as that user"
+        cause = f"belongs to another user ({error.strerror}); run this as root or as that user"
         raise WorkspaceError(label, cause, transient=True) from error
 
 
 def _say_refused(user: int, group: int, cause: str) -> None:
-    with _saying:  # several threads write at a time
+    with _saying:  # several threads may write at once
         if (user, group) not in _said:
             _said.add((user, group))
-            text = "what is made for the owner %d:%d cannot be given to it (%s) and stays root's"
-            import logging  # 3 ms of each dispatch, which has nothing to log
+            text = "new files cannot be given to their owner %d:%d (%s) and stay root's"
+            import logging  # late: `dispatch` logs nothing, and the import takes 3 ms
 
             logging.getLogger("agentic_watch.workspace").warning(text, user, group, cause)

@@ -1,4 +1,4 @@
-"""An open workspace: the descriptors of its directory and its `.meta`, and the lock on the latter."""
+"""An open workspace: descriptors of its directory and its `.meta`, and the lock on `.meta`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _NAMES_AT_MOST = 10_000
 
 
 class Place:
-    """`directory` is the workspace, `meta` its `.meta` or None while there is none.
+    """`directory` is the workspace, `meta` its `.meta`, or None when it does not exist.
 
-    When the lock was taken, `names` were those in `.meta`, `listed` says that these were all; `device` is the number
-    of the file system that `.meta` lies on, -1 before.
+    `names` are the entries of `.meta` when the lock was taken, and `listed` says that they are complete; `device` is
+    the device number of `.meta`, -1 before the lock.
     """
 
     __slots__ = ("device", "directory", "listed", "meta", "names")  # thousands may be open
@@ -30,20 +30,20 @@ class Place:
 
     @property
     def inode(self) -> tuple[int, int]:
-        """Device and inode of the workspace's directory, which it keeps under another name. Raises WorkspaceError."""
+        """Device and inode of the workspace's directory, which survive a rename. Raises WorkspaceError."""
         info = files.stat_of(self.directory, ".")
         return info.st_dev, info.st_ino
 
     def make_meta(self, mode: int = 0o755) -> None:
-        """Make `.meta/` (`mode` less umask) when only `status.json` is there."""
+        """Create `.meta/` (`mode` less umask) when only `status.json` exists."""
         if self.meta is None:
             self.meta = files.make_directory(self.directory, META, META, mode=mode)
 
     def lock(self) -> bool:
         """Take the workspace's lock without waiting, and list `.meta`; False when another process holds it.
 
-        flock on the directory itself leaves no lock file. Who swapped `.meta` between our open and
-        our lock would have us lock a directory that nobody else looks at: Malformed.
+        flock on the directory itself leaves no lock file. Raises Malformed if `.meta` was replaced between open and
+        lock: the lock would be on a directory that no other process uses.
         """
         assert self.meta is not None
         if not files.try_lock(self.meta, META):
@@ -56,7 +56,7 @@ class Place:
         return True
 
     def is_held(self) -> bool:
-        """Whether another process holds the lock now. To find out it is held shared, for an instant."""
+        """Whether another process holds the lock now; tested by a brief shared lock."""
         assert self.meta is not None
         try:
             fcntl.flock(self.meta, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -68,11 +68,12 @@ class Place:
         return False
 
     def lacks(self, name: str) -> bool:
-        """Whether `.meta` held no `name` when it was locked; what is only made under the lock is still not there."""
+        """Whether `.meta` had no `name` when it was locked. Still true for files that only the holder of the lock
+        creates."""
         return self.listed and name not in self.names
 
     def release(self) -> None:
-        """Close the workspace's directory; `.meta` stays open, and locked."""
+        """Close the workspace's directory; `.meta` stays open and locked."""
         if self.directory >= 0:
             os.close(self.directory)
             self.directory = -1
@@ -86,9 +87,9 @@ class Place:
 
 
 class Opener:
-    """Opens workspaces one after the other; neighbours share the walk to the directory that holds them.
+    """Opens workspaces one after another; siblings share the walk to their parent directory.
 
-    That directory stays open until `close` or the next other one, so an opener should not live long.
+    The parent stays open until `close` or the next other parent, so keep an opener only briefly.
     """
 
     def __init__(self) -> None:
@@ -96,7 +97,8 @@ class Opener:
         self._parent = -1
 
     def open(self, root_path: str, name: str) -> Place:
-        """Open the workspace `name` below a root. Raises Missing when it or the root is gone, WorkspaceError else."""
+        """Open the workspace `name` below a root. Raises Missing when it or the root does not exist, else
+        WorkspaceError."""
         above, _, base = name.rpartition("/")
         shared = self._above == (root_path, above)
         if not shared:
@@ -106,7 +108,7 @@ class Opener:
         except Missing:
             if not shared:
                 raise
-            self._walk(root_path, above)  # the one that was kept may have been replaced
+            self._walk(root_path, above)  # the open parent may have been replaced
             directory = files.open_directory(self._parent, base, base)
         try:
             meta = files.open_directory(directory, META, META)
@@ -135,14 +137,14 @@ class Opener:
         self._above = root_path, above
 
     def close(self) -> None:
-        """Close the directory that is kept."""
+        """Close the parent directory."""
         if self._parent >= 0:
             os.close(self._parent)
         self._above, self._parent = None, -1
 
 
 def open_place(root_path: str, name: str) -> Place:
-    """Open one workspace: `Opener.open`."""
+    """Open a single workspace, as `Opener.open`."""
     opener = Opener()
     try:
         return opener.open(root_path, name)

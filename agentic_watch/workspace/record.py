@@ -1,4 +1,4 @@
-"""The record of one finished dispatch: what the journal line says and the history row keeps."""
+"""The record of one finished dispatch: the content of its journal line and history row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agentic_watch.workspace.status import Status, fields
 from agentic_watch.workspace.workspace_errors import Malformed
 
 Identity = tuple[int, int]
-"""(`updated_at` in nanoseconds, `runs`): which commit of a workspace this is."""
+"""(`updated_at` in nanoseconds, `runs`): identifies a commit of a workspace."""
 
 _REDACTED = ("agent", "branch", "org", "pr_url", "process_id", "question", "repo", "task")
 _TEXTS = ("agent", "branch", "org", "pr_url", "process_id", "question", "repo", "status", "task", "workspace")
@@ -45,7 +45,7 @@ class Record(NamedTuple):
 
     @property
     def identity(self) -> Identity:
-        """What makes this commit the same as another."""
+        """The identity of the commit."""
         return self.updated_at.ns, self.runs
 
     def line(self) -> bytes:
@@ -56,7 +56,7 @@ class Record(NamedTuple):
         large = {key: value for key in ("report", "findings", "changes") if (value := getattr(self, key))}
         if not large:
             return dump(document).encode("utf-8") + b"\n"
-        # Part by part: as one text it would take up to eight times its bytes.
+        # Encoded in parts: as one text it would take up to eight times its size.
         document |= large
         parts = []
         for is_large, keys in itertools.groupby(sorted(document), large.__contains__):
@@ -68,14 +68,16 @@ class Record(NamedTuple):
 
 
 def dispatch_of(said: Record | Status) -> tuple[int, str, str, str, str, str]:
-    """What stays the same while a dispatch goes on: it tells two of one identity apart (Go's zero time, a template)."""
+    """The fields that stay the same during a dispatch; they distinguish two dispatches with the same identity (Go's
+    zero time, a template)."""
     return said.started_at.ns, said.org, said.repo, said.task, said.agent, said.branch
 
 
 def from_status(
     workspace: str, status: Status, report: dict[str, Any], committed_at: str, without: Redactor = BUILT_IN
 ) -> Record:
-    """Make the record of a finished status, as status.read gives it, and of its report, whose secrets are taken out."""
+    """Make the record of a finished status (from status.read, already redacted) and of its report, which is redacted
+    here."""
     report = without.value(report) if report else {}
     return Record(
         workspace=workspace,
@@ -100,7 +102,7 @@ def from_status(
 
 
 def redacted(record: Record, without: Redactor) -> Record:
-    """A record that others wrote, without its secrets. Which workspace and commit it is of stays as it is."""
+    """Redact a record that others wrote. Workspace, updated_at and runs stay the same."""
     texts = {key: text for key in _REDACTED if (text := getattr(record, key))}
     parts = {key: part for key in ("report", "findings", "changes") if (part := getattr(record, key))}
     changed = {key: value for key, value in without.value(texts).items() if value != texts[key]}
@@ -111,7 +113,7 @@ def redacted(record: Record, without: Redactor) -> Record:
 
 
 def is_same_dispatch(recorded: Record, said: Status, without: Redactor) -> bool:
-    """Whether a line is of the dispatch that a status tells of, whatever was taken out of it (`dispatch_of`)."""
+    """Whether a line and a status belong to the same dispatch, whatever was redacted (`dispatch_of`)."""
     line, status = dispatch_of(recorded), dispatch_of(said)
     return line == status or (
         line[0] == status[0] and all(without.is_same(then, now) for then, now in zip(line[1:], status[1:], strict=True))
@@ -119,18 +121,18 @@ def is_same_dispatch(recorded: Record, said: Status, without: Redactor) -> bool:
 
 
 LINE_VALUES = 3 * MAX_VALUES
-"""A line holds its report, and the report's findings and changes once more: what we wrote we must read again."""
+"""A line has the report, and its findings and changes again, so its limit is higher: our own lines must be readable."""
 
 
 def from_line(line: bytes) -> Record:
-    """Read a journal line, ours or the original's. Raises Malformed when it is not a whole record."""
+    """Parse a journal line, ours or core-agent's. Raises Malformed when it is not a complete record."""
     return from_object(load_object(line, META_JOURNAL, LINE_VALUES, MAX_DEPTH + 1))
 
 
 def from_object(raw: dict[str, Any]) -> Record:
-    """The record of a line's object. Raises Malformed when it is not a whole one."""
+    """The record of a parsed line. Raises Malformed when it is not complete."""
     report = raw.get("report")
-    for name in ("status", "updated_at"):  # the only ones that a status must have
+    for name in ("status", "updated_at"):  # the required fields of a status
         if raw.get(name) in (None, ""):
             raise Malformed(META_JOURNAL, f"a line has no {name}")
     found = fields(raw, META_JOURNAL, _TEXTS, ("issue", "runs"), ("started_at", "updated_at", "committed_at"))

@@ -1,7 +1,6 @@
-"""Secrets out of texts: each becomes `[redacted:KIND]`. Pure.
+"""Redacts secrets in texts: each becomes `[redacted:KIND]`. Pure functions.
 
-The same text always gives the same, and what was redacted stays as it is, so that a line, a row and what is read once
-more agree.
+The result is deterministic, and redacting it again changes nothing, so that line, row and later reads agree.
 """
 
 from __future__ import annotations
@@ -16,18 +15,19 @@ from agentic_watch.config import Redact
 from agentic_watch.workspace.secret_forms import FORMS
 
 _OPENING = "[redacted:"
-# Compiled when they are needed: every start imports this.
+# Compiled on first use: every start imports this module.
 _MARK = r"(\[redacted:[a-z0-9][a-z0-9-]{0,31}\])"
 _LONGEST_WORD = 32
 _ROUNDS = 8
-"""A pattern of the operator's may match anew beside what another one left; it is looked at no more often than that."""
+"""Maximum passes over a text: an operator's pattern may match again next to the result of another one."""
 _KEY_END = r"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
 _KEY_LINE = r"[\s+>|-]*[A-Za-z0-9+/]{16,256}={0,2}\s*"
 
 _Literals = Sequence[tuple[str, int]]
-"""What a text must hold, and the number of the form that is looked for then."""
+"""Pairs of a literal that a text must contain and the index of the form to search for then."""
 _SHARED = ("gl", "gh", "hv", "api", "K", "J", "z", "G", "A", "/", "")
-"""What literals share and few texts hold: where it is missing, none of them is looked for. That takes half the time."""
+"""Substrings shared by several literals: where one is missing, none of these literals is searched. This halves the
+time."""
 _LITERALS: dict[str, list[str]] = {part: [] for part in _SHARED}
 for _literal in dict.fromkeys(literal for form in FORMS for literal in form.literals):
     _LITERALS[next(part for part in _SHARED if part in _literal)].append(_literal)
@@ -35,44 +35,44 @@ _KNOWN = tuple((literal, number) for number, form in enumerate(FORMS) for litera
 
 
 def mark(kind: str) -> str:
-    """What stands in the place of a secret."""
+    """The replacement for a secret."""
     return f"{_OPENING}{kind}]"
 
 
 def may_be_redacted(text: str) -> bool:
-    """Whether a mark stands in a text."""
+    """Whether a text contains such a replacement."""
     return _OPENING in text
 
 
 class Redactor:
-    """Takes out what is built in, and what `patterns` (kind, regular expression) match; each pattern must compile."""
+    """Redacts the built-in forms and matches of `patterns` (kind, regular expression); each pattern must compile."""
 
     def __init__(self, patterns: Iterable[tuple[str, str]] = (), *, built_in: bool = True) -> None:
         self._known: _Literals = _KNOWN if built_in else ()
         self._own = tuple((mark(kind), re.compile(pattern)) for kind, pattern in patterns)
 
     def text(self, text: str) -> str:
-        """The text without its secrets."""
+        """Redact a text."""
         return self._text(text, self._known)
 
     def value(self, value: Any) -> Any:
-        """A JSON value whose texts are without their secrets; the same object when it holds none.
+        """Redact the texts of a JSON value; returns the same object when there is no secret.
 
-        Keys are texts as others: who keeps an environment or a list of tokens may have a secret as a key. A plain word
-        stays, whatever a pattern of the operator's says: it is a name that others read.
+        Keys are redacted too: in a dump of an environment or a list of tokens, a key may be a secret. A key that is a
+        plain word stays, even if an operator's pattern matches: other programs read it as a name.
         """
         sought = self._sought("\n".join(_texts(value)))
         return self._value(value, sought) if sought or self._own else value
 
     def may_change(self, text: str) -> bool:
-        """Whether there may be a secret in a text, or in one of its lines; nearly always there is none."""
+        """Whether a text may contain a secret; false for almost all texts."""
         return bool(self._own or self._sought(text))
 
     def _sought(self, text: str) -> _Literals:
-        """What is to be looked for in the lines of a text: what is not in all of it is in none of them."""
+        """The forms to search for: a literal missing in the whole text is missing in each line."""
         if not self._known:
             return ()
-        # Not any(): a generator takes twice as long. And most texts end here.
+        # A loop instead of any(), which takes twice as long. Most texts end here.
         there = [one for part, some in _LITERALS.items() if part in text for one in some if one in text]
         if not there:
             return ()
@@ -99,15 +99,15 @@ class Redactor:
         for name, item in value.items():
             text = name if _is_word(name) else self._text(name, sought)
             key, number = text, 2
-            while key != name and (key in changed or key in value):  # two secrets of one kind
+            while key != name and (key in changed or key in value):  # two secrets of the same kind
                 key, number = f"{text} {number}", number + 1
             changed[key] = self._value(_beside(name, item, sought), sought)
         return changed
 
     def is_same(self, recorded: str, said: str) -> bool:
-        """Whether a text that was recorded, whatever was taken out of it then, is what is `said` now without secrets.
+        """Whether a recorded text, possibly redacted, is the text `said` now.
 
-        A mark may stand for anything: a secret that was named by hand afterwards is in the status still.
+        A mark matches any text: a secret that was redacted on request is still in the status.
         """
         if recorded == said:
             return True
@@ -116,7 +116,7 @@ class Redactor:
 
 
 BUILT_IN = Redactor()
-"""Takes out what is built in, and nothing else."""
+"""Redacts the built-in forms only."""
 
 
 def _without_known(text: str, sought: _Literals) -> str:
@@ -130,7 +130,7 @@ def _without_known(text: str, sought: _Literals) -> str:
 
 
 def _without_key_ends(text: str) -> str:
-    """Private keys whose beginning was cut off, as the last part of a log may have them: the lines before their end."""
+    """Redact private keys whose beginning is cut off, as at the start of a log's tail."""
     pieces, done, key_line = [], 0, re.compile(_KEY_LINE)
     for end in re.finditer(_KEY_END, text):
         start = end.start()
@@ -147,14 +147,14 @@ def _without_key_ends(text: str) -> str:
 
 @functools.cache
 def _compiled(number: int) -> tuple[re.Pattern[str], str]:
-    """Compiled when a text first needs it: all of them would cost each start 20 ms."""
+    """Compile a form on first use: compiling all takes 20 ms at each start."""
     form = FORMS[number]
     pattern = re.compile(form.pattern)
     return pattern, r"\g<1>" * pattern.groups + mark(form.kind)
 
 
 def _is_in(number: int, text: str) -> bool:
-    # The end of a private key has no form of its own.
+    # The end of a private key has no separate form.
     return FORMS[number].kind == "private-key" or _compiled(number)[0].search(text) is not None
 
 
@@ -167,7 +167,7 @@ def _outside_marks(text: str, replacement: str, pattern: re.Pattern[str]) -> str
 
 
 def _beside(name: str, item: Any, sought: _Literals) -> Any:
-    """A text without what is a secret for the name that it has: `{"authorization": "Bearer …"}`."""
+    """Redact a text that is a secret because of its key: `{"authorization": "Bearer …"}`."""
     if not isinstance(item, str) or not sought:
         return item
     start = f"{name}: "
@@ -180,7 +180,7 @@ def _is_word(name: str) -> bool:
 
 
 def _texts(value: Any) -> list[str]:
-    """All texts and keys of a value, as they are looked at: a text of an object beside its key."""
+    """All texts and keys of a value, as they are searched: an object's text together with its key."""
     found: list[str] = []
     waiting = [value]
     while waiting:
@@ -200,7 +200,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _fits(pieces: list[str], text: str) -> bool:
-    """Whether the text is these pieces in their order, with anything between two of them."""
+    """Whether the text consists of the pieces in order, with any text between them."""
     first, *inner, last = pieces
     if not text.startswith(first) or not text.endswith(last) or len(first) + len(last) > len(text):
         return False
@@ -214,12 +214,12 @@ def _fits(pieces: list[str], text: str) -> bool:
 
 
 def count(before: str, after: str) -> Counter[str]:
-    """How many secrets of each kind were taken out between the one and the other."""
+    """How many secrets of each kind were redacted between `before` and `after`."""
     new = Counter(re.findall(_MARK, after)) - Counter(re.findall(_MARK, before))
     return Counter({found[len(_OPENING) : -1]: number for found, number in new.items()})
 
 
 @functools.lru_cache(maxsize=4)
 def redactor(redact: Redact) -> Redactor:
-    """What a configuration wants taken out."""
+    """The redactor of a configuration."""
     return Redactor(redact.patterns) if redact.enabled else Redactor(built_in=False)

@@ -1,4 +1,4 @@
-"""The optional `.meta/report.json`: what checks said of the work."""
+"""The optional `.meta/report.json`: results of checks on the agent's work."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 
 def read(meta: int, limit: int) -> tuple[dict[str, Any], str | None]:
-    """The report, {} when there is none, and a warning when one is there that cannot be used.
+    """Read the report; {} when there is none, with a warning when it is invalid.
 
-    A broken report must not cost the dispatch its record, so it is left out and said. A passing
-    fault (I/O, a held lease) is raised instead: the next try may find it whole.
+    An invalid report must not prevent the commit, so it is omitted with a warning. A transient error (I/O, a held
+    lease) is raised instead: the next attempt may succeed.
     """
     try:
         return parse(content(meta, limit))
@@ -24,7 +24,7 @@ def read(meta: int, limit: int) -> tuple[dict[str, Any], str | None]:
 
 
 def content(meta: int, limit: int) -> bytes | None:
-    """The report's bytes as they are, None when there is none. Raises WorkspaceError."""
+    """The bytes of the report, None when there is none. Raises WorkspaceError."""
     try:
         return files.read(meta, layout.REPORT, layout.META_REPORT, limit).data
     except Missing:
@@ -32,7 +32,7 @@ def content(meta: int, limit: int) -> bytes | None:
 
 
 def parse(data: bytes | None) -> tuple[dict[str, Any], str | None]:
-    """What these bytes say; {} for None and, with a warning, for what cannot be used."""
+    """Parse the bytes; {} for None and, with a warning, for invalid content."""
     if data is None:
         return {}, None
     try:
@@ -42,7 +42,7 @@ def parse(data: bytes | None) -> tuple[dict[str, Any], str | None]:
 
 
 def findings(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """The findings when they are a list of objects, else []."""
+    """The report's findings if they are a list of objects, else []."""
     value = report.get("findings")
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
         return value
@@ -50,6 +50,6 @@ def findings(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def changes(report: dict[str, Any]) -> dict[str, Any]:
-    """The changes when they are an object, else {}."""
+    """The report's changes if they are an object, else {}."""
     value = report.get("changes")
     return value if isinstance(value, dict) else {}

@@ -1,8 +1,8 @@
-"""What a secret looks like, by vendor. One table: a new form is one row.
+"""The forms of secrets, by vendor, in one table: add a row for a new form.
 
-Each form is what its vendor documents, so that a hash, a UUID or a picture is not taken for one. A form takes the whole
-run of characters that its first ones begin, and none can begin inside of what another one left to read: looking for all
-of them takes time in proportion to the text, whatever that holds.
+Each form follows its vendor's documentation, so that hashes, UUIDs or pictures do not match. A form matches the whole
+run of characters after its prefix, and no form can begin inside the remainder of another: so the search takes linear
+time for any text.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 
 class SecretForm(NamedTuple):
-    """One form of a secret: `kind` stands in its mark; a text without one of `literals` holds none.
+    """One form of a secret: `kind` appears in the replacement; a text without any of `literals` cannot match.
 
-    A group in `pattern` is what stands before the secret and stays. `source` is the document that has the form.
+    A group in `pattern` is the text before the secret, which stays. `source` is the document that defines the form.
     """
 
     kind: str
@@ -27,12 +27,12 @@ _ALONE = r"(?<![A-Za-z0-9_-])"
 _SEPARATOR = r"""["'\\\s]{0,4}[:=]["'\\\s\[]{0,6}"""
 _WITH_DIGIT = r"(?=[A-Za-z._~+/=-]*+[0-9])[A-Za-z0-9._~+/=-]"
 _BASE64 = "[A-Za-z0-9+/]"
-# What documentation writes in the place of a password.
+# Placeholders for a password in documentation.
 _NO_EXAMPLE = r"(?!\$|\*|%[sd(]|\.\.|(?:pass(?:w(?:or)?d|w)?|pwd?|psw|secret|token|credentials?|x+|X+|[A-Z_]+)@)"
 # A key's lines, also quoted, indented, numbered by a log, or added by a diff.
 _KEY_LINES = r"[A-Za-z0-9+/=\s:,.>|\\-]"
 _KEY_END = r"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
-# Only a class of characters is repeated possessively: of a group CPython before 3.11.5 does it wrong (gh-106052).
+# Possessive repetition only of character classes: for groups it is broken before CPython 3.11.5 (gh-106052).
 
 FORMS = (
     SecretForm(
@@ -52,7 +52,7 @@ FORMS = (
     SecretForm("anthropic-key", ("sk-ant-",), r"sk-ant-[A-Za-z0-9_-]{16,}+", "https://docs.claude.com/en/api/overview"),
     SecretForm("openrouter-key", ("sk-or-",), r"sk-or-[A-Za-z0-9_-]{32,}+", "https://openrouter.ai/docs/api-reference"),
     SecretForm(
-        # What others call so, too. The word before it is looked at last: there is many a task-1.
+        # Prefixes that other texts use too. The preceding character is checked last: `task-1` is common.
         "openai-key",
         ("sk-",),
         r"sk-(?<![A-Za-z0-9_-]sk-)(?:(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{32,}+|[A-Za-z0-9]{32,}+)",
@@ -87,7 +87,7 @@ FORMS = (
         "https://docs.gitlab.com/security/tokens/#token-prefixes",
     ),
     SecretForm(
-        # A secret directly behind its id goes with it.
+        # A secret directly after its id is redacted with it.
         "aws-access-key",
         ("AKIA", "ASIA", "ABIA", "ACCA"),
         rf"{_START}(?:AKIA|ASIA|ABIA|ACCA)(?![A-Z2-7]{{9}}EXAMPLE)[A-Z2-7]{{16}}(?![A-Za-z0-9])"
@@ -274,7 +274,7 @@ FORMS = (
         "docs.claude.com/en/api/overview; ai.google.dev/api; docs.gitlab.com/api/rest/authentication",
     ),
     SecretForm(
-        # A user alone is no secret (git@, user@), unless it looks like a token.
+        # A user name alone is not a secret (git@, user@), unless it looks like a token.
         "url-userinfo",
         ("://",),
         r"(://)(?:[A-Za-z0-9._~!$&'()*+,;=%-]{0,256}+:" + _NO_EXAMPLE + r"[A-Za-z0-9._~!$&'()*+,;=%:-]{1,512}+(?=@)"

@@ -1,4 +1,4 @@
-"""What a file looks like to stat(2): equal signatures mean an unchanged file, without reading it."""
+"""File signatures from stat(2): equal signatures mean an unchanged file, without reading it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import struct
 _SIGNATURE = struct.Struct("<QqqQ")
 _pack = _SIGNATURE.pack
 ABSENT = bytes(_SIGNATURE.size)
-"""Stands for the signature of a file that is not there."""
+"""The signature of a missing file."""
 
 _TICK_NS = 20_000_000
 _COARSE_TICK_NS = 2_100_000_000
 
 _CAN_ASK = os.access("/", os.F_OK, follow_symlinks=False)
-"""Not where a seccomp filter denies faccessat2(2), which it may not know: every answer would be no."""
+"""False where a seccomp filter denies faccessat2(2): then every file would seem to be missing."""
 
 
 def of(info: os.stat_result) -> bytes:
     """Inode, mtime, ctime and size, 32 bytes: equal signatures mean an unchanged file.
 
-    ctime is what makes it trustworthy: an agent can set mtime with utime(2), ctime it cannot.
+    ctime makes it trustworthy: an agent can set mtime with utime(2), but not ctime.
     """
     try:
         return _pack(info.st_ino, info.st_mtime_ns, info.st_ctime_ns, info.st_size)
@@ -30,8 +30,7 @@ def of(info: os.stat_result) -> bytes:
 
 
 def changed_at(signature: bytes) -> float | None:
-    """When the newest of the files was changed whose signatures these are (ctime), in seconds since the epoch; None
-    when they tell nothing."""
+    """The newest ctime of these concatenated signatures, in seconds since the epoch; None when there is none."""
     size = _SIGNATURE.size
     ctimes = [_SIGNATURE.unpack_from(signature, at)[2] for at in range(0, len(signature) - size + 1, size)]
     newest: int = max(ctimes, default=0)
@@ -39,17 +38,17 @@ def changed_at(signature: bytes) -> float | None:
 
 
 def is_settled(info: os.stat_result, now_ns: int) -> bool:
-    """Whether a file was last changed so long ago that a further change would have another time.
+    """Whether the last change is old enough that a further change would get another time.
 
-    The kernel's file clock ticks every 1 to 10 ms. What keeps whole seconds only says so itself (ext4 with inodes of
-    128 bytes, some network file systems; FAT keeps every other one).
+    The kernel's file clock ticks every 1 to 10 ms. Some file systems store whole seconds only, which their times show
+    (ext4 with inodes of 128 bytes, some network file systems; FAT stores every other second).
     """
     tick = _COARSE_TICK_NS if info.st_ctime_ns % 1_000_000_000 == 0 else _TICK_NS
     return now_ns - info.st_ctime_ns > tick
 
 
 def at(directory: int, path: str) -> bytes:
-    """The signature of `path` below `directory`, or ABSENT when it cannot be had: a hint, never a proof."""
+    """The signature of `path` below `directory`, ABSENT when stat fails: a hint, never a proof."""
     try:
         return of(os.stat(path, dir_fd=directory, follow_symlinks=False))
     except OSError:
@@ -57,7 +56,7 @@ def at(directory: int, path: str) -> bytes:
 
 
 def is_absent(directory: int, path: str) -> bool:
-    """Whether there is nothing at `path` below `directory`: what a stat tells too, by an error that costs more."""
+    """Whether `path` below `directory` is missing; cheaper than the exception of a failed stat."""
     if _CAN_ASK:
         return not os.access(path, os.F_OK, dir_fd=directory, follow_symlinks=False)
     return at(directory, path) == ABSENT

@@ -1,4 +1,4 @@
-"""The dispatcher's status file: what it says, and which of two counts. Never written, renamed, locked here."""
+"""Reads the dispatcher's status file, and chooses between its two places. Never writes, renames or locks it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class Status(NamedTuple):
-    """A status file's known fields; an absent one is "", 0 or the zero time, as in Go."""
+    """The known fields of a status file; absent ones are "", 0 or the zero time, as in Go."""
 
     status: str
     updated_at: Instant
@@ -38,10 +38,10 @@ class Status(NamedTuple):
 
 
 class StatusRead(NamedTuple):
-    """The status that counts, without secrets, what was passed over to get it (one line each), and the signatures of
-    the files `.meta/status.json` and `status.json` as read (b"" when the same signature may yet hide a change).
+    """The redacted status that counts, a warning for each file that was skipped, and the signatures of
+    `.meta/status.json` and `status.json` as read (b"" when another change could leave the same signature).
 
-    `linked` is the error of a file that has other names: what it says may be compared, not recorded.
+    `linked` is the error of a file with hard links: its content may be compared, but not recorded.
     """
 
     status: Status
@@ -57,7 +57,7 @@ _texts_of = operator.attrgetter("status", *_TEXTS)
 
 
 def parse(data: bytes, label: str) -> Status:
-    """Read a status file's bytes. Raises Malformed with the field and the cause."""
+    """Parse the bytes of a status file. Raises Malformed with the field and the cause."""
     raw = load_object(data, label)
     found = fields(raw, label, ("status", *_TEXTS), _NUMBERS, _TIMES)
     if not found["status"]:
@@ -69,12 +69,12 @@ def parse(data: bytes, label: str) -> Status:
 
 _KEPT_BYTES = 4_096
 _KEPT = 256
-"""So many statuses of up to so many bytes are known again: one that finished is read when it is seen and under the
-lock, one that is touched has often not changed."""
+"""Number and size of parsed statuses in the cache: a finish is read when it is seen and again under the lock, and
+touched files are often unchanged."""
 
 
 def _said(data: bytes, label: str, redact: Redact) -> Status:
-    """What a status file's bytes say, without secrets. Raises Malformed."""
+    """Parse and redact the bytes of a status file. Raises Malformed."""
     return redacted(parse(data, label), redactor(redact))
 
 
@@ -82,7 +82,7 @@ _said_before = functools.lru_cache(_KEPT)(_said)
 
 
 def redacted(status: Status, without: Redactor) -> Status:
-    """The status without secrets, its `status` too unless that is one of those that are known."""
+    """Redact a status; its `status` field too, unless it is a known one."""
     if not without.may_change("\n".join(_texts_of(status))):
         return status
     texts = {name: text for name in _TEXTS if (text := getattr(status, name))}
@@ -95,8 +95,8 @@ def redacted(status: Status, without: Redactor) -> Status:
 def fields(
     raw: dict[str, Any], label: str, texts: Iterable[str] = (), numbers: Iterable[str] = (), times: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """These fields of an object: texts, integers of 64 bits, RFC 3339 times (Instant). One that is absent or null is
-    "", 0 or the zero time, as Go decodes it. Raises Malformed with the field and the cause."""
+    """Read fields of an object: texts, 64-bit integers, RFC 3339 times (Instant). Absent or null ones are "", 0 or the
+    zero time, as in Go. Raises Malformed with the field and the cause."""
     found: dict[str, Any] = {}
     for key in texts:
         value = raw.get(key)
@@ -124,9 +124,9 @@ def fields(
 def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> StatusRead:
     """Read the status of an open workspace: both places, the newer `updated_at` wins, a tie goes to `.meta/`.
 
-    Raises Missing when there is none, Malformed when none is sound. One sound file is enough: the
-    other, if broken, becomes a warning, so that a stray file cannot hold a finished dispatch back. One with other names
-    counts only when there is no better one.
+    Raises Missing when there is none, Malformed when none is valid. If only one is valid, the other becomes a warning,
+    so that a stray file cannot block a finished dispatch. A file with hard links counts only when there is no other
+    valid one.
     """
     found: list[Status] = []
     linked: list[Status] = []
@@ -163,13 +163,13 @@ def read(workspace: int, meta: int | None, root: Root, limits: Limits) -> Status
 
 
 def signature(workspace: int, meta: int | None, root: Root) -> bytes:
-    """What `read` would give as the signature now, were there no doubt about a file."""
+    """The current signature, as `read` returns it for settled files."""
     places = (where for where, _ in _places(workspace, meta, root))
     return b"".join(signatures.ABSENT if one is None else signatures.at(one, layout.STATUS) for one in places)
 
 
 def _places(workspace: int, meta: int | None, root: Root) -> tuple[tuple[int | None, str], ...]:
-    """The directories in which a status may lie, None where none counts, and what it is called there."""
+    """The two places of a status: directory (None where the layout excludes it) and label."""
     in_meta = meta if root.layout != "root" else None
     beside = workspace if root.layout != "meta" else None
     return (in_meta, layout.META_STATUS), (beside, layout.STATUS)

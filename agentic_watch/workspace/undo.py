@@ -1,7 +1,8 @@
-"""Taking something out of a file that others append to: only our own bytes, or what certainly nobody writes any more.
+"""Removes bytes from a file that other processes append to: only our own bytes, or those that certainly no process is
+still writing.
 
-The original appends to the same journals without a lock, and may be inside its write(2) at any moment. ftruncate(2)
-would wait for that write and then cut it off.
+core-agent appends to the same journals without a lock, and may be inside write(2) at any moment. ftruncate(2) would
+wait for that write and then cut it off.
 """
 
 from __future__ import annotations
@@ -19,34 +20,34 @@ from agentic_watch.workspace import files
 from agentic_watch.workspace.workspace_errors import Busy, from_os_error
 
 REST_SECONDS = 1.0
-"""So long nothing may have changed before a piece of a line counts as all that will come."""
+"""Time without a change after which an incomplete line counts as abandoned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes that we appended, as they are known again without being kept."""
+    """Identifies bytes that we appended, without keeping them."""
 
     count: int
     checksum: int
 
     @classmethod
     def of(cls, data: bytes) -> Piece:
-        """The piece that these bytes are."""
+        """The piece for these bytes."""
         return cls(len(data), zlib.crc32(data))
 
 
 def take_back(directory: int, name: str, descriptor: int, piece: Piece) -> None:
-    """Take back what was last written through this appending descriptor.
+    """Undo the last write through this appending descriptor.
 
-    It is cut off when it is the file's end and nobody else has the file open; otherwise a blank line takes its place,
-    so that whatever was appended behind it is a line of its own. Raises WorkspaceError.
+    The bytes are truncated if they are the end of the file and no other process has it open; otherwise they are
+    overwritten by a blank line, so that later appends stay separate lines. Raises WorkspaceError.
     """
     try:
-        # After an append the descriptor's position is the end of what it wrote (write(2)).
+        # After an append the descriptor's offset is the end of the written bytes (write(2)).
         end = os.lseek(descriptor, 0, os.SEEK_CUR)
         start = end - piece.count
         if start < 0 or Piece.of(os.pread(descriptor, piece.count, start)) != piece:
-            return  # it never came there
+            return  # it was never written
         with alone(descriptor) as is_alone:
             if is_alone and os.fstat(descriptor).st_size == end:
                 files.truncate(descriptor, start, name)
@@ -59,31 +60,31 @@ def take_back(directory: int, name: str, descriptor: int, piece: Piece) -> None:
 
 @contextlib.contextmanager
 def at_rest(descriptor: int, size: int, label: str) -> Iterator[None]:
-    """Hold a file still, while it has this size and its last piece of a line is all that will come.
+    """While the body runs, no other process changes the file, which has this size and an abandoned last line.
 
-    Where a lease can be had (fcntl(2)) nobody else has the file open, and nobody can open it before the end; elsewhere
-    that it has not changed for REST_SECONDS must do. Raises Busy.
+    Where a lease is possible (fcntl(2)), no other process has the file open or can open it meanwhile; elsewhere it must
+    not have changed for REST_SECONDS. Raises Busy.
     """
     with alone(descriptor) as is_alone:
         info = files.stat_of(descriptor, label)
-        # A time in the future is one before a step of the clock.
+        # A time in the future was set before a step of the clock.
         quiet = abs(time.time() - max(info.st_mtime, info.st_ctime))
         if is_alone is False or info.st_size != size or quiet < REST_SECONDS:
-            raise Busy(label, "ends in a piece of a line, and may be in the middle of being written")
+            raise Busy(label, "ends in an incomplete line, which may still be written")
         yield
 
 
 @contextlib.contextmanager
 def alone(descriptor: int) -> Iterator[bool | None]:
-    """Whether nobody else has the file open, nor can open it meanwhile; None where the kernel does not tell."""
+    """Whether no other process has the file open or can open it meanwhile; None where leases are not supported."""
     try:
-        # Who opens it waits for us; the kernel tells us by a signal, which must be one that is ignored.
+        # Another open waits for us; the kernel notifies us by a signal, which must be ignored.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     except BlockingIOError:
         yield False
         return
-    except OSError:  # not our file and no CAP_LEASE, or a file system without leases
+    except OSError:  # not our file and no CAP_LEASE, or no leases on this file system
         yield None
         return
     try:
@@ -94,7 +95,7 @@ def alone(descriptor: int) -> Iterator[bool | None]:
 
 
 def is_wanted(descriptor: int) -> bool:
-    """Whether somebody waits to open a file that is held by `alone` (fcntl(2), F_GETLEASE: what the lease will be)."""
+    """Whether another process waits to open a file held by `alone` (fcntl(2), F_GETLEASE returns the target type)."""
     try:
         return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) != fcntl.F_WRLCK
     except OSError:
@@ -102,7 +103,8 @@ def is_wanted(descriptor: int) -> bool:
 
 
 def _blank(directory: int, name: str, appending: int, span: tuple[int, int]) -> None:
-    """Write spaces and a newline over these bytes; an appending descriptor could only append (pwrite(2), BUGS)."""
+    """Overwrite the bytes with spaces and a newline, by another descriptor: an appending one always appends (pwrite(2),
+    BUGS)."""
     start, end = span
     descriptor = files.open_to_overwrite(directory, name)
     try:

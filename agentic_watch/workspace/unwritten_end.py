@@ -1,7 +1,7 @@
-"""The end of a run that nobody wrote: what is recorded in place of a final status, and how that is known again.
+"""The record of a ghost: a run that ended without a final status.
 
-It is made of the last status, and is a commit of its own: a nanosecond older than that status, so that whatever final
-status comes later is another commit and a newer one.
+It is made from the last status with a time one nanosecond earlier, so that a final status that arrives later is a
+separate, newer commit.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ _SAYS_SO = re.compile(_ENDED.format("[0-9]{1,10}") + "|" + REMOVED, re.ASCII)
 
 
 class UnwrittenEnd(NamedTuple):
-    """A run that is over by what this host knows; `said` is its status as it was read last. `is_removed`: its workspace
-    went away while it ran, from the file system `device` (None when its number may have changed since)."""
+    """A run whose process is gone; `said` is its last status. `is_removed`: its workspace was removed while it ran,
+    from the file system `device` (None when the number may have changed since)."""
 
     said: Status
     is_removed: bool = False
     device: int | None = None
 
     def is_of(self, status: Status) -> bool:
-        """Whether a status is still the word after which nobody said any other."""
+        """Whether a status is still the last one of this run."""
         mine, now = self.said, status
         same = (mine.status, mine.pid, mine.runs) == (now.status, now.pid, now.runs)
         return same and mine.updated_at.ns == now.updated_at.ns
 
 
 def failed(said: Status, *, is_removed: bool) -> Status:
-    """The status that is recorded; all but status, question and time is as it was said."""
+    """The status to record: status, question and time are replaced, the rest is copied."""
     question = REMOVED if is_removed else _ENDED.format(said.pid)
     return said._replace(status=STATUS, question=question, updated_at=before(said.updated_at))
 
 
 def before(updated_at: Instant) -> Instant:
-    """The time of such an end: a nanosecond earlier; Go's zero time stays as it is."""
+    """The time of a ghost's record: one nanosecond earlier; Go's zero time is unchanged."""
     return updated_at if updated_at.is_zero else instant.at(updated_at.ns - 1)
 
 
 def is_unwritten(status: str, question: str) -> bool:
-    """Whether a record is of such an end: when that came is not known, and so is how long the run took."""
+    """Whether a record is that of a ghost: its end, and so its duration, is unknown."""
     return status == STATUS and _SAYS_SO.fullmatch(question) is not None

@@ -1,4 +1,4 @@
-"""The errors of a workspace: each names the file and the cause, fit for one log line."""
+"""Errors about files in a workspace: each names the file and the cause, in one log line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from enum import Enum, StrEnum
 
 
 class Fault(Enum):
-    """Who must look. WORKSPACE: what somebody put there or holds there. OPERATOR: the host's operator, for this one (a
-    permission). HOST: the same would befall any workspace near it: the disk is full, read-only or broken, or the
-    process may open no more files."""
+    """Who has to fix it. WORKSPACE: its content, or a process that holds it. OPERATOR: an operator, for this workspace
+    only (a permission). HOST: an operator, for all workspaces: the disk is full, read-only or broken, or the process
+    has no descriptors left."""
 
     WORKSPACE = "workspace"
     OPERATOR = "operator"
@@ -18,10 +18,10 @@ class Fault(Enum):
 
 
 class ErrorKind(StrEnum):
-    """What kind of failure it is; metrics count by it.
+    """The kind of failure, by which metrics count.
 
-    It says who can help: the dispatcher (malformed), the agent's workspace (planted, too_large), the operator
-    (permission, disk_full), the host's disk (io), or nobody but time (held).
+    It shows where the fix is: the dispatcher (malformed), the agent's workspace (planted, too_large), the operator
+    (permission, disk_full), the host's disk (io), or only time (held).
     """
 
     PERMISSION = "permission"
@@ -36,11 +36,10 @@ class ErrorKind(StrEnum):
 
 
 class WorkspaceError(Exception):
-    """Something in a workspace could not be used.
+    """A file or directory of a workspace cannot be used.
 
-    `file` is the path inside the workspace (`.meta/status.json`), `cause` says why in a few words.
-    `transient` tells whether waiting alone may heal it (an I/O error, a held lease): such a failure
-    must never be taken for an absent or malformed file.
+    `file` is the path inside the workspace (`.meta/status.json`), `cause` a short reason. `transient` errors (I/O, a
+    held lease) may disappear by waiting, and must never be taken for a missing or malformed file.
     """
 
     def __init__(self, file: str, cause: str, *, transient: bool = False) -> None:
@@ -51,7 +50,7 @@ class WorkspaceError(Exception):
 
     @property
     def fault(self) -> Fault:
-        """Who must look; by errno where it has one."""
+        """Who has to fix it; from errno if there is one."""
         number = self._errno
         if not self.transient or number == errno.EWOULDBLOCK:
             return Fault.WORKSPACE
@@ -59,7 +58,7 @@ class WorkspaceError(Exception):
 
     @property
     def kind(self) -> ErrorKind:
-        """What kind of failure it is; by errno where it has one."""
+        """The kind of failure; from errno if there is one."""
         number = self._errno
         return _KINDS.get(number, ErrorKind.IO) if number is not None else ErrorKind.OTHER
 
@@ -69,32 +68,32 @@ class WorkspaceError(Exception):
 
 
 class Missing(WorkspaceError):
-    """The file or directory is not there."""
+    """The file or directory does not exist."""
 
     kind = ErrorKind.GONE
 
 
 class Malformed(WorkspaceError):
-    """The content, the type or the size of the file is wrong: reading it again would not help."""
+    """Content, type or size of the file is invalid; reading it again would not help."""
 
     kind = ErrorKind.MALFORMED
 
 
 class TooLarge(Malformed):
-    """It is larger, holds more or is nested deeper than it may."""
+    """The file is over a limit of size, number of values or nesting."""
 
     kind = ErrorKind.TOO_LARGE
 
 
 class Planted(Malformed):
-    """Something else stands where a plain file or directory should."""
+    """A file of another type is in the place of a regular file or directory."""
 
     kind = ErrorKind.PLANTED
 
 
 class Linked(Planted):
-    """The file has another name, which may lie outside the root: reading could carry a secret into a record, writing
-    could change a victim."""
+    """The file has hard links, possibly outside the root: reading could copy a secret into a record, writing could
+    change another file."""
 
     def __init__(self, file: str, links: int) -> None:
         super().__init__(file, f"has {links} hard links")
@@ -112,7 +111,7 @@ class ShortWrite(WorkspaceError):
 
 
 class Busy(WorkspaceError):
-    """Somebody else is at work on it: to be tried again soon, and nothing is wrong."""
+    """Another process uses the file: no error, try again soon."""
 
     kind = ErrorKind.HELD
     fault = Fault.WORKSPACE
@@ -121,7 +120,7 @@ class Busy(WorkspaceError):
         super().__init__(file, cause, transient=True)
 
 
-# What open(2) says when a planted object stands where a plain file or directory should be.
+# Errors of open(2) for a planted object in the place of a regular file or directory.
 _PLANTED = {
     errno.ELOOP: "is a symbolic link",
     errno.ENXIO: "is a FIFO or a socket",
@@ -139,14 +138,14 @@ _KINDS = {
     **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM), ErrorKind.OTHER),
     errno.EWOULDBLOCK: ErrorKind.HELD,
 }
-"""What is not here is the file system's."""
+"""Kinds by errno; other errors belong to the file system (io)."""
 _PASSING = {
     errno.EWOULDBLOCK: "is leased to another process",
 }
 
 
 def from_os_error(file: str, error: OSError) -> WorkspaceError:
-    """Translate an error of open, read or stat into the words of this package."""
+    """Translate an error of open, read or stat into a WorkspaceError."""
     number = error.errno or 0
     if number in _GONE:
         return Missing(file, "is not there")
@@ -158,7 +157,7 @@ def from_os_error(file: str, error: OSError) -> WorkspaceError:
 
 
 def _is_removed(directory: int) -> bool:
-    """Whether an open directory has no name any more; some file systems (FUSE, NFS) do not even answer then."""
+    """Whether an open directory was removed; some file systems (FUSE, NFS) fail to stat it then."""
     try:
         return os.fstat(directory).st_nlink == 0
     except OSError as error:
@@ -166,7 +165,7 @@ def _is_removed(directory: int) -> bool:
 
 
 def cannot(directory: int, file: str, doing: str, error: OSError) -> WorkspaceError:
-    """Why something could not be done in an open directory: Missing when somebody removed that one meanwhile."""
+    """The error of an operation in an open directory: Missing if the directory was removed meanwhile."""
     if error.errno in _GONE and _is_removed(directory):
-        return Missing(file, "is not there any more")
+        return Missing(file, "no longer exists")
     return WorkspaceError(file, f"cannot {doing}: {error.strerror}", transient=True)

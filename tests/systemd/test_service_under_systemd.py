@@ -163,7 +163,7 @@ def test_a_good_configuration_is_reloaded(lab: Lab) -> None:
     settle(lab)
     before = pid(lab)
     lab.sh(f"printf '[commit]\\nsettle_seconds = 0.1\\n' >>{CONFIG}; systemctl reload agentic-watch.service")
-    lab.until(lambda: lab.priorities("was reloaded") == {"6"}, "reloaded")
+    lab.until(lambda: lab.priorities("configuration reloaded") == {"6"}, "reloaded")
     lab.until(lambda: lab.get("ActiveState") == "active", "ready again")
     assert pid(lab) == before
     lab.say("reloaded a good configuration")
