@@ -136,7 +136,13 @@ def test_a_finish_does_not_wait_for_long_journals(host: Host) -> None:
     for workspace in long:
         fill(workspace, 9_000)
     quick = make(host.root, "org/repo/quick", status="running")
-    with Service(host) as service:
+    service = Service(host)
+    service.start()  # ready once they are read
+    with contextlib.ExitStack() as at_end:
+        at_end.push(service)
+        service.wait(
+            lambda: host.history.exists() and service.watches() == 11
+        )  # root, org, repo, and two of each workspace
         quick.write_status()
         service.wait_committed(quick)
         assert not all(workspace.marker.exists() for workspace in long)
@@ -151,7 +157,13 @@ def test_journals_at_their_limit_keep_the_memory_bounded(host: Host) -> None:
     for name in names:
         fill(make(host.root, name), 9_990)
     quick = [make(host.root, f"org/repo/quick-{number}", status="running") for number in range(20)]
-    with Service(host, environ={"WATCHDOG_USEC": "20000000"}) as service:
+    service = Service(host, environ={"WATCHDOG_USEC": "20000000"})
+    service.start()  # ready once they are read
+    with contextlib.ExitStack() as at_end:
+        at_end.push(service)
+        service.wait(
+            lambda: host.history.exists() and service.watches() == 53
+        )  # root, org, repo, and two of each workspace
         for workspace in quick:
             workspace.write_status()
             service.wait_committed(workspace)

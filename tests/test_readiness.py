@@ -11,6 +11,7 @@ from pathlib import Path
 
 from daemon_support import Service
 from support import Host, make, wait_for
+from test_long_journals import fill
 from test_systemd_notify import Manager
 
 from agentic_watch.config import Root
@@ -97,17 +98,45 @@ def test_what_comes_later_is_not_waited_for() -> None:
     readiness = Readiness(pending, ["one", "two"])
     pending.touch(candidate("a"), 100.0)
     readiness.seen("one")
-    assert not readiness.is_reached(100.0, frozenset())
+    assert not readiness.is_reached(100.0, frozenset(), {})
     readiness.seen("two")
-    assert not readiness.is_reached(100.0, frozenset())
+    assert not readiness.is_reached(100.0, frozenset(), {})
     pending.touch(candidate("b"), 101.0)
     assert pending.take(101.0, Lane.FOUND) == candidate("a")
-    assert readiness.is_reached(101.0, frozenset())
+    assert readiness.is_reached(101.0, frozenset(), {})
 
 
 def test_a_root_that_hangs_is_not_waited_for() -> None:
     """It is named, and the others are served."""
     readiness = Readiness(Pending(0.0), ["one", "two"])
     readiness.seen("one")
-    assert not readiness.is_reached(100.0, frozenset())
-    assert readiness.is_reached(100.0, frozenset({"two"}))
+    assert not readiness.is_reached(100.0, frozenset(), {})
+    assert readiness.is_reached(100.0, frozenset({"two"}), {})
+
+
+def test_a_long_journal_that_is_read_in_turns_is_waited_for_once() -> None:
+    """Until what was due is committed; not for a reading that begins after that, as an agent can have one begin."""
+    pending = Pending(0.0)
+    readiness = Readiness(pending, ["one"])
+    pending.touch(candidate("long"), 100.0)
+    readiness.seen("one")
+    assert not readiness.is_reached(100.0, frozenset(), {})
+    long = pending.take(100.0, Lane.FOUND)
+    assert long is not None
+    for now in (101.0, 102.0):
+        pending.add(long, now, lane=Lane.BUSY)
+        assert not readiness.is_reached(now, frozenset(), {long.key: 100.5})
+        assert pending.take(now, Lane.BUSY) == long
+    pending.add(long, 103.0, lane=Lane.BUSY)
+    assert readiness.is_reached(103.0, frozenset(), {long.key: 102.5})
+
+
+def test_ready_comes_once_a_long_journal_is_read_and_its_finish_committed(host: Host) -> None:
+    """It was due at the start, and takes longer than a turn."""
+    workspace = make(host.root)
+    fill(workspace, 5_000)
+    service = Service(host, patience_seconds=60.0)
+    service.settle_seconds = 0.0
+    with service:
+        assert workspace.mark()["runs"] == 0
+        assert host.query("SELECT count(*) AS n FROM dispatch_history")[0]["n"] == 5_001

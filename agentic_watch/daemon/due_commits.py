@@ -60,6 +60,8 @@ class DueCommits:
         self._prefetches = Pending(0.0)
         self._shares = TimeShares()
         self._busy: dict[Key, int] = {}
+        self.reading: dict[Key, float] = {}
+        """When the reading of each long journal started, by workspace."""
         self._event_at = float("-inf")
         self._put_by: list[Candidate] = []
         self._next_put_by = 0.0
@@ -71,6 +73,7 @@ class DueCommits:
         self.fresh, self._host_faults = FreshStart(root.key for root in config.roots), HostFaults()
         self._watched, self._hints = watched, hints
         self._put_by.clear()
+        self.reading.clear()
         self.pending.settle_seconds = config.settle_seconds
         for queue in (self.pending, self._prefetches):
             queue.keep_roots(config.roots)
@@ -198,6 +201,7 @@ class DueCommits:
             if not self._watched[taken.root.key].mounts.is_left_alone(taken.name):
                 return taken
             self._put_by.append(taken)
+            self.reading.pop(taken.key, None)
         return None
 
     def _take_up_again(self, now: float) -> None:
@@ -227,8 +231,10 @@ class DueCommits:
         for waiting, at in self._host_faults.on_outcome(outcome, now):
             self.pending.add(waiting, at)
         if outcome.verdict is Verdict.READING:
+            self.reading.setdefault(key, now)
             self.pending.add(candidate, now + _JOURNAL_SECONDS, lane=Lane.BUSY)
             return False
+        self.reading.pop(key, None)
         if outcome.verdict is Verdict.BUSY:
             self.fresh.tried(candidate, "")
             self._wait_for_others(outcome, now)

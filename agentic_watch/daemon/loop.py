@@ -174,7 +174,7 @@ class Daemon:
         state.unreadable, state.unreadable_names = len(unreadable), unreadable[:_NAMED_AT_MOST]
         state.pending, state.failing = len(self._due.pending), len(self._last_seen.failing)
         self._hanging = self._watcher.hanging()
-        self._is_ready = self._readiness.is_reached(time.monotonic(), self._hanging)
+        self._is_ready = self._readiness.is_reached(time.monotonic(), self._hanging, self._due.reading)
         states, overflows = self._watcher.states(), self._watcher.overflows()
         self._health.turned(states, overflows, settled=self._is_ready, answers=self._watcher.answers)
         self._tell_metrics(self._history)

@@ -16,7 +16,7 @@ empty queue instead could take for ever under a steady stream of finishes.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -160,20 +160,28 @@ class Readiness:
         self._pending = pending
         self._unseen = set(roots)
         self._owed: list[tuple[Key, int]] | None = None
+        self._read: list[tuple[Key, float]] = []
 
     def seen(self, key: str) -> None:
         """The first scan of a root is complete, or the root does not exist."""
         self._unseen.discard(key)
 
-    def is_reached(self, now: float, hanging: Collection[str]) -> bool:
-        """Whether the daemon is ready. Roots that hang are not waited for."""
+    def is_reached(self, now: float, hanging: Collection[str], reading: Mapping[Key, float]) -> bool:
+        """Whether the daemon is ready. Roots that hang are not waited for.
+
+        `reading` maps each workspace whose long journal is being read to the start of that reading. A reading that
+        starts after the workspace was committed is not waited for.
+        """
         if self._owed is None:
             if not self._unseen <= set(hanging):
                 return False
-            self._owed = self._pending.due_numbers(now)
+            self._owed, self._read = self._pending.due_numbers(now), list(reading.items())
         while self._owed and not self._pending.holds(*self._owed[-1]):
-            self._owed.pop()
-        return not self._owed
+            key, _ = self._owed.pop()
+            if key in reading:
+                self._read.append((key, reading[key]))
+        self._read = [(key, began) for key, began in self._read if reading.get(key) == began]
+        return not self._owed and not self._read
 
 
 class TimeShares:
