@@ -6,8 +6,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from agentic_watch.host.processes import ancestors
-
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh"})
 _TAKE_A_VALUE = {
     "command": "",
@@ -64,6 +62,8 @@ def process_of(agent: str) -> int:
 
     What an agent starts as a hook of its own finds it so, however many shells stand between.
     """
+    from agentic_watch.host.processes import ancestors
+
     name = agent.partition(":")[0]
     if not name or name in _SHELLS:
         return 0

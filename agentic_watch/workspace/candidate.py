@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentic_watch.config import Root
 from agentic_watch.workspace.layout import no_workspace
-from agentic_watch.workspace.unwritten_end import UnwrittenEnd
+
+if TYPE_CHECKING:
+    from agentic_watch.workspace.unwritten_end import UnwrittenEnd
 
 Key = tuple[str, str]
 """(root's key, workspace's name)."""
