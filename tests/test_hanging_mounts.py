@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import signal
 import time
@@ -97,6 +98,36 @@ def test_a_root_that_hangs_while_it_is_served_holds_up_no_other(host: Host, mirr
         service.signal(signal.SIGTERM)
         assert service.wait_end() == 0
         assert time.monotonic() - began < 2.0
+
+
+def test_a_workspace_that_tells_of_another_root_does_not_lead_there_while_it_hangs(
+    host: Host, mirror: FuseMirror
+) -> None:
+    """It was there before it was moved here, or its journal names another workspace, which may stand in any root."""
+    workspace = make(host.root)
+    moved = Workspace(mirror.behind, workspace.name)
+    moved.path.parent.mkdir(parents=True)
+    with with_two_roots(host, mirror) as service, contextlib.ExitStack() as at_end:
+        at_end.callback(mirror.answer)  # also when this fails: what is caught there cannot be killed
+        service.wait_committed(workspace)
+        shutil.copytree(workspace.path, moved.path)
+        shutil.rmtree(workspace.path)
+        service.wait(lambda: host.rows()[workspace.name]["moved_to"] == str(mirror.path / workspace.name))
+        mirror.hang()
+        service.wait(lambda: service.watching() == ["hanging", "inotify"])
+        back = Workspace(host.root, "org/repo/back")
+        shutil.copytree(moved.path, back.path)
+        back.write_status(updated_at="2026-04-15T08:00:00Z")
+        told = make(host.root, "org/repo/told", status="running")
+        told.journal.write_text(
+            json.dumps({**back.line(), "workspace": "org/repo/elsewhere", "task": "another"}) + "\n"
+        )
+        told.write_status()
+        service.wait_committed(make(host.root, "org/repo/later"))
+        service.wait(lambda: {"org/repo/back", "org/repo/told"} <= set(service.names()))
+        mirror.answer()
+        service.wait(lambda: service.watching() == ["poll", "inotify"])
+        assert len([name for name in service.names() if name == workspace.name]) == 1
 
 
 def test_a_mount_that_hangs_below_a_root_holds_up_no_other_part_of_it(host: Host, inner: FuseMirror) -> None:

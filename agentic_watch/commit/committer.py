@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from agentic_watch.commit.batches import Batch, Pipeline
 from agentic_watch.commit.journal_search import insert_now
 from agentic_watch.commit.judging import CommitState, HistoryState, find, look_up
 from agentic_watch.commit.moved_workspaces import record_removed, record_removed_run
-from agentic_watch.commit.open_workspace import OpenWorkspace, open_and_lock, open_to_look, sighting_of
+from agentic_watch.commit.open_workspace import OpenWorkspace, all_answer, open_and_lock, open_to_look, sighting_of
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.sightings import Sightings
 from agentic_watch.commit.steps import Prepared, WorkspaceCommit, look_only, prepare
@@ -47,10 +47,16 @@ class _Begun(NamedTuple):
 
 
 class Committer:
-    """Commits workspaces under one configuration into one history. Used from one thread."""
+    """Commits workspaces under one configuration into one history. Used from one thread.
 
-    def __init__(self, config: Config, history: History) -> None:
+    `is_left_alone` is OpenWorkspace's.
+    """
+
+    def __init__(
+        self, config: Config, history: History, is_left_alone: Callable[[Candidate], bool] = all_answer
+    ) -> None:
         self.config = config
+        self._is_left_alone = is_left_alone
         self.history = history
         history.is_same = redactor(config.limits.redact).is_same
         self._overlap = ThreadPool()
@@ -137,6 +143,7 @@ class Committer:
                 if isinstance(opened, Outcome):
                     yield self._record_removed(opened) if opened.is_gone else opened
                     continue
+                opened.is_left_alone = self._is_left_alone
                 locked.append(opened)
                 to_read += opened.report_bytes if opened.finished else 0
                 if len(locked) >= batches.most() or to_read > _READ_BYTES:

@@ -155,7 +155,7 @@ class JournalSearch:
             own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]
             # The identity may belong to another dispatch elsewhere.
             of_dispatch = [row for _, row in own if row.is_dispatch]
-            moved_workspaces.record_place(of_dispatch, self._candidate, self._history, self._workspace.config)
+            moved_workspaces.record_place(of_dispatch, self._workspace, self._history)
             # A prune may have removed them since the first lookup; `pruned_before` is read in the same transaction.
             held = {number for number, _ in own}
             pruned_before = commit_lookup.pruned_before(self._history) if len(held) < len(waiting) else ""
@@ -241,7 +241,7 @@ class JournalSearch:
         """
         if self.error or len(self._homes) >= _NAMES_LOOKED_AT:
             return False
-        standing = moved_workspaces.standing(name, self._candidate, self._workspace.config)
+        standing = moved_workspaces.standing(name, self._workspace)
         self._homes[name] = standing.homes
         if name in self._others.former or (self.moved_line is not None and self.moved_line.workspace == name):
             return True

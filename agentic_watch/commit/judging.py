@@ -161,7 +161,7 @@ def _with_row_of_marker(
     try:
         row = moved_workspaces.row_told(workspace.candidate, workspace.status, {marked_as.workspace}, history)
         if row is not None:
-            moved_workspaces.record_place([row], workspace.candidate, history, workspace.config)
+            moved_workspaces.record_place([row], workspace, history)
     except HistoryError as failure:
         return known._replace(error=str(failure))
     return known._replace(row=row or known.row)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
-from agentic_watch.commit.open_workspace import open_to_look, recorded_as
+from agentic_watch.commit.open_workspace import OpenWorkspace, open_to_look, recorded_as
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.commit.sightings import Sighting
 from agentic_watch.config import Config, Limits, Root
@@ -60,13 +60,17 @@ def place_of(root: str, workspace: str, candidate: Candidate) -> str | None:
     return None if workspace == candidate.name else candidate.name
 
 
-def record_place(rows: Collection[ExistingRow], candidate: Candidate, history: History, config: Config) -> None:
+def record_place(rows: Collection[ExistingRow], workspace: OpenWorkspace, history: History) -> None:
     """Record in rows that their workspace is this one now. A row that is the only record of the finish at its former
     place is left alone: without it, that finish would be recorded a second time. Raises HistoryError."""
     if history.read_only:
         return
+    candidate, config = workspace.candidate, workspace.config
     elsewhere = [row for row in rows if not is_here(row, candidate)]
-    kept = {_known_by_place(place, history, config) for place in _former_places(elsewhere, config.roots)}
+    places = _former_places(elsewhere, config.roots)
+    if any(map(workspace.is_left_alone, places)):
+        return  # what they are the only record of cannot be known now; a later look records the place
+    kept = {_known_by_place(place, history, config) for place in places}
     by_place: dict[str | None, list[int]] = {}
     for row in (row for row in elsewhere if row.id not in kept):
         by_place.setdefault(place_of(row.root, row.workspace, candidate), []).append(row.id)
@@ -111,12 +115,13 @@ class NameState(NamedTuple):
     homes: dict[tuple[object, ...], Root]
 
 
-def standing(name: str, candidate: Candidate, config: Config) -> NameState:
+def standing(name: str, workspace: OpenWorkspace) -> NameState:
     """Find the workspaces that have a name used in lines of this workspace."""
+    candidate, config = workspace.candidate, workspace.config
     homes: dict[tuple[object, ...], Root] = {}
     there = False
     for root in dict.fromkeys((candidate.root, *config.roots)):
-        own = _own_lines(root, name, config.limits)
+        own = set() if workspace.is_left_alone(Candidate(root, name)) else _own_lines(root, name, config.limits)
         there |= own is not None and root.key == candidate.root.key
         homes = dict.fromkeys(own or (), root) | homes
     return NameState(there, homes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -34,6 +35,11 @@ _JOURNAL_BYTES = 65_536
 """Journals up to this size are read ahead of the commit, which may happen often."""
 
 
+def all_answer(_: Candidate) -> bool:
+    """What is left alone by a process that does not know which file systems hang: none."""
+    return False
+
+
 @dataclass(slots=True)
 class OpenWorkspace:
     """A workspace whose status has been read. `finished`: the status is to be committed, and `.meta` is locked.
@@ -42,7 +48,8 @@ class OpenWorkspace:
     is a finish (with its report) that was read before and has since been replaced; None when the status on disk counts.
     `ended`: the status is that of a ghost. `inode` is the directory's when its status was read. `linked` (the error of
     a status with hard links) says that the status may be compared with what is recorded, but not be recorded. `journal`
-    is None until it is read or written; `warnings` are one line each.
+    is None until it is read or written; `warnings` are one line each. `is_left_alone` says of another place whether its
+    file system hangs, so that it must not be touched.
     """
 
     candidate: Candidate
@@ -58,6 +65,7 @@ class OpenWorkspace:
     ended: bool = False
     inode: tuple[int, int] | None = None
     journal: Journal | None = None
+    is_left_alone: Callable[[Candidate], bool] = all_answer
     _kept: tuple[KeptFile, ...] | None = None
 
     @property

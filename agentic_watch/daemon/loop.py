@@ -67,7 +67,7 @@ class Daemon:
         self._history = History(config.history, on_progress=health.at_work, patience_ms=_HISTORY_PATIENCE_MS)
         self._last_seen = LastSeen(self._history, config, waits=True)
         self._probe = HistoryProbe(self._history, self._last_seen, health)
-        self._committer = Committer(config, self._history)
+        self._committer = Committer(config, self._history, self._is_left_alone)
         self._signals = Signals(lambda: self._hints.wake())
         self._due = DueCommits(self._committer, self._last_seen, health, self._signals)
         self._health.oldest_pending = lambda: self._due.pending.waited(time.monotonic())
@@ -134,14 +134,18 @@ class Daemon:
             self._round(mended=mended)
 
     def _look_over_roots(self) -> None:
-        for key, seconds in self._scans.advance(self._found, self._due.is_news, self._is_left_alone):
+        for key, seconds in self._scans.advance(self._found, self._due.is_news, self._is_root_left_alone):
             self._readiness.seen(key)
             if seconds is not None:
                 self._health.scanned(seconds)
                 self._due.fresh.scanned(key)
                 self._watcher.roots[key].scanned()
 
-    def _is_left_alone(self, key: str) -> bool:
+    def _is_left_alone(self, place: Candidate) -> bool:
+        """Whether the root of a place, or the mount in which it lies, does not answer."""
+        return self._watcher.roots[place.root.key].mounts.is_left_alone(place.name)
+
+    def _is_root_left_alone(self, key: str) -> bool:
         """Whether a whole root does not answer now."""
         return self._watcher.roots[key].mounts.is_left_alone()
 
@@ -198,7 +202,7 @@ class Daemon:
         if self._signals.stopping or self._signals.reloading:
             return 0.0
         now, looked_over = time.monotonic(), self._scans.under_way
-        if looked_over and not all(map(self._is_left_alone, looked_over)):
+        if looked_over and not all(map(self._is_root_left_alone, looked_over)):
             return 0.0
         until = min(self._next_round, self._due.next_due())
         if looked_over and not self._hanging.issuperset(looked_over):
