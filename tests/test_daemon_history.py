@@ -44,7 +44,7 @@ def test_a_deleted_history_is_rebuilt_from_the_journals(host: Host, service: Ser
         new = make(host.root, "org/repo/new")
         wait_for_all(service, new)
         assert committed_on_disk(new)
-        assert len(service.lines("was replaced or removed; opened anew")) == 1
+        assert len(service.lines("was replaced or removed; reopened")) == 1
 
 
 def test_a_replaced_history_is_filled_up(host: Host, service: Service) -> None:

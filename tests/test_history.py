@@ -336,7 +336,7 @@ def test_an_older_history_is_read_only_after_its_upgrade(host: Host, version: st
     host.once()
     as_schema(host.history, version)
     history = History(str(host.history), read_only=True)
-    said = f"has schema version {version[0]}; the daemon or --once brings it to {history_file.VERSION}"
+    said = f"has schema version {version[0]}; the daemon or --once upgrades it to {history_file.VERSION}"
     with contextlib.closing(history), pytest.raises(HistoryError, match=said):
         history.open()
 

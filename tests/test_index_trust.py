@@ -275,7 +275,7 @@ def test_a_large_history_is_searched_again_while_work_goes_on(tmp_path: Path) ->
         _search_blocks(Path(history.path))
         history.insert([row("new", task="tasknew")])
         history.catch_up(1e-9)
-        assert len([notice for notice in history.notices if "made anew" in notice]) == 1
+        assert len([notice for notice in history.notices if "rebuilding" in notice]) == 1
         assert [found(word) for word in ("tasknew", "task0001", "task1999")] == [1, 1, 0]
         history.insert([row("newer", task="tasknewer")])
         assert found("tasknewer") == 1

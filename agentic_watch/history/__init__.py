@@ -1,12 +1,12 @@
-"""The host's history: one SQLite file outside the roots, the authority on what is committed."""
+"""The host's history: one SQLite file outside the roots, which decides what is committed."""
 
 
 class HistoryError(Exception):
-    """The history cannot be used now (locked, full, unreadable): commits go on, rows come later."""
+    """The history is not available now (locked, full, unreadable): commits continue, and rows are inserted later."""
 
 
 class HistoryRefused(Exception):
-    """The file is not one to work with, and waiting will not help: refused, never touched."""
+    """The file must not be used, and waiting will not help; it is never changed."""
 
 
 class HistoryTooNew(HistoryRefused):
@@ -14,4 +14,4 @@ class HistoryTooNew(HistoryRefused):
 
 
 class HistoryNotOurs(HistoryRefused):
-    """The file is something else than a history of this program: somebody may have named the wrong one."""
+    """The file is not a history of this program: the configured path may be wrong."""

@@ -1,8 +1,7 @@
-"""The columns of the history that a commit fills, in the order in which rows hold their values, and what is derived for
-them. Who only asks needs no more of what a row is made of.
+"""The columns of the history that a commit fills, in the order of a row's values, and how their values are derived.
 
-`report.usage`, `report.commits` and findings are what `dispatch` writes, or anybody: a value that cannot be one is
-unknown, which is NULL and never 0.
+Separate from `rows`, so that readers import only this. `report.usage`, `report.commits` and findings are written by
+`dispatch` or by others, so they are not trusted: an invalid value is unknown, which is NULL and never 0.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _INT64_MAX = 2**63 - 1
 _INT64 = range(-(2**63), 2**63)
 _MICRO = 1_000_000
 _LONGEST_NAME = 200
-"""Characters of an id or a model's name; what is longer is none."""
+"""Maximum length of an id or a model's name; longer ones are ignored."""
 _HASH = re.compile(r"[0-9A-Fa-f]+")
 _SUFFIX = re.compile(r"\s*\[[^\[\]]*\]\Z")
 
@@ -38,8 +37,8 @@ def usage_values(report: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def model_of(agent: str, report: Mapping[str, Any]) -> str:
-    """The model in an agent's name (`base:model`), else the first that the report names, without a suffix in brackets;
-    "" when neither says."""
+    """The model in an agent's name (`base:model`), else the first one in the report, without a suffix in brackets; ""
+    when there is none."""
     if model := agent.partition(":")[2]:
         return model
     models = _object(report, "usage").get("models")
@@ -50,10 +49,10 @@ def model_of(agent: str, report: Mapping[str, Any]) -> str:
 
 
 def report_of(text: str | None) -> dict[str, Any]:
-    """The report in a row; {} where there is none, or somebody's SQL has spoilt it."""
+    """Parse the report of a row; {} when there is none or it is invalid (changed by SQL)."""
     try:
         said = json.loads(text or "{}")
-        if text and "\\u" in text:  # of a lone surrogate no column can be made
+        if text and "\\u" in text:  # a lone surrogate cannot be stored in a column
             json.dumps(said, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return {}
@@ -70,13 +69,13 @@ def _name(value: Any) -> str | None:
 
 
 def _commit(value: Any) -> str | None:
-    """A hash in lower case, as git writes it; another system's name as it is."""
+    """A git hash in lower case; names of other systems unchanged."""
     name = _name(value)
     return name.lower() if name and _HASH.fullmatch(name) else name
 
 
 def _number(value: Any) -> int | float | None:
-    """A number from 0 on; true is none, and NaN is not."""
+    """A number of at least 0; not a boolean and not NaN."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _INT64_MAX:
         return value
     return None
@@ -102,10 +101,10 @@ COST_COLUMN = "cost_microusd"
 """In millionths of a dollar."""
 
 USED_COLUMNS = (*TOKEN_COLUMNS, COST_COLUMN)
-"""What a run used, and a metric adds up."""
+"""The values of a run that metrics add up."""
 
 USAGE_COLUMNS = ["session_id", "head_commit", *TOKEN_COLUMNS, "turns", COST_COLUMN]
-"""Of `dispatch_history`, what its report says of session, commit, tokens and cost."""
+"""Columns of `dispatch_history` from the report: session, commit, tokens and cost."""
 _UNKNOWN = (None,) * len(USAGE_COLUMNS)
 
 HISTORY_COLUMNS = [
@@ -142,30 +141,30 @@ HISTORY_COLUMNS = [
     "commit_id",
     *USAGE_COLUMNS,
 ]
-"""Of `dispatch_history`, but for its number and `moved_to`."""
+"""Columns of `dispatch_history`, without `id` and `moved_to`."""
 
 TABLE_COLUMNS = ["id", *HISTORY_COLUMNS[: -len(USAGE_COLUMNS)], "moved_to", *USAGE_COLUMNS]
-"""All of `dispatch_history`, in the table's order."""
+"""All columns of `dispatch_history`, in the table's order."""
 
 FINDING_COLUMNS = ["tool", "severity", "category", "file", "line", "column", "code", "rule_id", "title", "message"]
-"""Of `findings`, but for whose they are."""
+"""Columns of `findings`, without the dispatch's id."""
 _WHOLE = ("line", "column")
 
 
 def commit_id(root: str, workspace: str, updated_utc: str, runs: int) -> str:
-    """What names one commit everywhere: made of its identity, so that each host and each try gives the same."""
+    """The commit's id, derived from its identity, so that each host and each retry computes the same."""
     identity = "\0".join((root, workspace, updated_utc, str(runs))).encode(errors="surrogateescape")
     digits = digests.sha256(identity).hexdigest()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
 
 
 def finding_values(item: dict[str, Any]) -> tuple[Any, ...]:
-    """The values of one finding, in FINDING_COLUMNS' order; what does not fit a column is None."""
+    """The values of one finding, in the order of FINDING_COLUMNS; values that do not fit a column are None."""
     return tuple([whole(item.get(key)) if key in _WHOLE else _text(item.get(key)) for key in FINDING_COLUMNS])
 
 
 def whole(value: Any) -> int | None:
-    """A whole number that SQLite can hold."""
+    """An integer in SQLite's range, else None."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value in _INT64:

@@ -1,5 +1,4 @@
-"""Which of these commits does the history hold, and what do their rows say? Only those are asked for that somebody has
-in hand."""
+"""Looks up the rows of given commits in the history."""
 
 from __future__ import annotations
 
@@ -22,10 +21,10 @@ Key = tuple[str, int]
 
 
 class Lookup(NamedTuple):
-    """A commit that is asked for, and the texts that should be those of its row.
+    """A commit to look up, with the texts that its row should have.
 
-    `started_utc` is as in dispatch_history, None when unset. The last five and `task` tell one dispatch from another
-    of the same identity.
+    `started_utc` is as in dispatch_history, None when unset. The last five fields and `task` distinguish dispatches
+    with the same identity.
     """
 
     workspace: str
@@ -42,22 +41,22 @@ class Lookup(NamedTuple):
 
     @property
     def dispatch(self) -> tuple[object, ...]:
-        """Its identity and what tells it from another dispatch of the same one, without a workspace."""
+        """Its identity and the fields that distinguish dispatches, without the workspace."""
         return self.updated_utc, self.runs, self.task, *self[6:]
 
 
 def lookup_of(workspace: str, said: Status | Record) -> Lookup:
-    """What the history is asked for the row of a status or a line, under the name of this workspace."""
+    """The lookup for the row of a status or a line, under the name of this workspace."""
     started = said.started_at.utc_if_set()
     of_dispatch = said.task, started, said.org, said.repo, said.agent, said.branch
     return Lookup(workspace, said.updated_at.utc(), said.runs, said.status, said.question, *of_dispatch)
 
 
 class ExistingRow(NamedTuple):
-    """The row of a commit: when it was committed, the workspace that it was committed in, where that was seen last
-    (None: there), and whether its texts are those asked for.
+    """The row of a commit: when and in which workspace it was committed, where the workspace was seen last (None: in
+    the same place), and whether its texts match.
 
-    `is_dispatch` says that it is the same dispatch, `is_same` that it says the same of how that ended.
+    `is_dispatch`: it is the same dispatch; `is_same`: it also has the same result.
     """
 
     id: int
@@ -69,7 +68,7 @@ class ExistingRow(NamedTuple):
     is_same: bool
 
 
-# What a row says may hold a secret still, or lack more than what is taken out now: only what differs is looked at so.
+# A row may still contain a secret, or have more redacted than today: texts that differ are compared by `is_same_text`.
 _IS_SAME = "(held.{0} = asked.{0} OR is_same_text(held.{0}, asked.{0}))"
 _DISPATCH = "held.started_utc IS asked.started_utc" + "".join(
     f" AND {_IS_SAME.format(name)}" for name in ("org", "repo", "task", "agent", "branch")
@@ -80,7 +79,7 @@ _IDENTITY = "held.updated_utc = asked.updated_utc AND held.runs = asked.runs"
 
 _IN_ROOTS = f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN roots CROSS JOIN dispatch_history AS held"
 _IN_ROOT = f"SELECT asked.n, {_HELD} FROM asked CROSS JOIN dispatch_history AS held"
-# Not by the index of repositories: a large one may share Go's zero time.
+# Do not use the index of repositories: many rows of a large one may have Go's zero time.
 _SAME_COMMIT = f"{_IDENTITY} AND +({_DISPATCH})"
 
 _NAMED = f"{_IN_ROOTS} ON held.root = roots.root AND held.workspace = asked.workspace AND {_IDENTITY}"
@@ -97,8 +96,8 @@ def _with_asked(count: int) -> str:
 
 
 def held(history: History, root: Root, asked: Sequence[Lookup]) -> tuple[dict[str, ExistingRow], str]:
-    """By workspace, the rows that were made there, or whose workspace is there now; and until when the history was
-    pruned (pruned.before). Texts may also be the same but for secrets (History.is_same). Raises HistoryError."""
+    """The rows of each workspace, made under its name or moved to it, and the time of the last prune (pruned.before).
+    Texts match also if they differ only in redaction (History.is_same). Raises HistoryError."""
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
     values = root.key, os.path.join(root.path, ""), root.key
     with history.reading() as connection:
@@ -107,8 +106,8 @@ def held(history: History, root: Root, asked: Sequence[Lookup]) -> tuple[dict[st
 
 
 def told(history: History, root: Root, name: str, asked: Sequence[Lookup]) -> list[tuple[int, ExistingRow]]:
-    """The rows of these commits, of which the records of one workspace tell, with the number of each in `asked`: made
-    under the name asked for, in any root; made in this workspace (`name` below `root`); or of one that is there now.
+    """The rows of commits that the records of one workspace name, each with its index in `asked`: rows made under the
+    requested name in any root, in this workspace (`name` below `root`), or in one that is here now.
 
     Raises HistoryError.
     """
@@ -121,27 +120,28 @@ def told(history: History, root: Root, name: str, asked: Sequence[Lookup]) -> li
 
 
 def anywhere(history: History, root: Root, asked: Sequence[Lookup]) -> list[tuple[int, ExistingRow]]:
-    """The rows of these commits, with the number of each in `asked`: made under the name asked for, in any root, or of
-    a workspace below `root` that has that name now. Texts are compared as by `held`. Raises HistoryError."""
+    """The rows of these commits, each with its index in `asked`: made under the requested name in any root, or of a
+    workspace below `root` that has the name now. Texts are compared as in `held`. Raises HistoryError."""
     with history.reading() as connection:
         found = _rows(connection, f"{_NAMED} UNION ALL {_CAME}", asked, root.key, os.path.join(root.path, ""))
         return [(number, ExistingRow(*row)) for number, *row in found]
 
 
 def _rows(connection: sqlite3.Connection, sql: str, asked: Sequence[Lookup], *values: str) -> sqlite3.Cursor:
-    """For each row the number of the one asked for, and the values of an ExistingRow."""
+    """For each row the index of its lookup, and the values of an ExistingRow."""
     return connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *values))
 
 
 def pruned_before(history: History) -> str:
-    """Until when the history was pruned, as `updated_utc` is written; "" when it never was. Raises HistoryError."""
+    """The time up to which the history was pruned, in the format of `updated_utc`; "" when it never was. Raises
+    HistoryError."""
     with history.reading() as connection:
         return pruned.before(connection)
 
 
 def committed(history: History, root: str, workspaces: Sequence[str]) -> dict[str, dict[Key, str]]:
-    """All commits that the history holds of these workspaces, also under a former name: workspace → identity →
-    committed_at. Raises HistoryError."""
+    """All commits of these workspaces, including those under former names: workspace → identity → committed_at. Raises
+    HistoryError."""
     sql = " UNION ALL ".join(
         f"SELECT {name}, updated_utc, runs, committed_at FROM dispatch_history "
         f"WHERE root = ?1 AND {name} IN ({numbered})"
@@ -156,29 +156,30 @@ def committed(history: History, root: str, workspaces: Sequence[str]) -> dict[st
 
 
 def has_any(history: History, root: str, workspace: str) -> bool:
-    """Whether the history holds a commit that was made under a workspace's name. Raises HistoryError."""
+    """Whether the history has a commit under a workspace's name. Raises HistoryError."""
     sql = "SELECT 1 FROM dispatch_history WHERE root = ? AND workspace = ? LIMIT 1"
     with history.reading() as connection:
         return connection.execute(sql, (root, workspace)).fetchone() is not None
 
 
 def move(history: History, ids: Collection[int], to: str | None) -> None:
-    """Note where the workspaces of these rows were seen last (None: where they were committed); the rows keep their
-    identity. What a power cut takes of it is noted again. Raises HistoryError.
+    """Record the last known place of the workspaces of these rows (None: where they were committed). The rows keep
+    their identity.
+
+    Not durable: after a power cut it is recorded again. Raises HistoryError.
     """
     with history.transaction(durable=False) as connection:
         sql = f"UPDATE dispatch_history SET moved_to = ? WHERE id IN ({marks(list(ids))})"
         connection.execute(sql, (to, *ids))
 
 
-# --- for who waits for named workspaces
+# --- for `wait`
 
 _NAMES_AT_ONCE = 400
 
 
 class NamedRow(NamedTuple):
-    """What a row says of how a dispatch ended. `moved_to` is None where its workspace was seen last under its name;
-    `started_utc` is None when unset."""
+    """The result of a dispatch. `moved_to` is None if its workspace did not move; `started_utc` is None when unset."""
 
     id: int
     commit_id: str | None
@@ -198,8 +199,8 @@ _NAMED_COLUMNS = ", ".join(NamedRow._fields)
 
 
 def of_workspaces(connection: sqlite3.Connection, root: str, names: Sequence[str]) -> dict[str, list[NamedRow]]:
-    """By name, the rows of workspaces below the root with this key, also of those that were moved there from another
-    name (a moved one's `moved_to` is an absolute path when it is of another root: such a path may be asked for)."""
+    """By name, the rows of workspaces of a root (by its key), including those moved there from another name. A
+    workspace moved to another root has an absolute path as `moved_to`, which may be requested too."""
     found: dict[str, list[NamedRow]] = {}
     for start in range(0, len(names), _NAMES_AT_ONCE):
         some = names[start : start + _NAMES_AT_ONCE]
@@ -210,10 +211,10 @@ def of_workspaces(connection: sqlite3.Connection, root: str, names: Sequence[str
     return found
 
 
-# --- what a run used
+# --- tokens and cost of a run
 
-# Of the run's commits those that were inserted no later: so that all of them together add what the newest one says,
-# whatever order they come in and however many come in one transaction.
+# Compare only with commits of the run that were inserted earlier: then the additions sum up to the newest commit's
+# values, in any order and any grouping into transactions.
 _NEWEST_TWO = f"""
 SELECT updated_utc, {", ".join(USED_COLUMNS)} FROM dispatch_history
 WHERE root = ? AND workspace = ? AND runs = ? AND started_utc IS ? AND id <= (
@@ -224,11 +225,11 @@ ORDER BY updated_utc DESC LIMIT 2"""
 def added_usage(
     connection: sqlite3.Connection, place: tuple[str, str], run: tuple[int, str | None], updated_utc: str, most: int
 ) -> dict[str, int]:
-    """By each of USED_COLUMNS what the commit adds: completed, later merged, a run is committed twice with the same
-    numbers. {} for one that the history has not, or not as the newest of its run.
+    """How much a commit adds to each of USED_COLUMNS. A run may be committed twice with the same values (completed,
+    later merged), which must count once. {} if the history lacks the commit, or it is not the newest of its run.
 
-    `place` is (root, workspace), `run` (runs, started_utc). At most `most` of each is taken for what a run used: an
-    agent may report any number. Never negative: a counter only grows.
+    `place` is (root, workspace), `run` is (runs, started_utc). Each value of a run is limited to `most`, since an agent
+    may report any number. Never negative: a counter only grows.
     """
     runs, started_utc = run
     found = connection.execute(_NEWEST_TWO, (*place, runs, started_utc, *place, updated_utc, runs)).fetchall()

@@ -1,5 +1,5 @@
-"""A history that SQLite calls corrupt: is it, by a look that changes nothing, and where does it go? What does one that
-was replaced leave behind?"""
+"""Handles a history that SQLite reports as corrupt: verifies it without changes and moves it aside. Also cleans up
+after a history that was replaced."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ _CORRUPT = ("file is not a database", "database disk image is malformed", "file 
 _LOG = ("-wal", "-shm")
 
 LogInodes = tuple[Inode | None, Inode | None]
-"""Those of the -wal and -shm files that a connection uses."""
+"""Inodes of the -wal and -shm files that a connection uses."""
 
 
 def looks_corrupt(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that the file is damaged, rather than out of reach."""
+    """Whether an error means that the file is corrupt, and not only unavailable."""
     return any(text in str(error) for text in _CORRUPT)
 
 
 def log_inodes(path: str) -> LogInodes:
-    """Which -wal and -shm files lie beside a history now."""
+    """The current -wal and -shm files of a history."""
     real = os.path.realpath(path)
     wal, shm = (history_file.inode_of(real + suffix) for suffix in _LOG)
     return wal, shm
 
 
 def leave_behind(connection: sqlite3.Connection, path: str, logs: LogInodes, patience_ms: int) -> None:
-    """Close a connection to a file that is not at `path` any more, and remove its log from there.
+    """Close a connection to a file that is no longer at `path`, and remove its WAL from there.
 
-    SQLite leaves the log of a file that was moved, and would take it for that of the file which stands there now.
-    What the log holds goes into the old file first, wherever that is. Raises OSError.
+    SQLite would leave the WAL of a moved file, and then use it for the new file at `path`. Its content is checkpointed
+    into the old file first. Raises OSError.
     """
     with contextlib.closing(connection):
         with contextlib.suppress(sqlite3.Error):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with directory_lock(os.path.dirname(path), patience_ms):
-            # While the connection is open their numbers cannot be those of other files.
+            # While the connection is open, these inodes cannot be reused for other files.
             for suffix, inode, there in zip(_LOG, logs, log_inodes(path), strict=True):
                 if inode is not None and inode == there:
                     os.unlink(os.path.realpath(path) + suffix)
 
 
 def set_aside(path: str, cause: str, patience_ms: int, *, known: Inode | None, close: Callable[[], None]) -> str | None:
-    """Move a corrupt history out of the way, with its log; gives a notice, None when it is left where it is.
+    """Move a corrupt history aside, with its WAL; returns a notice, None when nothing was moved.
 
-    Only a file that is known to be a history of ours, since it says so itself or since this process had it open
-    (`known`), is moved. The journals will fill a new one. When the file is sound without its log, the log is of another
-    file, and only that is moved. `close` closes this process's own connection. Raises OSError.
+    Only a file known to be ours is moved: by its header, or because this process had it open (`known`). A new history
+    is then filled from the journals. If the file is valid without its WAL, the WAL belongs to another file, and only
+    the WAL is moved. `close` closes this process's connection. Raises OSError.
     """
     with directory_lock(os.path.dirname(path), patience_ms):
         if not (history_file.is_ours_by_header(path) or (known is not None and history_file.inode_of(path) == known)):
@@ -64,16 +64,16 @@ def set_aside(path: str, cause: str, patience_ms: int, *, known: Inode | None, c
         for suffix in (*_LOG, ""):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(path + suffix, aside + suffix)
-        # Not before: SQLite copies the log into the file when it is closed, but not into one that was moved.
+        # Close only after the move: on close SQLite checkpoints the WAL into the file, but not into a moved one.
         close()
         if log_only:
             os.rename(aside, path)
-            return f"{path}: {cause}; its log is of another file, and was moved to {aside}-wal"
+            return f"{path}: {cause}; its WAL belongs to another file and was moved to {aside}-wal"
     return f"{path}: {cause}; moved to {aside}. A new history is being rebuilt from the journals"
 
 
 def _is_corrupt(path: str, connect: Callable[[str], sqlite3.Connection]) -> bool:
-    """Whether the file as it is now is corrupt: another process may have replaced it already."""
+    """Whether the current file is corrupt: another process may have replaced it already."""
     try:
         with contextlib.closing(connect(path)) as connection:
             return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok")

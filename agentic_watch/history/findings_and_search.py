@@ -1,8 +1,8 @@
-"""What is derived from the record, the findings and the search: written behind it, compared with it, made anew from it.
+"""The data derived from dispatches, findings and the search index: written, compared and rebuilt here.
 
-The record comes first. Findings are written with their rows, the search takes rows in some at a time; while one of them
-is damaged, rows are inserted without. `upkeep.searched_to` is the number up to which dispatches are in both, and
-`upkeep.lost` names what is damaged and waits to be made anew: "search", or "findings" from which that is made.
+Findings are inserted with their rows; the search index takes in rows in groups. While either is damaged, rows are
+inserted without it. `upkeep.searched_to` is the id up to which both are complete; `upkeep.lost` names what is damaged
+and has to be rebuilt: "search", or "findings", from which the search is made too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agentic_watch.history import table_definitions as tables
 from agentic_watch.history.columns import finding_values, report_of
 
 MOST_WAITING = 512
-"""So many dispatches wait for the search before who inserts more takes them in: an answer looks at each of them."""
+"""Dispatches that may wait for the search index before an insert adds them: a search reads each waiting one."""
 _AT_ONCE = 2 * MOST_WAITING
 _PATIENCE_SECONDS = 5.0
 _TRANSIENT = (
@@ -43,7 +43,7 @@ _ADD_LACKING = (
     f"{tables.ADD_TO_SEARCH} WHERE id > ? AND id <= ? "
     "AND NOT EXISTS (SELECT 1 FROM dispatch_search_docsize AS there WHERE there.id = dispatch_text.id)"
 )
-# Somebody's SQL may have had it added without findings: it forgets only what it was given.
+# SQL of an operator may have added it without findings: FTS5 must be given the same text to delete it.
 _TAKE_OUT = (
     f"{tables.TAKE_FROM_SEARCH} WHERE id = ? "
     "AND EXISTS (SELECT 1 FROM dispatch_search_docsize AS there WHERE there.id = dispatch_text.id)"
@@ -53,7 +53,7 @@ _ORPHANS = "FROM {} WHERE dispatch_id NOT IN (SELECT id FROM dispatch_history)"
 _MISCOUNTED = """
 SELECT count(*) FROM dispatch_history AS d
 WHERE d.findings_count <> (SELECT count(*) FROM findings WHERE dispatch_id = d.id)"""
-# https://sqlite.org/fts5.html: with rank 1 the index is compared with its external content.
+# https://sqlite.org/fts5.html: rank 1 compares the index with its external content.
 _COMPARE = "INSERT INTO dispatch_search (dispatch_search, rank) VALUES ('integrity-check', 1)"
 _REBUILD = "INSERT INTO dispatch_search (dispatch_search) VALUES ('rebuild')"
 
@@ -69,12 +69,12 @@ class _Damaged(Exception):
 
 
 def is_of_search(error: sqlite3.Error) -> bool:
-    """Whether an error is damage of the search, for which FTS5 has a code of its own."""
+    """Whether an error means a damaged search index, for which FTS5 has a separate code."""
     return getattr(error, "sqlite_errorname", "") == "SQLITE_CORRUPT_VTAB"
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error met while findings and search are written is damage in them, and not one that passes."""
+    """Whether an error while writing findings or search means damage, and not a transient failure."""
     name = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_")
     return not name.startswith(_TRANSIENT)
 
@@ -86,7 +86,7 @@ def is_complete(connection: sqlite3.Connection) -> bool:
 
 
 def give_up(connection: sqlite3.Connection, error: sqlite3.Error) -> None:
-    """Go on without findings and search from here on."""
+    """Mark the damaged part as lost, so that later inserts omit it."""
     in_a_table = getattr(error, "sqlite_errorname", "") == "SQLITE_CORRUPT"
     connection.execute("UPDATE upkeep SET lost = ?", ("findings" if in_a_table else "search",))
 
@@ -94,9 +94,10 @@ def give_up(connection: sqlite3.Connection, error: sqlite3.Error) -> None:
 def past_damage(
     connection: sqlite3.Connection, act: Callable[[], _T], on_damage: Callable[[sqlite3.Error], None]
 ) -> _T:
-    """What `act` gives, which is all that is done in the caller's transaction; `on_damage` hears of what was given up.
+    """Run `act`, which is all that the caller's transaction does, and return its result; on damage, retry without the
+    damaged part and call `on_damage`.
 
-    It must be met twice: a read that failed looks like damage, too, and may not fail again (SQLITE_IOERR_CORRUPTFS).
+    Damage must occur twice: a failed read looks like damage too, and may not fail again (SQLITE_IOERR_CORRUPTFS).
     """
     for _ in range(2):
         try:
@@ -111,8 +112,8 @@ def past_damage(
 
 
 def _begin_anew(connection: sqlite3.Connection) -> None:
-    """Undo all that was done in a transaction, and begin again."""
-    if connection.in_transaction:  # some errors end it
+    """Roll back a transaction and begin another one."""
+    if connection.in_transaction:  # some errors end the transaction
         connection.execute("ROLLBACK")
     connection.execute("BEGIN IMMEDIATE")
 
@@ -128,7 +129,7 @@ def _noticing_damage() -> Iterator[None]:
 
 
 def add(connection: sqlite3.Connection, findings: Sequence[tuple[Any, ...]], new: int) -> None:
-    """Write findings of new dispatches, and have the search take in more than so many `new` ones, unless that is 0."""
+    """Insert the findings of `new` dispatches, and let the search index take in waiting ones if `new` is not 0."""
     with _noticing_damage():
         connection.executemany(tables.INSERT_FINDING, findings)
         if new:
@@ -136,17 +137,18 @@ def add(connection: sqlite3.Connection, findings: Sequence[tuple[Any, ...]], new
 
 
 def index_waiting(connection: sqlite3.Connection) -> None:
-    """Beside the search, for this connection: `temp.waiting_search`, of the newest dispatches that it has yet to take
-    in. It is in memory, and empty as a rule."""
+    """Create `temp.waiting_search` for this connection: an index in memory of the newest dispatches that the search
+    index does not have yet. Usually empty."""
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(tables.WAITING_SEARCH)
     connection.execute(tables.ADD_WAITING)
 
 
 def catch_up(connection: sqlite3.Connection) -> bool:
-    """Make anew what is damaged, and add to findings and search what the next dispatches lack; whether that was all.
+    """Rebuild what is damaged, and add the next missing dispatches to findings and search; returns whether they are
+    complete.
 
-    Within the transaction that the caller holds. Raises sqlite3.Error when they cannot even be made anew.
+    Runs in the caller's transaction. Raises sqlite3.Error when rebuilding fails.
     """
     (lost,) = connection.execute("SELECT lost FROM upkeep").fetchone()
     if lost is not None:
@@ -176,7 +178,7 @@ def _make_anew(connection: sqlite3.Connection, *, findings: bool) -> None:
     for name in tables.TRIGGER_NAMES:
         connection.execute(f"DROP TRIGGER IF EXISTS {name}")
     if findings:
-        # To drop them SQLite would walk through their pages, which are damaged: they stay in the file, unused.
+        # Dropping them would read their damaged pages: the pages stay in the file, unused.
         _strike_out(connection, ["findings", "findings_dispatch"])
         connection.execute(tables.FINDINGS)
         connection.execute(tables.FINDINGS_INDEX)
@@ -187,7 +189,8 @@ def _make_anew(connection: sqlite3.Connection, *, findings: bool) -> None:
 
 
 def drop_search(connection: sqlite3.Connection) -> None:
-    """FTS5 does not drop what it cannot open: then its own tables go, and its name is struck out."""
+    """Drop the search index. FTS5 cannot drop an index that it cannot open: then its tables are dropped and its name is
+    deleted from the schema."""
     with contextlib.suppress(sqlite3.Error), _savepoint(connection):
         connection.execute("DROP TABLE dispatch_search")
         return
@@ -206,7 +209,7 @@ def _strike_out(connection: sqlite3.Connection, names: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
-    """What is done in it is done whole or not at all, within the transaction that the caller holds."""
+    """A savepoint within the caller's transaction: all or nothing."""
     connection.execute("SAVEPOINT making_anew")
     try:
         yield
@@ -217,29 +220,29 @@ def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("RELEASE making_anew")
 
 
-# --- what `check` compares, and `check --repair` makes anew at once
+# --- for `check` and `check --repair`
 
 
 def orphans(connection: sqlite3.Connection) -> int:
-    """Findings and kept files of no dispatch."""
+    """Number of findings and kept files without a dispatch."""
     counts = [connection.execute(f"SELECT count(*) {_ORPHANS.format(table)}").fetchone()[0] for table in _OWNED]
     return sum(counts)
 
 
 def miscounted(connection: sqlite3.Connection) -> int:
-    """Dispatches that have not as many findings as they count."""
+    """Number of dispatches whose count of findings is wrong."""
     (count,) = connection.execute(_MISCOUNTED).fetchone()
     return int(count)
 
 
 def search_is_sound(path: str) -> bool:
-    """Whether the search index matches the rows, those that waited for it taken in. Only who may write can ask.
+    """Whether the search index matches the rows, after adding waiting ones. Needs write permission.
 
     Raises HistoryError.
     """
     with _writing(path) as connection:
         try:
-            while not _take_in(connection, _AT_ONCE):  # somebody's SQL may have inserted any number
+            while not _take_in(connection, _AT_ONCE):  # SQL of an operator may have inserted any number
                 pass
             connection.execute(_COMPARE)
         except sqlite3.OperationalError:
@@ -250,7 +253,7 @@ def search_is_sound(path: str) -> bool:
 
 
 def rebuild(path: str) -> None:
-    """Drop findings and kept files of no dispatch, and make the search index anew. Raises HistoryError."""
+    """Delete findings and kept files without a dispatch, and rebuild the search index. Raises HistoryError."""
     with _writing(path) as connection:
         for table in _OWNED:
             connection.execute(f"DELETE {_ORPHANS.format(table)}")
@@ -259,7 +262,7 @@ def rebuild(path: str) -> None:
 
 @contextlib.contextmanager
 def _writing(path: str) -> Iterator[sqlite3.Connection]:
-    # Not History: for that a malformed index is a malformed file, which it would set aside.
+    # Not by History, which would take a malformed index for a malformed file and move it aside.
     if not os.path.exists(path):
         raise HistoryError(f"{path}: is not there")
     try:

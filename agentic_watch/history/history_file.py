@@ -1,7 +1,8 @@
-"""The history as a file: whose it is, told before SQLite may touch it; a look that leaves no trace; its directory.
+"""The history as a file: whether it is ours (checked before SQLite may change it), reading without side effects, and
+the lock of its directory.
 
-Somebody may have named the wrong file. One without the numbers of its header, as `sqlite3 OLD .dump | sqlite3 NEW`
-leaves it, is told by its tables.
+The configured path may be wrong. A history without the numbers in its header, as after `sqlite3 OLD .dump | sqlite3
+NEW`, is recognised by its tables.
 """
 
 from __future__ import annotations
@@ -30,23 +31,23 @@ _APPLICATION_ID_AT = slice(68, 72)
 """https://sqlite.org/fileformat2.html#the_database_header"""
 
 _LARGEST_FRESH = 1 << 16
-"""Bytes of a database whose tables are all in its log."""
+"""Maximum size of a database whose tables are all in its WAL."""
 
 Inode = tuple[int, int]
-"""(device, inode): the file itself, whatever its name."""
+"""(device, inode): identifies the file, whatever its name."""
 
 _connected: Counter[Inode] = Counter()
-"""Histories that this process has open, and so knows. They are not opened again to be looked at: closing any
-descriptor of a file drops this process's locks on it (fcntl(2)), and SQLite's with them."""
+"""Histories that this process has open. They are not opened a second time for checks: closing any descriptor of a file
+releases this process's locks on it (fcntl(2)), including SQLite's."""
 
 
 def register(inode: Inode) -> None:
-    """A history was opened to be kept open."""
+    """Note that a history was opened and stays open."""
     _connected[inode] += 1
 
 
 def unregister(inode: Inode) -> None:
-    """And closed again."""
+    """Note that it was closed."""
     _connected[inode] -= 1
 
 
@@ -60,9 +61,9 @@ def inode_of(path: str) -> Inode | None:
 
 
 def refuse_foreign(path: str) -> bool:
-    """Whether a history of ours is at `path`; False when nothing is there, or an empty file.
+    """Whether a history of ours is at `path`; False when the file does not exist or is empty.
 
-    Only reads, and no file beside it either. Raises HistoryNotOurs, or OSError when it cannot be looked at.
+    Only reads, and creates no other file. Raises HistoryNotOurs, or OSError when it cannot be read.
     """
     inode = inode_of(path)
     if inode is None:
@@ -82,7 +83,7 @@ def refuse_foreign(path: str) -> bool:
 
 
 def is_ours_by_header(path: str) -> bool:
-    """Whether a file, sound or not, says at its beginning that it is a history of ours."""
+    """Whether the header of a file, valid or corrupt, is that of our history."""
     try:
         header = _header(path)
     except (OSError, HistoryNotOurs):
@@ -91,7 +92,7 @@ def is_ours_by_header(path: str) -> bool:
 
 
 def _header(path: str) -> bytes:
-    # A FIFO must not hold us up, nor a lease.
+    # Must not block on a FIFO or a lease.
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
@@ -101,19 +102,19 @@ def _header(path: str) -> bytes:
     try:
         if not stat.S_ISREG(mode := os.fstat(descriptor).st_mode) and not stat.S_ISDIR(mode):
             raise _refusal(path, "no plain file")
-        return os.pread(descriptor, _HEADER_BYTES, 0)  # of a directory: EISDIR, it stands in the way and may go
+        return os.pread(descriptor, _HEADER_BYTES, 0)  # a directory gives EISDIR, which is not final: it may be removed
     finally:
         os.close(descriptor)
 
 
 def _has_tables_of_ours(path: str) -> bool:
-    """The first schemas had no application_id, and what was loaded from a dump has none: their tables tell."""
+    """Recognise by its tables a history without application_id: of an early schema, or loaded from a dump."""
     tables, number, is_ours = _look(path)
     if not tables and os.path.lexists(_log(path)) and os.path.getsize(path) <= _LARGEST_FRESH:
         import shutil  # rarely needed
         import tempfile
 
-        with tempfile.TemporaryDirectory() as directory:  # to look into its log where SQLite may
+        with tempfile.TemporaryDirectory() as directory:  # a copy, in which SQLite may replay the WAL
             copy = shutil.copyfile(path, f"{directory}/history.db")
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(_log(path), f"{copy}-wal")
@@ -128,7 +129,7 @@ def _has_tables_of_ours(path: str) -> bool:
 
 
 def _look(path: str, *, with_log: bool = False) -> tuple[set[str], int, bool]:
-    """The names of a database's tables, its user_version, and when that is 0 whether the tables are ours."""
+    """Names of a database's tables, its user_version, and if that is 0, whether the tables are ours."""
     try:
         with contextlib.closing(sqlite3.connect(path) if with_log else connect_untouched(path)) as connection:
             (number,) = connection.execute("PRAGMA user_version").fetchone()
@@ -153,7 +154,7 @@ def _refusal(path: str, cause: str) -> HistoryNotOurs:
 
 
 def refuse_newer(connection: sqlite3.Connection, path: str) -> int:
-    """The schema version of an open history; 0 is an empty file. Raises HistoryTooNew before anything is changed."""
+    """The schema version of an open history; 0 for an empty file. Raises HistoryTooNew before any change."""
     found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if found > VERSION:
         raise HistoryTooNew(
@@ -164,7 +165,7 @@ def refuse_newer(connection: sqlite3.Connection, path: str) -> int:
 
 
 def write_about(connection: sqlite3.Connection) -> None:
-    """Give the history its id, for good."""
+    """Give the history its permanent id."""
     if connection.execute("SELECT count(*) FROM about").fetchone() != (0,):
         return
     import uuid  # rarely needed
@@ -176,7 +177,7 @@ def write_about(connection: sqlite3.Connection) -> None:
 # --- by its tables
 
 TABLES = frozenset({"dispatch_history", "findings", "workspaces"})
-"""What every history has, of whatever schema."""
+"""Tables in every schema of a history."""
 
 _RECORD = ("dispatch_history", "findings", "kept_files", "open_runs", "workspaces", "about", "upkeep")
 
@@ -187,7 +188,7 @@ def table_names(connection: sqlite3.Connection) -> set[str]:
 
 
 def has_our_tables(connection: sqlite3.Connection) -> bool:
-    """Whether the tables are those of this program's schema, to the last column."""
+    """Whether all tables and columns are those of this program's schema."""
     from agentic_watch.history import table_definitions as tables  # rarely needed
 
     with contextlib.closing(sqlite3.connect(":memory:")) as wanted:
@@ -197,7 +198,7 @@ def has_our_tables(connection: sqlite3.Connection) -> bool:
 
 
 def refusal_of_dump(path: str) -> HistoryNotOurs:
-    """What is raised for tables that are not ours and have no version."""
+    """The error for a file that has a history's tables, but neither a version nor today's columns."""
     return HistoryNotOurs(
         f"{path}: has the tables of a history, but no schema version and not today's columns; nothing was changed. "
         f"`agentic-watch --history NEW import {path}` takes its dispatches into another history"
@@ -209,29 +210,29 @@ def _columns(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
     return [(table, *column) for table in _RECORD for column in connection.execute(sql, (table,))]
 
 
-# --- a look that leaves no trace
+# --- reading without side effects
 
 AtRest = tuple[int, int, int]
-"""Inode, mtime (ns) and size of a history that nobody writes: equal means that nobody wrote in between."""
+"""Inode, mtime (ns) and size of a history without a writer: equal values mean no write in between."""
 
 
 def at_rest(path: str) -> AtRest | None:
-    """What a history without a -wal file looks like; None beside a writer, or after one that was killed.
+    """The state of a history without a -wal file; None beside a writer, or after a killed one.
 
-    Whoever writes makes the -wal file first, and its end leaves the database changed. Raises OSError.
+    A writer creates the -wal file first, and changes the database when it closes. Raises OSError.
     """
     info = os.stat(path)
-    # SQLite resolves symlinks: its files stand beside the file itself.
+    # SQLite resolves symlinks: its files are beside the target.
     if os.path.lexists(f"{os.path.realpath(path)}-wal"):
         return None
     return info.st_ino, info.st_mtime_ns, info.st_size
 
 
 def connect_read_only(path: str) -> sqlite3.Connection:
-    """A connection that sees all that is committed. Raises sqlite3.Error, or OSError when the file is not there.
+    """A connection that sees everything committed. Raises sqlite3.Error, or OSError when the file does not exist.
 
-    Without a -wal file mode=ro would make one, which fails for who may only read the directory, and for who may write
-    it leaves a file that is not the daemon's own. https://sqlite.org/wal.html#readonly
+    Without a -wal file, mode=ro would create one: that fails without write permission on the directory, and otherwise
+    leaves a file with the wrong owner. https://sqlite.org/wal.html#readonly
     """
     if at_rest(path) is not None:
         return connect_untouched(path)
@@ -239,17 +240,17 @@ def connect_read_only(path: str) -> sqlite3.Connection:
 
 
 def connect_untouched(path: str) -> sqlite3.Connection:
-    """A connection to the file alone, as it was before what its log holds; touches nothing beside it."""
+    """A connection to the file without its WAL, which creates no other file."""
     return sqlite3.connect(untouched_uri(path), uri=True, isolation_level=None)
 
 
 def untouched_uri(path: str) -> str:
-    """The file alone, for a connection or an ATTACH."""
+    """The URI of the file without its WAL, for a connection or an ATTACH."""
     return f"file:{_escaped(path)}?mode=ro&immutable=1"
 
 
 def _escaped(path: str) -> str:
-    """A path for a SQLite URI: the three characters that mean something there (https://sqlite.org/uri.html)."""
+    """Escape a path for a SQLite URI (https://sqlite.org/uri.html)."""
     return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
@@ -257,7 +258,7 @@ def _escaped(path: str) -> str:
 
 
 def make_directories(directory: str) -> None:
-    """Make the history's directory durably: SQLite syncs what is in it, not its own name."""
+    """Create the history's directory durably: SQLite syncs its entries, but not its parents."""
     if os.path.isdir(directory):
         return
     parent = os.path.dirname(directory)
@@ -273,9 +274,9 @@ def make_directories(directory: str) -> None:
 
 @contextlib.contextmanager
 def directory_lock(directory: str, patience_ms: int) -> Iterator[None]:
-    """One process at a time makes, upgrades or sets aside a history. Closing the descriptor unlocks.
+    """The lock under which a history is created, upgraded or moved aside. Closing the descriptor releases it.
 
-    Raises OSError when another process does not let go in time.
+    Raises OSError when another process does not release it in time.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,6 +1,6 @@
-"""An older history becomes one of today's schema: a copy of it, then from each schema to the next, in one transaction.
+"""Upgrades an older history: makes a copy, then migrates from each schema to the next in one transaction.
 
-The only import of sqlite_utils, made late: it costs 0.1 s.
+The only module that imports sqlite_utils. Imported late, because that takes 0.1 s.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _FORMER = {
     **dict.fromkeys(("findings_added_alone", "findings_changed_alone", "findings_gone_alone"), "TRIGGER"),
     **dict.fromkeys(("newest_deleting", "superseded_deleted", "runs_changed", "roots_changed"), "TRIGGER"),
 }
-"""What programs of schema 3 made and is not needed any more, or has other columns now. What an operator made stays."""
+"""Objects of schema 3 that are no longer needed or have other columns now. Those of operators stay."""
 
 _FINDINGS_LOST = 2**63 - 2
-"""As `upkeep.search_from` of schema 3: 0 was nothing to mend, another number a search to be made anew, or completed."""
+"""A value of `upkeep.search_from` in schema 3; 0 meant nothing to repair, other values an incomplete search index."""
 
 _COPIED_PAGES = 2_000
 _STEPS_BETWEEN_WORDS = 100_000
-"""Of SQLite's machine: some milliseconds."""
+"""Instructions of SQLite's virtual machine, which take a few milliseconds."""
 _AT_ONCE = 1_000
 _WITH_USAGE = (
     "SELECT id, agent, report FROM dispatch_history WHERE id > ? AND (instr(report, '\"usage\":') > 0 "
@@ -54,13 +54,14 @@ _WITH_USAGE = (
 _SET_USAGE = f"UPDATE dispatch_history SET model = ?, {', '.join(f'{name} = ?' for name in USAGE_COLUMNS)} WHERE id = ?"
 
 Step = str | Callable[[sqlite3.Connection], None]
-"""A statement, or what is done otherwise."""
+"""A statement or a function."""
 
 
 def _copy_dispatches(connection: sqlite3.Connection) -> None:
-    """Into the table of schema 4, which has more columns and one unique index; a copy of schema 2 is one already.
+    """Copy all rows into the table of schema 4, which has more columns and one unique index; from schema 2 this was
+    already done.
 
-    What an operator made on it is made again, his columns come along, and no number is given twice.
+    Indexes and triggers of operators are recreated, their columns are copied, and no id is reused.
     """
     there = connection.execute("SELECT name, type, dflt_value FROM pragma_table_info('dispatch_history')").fetchall()
     if {name for name, *_ in there}.issuperset(USAGE_COLUMNS):
@@ -83,7 +84,7 @@ def _copy_dispatches(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE copied RENAME TO dispatch_history")
     connection.execute("DELETE FROM sqlite_sequence WHERE name = 'dispatch_history'")
     connection.execute("INSERT INTO sqlite_sequence VALUES ('dispatch_history', ?)", last or (0,))
-    _fill_usage(connection)  # before an operator's triggers are there again, to which it is no change
+    _fill_usage(connection)  # before an operator's triggers are recreated, so that they do not fire
     indexes = {statement.split()[2] for statement in tables.INDEXES}
     for (statement,) in own:
         if statement.split()[2] not in indexes:
@@ -91,7 +92,7 @@ def _copy_dispatches(connection: sqlite3.Connection) -> None:
 
 
 def _make_indexes(connection: sqlite3.Connection) -> None:
-    """Those that are not there under their name; the others are as they are to be."""
+    """Create the indexes that do not exist yet; existing ones are already right."""
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     for statement in tables.INDEXES:
         if statement.split()[2] not in there:
@@ -99,7 +100,7 @@ def _make_indexes(connection: sqlite3.Connection) -> None:
 
 
 def _fill_usage(connection: sqlite3.Connection) -> None:
-    """What each row's own report says."""
+    """Fill the columns of tokens and cost from each row's report."""
     last = 0
     while found := connection.execute(_WITH_USAGE, (last,)).fetchall():
         connection.executemany(_SET_USAGE, (_usage(*row) for row in found))
@@ -107,7 +108,7 @@ def _fill_usage(connection: sqlite3.Connection) -> None:
 
 
 def _fill_search(connection: sqlite3.Connection) -> None:
-    """All at once; where something was damaged, it is made anew when the history is open."""
+    """Fill the search index; a damaged one is rebuilt later, when the history is open."""
     if connection.execute("SELECT lost FROM upkeep").fetchone() == (None,):
         connection.execute(tables.ADD_TO_SEARCH)
         connection.execute("UPDATE upkeep SET searched_to = (SELECT ifnull(max(id), 0) FROM dispatch_history)")
@@ -120,7 +121,7 @@ def _usage(number: int, agent: str, report: str) -> tuple[object, ...]:
 
 _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
     2: (
-        "binary_signatures",  # a rescan compares them as they are; every workspace is read once more to get its own
+        "binary_signatures",  # signatures are compared as bytes; every workspace is read once more to get one
         (
             "ALTER TABLE workspaces DROP COLUMN signature",
             "ALTER TABLE workspaces DROP COLUMN journal",
@@ -130,7 +131,7 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
         ),
     ),
     3: (
-        "ids_for_good",  # of the history, of each commit and of each row
+        "ids_for_good",  # permanent ids of the history, of each commit and of each row
         (
             *("DROP TABLE deliveries", "DROP TABLE dispatch_search", "DROP VIEW dispatch_text", "DROP VIEW dispatches"),
             tables.dispatch_history("copied"),
@@ -138,19 +139,19 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
             f"SELECT {_COLUMNS_OF_2}, commit_id(root, workspace, updated_utc, runs) FROM dispatch_history ORDER BY id",
             "DROP TABLE dispatch_history",
             "ALTER TABLE copied RENAME TO dispatch_history",
-            # What rows deleted by SQL left behind would be inherited by nobody now, but found by every search.
+            # Findings of rows that were deleted by SQL would still be found by every search.
             "DELETE FROM findings WHERE dispatch_id NOT IN (SELECT id FROM dispatch_history)",
             *tables.ABOUT,
             "CREATE TABLE upkeep (rows INTEGER NOT NULL, search_from INTEGER NOT NULL, judged_to INTEGER) STRICT",
             "INSERT INTO upkeep SELECT count(*), 0, 0 FROM dispatch_history",
             *("DROP INDEX IF EXISTS findings_dispatch", tables.FINDINGS_INDEX),
-            # Until now they could vouch for rows that are not there any more.
+            # Until now they could count for rows that no longer exist.
             "UPDATE workspaces SET signature = x'', journal = x''",
             "ALTER TABLE workspaces ADD COLUMN updated_utc TEXT NOT NULL DEFAULT ''",
         ),
     ),
     4: (
-        "usage_and_kept_files",  # what a dispatch cost and its commit, a search for them; runs without an end
+        "usage_and_kept_files",  # tokens, cost and commit of a dispatch, their search; open runs
         (
             *(f"DROP TRIGGER IF EXISTS {name}" for name in tables.TRIGGER_NAMES),
             *(f"DROP {kind} IF EXISTS {name}" for name, kind in reversed(_FORMER.items())),
@@ -171,11 +172,11 @@ _STEPS: dict[int, tuple[str, tuple[Step, ...]]] = {
         ),
     ),
 }
-"""By the version that they lead to: a name, and what is to be done to a history of the version before."""
+"""By target version: a name, and the steps from the version before."""
 
 
 def _migrate(connection: sqlite3.Connection, found: int) -> None:
-    """Bring an older history to today's tables, within the transaction that the caller holds."""
+    """Migrate an older history to today's tables within the caller's transaction."""
     from sqlite_utils import Database, Migrations
 
     connection.create_function("commit_id", 4, commit_id, deterministic=True)
@@ -183,11 +184,11 @@ def _migrate(connection: sqlite3.Connection, found: int) -> None:
     for number, (name, steps) in _STEPS.items():
         if number > found:
             migrations(name=name)(_step((*steps, f"PRAGMA user_version = {number}")))
-    migrations.apply(Database(connection, execute_plugins=False))  # the user's plugins have no business in a daemon
+    migrations.apply(Database(connection, execute_plugins=False))  # no plugins of sqlite_utils in a daemon
 
 
 def _step(steps: Sequence[Step]) -> Callable[[Any], None]:
-    """One migration of a `Database`; the library records it in the same transaction."""
+    """One migration of a `Database`; sqlite_utils records it in the same transaction."""
 
     def apply(db: Any) -> None:
         for step in steps:
@@ -200,14 +201,14 @@ def _step(steps: Sequence[Step]) -> Callable[[Any], None]:
 
 
 def upgrade(connection: sqlite3.Connection, path: str, notices: list[str], on_progress: Callable[[str], None]) -> None:
-    """Bring an older history to this program's schema; a notice names the copy made of it before.
+    """Upgrade an older history to this program's schema; a notice names the copy made before.
 
-    The lock comes first, so that an upgrade that cannot be done now costs no copy; a copy that was made for nothing is
+    The lock is taken first, so that no copy is made if the upgrade cannot run now; the copy of a failed upgrade is
     removed. Raises sqlite3.Error, OSError.
     """
     started = time.monotonic()
-    connection.execute("PRAGMA foreign_keys = OFF")  # else a table that is made anew takes its findings along
-    connection.execute("PRAGMA legacy_alter_table = ON")  # views that name it are not looked at while it is away
+    connection.execute("PRAGMA foreign_keys = OFF")  # else dropping the old table would delete its findings
+    connection.execute("PRAGMA legacy_alter_table = ON")  # do not check views while the table is missing
     connection.execute("BEGIN IMMEDIATE")
     found = history_file.refuse_newer(connection, path)
     backup = f"{path}.backup-v{found}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
@@ -230,7 +231,7 @@ def upgrade(connection: sqlite3.Connection, path: str, notices: list[str], on_pr
         raise
     finally:
         connection.set_progress_handler(None, 0)
-    with contextlib.suppress(sqlite3.OperationalError):  # a reader holds it up; the header says later whose it is
+    with contextlib.suppress(sqlite3.OperationalError):  # delayed by a reader; a later checkpoint writes the header
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     notices.append(
         f"{path}: was upgraded from schema {found} to {VERSION} in {time.monotonic() - started:.1f} s; "
@@ -239,7 +240,7 @@ def upgrade(connection: sqlite3.Connection, path: str, notices: list[str], on_pr
 
 
 def _remove_unfinished_copies(path: str) -> None:
-    """What a killed upgrade left; another one cannot be under way while its lock is ours."""
+    """Remove copies of killed upgrades; none is running while we hold the lock."""
     directory, base = os.path.split(path)
     for name in os.listdir(directory):
         if name.startswith(f"{base}.backup-v") and name.endswith((".part", ".part-journal")):
@@ -247,7 +248,7 @@ def _remove_unfinished_copies(path: str) -> None:
 
 
 def _copy(path: str, target: str, on_progress: Callable[[], None]) -> None:
-    """Copy the history while its writer's lock is held, durably."""
+    """Copy the history durably, while the write lock is held."""
     with (
         contextlib.closing(connect_read_only(path)) as source,
         contextlib.closing(sqlite3.connect(target)) as copy,

@@ -1,6 +1,6 @@
-"""Runs that nobody has ended yet: the table `open_runs`, what is known of each and of its process, should no end come.
+"""The table `open_runs`: runs without a final status, and what is known of each process.
 
-What was seen of a process cannot be made again from anything on disk. One that is lost costs its run's unwritten end.
+Observations of processes cannot be rebuilt from disk. If a row is lost, its run may never be recorded as a ghost.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from agentic_watch.history.workspaces_table import WorkspaceRow
 
 EARLIER_BOOT = "earlier"
 PROCESS_GONE, REMOVED = 1, 2
-"""What `gone` says."""
+"""Values of `gone`."""
 
 
 class OpenRun(NamedTuple):
-    """A row: a run that was neither finished nor known to be over when its workspace was read.
+    """A row: a run that was neither finished nor known to be a ghost when its workspace was read.
 
-    `said` is its status as JSON, `dispatch` a digest of what does not change while it goes on, `directory` is device
-    and inode of its workspace. `boot` and `namespaces` are those in which it was read (host/processes.py), EARLIER_BOOT
-    when its status is older than the boot; `began` is when its process did, None when this host never saw that alive.
-    `since`: nothing was heard of it from then on (seconds since the epoch). `gone`: 0, PROCESS_GONE or REMOVED;
-    `recorded`: 1 when its end is in the history.
+    `said` is its status as JSON, `dispatch` a digest of the fields that stay the same during a dispatch, `directory`
+    device and inode of its workspace. `boot` and `namespaces` are those in which it was read (host/processes.py),
+    EARLIER_BOOT when its status is older than the boot; `began` is the start of its process, None when this host never
+    saw it alive. `since` is the time of its last sign of life (seconds since the epoch). `gone`: 0, PROCESS_GONE or
+    REMOVED; `recorded`: 1 when it is in the history as a ghost.
     """
 
     root: str
@@ -49,7 +49,7 @@ class OpenRun(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, str, int]:
-        """Which status it was read from, as far as the index of workspaces knows it too."""
+        """Identifies the status it was read from, by fields that the index of workspaces has too."""
         return self.pid, self.updated_utc, self.runs
 
 
@@ -65,7 +65,7 @@ _RUNNING = (
     "WHERE w.root = ? AND (w.fail_count OR NOT w.committed) AND w.workspace > ? "
     f"AND w.status IN {_UNENDED} AND w.pid BETWEEN 1 AND 2147483647 ORDER BY w.workspace LIMIT ?"
 )
-# A directory that has a journal and no status any more stands in the index without a status.
+# The index has directories with a journal but without a status.
 _VANISHED = (
     f"SELECT {_OF_O} FROM open_runs AS o WHERE o.root = ? AND o.workspace > ? AND NOT EXISTS "
     f"(SELECT 1 FROM workspaces WHERE {_SAME} AND (status <> '' OR fail_count)) ORDER BY o.workspace LIMIT ?"
@@ -74,7 +74,7 @@ _RUN = "root = ? AND workspace = ? AND runs = ? AND started_utc IS ?"
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
-    """Whether no run is open."""
+    """Whether there is no open run."""
     return connection.execute("SELECT 1 FROM open_runs LIMIT 1").fetchone() is None
 
 
@@ -90,7 +90,7 @@ def run_of(history: History, root: str, workspace: str) -> OpenRun | None:
 
 
 def in_directory(connection: sqlite3.Connection, directory: str) -> list[OpenRun]:
-    """The runs that were read in one directory, under whatever name it had."""
+    """The runs that were read in one directory, under any name."""
     return list(_select(connection, "directory = ?", (directory,)))
 
 
@@ -100,30 +100,30 @@ def _select(connection: sqlite3.Connection, condition: str, values: Sequence[obj
 
 
 def put(connection: sqlite3.Connection, runs: Iterable[OpenRun]) -> None:
-    """Write rows in place of those of their workspaces."""
+    """Insert or replace the rows of workspaces."""
     connection.executemany(_PUT, runs)
 
 
 def delete(connection: sqlite3.Connection, keys: Iterable[tuple[str, str]]) -> None:
-    """Forget runs."""
+    """Delete runs."""
     connection.executemany("DELETE FROM open_runs WHERE root = ? AND workspace = ?", keys)
 
 
 def set_gone(connection: sqlite3.Connection, runs: Iterable[OpenRun]) -> None:
-    """Write down what was noticed of runs whose rows are still those of the same status."""
+    """Store the observations of runs whose rows still have the same status."""
     sql = "UPDATE open_runs SET gone = ?, since = ? WHERE root = ? AND workspace = ? AND updated_utc = ? AND runs = ?"
     connection.executemany(sql, ((run.gone, run.since, *run.key, run.updated_utc, run.runs) for run in runs))
 
 
 def set_recorded(connection: sqlite3.Connection, ended: Iterable[tuple[str, str, str, int]]) -> None:
-    """Write down that the ends of these (root, workspace, updated_utc, runs) are in the history."""
+    """Mark these runs (root, workspace, updated_utc, runs) as recorded in the history."""
     sql = "UPDATE open_runs SET recorded = 1 WHERE root = ? AND workspace = ? AND updated_utc = ? AND runs = ?"
     connection.executemany(sql, ended)
 
 
 def running(history: History, root: str, after: str, count: int) -> list[tuple[WorkspaceRow, OpenRun | None]]:
-    """Workspaces of a root with a running dispatch that names a process, by name, those behind the name `after`; beside
-    each what is known of its run. Raises HistoryError."""
+    """Up to `count` workspaces of a root with a running dispatch and a pid, ordered by name, after the name `after`,
+    each with its open run. Raises HistoryError."""
     width = len(WorkspaceRow._fields)
     with history.reading() as connection:
         found = connection.execute(_RUNNING, (root, after, count)).fetchall()
@@ -131,13 +131,14 @@ def running(history: History, root: str, after: str, count: int) -> list[tuple[W
 
 
 def vanished(history: History, root: str, after: str, count: int) -> list[OpenRun]:
-    """Runs whose workspaces are not there any more, by name, those behind the name `after`. Raises HistoryError."""
+    """Up to `count` runs whose workspaces no longer exist, ordered by name, after the name `after`. Raises
+    HistoryError."""
     with history.reading() as connection:
         return [OpenRun(*row) for row in connection.execute(_VANISHED, (root, after, count))]
 
 
 def has_end(history: History, run: OpenRun, started_utc: str | None) -> bool:
-    """Whether the history has a commit of the same run that is no older than its status here. Raises HistoryError."""
+    """Whether the history has a commit of the same run that is not older than this status. Raises HistoryError."""
     sql = f"SELECT 1 FROM dispatch_history WHERE {_RUN} AND updated_utc >= ? LIMIT 1"
     with history.reading() as connection:
         found = connection.execute(sql, (*run.key, run.runs, started_utc, run.updated_utc)).fetchone()
@@ -145,7 +146,7 @@ def has_end(history: History, run: OpenRun, started_utc: str | None) -> bool:
 
 
 def places_now(history: History, run: OpenRun) -> list[str]:
-    """Where commits of this run's workspace were seen last, when not there: names below its root, or paths.
+    """The places to which this run's workspace was moved: names below its root, or paths.
 
     Raises HistoryError.
     """
@@ -155,7 +156,7 @@ def places_now(history: History, run: OpenRun) -> list[str]:
 
 
 def goes_on_at(history: History, run: OpenRun, name: str, started_utc: str | None) -> bool:
-    """Whether the same run goes on, or has ended, under another name of the same root. Raises HistoryError."""
+    """Whether the same run continues, or has ended, under another name in the same root. Raises HistoryError."""
     there = run.root, name, run.runs
     open_sql = "SELECT 1 FROM open_runs WHERE root = ? AND workspace = ? AND runs = ? AND dispatch = ?"
     ended_sql = f"SELECT 1 FROM dispatch_history WHERE {_RUN} AND updated_utc >= ? LIMIT 1"

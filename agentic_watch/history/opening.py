@@ -1,6 +1,4 @@
-"""Opening the history, to write or for one answer: how a new one is made, how durable is what is written, and whether
-somebody wrote to it since the last look.
-"""
+"""Opens the history for writing or for one answer, creates new ones, sets durability, and detects writes of others."""
 
 from __future__ import annotations
 
@@ -21,24 +19,24 @@ from agentic_watch.history.history_file import (
 _CANNOT_OPEN = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
 
 OnProgress = Callable[[str], None]
-"""Called often during a long upgrade, with what is being done: whoever waits for us hears that we live."""
+"""Called repeatedly during a long upgrade with a description, so that systemd and `status` see that the process is
+alive."""
 
 
 def open_to_write(path: str, patience_ms: int, notices: list[str], on_progress: OnProgress) -> sqlite3.Connection:
-    """A connection to the history, which is made or upgraded when it must be; the latter becomes a notice.
+    """Connect to the history, creating or upgrading it if necessary; an upgrade adds a notice.
 
-    Raises HistoryNotOurs or HistoryTooNew before anything was touched, sqlite3.Error or OSError when it cannot be
-    used now.
+    Raises HistoryNotOurs or HistoryTooNew before any change, sqlite3.Error or OSError when it is not available now.
     """
     directory = os.path.dirname(path)
     make_directories(directory)
     with directory_lock(directory, patience_ms):
         is_there = history_file.refuse_foreign(path)
         if is_there:
-            # Before a writer's connection, which, even if it only looks, checkpoints a log that it finds when it ends.
+            # Check before connecting as a writer, which checkpoints an existing WAL on close even if it wrote nothing.
             with contextlib.closing(connect_read_only(path)) as untouched:
                 refuse_newer(untouched, path)
-        # Two threads use it, one after the other (commit/batches.py).
+        # Two threads use it, but never at once (commit/batches.py).
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
@@ -48,7 +46,7 @@ def open_to_write(path: str, patience_ms: int, notices: list[str], on_progress: 
                 notices.append(f"{path}: had no schema version, as what is loaded from a dump; its tables are ours")
             elif not found and history_file.table_names(connection):
                 raise history_file.refusal_of_dump(path)
-            elif not found:  # also one whose making was ended by a kill
+            elif not found:  # also after a kill during creation
                 create(connection)
             elif found != VERSION:
                 from agentic_watch.history import migrations  # rarely needed
@@ -63,13 +61,13 @@ def open_to_write(path: str, patience_ms: int, notices: list[str], on_progress: 
 
 
 def _set_up(connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":  # a copy that VACUUM INTO made
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":  # a copy made by VACUUM INTO
         connection.execute("PRAGMA journal_mode = WAL")
-    # FULL: the row must survive a power cut before the marker vouches for it.
+    # FULL: the row must be durable before the marker is written.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    # A group of 256 rows changes more than SQLite's 1,000 pages in a large history: it would copy its log
-    # into the file at each commit.
+    # A group of 256 rows changes more than SQLite's default of 1,000 pages in a large history, which would cause a
+    # checkpoint at each commit.
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
 
 
@@ -82,13 +80,13 @@ def _take_stock(connection: sqlite3.Connection, path: str, notices: list[str]) -
 
 
 def create(connection: sqlite3.Connection, statements: Sequence[str] | None = None) -> None:
-    """Make the tables of a new history, which needs no migrator and not its import, and number it as one of ours; with
-    other `statements`, where the tables are there already, do only that."""
+    """Create the tables of a new history, without importing the migrations, and set its header numbers; if the tables
+    exist already, run `statements` instead."""
     if statements is None:
-        from agentic_watch.history import table_definitions  # who only reads needs none of them
+        from agentic_watch.history import table_definitions  # late: readers do not need it
 
         statements = table_definitions.CREATE
-    # Before the log is there: the file's own header says whose it is, whatever becomes of the log.
+    # Before WAL mode, so that the file's header identifies it even if the WAL is lost.
     connection.execute(f"PRAGMA application_id = {history_file.APPLICATION_ID}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
@@ -100,9 +98,9 @@ def create(connection: sqlite3.Connection, statements: Sequence[str] | None = No
 
 
 def open_read_only(path: str) -> sqlite3.Connection:
-    """Open a history for a short look, beside a writer or without one; one that is not there yet is empty.
+    """Open a history for a short read, with or without a writer; a missing file counts as empty.
 
-    Nothing is made or changed. Raises sqlite3.Error, OSError, HistoryTooNew or HistoryNotOurs.
+    Creates and changes nothing. Raises sqlite3.Error, OSError, HistoryTooNew or HistoryNotOurs.
     """
     history_file.refuse_foreign(path)
     try:
@@ -117,7 +115,7 @@ def open_read_only(path: str) -> sqlite3.Connection:
         if not found:
             raise sqlite3.OperationalError("is not a history of this program yet")
         if found != VERSION:
-            raise sqlite3.OperationalError(f"has schema version {found}; the daemon or --once brings it to {VERSION}")
+            raise sqlite3.OperationalError(f"has schema version {found}; the daemon or --once upgrades it to {VERSION}")
     except BaseException:
         connection.close()
         raise
@@ -126,10 +124,10 @@ def open_read_only(path: str) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[sqlite3.Connection]:
-    """A read-only connection for one question; changes nothing, waits for nobody, needs only read permission.
+    """A read-only connection for one query; changes nothing, never waits, needs only read permission.
 
-    Raises HistoryError when the history is not there or cannot be read, or when a writer came while a
-    history without one was read: what was read may be wrong then. HistoryRefused passes.
+    Raises HistoryError when the history does not exist or cannot be read, or when a writer opened it during the read,
+    which may have returned wrong data then. HistoryRefused passes through.
     """
     try:
         before = history_file.at_rest(path)
@@ -147,7 +145,7 @@ def reading(path: str) -> Iterator[sqlite3.Connection]:
             if before is None or not _has_changed(path, before):
                 raise _failed(path, error) from error
     if before is not None and _has_changed(path, before):
-        raise HistoryError(f"{path}: was written to while it was read; ask again")
+        raise HistoryError(f"{path}: was written to while it was read; try again")
 
 
 def _failed(path: str, error: sqlite3.Error) -> HistoryError:
@@ -167,7 +165,7 @@ def _has_changed(path: str, before: history_file.AtRest) -> bool:
 
 
 class HistoryWatch:
-    """Whether the history was written to since the last look: `PRAGMA data_version`, and the file itself.
+    """Detects writes to the history since the last call, by `PRAGMA data_version` and the file itself.
 
     https://sqlite.org/pragma.html#pragma_data_version: the value changes when another connection commits.
     """
@@ -179,7 +177,7 @@ class HistoryWatch:
         self._seen: object = None
 
     def changed(self) -> bool:
-        """True at the first call, after a write, and whenever it cannot be told."""
+        """True at the first call, after a write, and whenever it is unknown."""
         seen = self._look()
         changed = seen is None or seen != self._seen
         self._seen = seen
@@ -198,7 +196,7 @@ class HistoryWatch:
             file = (info.st_dev, info.st_ino)
             if not wal or file != self._file:
                 self.close()
-            if not wal:  # nobody writes; the file says when somebody did
+            if not wal:  # no writer now; the file shows earlier writes
                 return ("at rest", *file, info.st_mtime_ns, info.st_size)
             if self._connection is None:
                 self._connection, self._file = open_read_only(self._history), file

@@ -1,4 +1,5 @@
-"""Are all dispatches there that should be? A salvaged file has fewer, and somebody may have inserted some by SQL."""
+"""Detects missing or foreign dispatches by their number: a salvaged file has fewer, and others may insert rows by
+SQL."""
 
 from __future__ import annotations
 
@@ -15,12 +16,12 @@ _NUMBERED = "(SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'disp
 _NAMELESS = "(SELECT count(*) FROM dispatch_history WHERE commit_id IS NULL)"
 
 Newest = tuple[int, str]
-"""The number and the commit id of a history's newest row."""
+"""The id and the commit id of the newest row."""
 
 
 class _Count(NamedTuple):
-    """What a history was like when all its rows were there: how many numbers had been used by then for no row that is
-    there, the version of the schema, and the newest row."""
+    """The state of a history when its count was right: how many used ids have no row, the schema's version, and the
+    newest row."""
 
     unused: int
     version: int
@@ -28,15 +29,14 @@ class _Count(NamedTuple):
 
 
 _counted: dict[Inode, _Count] = {}
-"""To count ten million takes from a third of a second to ten, and the daemon looks at its history every few minutes."""
+"""Cached, because counting ten million rows takes 0.3 to 10 s, and the daemon checks its history every few minutes."""
 
 
 def is_in_order(connection: sqlite3.Connection, path: str) -> bool:
-    """Whether there are as many dispatches as there should be, each with its commit id.
+    """Whether the number of dispatches is as expected and each has its commit id.
 
-    They are counted once by a process, and again when numbers and rows have not grown alike since: who inserts by SQL
-    uses a number, and who deletes leaves one behind; or when it is another's content by now: a restored copy, a log
-    that belongs elsewhere.
+    Rows are counted once per process, and again when ids and rows have not grown equally since (SQL inserts use an id,
+    deletes leave one unused), or when the content was replaced (a restored copy, a foreign WAL).
     """
     wanted, numbered, nameless = connection.execute(f"SELECT {_WANTED}, {_NUMBERED}, {_NAMELESS}").fetchone()
     if nameless:
@@ -62,7 +62,7 @@ def newest(connection: sqlite3.Connection) -> Newest | None:
 
 
 def is_there(connection: sqlite3.Connection, row: Newest) -> bool:
-    """Whether a row that was the newest once is still in it: it is not an older copy, or another history."""
+    """Whether a former newest row still exists: otherwise this is an older copy or another history."""
     number, wanted = row
     found: tuple[str] | None = connection.execute(
         "SELECT commit_id FROM dispatch_history WHERE id = ?", (number,)
@@ -71,9 +71,9 @@ def is_there(connection: sqlite3.Connection, row: Newest) -> bool:
 
 
 def take_stock(connection: sqlite3.Connection) -> str:
-    """Have no workspace's state trusted, and what the rows lack made, within the caller's transaction; gives a notice.
+    """Distrust the state of every workspace and complete the rows, within the caller's transaction; returns a notice.
 
-    With fewer dispatches than were counted the file was salvaged, with more somebody inserted them by SQL.
+    Fewer dispatches than expected mean a salvaged file, more mean SQL inserts.
     """
     counted, wanted, nameless = connection.execute(f"SELECT {_COUNTED}, {_WANTED}, {_NAMELESS}").fetchone()
     connection.create_function("commit_id", 4, commit_id, deterministic=True)

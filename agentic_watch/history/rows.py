@@ -1,4 +1,4 @@
-"""From a record to the history's rows, and a group's rows into the tables."""
+"""Makes history rows from records, and inserts a group of rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from agentic_watch.workspace.unwritten_end import is_unwritten
 
 HOST = os.uname().nodename
 HELD_BYTES = 8 << 20
-"""What a batch, or the rows recovered from one journal, may hold in memory before it is written."""
+"""Memory limit for the rows of a batch, or of one journal, before they are written."""
 
 _REPORT, _ROOT, _COMMIT_ID = (HISTORY_COLUMNS.index(name) for name in ("report", "root", "commit_id"))
 _VERDICTS = ("passed", "build_passed", "test_passed", "lint_passed")
@@ -57,9 +57,9 @@ _NAMESAKE = (
 
 
 class Row(NamedTuple):
-    """A `dispatch_history` row (values in HISTORY_COLUMNS' order), its findings, where its workspace was seen last
-    (None: where it was committed), and what is kept of its files; ready to insert. One that `is_recovered` from a line
-    is not made beside a row of that dispatch under the same name in another root."""
+    """A `dispatch_history` row ready to insert (values in the order of HISTORY_COLUMNS), with its findings, the last
+    place of its workspace (None: where it was committed) and its kept files. A row that `is_recovered` from a line is
+    skipped if the dispatch has a row under the same name in another root."""
 
     values: tuple[Any, ...]
     findings: tuple[tuple[Any, ...], ...]
@@ -75,25 +75,25 @@ class Row(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """About how many bytes it takes in memory: a finding of `{}` is a tuple, one of text shares the report's."""
+        """Approximate size in memory: an empty finding is a tuple, texts of findings are shared with the report."""
         kept = sum(len(file.content) for file in self.kept)
         return _ROW_BYTES + 2 * sys.getsizeof(self.report) + _FINDING_BYTES * len(self.findings) + kept
 
 
 @dataclass(slots=True)
 class RowBuffer:
-    """Rows in memory until their batch is written, and about how many bytes they take there."""
+    """Rows in memory until their batch is written, and their approximate size."""
 
     rows: list[Row] = field(default_factory=list)
     weight: int = 0
 
     def add(self, row: Row) -> None:
-        """Keep a row."""
+        """Add a row."""
         self.rows.append(row)
         self.weight += row.weight
 
     def take(self) -> list[Row]:
-        """Hand over all of them."""
+        """Remove and return all rows."""
         taken, self.rows, self.weight = self.rows, [], 0
         return taken
 
@@ -140,7 +140,8 @@ def _verdicts(report: dict[str, Any]) -> list[int | None]:
 
 
 def _with_files(record: Record) -> dict[str, Any]:
-    """The report, and where a line names changed files without one, those: they have no column, and are searched."""
+    """The report, or if a line has changed files but no report, a report of these: they have no column, but are
+    searched."""
     if "files" in record.changes and not reports.changes(record.report):
         return {**record.report, "changes": record.changes}
     return record.report
@@ -154,12 +155,12 @@ def _duration_ms(record: Record) -> int | None:
 
 
 def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, Newest | None]:
-    """Insert rows in the transaction that the caller holds, and nothing else in it; gives how many were new, and the
-    last of these.
+    """Insert rows in the caller's transaction, which must do nothing else; returns the number of new rows and the last
+    of them.
 
-    A few statements for all: the write lock is held, so the next free numbers are ours. A number is never used twice,
-    so that nobody inherits what belongs to a row that was deleted. Where findings or search are known to be damaged,
-    the rows are inserted without; damage that is met is for `findings_and_search.past_damage`.
+    A few statements insert all rows: under the write lock, the next free ids are ours. An id is never reused, so that
+    no row inherits the findings of a deleted one. If findings or search are marked as damaged, they are omitted; new
+    damage is handled by `findings_and_search.past_damage`.
     """
     (first,) = connection.execute(_NEXT).fetchone()
     values: list[tuple[Any, ...]] = []
@@ -176,7 +177,7 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, Ne
         if row.kept:
             kept += [(number, *file) for file in row.kept]
     inserted = connection.executemany(_INSERT, values).rowcount
-    if inserted < len(values):  # the others were there already
+    if inserted < len(values):  # the others already existed
         new = {number for (number,) in connection.execute("SELECT id FROM dispatch_history WHERE id >= ?", (first,))}
         values, findings, kept = ([some for some in all_ if some[0] in new] for all_ in (values, findings, kept))
     if kept:
@@ -193,8 +194,8 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, Ne
 
 
 def _has_namesake(connection: sqlite3.Connection, row: Row, roots: dict[tuple[object, ...], object]) -> bool:
-    """Whether the dispatch of a recovered row has a row of the same name in another root: a line names no root, and
-    another process, or workspace of the group (`roots`, by dispatch), may have made a row of its copy."""
+    """Whether the dispatch of a recovered row has a row of the same name in another root. A line names no root, so
+    another process, or another workspace of this group (`roots`, by dispatch), may have inserted it from a copy."""
     root, dispatch = row.values[_ROOT], tuple([row.values[number] for number in _ITS])
     if roots.setdefault(dispatch, root) != root:
         return True

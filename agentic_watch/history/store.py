@@ -1,7 +1,7 @@
-"""The writing end of the history: one connection, used by one thread at a time, one transaction a group.
+"""The writing connection to the history: used by one thread at a time, one transaction per group.
 
-A history that is gone, corrupt or locked never stops a commit: every method raises HistoryError, the
-caller goes on with journal and marker, and the rows come later from the journals.
+A missing, corrupt or locked history never stops a commit: every method raises HistoryError, the caller continues with
+journal and marker, and the rows are inserted later from the journals.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from agentic_watch.history.rows import Row
 _PATIENCE_MS = 5_000
 _PATIENCE_WHEN_FAILING_MS = 200
 _PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""How long a history that cannot be opened is left alone, by how often that was tried in a row."""
+"""Pause after failing to open the history, by the number of consecutive failures."""
 _LOCKED_PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0)
-"""How long nobody waits for the write lock again that somebody else holds, by how often that was in vain in a row:
-commits go on without a row meanwhile."""
+"""Pause after waiting in vain for the write lock, by the number of consecutive failures; commits continue without rows
+meanwhile."""
 
 _T = TypeVar("_T")
 IsSame = Callable[[str, str], bool]
@@ -46,7 +46,7 @@ IsSame = Callable[[str, str], bool]
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A connection, and which files it uses."""
+    """A connection and the inodes of its files."""
 
     connection: sqlite3.Connection
     inode: Inode | None
@@ -55,11 +55,11 @@ class _Open:
 
 @dataclass(slots=True)
 class History:
-    """The history file `path`, opened when first needed and opened again when it was replaced or failed.
+    """The history file `path`, opened on first use and again after it was replaced or failed.
 
-    `notices` collects, for the caller to log and clear, what an operator must know: a file set aside, an upgrade.
-    `is_same` says whether a text of a row is one that is asked for, but for secrets (SQL: is_same_text).
-    `on_progress` hears often of what takes long; `patience_ms` is how long the write lock is waited for.
+    `notices` collects messages for the operator (a file moved aside, an upgrade), which the caller logs and clears.
+    `is_same` compares a row's text with a requested one regardless of redaction (SQL: is_same_text). `on_progress` is
+    called repeatedly during long work; `patience_ms` is how long to wait for the write lock.
     """
 
     path: str
@@ -80,9 +80,9 @@ class History:
     _locked_cause: str = ""
 
     def open(self) -> None:
-        """Open and upgrade the file; in place of a corrupt one that could be set aside, a new one.
+        """Open and if necessary upgrade the file; a corrupt one is moved aside and replaced by a new one.
 
-        Raises HistoryRefused, or HistoryError when it cannot be used now.
+        Raises HistoryRefused, or HistoryError when it is not available now.
         """
         said = len(self.notices)
         try:
@@ -95,13 +95,13 @@ class History:
             pass
 
     def insert(self, new: Sequence[Row], *, durable: bool = True) -> int:
-        """Insert rows in one transaction; gives how many were new. A row that is there changes nothing."""
+        """Insert rows in one transaction; returns how many were new. Existing rows are skipped."""
         with self.inserting(new, durable=durable) as inserted:
             return inserted
 
     @contextlib.contextmanager
     def inserting(self, new: Sequence[Row], *, durable: bool = True) -> Iterator[int]:
-        """Rows that are inserted, and committed at the end: nothing of them is in the file before that."""
+        """Insert rows, and commit at the end of the body: before that, nothing is in the file."""
         with self.transaction(durable=durable) as connection:
             insert = functools.partial(rows.insert, connection, new)
             inserted, newest = findings_and_search.past_damage(connection, insert, self._note_damage)
@@ -110,7 +110,7 @@ class History:
         self._newest = newest
 
     def catch_up(self, seconds: float) -> None:
-        """Have findings and search take in what they lack, for about so long; what of them was damaged is made anew.
+        """Complete findings and search for about `seconds`, rebuilding what is damaged.
 
         Raises HistoryError.
         """
@@ -127,7 +127,7 @@ class History:
                 return
 
     def rebuilding(self, act: Callable[[], _T]) -> _T:
-        """What `act` gives; where it meets damage in what is derived, that is made anew, and `act` is called once more.
+        """Call `act` and return its result; if derived data is damaged, rebuild it and call `act` once more.
 
         Raises HistoryError.
         """
@@ -144,7 +144,7 @@ class History:
         return act()
 
     def is_the_same(self, connection: sqlite3.Connection) -> bool:
-        """Whether all that was inserted here is in it: nobody put an older copy of it in its place meanwhile."""
+        """Whether the rows inserted by this process still exist: the file was not replaced by an older copy."""
         if self._newest is None or row_count.is_there(connection, self._newest):
             return True
         self._newest = None
@@ -152,9 +152,9 @@ class History:
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """A connection inside BEGIN IMMEDIATE … COMMIT.
+        """A connection inside BEGIN IMMEDIATE and COMMIT.
 
-        One that is not `durable` may be gone after a power cut, but not after a kill, until `make_durable`.
+        Without `durable`, a power cut (but not a kill) may undo it until `make_durable`.
         """
         if time.monotonic() < self._locked_until:
             raise HistoryError(self._locked_cause)
@@ -162,10 +162,10 @@ class History:
             if not durable:
                 connection.execute("PRAGMA synchronous = NORMAL")
             try:
-                with connection:  # rolls back what is not committed
+                with connection:  # rolls back on error
                     connection.execute("BEGIN IMMEDIATE")
                     self._locked_times = 0
-                    history_file.refuse_newer(connection, self.path)  # one that was upgraded under us
+                    history_file.refuse_newer(connection, self.path)  # it may have been upgraded meanwhile
                     yield connection
                     connection.execute("COMMIT")
             finally:
@@ -173,14 +173,14 @@ class History:
                     connection.execute("PRAGMA synchronous = FULL")
 
     def make_durable(self) -> None:
-        """Have all that was committed outlast a power cut. Raises HistoryError."""
+        """Make all committed transactions durable. Raises HistoryError."""
         with self.transaction() as connection:
-            for change in (1, -1):  # SQLite syncs no transaction that changes nothing
+            for change in (1, -1):  # SQLite does not sync a transaction without changes
                 connection.execute("UPDATE upkeep SET rows = rows + ?", (change,))
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection to the file that stands at the path now. A corrupt one is set aside, any other failure becomes
+        """A connection to the current file at the path. A corrupt one is moved aside; other failures raise
         HistoryError."""
         try:
             current = self._current
@@ -195,7 +195,7 @@ class History:
                 self._locked_until, self._locked_times = time.monotonic() + pause, self._locked_times + 1
                 self._locked_cause = f"{self.path}: {error}"
             elif corrupt_file.looks_corrupt(error) and not self.read_only:
-                with contextlib.suppress(OSError):  # whoever meets it next tries again
+                with contextlib.suppress(OSError):  # the next use tries again
                     self._set_aside(str(error))
             self._fail()
             raise HistoryError(f"{self.path}: {error}") from error
@@ -207,19 +207,19 @@ class History:
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
         if self._current is not None and not self.read_only and not self._is_in_place(self._current):
-            with contextlib.suppress(sqlite3.Error, OSError):  # whoever opens it next sees what is left
+            with contextlib.suppress(sqlite3.Error, OSError):  # the next open handles the rest
                 corrupt_file.leave_behind(self._current.connection, self.path, self._current.logs, self._patience_ms)
         self._let_go()
 
     def _is_in_place(self, current: _Open) -> bool:
-        """Whether the open file still stands at its path."""
+        """Whether the open file is still at its path."""
         try:
             return current.inode == history_file.inode_of(self.path)
         except OSError:
             return False
 
     def _let_go(self) -> None:
-        """Close the connection as it is."""
+        """Close the connection without further work."""
         if (current := self._current) is None:
             return
         self._current = None
@@ -243,7 +243,7 @@ class History:
             self._leave_alone(error)
             raise
         if replaced:
-            self.notices.append(f"{self.path}: was replaced or removed; opened anew")
+            self.notices.append(f"{self.path}: was replaced or removed; reopened")
         return self._take(connection)
 
     def _open_to_write(self) -> sqlite3.Connection:
@@ -252,7 +252,7 @@ class History:
         except HistoryNotOurs as error:
             if self._last_inode is None:
                 raise
-            # It worked once: the commits go on, and whoever put this file there may take it away again.
+            # The history worked before: commits continue, and this file may be removed again.
             raise HistoryError(str(error)) from error
 
     def _take(self, connection: sqlite3.Connection) -> _Open:
@@ -265,7 +265,7 @@ class History:
         return current
 
     def _leave_alone(self, error: Exception) -> None:
-        """Do not try again at once: who asks at every turn would do nothing else."""
+        """Pause before the next attempt, so that frequent callers do not spend all their time on it."""
         cause = (isinstance(error, OSError) and error.strerror) or str(error)
         self._last_cause = cause if isinstance(error, HistoryError) else f"{self.path}: {cause}"
         self._next_try = time.monotonic() + _PAUSES_SECONDS[min(self._failures, len(_PAUSES_SECONDS) - 1)]
@@ -276,10 +276,10 @@ class History:
         return _PATIENCE_WHEN_FAILING_MS if self._failing or self._locked_times else self.patience_ms
 
     def _note_damage(self, cause: sqlite3.Error) -> None:
-        self.notices.append(f"{self.path}: what is derived of its dispatches is damaged ({cause}); it is made anew")
+        self.notices.append(f"{self.path}: findings or search index damaged ({cause}); rebuilding")
 
     def _give_up_derived(self, error: sqlite3.Error) -> None:
-        """Damage that shows at the end of a transaction: go on without, from the next one on."""
+        """Damage found at the end of a transaction: later transactions omit the damaged part."""
         if self._current is None or self.read_only:
             return
         with contextlib.suppress(sqlite3.Error):
@@ -296,5 +296,5 @@ class History:
 
 
 def marks(values: Sequence[object]) -> str:
-    """The question marks of an IN list, one each."""
+    """Question marks for an IN list, one per value."""
     return ", ".join("?" * len(values))

@@ -1,4 +1,4 @@
-"""The history's tables, views, indexes and triggers, as a new file gets them."""
+"""Definitions of the history's tables, views, indexes and triggers."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ CREATE TABLE findings (
     message TEXT
 ) STRICT"""
 
-# What is kept of a workspace's files: the end of each, from the byte `kept_from` of its `bytes` on, by zlib. It is not
-# derived: no row tells it again.
+# Kept parts of a workspace's files: the end of each, from offset `kept_from` of its `bytes`, compressed by zlib. Not
+# derived: they cannot be rebuilt.
 KEPT_FILES = """
 CREATE TABLE kept_files (
     dispatch_id INTEGER NOT NULL REFERENCES dispatch_history (id) ON DELETE CASCADE,
@@ -78,8 +78,8 @@ CREATE TABLE kept_files (
     PRIMARY KEY (dispatch_id, name)
 ) STRICT"""
 
-# What is on disk now. `signature` (status files and marker) spares a rescan the reading of what has not
-# changed; `journal` is the journal's signature when every line of it was in the history.
+# The workspaces on disk. By `signature` (of status files and marker) a scan skips unchanged ones; `journal` is the
+# journal's signature when the history held every line of it.
 _WORKSPACES = """
 CREATE TABLE workspaces (
     root TEXT NOT NULL,
@@ -103,7 +103,7 @@ CREATE TABLE workspaces (
     PRIMARY KEY (root, workspace)
 ) STRICT, WITHOUT ROWID"""
 
-# Runs that nobody has ended (open_runs_table.py). What was seen of a process cannot be made again.
+# Runs without a final status (open_runs_table.py). Observations of processes cannot be rebuilt.
 OPEN_RUNS = (
     """
 CREATE TABLE open_runs (
@@ -128,20 +128,20 @@ CREATE TABLE open_runs (
 
 OPEN_WORKSPACES = "CREATE INDEX workspaces_open ON workspaces (root) WHERE (fail_count OR NOT committed)"
 
-# `pruned_before` is written as `updated_utc` is: older lines and markers are taken for done.
+# `pruned_before` has the format of `updated_utc`: older lines and markers count as recorded.
 ABOUT = (
     "CREATE TABLE about (history_id TEXT NOT NULL, pruned_before TEXT, created_at TEXT NOT NULL) STRICT",
     "CREATE UNIQUE INDEX about_one ON about ((1))",
 )
 
-# `rows` is how many dispatches there should be: a file that was salvaged has fewer. Findings and search have those up
-# to the number `searched_to`; `lost` names what of these is damaged (findings_and_search.py).
+# `rows` is the expected number of dispatches: a salvaged file has fewer. Findings and search are complete up to the id
+# `searched_to`; `lost` names the damaged one (findings_and_search.py).
 UPKEEP = (
     "CREATE TABLE upkeep (rows INTEGER NOT NULL, searched_to INTEGER NOT NULL, lost TEXT) STRICT",
     "INSERT INTO upkeep VALUES (0, 0, NULL)",
 )
 
-# One step of a search for each, instead of a look at all rows: the index of identities begins with it.
+# One index search per root instead of a scan of all rows: the index of identities begins with the root.
 _ROOTS = """
 CREATE VIEW roots AS
 WITH RECURSIVE found (root) AS (
@@ -162,12 +162,12 @@ WHERE NOT EXISTS (
 
 _OF_DISPATCH = "workspace, repo, agent, branch, task, question, pr_url, session_id, head_commit"
 SEARCH_COLUMNS = f"{_OF_DISPATCH}, issue, files, findings"
-"""What is searched; in `issue` is #42, in `files` the paths of the report's `changes.files`, in `findings` the texts
-of all of a dispatch's findings."""
+"""Searched columns; `issue` holds #42, `files` the paths of the report's `changes.files`, `findings` the texts of all
+findings of a dispatch."""
 _OF_FINDING = ("tool", "file", "code", "rule_id", "title", "message")
 
-# The text lives in the tables; the index asks this view for it (FTS5 "external content"), which must do without virtual
-# tables: of a list of files it is given the JSON, whose punctuation parts words as any other does.
+# The text is in the tables, and the index reads it from this view (FTS5 "external content"), which must not use virtual
+# tables: a list of files is indexed as its JSON, whose punctuation separates words.
 _SEARCH_TEXT = f"""
 CREATE VIEW dispatch_text AS
 SELECT id, {_OF_DISPATCH}, iif(issue = 0, '', '#' || issue) AS issue,
@@ -176,7 +176,7 @@ SELECT id, {_OF_DISPATCH}, iif(issue = 0, '', '#' || issue) AS issue,
         FROM findings WHERE dispatch_id = dispatch_history.id) AS findings
 FROM dispatch_history"""
 
-# Punctuation parts words, here and in what is looked for: "task-101" and "acme/billing" are phrases, "G304" a word.
+# Punctuation separates words, in the index and in queries: "task-101" and "acme/billing" are phrases, "G304" is a word.
 _WORDS = "tokenize = 'unicode61 remove_diacritics 2'"
 SEARCH = f"""
 CREATE VIRTUAL TABLE dispatch_search USING fts5 (
@@ -184,7 +184,7 @@ CREATE VIRTUAL TABLE dispatch_search USING fts5 (
 )"""
 
 SEARCH_PARTS = tuple(f"dispatch_search_{part}" for part in ("data", "idx", "docsize", "config"))
-"""The tables in which FTS5 keeps the search. https://sqlite.org/fts5.html#fts5_data_structures"""
+"""The tables of FTS5. https://sqlite.org/fts5.html#fts5_data_structures"""
 
 INSERT_FINDING = (
     "INSERT INTO findings (dispatch_id, " + ", ".join(f'"{name}"' for name in FINDING_COLUMNS) + ") "
@@ -192,38 +192,38 @@ INSERT_FINDING = (
 )
 
 ADD_TO_SEARCH = f"INSERT INTO dispatch_search (rowid, {SEARCH_COLUMNS}) SELECT id, {SEARCH_COLUMNS} FROM dispatch_text"
-"""A WHERE clause on `id` follows. Each dispatch may be added once."""
+"""To be followed by a WHERE clause on `id`. Each dispatch may be added only once."""
 
 WAITING_SEARCH = f"CREATE VIRTUAL TABLE temp.waiting_search USING fts5 ({SEARCH_COLUMNS}, content = '', {_WORDS})"
 ADD_WAITING = (
     f"INSERT INTO temp.waiting_search (rowid, {SEARCH_COLUMNS}) SELECT id, {SEARCH_COLUMNS} FROM dispatch_text "
     "WHERE id > (SELECT searched_to FROM upkeep) ORDER BY id DESC LIMIT 1000"
 )
-"""Of those that the search has yet to take in: more are there only while it is made anew."""
+"""Limit on waiting dispatches; there are more only while the index is rebuilt."""
 
-# FTS5 forgets by being told what it was given. https://sqlite.org/fts5.html#the_delete_command
+# To delete an entry, FTS5 must be given its original text. https://sqlite.org/fts5.html#the_delete_command
 TAKE_FROM_SEARCH = (
     f"INSERT INTO dispatch_search (dispatch_search, rowid, {SEARCH_COLUMNS}) "
     f"SELECT 'delete', id, {SEARCH_COLUMNS} FROM dispatch_text"
 )
 
 INDEXES = (
-    # In the order of a list, and behind it what few dispatches may have: those that have not are passed over without a
-    # look at their rows.
+    # In the order of listings, followed by columns of filters, so that other dispatches are skipped without reading
+    # their rows.
     "CREATE INDEX dispatch_history_newest ON dispatch_history (updated_utc, id, status, agent, model, org)",
-    # What is counted over a span stands in it: such an answer never looks at a row, and has the dispatches of a day
-    # together that it counts together. No list can use it: it is not in the order of time.
+    # A covering index for counts over a span: such answers read no rows, and find the dispatches of a day together.
+    # Listings cannot use it: it is not ordered by time.
     "CREATE INDEX dispatch_history_daily ON dispatch_history (substr(updated_utc, 1, 10), agent, model, status, runs, "
     "updated_utc, repo, org, duration_ms, findings_count, insertions, deletions, host, committed_at, "
     "input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, turns, cost_microusd, "
-    # By which the run's newest commit is found.
+    # Finds the newest commit of a run.
     "workspace, root, started_utc)",
-    # So SQLite stops after the newest of each of several repositories. Others may have one of the same name, and a
-    # hundred times as many rows.
+    # Lets SQLite stop after the newest rows of each repository. Other organisations may have one of the same name with
+    # a hundred times as many rows.
     "CREATE INDEX dispatch_history_repo_newest ON dispatch_history (repo, updated_utc, id, org)",
-    # Of rows that somebody inserted or renamed by SQL, until they get theirs.
+    # Rows inserted or renamed by SQL, until their commit ids are set.
     "CREATE INDEX dispatch_history_nameless ON dispatch_history (id) WHERE commit_id IS NULL",
-    # Of what few dispatches have or few share.
+    # Columns that few dispatches have or share.
     "CREATE INDEX dispatch_history_branch ON dispatch_history (branch, updated_utc) WHERE branch <> ''",
     "CREATE INDEX dispatch_history_issue ON dispatch_history (issue, updated_utc) WHERE issue <> 0",
     "CREATE INDEX dispatch_history_request ON dispatch_history (pr_url) WHERE pr_url <> ''",
@@ -241,7 +241,7 @@ _DISTRUST = (
 
 
 def _is_searched(number: str) -> str:
-    """Whether a dispatch is in the search: FTS5 keeps a row of each there. https://sqlite.org/fts5.html#fts5_data_structures"""
+    """SQL condition: the dispatch is in the search index. https://sqlite.org/fts5.html#fts5_data_structures"""
     return f"EXISTS (SELECT 1 FROM dispatch_search_docsize WHERE id = {number})"
 
 
@@ -259,10 +259,10 @@ def _add_after(name: str, event: str, number: str) -> str:
 
 _TEXT_CHANGES = f"UPDATE OF id, {_OF_DISPATCH}, issue, report ON dispatch_history"
 
-# Somebody may delete or change rows by SQL: findings, search and the count stay whole, and what was seen of a
-# workspace is not trusted any more, so that the next look finds what its journal has and the history lacks.
-# There is no trigger for dispatches that somebody inserts: it would double the time of our own inserts (SQLite journals
-# each statement that a trigger may abort). The count tells that it happened.
+# Operators may delete or change rows by SQL: these triggers keep findings, search and count consistent, and reset the
+# state of the workspace, so that the next scan recovers missing rows from its journal. There is no trigger for inserts:
+# it would double the time of our own ones (SQLite journals each statement that a trigger may abort). The count detects
+# them.
 TRIGGERS = (
     _take_before("dispatch_history_deleting", "DELETE ON dispatch_history", "old.id"),
     _trigger(
@@ -280,7 +280,7 @@ TRIGGERS = (
         "AFTER UPDATE OF root, workspace, updated_utc, runs ON dispatch_history",
         _DISTRUST.format(row="old"),
         _DISTRUST.format(row="new"),
-        # It is another commit now; its id is made when the history is opened next.
+        # The row is another commit now; its id is set when the history is opened next.
         "UPDATE dispatch_history SET commit_id = NULL WHERE id = new.id AND new.commit_id IS old.commit_id",
     ),
     _take_before("findings_deleting", "DELETE ON findings", "old.dispatch_id"),
@@ -296,7 +296,7 @@ TRIGGER_NAMES = tuple(trigger.split()[2] for trigger in TRIGGERS)
 
 
 def dispatch_history(name: str = "dispatch_history") -> str:
-    """The statement that makes the table of dispatches, under another name while it is being copied."""
+    """The statement that creates the table of dispatches, under another `name` for a copy."""
     return _DISPATCH_HISTORY.format(name=name)
 
 
@@ -307,7 +307,7 @@ OVER_DISPATCHES = (
     *(*VIEWS, SEARCH),
     *TRIGGERS,
 )
-"""What stands on the table of dispatches."""
+"""Statements for indexes and triggers of the table of dispatches."""
 
 CREATE = (
     *(dispatch_history(), FINDINGS, FINDINGS_INDEX, KEPT_FILES, _WORKSPACES, OPEN_WORKSPACES),

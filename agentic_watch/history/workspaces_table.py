@@ -1,4 +1,4 @@
-"""What is on disk now: the `workspaces` table, which spares a rescan the reading of what has not changed."""
+"""The `workspaces` table: the index of workspaces on disk, by which scans skip unchanged ones."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from agentic_watch.history.store import History, marks
 
 
 class WorkspaceRow(NamedTuple):
-    """A row of `workspaces`. `next_attempt_at` is in seconds since the epoch; `signature` and `journal` are
-    those of workspace.signatures, b"" when they must not be trusted; `updated_utc` is as in dispatch_history."""
+    """A row of `workspaces`. `next_attempt_at` is in seconds since the epoch; `signature` and `journal` are signatures
+    (workspace/signatures.py), b"" when not trusted; `updated_utc` is as in dispatch_history."""
 
     root: str
     workspace: str
@@ -36,14 +36,14 @@ class WorkspaceRow(NamedTuple):
 
 
 LONGEST_QUESTION = 4000
-"""So much of a question is kept."""
+"""Maximum length of a stored question."""
 
-# This table may spare a reading, and never stand for the record: what says that it is committed is believed only
-# beside its row, or when such rows were pruned.
+# This table only saves reads and never replaces the record: its "committed" state counts only together with the history
+# row, or when such rows were pruned.
 _FIELDS = ", ".join(WorkspaceRow._fields)
 _SAME = "d.root = given.root AND d.updated_utc = given.updated_utc AND d.runs = given.runs"
-# Of several copies the row names one; too many may share Go's zero time. What went to another root is looked at each
-# time: nothing there is distrusted when its row is deleted.
+# Of several copies the row names one; many rows may share Go's zero time. Workspaces moved to another root are read
+# each time, because deleting their row does not reset their state.
 _IS_COPY = (
     f"updated_utc > '0001-01-01T00:00:00.000000000Z' AND EXISTS (SELECT 1 FROM dispatch_history AS d WHERE {_SAME} "
     "AND d.moved_to IS NOT NULL)"
@@ -61,7 +61,7 @@ _BELIEVED = {
     "committed": "committed AND is_true",
     "signature": "iif(is_true, signature, x'')",
     "journal": "iif(is_true, journal, x'')",
-    # The status may hold what was taken out of its record by hand.
+    # The status may still contain secrets that `redact` removed from its record.
     **{name: _RECORDED.format(name) for name in ("agent", "repo", "question")},
 }
 _UPSERT = (
@@ -72,7 +72,7 @@ _UPSERT = (
 )
 
 
-# Few rows of many: SQLite would rather look through all.
+# Few of many rows: without this hint SQLite scans all.
 _IS_OPEN = "(fail_count OR NOT committed)"
 _QUIET = (
     "SELECT workspace, signature FROM workspaces WHERE root = ? AND workspace > ? AND committed AND NOT fail_count "
@@ -83,9 +83,8 @@ _OPEN = f"INDEXED BY workspaces_open WHERE root = ? AND {_IS_OPEN}"
 
 @dataclass(frozen=True, slots=True)
 class RootIndex:
-    """What a rescan of one root compares with: name → signature (b"" when it must be read); which of these are
-    unfinished, and which failed, with their failures in a row and the time of the next attempt (seconds since the
-    epoch)."""
+    """The index of one root for a scan: name → signature (b"" to force a read); the unfinished ones; and the failing
+    ones with their consecutive failures and the time of the next attempt (seconds since the epoch)."""
 
     signatures: dict[str, bytes] = field(default_factory=dict)
     unfinished: set[str] = field(default_factory=set)
@@ -93,10 +92,11 @@ class RootIndex:
 
 
 def load(history: History, root: str, finished: frozenset[str], known: RootIndex) -> Iterator[None]:
-    """Load the index of one root into `known`, a few thousand rows at a time: places to pause. Raises HistoryError.
+    """Load the index of one root into `known`, yielding after every few thousand rows. Raises HistoryError.
 
-    A workspace that was unfinished under another list of finished statuses has its signature forgotten, and every one
-    when rows came or went without us. What is written between two steps may be missed, and is then read once more.
+    The signature is dropped for workspaces that were unfinished under another list of finished statuses, and for all
+    when rows were inserted or deleted by others. Rows written between two steps may be missed; their workspaces are
+    then read once more.
     """
     is_in_order = _take_stock(history)
     signatures = known.signatures
@@ -104,9 +104,9 @@ def load(history: History, root: str, finished: frozenset[str], known: RootIndex
     cursor: sqlite3.Cursor | None = None
     while last is not None:
         with history.reading() as connection:
-            # A connection remembers each cursor it had for a while, in memory that could go back to the host otherwise.
+            # One cursor for all steps: a connection keeps references to closed cursors, which would hold memory.
             cursor = cursor if cursor is not None and cursor.connection is connection else connection.cursor()
-            some = dict(cursor.execute(_QUIET, (root, last)))  # without a step of Python for each row
+            some = dict(cursor.execute(_QUIET, (root, last)))  # avoids Python code per row
         signatures.update(some)
         last = next(reversed(some), None)
         yield
@@ -123,7 +123,7 @@ def load(history: History, root: str, finished: frozenset[str], known: RootIndex
 
 
 def _take_stock(history: History) -> bool:
-    """Whether what was seen of workspaces can be believed; when not, it is forgotten."""
+    """Whether the stored states can be trusted; if not, they are reset."""
     with history.reading() as connection:
         if row_count.is_in_order(connection, history.path):
             return True
@@ -137,8 +137,8 @@ _IS_WHOLE = "committed AND NOT fail_count AND signature <> x''"
 
 
 def whole(history: History) -> list[tuple[Any, ...]]:
-    """Root, workspace, status, agent, repo, question, pid, runs, updated_at and signature of each of which the table
-    tells all while its signature stays. Of an unfinished one it does not know since when it runs.
+    """Root, workspace, status, agent, repo, question, pid, runs, updated_at and signature of workspaces whose row is
+    complete as long as the signature is unchanged. An unfinished one lacks its start time, which is read from disk.
 
     Raises HistoryError.
     """
@@ -148,12 +148,12 @@ def whole(history: History) -> list[tuple[Any, ...]]:
 
 
 def others(history: History) -> list[WorkspaceRow]:
-    """All other rows. Raises HistoryError."""
+    """The rows that `whole` does not return. Raises HistoryError."""
     return _select(history, f"WHERE NOT ({_IS_WHOLE})", ())
 
 
 def counts(history: History) -> dict[str, int]:
-    """How many workspaces are on disk, by state: failing, ghost, running, queued, other (unfinished) and committed.
+    """Number of workspaces on disk by state: failing, ghost, running, queued, other (unfinished) and committed.
 
     Raises HistoryError.
     """
@@ -180,7 +180,7 @@ def _select(history: History, which: str, values: tuple[str, ...]) -> list[Works
 
 
 def journal_signatures(history: History, root: str, workspaces: Sequence[str]) -> dict[str, bytes]:
-    """By workspace, the journal's signature when every line of it was in the history. Raises HistoryError."""
+    """By workspace, the journal's signature if the history held every line of it. Raises HistoryError."""
     sql = (
         "SELECT workspace, journal FROM workspaces "
         f"WHERE root = ? AND journal <> x'' AND workspace IN ({marks(workspaces)})"
@@ -197,11 +197,10 @@ def remember(
     gone: Iterable[tuple[str, str]] = (),
     write_more: Callable[[sqlite3.Connection], None] = lambda _: None,
 ) -> None:
-    """Write changed rows and drop those of vanished workspaces (root, name), and `write_more` in the same transaction.
+    """Write changed rows, delete those of vanished workspaces (root, name), and call `write_more` in the same
+    transaction.
 
-    Raises HistoryError.
-
-    Not durable by itself: a row that is lost costs a second look at its workspace.
+    Raises HistoryError. Not durable: a lost row only means that its workspace is read once more.
     """
     with history.transaction(durable=False) as connection:
         if not history.is_the_same(connection):
