@@ -15,6 +15,8 @@ from daemon_support import Service
 from fuse_mirror import FuseMirror, needs_fuse
 from support import Host, Workspace, make, run, wait_for
 
+from agentic_watch.config import Overrides, load
+from agentic_watch.watch.hanging_mounts import Mounts
 from agentic_watch.workspace import files
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.workspace_errors import Missing
@@ -98,6 +100,61 @@ def test_a_root_that_hangs_while_it_is_served_holds_up_no_other(host: Host, mirr
         service.signal(signal.SIGTERM)
         assert service.wait_end() == 0
         assert time.monotonic() - began < 2.0
+
+
+def test_a_reload_while_a_root_hangs_says_nothing_twice_and_touches_it_no_more_than_before(
+    host: Host, mirror: FuseMirror, inner: FuseMirror
+) -> None:
+    """What stood before still stands: how it is polled, and that it does not answer; the others are served at once."""
+    make(mirror.behind, "org/repo/behind", status="running")
+    inner.hang()
+    with with_two_roots(host, mirror) as service, contextlib.ExitStack() as at_end:
+        at_end.callback(mirror.answer)  # also when this fails: what is caught there cannot be killed
+        service.wait(lambda: service.watching() == ["poll", "inotify"] and service.state().pending == 0)
+        wait_reconciled(service)  # nothing is being looked at, and would be caught
+        mirror.hang()
+        service.wait_log(f"{mirror.path}: does not answer")
+        service.wait_log(f"{inner.path}: does not answer")
+        for number in range(3):
+            service.signal(signal.SIGHUP)
+            service.wait(lambda number=number: len(service.lines("configuration reloaded")) > number)
+            service.wait_committed(make(host.root, f"org/repo/task-{number}"))
+            assert service.watching() == ["hanging", "inotify"]
+        inner.answer()
+        mirror.answer()
+        service.wait_log(f"{mirror.path}: answers again")
+        service.wait_log(f"{inner.path}: answers again")
+        make(mirror.behind, "org/repo/later")
+        service.wait(lambda: "org/repo/later" in service.names())
+        for text in ("which sends no events; ", "does not answer; skipped", "answers again"):
+            assert len(service.lines(text)) == 2, service.log()
+
+
+def test_a_root_is_left_alone_until_its_thread_had_an_answer(host: Host) -> None:
+    """What waited since before a reload would be the first to touch it."""
+    mounts = Mounts(host.config().roots[0])
+    with closing(mounts):
+        assert mounts.is_left_alone("org/repo/task")
+        with mounts.contact.asking():
+            assert mounts.is_left_alone("org/repo/task")
+        assert not mounts.is_left_alone("org/repo/task")
+        hanging = Mounts(host.config().roots[0], mounts)
+        with closing(hanging), mounts.contact.asking():
+            assert hanging.is_left_alone()
+
+
+def test_a_root_that_hangs_is_asked_for_once_where_its_symlinks_lead(host: Host, mirror: FuseMirror) -> None:
+    """A reload of the daemon waits a second for it, and the next one not at all."""
+    service = with_two_roots(host, mirror)
+    service.configure()
+    mirror.hang()
+    given = Overrides(config=str(service.config_file))
+    began = time.monotonic()
+    assert len(load(given, {}).roots) == 2
+    between = time.monotonic()
+    assert between - began < 1.9
+    load(given, {})
+    assert time.monotonic() - between < 0.9
 
 
 def test_a_workspace_that_tells_of_another_root_does_not_lead_there_while_it_hangs(

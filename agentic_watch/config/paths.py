@@ -18,6 +18,7 @@ _SURROGATE = r"[\ud800-\udfff]"
 
 _ANSWER_SECONDS = 1.0
 """How long a file system is waited for that a path leads into, which may hang."""
+_asking: dict[str, threading.Thread] = {}
 
 
 class BadValueError(ValueError):
@@ -193,9 +194,10 @@ def _exists(path: str) -> bool:
 
 
 def real_path(path: str) -> str:
-    """Where symlinks lead today; the path as it is when its file system does not answer."""
+    """Where symlinks lead today; the path as it is when its file system does not answer, which is waited for once."""
     found: list[str] = []
-    thread = threading.Thread(target=lambda: found.append(os.path.realpath(path)), daemon=True)
-    thread.start()
-    thread.join(_ANSWER_SECONDS)
+    if path not in _asking or not _asking[path].is_alive():
+        thread = _asking[path] = threading.Thread(target=lambda: found.append(os.path.realpath(path)), daemon=True)
+        thread.start()
+        thread.join(_ANSWER_SECONDS)
     return found[0] if found else path

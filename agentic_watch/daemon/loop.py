@@ -77,7 +77,7 @@ class Daemon:
         self._next_flush = self._next_round = 0.0
         self._use(config)
 
-    def _use(self, config: Config) -> None:
+    def _use(self, config: Config, former: Watcher | None = None) -> None:
         """Apply a configuration and create its watcher, which is not started yet."""
         self._config = config
         self._committer.use(config)
@@ -88,7 +88,8 @@ class Daemon:
         self._is_ready = False
         # A new queue, so that late hints of the previous watcher are not taken for this one's.
         self._hints = HintQueue()
-        self._watcher = Watcher(config.roots, self._hints, f"{config.history}.cookie", poll_seconds=config.poll_seconds)
+        cookie, poll_seconds = f"{config.history}.cookie", config.poll_seconds
+        self._watcher = Watcher(config.roots, self._hints, cookie, poll_seconds=poll_seconds, former=former)
         self._due.begin_anew(config, self._watcher.roots, self._hints)
 
     def run(self) -> None:
@@ -266,7 +267,7 @@ class Daemon:
         self._watcher.stop()
         self._handle_hints(0.0)
         self._scans.keep_roots(config.roots)
-        self._use(config._replace(history=self._config.history))
+        self._use(config._replace(history=self._config.history), self._watcher)
         self._last_seen.keep_roots({root.key for root in config.roots})
         self._start_watcher()
         log.info("configuration reloaded: %d root%s", len(config.roots), "" if len(config.roots) == 1 else "s")

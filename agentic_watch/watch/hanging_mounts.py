@@ -34,27 +34,32 @@ them only within _NEWEST_SECONDS of an answer."""
 
 
 class Contact:
-    """How long one thread has waited for a file system to answer. Set by that thread, read by any."""
+    """How long one thread has waited for a file system to answer. Set by that thread, read by any.
 
-    def __init__(self) -> None:
-        self._asked_at: float | None = None
-        self._answered_at = time.monotonic()
+    A new thread after a reload takes over the call of the former one that did not return.
+    """
+
+    def __init__(self, former: Contact | None = None) -> None:
+        self.asked_at: float | None = former.asked_at if former is not None else None
+        self._answered_at = float("-inf")
         self._has_hung = False
+        self.answered = False
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
         """The body makes calls into the file system."""
-        self.go_on()
+        self.asked_at = self.asked_at or time.monotonic()
         try:
             yield
         finally:
             self.go_on()
-            self._asked_at = None
+            self.asked_at = None
 
     def go_on(self) -> None:
         """The last call returned; the next one begins."""
         self._has_hung |= self.unanswered() >= _HANGING_SECONDS
-        self._asked_at = self._answered_at = time.monotonic()
+        self.asked_at = self._answered_at = time.monotonic()
+        self.answered = True
 
     def take_has_hung(self) -> bool:
         """Whether a call took as long as a hang since this method was last called."""
@@ -67,31 +72,31 @@ class Contact:
 
     def unanswered(self) -> float:
         """Seconds that the current call has waited; 0.0 when there is none."""
-        asked_at = self._asked_at
+        asked_at = self.asked_at
         return time.monotonic() - asked_at if asked_at is not None else 0.0
 
 
 class MountContact(threading.Thread):
     """Probes one mount four times a second. No other thread waits for this one, which may hang for ever."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, former: MountContact | None) -> None:
         super().__init__(name=f"ask {path}", daemon=True)
         self._path = path
-        self._contact = Contact()
+        self.contact: Contact = Contact(former.contact if former is not None else None)
         self._stopping = threading.Event()
         self._answered = threading.Event()
 
     def run(self) -> None:
         """Probe until stopped."""
         while not self._stopping.is_set():
-            with self._contact.asking(), contextlib.suppress(OSError):
+            with self.contact.asking(), contextlib.suppress(OSError):
                 os.close(os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
             self._answered.set()
             self._stopping.wait(ASK_OFTEN_SECONDS)
 
     def unanswered(self) -> float:
         """Seconds that the current probe has waited; 0.0 when there is none."""
-        return self._contact.unanswered()
+        return self.contact.unanswered()
 
     def has_answered(self, seconds: float = 0.0) -> bool:
         """Whether it has ever answered; waits up to `seconds` for the first answer."""
@@ -112,16 +117,19 @@ class Mounts:
     root; other threads ask which mounts hang, and never wait. `may_hang` says that the root itself is on a network or
     FUSE file system.
 
-    Only network and FUSE mounts below the root are probed: a local disk does not hang alone.
+    Only network and FUSE mounts below the root are probed: a local disk does not hang alone. After a reload `former`
+    are the mounts of the same root as they were known before.
     """
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, former: Mounts | None = None) -> None:
         self._root = root
-        self.contact = Contact()
+        self.contact: Contact = Contact(former.contact if former is not None else None)
         self.may_hang = False
         self._table = MountTable()
-        self._mounts: dict[str, Mount] = {}
-        self.contacts: dict[str, MountContact] = {}
+        self.mounted: dict[str, Mount] = {}
+        self.told: dict[str, Mount] = former.told | former.mounted if former is not None else {}
+        """What the log said of mounts before a reload."""
+        self.contacts: dict[str, MountContact] = former.contacts if former is not None else {}
         """The mounts that are probed."""
         self._left_alone: frozenset[str] = frozenset()
         self._seen: dict[str, dict[str, bytes]] = {}
@@ -138,21 +146,23 @@ class Mounts:
 
     def refresh(self) -> list[str]:
         """Read the mount table again; returns the paths whose mount changed."""
-        before, self._mounts = self._mounts, mounts_below(self._root.path)
-        changed = sorted(name for name in before.keys() | self._mounts if before.get(name) != self._mounts.get(name))
+        before, self.mounted = self.mounted, mounts_below(self._root.path)
+        changed = sorted(name for name in before.keys() | self.mounted if before.get(name) != self.mounted.get(name))
         for name in changed:
             if name in self.contacts:
                 self.contacts[name].stop()
             self._seen.pop(name, None)
-        new = [name for name in changed if name in self._mounts and is_silent(self._mounts[name].kind)]
-        contacts = {name: MountContact(os.path.join(self._root.path, name)) for name in new}
+        new = [name for name in changed if name in self.mounted and is_silent(self.mounted[name].kind)]
+        contacts = {name: MountContact(os.path.join(self._root.path, name), self.contacts.get(name)) for name in new}
+        kept = self.mounted.keys() - changed
         # A new dictionary: other threads may be iterating over the old one.
-        self.contacts = {name: one for name, one in self.contacts.items() if name not in changed} | contacts
+        self.contacts = {name: one for name, one in self.contacts.items() if name in kept} | contacts
+        told, self.told = self.told, {}
         for name, contact in contacts.items():
             contact.start()
-            if self._root.watch == "auto":
+            if self._root.watch == "auto" and told.get(name) != self.mounted[name]:
                 text = "%s: lies on %s, which sends no events; this part of the root is polled"
-                log.warning(text, name, self._mounts[name].kind, extra={"root": self._root.key})
+                log.warning(text, name, self.mounted[name].kind, extra={"root": self._root.key})
         end = time.monotonic() + _FIRST_ANSWER_SECONDS
         for contact in contacts.values():
             contact.has_answered(max(0.0, end - time.monotonic()))
@@ -167,8 +177,10 @@ class Mounts:
     def is_left_alone(self, name: str = "") -> bool:
         """Whether the root, or the mount that holds the workspace `name`, does not answer now, so that a call might
         hang."""
-        unanswered = self.contact.unanswered()
-        if unanswered >= _FRESH_SECONDS or (self.may_hang and self.contact.since_answer() > _NEWEST_SECONDS):
+        contact = self.contact
+        if not contact.answered or contact.unanswered() >= _FRESH_SECONDS:
+            return True
+        if self.may_hang and contact.since_answer() > _NEWEST_SECONDS:
             return True
         return bool(name and self.contacts) and self.leaves_out(name)
 
@@ -187,7 +199,7 @@ class Mounts:
 
     def without_events(self) -> dict[str, str]:
         """Mounts that send no events, with the file system type of each."""
-        return {name: self._mounts[name].kind for name in self.contacts if name in self._mounts}
+        return {name: self.mounted[name].kind for name in self.contacts if name in self.mounted}
 
     def poll(self, top: int, announce: Announce) -> None:
         """Scan the mounts that send no events, and announce each workspace that changed. `top` is the open root."""

@@ -31,17 +31,26 @@ class RootThread(threading.Thread):
     """Queues hints for one root, whose state is waiting, scanning (placing watches), inotify or poll.
 
     The root is open only during work: an open descriptor would prevent an unmount. The root and mounts below it may
-    hang: other threads check `mounts` before they use it, and never wait for this thread.
+    hang: other threads check `mounts` before they use it, and never wait for this thread. After a reload `former` is
+    the thread that watched the same directory: what it logged is not logged again.
     """
 
-    def __init__(self, hints: HintQueue, root: Root, reader: InotifyReader | None, poll: tuple[float, str]) -> None:
+    def __init__(
+        self,
+        hints: HintQueue,
+        root: Root,
+        reader: InotifyReader | None,
+        poll: tuple[float, str],
+        former: RootThread | None = None,
+    ) -> None:
         super().__init__(name=f"watch {root.key}", daemon=True)
         self.root = root
         self._poll_seconds, without = poll
         self._watching, self._detail = "waiting", without
         self._without = without
         self._hints = hints
-        self.mounts = Mounts(root)
+        self._told: tuple[str, str] | None = former.told if former is not None else None
+        self.mounts: Mounts = Mounts(root, former.mounts if former is not None else None)
         self._watched = WatchedRoot(root, reader, hints, self._may_enter) if reader is not None else None
         self._identity: tuple[int, int] | None = None
         self._stopping = threading.Event()
@@ -63,6 +72,11 @@ class RootThread(threading.Thread):
             detail += [f"{name} ({kind}) is polled" for name, kind in polled.items() if name not in hanging]
         watches = self._watched.watches if self._watched is not None else 0
         return RootState(self.root.key, self.root.path, watching, watches, "; ".join(detail), len(hanging))
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """How the log says that the root is watched, and why."""
+        return self._told or (self._watching, self._detail)
 
     def left_alone(self) -> LeftAlone | None:
         """A predicate for scans: which directories to skip because their mount does not answer; None when no mount can
@@ -124,6 +138,7 @@ class RootThread(threading.Thread):
             top = files.open_root(self.root.path)
         except OSError as error:
             self._miss(error.strerror or "cannot be opened")
+            self._told = None
             return False
         read_only = False
         try:
@@ -134,6 +149,7 @@ class RootThread(threading.Thread):
             self._fall_back(f"cannot be watched ({error.strerror})")
         finally:
             os.close(top)
+            self._told = None
         if self._missed:
             log.info("%s: available, watching (%s)", self.root.path, self._watching, extra=self._where)
             self._missed = False
@@ -142,7 +158,8 @@ class RootThread(threading.Thread):
 
     def _miss(self, why: str) -> None:
         if not self._missed:
-            log.warning("%s: not available (%s); waiting", self.root.path, why, extra=self._where)
+            if self._told != ("waiting", why):
+                log.warning("%s: not available (%s); waiting", self.root.path, why, extra=self._where)
             self._detail = why
             self._hints.put(Hint(self.root, None, "waiting"))
         self._missed = True
@@ -174,7 +191,7 @@ class RootThread(threading.Thread):
     def _fall_back(self, why: str) -> None:
         if self._watched is not None:
             self._watched.unwatch_all()
-        if (self._watching, self._detail) != ("poll", why):
+        if ("poll", why) not in ((self._watching, self._detail), self._told):
             text = "%s: %s; polling every %.0f s"
             log.warning(text, self.root.path, why, self._poll_seconds, extra=self._where)
         self._watching, self._detail = "poll", why

@@ -24,10 +24,18 @@ class Watcher:
     thread.
 
     `cookie` is a file outside the roots that the liveness probe touches; "" disables the probe. Roots that cannot be
-    watched are scanned every `poll_seconds`.
+    watched are scanned every `poll_seconds`. `former` is the watcher that a reload replaces.
     """
 
-    def __init__(self, roots: Sequence[Root], hints: HintQueue, cookie: str = "", *, poll_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        roots: Sequence[Root],
+        hints: HintQueue,
+        cookie: str = "",
+        *,
+        poll_seconds: float = 5.0,
+        former: Watcher | None = None,
+    ) -> None:
         self._roots = roots
         self._cookie_file = cookie
         self._poll_seconds = poll_seconds
@@ -35,7 +43,8 @@ class Watcher:
         self._hints = hints
         self._reader: InotifyReader | None = None
         self.roots: dict[str, RootThread] = {}
-        self._said_hanging: set[str] = set()
+        self._former = {thread.root.path: thread for thread in former.roots.values()} if former is not None else {}
+        self.said_hanging: set[str] = former.said_hanging if former is not None else set()
 
     def start(self) -> None:
         """Start the threads. Each root is announced with a hint as soon as its watches are in place.
@@ -44,7 +53,10 @@ class Watcher:
         """
         detail = self._open_inotify() if any(root.watch != "poll" for root in self._roots) else ""
         for root in self._roots:
-            self.roots[root.key] = RootThread(self._hints, root, self._reader, (self._poll_seconds, detail))
+            former, how = self._former.get(root.path), (self._poll_seconds, detail)
+            self.roots[root.key] = RootThread(self._hints, root, self._reader, how, former)
+        self._former = {}
+        self.said_hanging &= self._hanging_paths()
         for thread in self.roots.values():
             thread.start()
 
@@ -73,18 +85,20 @@ class Watcher:
 
     def hanging(self) -> frozenset[str]:
         """Keys of the roots that hang. Logs roots and inner mounts that begin to hang or answer again."""
-        hanging = {key: thread.mounts.hanging() for key, thread in self.roots.items()}
-        paths = {
-            os.path.join(self.roots[key].root.path, name).rstrip("/")
-            for key, names in hanging.items()
-            for name in names
-        }
-        for path in sorted(paths - self._said_hanging):
+        paths = self._hanging_paths()
+        for path in sorted(paths - self.said_hanging):
             log.warning("%s: does not answer; skipped until it does, other roots and mounts continue", path)
-        for path in sorted(self._said_hanging - paths):
+        for path in sorted(self.said_hanging - paths):
             log.info("%s: answers again", path)
-        self._said_hanging = paths
-        return frozenset(key for key, names in hanging.items() if "" in names)
+        self.said_hanging = paths
+        return frozenset(key for key, thread in self.roots.items() if thread.root.path.rstrip("/") in paths)
+
+    def _hanging_paths(self) -> set[str]:
+        """Paths of the roots and inner mounts that hang."""
+        roots = self.roots.values()
+        return {
+            os.path.join(thread.root.path, name).rstrip("/") for thread in roots for name in thread.mounts.hanging()
+        }
 
     def overflows(self) -> int:
         """How often the kernel dropped events since the start."""
