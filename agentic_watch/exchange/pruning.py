@@ -57,7 +57,7 @@ def in_no_archive(history: str, commit_ids: Collection[str]) -> list[str]:
     return list(left)
 
 
-_PAGE = Largest(commits=500, bytes=16 << 20)
+_PAGE = Largest(commits=2_000, bytes=16 << 20)
 _AGE = pruned.age("d")
 # By their numbers: SQLite would rather sort all that are older anew for each slice.
 _IN_ORDER = f"NOT INDEXED WHERE d.id > :after AND d.id <= :last AND {pruned.older('d', ':before')}"

@@ -102,11 +102,12 @@ def line_in_sql(host_id: str) -> str:
     """
     small = {key: f"json_quote({key})" for key in (*_RECORD, *_PLACE, "commit_id")}
     small |= {"host_id": f"json_quote('{host_id}')", "schema": f"{SCHEMA}"}
-    parts = []
+    form, values = [], []
     for key, value in sorted((small | _LARGE).items()):
-        part = f"""'"{key}":' || {value} || ','"""
-        parts.append(f"ifnull({part}, '')" if key in _LARGE else part)
-    return f"iif({_PLAIN}, '{{' || rtrim({' || '.join(parts)}, ',') || '}}', NULL)"
+        form.append("%s" if key in _LARGE else f'"{key}":%s,')
+        values.append(f"""ifnull('"{key}":' || {value} || ',', '')""" if key in _LARGE else value)
+    # Not part by part with ||, which copies all that stands before each; its last key is never left out.
+    return f"iif({_PLAIN}, printf('{{{''.join(form)[:-1]}}}', {', '.join(values)}), NULL)"
 
 
 def row(found: Mapping[str, Any]) -> Row:
