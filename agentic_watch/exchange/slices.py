@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 
 _HELD_SECONDS = 0.05
-_LONGEST_PAUSE = 0.12
 _LEAST, _MOST = 50, 5_000
 
 
@@ -16,21 +15,17 @@ class Slices:
 
     def __init__(self) -> None:
         self.size = _LEAST
-        self._held = self._ended = 0.0
+        self._held = 0.0
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
         """The work of one slice, inside its transaction: what it waits for before and after that does not count."""
         started = time.monotonic()
         yield
-        self._ended = time.monotonic()
-        self._held = max(self._ended - started, 0.001)
+        self._held = max(time.monotonic() - started, 0.001)
         self.size = min(max(int(self.size * min(_HELD_SECONDS / self._held, 2)), _LEAST), _MOST)
 
     def pause(self) -> None:
-        """Before the next slice: leave the history to others for half as long as it was held, work without it included.
-
-        A commit that waits asks again after 25 ms at most for the first 130 ms, later after 100 (SQLite's busy
-        handler): on a slow host, where a slice takes long, the pause is longer than that.
-        """
-        time.sleep(max(0.0, self._ended + min(self._held / 2, _LONGEST_PAUSE) - time.monotonic()))
+        """Before the next slice: leave the history to others for a fifth as long as it was held. A commit that waits
+        asks again every 1 or 2 ms (history/store.py), on a slow host later."""
+        time.sleep(self._held / 5)

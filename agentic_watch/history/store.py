@@ -31,9 +31,12 @@ from agentic_watch.history.history_file import Inode
 from agentic_watch.history.opening import OnProgress, open_to_write
 from agentic_watch.history.row_count import Newest
 from agentic_watch.history.rows import Row
+from agentic_watch.host.retry import every, retry
 
 _PATIENCE_MS = 5_000
 _PATIENCE_WHEN_FAILING_MS = 200
+_ATTEMPT_MS = 5
+"""Timeout of one attempt to get the write lock: SQLite retries every 1 or 2 ms for so long."""
 _PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Pause after failing to open the history, by the number of consecutive failures."""
 _LOCKED_PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0)
@@ -163,7 +166,12 @@ class History:
                 connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 with connection:  # rolls back on error
-                    connection.execute("BEGIN IMMEDIATE")
+                    connection.execute(f"PRAGMA busy_timeout = {_ATTEMPT_MS}")
+                    try:
+                        connection.execute("BEGIN IMMEDIATE")
+                    except sqlite3.OperationalError as error:
+                        self._wait_for_lock(connection, error)
+                    connection.execute(f"PRAGMA busy_timeout = {self.patience_ms}")
                     self._locked_times = 0
                     history_file.refuse_newer(connection, self.path)  # it may have been upgraded meanwhile
                     yield connection
@@ -171,6 +179,13 @@ class History:
             finally:
                 if not durable:
                     connection.execute("PRAGMA synchronous = FULL")
+
+    def _wait_for_lock(self, connection: sqlite3.Connection, error: sqlite3.Error) -> None:
+        """Take the write lock as soon as it is free: SQLite's busy handler soon retries only every 100 ms, and long
+        work releases the lock for a few milliseconds between slices (exchange/slices.py)."""
+        if not _is_busy(error):
+            raise error
+        retry(lambda: connection.execute("BEGIN IMMEDIATE"), _is_busy, every(0, self._patience_ms / 1000))
 
     def make_durable(self) -> None:
         """Make all committed transactions durable. Raises HistoryError."""
@@ -190,7 +205,7 @@ class History:
         except sqlite3.DatabaseError as error:
             if findings_and_search.is_of_search(error):
                 self._give_up_derived(error)
-            elif getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            elif _is_busy(error):
                 pause = _LOCKED_PAUSES_SECONDS[min(self._locked_times, len(_LOCKED_PAUSES_SECONDS) - 1)]
                 self._locked_until, self._locked_times = time.monotonic() + pause, self._locked_times + 1
                 self._locked_cause = f"{self.path}: {error}"
@@ -293,6 +308,10 @@ class History:
         if notice is not None:
             self._last_inode = None
             self.notices.append(notice)
+
+
+def _is_busy(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def marks(values: Sequence[object]) -> str:
