@@ -290,7 +290,7 @@ def test_what_the_daemon_cannot_look_into_is_told(host: Host, committed: list[Wo
         result = run([*arguments, "check", "--quick"], host.base)
         assert result.returncode == 1
         (line,) = (line for line in result.stdout.splitlines() if line.startswith("problem"))
-        assert f"daemon: {closed}: 1 below the roots that the daemon cannot look into" in line
+        assert f"daemon: {closed}: 1 below the roots that the daemon cannot read" in line
         assert f"setfacl -R -m u:{_own_name()}:rwX -m d:u:{_own_name()}:rwX {host.root}" in line
         assert "agentic_watch_unreadable_directories 1.0" in run([*arguments, "metrics"], host.base).stdout
         document = json.loads(run([*arguments, "status", "--json"], host.base).stdout)
@@ -499,7 +499,10 @@ def test_records_of_one_identity_that_say_otherwise_are_told(host: Host, committ
     rewritten, changed, _ = committed
     rewritten.write_status(task="something else")
     sql(host, f"UPDATE dispatch_history SET status = 'failed' WHERE workspace = '{changed.name}'")
-    differ = {"its status says otherwise": [rewritten.name, changed.name], "its journal line and its": [changed.name]}
+    differ = {
+        "its status and its history row differ": [rewritten.name, changed.name],
+        "its journal line and its": [changed.name],
+    }
     for options in ((), ("--repair",)):
         found = [one for one in check(host, *options, code=1)["rows"] if one["check"] == "records"]
         for text, names in differ.items():

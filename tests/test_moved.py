@@ -778,7 +778,7 @@ def test_check_holds_a_line_against_the_row_of_its_own_dispatch(host: Host, is_g
     moved.write_status(task="another", status="failed", runs=1, updated_at="2026-04-14T11:00:01Z")
     found = json.loads(run([*arguments, "check", "--json"], host.base).stdout)["rows"]
     (wrong,) = (one["error"] for one in found if one["check"] == "records" and one["ok"] is False)
-    assert "its status says otherwise" in wrong
+    assert "its status and its history row differ" in wrong
 
 
 def test_a_link_at_the_old_place_speaks_for_nobody(host: Host) -> None:

@@ -183,7 +183,7 @@ def test_a_marker_of_another_commit_is_told(host: Host) -> None:
     """Of a marker for an earlier run, or another workspace, it is said whose it is."""
     workspace = make(host.root, runs=2)
     write_marker(workspace, runs=1)
-    assert "vouches for another commit" in says(host, "marker")
+    assert "is for another commit" in says(host, "marker")
     write_marker(workspace, runs=2, workspace="org/repo/other")
     assert "names another workspace, org/repo/other" in says(host, "marker")
 
@@ -200,7 +200,7 @@ def test_a_moved_workspace_is_told_as_committed_under_its_former_name(host: Host
     assert "the workspace was moved, and its commit keeps its former name, org/repo/old" in says(host, "marker")
     assert "1 from before the workspace was moved" in says(host, "journal")
     Workspace(host.root, "org/repo/task").write_status(runs=7, status="running")
-    assert "vouches for another commit" in says(host, "marker")
+    assert "is for another commit" in says(host, "marker")
 
 
 def test_a_missing_row_is_what_it_lacks(host: Host) -> None:

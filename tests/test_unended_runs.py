@@ -559,8 +559,8 @@ def test_the_answers_know_it(world: Unended) -> None:
     """`failures` takes it for killed, `show` says what is known and how, `status` goes on to list the ghost."""
     _, pid = killed(world)
     text = " ".join(world.run("show", NAME).stdout.split())
-    assert f"its process {pid} is gone (it was seen alive, begun at " in text
-    assert "recorded as failed once nothing was heard of it for 0 s" in text
+    assert f"its process {pid} is gone (it was seen alive, started at " in text
+    assert "recorded as failed once it has been gone for 0 s" in text
     world.once()
     (found,) = world.shown("failures")["rows"]
     assert (found["class"], found["fault"], found["cause"]) == (

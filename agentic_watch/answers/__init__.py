@@ -1,1 +1,1 @@
-"""What do we answer, whoever asks: the command line, MCP, a fleet. Nothing here prints."""
+"""Computes the answers of the command line, MCP and the dashboard. Nothing here prints."""

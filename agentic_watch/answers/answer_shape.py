@@ -1,5 +1,5 @@
-"""What all answers say alike: the shape's number, what is absent, how things are counted; and an answer that has rows,
-whoever asked: what every form of it is made from. Imports nothing: each command needs it.
+"""The common shape of answers: schema number, absent values, counted words, and `Answer`, from which every output form
+is made. Imports nothing: each command needs it.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 SCHEMA = 2
-"""The shape of the JSON documents; a change that breaks a reader increments it."""
+"""Version of the JSON documents; incremented by a breaking change."""
 COMMIT_SCHEMA = 1
-"""The shape of what `--once` and `commit` print, which is core-agent's and stays."""
+"""Version of the output of `--once` and `commit`, which is core-agent's and fixed."""
 
 _NUMBERS = ("issue", "pid")
-"""Numbers that are 0 when there is none."""
+"""Numbers for which 0 means none."""
 
 
 def absent_as_null(row: dict[str, Any]) -> dict[str, Any]:
-    """A row in which what the status file did not say ("", no issue, no pid) is null."""
+    """A row with null for values missing in the status file ("", no issue, no pid)."""
     return {name: None if value == "" or (value == 0 and name in _NUMBERS) else value for name, value in row.items()}
 
 
@@ -30,12 +30,12 @@ def counted(count: int, word: str) -> str:
 
 
 class Answer(NamedTuple):
-    """All rows under the names in `columns`, and `head`: what JSON says before them."""
+    """All rows, the names of their `columns`, and `head`: the JSON fields before the rows."""
 
     head: dict[str, Any]
     columns: tuple[str, ...]
     rows: list[dict[str, Any]]
 
     def document(self, shown: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The JSON document with the rows that are shown, and the number of all."""
+        """The JSON document with the `shown` rows and the total number."""
         return {**self.head, "rows_count": len(self.rows), "rows": shown}

@@ -1,1 +1,1 @@
-"""Is all well on this host, and what must an operator do? One file for each thing that is checked."""
+"""The checks of `check`: problems on this host, and what an operator has to do. One file per subject."""

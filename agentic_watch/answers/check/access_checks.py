@@ -1,5 +1,5 @@
-"""Who may write where: are the roots there, can the user that commits write them, with the groups that the daemon has
-and those it will have, and whose are the history, what lies beside it and the metrics' file?
+"""Checks of access: whether the roots exist, whether the committing user can write to them (with the daemon's current
+groups and those after a restart), and who owns the history, the files beside it and the metrics file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NEWEST_COMMITS = "SELECT root, workspace FROM dispatch_history ORDER BY id DESC
 
 
 def roots_writable(subject: Subject) -> Iterator[CheckResult]:
-    """As the user itself, in the directories that the newest dispatches on disk are committed to: all must be open."""
+    """Tests, as the user itself, the directories of the newest dispatches on disk: all must be writable."""
     running = running_account(subject)
     for root in subject.config.roots:
         if os.path.isdir(root.path):
@@ -30,13 +30,13 @@ def roots_writable(subject: Subject) -> Iterator[CheckResult]:
 
 
 def roots_open(subject: Subject) -> Iterator[CheckResult]:
-    """The same in a probe's time, by the newest commits. All of them must be closed before an operator is needed: an
-    agent may close its own."""
+    """A faster version for `--quick`, by the newest commits. A problem only if all of them are closed: an agent may
+    close its own workspace."""
     try:
         with opening.reading(subject.config.history) as connection:
             newest = list(connection.execute(_NEWEST_COMMITS))
     except HistoryError:
-        newest = []  # the check of what waits says why
+        newest = []  # the check `waiting` reports the reason
     running = running_account(subject)
     for root in subject.config.roots:
         if os.path.isdir(root.path):
@@ -45,7 +45,7 @@ def roots_open(subject: Subject) -> Iterator[CheckResult]:
 
 
 def running_account(subject: Subject) -> Account | None:
-    """The user of the daemon that runs, when it is the one that should: its groups are those of its start."""
+    """The account of the running daemon, if it is the expected user; its groups are those of its start."""
     how, state = pulse(subject.config.history)
     if how is not Liveness.RUNNING or state is None:
         return None
@@ -54,7 +54,7 @@ def running_account(subject: Subject) -> Account | None:
 
 
 def closed_to_service(config: Config, candidate: Candidate) -> Closed | None:
-    """What keeps the service's user out of a workspace; None also when this user may not ask for it."""
+    """What prevents the service's user from writing to a workspace; None also when this user may not test it."""
     about = subject_of(config)
     if not about.installed or not service_user.can_be_asked(about.account):
         return None
@@ -76,7 +76,7 @@ def _finding(
 
 
 def roots_there(subject: Subject) -> Iterator[CheckResult]:
-    """A root that is not there is waited for, and what would be in it is not seen."""
+    """Whether each root exists and answers."""
     for key, path in subject.silent.items():
         step = "see to its server, or unmount it; nothing in this root is checked until it answers"
         yield CheckResult(_ROOTS, False, f"{path}: does not answer", step, root=key)
@@ -86,7 +86,7 @@ def roots_there(subject: Subject) -> Iterator[CheckResult]:
         except PermissionError:
             yield CheckResult(_ROOTS, None, f"{root.path}: this user may not look into it", root=root.key)
         except OSError as error:
-            step = "mount or make it, or take it out of the configuration"
+            step = "mount or create it, or remove it from the configuration"
             yield CheckResult(_ROOTS, False, f"{root.path}: {error.strerror}", step, root=root.key)
 
 
@@ -94,7 +94,7 @@ _OWNER = "ownership"
 
 
 def ownership(subject: Subject) -> Iterator[CheckResult]:
-    """The state directory, the history, its -wal and -shm, and whatever else lies beside it."""
+    """Whether the user can write the state directory, the history, its -wal and -shm, and the other files beside it."""
     account, history = subject.account, subject.config.history
     if not service_user.can_be_asked(account):
         yield CheckResult(
@@ -124,17 +124,17 @@ def _next_step(history: str, path: str, account: Account) -> str:
     if os.path.isdir(path):
         own = os.path.join(path, "agentic-watch")
         return (
-            "it holds other things, too, so give the history a directory of its own and name it in [history] path: "
+            "it has other files too, so give the history its own directory and set it in [history] path: "
             f"install -d -o {account.name} -g {account.group} -m 750 {own}"
         )
     return (
-        "look at it: it is a symbolic link or has a second hard link, so --repair leaves it as it is; then "
+        "inspect it: it is a symbolic link or has a second hard link, so --repair does not change it; then "
         f"chown {account.name} {path}"
     )
 
 
 def mend(subject: Subject) -> None:
-    """Give what the user cannot write to it; only root can. Raises OSError."""
+    """Change the owner of files that the user cannot write; only root can. Raises OSError."""
     if os.geteuid() == 0:
         history = subject.config.history
         for _ in service_user.give(history, service_user.foreign(history, subject.account), subject.account):
@@ -142,7 +142,7 @@ def mend(subject: Subject) -> None:
 
 
 def metrics_file(subject: Subject) -> Iterator[CheckResult]:
-    """The directory of the metrics' file: Debian's, for one, is root's."""
+    """Whether the user can write the directory of the metrics file, which belongs to root on Debian."""
     file, account = subject.config.metrics.textfile, subject.account
     if file is None or not service_user.can_be_asked(account):
         return

@@ -1,8 +1,6 @@
-"""All checks, in their order.
+"""All checks in order, and `check --repair`, which rebuilds missing records from existing ones and fixes ownership.
 
-Adds what is missing from what is there, and mends ownership. Never deletes a record.
-
-Journal lines that are gone while the history has their rows: written again, from the rows.
+Never deletes a record. Missing journal lines are rewritten from the history's rows.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ ALL: Sequence[Check] = (
 
 
 def repair(subject: Subject, checks: Sequence[Check], findings: Sequence[CheckResult]) -> list[CheckResult]:
-    """Mend what can be, look again, and give the findings with what became of them, and what only that look found."""
+    """Repair what is possible, check again, and return the results of both checks, with repaired ones marked."""
     wrong = [finding for finding in findings if finding.ok is False]
     refused = [*_mend_ownership(subject, wrong), *_mend_history(subject, wrong), *_mend_records(subject, wrong)]
     refused += _mend_fleet(subject, wrong)
@@ -73,7 +71,7 @@ def _mend_ownership(subject: Subject, wrong: Sequence[CheckResult]) -> list[Chec
 
 def _mend_fleet(subject: Subject, wrong: Sequence[CheckResult]) -> list[CheckResult]:
     if any(finding.check == "fleet" for finding in wrong):
-        from agentic_watch.answers.check import fleet_check  # a sixth of what a quick check loads
+        from agentic_watch.answers.check import fleet_check  # late: a sixth of the imports of `check --quick`
 
         return fleet_check.mend(subject)
     return []
@@ -89,7 +87,7 @@ def _mend_history(subject: Subject, wrong: Sequence[CheckResult]) -> list[CheckR
 
 
 def _mend_records(subject: Subject, wrong: Sequence[CheckResult]) -> list[CheckResult]:
-    """Have each workspace read as if nothing was known of it: what one record lacks comes from the others."""
+    """Commit each workspace without its index entry, so that missing records are rebuilt from the others."""
     wanted: dict[tuple[str, str], set[Key]] = {}
     for finding in wrong:
         if finding.check == "records" and not name_problem(finding.workspace):
@@ -111,7 +109,7 @@ def _mend_records(subject: Subject, wrong: Sequence[CheckResult]) -> list[CheckR
 
 
 def _mend_workspace(config: Config, committer: Committer, candidate: Candidate, missing: Collection[Key]) -> str:
-    """Why it could not be repaired, "" when nothing stood in the way."""
+    """Repair one workspace; returns the error, "" on success."""
     try:
         workspaces_table.remember(committer.history, (), [candidate.key])
         restore(config, candidate, missing)
@@ -121,16 +119,16 @@ def _mend_workspace(config: Config, committer: Committer, candidate: Candidate, 
     return outcome.cause or outcome.history_error
 
 
-# Never one of another host or of a workspace that was moved: its line lies elsewhere.
+# Not for rows of other hosts or moved workspaces: their lines are elsewhere.
 _ROWS = "SELECT * FROM dispatch_history WHERE root = ? AND workspace = ? AND host = ? AND moved_to IS NULL ORDER BY id"
 _FINDINGS = f"""
 SELECT {", ".join(f'"{name}"' for name in FINDING_COLUMNS)} FROM findings WHERE dispatch_id = ? ORDER BY id"""
 
 
 def restore(config: Config, candidate: Candidate, missing: Collection[Key]) -> None:
-    """Append a line for each row of these that has none, and have a torn last line moved aside.
+    """Append the missing line for each of these rows, and move a torn last line aside.
 
-    Only for rows of the dispatches that stand there now. Raises WorkspaceError, HistoryError.
+    Only for rows of dispatches that are still in the workspace. Raises WorkspaceError, HistoryError.
     """
     place = open_place(candidate.root.path, candidate.name)
     try:
@@ -165,7 +163,7 @@ def _append_missing(
 
 
 def _recorded(history: str, candidate: Candidate) -> Iterator[Record]:
-    """What the history holds of a workspace, oldest first."""
+    """The records that the history has of a workspace, oldest first."""
     with opening.reading(history) as connection:
         cursor = connection.execute(_ROWS, (candidate.root.key, candidate.name, HOST))
         names = [column[0] for column in cursor.description]

@@ -1,6 +1,5 @@
-"""Who works with this configuration: the installed service's user, or whoever asks.
-
-What a check says: well, not well, or not to be known, in one line with cause and next step.
+"""The result of a check (ok, problem or unknown, in one line with cause and next step) and its subject: the
+configuration, and the user who works with it.
 """
 
 from __future__ import annotations
@@ -20,15 +19,16 @@ from agentic_watch.service.service_user import Account, NoSuchAccount, group_nam
 from agentic_watch.service.systemd import Loaded, loaded
 
 STUCK_SECONDS = 3600.0
-"""What cannot be committed for so long is for an operator to see to."""
+"""A workspace that cannot be committed for so long is a problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """`ok`: True, all is well; False, an operator must act, and `next_step` says how; None, it cannot be known.
+    """`ok`: True, no problem; False, an operator has to act, as `next_step` says; None, unknown.
 
-    `text` is one line that begins with a path or a name. `root` and `workspace` when it is about one; `repaired`
-    says that it was so and is no more. `missing_line` is the identity (`updated_utc`, runs) of a row without its line.
+    `text` is one line that begins with a path or a name. `root` and `workspace` are set when it concerns one;
+    `repaired`: the problem has been fixed. `missing_line` is the identity (`updated_utc`, runs) of a row without its
+    line.
     """
 
     check: str
@@ -43,10 +43,10 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is looked at: a configuration, the user that works with it, and the time (seconds since the epoch).
+    """What is checked: a configuration, the user that works with it, and the time (seconds since the epoch).
 
-    `installed`: the system's units are in place for this history. The configuration's roots are those that answer;
-    `silent` are the keys of the others, with what does not answer.
+    `installed`: the system's units are installed for this history. `config.roots` are the roots that answer; `silent`
+    maps the keys of the others to what does not answer.
     """
 
     config: Config
@@ -57,31 +57,31 @@ class Subject:
 
     @property
     def patience(self) -> float:
-        """Seconds in which the daemon, when all is well, has committed what is finished."""
+        """Seconds within which a working daemon commits a finish."""
         return 5 * self.config.settle_seconds + self.config.reconcile_seconds
 
 
 Check = Callable[[Subject], Iterable[CheckResult]]
-"""One thing that is checked. It changes nothing; a history that this program may not touch ends it (HistoryRefused)."""
+"""A check. It changes nothing, and raises HistoryRefused for a history that must not be used."""
 
 
 def checked(subject: Subject, checks: Iterable[Check]) -> Iterator[CheckResult]:
-    """What each of the checks finds, as it comes."""
+    """Yield the results of the checks."""
     for check in checks:
         yield from check(subject)
 
 
 def is_well(findings: Iterable[CheckResult]) -> bool:
-    """Whether no operator is needed."""
+    """Whether there is no problem."""
     return all(finding.ok is not False or finding.repaired for finding in findings)
 
 
 def subject(config: Config) -> Subject:
-    """What is to be checked under this configuration, here and now."""
+    """The subject for this configuration."""
     unit, account = loaded(), _own_account()
     is_installed = unit is not None and _works_with(unit, config.history)
     if unit is not None and is_installed:
-        with suppress(NoSuchAccount):  # the check of the users names it
+        with suppress(NoSuchAccount):  # reported by the check of users
             account = unit.account()
     lost = unanswered(root.path for root in config.roots)
     silent = {root.key: lost[root.path] for root in config.roots if root.path in lost}
@@ -90,7 +90,7 @@ def subject(config: Config) -> Subject:
 
 
 def _works_with(unit: Loaded, history: str) -> bool:
-    """Whether the unit's daemon would commit into this history."""
+    """Whether the unit's daemon uses this history."""
     try:
         return install_plan.as_the_service(unit.said.overrides()).history == history
     except (ConfigError, NoRootsError):
@@ -98,7 +98,7 @@ def _works_with(unit: Loaded, history: str) -> bool:
 
 
 def installed() -> Deployment | None:
-    """The system's service as it should be, when its unit is in place; None when not, or when nobody can tell."""
+    """The system's service as it should be, if its unit is installed; None if not, or if unknown."""
     if (unit := loaded()) is None:
         return None
     try:
@@ -117,7 +117,7 @@ def _own_account() -> Account:
 
 
 def belongs_to(uid: int, gid: int) -> str:
-    """`user:group` for a message, numbers where there is no name."""
+    """`user:group` for a message, or numbers without a name."""
     try:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:

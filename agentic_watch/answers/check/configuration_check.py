@@ -1,4 +1,4 @@
-"""The configuration: is it one that the daemon would start with, and does this installation have what it asks for?"""
+"""Checks the configuration: whether the daemon would start with it, and whether needed extras are installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DRIVERS = {"postgres": "psycopg", "http": "httpx"}
 
 
 def configuration(subject: Subject) -> Iterator[CheckResult]:
-    """It was read without an error; is each root known to the history by the key that it has now?"""
+    """Whether the history knows each root by its current key; the file itself was read without an error."""
     file = subject.config.file or "no file; flags and environment"
     try:
         refuse_renamed(subject.config)
@@ -28,7 +28,7 @@ def configuration(subject: Subject) -> Iterator[CheckResult]:
 
 
 def lacking(config: Config) -> Iterator[tuple[str, str]]:
-    """What the configuration asks for and this installation lacks, in words, and the name of the extra."""
+    """Yield each feature that is configured but not installed, in words, and the name of its extra."""
     if config.metrics != type(config.metrics)() and not is_installed("prometheus_client"):
         yield "[metrics] needs prometheus_client, which is not installed: there are no metrics", "metrics"
     for kind in sorted({target.kind for target in config.push}):

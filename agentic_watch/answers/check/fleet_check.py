@@ -1,4 +1,4 @@
-"""Does each target have what was sent to it? Per day the count and the XOR of the commit_ids, on both sides."""
+"""Checks that each target has what was sent to it, by the count and the XOR of commit_ids per day on both sides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FAILURES = (Unavailable, Unusable, Poisonous, HistoryError, StateError, NoHostI
 
 
 def fleet(subject: Subject) -> Iterator[CheckResult]:
-    """One finding a target that has all, else one for each day that differs."""
+    """One result per target that has everything, else one for each day that differs."""
     if not subject.config.push:
         yield CheckResult(NAME, None, "there is no [[push]] target")
     for target in subject.config.push:
@@ -36,7 +36,7 @@ def fleet(subject: Subject) -> Iterator[CheckResult]:
 
 
 def mend(subject: Subject) -> list[CheckResult]:
-    """Send what targets lack once more; gives what could not be done."""
+    """Send missing commits again; returns results for those that failed."""
     failed = []
     for target in subject.config.push:
         if target.kind != "postgres":
@@ -53,7 +53,7 @@ def _target(target: Target, opened: PushContext) -> Iterator[CheckResult]:
     if target.kind != "postgres":
         yield CheckResult(NAME, None, f"{target.name}: is of kind {target.kind}, which cannot be queried")
     elif not opened.sender.host_id:
-        yield CheckResult(NAME, None, f"{target.name}: nothing was pushed from here yet")
+        yield CheckResult(NAME, None, f"{target.name}: nothing was pushed from this host yet")
     else:
         yield from _told(target.name, target_comparison.compare(target, opened), opened.sender.host_id)
 
@@ -71,14 +71,14 @@ def _told(name: str, found: Comparison, host_id: str) -> Iterator[CheckResult]:
     count = sum(day.surplus for day in surplus) - sum(found.strange_roots.values())
     if count:
         days = counted(len(surplus), "day")
-        text = f"{name}: {count} more there, on {days} from {surplus[0].day} on: pruned here, or of another history"
+        text = f"{name}: {count} more there, on {days} from {surplus[0].day} on: pruned here, or from another history"
         yield CheckResult(NAME, None, text)
     if not any(day.missing for day in found.differences):
         yield CheckResult(NAME, True, f"{name}: has all {found.commits} commits that were sent")
 
 
 def _removal(host_id: str, root: str) -> str:
-    """The SQL that takes a root's commits out of a fleet."""
+    """SQL that deletes a root's commits from a fleet."""
     quoted = root.replace("'", "''")
     which = f"host_id = '{host_id}' AND root = '{quoted}'"
     findings = f"host_id = '{host_id}' AND commit_id IN (SELECT commit_id FROM dispatches WHERE {which})"

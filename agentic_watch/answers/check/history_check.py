@@ -1,4 +1,4 @@
-"""The history as a file: there, sound, and do its findings and its search tell what its rows tell?"""
+"""Checks the history: that the file exists and is valid, and that findings and search index match the rows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ REPAIR = "agentic-watch check --repair"
 
 
 def history(subject: Subject) -> Iterator[CheckResult]:
-    """SQLite's own check of the file, then that what is derived from the rows is what they say."""
+    """SQLite's own check of the file, then the data derived from the rows."""
     path = subject.config.history
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        yield CheckResult(_NAME, False, f"{path}: is not there", "agentic-watch --once makes it from the journals")
+        yield CheckResult(_NAME, False, f"{path}: is not there", "agentic-watch --once creates it from the journals")
         return
     except OSError as error:
         yield CheckResult(_NAME, None, f"{path}: {error.strerror}")
@@ -31,14 +31,14 @@ def history(subject: Subject) -> Iterator[CheckResult]:
         with opening.reading(path) as connection:
             yield from _sound(connection, path)
     except HistoryError as error:
-        yield CheckResult(_NAME, False, str(error), "fix what it names; journals and markers go on meanwhile")
+        yield CheckResult(_NAME, False, str(error), "fix the named cause; journals and markers are still written")
         return
     yield from _search(path)
     yield from _leftovers(path)
 
 
 def _sound(connection: sqlite3.Connection, path: str) -> Iterator[CheckResult]:
-    # A newer SQLite names a damaged search index here, too, which is no damage of the rows.
+    # Newer SQLite versions report a damaged search index here too, which does not affect the rows.
     told = [text for (text,) in connection.execute("PRAGMA integrity_check(3)")]
     problems = [" ".join(text.split()) for text in told if text != "ok" and "FTS5" not in text]
     findings = [CheckResult(_NAME, False, f"{path}: {problem}", _RESTORE) for problem in problems]
@@ -58,9 +58,7 @@ def _search(path: str) -> Iterator[CheckResult]:
     try:
         sound = findings_and_search.search_is_sound(path)
     except HistoryError as error:
-        yield CheckResult(
-            "search", None, f"{error}; only who may write the history can compare its search with its rows"
-        )
+        yield CheckResult("search", None, f"{error}; comparing the search index with the rows needs write permission")
         return
     if sound:
         yield CheckResult("search", True, f"{path}: the search index matches the rows")
@@ -69,17 +67,17 @@ def _search(path: str) -> Iterator[CheckResult]:
 
 
 def _leftovers(path: str) -> Iterator[CheckResult]:
-    """What a backup or a prune that was killed left beside the history."""
+    """Report files that a killed backup or prune left beside the history."""
     try:
         left = new_file.leftovers(path)
         sizes = [os.path.getsize(one) for one in left]
     except OSError:
-        return  # gone by now, or for the check of the ownership to say
+        return  # already removed, or reported by the check of ownership
     for one, size in zip(left, sizes, strict=True):
-        text = f"{one}: {size:,} bytes that a killed backup or prune left"
+        text = f"{one}: {size:,} bytes left by a killed backup or prune"
         yield CheckResult(_NAME, False, text, "remove it, or let the next prune do it")
 
 
 def mend(subject: Subject) -> None:
-    """Make what is derived from the rows anew. Raises HistoryError."""
+    """Rebuild the data derived from the rows. Raises HistoryError."""
     findings_and_search.rebuild(subject.config.history)

@@ -1,6 +1,5 @@
-"""What this host offers: does the clock say a time after all that is recorded, is there room for what is to be
-written (blocks and inodes below the history and each root), and do the kernel's limits allow what the daemon needs
-(inotify watches and instances, open files)?
+"""Checks of the host: the clock is later than every recorded time, there is free space (blocks and inodes for the
+history and each root), and the kernel's limits suffice (inotify watches and instances, open files).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _NEWEST = "SELECT committed_at FROM dispatch_history ORDER BY id DESC LIMIT 1"
 
 
 def clock(subject: Subject) -> Iterator[CheckResult]:
-    """A clock that was set back makes new commits look older than old ones."""
+    """A clock that was set back makes new commits look older than existing ones."""
     told = list(_times(subject.config.history))
     newest = max(told, default=0.0)
     now = instant.now_text(subject.now)
@@ -50,14 +49,14 @@ _LEAST_SHARE = 0.01
 
 
 def space(subject: Subject) -> Iterator[CheckResult]:
-    """At least 100 MiB and 1 % of the inodes, for the daemon's user (not root's reserve)."""
+    """At least 100 MiB and 1 % of the inodes must be free for the daemon's user (without root's reserve)."""
     low = False
     seen: set[int] = set()
     for path in (os.path.dirname(subject.config.history), *(root.path for root in subject.config.roots)):
         try:
             device, room = os.stat(path).st_dev, os.statvfs(path)
         except OSError:
-            continue  # the checks of the roots and the history name it
+            continue  # reported by the checks of the roots and the history
         if device in seen:
             continue
         seen.add(device)
@@ -77,11 +76,11 @@ def space(subject: Subject) -> Iterator[CheckResult]:
 _LIMITS = "limits"
 _WATCHES_EACH = 2
 _INSTANCE = "anon_inode:inotify"
-"""Where a descriptor of an inotify instance leads (proc(5))."""
+"""Target of an inotify instance's link in /proc/PID/fd (proc(5))."""
 
 
 def limits(subject: Subject) -> Iterator[CheckResult]:
-    """About two watches a workspace and one instance, of those that one user may have; files for a whole batch."""
+    """Per user: about two inotify watches per workspace and one instance; open files for a whole batch."""
     how, state = pulse(subject.config.history)
     running = state if how is Liveness.RUNNING else None
     if any(root.watch != "poll" for root in subject.config.roots):
@@ -92,7 +91,7 @@ def limits(subject: Subject) -> Iterator[CheckResult]:
 
 
 def _watches(roots: tuple[Root, ...]) -> CheckResult:
-    """The coldest workspaces go without when the watches end."""
+    """When watches run out, the least active workspaces are not watched."""
     name = "max_user_watches"
     if (limit := inotify_limit(name)) is None:
         return _untold(name)
@@ -104,7 +103,7 @@ def _watches(roots: tuple[Root, ...]) -> CheckResult:
 
 
 def _instances(subject: Subject, running: DaemonState | None) -> CheckResult:
-    """One a daemon; without it all roots are polled."""
+    """The daemon needs one; without it all roots are polled."""
     name, account = "max_user_instances", subject.account
     if (limit := inotify_limit(name)) is None:
         return _untold(name)
@@ -122,14 +121,14 @@ def _instances(subject: Subject, running: DaemonState | None) -> CheckResult:
 
 
 def _files(running: DaemonState) -> Iterator[CheckResult]:
-    """A lower limit makes smaller batches, and in the end none."""
+    """A lower limit makes batches smaller, and a very low one prevents commits."""
     try:
         with open(f"/proc/{running.pid}/limits", encoding="ascii") as file:
             (line,) = (line for line in file if line.startswith("Max open files"))
         limit = int(line.split()[3])
-    except (OSError, ValueError):  # it has ended, or another user's /proc is hidden
+    except (OSError, ValueError):  # the process ended, or /proc of other users is hidden
         return
-    from agentic_watch.commit.batches import FILES_WANTED  # the probe for monitoring needs none of it
+    from agentic_watch.commit.batches import FILES_WANTED  # late: `check --quick` does not need it
 
     if limit >= FILES_WANTED:
         yield CheckResult(_LIMITS, True, f"open files: {limit} for the daemon (pid {running.pid})")
@@ -156,7 +155,7 @@ def _workspaces(root: Root) -> int:
 
 
 def _instances_of(uid: int) -> int:
-    """How many inotify instances those of a user's processes have that this one may look at."""
+    """Number of inotify instances of a user's processes, as far as they are visible."""
     count = 0
     for name in filter(str.isdigit, os.listdir("/proc")):
         directory = f"/proc/{name}/fd"
@@ -164,7 +163,7 @@ def _instances_of(uid: int) -> int:
             if os.stat(directory).st_uid == uid:
                 count += sum(_leads_to(f"{directory}/{one}") == _INSTANCE for one in os.listdir(directory))
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it has ended, or is hidden even from its own user (prctl(2), PR_SET_DUMPABLE)
+            continue  # the process ended, or is hidden even from its own user (prctl(2), PR_SET_DUMPABLE)
     return count
 
 

@@ -1,7 +1,6 @@
-"""The probe for monitoring: a few checks that take at most 0.3 s, whatever the host holds. It imports nothing that only
-other checks need.
+"""`check --quick`, the probe for monitoring: a few checks that take at most 0.3 s on any host, with few imports.
 
-What the index knows to fail or to wait: for how long already? Reads the few files of those workspaces only.
+Reports workspaces that have been failing or waiting for too long, by the index; reads only the files of those.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ _OPEN = "SELECT workspace FROM workspaces WHERE root = ? AND NOT committed AND N
 
 
 def waiting(subject: Subject) -> Iterator[CheckResult]:
-    """A workspace that has failed for over an hour; a finished one that waits longer than it should.
+    """Workspaces that have been failing for over an hour, and finished ones that wait too long.
 
-    Ghosts are counted, which is no problem of this host: the run ended, and nobody said so.
+    Ghosts are counted but are no problem of this host: the run ended without a final status.
     """
     clean, ghosts = True, 0
     for root in subject.config.roots:
@@ -61,7 +60,7 @@ def _failing(subject: Subject, root: Root, rows: list[tuple[str, str]]) -> Itera
 
 
 def _finished(subject: Subject, root: Root, names: list[str]) -> Iterator[CheckResult]:
-    """Those that the index has not as committed, and whose status says that they are finished by now."""
+    """Workspaces that are not committed by the index, and whose status is finished now."""
     for name in names:
         changed = _changed_at(root, name)
         if changed is None or subject.now - changed <= subject.patience or not _is_finished(subject, root, name):
@@ -71,7 +70,7 @@ def _finished(subject: Subject, root: Root, names: list[str]) -> Iterator[CheckR
 
 
 def _changed_at(root: Root, name: str) -> float | None:
-    """When its status was last written (ctime, which an agent cannot set); None when it is gone."""
+    """When its status was last written (ctime, which an agent cannot set); None when it no longer exists."""
     told = []
     for file in (layout.META_STATUS, layout.STATUS):
         try:

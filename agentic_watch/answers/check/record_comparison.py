@@ -1,8 +1,7 @@
-"""What lies in one workspace: its status, marker and journal, read as the check needs them.
+"""Compares the records of a workspace: status, marker and journal on disk with the rows of the history, in both
+directions.
 
-What the history holds of workspaces that are looked at: their rows, and those that lines of other names speak of.
-
-Do status, marker, journal lines and rows of one workspace agree, both ways? Pure: what was read is passed in.
+Reading is separate from comparing: the comparing functions are pure.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Malformed
 
 Dispatch = int
-"""Of started_utc, org, repo, task, agent and branch: what a dispatch's commits have in common, and no other dispatch of
-its name. A number: a task can be a megabyte."""
+"""A hash of started_utc, org, repo, task, agent and branch, which distinguish dispatches of one name. A hash, since a
+task can be a megabyte."""
 
 
 class Line(NamedTuple):
-    """A journal line, or what a status says: what its texts are (`content`), of which dispatch it is, when it was
-    committed ("": a status)."""
+    """A journal line or a status: a hash of its texts (`content`), its dispatch, and when it was committed ("" for a
+    status)."""
 
     content: int | None
     dispatch: Dispatch
@@ -45,8 +44,8 @@ class Line(NamedTuple):
 
 
 class RecordedRow(NamedTuple):
-    """A history row. `is_ours`: of this host, not one that was imported; `stays`: its workspace was not moved away, as
-    far as the history knows, nor here; `came`: it was moved here."""
+    """A history row. `is_ours`: from this host, not imported; `stays`: its workspace was not moved, as far as the
+    history knows; `came`: it was moved here."""
 
     content: int | None
     dispatch: Dispatch
@@ -56,17 +55,16 @@ class RecordedRow(NamedTuple):
 
 
 Rows = Mapping[Key, Sequence[RecordedRow]]
-"""By identity the rows of a workspace: the one that was committed there, then those that came."""
+"""The rows of a workspace by identity: first the one committed there, then those moved there."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnDisk:
-    """What a workspace holds: the identities (`updated_utc`, runs) of its status, marker and journal lines.
+    """The identities (`updated_utc`, runs) of a workspace's status, marker and journal lines; None when missing.
 
-    `finished` is that of the status when it says that the dispatch is finished, `waited` the seconds since that was
-    written. None: it is not there. `said` is what that status says. `moved` are the identities under another name
-    or root that have a row there. `standing` are the dispatches that status and own lines tell of, `foreign` what the
-    lines tell of that bear other names.
+    `finished` is that of a finished status, `waited` the seconds since it was written, `said` its content. `moved` are
+    identities that have a row under another name or root. `standing` are the dispatches of the status and of own lines,
+    `foreign` those of lines with other names.
     """
 
     finished: Key | None = None
@@ -81,27 +79,27 @@ class OnDisk:
 
 
 def content(status: str, task: str, question: str) -> int | None:
-    """The texts that two records of one identity should share, as a number: a task can be a megabyte. None when
-    secrets were taken out of them: nothing tells then what they were."""
+    """A hash of the texts that two records of one identity should share, since a task can be a megabyte. None when
+    texts were redacted, because the original is unknown."""
     return None if may_be_redacted(f"{task}\0{question}") else hash((status, task, question))
 
 
 def dispatch_of(told: Status | Record) -> Dispatch:
-    """Which dispatch a status or a line tells of."""
+    """The dispatch of a status or a line."""
     started = told.started_at.utc_if_set()
     return dispatch(started, told.org, told.repo, told.task, told.agent, told.branch)
 
 
 def dispatch(started_utc: str | None, *texts: str) -> Dispatch:
-    """The dispatch of these: org, repo, task, agent and branch."""
+    """The dispatch of started_utc and `texts`: org, repo, task, agent and branch."""
     return hash((started_utc, *texts))
 
 
 def disagreements(disk: OnDisk, rows: Rows, pruned_before: str, patience: float) -> Iterator[str]:
-    """Each thing that one of the records has and another lacks, in words that go behind the workspace's name.
+    """Yield each record that another one lacks, in words that follow the workspace's name.
 
-    What is older than `pruned_before` ("" when nothing was) may lack its row. A finished status that is younger than
-    `patience` seconds need not have been committed yet. `missing_lines` are said by the caller.
+    Rows older than `pruned_before` ("" for none) may be missing. A finished status younger than `patience` seconds need
+    not be committed yet. The caller reports `missing_lines`.
     """
     known = rows.keys() | disk.moved
     for key in sorted(disk.lines.keys() - known):
@@ -121,16 +119,16 @@ def disagreements(disk: OnDisk, rows: Rows, pruned_before: str, patience: float)
 
 
 def _is_done(done: Key, disk: OnDisk, pruned_before: str) -> bool:
-    """Whether a finished status is taken for done since its row would have been pruned."""
+    """Whether a finished status counts as committed because its row would have been pruned."""
     if done in disk.lines:
         return is_pruned(done[0], disk.lines[done].committed_at, pruned_before)
     return is_pruned(done[0], disk.marked_at if disk.marked == done else "", pruned_before)
 
 
 def missing_lines(disk: OnDisk, rows: Rows) -> Iterator[Key]:
-    """The rows that should have a line here and have none, under whatever name.
+    """Rows that should have a line here, under any name, but have none.
 
-    Not those of other hosts, of workspaces that were moved, or of another dispatch that had this name before.
+    Not those of other hosts, of moved workspaces, or of an earlier dispatch with the same name.
     """
     for key in sorted(rows.keys() - disk.lines.keys()):
         row = rows[key][0]
@@ -139,26 +137,26 @@ def missing_lines(disk: OnDisk, rows: Rows) -> Iterator[Key]:
 
 
 def older_lines(disk: OnDisk, rows: Rows, pruned_before: str) -> Iterator[Key]:
-    """The lines without a row that are as old as what was pruned: they were pruned, or never were in the history."""
+    """Lines without a row that are older than the last prune: pruned, or never in the history."""
     for key in disk.lines.keys() - rows.keys() - disk.moved:
         if is_pruned(key[0], disk.lines[key].committed_at, pruned_before):
             yield key
 
 
 def contradictions(disk: OnDisk, rows: Rows) -> Iterator[str]:
-    """Each record that says otherwise than this host's row of its identity."""
+    """Yield each record that contradicts this host's row of the same identity."""
     for key in sorted(disk.lines.keys() & rows.keys()):
         if _differ(disk.lines[key], rows[key], disk.standing):
             yield f"{named(key)}: its journal line and its history row differ in status, task or question"
     done, said = disk.finished, disk.said
     if done is not None and said is not None and _differ(said, rows.get(done, ()), disk.standing):
-        yield f"{named(done)}: its status says otherwise (status, task or question) than its history row"
+        yield f"{named(done)}: its status and its history row differ in status, task or question"
 
 
 def _differ(said: Line, rows: Sequence[RecordedRow], standing: Set[Dispatch]) -> bool:
-    """Whether a record says otherwise than its row: one that came is that of its own dispatch only.
+    """Whether a record contradicts its row. A row that was moved here is compared with its own dispatch only.
 
-    A row whose workspace was moved away is of interest where its dispatch stands.
+    A row whose workspace was moved away is compared where its dispatch is now.
     """
     row = next((row for row in rows if not row.came or row.dispatch == said.dispatch), None)
     if row is None or not row.is_ours or not (row.stays or row.dispatch in standing):
@@ -167,7 +165,7 @@ def _differ(said: Line, rows: Sequence[RecordedRow], standing: Set[Dispatch]) ->
 
 
 def named(key: Key) -> str:
-    """A commit in a message."""
+    """The name of a commit in a message."""
     return f"run {key[1]} of {key[0]}"
 
 
@@ -175,11 +173,11 @@ _TEXTS = "d.status, d.task, d.question, d.started_utc, d.org, d.repo, d.task, d.
 _ASKED_AT_ONCE = 200
 
 Told = tuple[str, str, int]
-"""(workspace, updated_utc, runs), as a line or a marker names a commit."""
+"""(workspace, updated_utc, runs): how a line or marker names a commit."""
 
 
 def rows_of(history: str, root: Root, workspaces: Sequence[str]) -> dict[str, Rows]:
-    """By workspace, the rows that were committed there, or whose workspace is there now. Raises HistoryError."""
+    """The rows of each workspace, committed there or moved there. Raises HistoryError."""
     found: dict[str, dict[Key, list[RecordedRow]]] = {}
     names = {os.path.join(root.path, name): name for name in workspaces}
     with opening.reading(history) as connection:
@@ -200,7 +198,7 @@ def rows_of(history: str, root: Root, workspaces: Sequence[str]) -> dict[str, Ro
 
 
 def dispatches_of(history: str, told: Collection[Told]) -> dict[Told, set[Dispatch]]:
-    """Of those commits that have a row, under whatever root: which dispatches these are of. Raises HistoryError."""
+    """The dispatches of those commits that have a row, in any root. Raises HistoryError."""
     found: dict[Told, set[Dispatch]] = {}
     asked = sorted(told)
     with opening.reading(history) as connection:
@@ -219,9 +217,10 @@ def dispatches_of(history: str, told: Collection[Told]) -> dict[Told, set[Dispat
 
 @dataclass(slots=True)
 class WorkspaceRecords:
-    """`own` are the lines that name this workspace, `foreign` those that name others: by what they name, the dispatch.
+    """The records on disk: `own` are the lines with this workspace's name, `foreign` maps other lines' names of commits
+    to the dispatch.
 
-    `warnings` tell of lines that are no records.
+    `warnings` report invalid lines.
     """
 
     name: str
@@ -235,18 +234,18 @@ class WorkspaceRecords:
 
     @property
     def size(self) -> int:
-        """How many lines it holds."""
+        """Number of lines."""
         return len(self.own) + len(self.foreign)
 
     def elsewhere(self, rows: Collection[Key]) -> Iterator[Told]:
-        """What it tells of commits that have no row under its name."""
+        """Yield the commits in it that have no row under its name."""
         yield from self.foreign
         yield from ((self.name, *key) for key in self.own.keys() - set(rows))
         if self.marker is not None and not (self.marker.workspace == self.name and _key(self.marker) in rows):
             yield self.marker.workspace, *_key(self.marker)
 
     def on_disk(self, known: Mapping[Told, Collection[Dispatch]]) -> OnDisk:
-        """All of it; `known` are the dispatches of those commits that have a row under another name or root."""
+        """The comparable form; `known` are the dispatches of commits with a row under another name or root."""
         said = self.status
         own = {(self.name, *key): line.dispatch for key, line in self.own.items()}
         confirmed = {told for told, one in (own | self.foreign).items() if one in known.get(told, ())}
@@ -254,11 +253,11 @@ class WorkspaceRecords:
         if marked is not None and self.marker is not None:
             told = self.marker.workspace, *marked
             of_rows = known.get(told, ())
-            # A marker holds no dispatch: the status tells which it is, while it still is of that commit.
+            # A marker does not name its dispatch: use the status, if it still has that identity.
             if of_rows and (marked != _key(said) or dispatch_of(said) in of_rows):
                 confirmed.add(told)
             elif told not in confirmed and (of_rows or self.marker.workspace != self.name):
-                marked = None  # it came with a copy: another dispatch's
+                marked = None  # copied with the directory: it belongs to another dispatch
         return OnDisk(
             finished=_key(said) if self.is_finished else None,
             waited=self.waited,
@@ -290,12 +289,12 @@ def read_records(config: Config, candidate: Candidate, now: float) -> WorkspaceR
 
 
 def read_place(config: Config, candidate: Candidate, place: Place, now: float) -> WorkspaceRecords:
-    """Read a workspace that is open. Raises WorkspaceError."""
+    """Read an open workspace. Raises WorkspaceError."""
     said = status.read(place.directory, place.meta, candidate.root, config.limits).status
     found = WorkspaceRecords(candidate.name, said, said.status in config.finished, now - candidate.changed_at)
     if place.meta is None:
         return found
-    with contextlib.suppress(Malformed):  # the next commit moves it aside
+    with contextlib.suppress(Malformed):  # an invalid marker is moved aside by the next commit
         found.marker = marker.read(place.meta)
     opened = journal.open_journal(place.meta, config.limits, append=False)
     try:

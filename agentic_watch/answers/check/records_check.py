@@ -1,4 +1,4 @@
-"""The records of every workspace that is on disk: read, compared with the history, and repaired when asked."""
+"""Checks the records of every workspace on disk against the history."""
 
 from __future__ import annotations
 
@@ -40,18 +40,20 @@ _GROUP = 500
 _LINES_AT_ONCE = 10_000
 _UNDER_WAY_SECONDS = 0.2
 _WORD_AT_MOST = 60
-_CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema status` is the format), or take it away"
-_COMPARE = "agentic-watch show names the difference; to be recorded, a dispatch needs a time or a run of its own"
+_CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema status` is the format), or remove it"
+_COMPARE = "agentic-watch show names the difference; to be recorded, a dispatch needs a new updated_at or runs"
 _RENAME = "rename it, or add it to the root's ignore"
-_NO_RECORDS = "a history made anew gets no rows of them; check --repair moves a torn last line aside, others are left"
+_NO_RECORDS = (
+    "they cannot be recovered into a new history; check --repair moves a torn last line aside and leaves others"
+)
 REPAIR = "agentic-watch check --repair"
 
 
 @dataclass(slots=True)
 class _Look:
-    """One look at all: `elsewhere` are the commits whose lines or markers lie under another name or root than their
-    row's, `missing` the findings of lines that may be among these, `older` the lines that are as old as what was
-    pruned, by commit_id, with where each lies."""
+    """The state of one check: `elsewhere` are commits whose lines or markers have another name or root than their row,
+    `missing` the results for lines that may be among these, `older` the lines older than the last prune, by commit_id,
+    with the place of each."""
 
     subject: Subject
     pruned_before: str
@@ -61,13 +63,13 @@ class _Look:
 
 
 def records(subject: Subject) -> Iterator[CheckResult]:
-    """Each workspace in which a record lacks what another has, or that cannot be committed for longer than an hour."""
+    """Report workspaces with missing or contradicting records, and those that have been failing for over an hour."""
     seen = wrong = 0
     try:
         with opening.reading(subject.config.history) as connection:
             look = _Look(subject, pruned.before(connection))
         for root in subject.config.roots:
-            # That a root is not there is for the check of the roots to say.
+            # A missing root is reported by the check of the roots.
             with contextlib.suppress(RootUnavailable), contextlib.closing(scan(root)) as found:
                 while group := list(islice(found, _GROUP)):
                     seen += len(group)
@@ -75,7 +77,7 @@ def records(subject: Subject) -> Iterator[CheckResult]:
                         wrong += 1
                         yield finding
     except HistoryError:
-        yield CheckResult(_NAME, None, f"{subject.config.history}: cannot be compared with what lies in the workspaces")
+        yield CheckResult(_NAME, None, f"{subject.config.history}: cannot be compared with the workspaces")
         return
     for finding in look.missing:
         if finding.missing_line is not None and (finding.workspace, *finding.missing_line) not in look.elsewhere:
@@ -87,7 +89,7 @@ def records(subject: Subject) -> Iterator[CheckResult]:
 
 
 def _older(look: _Look) -> Iterator[CheckResult]:
-    """The lines of which nobody knows whether they were pruned or never were in the history."""
+    """Report lines that were either pruned or never in the history."""
     left = in_no_archive(look.subject.config.history, look.older.keys()) if look.older else []
     if left:
         text = (
@@ -99,7 +101,7 @@ def _older(look: _Look) -> Iterator[CheckResult]:
 
 
 def _look_twice(look: _Look, root: Root, group: Sequence[Candidate | ScanError]) -> Iterator[CheckResult]:
-    """What is wrong and stays wrong: a commit may be under way between a look at the history and one at the disk."""
+    """Problems found by two checks in a row: a commit may happen between reading the history and the disk."""
     first = _look_at_all(look, root, group)
     if not first:
         return
@@ -112,7 +114,7 @@ def _look_twice(look: _Look, root: Root, group: Sequence[Candidate | ScanError])
 
 
 def _look_at_all(look: _Look, root: Root, group: Sequence[Candidate | ScanError]) -> dict[str, list[CheckResult]]:
-    """By workspace, what is wrong with it."""
+    """The problems of each workspace."""
     rows = rows_of(look.subject.config.history, root, [one.name for one in group if not name_problem(one.name)])
     found: dict[str, list[CheckResult]] = {}
     read: list[WorkspaceRecords] = []
@@ -157,7 +159,7 @@ def _findings(look: _Look, root: Root, one: WorkspaceRecords, disk: OnDisk, rows
         word = word[:_WORD_AT_MOST]
         text = f"{where}: its status {word!r} is neither finished nor known, so it is not committed"
         step = f'if it is an end, add "{word}" to finished in [commit]'
-        ok = False if one.waited > STUCK_SECONDS else None  # it may be a step on the way
+        ok = False if one.waited > STUCK_SECONDS else None  # it may be an intermediate status
         yield CheckResult(_NAME, ok, text, step, root.key, one.name)
     for key in missing_lines(disk, rows):
         text = f"{where}: {named(key)} has a history row and no journal line"
@@ -165,7 +167,7 @@ def _findings(look: _Look, root: Root, one: WorkspaceRecords, disk: OnDisk, rows
 
 
 class _Wrong(Exception):
-    """A workspace cannot be read, and that is for somebody to mend by `step`; `ok` None: this user cannot know."""
+    """A workspace cannot be read, to be fixed by `step`; `ok` is None when that is unknown to this user."""
 
     def __init__(self, text: str, step: str, ok: bool | None = False) -> None:
         super().__init__(text)
@@ -174,7 +176,7 @@ class _Wrong(Exception):
 
 
 def _read(subject: Subject, found: Candidate | ScanError) -> WorkspaceRecords | None:
-    """What lies in a workspace; None when it is gone, or not wrong for long enough. Raises _Wrong."""
+    """Read the records of a workspace; None when it is gone, or when its error is too recent. Raises _Wrong."""
     where = f"{found.root.key}/{found.name}"
     if problem := name_problem(found.name):
         if isinstance(found, ScanError) or subject.now - found.changed_at > STUCK_SECONDS:
@@ -195,7 +197,7 @@ def _read(subject: Subject, found: Candidate | ScanError) -> WorkspaceRecords | 
 
 
 def _out_of_sight(subject: Subject, found: Candidate | ScanError, text: str) -> _Wrong:
-    """What the service's user cannot read either needs an operator; what only this user cannot, it cannot know."""
+    """A problem if the service's user cannot read it either; unknown if only this user cannot."""
     if not service_user.can_be_asked(subject.account):
         return _Wrong(f"{text} (by this user)", "", ok=None)
     return _Wrong(text, f"fix its permissions: {open_for(subject.account.name, found.root.path)}")

@@ -1,6 +1,5 @@
-"""The system's units: are they what this configuration wants, and in force?
-
-The daemon: alive, fresh, of this version, and content with its history and roots.
+"""Checks of the service: its units are current and active, and the daemon is alive, of this version, and able to use
+its history and roots.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ _INSTALL = "agentic-watch service install"
 
 
 def unit_files(subject: Subject) -> Iterator[CheckResult]:
-    """Each file as this host and its configuration want it; nothing to say where no service is installed."""
+    """Whether each unit file is up to date; no result where no service is installed."""
     if not subject.installed or (deployment := installed()) is None:
         return
     wrong = [standing for standing in standings(deployment.files) if standing.state != "current"]
     for standing in wrong:
-        yield CheckResult(_UNITS, False, f"{standing.path}: {standing.state}", f"{_INSTALL} writes it anew")
+        yield CheckResult(_UNITS, False, f"{standing.path}: {standing.state}", f"{_INSTALL} rewrites it")
     if not wrong:
         yield CheckResult(_UNITS, True, f"{units.SERVICE}: {len(deployment.files)} files up to date")
 
 
 def users(subject: Subject) -> Iterator[CheckResult]:
-    """The user that the unit names, its groups, and those that the unit adds."""
+    """Whether the user and groups in the unit exist."""
     if not subject.installed or (unit := loaded()) is None:
         return
     try:
@@ -49,7 +48,7 @@ def users(subject: Subject) -> Iterator[CheckResult]:
 
 
 def units_in_force(subject: Subject) -> Iterator[CheckResult]:
-    """Enabled, loaded as they lie there, running, and the last nightly pass did not fail."""
+    """Whether the units are enabled, loaded in their current form and running, and the last nightly pass succeeded."""
     if not subject.installed:
         return
     manager = Manager()
@@ -66,7 +65,7 @@ def units_in_force(subject: Subject) -> Iterator[CheckResult]:
 
 
 def _wanted(config: Config) -> Iterator[tuple[str, str]]:
-    """The units that are to be enabled, and what is lost when one does not run ("": the check of the daemon says)."""
+    """The units to enable, and the consequence when one does not run ("" if the check of the daemon reports it)."""
     yield units.SERVICE, ""
     yield units.TIMER, "so no nightly pass comes"
     if config.push or config.hooks:
@@ -81,7 +80,7 @@ def _state(manager: Manager, unit: str, lost: str) -> Iterator[CheckResult]:
     if found["NeedDaemonReload"] == "yes":
         yield CheckResult(_UNITS, False, f"{unit}: has changed since it was loaded", "systemctl daemon-reload")
     if lost and found["ActiveState"] != "active":
-        step = f"systemctl start {unit}; journalctl -u {unit} -n 20 says why when it does not stay"
+        step = f"systemctl start {unit}; journalctl -u {unit} -n 20 shows why if it stops again"
         yield CheckResult(_UNITS, False, f"{unit}: is {found['ActiveState'] or 'not there'}, {lost}", step)
 
 
@@ -89,18 +88,18 @@ _LOOP = "daemon"
 
 
 def daemon(subject: Subject) -> Iterator[CheckResult]:
-    """As `alive`, but a host on which no daemon ever ran may be one where only --once is wanted."""
+    """Like `alive`, but no problem on a host where no daemon ever ran: it may use --once only."""
     if not subject.installed and not _has_run(subject.config.history):
-        step = "start agentic-watch, unless --once is all that is wanted (check --quick takes a daemon for granted)"
+        step = "start agentic-watch, unless only --once is used (check --quick expects a daemon)"
         yield CheckResult(_LOOP, None, f"{subject.config.history}: no daemon has run for this history yet", step)
         return
     yield from alive(subject)
 
 
 def _has_run(history: str) -> bool:
-    """Whether a daemon left its words; a file that may not be looked at may hold them.
+    """Whether a daemon left its state; true also for an unreadable file.
 
-    Without any it is that of another command, which kept daemons away.
+    An empty file was created by another command that excluded daemons.
     """
     try:
         return os.lstat(file_of(history)).st_size > 0
@@ -111,7 +110,7 @@ def _has_run(history: str) -> bool:
 
 
 def alive(subject: Subject) -> Iterator[CheckResult]:
-    """A stopped or stuck daemon is not well; one that this user may not look at is unknown."""
+    """A problem if the daemon is stopped or hung; unknown without permission to read its state."""
     history = subject.config.history
     start = "systemctl restart agentic-watch" if subject.installed else "start agentic-watch"
     how, state = pulse(history)
@@ -146,12 +145,12 @@ def _content(subject: Subject, state: DaemonState, start: str) -> Iterator[Check
         )
     if state.unreadable:
         named = f"{', '.join(state.unreadable_names)}{' …' if state.unreadable > len(state.unreadable_names) else ''}"
-        text = f"{state.unreadable} below the roots that the daemon cannot look into, so nothing in there is committed"
+        text = f"{state.unreadable} below the roots that the daemon cannot read, so nothing in there is committed"
         step = f"let {subject.account.name} in: {' && '.join(_openings(subject, state))}"
         yield CheckResult(_LOOP, False, f"{named}: {text}", step)
     there = {root.key for root in subject.config.roots if os.path.isdir(root.path)}
     for root in state.roots:
-        if root.watching == "waiting" and root.root in there:  # the check of the roots names one that is not
+        if root.watching == "waiting" and root.root in there:  # the check of the roots reports missing ones
             step = f"let {subject.account.name} look into it and all above it"
             yield CheckResult(
                 _LOOP, False, f"{root.root}: the daemon waits for it ({root.detail})", step, root=root.root

@@ -1,1 +1,1 @@
-"""What stands in the workspaces and on the host now."""
+"""Answers about the current state of workspaces and host."""

@@ -1,4 +1,5 @@
-"""What a commit answers, on the command line and over MCP: the document of the original's tool, and the cause."""
+"""The answer of a commit, on the command line and over MCP: the document of core-agent's tool, and the cause of a
+failure."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ _BUSY_PAUSE_SECONDS = 0.1
 
 
 class CommitAnswer(TypedDict):
-    """The original tool's answer; paths and time are "" when it failed."""
+    """core-agent's document; paths and time are "" after a failure."""
 
     success: bool
     workspace: str
@@ -27,7 +28,7 @@ class CommitAnswer(TypedDict):
 
 
 def when_free(committer: Committer, candidate: Candidate, *, force: bool = False) -> Outcome:
-    """Commit it, and while somebody else is at work on it try again for a moment."""
+    """Commit a workspace; while another process holds it, retry briefly."""
     deadline = time.monotonic() + _BUSY_SECONDS
     while (outcome := committer.commit(candidate, force=force)).verdict is Verdict.BUSY and time.monotonic() < deadline:
         time.sleep(_BUSY_PAUSE_SECONDS)
@@ -35,7 +36,7 @@ def when_free(committer: Committer, candidate: Candidate, *, force: bool = False
 
 
 def answer(workspace: str, outcome: Outcome | None) -> CommitAnswer:
-    """The answer for what became of `workspace` (its name, fit to be printed); None when it was not found."""
+    """The document for `workspace` (its printable name); `outcome` is None when it was not found."""
     success = outcome is not None and outcome.verdict in (Verdict.COMMITTED, Verdict.SKIPPED)
     directory = os.path.join(outcome.candidate.root.path, outcome.candidate.name) if outcome else ""
     return {
@@ -49,7 +50,7 @@ def answer(workspace: str, outcome: Outcome | None) -> CommitAnswer:
 
 
 def failure(outcome: Outcome) -> str:
-    """Why there is no commit, in one line that begins with the workspace's name; "" when there is one."""
+    """Why there is no commit, in one line that begins with the workspace's name; "" after a commit."""
     name = outcome.candidate.name
     if outcome.verdict is Verdict.UNFINISHED and outcome.status is not None:
         return f"{name}: is {outcome.status.status}, which is not finished"
@@ -57,7 +58,7 @@ def failure(outcome: Outcome) -> str:
 
 
 def doubts(outcome: Outcome) -> list[str]:
-    """What went wrong beside a commit, one line each, beginning with the workspace's name."""
+    """Warnings of a commit, one line each, beginning with the workspace's name."""
     name = outcome.candidate.name
     lines = [f"{name}: {warning}" for warning in outcome.warnings]
     if outcome.history_error:

@@ -1,6 +1,6 @@
-"""Why is a workspace on disk committed, or why is it not? Step by step, as a commit goes; reads only.
+"""Explains why a workspace on disk is committed or not, step by step like a commit, but only reading.
 
-What is said of a run whose process is gone, and whose status says that it goes on: is its end recorded?
+For a ghost it explains whether it is recorded.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ _FILES: tuple[tuple[Layout, str], ...] = (("meta", layout.META_STATUS), ("root",
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What else is known of a workspace: the history's rows of it (None when it cannot tell, and `error` says why),
-    its line in the index, what is known of its run, until when the history was pruned ("" when never), whether a daemon
-    runs (None: unknown), and why that cannot write into the workspace, with the command that lets it (None: it can, as
-    far as it is known).
+    """Other facts about a workspace: its history rows (None if not available, with `error`), its row in the index, its
+    open run, the time of the last prune ("" for never), whether a daemon runs (None: unknown), and why it cannot write
+    to the workspace with the command that fixes it (None: it can, as far as known).
     """
 
     rows: Sequence[Mapping[str, Any]] | None = ()
@@ -52,9 +51,8 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`committed` is None when that cannot be known; `why` says it in one sentence. `status_file` is the one that
-    counts, `status` what it says. `differences` name what row or line say otherwise than the status of the same
-    identity."""
+    """`committed` is None when unknown; `why` explains it in one sentence. `status_file` is the file that counts,
+    `status` its content. `differences` describe how row or line contradict the status of the same identity."""
 
     path: str
     committed: bool | None
@@ -66,7 +64,7 @@ class Explanation:
 
 
 def explain(candidate: Candidate, config: Config, past: Past) -> Explanation | None:
-    """Look at a workspace as a commit does, but for writing anything; None when it is not on disk."""
+    """Examine a workspace as a commit does, without writing; None when it is not on disk."""
     path = os.path.join(candidate.root.path, candidate.name)
     try:
         place = open_place(candidate.root.path, candidate.name)
@@ -114,7 +112,7 @@ def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> 
 
 
 def marker_of(candidate: Candidate) -> Marker | None:
-    """What the marker of a workspace says, None when there is none that can be read."""
+    """The marker of a workspace, None when it is missing or unreadable."""
     try:
         place = open_place(candidate.root.path, candidate.name)
     except WorkspaceError:
@@ -127,7 +125,7 @@ def marker_of(candidate: Candidate) -> Marker | None:
 
 
 def _former_names(candidate: Candidate, found: Status, past: Past) -> frozenset[str]:
-    """The names under which this directory's dispatches have their rows, beside its own."""
+    """Former names under which this directory's dispatches have rows."""
     started = found.started_at.utc_if_set()
     dispatch = (started, found.org, found.repo, found.task, found.agent, found.branch)
     return frozenset(
@@ -138,7 +136,7 @@ def _former_names(candidate: Candidate, found: Status, past: Past) -> frozenset[
 
 
 def _status_words(place: Place, root: Root, limits: Limits, found: Status) -> tuple[str, str]:
-    """The file that counts, and what it and the other one say."""
+    """The status file that counts, and a description of both files."""
     counts, words = "", []
     for kind, file in _FILES:
         if root.layout not in ("auto", kind):
@@ -148,7 +146,7 @@ def _status_words(place: Place, root: Root, limits: Limits, found: Status) -> tu
         except Missing:
             continue
         except WorkspaceError as error:
-            words.append(f"{error}; passed over")
+            words.append(f"{error}; skipped")
             continue
         if said == found and not counts:
             counts = file
@@ -166,13 +164,13 @@ def _finished_step(found: Status, finished: frozenset[str]) -> Step:
 
 def _lock_step(place: Place) -> Step:
     if place.meta is None:
-        return Step("lock", True, f"there is no {layout.META} yet; the commit makes it")
+        return Step("lock", True, f"there is no {layout.META} yet; the commit creates it")
     try:
         if place.is_held():
             return Step("lock", False, f"another process holds {layout.META} (fuser -v {layout.META} names it)")
     except WorkspaceError as error:
         return Step("lock", None, str(error))
-    return Step("lock", True, f"nobody holds {layout.META}")
+    return Step("lock", True, f"no process holds {layout.META}")
 
 
 def _index_steps(state: WorkspaceRow | None) -> list[Step]:
@@ -184,7 +182,7 @@ def _index_steps(state: WorkspaceRow | None) -> list[Step]:
 
 
 def _is_committed(records: Records) -> bool | None:
-    """The marker has this identity, and the history's row (or, when it cannot tell, a line) confirms it."""
+    """Whether the marker has this identity, and the history row (or, if not available, a line) confirms it."""
     if not records.marked:
         return False
     return records.row is not None or records.line is not None or (None if records.row_unknown else False)
@@ -197,16 +195,16 @@ def _why_unfinished(found: Status, past: Past, config: Config) -> str:
 
 
 def _why(found: Status, records: Records, past: Past, config: Config) -> str:
-    from agentic_watch.commit.judging import decide  # with it comes all that commits: 15 ms
+    from agentic_watch.commit.judging import decide  # late: it imports all of commit/, 15 ms
 
     plan = decide(records.marked, records.row_at, records.line_at, "")
     if plan.nothing:
-        return f"committed at {plan.committed_at}: the marker vouches for it and the history has its row"
+        return f"committed at {plan.committed_at}: the marker has it and the history has its row"
     is_old = is_pruned(found.updated_at.utc(), records.line_at or "", past.pruned_before)
     if is_old and (records.marked or records.line_at):
-        return f"committed, and its row was pruned: what is older than {past.pruned_before} is taken for done"
+        return f"committed, and its row was pruned: what is older than {past.pruned_before} counts as committed"
     if records.row_unknown and records.marked and records.line_at:
-        return f"committed at {records.line_at}: the marker vouches for it and the journal has its line"
+        return f"committed at {records.line_at}: the marker has it and the journal has its line"
     lacks = [
         name
         for name, missing in (
@@ -225,49 +223,47 @@ def _and(names: Sequence[str]) -> str:
 
 
 def _who(past: Past, config: Config) -> str:
-    """What will add it."""
+    """What will complete the commit."""
     if past.closed is not None:
         cause, step = past.closed
         return f"{cause}; this lets it: {step}"
     if past.state is not None and past.state.fail_count and past.state.next_attempt_at:
-        return (
-            f"it failed ({past.state.last_error}) and is tried again at {instant.now_text(past.state.next_attempt_at)}"
-        )
+        return f"it failed ({past.state.last_error}) and is retried at {instant.now_text(past.state.next_attempt_at)}"
     if past.daemon:
         return (
             f"the daemon adds it once the workspace has been quiet for {config.settle_seconds:g} s, "
-            f"or with the next look at everything ({config.reconcile_seconds:g} s)"
+            f"or with the next reconcile ({config.reconcile_seconds:g} s)"
         )
-    unknown = "whether a daemon runs is not known" if past.daemon is None else "no daemon runs"
+    unknown = "whether a daemon runs is unknown" if past.daemon is None else "no daemon runs"
     return f"{unknown}; `agentic-watch commit` or `--once` adds it now"
 
 
-_FORCE = "commit --force takes it as it is"
+_FORCE = "commit --force commits it as it is"
 
 
 def why_unended(found: Status, rows: Sequence[Mapping[str, Any]], run: OpenRun | None, ghosts: Ghosts) -> str:
-    """Half a sentence; "" for a run that may go on. `rows` are the history's of its workspace, `run` is what is
-    known of it."""
+    """Half a sentence; "" for a run that may still be running. `rows` are the history rows of its workspace, `run` its
+    open run."""
     is_known = run is not None and run.identity == (found.pid, found.updated_at.utc(), found.runs)
     over = is_over(run, processes.here(), processes.began(found.pid)) if run is not None and is_known else None
     if not over and not is_ghost(found.status, found.pid, named_at(found.started_at, found.updated_at)):
         return ""
     gone = f"its process {found.pid} is gone{_how(run) if over and run is not None else ''}"
     if (row := _row(found, rows)) is not None:
-        return f"{gone}; recorded as failed at {row['committed_at']}, and a final status that comes later is newer"
+        return f"{gone}; recorded as failed at {row['committed_at']}; a final status that is written later is newer"
     if ghosts.record == "never":
-        return f'{gone}, and [ghosts] record = "never", so nobody may ever say how it ended ({_FORCE})'
+        return f'{gone}, and [ghosts] record = "never", so its end may never be recorded ({_FORCE})'
     if over or ghosts.record == "always":
         due = f" (at {instant.now_text(run.since + ghosts.after_seconds)})" if run is not None and run.gone else ""
-        return f"{gone}; it is recorded as failed once nothing was heard of it for {ghosts.after_seconds:g} s{due}"
+        return f"{gone}; it is recorded as failed once it has been gone for {ghosts.after_seconds:g} s{due}"
     return (
-        f"{gone}, but this host never saw it alive (it may run in a container), so nobody may ever say how it ended "
+        f"{gone}, but this host never saw it alive (it may run in a container), so its end may never be recorded "
         f"({_FORCE})"
     )
 
 
 def _row(found: Status, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The row of its unwritten end."""
+    """Its row as a ghost."""
     identity = before(found.updated_at).utc(), found.runs
     return next(
         (
@@ -280,7 +276,7 @@ def _row(found: Status, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] 
 
 
 def _how(run: OpenRun) -> str:
-    """How that is known."""
+    """The evidence, in words."""
     if run.began is None or (run.boot and run.boot != processes.here().boot):
-        return " (the host has booted since)"
-    return f" (it was seen alive, begun at {instant.now_text(min(processes.wall_time(run.began), time.time()))})"
+        return " (the host has rebooted since)"
+    return f" (it was seen alive, started at {instant.now_text(min(processes.wall_time(run.began), time.time()))})"

@@ -1,7 +1,4 @@
-"""The three records of one dispatch, looked for and told in words: marker, journal line, history row.
-
-One step of an explanation.
-"""
+"""The steps of an explanation that describe the three records of a dispatch: marker, journal line, history row."""
 
 from __future__ import annotations
 
@@ -21,8 +18,8 @@ from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`name` is status, finished, lock, marker, journal, row…; `holds` says whether it is as a committed dispatch has
-    it (None: cannot be known), `says` why, in words."""
+    """One step. `name` is status, finished, lock, marker, journal, row…; `holds` says whether it is as in a committed
+    dispatch (None: unknown), `says` explains it."""
 
     name: str
     holds: bool | None
@@ -35,10 +32,9 @@ _LONGEST = 60
 
 @dataclass(slots=True)
 class Records:
-    """What was found so far of the dispatch that `status` tells of: its row, its line, None when there is none.
+    """What was found of the dispatch in `status`: its row and its line, None when missing.
 
-    `former` are the names that the workspace had before it was moved, as the history has them. Texts are compared
-    `without` secrets.
+    `former` are former names of the workspace in the history. Texts are redacted by `without` before comparing.
     """
 
     workspace: str
@@ -52,7 +48,7 @@ class Records:
 
     @property
     def identity(self) -> Identity:
-        """Which commit it is."""
+        """The identity of the commit."""
         return self.status.updated_at.ns, self.status.runs
 
     @property
@@ -66,7 +62,7 @@ class Records:
         return None if self.line is None else self.line.committed_at
 
     def differences(self) -> Iterator[str]:
-        """What was committed under this identity with another content than the status has now."""
+        """Describe records of this identity whose content differs from the status."""
         for name in _COMPARED:
             now = getattr(self.status, name)
             for where, then in (
@@ -82,11 +78,11 @@ def _short(text: str) -> str:
 
 
 def marker_step(meta: int | None, records: Records) -> Step:
-    """What the marker vouches for."""
+    """Describe the marker."""
     try:
         found = marker.read(meta) if meta is not None else None
     except Malformed as error:
-        return Step("marker", False, f"{error}; the commit moves it aside and judges by the journal")
+        return Step("marker", False, f"{error}; the commit moves it aside and uses the journal")
     except WorkspaceError as error:
         return Step("marker", None, str(error))
     if found is None:
@@ -95,16 +91,16 @@ def marker_step(meta: int | None, records: Records) -> Step:
         return Step("marker", False, f"{layout.META_MARKER} names another workspace, {found.workspace}")
     if found.identity != records.identity:
         other = f"updated {found.updated_at.text}, run {found.runs}"
-        return Step("marker", False, f"{layout.META_MARKER} vouches for another commit ({other})")
+        return Step("marker", False, f"{layout.META_MARKER} is for another commit ({other})")
     records.marked = True
     moved = ""
     if found.workspace != records.workspace:
         moved = f"; the workspace was moved, and its commit keeps its former name, {found.workspace}"
-    return Step("marker", True, f"{layout.META_MARKER} vouches for it, committed at {found.committed_at}{moved}")
+    return Step("marker", True, f"{layout.META_MARKER} has it, committed at {found.committed_at}{moved}")
 
 
 def journal_step(meta: int | None, limits: Limits, records: Records) -> Step:
-    """Whether the journal has its line."""
+    """Describe its journal line."""
     if meta is None:
         return Step("journal", False, f"there is no {layout.META_JOURNAL}")
     try:
@@ -135,15 +131,15 @@ def _read_journal(meta: int, limits: Limits, records: Records) -> Step:
         f"{counted(own, 'line')} in all" + (f", {former} from before the workspace was moved" if former else "")
     )
     if foreign:
-        words.append(f"{counted(foreign, 'line')} of another workspace passed over")
+        words.append(f"{counted(foreign, 'line')} of another workspace skipped")
     return Step("journal", records.line is not None, "; ".join(words + journal.warnings))
 
 
 def row_step(rows: Sequence[Mapping[str, Any]] | None, error: str, records: Records) -> Step:
-    """Whether the history has its row; `rows` are all of the workspace, None when it cannot tell for this `error`."""
+    """Describe its history row; `rows` are all of the workspace, None when not available because of `error`."""
     if rows is None:
         records.row_unknown = True
-        return Step("row", None, f"the history cannot tell: {error}")
+        return Step("row", None, f"the history is not available: {error}")
     utc, runs = records.status.updated_at.utc(), records.status.runs
     records.row = next((row for row in rows if (row["updated_utc"], row["runs"]) == (utc, runs)), None)
     others = len(rows) - (records.row is not None)

@@ -1,4 +1,4 @@
-"""What is on this host now? The daemon, every workspace counted, and those that need a look."""
+"""The status of this host: daemon, counts of workspaces, and workspaces that need attention."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from agentic_watch.history.store import History
 from agentic_watch.workspace import instant
 
 UNREADABLE = "unreadable"
-"""Counts those that have no status that can be read."""
+"""Counts workspaces without a readable status."""
 
 _FOR_PROGRAMS = ("beat", "counted")
-"""What a daemon says for our own eyes: by clocks that mean nothing to others, or as `metrics` tells it."""
+"""Internal fields of the daemon's state: a monotonic clock, and counters that `metrics` exports."""
 
 _RUNS = {Liveness.RUNNING: True, Liveness.STALE: True, Liveness.STOPPED: False, Liveness.UNKNOWN: None}
 
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """Those that need a look, by why, the oldest first; one workspace can be in several.
+    """Workspaces that need attention, by reason, oldest first; one can be in several lists.
 
-    `backlog` is None when the history cannot tell what is committed.
+    `backlog` is None when the history is not available.
     """
 
     running: tuple[WorkspaceSnapshot, ...]
@@ -44,7 +44,7 @@ class Lists:
 class HostStatus:
     """A host at the time `at` (seconds since the epoch).
 
-    `missing` has the cause for each root that could not be looked into, by its key; `failures` are one line each.
+    `missing` maps the key of each unreadable root to the cause; `failures` are one line each.
     """
 
     config: Config
@@ -58,12 +58,12 @@ class HostStatus:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Workspaces by status, the most frequent first."""
+        """Number of workspaces by status, most frequent first."""
         return _ranked(standing.status or UNREADABLE for standing in self.standings)
 
     @property
     def unknown(self) -> dict[str, list[WorkspaceSnapshot]]:
-        """Workspaces by each status that is neither finished nor known: nothing is committed of these."""
+        """Workspaces by status for statuses that are neither finished nor known, and so never committed."""
         found: dict[str, list[WorkspaceSnapshot]] = {}
         known = KNOWN_STATUSES | self.config.finished | {""}
         for standing in self.standings:
@@ -73,7 +73,7 @@ class HostStatus:
 
     @property
     def pools(self) -> dict[str, int]:
-        """Running dispatches by agent (`base[:model]`), the most first."""
+        """Number of running dispatches by agent (`base[:model]`), most first."""
         return _ranked(standing.agent for standing in self.lists.running)
 
 
@@ -82,15 +82,15 @@ def _ranked(words: Iterable[str]) -> dict[str, int]:
 
 
 def host_status(config: Config) -> HostStatus:
-    """Look at everything, and change nothing. Raises HistoryRefused."""
+    """Read the whole status; changes nothing. Raises HistoryRefused."""
     beat, daemon = pulse(config.history)
     failures = []
     if beat is Liveness.UNKNOWN:
-        failures.append(f"{file_of(config.history)}: this user may not read it; whether a daemon runs is not known")
+        failures.append(f"{file_of(config.history)}: this user may not read it; whether a daemon runs is unknown")
     standings, missing = [], {}
 
     def on_lost(error: HistoryError) -> None:
-        failures.append(f"{error}; what is committed is not known")
+        failures.append(f"{error}; committed or not is unknown")
 
     history = History(config.history, read_only=True)
     for standing in workspaces_now(config, history, on_lost):
@@ -100,7 +100,7 @@ def host_status(config: Config) -> HostStatus:
             missing[standing.root] = standing.last_error
     for root, cause in missing.items():
         hangs = cause.endswith("does not answer")
-        step = "see to its server, or unmount it" if hangs else "mount or make it, or configure another"
+        step = "see to its server, or unmount it" if hangs else "mount or create it, or configure another one"
         failures.append(f"{root}: {cause}; {step}")
     return HostStatus(
         config=config,
@@ -126,20 +126,20 @@ def _lists(standings: list[WorkspaceSnapshot], finished: frozenset[str]) -> List
 
 
 def _oldest_first(standings: Iterable[WorkspaceSnapshot]) -> tuple[WorkspaceSnapshot, ...]:
-    """Those of unknown age come last."""
+    """Workspaces of unknown age come last."""
     aged = [(since_utc(standing) or "~", standing.workspace, standing.root, standing) for standing in standings]
     return tuple(standing for *_, standing in sorted(aged, key=lambda item: item[:3]))
 
 
 def since_utc(standing: WorkspaceSnapshot) -> str | None:
-    """Since when it is as it is: a finished dispatch since its last update, any other since it began."""
+    """Begin of its current state: a finished dispatch's last update, any other's start."""
     if standing.status == "running" or not standing.updated_at:
         return standing.started_utc or standing.updated_utc
     return standing.updated_utc
 
 
 def age_seconds(standing: WorkspaceSnapshot, now: float) -> int | None:
-    """For how long it has been as it is, in seconds; None when that is not known."""
+    """Age of its current state in seconds; None when unknown."""
     since = since_utc(standing)
     return None if since is None else int(now - instant.parse(since).ns / 1e9)
 
@@ -169,7 +169,7 @@ def _daemon(now: HostStatus) -> dict[str, Any]:
 
 
 def _roots(now: HostStatus) -> list[dict[str, Any]]:
-    """The configured roots, how many workspaces lie below each, and how the running daemon watches it, if it does."""
+    """The configured roots, the number of workspaces in each, and how a running daemon watches it."""
     running = _RUNS[now.pulse] and now.daemon is not None
     watched = {root.root: root for root in now.daemon.roots} if now.daemon and running else {}
     counted = Counter(standing.root for standing in now.standings)

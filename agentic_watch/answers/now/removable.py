@@ -1,9 +1,9 @@
-"""Which workspaces may an operator delete? Those whose every commit is in the history, and delivered. In doubt one is
-left; nothing is deleted here.
+"""Finds workspaces that may be deleted: all their commits are in the history and delivered. In doubt a workspace is
+kept; nothing is deleted here.
 
-A directory that says it is a workspace may hold others, which nothing looks for there: a status that somebody puts
-beside the workspaces of an organisation makes one of their directory, an agent may have dispatched another below its
-own. Whoever deletes it would delete them.
+A workspace directory may contain other workspaces, which scans do not find: a status file placed beside the workspaces
+of an organisation makes their directory a workspace, and an agent may have dispatched another below its own. Deleting
+it would delete them too, so such a directory is kept.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from agentic_watch.workspace.workspace_errors import Malformed, WorkspaceError
 
 _GROUP, _LINES_AT_ONCE, _ASKED_AT_ONCE = 500, 5_000, 400
 _TEXT_AT_MOST = 16 << 20
-"""Characters of tasks and questions in one journal: they are compared with those of its rows."""
+"""Limit on the texts of one journal (tasks and questions), which are compared with its rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Which are asked for: the last update and the last commit are `older_than` so many seconds (None: of any age), and
-    `undelivered`: also those that a [[push]] target lacks."""
+    """Which workspaces to select: last update and last commit are more than `older_than` seconds ago (None: any age);
+    `undelivered` includes those that a [[push]] target lacks."""
 
     older_than: float | None = None
     undelivered: bool = False
@@ -49,7 +49,8 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Removable:
-    """A workspace of which nothing is lost. `path` is absolute, `commits_count` counts what it holds of commits."""
+    """A workspace that can be deleted without loss. `path` is absolute, `commits_count` is the number of its
+    commits."""
 
     root: str
     workspace: str
@@ -64,7 +65,7 @@ class Removable:
 
 @dataclass(frozen=True, slots=True)
 class NotRemovable:
-    """One that is not to be deleted, and why; `workspace` is "" for a whole root that cannot be looked into."""
+    """A workspace to keep, and why; `workspace` is "" for a root that cannot be read."""
 
     root: str
     workspace: str
@@ -72,13 +73,13 @@ class NotRemovable:
 
 
 class _Lacking(Exception):
-    """Why a workspace is left."""
+    """Why a workspace is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What a workspace says: `told` are its commits as the history is asked for them, the first `of_status` of them,
-    one of which is enough, that of its status under each name that it may have been recorded under."""
+    """The content of a workspace: `told` are lookups for its commits. The first `of_status` of them are for its status,
+    one per possible name; one match is enough."""
 
     candidate: Candidate
     said: Status
@@ -104,12 +105,14 @@ def judge_all(config: Config, wish: Wish) -> Iterator[Removable | NotRemovable]:
                 while group := list(islice(found, _GROUP)):
                     yield from judge.group(root, group)
         except RootUnavailable as error:
-            yield NotRemovable(root.key, "", f"{root.path}: {error.cause}; mount or make it, or configure another")
+            yield NotRemovable(
+                root.key, "", f"{root.path}: {error.cause}; mount or create it, or configure another one"
+            )
 
 
 @contextlib.contextmanager
 def judged_under_lock(config: Config, wish: Wish, one: Removable) -> Iterator[Removable | NotRemovable]:
-    """Judge a workspace again while nobody else commits or dispatches there: it is locked until the body ends.
+    """Judge a workspace again under its locks, which exclude commits and dispatches until the body ends.
 
     Raises HistoryError, HistoryRefused, StateError.
     """
@@ -125,14 +128,15 @@ def judged_under_lock(config: Config, wish: Wish, one: Removable) -> Iterator[Re
 
 
 class _Judge:
-    """The history and what was delivered, as they are asked. Raises HistoryError, HistoryRefused, StateError."""
+    """Looks up commits in the history and in the state of deliveries. Raises HistoryError, HistoryRefused,
+    StateError."""
 
     def __init__(self, config: Config, wish: Wish) -> None:
         self._config = config
         self._wish = wish
         self._without = redactor(config.limits.redact)
         self._delivered: list[Delivered] = [] if wish.undelivered else delivered(config.history, config.push)
-        with opening.reading(config.history):  # without one nothing is in it
+        with opening.reading(config.history):  # raises if there is no history
             pass
 
     def group(self, root: Root, group: Sequence[Candidate | ScanError]) -> Iterator[Removable | NotRemovable]:
@@ -154,9 +158,9 @@ class _Judge:
         yield from self._compare(root, read)
 
     def locked(self, candidate: Candidate, place: Place) -> Removable | NotRemovable:
-        """Lock a workspace that is open, and judge it."""
+        """Lock and judge an open workspace."""
         try:
-            # The dispatcher's lock (dispatch/status_writer.py), then that of commits.
+            # First the dispatcher's lock (dispatch/status_writer.py), then that of commits.
             if not files.try_lock(place.directory, candidate.name):
                 raise _Lacking("is being written by another process")
             if place.meta is None or not place.lock():
@@ -169,7 +173,7 @@ class _Judge:
         return next(self._compare(candidate.root, [facts]))
 
     def _read(self, candidate: Candidate, place: Place) -> _Facts:
-        """What lies in it. Raises _Lacking when that alone says that it is left, WorkspaceError, OSError."""
+        """Read a workspace. Raises _Lacking when its content alone is a reason to keep it, WorkspaceError, OSError."""
         if problem := name_problem(candidate.name):
             raise _Lacking(problem)
         if place.meta is None:
@@ -195,7 +199,7 @@ class _Judge:
         return _Facts(candidate, said, (*of_status, *lines), len(of_status))
 
     def _lines(self, meta: int) -> list[Lookup]:
-        """The commits that its journal has; a line that is no record may be what is left of one."""
+        """Lookups for the commits in its journal; raises for an invalid line, which may be the rest of a record."""
         with contextlib.closing(journal.open_journal(meta, self._config.limits, append=False)) as lines:
             found: dict[Lookup, None] = {}
             weight = 0
@@ -214,7 +218,7 @@ class _Judge:
         if asked:
             history = History(self._config.history, read_only=True)
             history.is_same = self._without.is_same
-            # What was read beside a writer that came meanwhile may be wrong: HistoryError.
+            # HistoryError if a writer appeared meanwhile, because the read may be wrong.
             with opening.reading(self._config.history), contextlib.closing(history):
                 for start in range(0, len(asked), _ASKED_AT_ONCE):
                     some = asked[start : start + _ASKED_AT_ONCE]
@@ -270,7 +274,7 @@ def _words(error: Exception) -> str:
 
 
 def _why(what: str, rows: Sequence[ExistingRow]) -> str:
-    """Why what was asked for is not whole in the history."""
+    """Why a commit is not completely in the history."""
     if not rows:
         return f"{what} is not in the history"
     if not any(row.is_dispatch and row.is_same for row in rows):
@@ -290,14 +294,14 @@ _DIRECTORIES_AT_MOST = 10_000
 
 
 def holds_others(directory: int, candidate: Candidate) -> bool:
-    """Whether another workspace lies in the open directory of one, or may: one that holds too many directories to be
-    looked into counts as one that does. Raises OSError, WorkspaceError."""
+    """Whether the open directory of a workspace contains, or may contain, another one; true also when it has too many
+    directories to search. Raises OSError, WorkspaceError."""
     left = iter(range(_DIRECTORIES_AT_MOST))
     return _holds_others(directory, candidate.root, candidate.name, candidate.name.count("/") + 2, left)
 
 
 def _holds_others(directory: int, root: Root, name: str, depth: int, left: Iterator[int]) -> bool:
-    """The same at this depth below the root, or deeper; `left` are the directories that may yet be looked into."""
+    """The same at this depth or deeper; `left` counts the directories that may still be searched."""
     with os.scandir(directory) as entries:
         bases = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     for base in bases:

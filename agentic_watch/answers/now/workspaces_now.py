@@ -1,7 +1,4 @@
-"""What is on disk now? Every workspace with its status, and what the history knows of it. Reads only.
-
-What stands of one workspace now, and the forms it comes from: the index, the disk, an error.
-"""
+"""All workspaces on disk with their status and whether they are committed, from the index or the disk. Reads only."""
 
 from __future__ import annotations
 
@@ -29,16 +26,16 @@ from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 Facts = tuple[str, str, str, str, int, int, str, str]
-"""What a status file says, as plain as a second process can hand it over: a snapshot's fields from `status` on."""
+"""Fields of a status file, simple enough to pass between processes: those of a snapshot from `status` on."""
 
 
 class WorkspaceSnapshot(NamedTuple):
-    """What stands of one workspace now.
+    """The current state of one workspace.
 
-    `root` is the root's key, `started_at` and `updated_at` are the texts of the status file ("" when not known or
-    unset), `next_attempt_at` is in seconds since the epoch. `committed` is None when the history cannot tell. A broken
-    one has a `last_error`, and no `status` when that could not be read. A directory that could not be looked into
-    stands here with its `last_error` too; `workspace` is "" when it is the root itself.
+    `root` is the root's key, `started_at` and `updated_at` are texts of the status file ("" when unknown or unset),
+    `next_attempt_at` is in seconds since the epoch. `committed` is None when the history is not available. A failing
+    workspace has a `last_error`, and no `status` if that could not be read. A directory that could not be read has a
+    `last_error` too; `workspace` is "" for the root itself.
     """
 
     root: str
@@ -59,17 +56,17 @@ class WorkspaceSnapshot(NamedTuple):
 
     @property
     def started_utc(self) -> str | None:
-        """When this dispatch began, as the history writes it; None when not known."""
+        """When this dispatch began, in the history's format; None when unknown."""
         return instant.parse(self.started_at).utc() if self.started_at else None
 
     @property
     def updated_utc(self) -> str | None:
-        """When its status was last written, as the history writes it; None when not known."""
+        """When its status was last written, in the history's format; None when unknown."""
         return instant.parse(self.updated_at).utc() if self.updated_at else None
 
 
 def facts(status: Status) -> Facts:
-    """The part of a status that a survey shows."""
+    """The fields of a status that are needed here."""
     started_at = "" if status.started_at.is_zero else status.started_at.text
     updated_at = "" if status.updated_at.is_zero else status.updated_at.text
     return status.status, status.agent, status.repo, status.question, status.pid, status.runs, started_at, updated_at
@@ -78,7 +75,7 @@ def facts(status: Status) -> Facts:
 def from_disk(
     candidate: Candidate, state: WorkspaceRow | None, found: Facts, *, committed: bool | None
 ) -> WorkspaceSnapshot:
-    """One that was read just now; `state` is what the index knows of it."""
+    """A snapshot of a workspace that was read from disk; `state` is its row in the index."""
     return WorkspaceSnapshot(
         candidate.root.key,
         candidate.name,
@@ -97,15 +94,15 @@ def _named_at(found: Facts) -> int | None:
 
 
 def from_index(row: tuple[Any, ...]) -> WorkspaceSnapshot:
-    """One that is committed and has not changed since; `row` is as workspaces_table.whole has it."""
+    """A snapshot of a workspace unchanged since the index was written; `row` is from workspaces_table.whole."""
     root, workspace, status, agent, repo, question, pid, runs, updated_at, _signature = row
-    # A process can end without a word in any file: this is asked anew each time.
+    # A process can end without changing a file, so this is checked each time.
     ghost = is_ghost(status, pid)
     return WorkspaceSnapshot(root, workspace, status, agent, repo, question, pid, runs, "", updated_at, True, ghost)
 
 
 def broken(candidate: Candidate, state: WorkspaceRow | None, error: str) -> WorkspaceSnapshot:
-    """One whose status cannot be read."""
+    """A snapshot of a workspace whose status cannot be read."""
     return WorkspaceSnapshot(
         candidate.root.key,
         candidate.name,
@@ -118,22 +115,22 @@ def broken(candidate: Candidate, state: WorkspaceRow | None, error: str) -> Work
 log = logging.getLogger("agentic_watch.survey")
 
 _GROUP = 10_000
-"""So many workspaces are read before the history is asked about them."""
+"""Workspaces that are read before they are looked up in the history together."""
 _ASKED_AT_ONCE = 1_000
 
 
 def _log(error: HistoryError) -> None:
-    log.warning("%s; what is committed is not known", error)
+    log.warning("%s; committed or not is unknown", error)
 
 
 def workspaces_now(
     config: Config, history: History, on_lost: Callable[[HistoryError], None] = _log
 ) -> Iterator[WorkspaceSnapshot]:
-    """Every workspace of all roots. Raises HistoryRefused.
+    """Every workspace of all roots, in directory order. Raises HistoryRefused.
 
-    A committed one whose signature the index knows is not read again, any other once, in the order of the directories.
-    Without a history all are read. When the history cannot tell what is committed, `on_lost` hears of it, once.
-    `history` is opened when asked, and left closed.
+    A workspace with an unchanged signature is taken from the index; others, or all without a history, are read from
+    disk. `on_lost` is called once if the history is not available. `history` is opened as needed, and closed at the
+    end.
     """
     past = _Past(history, on_lost)
     silent = unanswered(root.path for root in config.roots)
@@ -148,19 +145,19 @@ def workspaces_now(
 
 
 class _Past:
-    """What the history tells. Once it cannot, `on_lost` hears of it, and it is not asked again.
+    """Queries of the history. After the first failure `on_lost` is called, and no more queries are made.
 
-    A reader may assume a file at rest for a short look only (opening.open_read_only), and a survey is long:
-    so each question opens the history anew.
+    A reader may assume an unchanged file only for a short read (opening.open_read_only), and this is long: so each
+    query opens the history again.
     """
 
     def __init__(self, history: History, on_lost: Callable[[HistoryError], None]) -> None:
         self._history: History | None = history
         self._on_lost = on_lost
         self.whole: dict[str, dict[str, tuple[Any, ...]]] = {}
-        """By root's key and workspace, the rows of those that the index tells all of."""
+        """Complete rows of the index, by root's key and workspace."""
         self.states: dict[tuple[str, str], WorkspaceRow] = {}
-        """What it tells of others."""
+        """The other rows of the index."""
         try:
             for row in workspaces_table.whole(history):
                 self.whole.setdefault(row[0], {})[row[1]] = row
@@ -171,7 +168,7 @@ class _Past:
             history.close()
 
     def commits(self, root: str, names: Sequence[str]) -> dict[str, dict[Key, str]] | None:
-        """What the history holds of these workspaces, as commit_lookup.committed; None when it cannot tell."""
+        """The commits of these workspaces, as in commit_lookup.committed; None when the history is not available."""
         if self._history is None:
             return None
         history, found = self._history, dict[str, dict[Key, str]]()
@@ -191,7 +188,7 @@ class _Past:
 
 
 def _look_over(root: Root, past: _Past, limits: Limits) -> Iterator[WorkspaceSnapshot]:
-    """What stands of all workspaces of a root. Raises RootUnavailable."""
+    """All workspaces of a root. Raises RootUnavailable."""
     whole, unchanged = past.whole.get(root.key, {}), list[str]()
     known = {name: row[-1] for name, row in whole.items()}
     with contextlib.closing(scan_in_steps(root, known, unchanged=unchanged)) as steps:
@@ -205,7 +202,7 @@ def _look_over(root: Root, past: _Past, limits: Limits) -> Iterator[WorkspaceSna
 def _look(
     root: Root, group: Sequence[Candidate | ScanError], past: _Past, limits: Limits
 ) -> Iterator[WorkspaceSnapshot]:
-    """What stands of all that the scan found, in its order, but for what has vanished since."""
+    """Snapshots of what the scan found, in its order, without those that vanished since."""
     unread = [found for found in group if isinstance(found, Candidate)]
     facts = parallel_map(partial(_read_all, root, limits), unread)
     read: dict[str, Facts | str | None] = dict(zip((found.name for found in unread), facts, strict=True))
@@ -229,7 +226,7 @@ def _is_committed(name: str, said: Facts, commits: dict[str, dict[Key, str]] | N
 
 
 def _read_all(root: Root, limits: Limits, candidates: Sequence[Candidate]) -> list[Facts | str | None]:
-    """What each status file says, why it cannot be read, or None for one that has vanished."""
+    """For each workspace the fields of its status, the error, or None if it vanished."""
     opener = Opener()
     try:
         return [_read(opener, root, limits, found) for found in candidates]

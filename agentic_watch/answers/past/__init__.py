@@ -1,1 +1,1 @@
-"""What the history says."""
+"""Answers from the history."""

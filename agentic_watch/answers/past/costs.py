@@ -1,8 +1,7 @@
-"""What dispatches used: tokens, turns and money, as their agents' programs said it. There is no price list here.
+"""Sums of tokens, turns and cost, as reported by the agents' programs; there is no price list.
 
-Each sum is of the dispatches that say it, which are counted beside it: what is not known is not 0.
-
-Sums of what agents report, exact also where they are more than an engine's whole numbers hold.
+Each sum includes the number of dispatches that report the value: unknown is not 0. Sums are exact even beyond an
+engine's 64-bit integers.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ _LOW = 2**_BITS - 1
 
 
 class Total(NamedTuple):
-    """The sum of what is known, and of how many dispatches it is."""
+    """The sum of known values, and the number of dispatches that have one."""
 
     sum: int = 0
     known: int = 0
 
     @property
     def value(self) -> int | None:
-        """The sum; None when nothing is known, which is not 0."""
+        """The sum; None when no value is known."""
         return self.sum if self.known else None
 
     def plus(self, other: Total) -> Total:
-        """Both together."""
+        """The sum of both."""
         return Total(self.sum + other.sum, self.known + other.known)
 
 
@@ -36,9 +35,9 @@ UNKNOWN = Total()
 
 
 def summed(*columns: str) -> str:
-    """Three expressions in SQL that `totals` makes one sum of: of the columns together, where each of them is known.
+    """Three SQL expressions, from which `totals` makes the sum of the columns over rows where all are known.
 
-    In two halves: the sum of one column may be too much for 64 bits (https://sqlite.org/lang_aggfunc.html#sumunc).
+    Summed in two halves, because one sum may exceed 64 bits (https://sqlite.org/lang_aggfunc.html#sumunc).
     """
     high = " + ".join(f"({column} >> {_BITS})" for column in columns)
     low = " + ".join(f"({column} & {_LOW})" for column in columns)
@@ -46,7 +45,7 @@ def summed(*columns: str) -> str:
 
 
 def totals(rows: Sequence[Sequence[int | None]]) -> list[Total]:
-    """The sums over rows of which each has three numbers for each of them; [] for no rows."""
+    """Combine rows of three numbers per sum; [] for no rows."""
     sums = [sum(filter(None, column)) for column in zip(*rows, strict=True)]
     return [
         Total((high << _BITS) + low, known) for high, low, known in zip(sums[::3], sums[1::3], sums[2::3], strict=True)
@@ -56,7 +55,7 @@ def totals(rows: Sequence[Sequence[int | None]]) -> list[Total]:
 COST = COST_COLUMN
 """In millionths of a dollar."""
 KINDS = (*TOKEN_COLUMNS, "turns", COST)
-"""Each kind of tokens apart: input is without what came from a cache or went into one, output with the reasoning."""
+"""The kinds of usage. Input tokens exclude cache reads and writes; output tokens include reasoning."""
 
 LEAST_KNOWN_PERCENT = 95
 
@@ -67,14 +66,15 @@ NOTHING: Used = dict.fromkeys(KINDS, UNKNOWN)
 
 
 def together(one: Used, other: Used) -> dict[str, Total]:
-    """What two groups of dispatches used."""
+    """The usage of two groups together."""
     return {kind: one[kind].plus(other[kind]) for kind in KINDS}
 
 
 def per_passed(cost: Total, dispatches: int, passed: int) -> int | None:
-    """What it cost (millionths of a dollar) until one passed: the cost of all, failed ones too, by those that passed.
+    """Cost per passed dispatch (millionths of a dollar): the cost of all, including failed ones, divided by those
+    passed.
 
-    None when none passed, and when the cost of fewer than 95 in a hundred is known.
+    None when none passed, or when the cost of fewer than 95 % is known.
     """
     if not passed or cost.known * 100 < dispatches * LEAST_KNOWN_PERCENT:
         return None
@@ -82,10 +82,10 @@ def per_passed(cost: Total, dispatches: int, passed: int) -> int | None:
 
 
 def sum_document(total: Total) -> dict[str, Any]:
-    """A sum for JSON."""
+    """The JSON of a sum."""
     return {"sum": total.value, "known_count": total.known}
 
 
 def document(used: Used) -> dict[str, Any]:
-    """Each sum for JSON."""
+    """The JSON of all sums."""
     return {kind: sum_document(used[kind]) for kind in KINDS}

@@ -1,4 +1,4 @@
-"""What is worth telling of a span, for a stand-up: rates, what failed and why, who waits, what findings are new."""
+"""The digest of a span, for a stand-up: rates, failures with causes, waiting dispatches, new findings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agentic_watch.answers.past.stats import Stats, document, keyed, stats
 from agentic_watch.answers.past.stats_query import Question
 
 MOST = 5
-"""Lines of each list: the whole is half a page."""
+"""Lines per list, so that the whole fits on half a page."""
 
 _READ = 300
 _WAITING = ("d.updated_utc", "d.workspace", "d.agent", f"substr(d.question, 1, {_READ}) AS question")
@@ -26,7 +26,8 @@ _WAITING = ("d.updated_utc", "d.workspace", "d.agent", f"substr(d.question, 1, {
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A span, and `before` the rate of as long a span before it; lists hold the first `MOST`, counts all."""
+    """The facts of a span; `before` is the rate of the preceding span of equal length. Lists have at most `MOST` items,
+    counts include all."""
 
     stats: Stats
     before: Rate
@@ -36,7 +37,7 @@ class Digest:
     new_count: int
 
     def document(self, source: Source, wanted: Filter) -> dict[str, Any]:
-        """The digest for JSON."""
+        """The JSON of the digest."""
         return {
             **dispatch_list.head(source, wanted, self.stats.total.dispatches),
             "total": document(self.stats.total),
@@ -50,7 +51,7 @@ class Digest:
 
 
 def digest(source: Source, wanted: Filter, outcomes: Outcomes, now: float) -> Digest:
-    """The digest of `wanted`, whose `since` must be given; `now` ends a span that is open, in seconds."""
+    """The digest of `wanted`, which must have `since`; `now` (in seconds) ends an open span."""
     found = stats(source, Question(wanted, "agent", outcomes))
     began = time_spans.seconds_of(wanted.since)
     ended = time_spans.seconds_of(wanted.until) if wanted.until else now
@@ -69,7 +70,7 @@ def digest(source: Source, wanted: Filter, outcomes: Outcomes, now: float) -> Di
 
 
 def _earlier(began: float, ended: float) -> str:
-    """When as long a span before this one began; "" when that is before all time."""
+    """The begin of the preceding span of equal length; "" when it is out of range."""
     try:
         return time_spans.at(began - max(0.0, ended - began))
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Which dispatches are there? Newest first, as an index gives them; and how each answer about them begins."""
+"""Lists dispatches, newest first, and makes the head of every answer from the history."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ def dispatches(
 def statement(
     source: Source, wanted: Filter, columns: Sequence[str] = ("d.*",), limit: int = 0
 ) -> tuple[str, list[object]]:
-    """The question of `dispatches` and its values. Pure."""
+    """The SQL of `dispatches` and its values. Pure."""
     condition, values = where(source, wanted)
     words = source.dialect
     order = f"ORDER BY d.updated_utc DESC, {words.key} DESC"
-    # Written into the text: an engine that plans before it knows the values would prepare for all rows.
+    # A literal: an engine that plans without the values would plan for all rows.
     last = f" LIMIT {int(limit)}" if limit else ""
     return f"SELECT {', '.join(columns)} FROM {words.commits} AS d{condition} {order}{last}", values
 
 
 def document(row: dict[str, Any]) -> dict[str, Any]:
-    """A row, or some of its columns, for JSON: verdicts are true, false or null, the report is an object."""
+    """The JSON of a row or of some columns: verdicts are true, false or null, the report is an object."""
     flags = {name: bool(row[name]) for name in _FLAGS if row.get(name) is not None}
     report = {"report": report_of(row["report"])} if row.get("report") else {}
     return {"schema": SCHEMA, **row, **flags, **report}
 
 
 def head(source: Source, wanted: Filter, examined: int) -> dict[str, Any]:
-    """How every answer begins: its span (null where it is open), the start of the history, how much was examined."""
+    """The head of every answer: its span (null where open), the start of the history, the number examined."""
     return {
         "schema": SCHEMA,
         "since": wanted.since or None,
@@ -52,7 +52,7 @@ def head(source: Source, wanted: Filter, examined: int) -> dict[str, Any]:
 
 
 def total(source: Source) -> tuple[int, str]:
-    """How many commits there are at all, and `updated_utc` of the first one ("" when there is none)."""
+    """The number of all commits, and `updated_utc` of the first one ("" when there is none)."""
     ((count, first),) = source.rows(f"SELECT count(*), min(d.updated_utc) FROM {source.dialect.commits} AS d")
     return int(count), first or ""
 
@@ -63,7 +63,7 @@ def newest(source: Source) -> str:
 
 
 def oldest(source: Source) -> str:
-    """`updated_utc` of the first commit that the history knows; "" when it is empty."""
+    """`updated_utc` of the oldest commit; "" when there is none."""
     return _at_end(source, "ASC")
 
 

@@ -1,11 +1,9 @@
-"""What is the same about two failures? Their words without paths, numbers, hashes and quotes.
+"""Classifies failures: groups messages that are equal without paths, numbers, hashes and quotes, and recognises their
+causes.
 
-Which failures are the host's fault, not the agent's: the table to read, and to add a line to.
-
-A test's name, a path and a line number are no cause, whatever words and numbers they are made of: files and URLs are
-left out, a word counts as a word of an error, and a number beside HTTP, status, code or error.
-
-What agents' programs say of their ends, each in words of its own: the table to read, and to add a line to.
+Two tables define the causes; add a line to extend them: faults of the host, and messages of agents' programs. Names of
+tests, paths and line numbers are not causes, whatever words they contain: files and URLs are removed, words must belong
+to an error, and numbers must follow HTTP, status, code or error.
 """
 
 from __future__ import annotations
@@ -18,10 +16,10 @@ _SHOWN = 120
 _DIGITS = bytes.maketrans(b"23456789", b"11111111")
 
 _HASH = r"(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,}(?:-[0-9a-f]+)*"
-"""Seven hexadecimal digits or more, of both kinds: a word or a number alone is none."""
+"""Seven or more hexadecimal digits, with both letters and digits, so that words and numbers do not match."""
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"'`“”<>]*", re.IGNORECASE)
-"""Up to a quote: what stands around it belongs to the message."""
+"""Ends at a quote, which belongs to the message."""
 
 _TAKEN_OUT = (
     (_URL, "URL"),
@@ -32,17 +30,17 @@ _TAKEN_OUT = (
     (re.compile(r"\d+(?:[.,:]\d+)*"), "N"),
     (re.compile(r"\s+"), " "),
 )
-"""What differs from one failure to the next, and what stands in its place; in this order."""
+"""Variable parts of messages and their placeholders, in this order."""
 
 _PLACE = re.compile(r"(?<![\w.~/-])[\w.~/-]*\w\.[a-z]\w{0,4}\b(?![\w./-])(?::\d+)*", re.IGNORECASE)
-"""A file with its suffix, and perhaps a line and a column of it: `src/menu.go:429:3`."""
+"""A file name with a suffix, optionally with line and column: `src/menu.go:429:3`."""
 
 
 def failure_class(question: str, verdicts: tuple[int | None, int | None, int | None, int | None]) -> str:
-    """The class of a failure: what agents' programs are known to mean by its question, else the words of that, else
-    the verdicts that failed; "" when there is neither.
+    """The class of a failure: a known message of an agent's program, else the normalised question, else the failed
+    verdicts; "" when there is neither.
 
-    `verdicts` are the report's: passed, build, test and lint, in this order; 0 is false, None unknown.
+    `verdicts` are those of the report: passed, build, test and lint, in this order; 0 is false, None unknown.
     """
     if question.strip():
         first = question.strip().partition("\n")[0][:_READ]
@@ -55,18 +53,18 @@ def failure_class(question: str, verdicts: tuple[int | None, int | None, int | N
 
 
 def normalised(text: str) -> str:
-    """The words of a message that are the same each time it comes; its first line says what is the matter."""
+    """The constant words of a message; its first line states the problem."""
     return _normalised(digits_alike(text.strip().partition("\n")[0][:_READ]))
 
 
 def without_places(text: str) -> str:
-    """The text without URLs and the names of files: their words and numbers say nothing of what is the matter."""
+    """The text without URLs and file names, whose words and numbers are not about the problem."""
     return _PLACE.sub(" ", _URL.sub(" ", text))
 
 
 def digits_alike(text: str) -> str:
-    """The text with all digits but 0 as one: a hundred thousand messages are a few then, and 0x is still 0x."""
-    # As bytes: a text's own `translate` takes four times as long.
+    """The text with all digits except 0 replaced by one: a hundred thousand messages become few, and 0x stays 0x."""
+    # On bytes, because `str.translate` takes four times as long.
     return text.encode(errors="surrogatepass").translate(_DIGITS).decode(errors="surrogatepass")
 
 
@@ -123,7 +121,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ),
     ("clock", "", r"certificate (is not yet valid|has expired)|clock skew"),
 )
-"""A cause, the numbers and the words by which its messages tell it, whatever the case; the first that fits counts."""
+"""Causes, with the numbers and words of their messages (case-insensitive); the first match counts."""
 
 _BEFORE = (
     r"(\b|_|status|response|http|api.?)(https?(/\d(\.\d)?)?|status|code|error)[\s:=(\[\"']{1,3}"
@@ -141,16 +139,16 @@ _CAUSES = tuple((cause, _pattern(numbers, words)) for cause, numbers, words in _
 
 
 _NUMBERS = re.compile(r"\b(?:" + "|".join(sorted(set(re.findall(r"\d{3}", str(_TABLE))))) + r")\b")
-"""The numbers that the table knows: in a message without one of them digits say nothing."""
+"""All numbers in the table; in a message without one of them, digits are irrelevant."""
 
 
 def alike(text: str) -> str:
-    """A text of the same class and the same cause, which many messages share."""
+    """A canonical text for messages of the same class and cause."""
     return text if _NUMBERS.search(text) else digits_alike(text)
 
 
 def host_cause(text: str) -> str:
-    """What of the host such a message complains about; "" when it does not."""
+    """The fault of the host that a message reports; "" when it is none."""
     words = without_places(text)
     found = next((cause for cause, pattern in _CAUSES if pattern.search(words)), "")
     return found or cause_said(text, of_host=True)
@@ -190,12 +188,12 @@ _AGENT_TABLE = (
     ),
     ("ended without a result", _AGENT, r"^ended without a result$"),
 )
-"""A cause, whether it is the host's, and what the programs say of it, whatever the case; the first that fits counts."""
+"""Causes, whether they are the host's, and the programs' messages (case-insensitive); the first match counts."""
 
 _AGENT_CAUSES = tuple((cause, host, re.compile(pattern, re.IGNORECASE)) for cause, host, pattern in _AGENT_TABLE)
 
 
 def cause_said(text: str, *, of_host: bool) -> str:
-    """What such a message says is the matter, with the host or with the agent; "" when it is none of these."""
+    """The cause that such a message reports, of the host or of the agent; "" when it is none of these."""
     fits = (cause for cause, host, pattern in _AGENT_CAUSES if host == of_host and pattern.search(text))
     return next(fits, "")

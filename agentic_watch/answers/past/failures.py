@@ -1,4 +1,4 @@
-"""Why do dispatches fail or block? Their classes, counted, with examples; the host's faults apart."""
+"""Counts why dispatches fail or wait, by class with examples; likely faults of the host are separate."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ _COLUMNS = (
     f"d.updated_utc, d.org, d.repo, d.agent, d.workspace, d.{COST}"
 )
 _IDENTITY = 11
-"""Behind these columns comes what identifies the commit."""
+"""Number of columns before those that identify the commit."""
 _LOGS_READ = 1_000
-"""Where only an exit status is known, the logs of so many are read, the newest: a second at most."""
+"""Failures with only an exit status whose logs are read, newest first; takes a second at most."""
 
 
 Example = dict[str, Any]
-"""One dispatch of a class for JSON: updated_utc, workspace, agent, and as `text` its question as it was, with what its
-log says where that is only a status."""
+"""The JSON of one dispatch of a class: updated_utc, workspace, agent, and `text`: the original question, with the error
+in its log if the question is only an exit status."""
 
 
 @dataclass(slots=True)
 class FailureClass:
-    """Failures that are the same but for paths, numbers, hashes and quotes; the newest examples come first.
+    """Failures that differ only in paths, numbers, hashes and quotes; newest examples first.
 
-    `fault` says whose it seems to be, `cause` what of the host; "" for an agent's. `cost` is in millionths of a dollar.
+    `fault` is the likely side (agent or host), `cause` the host's fault, "" for an agent's. `cost` is in millionths of
+    a dollar.
     """
 
     name: str
@@ -55,7 +56,7 @@ class FailureClass:
     examples: list[Example] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
-        """The class for JSON."""
+        """The JSON of the class."""
         return {
             "class": self.name,
             "fault": self.fault,
@@ -74,7 +75,7 @@ class FailureClass:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """All classes, the most frequent first, and how many dispatches failed or wait."""
+    """All classes, most frequent first, and the number of dispatches that failed or wait."""
 
     classes: list[FailureClass]
     failed: int
@@ -82,7 +83,7 @@ class Failures:
 
     @property
     def cost(self) -> Total:
-        """What all of them cost, in millionths of a dollar."""
+        """The cost of all, in millionths of a dollar."""
         whole = UNKNOWN
         for one in self.classes:
             whole = whole.plus(one.cost)
@@ -114,7 +115,7 @@ def failures(source: Source, wanted: Filter, outcomes: Outcomes) -> Failures:
 
 
 def _rows(source: Source, wanted: Filter) -> Iterator[tuple[Any, ...]]:
-    """Those of one status, the newest first, as an index has them: to sort them all would take longest of all."""
+    """Rows of one status after another, each newest first from an index, because sorting all would take the longest."""
     condition, values = where(source, wanted)
     columns = f"{_COLUMNS}, {source.dialect.identity}"
     sql = f"SELECT {columns} FROM {source.dialect.commits} AS d{condition} ORDER BY d.updated_utc DESC"
@@ -122,7 +123,7 @@ def _rows(source: Source, wanted: Filter) -> Iterator[tuple[Any, ...]]:
 
 
 def _set_apart(rows: Iterator[tuple[Any, ...]], unclear: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """The rows whose question says why; the newest of those that tell an exit status only are put into `unclear`."""
+    """Yield the rows whose question gives a reason; put the newest of those with only an exit status into `unclear`."""
     for row in rows:
         if len(unclear) < _LOGS_READ and kept_logs.is_only_status(row[0]):
             unclear.append(row)
@@ -138,8 +139,8 @@ def _add(
     waits: bool,
     said: Mapping[tuple[Any, ...], str] = MappingProxyType({}),
 ) -> None:
-    """Count the rows of one status; `known` has the class of each reason that came before, its digits left out, and
-    `said` what the logs of some of them say is the reason."""
+    """Count the rows of one status. `known` caches the class of each reason without digits; `said` has the errors found
+    in logs."""
     shown: Counter[int] = Counter()
     for question, passed, build, test, lint, updated, org, repo, agent, workspace, cost, *identity in rows:
         error = said.get(tuple(identity), "") if said else ""

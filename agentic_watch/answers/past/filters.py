@@ -1,6 +1,5 @@
-"""Which dispatches an answer is about: the filters that all of them share, as a condition in SQL.
-
-Which dispatches belong to a change: its pull request, issue, branch, commit or the agent's session, as SQL.
+"""The filters shared by all answers, as SQL conditions, including those of a change: pull request, issue, branch,
+commit or session.
 """
 
 from __future__ import annotations
@@ -22,61 +21,60 @@ _PART = re.compile(r"/(?:files|commits|checks|diffs|pipelines)\Z")
 
 
 def number(value: str) -> int | None:
-    """The number of an issue or a pull request, also as `#42`; None when it is none."""
+    """The number of an issue or a pull request, with or without `#`; None when invalid."""
     match = _NUMBER.fullmatch(value)
     return int(match[1]) if match else None
 
 
 def _request(words: Dialect, value: str) -> Term:
-    """That the pull request has this number, whoever hosts it, or this URL: one of its pages is as good."""
+    """Pull requests with this number on any host, or with this URL or one of its subpages."""
     if (asked := number(value)) is not None:
         return words.of_request.format("rtrim(d.pr_url, '/') LIKE ?"), [f"%/{asked}"]
     url = _PART.sub("", _TAIL.sub("", value).rstrip("/"))
-    # The second condition is what a partial index is chosen by.
+    # The second condition lets SQLite use a partial index.
     return "(d.pr_url IN (?, ?) AND d.pr_url <> '')", [url, f"{url}/"]
 
 
 def _commit(value: str) -> Term:
-    """That the run left this commit; of a hash its beginning is enough."""
+    """Runs that left this commit; a prefix of the hash is enough."""
     prefix = value.lower()
     if _HASH.fullmatch(prefix):
-        # "g" comes behind every digit of a hash, in every collation.
+        # "g" sorts after every hexadecimal digit in every collation.
         return f"(d.head_commit >= '{prefix}' AND d.head_commit < '{prefix}g')", []
     return "d.head_commit = ?", [value]
 
 
 def _issue(value: str) -> Term:
-    """That it is about this issue."""
+    """Dispatches for this issue."""
     return "(d.issue = ? AND d.issue <> 0)", [number(value) or 0]
 
 
 def _branch(value: str) -> Term:
-    """That its branch is this one."""
+    """Dispatches on this branch."""
     return "(d.branch = ? AND d.branch <> '')", [value]
 
 
 def _session(value: str) -> Term:
-    """That the agent's program called its session so."""
+    """Dispatches with this session id of the agent's program."""
     return "d.session_id = ?", [value]
 
 
 Texts = tuple[str, ...]
 
 NAMED = ("repo", "org", "model", "status", "workspace", "host")
-"""The columns that a filter compares as they are."""
+"""Columns that are compared for equality."""
 
 REPOSITORY = "CASE WHEN d.org = '' THEN d.repo ELSE d.org || '/' || d.repo END"
-"""A repository's name for people: two organisations may have repositories of one name."""
+"""The full name of a repository: two organisations may have repositories with the same name."""
 
 
 class Filter(NamedTuple):
-    """Which dispatches; "" and () do not filter, of several values one has to match.
+    """Selects dispatches; "" and () do not filter, and any of several values may match.
 
-    `search` holds words that all occur, the last one perhaps only begun. An `agent` is a base or base:model. `since`,
-    `committed_since` (inclusive) and `until` (exclusive) are as `updated_utc` is written. A `workspace` is found by its
-    name when it was committed and by the one that it has now. `pr` are numbers or URLs of pull requests, `commit` the
-    beginnings of hashes that runs left. `every` asks for every commit of a dispatch, else its
-    newest.
+    All words of `search` must occur; the last may be a prefix. An `agent` is a base or base:model. `since`,
+    `committed_since` (inclusive) and `until` (exclusive) have the format of `updated_utc`. A `workspace` matches its
+    name at the commit and its current name. `pr` are numbers or URLs of pull requests, `commit` prefixes of hashes.
+    `every` selects every commit of a dispatch, else only its newest.
     """
 
     search: str = ""
@@ -99,10 +97,10 @@ class Filter(NamedTuple):
 
 
 def where(source: Source, wanted: Filter, *more: Term) -> tuple[str, list[object]]:
-    """The condition on `d` (with its WHERE; "" when all are wanted) and its values; `more` are ANDed."""
+    """The WHERE clause for `d` ("" without any filter) and its values; `more` terms are ANDed."""
     terms = [*_terms(source, wanted), *more]
     if not wanted.every:
-        # Last: it asks the table once more for each row that is left.
+        # Last, because it needs another lookup for each remaining row.
         terms.append((source.dialect.newest, []))
     text = f" WHERE {' AND '.join(term for term, _ in terms)}" if terms else ""
     return text, [value for _, values in terms for value in values]
@@ -132,7 +130,7 @@ def _terms(source: Source, wanted: Filter) -> Iterator[Term]:
     for column, sign, bound in (
         ("updated_utc", ">=", wanted.since),
         ("updated_utc", "<", wanted.until),
-        # "…08Z" comes after "…08.000000000Z" in the order of text, as the bound wants it.
+        # "…08Z" sorts after "…08.000000000Z", as this bound requires.
         ("committed_at", ">=", wanted.committed_since),
     ):
         if bound:
@@ -142,13 +140,14 @@ def _terms(source: Source, wanted: Filter) -> Iterator[Term]:
 
 
 def among(column: str, values: Sequence[str]) -> Term:
-    """That a column is one of some values; of one value in the form that every planner finds an index for."""
+    """A column equals one of the values; for one value in the form for which every planner uses an index."""
     if len(values) == 1:
         return f"{column} = ?", [*values]
     return f"{column} IN ({', '.join('?' * len(values))})", [*values]
 
 
 def _agent(agent: str) -> Term:
-    """`codex` finds codex:gpt-5 too. `_` and `%` are syntax for LIKE; a range needs the C collation."""
+    """`codex` matches codex:gpt-5 too. Without LIKE, for which `_` and `%` are syntax, and without a range, which needs
+    the C collation."""
     base = f"{agent}:"
     return f"(d.agent = ? OR substr(d.agent, 1, {len(base)}) = ?)", [agent, base]

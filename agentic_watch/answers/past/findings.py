@@ -1,8 +1,5 @@
-"""What recurs over runs? Findings counted by rule, file, tool or repository, and in how many repositories.
-
-What makes two findings the same: the rule, in SQL, and what is left of a title without its numbers and names.
-
-Which findings stay, come and go, from run to run of a repository?
+"""Counts recurring findings by rule, file, tool or repository, and finds those that persist, appear or disappear
+between runs of a repository.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ TITLE = (
     f"CASE WHEN {CODED} <> '' THEN '' "
     f"ELSE COALESCE(substr(NULLIF(f.title, ''), 1, {_TITLE}), substr(f.message, 1, {_TITLE}), '') END"
 )
-"""Only where there is no code of any kind: else each line of prose would be a rule of its own."""
+"""Titles are normalised only if there is no code; otherwise each text would be a separate rule."""
 
 
 def rule_name(coded: str, title: str) -> str:
@@ -44,12 +41,12 @@ _PARTS = {
     "tool": (TOOL, *_NO_RULE, "''"),
     "repo": ("''", *_NO_RULE, "''"),
 }
-"""What is grouped by beside the repository: tool, code, title, file."""
+"""The columns to group by, besides the repository: tool, code, title, file."""
 
 
 @dataclass(slots=True)
 class Recurring:
-    """Findings that are the same; `dispatches` counts those that have one, `repositories` where they are."""
+    """A group of equal findings; `dispatches` and `repositories` count where they occur."""
 
     tool: str
     rule: str
@@ -61,7 +58,7 @@ class Recurring:
     last_utc: str = ""
 
     def document(self, by: str) -> dict[str, Any]:
-        """The group for JSON, with what it was grouped by."""
+        """The JSON of the group, with the value it was grouped by."""
         named = {"rule": ("tool", "rule"), "file": ("repo", "file"), "tool": ("tool",), "repo": ("repo",)}[by]
         return {
             **{name: getattr(self, name) or None for name in named},
@@ -73,14 +70,14 @@ class Recurring:
 
 
 def answer(source: Source, wanted: Filter, by: str) -> Answer:
-    """What recurs, as rows."""
+    """Recurring findings as an Answer."""
     groups = recurring(source, wanted, by)
     head = dispatch_list.head(source, wanted, sum(one.findings for one in groups)) | {"by": by}
     return Answer(head, tuple(Recurring("", "", "").document(by)), [one.document(by) for one in groups])
 
 
 def recurring(source: Source, wanted: Filter, by: str) -> list[Recurring]:
-    """The findings of the wanted dispatches, grouped, the most frequent first."""
+    """The findings of the wanted dispatches, grouped, most frequent first."""
     groups: dict[tuple[str, ...], Recurring] = {}
     seen: set[tuple[int, object]] = set()
     for org, repo, tool, coded, title, file, one, findings, dispatches, last in _rows(source, wanted, by):
@@ -102,7 +99,7 @@ def _rows(source: Source, wanted: Filter, by: str) -> Iterator[tuple[Any, ...]]:
 
 
 def _of_repositories(source: Source, wanted: Filter) -> Iterator[tuple[Any, ...]]:
-    """Each dispatch counts its findings itself."""
+    """Counts by repository, from the count of findings in each dispatch's row."""
     condition, values = where(source, wanted, ("d.findings_count > 0", []))
     counts = "CAST(sum(d.findings_count) AS BIGINT), count(*), max(d.updated_utc)"
     sql = (
@@ -113,10 +110,10 @@ def _of_repositories(source: Source, wanted: Filter) -> Iterator[tuple[Any, ...]
 
 
 def _counted(source: Source, wanted: Filter, by: str) -> Iterator[tuple[Any, ...]]:
-    """By repository and what is asked for: findings, dispatches that have one, the newest time.
+    """Rows per repository and group: number of findings, of dispatches, and the newest time.
 
-    A dispatch is counted once however many findings of the group it has. Which titles are one rule is known only when
-    they are normalised: those come dispatch by dispatch.
+    A dispatch counts once per group. Titles belong to one rule only after they are normalised, so they are returned per
+    dispatch.
     """
     words = source.dialect
     condition, values = where(source, wanted)
@@ -132,13 +129,13 @@ def _counted(source: Source, wanted: Filter, by: str) -> Iterator[tuple[Any, ...
         return _count(source.rows(each, values))
     columns = "org, repo, tool, coded, title, file, titled"
     counts = "count(*), count(DISTINCT dispatch), max(updated_utc)"
-    # What differs most comes first: an engine that sorts compares less.
+    # The most selective column first, so that sorting compares less.
     group = "repo, coded, file, tool, org, title, titled"
     return source.rows(f"SELECT {columns}, {counts} FROM ({each}) AS one GROUP BY {group}", values)
 
 
 def _count(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """What the grouping of `_counted` gives, of rows in which a dispatch's findings stand together."""
+    """Group rows as in `_counted`; the findings of one dispatch must be adjacent."""
     groups: dict[tuple[Any, ...], list[Any]] = {}
     for row in rows:
         key, dispatch, updated_utc = row[:-2], row[-2], row[-1]
@@ -165,12 +162,12 @@ _MESSAGE = f"COALESCE(substr(f.message, 1, {_READ}), '')"
 _COLUMNS = f"{TOOL}, {CODED}, {TITLE}, {FILE}, f.line, COALESCE(f.severity, ''), {_MESSAGE}"
 
 _Key = tuple[str, str, str]
-"""(tool, rule, file): what makes a finding the same in two runs; its line moves as others are mended."""
+"""(tool, rule, file): identifies a finding across runs; its line changes as others are fixed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A finding of a repository as it was in the run `workspace` that ended at `updated_utc`."""
+    """A finding of a repository in the run of `workspace` that ended at `updated_utc`."""
 
     repo: str
     tool: str
@@ -183,13 +180,13 @@ class Change:
     updated_utc: str
 
     def document(self) -> dict[str, Any]:
-        """The finding for JSON."""
+        """The JSON of the finding."""
         return answer_shape.absent_as_null(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What was found in so many `repositories`; of `untold` more nothing is told, since they have too few runs."""
+    """Changes in a number of `repositories`; `untold` counts those with too few runs to compare."""
 
     found: list[Change]
     repositories: int
@@ -197,7 +194,7 @@ class Changes:
 
 
 def changes_answer(source: Source, wanted: Filter, kind: Kind, runs: int = _BEFORE) -> Answer:
-    """What stayed, came or went, as rows."""
+    """Changes of findings as an Answer."""
     found = changes(source, wanted, kind, runs)
     head = dispatch_list.head(source, wanted, len(found.found)) | {"kind": kind, "runs": runs}
     head |= {"repositories_count": found.repositories, "too_few_runs_count": found.untold}
@@ -205,10 +202,10 @@ def changes_answer(source: Source, wanted: Filter, kind: Kind, runs: int = _BEFO
 
 
 def changes(source: Source, wanted: Filter, kind: Kind, runs: int = _BEFORE) -> Changes:
-    """What stayed in the newest `runs` of each repository, is new in the newest one, or was in the one before.
+    """Findings present in all of the newest `runs` of each repository, new in the newest one, or gone since the one
+    before.
 
-    Of the repositories that have a wanted dispatch, and their wanted runs, whenever these were; runs without a report
-    say nothing of findings and are passed over.
+    For repositories with a wanted dispatch, over their wanted runs at any time; runs without a report are skipped.
     """
     found: list[Change] = []
     told = 0
@@ -223,7 +220,7 @@ def changes(source: Source, wanted: Filter, kind: Kind, runs: int = _BEFORE) -> 
 
 
 def _told(newest: list[dict[_Key, Change]], kind: Kind) -> Iterator[Change]:
-    """What is asked for, out of each run's findings, the newest run first. Pure."""
+    """Select the changes from each run's findings, newest run first. Pure."""
     last, before = newest[0], newest[1] if len(newest) > 1 else {}
     if kind == "persistent":
         return (change for key, change in last.items() if all(key in run for run in newest))
@@ -232,13 +229,13 @@ def _told(newest: list[dict[_Key, Change]], kind: Kind) -> Iterator[Change]:
 
 
 def _repositories(source: Source, wanted: Filter) -> Iterator[tuple[Any, ...]]:
-    """The repositories of the wanted commits; whether one is the newest of its run changes nothing here."""
+    """The repositories of the wanted commits, newest of their run or not."""
     condition, values = where(source, wanted._replace(every=True), ("d.repo <> ''", []))
     return source.rows(f"SELECT DISTINCT d.org, d.repo FROM {source.dialect.commits} AS d{condition}", values)
 
 
 def _runs(source: Source, wanted: Filter, runs: int) -> list[dict[_Key, Change]]:
-    """The findings of a repository's newest runs that have a report, the newest first."""
+    """The findings of a repository's newest runs with a report, newest first."""
     words = source.dialect
     condition, values = where(source, wanted, ("d.report IS NOT NULL", []))
     inner = (
@@ -254,7 +251,7 @@ def _runs(source: Source, wanted: Filter, runs: int) -> list[dict[_Key, Change]]
     found: dict[object, dict[_Key, Change]] = {}
     for number, org, repo, workspace, updated, is_one, *finding in source.rows(sql, values):
         run = found.setdefault(number, {})
-        if not is_one:  # a run without findings
+        if not is_one:  # the run has no findings
             continue
         tool, coded, title, file, line, severity, message = finding
         rule = rule_name(coded, title)

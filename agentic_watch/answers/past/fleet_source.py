@@ -1,6 +1,5 @@
-"""A fleet's PostgreSQL as the source of an answer: the same questions, asked of every host's commits at once.
-
-One dispatch of a fleet, whole: what every host's commits tell of it. Its workspace is on another machine's disk.
+"""A fleet's PostgreSQL as the source of answers: the same queries over the commits of all hosts, and `show` for one
+dispatch.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.history.columns import FINDING_COLUMNS
 
 SILENT_SECONDS = 3 * HEARTBEAT_SECONDS
-"""A host that said nothing for so long is silent."""
+"""Time without a heartbeat after which a host counts as silent."""
 
 _OF_COMMIT = [
     *(f"d.{name}" for name in ("workspace", "repo", "agent", "branch", "task", "question", "pr_url")),
     "CASE WHEN d.issue = 0 THEN '' ELSE CAST(d.issue AS TEXT) END",
     *(f"coalesce(d.{name}, '')" for name in ("session_id", "head_commit")),
-    # The changed files, out of the report's text: JSON functions differ.
+    # Changed files, extracted from the report's text, because JSON functions differ between engines.
     "CASE WHEN d.report LIKE '%\"files\":[%' "
     "THEN regexp_replace(d.report, '^.*\"files\":\\[([^]]*).*$', '\\1') ELSE '' END",
 ]
@@ -52,10 +51,10 @@ _BEYOND_ASCII = range(0x80, 0x20000)
 
 
 def parting() -> str:
-    """The signs beyond ASCII that part words, as ranges of a regular expression; all else there is part of a word.
+    """Non-ASCII characters that separate words, as ranges of a regular expression.
 
-    An engine may take no sign beyond ASCII for a letter (LC_CTYPE C), so they are named: what is neither a letter nor a
-    number nor a mark, as the search of a host's history has it (https://sqlite.org/fts5.html#unicode61_tokenizer).
+    With LC_CTYPE C an engine treats no non-ASCII character as a letter, so they are listed: all that are neither
+    letter, number nor mark, as in a host's search index (https://sqlite.org/fts5.html#unicode61_tokenizer).
     """
     signs = [point for point in _BEYOND_ASCII if unicodedata.category(chr(point))[0] in "ZPS"]
     ranges: list[list[int]] = []
@@ -71,13 +70,13 @@ _NO_WORD = f"([^[:alnum:]\u0080-\U0010ffff]|[{parting()}])+"
 
 
 def _words_of(text: str) -> str:
-    """Text as its words in lower case, a space around each; what is looked for is made alike by the same engine."""
+    """SQL: a text as its lower-case words, separated by spaces; the search words are converted by the same engine."""
     return f"' ' || btrim(regexp_replace(lower({text}), '{_NO_WORD}', ' ', 'g')) || ' '"
 
 
 _COMMIT_WORDS = _words_of(" || ' ' || ".join(_OF_COMMIT))
 _FINDING_WORDS = _words_of(" || ' ' || ".join(_OF_FINDING))
-# No word is in neither the commit nor one of its findings. The last one is perhaps only begun: it comes with a tilde.
+# Every word must be in the commit or in one of its findings. The last word, marked with a tilde, may be a prefix.
 _PATTERN = (
     "CASE WHEN w.word LIKE '~%' THEN '%' || rtrim(" + _words_of("w.word") + ") || '%' "
     "ELSE '%' || " + _words_of("w.word") + " || '%' END"
@@ -90,7 +89,7 @@ _LACKING = (
 
 
 def _commits(lacking: Collection[str] = ()) -> str:
-    """The table under the names that its columns have in a host's history; those that it lacks are not known."""
+    """SQL: the table with the column names of a host's history; columns that it lacks are NULL."""
     columns = [f"CAST(NULL AS {DISPATCHES[name]}) AS {name}" if name in lacking else name for name in HISTORY_COLUMNS]
     columns[columns.index("updated_at")] = "updated_text AS updated_at"
     return f"(SELECT host_id, id, {', '.join(columns)}, CAST(NULL AS TEXT) AS moved_to FROM dispatches)"
@@ -98,7 +97,7 @@ def _commits(lacking: Collection[str] = ()) -> str:
 
 FLEET = sql_dialects.POSTGRES._replace(
     commits=_commits(),
-    # The order of a host's own numbers settles what has one time, as it does there.
+    # A host's own ids order rows of equal time, as in its history.
     key="(lpad(CAST(d.id AS TEXT), 19, '0') || ' ' || CAST(d.commit_id AS TEXT))",
     searching=f"NOT EXISTS ({_LACKING})",
 )
@@ -106,7 +105,7 @@ FLEET = sql_dialects.POSTGRES._replace(
 HOSTS = (
     "SELECT host, CAST(extract(epoch FROM last_push) AS BIGINT), "
     "CAST(extract(epoch FROM now() - last_push) AS BIGINT) FROM hosts "
-    # A host may write what it likes there, also what is no number of seconds.
+    # The value is not trusted: a host may have written any text.
     "WHERE last_push BETWEEN '1970-01-01' AND '9999-01-01' ORDER BY last_push ASC"
 )
 CLONES = (
@@ -118,7 +117,7 @@ BEGINS = "SELECT min(updated_utc) FROM dispatches"
 
 @dataclass(frozen=True, slots=True)
 class PostgresSource:
-    """An open connection. Raises HistoryError, as a history that cannot be read does."""
+    """An open connection to a fleet. Raises HistoryError, like an unreadable history."""
 
     connection: Connection
     name: str
@@ -129,13 +128,13 @@ class PostgresSource:
         return (tuple(map(_plain, row)) for row in self._ask(sql, values)[1])
 
     def named(self, sql: str, values: Sequence[object] = ()) -> Iterator[dict[str, Any]]:
-        """The rows with their columns' names."""
+        """The rows as dictionaries."""
         names, rows = self._ask(sql, values)
         for row in rows:
             yield dict(zip(names, map(_plain, row), strict=True))
 
     def search_value(self, text: str) -> Any:
-        """The words that all must occur, the last one marked."""
+        """The search words, the last one marked as a prefix."""
         *others, last = sql_dialects.search_words(text)
         return [*others, f"~{last}"]
 
@@ -148,7 +147,7 @@ class PostgresSource:
 
 @contextlib.contextmanager
 def fleet(target: Target) -> Iterator[PostgresSource]:
-    """A fleet for one answer. Raises HistoryError."""
+    """Open a fleet for one answer. Raises HistoryError."""
     with _told(target.name):
         connection = postgres_connection.connect(credentials.connection_string(target))
     with contextlib.closing(connection):
@@ -156,7 +155,7 @@ def fleet(target: Target) -> Iterator[PostgresSource]:
 
 
 def _words(connection: Connection, name: str) -> Dialect:
-    """What an older program's `push --init` made lacks columns, which are not known of any commit then."""
+    """The dialect for this fleet; tables made by an older `push --init` lack columns."""
     with _told(name), postgres_connection.bounded(connection, postgres_connection.ANSWER_SECONDS):
         there = {column.name for column in connection.execute(FOUND_COLUMNS.format("dispatches")).description or ()}
     lacking = set(USAGE_COLUMNS) - there
@@ -164,7 +163,7 @@ def _words(connection: Connection, name: str) -> Dialect:
 
 
 def remarks(source: PostgresSource) -> Iterator[str]:
-    """What belongs to every answer of a fleet: since when it knows, who is silent, who is two."""
+    """Remarks for every answer of a fleet: its start, silent hosts, duplicate host ids."""
     ((begins,),) = source.rows(BEGINS)
     hosts = list(source.rows(HOSTS))
     silent = [(host, last) for host, last, ago in hosts if ago > SILENT_SECONDS]
@@ -186,14 +185,14 @@ def _told(name: str) -> Iterator[None]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as SQLite would give it: sums are whole numbers, ids are text."""
+    """Convert a value to what SQLite returns: sums are integers, ids are text."""
     if isinstance(value, decimal.Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return str(value) if isinstance(value, uuid.UUID) else value
 
 
 def fleet_dispatch(asked: Source, given: str) -> Shown:
-    """What a fleet knows of a workspace, by its name, or of a commit_id. Raises NoSuchDispatch and HistoryError."""
+    """Show a workspace (by name) or a commit (by commit_id) of a fleet. Raises NoSuchDispatch and HistoryError."""
     rows = _commits_there(asked, given)
     chosen = rows[-1]
     if COMMIT_ID.fullmatch(given.lower()):
@@ -212,7 +211,7 @@ def fleet_dispatch(asked: Source, given: str) -> Shown:
 
 
 def _kept(asked: Source, row: dict[str, Any]) -> Kept:
-    """What is kept of its files; nothing where a fleet's tables are older, or hidden from this role."""
+    """Its kept files; none if the fleet's tables are older or not readable for this role."""
     try:
         return kept_logs.kept(asked, row, failed=Outcomes().of(row["status"]) == "failed")
     except HistoryError:
@@ -220,7 +219,7 @@ def _kept(asked: Source, row: dict[str, Any]) -> Kept:
 
 
 def _commits_there(asked: Source, given: str) -> list[dict[str, Any]]:
-    """Every commit of the one workspace that is meant, oldest first."""
+    """Every commit of the given workspace, oldest first."""
     table = asked.dialect.commits
     column = "commit_id" if COMMIT_ID.fullmatch(given.lower()) else "workspace"
     value = given.lower() if column == "commit_id" else given.strip("/")

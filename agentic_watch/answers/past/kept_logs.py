@@ -1,7 +1,4 @@
-"""What is kept of a dispatch's files: their names, their content, and what a failed one's log says last.
-
-What does a log say last, and which line of it says why it ended?
-"""
+"""Reads kept files of dispatches, and finds the last lines and the last error of a log."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ from agentic_watch.history import HistoryError
 from agentic_watch.workspace.kept_part import KeptFile
 
 _LOOKED_AT = 16_384
-"""So many characters of a log's end are looked through for a cause: without one that takes 2 ms."""
+"""Characters at the end of a log that are searched for an error; takes 2 ms without a match."""
 _LONGEST = 500
 _LONGEST_STATUS = 100
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])|\x9b[0-?]*[ -/]*[@-~]")
-"""Colours, moves of the cursor, titles of the window (ECMA-48, section 5.4)."""
+"""Terminal escapes: colours, cursor movements, window titles (ECMA-48, section 5.4)."""
 _STAMP = re.compile(r"^[\[(]?\d{2,4}[-:/]\d\d[-:/]\d\d[\d:.,TZ+-]*(?: \d\d:\d\d[\d:.,Z+-]*)?[\])]?\s+")
 _DECORATION = " \t=-#*_>|│"
 _NO_ERROR = re.compile(
@@ -34,7 +31,7 @@ _ERROR = re.compile(
     re.IGNORECASE,
 )
 _SAID_IN = ("error", "message", "result", "msg")
-"""Where a log of JSON lines has its words."""
+"""Keys of the message in logs of JSON lines."""
 _LEVELS = frozenset({"error", "fatal", "critical", "panic"})
 _ONLY_STATUS = re.compile(
     r"(?:\w+ ){0,2}(?:exit(?:ed)?(?: with)?(?: (?:status|code))?:? -?\d+(?: \(SIG[A-Z0-9]+ in a shell\))?"
@@ -44,20 +41,20 @@ _ONLY_STATUS = re.compile(
 
 
 def is_only_status(question: str) -> bool:
-    """Whether a dispatch's question is no more than its exit status or signal."""
+    """Whether a dispatch's question is only an exit status or signal."""
     if len(question) >= _LONGEST_STATUS or not ("xit" in question or "illed by" in question):
-        return False  # nearly every one: a hundred thousand may be asked about
+        return False  # the usual case: fast, since it may run a hundred thousand times
     return _ONLY_STATUS.fullmatch(question.strip()) is not None
 
 
 def text_of(data: bytes) -> str:
-    """A log's bytes as text, whatever they are."""
+    """Decode any bytes of a log."""
     return data.decode("utf-8", "replace")
 
 
 def last(text: str, number: int) -> tuple[str, ...]:
-    """The last lines that are not empty, each as a terminal would show it at last: without escapes, and of what was
-    written over with carriage returns the end."""
+    """The last non-empty lines, each as a terminal shows it at the end: without escapes, and only the text after the
+    last carriage return."""
     found: list[str] = []
     for line in _backwards(text):
         found.append(line)
@@ -67,7 +64,7 @@ def last(text: str, number: int) -> tuple[str, ...]:
 
 
 def last_error(text: str) -> str:
-    """The last line that tells of an error, without its time, at most 500 characters; "" when none does."""
+    """The last line with an error, without its time stamp, at most 500 characters; "" when there is none."""
     for line in _backwards(text):
         if not _ERROR.search(line):
             continue
@@ -79,7 +76,7 @@ def last_error(text: str) -> str:
 
 
 def _backwards(text: str) -> Iterator[str]:
-    """Its lines, cleaned, the last one first; those that show nothing are left out."""
+    """Its non-empty lines, cleaned, last first."""
     for line in reversed(text[-_LOOKED_AT:].split("\n")):
         shown = _ESCAPES.sub("", line.rstrip("\r")).rpartition("\r")[2].rstrip()
         if shown:
@@ -87,7 +84,7 @@ def _backwards(text: str) -> Iterator[str]:
 
 
 def _said(line: str) -> str:
-    """What a line of JSON says in words; "" when it says nothing."""
+    """The message in a line of JSON; "" when there is none."""
     try:
         document: Any = json.loads(line)
     except (ValueError, RecursionError):
@@ -111,7 +108,7 @@ _ASKED_AT_ONCE = 50
 
 
 class Kept(NamedTuple):
-    """The files of one dispatch, by name, and the last lines of the `log` among them where it failed ("": no log)."""
+    """The kept files of one dispatch by name, and if it failed the last lines of its `log` ("": no log)."""
 
     files: tuple[dict[str, Any], ...] = ()
     log: str = ""
@@ -122,7 +119,7 @@ NOTHING_KEPT = Kept()
 
 
 def kept(source: Source, dispatch: Mapping[str, Any], *, failed: bool) -> Kept:
-    """What is kept of a dispatch, a row of the history with its id. Raises what the source raises."""
+    """The kept files of a dispatch (a row of the history with its id). Raises the errors of the source."""
     sql = f"SELECT {_COLUMNS} FROM {source.dialect.kept} AS k WHERE {_of_one(source)} ORDER BY k.name"
     found = tuple(source.named(sql, _identity(source, dispatch)))
     log = log_of([file["name"] for file in found])
@@ -133,7 +130,7 @@ def kept(source: Source, dispatch: Mapping[str, Any], *, failed: bool) -> Kept:
 
 
 def one(source: Source, dispatch: Mapping[str, Any], name: str) -> KeptFile | None:
-    """One kept file of a dispatch; None when there is none of this name. Raises what the source raises."""
+    """One kept file by name; None when there is none. Raises the errors of the source."""
     sql = f"SELECT {_COLUMNS}, k.content FROM {source.dialect.kept} AS k WHERE {_of_one(source)} AND k.name = ?"
     for row in source.rows(sql, (*_identity(source, dispatch), name)):
         return KeptFile(*row)
@@ -141,15 +138,15 @@ def one(source: Source, dispatch: Mapping[str, Any], name: str) -> KeptFile | No
 
 
 def log_of(names: Sequence[str]) -> str:
-    """Which of these files is the log of the dispatch: that of `dispatch --log`, else the first `.log`; "" for none."""
-    logs = sorted(name for name in names if name.lower().endswith(".log"))  # as LIKE has it
+    """The log among these files: that of `dispatch --log`, else the first `.log`; "" for none."""
+    logs = sorted(name for name in names if name.lower().endswith(".log"))  # case-insensitive, as LIKE
     return _LOG_OF_DISPATCH if _LOG_OF_DISPATCH in logs else next(iter(logs), "")
 
 
 def last_errors(source: Source, identities: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], str]]:
-    """(identity, last line of its log that tells of an error) of those dispatches whose logs have one.
+    """Yield (identity, last error in its log) for dispatches whose log has one.
 
-    An identity is what the dialect's `identity` selects. A fleet whose tables are older has none.
+    An identity is what the dialect's `identity` selects. A fleet with older tables has none.
     """
     columns = source.dialect.kept_identity.split(", ")
     condition = " AND ".join(f"{column} IN ({{}})" for column in columns)

@@ -1,4 +1,4 @@
-"""What a user may be about to type, or have meant: values that the history holds, fast enough for a key press."""
+"""Values in the history for shell completion and "did you mean", fast enough for a key press."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DISTINCT = 10_000
 
 
 def near(source: Source, wanted: Filter) -> Iterator[tuple[str, str]]:
-    """For each filter whose value no commit has: its name and the value that it may have meant."""
+    """For each filter whose value no commit has, its name and a similar value."""
     for name in _SUGGESTED:
         given = getattr(wanted, name)
         if not given:
@@ -34,25 +34,25 @@ def _distinct(source: Source, column: str) -> str:
 
 AT_MOST = 100
 _NEWEST = 5_000
-"""Of a column that no index begins with, the newest rows are asked."""
+"""Rows read, newest first, for a column without an index."""
 _LAST = "\U0010ffff"
 _FIRST = {
     "repo": "SELECT min(repo) FROM dispatch_history WHERE repo >= ?1 AND repo < ?2",
     "workspace": "SELECT min(first) FROM (SELECT (SELECT min(d.workspace) FROM dispatch_history AS d "
     "WHERE d.root = roots.root AND d.workspace >= ?1 AND d.workspace < ?2) AS first FROM roots)",
 }
-"""Of a column that an index finds: the first value from one on."""
+"""SQL for columns with an index: the smallest value not below a given one."""
 
 
 def known_values(history: str, name: str, prefix: str) -> list[str]:
-    """Values that begin with `prefix`: of a column, "on_disk" (workspaces that are there) or "dispatch" (workspaces
-    and ids). At most AT_MOST. Raises HistoryError and HistoryRefused."""
+    """At most AT_MOST values that begin with `prefix`, of a column, "on_disk" (existing workspaces) or "dispatch"
+    (workspaces and ids). Raises HistoryError and HistoryRefused."""
     with opening.reading(history) as connection:
         return sorted(set(_FINDERS.get(name, _column(name))(connection, prefix)))[:AT_MOST]
 
 
 _CALLED = {"pr": "pr_url", "commit": "head_commit", "session": "session_id"}
-"""The columns of options that are called otherwise."""
+"""Columns of options with other names."""
 
 Finder = Callable[[sqlite3.Connection, str], Iterator[str]]
 
@@ -62,7 +62,7 @@ def _column(name: str) -> Finder:
 
 
 def _from_index(name: str) -> Finder:
-    """One step into the index for each value, however many rows have it."""
+    """One index search per value, however many rows have it."""
 
     def find(connection: sqlite3.Connection, prefix: str) -> Iterator[str]:
         sql = _FIRST[name]

@@ -1,7 +1,4 @@
-"""How did a dispatch end? What a status means for every rate that is told.
-
-How many of how many, and how sure that is.
-"""
+"""Maps statuses to outcomes (passed, failed, waiting, unjudged), and computes rates with confidence intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from agentic_watch.config import Answers
 Outcome = Literal["passed", "failed", "waiting", "unjudged"]
 
 ORDER: tuple[Outcome, ...] = ("passed", "failed", "waiting", "unjudged")
-"""As they are told."""
+"""The order of output."""
 
 STANDARD: Mapping[str, Outcome] = {
     "completed": "passed",
@@ -24,28 +21,28 @@ STANDARD: Mapping[str, Outcome] = {
     "rejected": "failed",
     "blocked": "waiting",
 }
-"""The statuses that every dispatcher has. A verdict in the report changes none of them: it is shown beside."""
+"""Outcomes of the standard statuses. Verdicts in the report do not change them; they are shown separately."""
 
 MERGED = "merged"
 
 
 class Outcomes(NamedTuple):
-    """The outcome of each status; `more` are the statuses of other dispatchers, from the configuration."""
+    """The outcome of each status; `more` are further statuses from the configuration."""
 
     more: tuple[tuple[str, Outcome], ...] = ()
 
     def of(self, status: str) -> Outcome:
-        """The outcome of a dispatch with this status."""
+        """The outcome of a status."""
         return dict(self.more).get(status) or STANDARD.get(status, "unjudged")
 
     def statuses(self, *outcomes: Outcome) -> tuple[str, ...]:
-        """The statuses that mean one of these outcomes."""
+        """The statuses with one of these outcomes."""
         table = {**STANDARD, **dict(self.more)}
         return tuple(sorted(status for status, outcome in table.items() if outcome in outcomes))
 
 
 def from_config(answers: Answers) -> Outcomes:
-    """What the statuses mean here; where the configuration names one twice, it failed rather than passed."""
+    """The outcomes of this configuration; a status that is configured twice counts as failed."""
     more: dict[str, Outcome] = dict.fromkeys(answers.waiting, "waiting")
     more |= dict.fromkeys(answers.passed, "passed")
     more |= dict.fromkeys(answers.failed, "failed")
@@ -53,14 +50,14 @@ def from_config(answers: Answers) -> Outcomes:
 
 
 LEAST_TO_RANK = 20
-"""Of fewer judged dispatches a rate is shown and not ranked: its interval spans half of all there is."""
+"""Rates of fewer judged dispatches are shown but not ranked: their interval spans half of the scale."""
 
 _Z = 1.959963984540054
-"""The normal distribution's 97.5 % point: two sides of 95 %."""
+"""The 97.5 % quantile of the normal distribution, for a two-sided 95 % interval."""
 
 
 class Rate(NamedTuple):
-    """`passed` of `judged` dispatches."""
+    """The pass rate: `passed` of `judged` dispatches."""
 
     passed: int
     judged: int
@@ -72,7 +69,7 @@ class Rate(NamedTuple):
 
     @property
     def ranked(self) -> bool:
-        """Whether there are enough to be compared with others."""
+        """Whether there are enough dispatches for a ranking."""
         return self.judged >= LEAST_TO_RANK
 
     def interval(self) -> tuple[float, float] | None:
@@ -82,12 +79,12 @@ class Rate(NamedTuple):
         share, square = self.passed / self.judged, _Z * _Z / self.judged
         middle = (share + square / 2) / (1 + square)
         half = _Z / (1 + square) * math.sqrt(share * (1 - share) / self.judged + square / (4 * self.judged))
-        # Where none or all passed the bound is exact; what the sum above leaves there is rounding.
+        # If none or all passed, the bound is exact; the formula above leaves a rounding error.
         low = max(0.0, middle - half) if self.passed else 0.0
         return low, min(1.0, middle + half) if self.passed < self.judged else 1.0
 
     def document(self) -> dict[str, Any]:
-        """For JSON: both its numbers, its 95 % interval, and whether there are enough to compare it."""
+        """The JSON of the rate: both numbers, the 95 % interval, and whether it is ranked."""
         low, high = self.interval() or (None, None)
         return {
             "passed_count": self.passed,
@@ -99,7 +96,7 @@ class Rate(NamedTuple):
         }
 
     def differs(self, other: Rate) -> bool:
-        """Whether both can be ranked and their intervals have nothing in common."""
+        """Whether both are ranked and their intervals do not overlap."""
         mine, others = self.interval(), other.interval()
         if mine is None or others is None or not (self.ranked and other.ranked):
             return False
@@ -107,14 +104,14 @@ class Rate(NamedTuple):
 
 
 def percentile(ordered: Sequence[int], percent: int) -> int | None:
-    """The smallest of the ordered values that so many percent do not exceed (nearest rank); None when there is none."""
+    """The nearest-rank percentile of ordered values; None for no values."""
     if not ordered:
         return None
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
 def median(ordered: Sequence[int]) -> int | None:
-    """The middle of the ordered values, of two middle ones what lies between (rounded down); None of none."""
+    """The median of ordered values, the mean of two middle ones rounded down; None for no values."""
     if not ordered:
         return None
     half = len(ordered) // 2

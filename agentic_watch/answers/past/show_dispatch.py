@@ -1,4 +1,4 @@
-"""One dispatch, whole: what the history holds of it, and what stands of its workspace on disk."""
+"""All facts about one dispatch: its commits in the history, and its workspace on disk."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _SEEN = ("status", "agent", "pid", "question")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """`dispatch` is one commit, whole (None when there is none), `commits` are all of its workspace, oldest first and
-    without their reports, `findings` are those of `dispatch`. `on_disk` is None when the workspace is not there.
-    `kept` is what is kept of its files. `failure` says what could not be looked into."""
+    """`dispatch` is one complete commit (None when there is none), `commits` are all of its workspace, oldest first,
+    without reports, `findings` are those of `dispatch`. `on_disk` is None when the workspace does not exist. `kept` are
+    its kept files. `failure` says what could not be read."""
 
     root: str
     workspace: str
@@ -48,12 +48,12 @@ class Shown:
 
 
 class NoSuchDispatch(Exception):
-    """Neither a workspace nor a commit answers to what was given; the message says what there is instead."""
+    """No workspace or commit matches; the message suggests similar ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What is to be shown: a workspace of a root, and perhaps one commit of it (its row's id)."""
+    """What to show: a workspace of a root, and optionally one of its commits (the row's id)."""
 
     root: str
     workspace: str
@@ -62,10 +62,10 @@ class _Subject:
 
 
 def one_dispatch(config: Config, given: str, directory: str) -> Shown:
-    """What is known of `given`: a workspace (its path or name), or a commit (its row's id or commit_id).
+    """Collect the facts about `given`: a workspace (path or name) or a commit (row id or commit_id).
 
-    A workspace goes before an id. `directory` is where a relative path begins. Reads only. Raises NoSuchDispatch,
-    HistoryError when only the history could tell and cannot, HistoryRefused.
+    A workspace takes precedence over an id. Relative paths start at `directory`. Reads only. Raises NoSuchDispatch,
+    HistoryError when the needed history is not available, HistoryRefused.
     """
     candidate, reason = _on_disk(config, given, directory)
     try:
@@ -94,9 +94,9 @@ def _failed(config: Config, dispatch: dict[str, Any]) -> bool:
 
 
 def kept_file(source: Source, shown: Shown, given: str) -> KeptFile:
-    """The kept file that is called so: by its name in the workspace, or its last part where no two have that.
+    """Find a kept file by its path in the workspace, or by its last component if that is unique.
 
-    Raises NoSuchDispatch, and what the source raises.
+    Raises NoSuchDispatch, and the errors of the source.
     """
     names = [file["name"] for file in shown.kept.files]
     found = [name for name in names if given in (name, name.rpartition("/")[2])]
@@ -111,7 +111,7 @@ def kept_file(source: Source, shown: Shown, given: str) -> KeptFile:
 
 
 def _on_disk(config: Config, given: str, directory: str) -> tuple[Candidate | None, str]:
-    """The workspace that is meant when there is one on disk, else why there is none."""
+    """The given workspace if it exists on disk, else the reason."""
     try:
         candidate = find(config.roots, given, directory)
     except UnknownWorkspace as error:
@@ -121,7 +121,7 @@ def _on_disk(config: Config, given: str, directory: str) -> tuple[Candidate | No
 
 
 def _in_history(asked: Source, config: Config, given: str, reason: str) -> _Subject:
-    """What the history calls so. Raises NoSuchDispatch."""
+    """Find the workspace or commit in the history. Raises NoSuchDispatch."""
     table = asked.dialect.commits
     name, roots = given.strip("/"), {root.path: root for root in config.roots}
     for path, root in roots.items():
@@ -149,12 +149,12 @@ def _known(asked: Source, subject: _Subject, reason: str) -> _Subject:
 
 
 def _nowhere(reason: str, near: str = "") -> str:
-    """A reason that says what was meant says enough."""
+    """The message; a suggestion in `reason` is not repeated."""
     return reason if reason.endswith("?") else f"{reason}, nor in the history{near}"
 
 
 def _near(asked: Source, name: str) -> str:
-    """What may have been meant: workspaces whose last part is the one given, or begins so."""
+    """Suggest workspaces whose last component equals the given name or begins with it."""
     base = name.rpartition("/")[2]
     sql = (
         f"SELECT DISTINCT d.workspace FROM {asked.dialect.commits} AS d "
@@ -166,7 +166,7 @@ def _near(asked: Source, name: str) -> str:
 
 
 def _candidate(config: Config, key: str, name: str) -> Candidate | None:
-    """The same workspace on disk, when its root is configured here."""
+    """The same workspace on disk, if its root is configured here."""
     return next((Candidate(root, name) for root in config.roots if root.key == key), None)
 
 
@@ -174,7 +174,7 @@ def _commits(asked: Source, subject: _Subject) -> list[dict[str, Any]]:
     here = "d.root = ? AND (d.workspace = ? OR d.moved_to = ?)"
     values: tuple[str | int, ...] = (subject.root, subject.workspace, subject.workspace)
     marked = explain.marker_of(subject.candidate) if subject.candidate is not None else None
-    if marked is not None and marked.workspace != subject.workspace:  # a copy, or from another root
+    if marked is not None and marked.workspace != subject.workspace:  # a copy, or moved from another root
         there = asked.dialect.of_workspace.format("d.workspace = ? AND d.updated_utc = ? AND d.runs = ?")
         here = f"({here}) OR {there}"
         values += marked.workspace, marked.updated_at.utc(), marked.runs
@@ -188,7 +188,7 @@ def _whole(asked: Source, row_id: int) -> dict[str, Any]:
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as it stands in a document, which has its own `schema`."""
+    """A row for a document, which has its own `schema`."""
     return {name: value for name, value in dispatch_list.document(row).items() if name != "schema"}
 
 
@@ -210,11 +210,11 @@ def _state(config: Config, subject: _Subject) -> tuple[WorkspaceRow | None, Open
 
 
 def _closed(config: Config, candidate: Candidate | None) -> tuple[str, str] | None:
-    """What keeps the service's user out of a workspace, and the command that lets it in; None also when this user may
-    not ask for it, or the workspace is in no root."""
+    """What prevents the service's user from writing to a workspace, and the command that fixes it; None also when this
+    user may not test it, or the workspace is in no root."""
     if candidate is None:
         return None
-    from agentic_watch.answers.check.access_checks import closed_to_service  # and all that a service is: 20 ms
+    from agentic_watch.answers.check.access_checks import closed_to_service  # late: it imports service/, 20 ms
 
     found = closed_to_service(config, candidate)
     return None if found is None else (f"{found.path}: {found.cause}", found.step)

@@ -1,9 +1,8 @@
-"""Where the rows of an answer come from: this host's history, or whatever else answers SQL.
+"""Sources of rows for answers (this host's history, or another SQL engine) and the SQL that differs between engines.
 
-What SQL engines say differently. Everything else that answers ask is said once, in words that all of them know.
-
-In every question a commit is `d` and a finding is `f`. Values stand behind `?`, which no other text holds. Not used,
-since one of the engines has not: JSON functions, integer division, `ORDER BY` of an ordinal, row values.
+All other SQL of answers is shared. In every query a commit is `d` and a finding is `f`. Values are passed for `?`,
+which occurs nowhere else. Features missing in one of the engines are not used: JSON functions, integer division, `ORDER
+BY` of an ordinal, row values.
 """
 
 from __future__ import annotations
@@ -19,17 +18,16 @@ from agentic_watch.history import opening
 
 
 class Dialect(NamedTuple):
-    """The words of one engine.
+    """SQL fragments of one engine.
 
-    `commits`, `findings` and `kept` (files, `k`) are tables; `kept_identity` are the columns by which a `k` names the
-    commit that `identity` names. `newest` says that `d` is the newest commit of its run, `same_run` that `e`
-    is of the same run, `of_commit` that `f` was found in `d`, `found` that there is an `f`; `identity` are the
-    columns that `of_commit` asks for, `key` settles the order of commits of one time, `searching` says that the
-    words behind its one `?` occur in `d`. `moved` says of `d` that its workspace was moved, and that {} is so of
-    its name now, "" where that is not known; `of_workspace` says {} of its name when it was committed, in words that
-    find an index. `of_request` says {} of a `d` that has a pull request. `joined` makes one text of a group's numbers
-    that are not NULL, with commas between. `sorts_groups`: it sorts rows to group them, which takes longer than to
-    count those of a month here, and CROSS JOIN keeps its order.
+    Tables: `commits`, `findings`, `kept` (files, `k`). Columns: `identity` identifies a commit, `kept_identity` are the
+    matching columns of `k`, `key` orders commits of equal time. Conditions: `newest` (`d` is the newest commit of its
+    run), `same_run` (`e` is of the same run), `of_commit` (`f` was found in `d`, using the columns of `identity`),
+    `found` (an `f` exists), `searching` (the words for its one `?` occur in `d`), `moved` (the workspace of `d` was
+    moved and {} holds for its current name; "" where that is unknown), `of_workspace` ({} holds for its name at the
+    commit, in a form that can use an index), `of_request` ({} holds for a `d` with a pull request). `joined`
+    concatenates a group's non-NULL numbers with commas. `sorts_groups`: the engine sorts rows to group them, which
+    takes longer than counting a month's rows here, and its CROSS JOIN keeps the order.
     """
 
     commits: str
@@ -64,7 +62,7 @@ SQLITE = Dialect(
     found="f.dispatch_id IS NOT NULL",
     identity="d.id",
     key="d.id",
-    # Beside the search what it has yet to take in (findings_and_search.index_waiting).
+    # The search index, and the dispatches that wait for it (findings_and_search.index_waiting).
     searching=(
         "d.id IN (WITH asked (words) AS (VALUES (?)) "
         "SELECT s.rowid FROM asked CROSS JOIN dispatch_search AS s ON s.dispatch_search MATCH asked.words UNION ALL "
@@ -73,9 +71,9 @@ SQLITE = Dialect(
     joined="group_concat({})",
     sorts_groups=True,
     of_workspace="(d.root IN (SELECT root FROM roots) AND {})",
-    # The index of those that were moved is a short one.
+    # The index of moved workspaces is small.
     moved="d.id IN (SELECT id FROM dispatch_history WHERE moved_to IS NOT NULL AND {})",
-    # So is that of their requests, in which all are looked at.
+    # So is the index of pull requests, which is scanned.
     of_request="d.id IN (SELECT d.id FROM dispatch_history AS d WHERE d.pr_url <> '' AND {})",
 )
 
@@ -102,11 +100,11 @@ POSTGRES = Dialect(
 
 
 class Source(Protocol):
-    """Something that answers SQL in the words of its `dialect`. `?` stands for a value, whatever the engine writes."""
+    """A source that runs SQL of its `dialect`. `?` is the placeholder for every engine."""
 
     @property
     def dialect(self) -> Dialect:
-        """The words of this engine."""
+        """The SQL fragments of this engine."""
         ...
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
@@ -118,13 +116,13 @@ class Source(Protocol):
         ...
 
     def search_value(self, text: str) -> str:
-        """What a user typed as the value of the dialect's `searching`."""
+        """Convert a user's search to the value for the dialect's `searching`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SqliteSource:
-    """This host's history. Raises sqlite3.Error, which `history` turns into HistoryError."""
+    """This host's history. Raises sqlite3.Error, which `history` converts to HistoryError."""
 
     connection: sqlite3.Connection
     dialect: Dialect = SQLITE
@@ -141,8 +139,8 @@ class SqliteSource:
             yield dict(zip(names, row, strict=True))
 
     def search_value(self, text: str) -> str:
-        """The words as an FTS5 expression."""
-        from agentic_watch.history import findings_and_search  # who searches nothing needs none of it
+        """The search as an FTS5 expression."""
+        from agentic_watch.history import findings_and_search  # late: only searches need it
 
         findings_and_search.index_waiting(self.connection)
         return match_expression(text)
@@ -150,24 +148,24 @@ class SqliteSource:
 
 @contextlib.contextmanager
 def history(path: str) -> Iterator[Source]:
-    """This host's history for one answer. Raises HistoryError and HistoryRefused as `opening.reading` does."""
+    """Open this host's history for one answer. Raises HistoryError and HistoryRefused like `opening.reading`."""
     with opening.reading(path) as connection:
         yield SqliteSource(connection)
 
 
-# What FTS5's unicode61 tokenizer keeps of a word; one without it would match nothing. https://sqlite.org/fts5.html
+# Characters that FTS5's unicode61 tokenizer keeps; a word without any matches nothing. https://sqlite.org/fts5.html
 _TOKEN = re.compile(r"[^\W_]")
 
 
 def search_words(text: str) -> list[str]:
-    """The words of a search that can be found: those with a letter or a digit."""
+    """The words of a search that have a letter or a digit."""
     return [word for word in text.split() if _TOKEN.search(word)]
 
 
 def match_expression(text: str) -> str:
-    """What a user typed as an FTS5 expression in which nothing is syntax: all words, the last one as a prefix.
+    """A user's search as an FTS5 expression without special syntax: all words, the last one as a prefix.
 
-    There must be at least one that `search_words` gives.
+    `search_words` must return at least one word.
     """
     quoted = " ".join('"' + word.replace('"', '""') + '"' for word in search_words(text))
     return f"{quoted} *"

@@ -1,4 +1,4 @@
-"""How well do dispatches end, and what do they cost? By agent, repository, day and the like."""
+"""Pass rates, durations and costs of dispatches by agent, repository, day and other groups."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from agentic_watch.answers.past.stats_query import LABELS, LINES, Cell, Question
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What is told of the dispatches of one group.
+    """The numbers of one group.
 
-    Durations are milliseconds; `findings` and `lines` are a dispatch's mean; None is not known. `outcomes` counts
-    the dispatches by outcome. `merged_ms` is the median from a start to the first commit that says merged. `used` is
-    what they used together, `per_passed` what it cost until one passed (millionths of a dollar).
+    Durations are in milliseconds; `findings` and `lines` are means per dispatch; None is unknown. `outcomes` counts
+    dispatches by outcome. `merged_ms` is the median time from the start to the first commit with the status merged.
+    `used` is the total usage, `per_passed` the cost per passed dispatch (millionths of a dollar).
     """
 
     key: str
@@ -41,13 +41,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The groups, and all of them as one."""
+    """The groups and their total."""
 
     groups: list[Group]
     total: Group
 
     def answer(self, source: Source, question: Question) -> Answer:
-        """The groups as rows, and their total in the head."""
+        """The groups as rows, with the total in the head."""
         head = dispatch_list.head(source, question.wanted, self.total.dispatches)
         head |= {"by": question.by, "total": document(self.total)}
         return Answer(head, tuple(keyed(self.total)), [keyed(group) for group in self.groups])
@@ -55,7 +55,7 @@ class Stats:
 
 @dataclass(slots=True)
 class _Sum:
-    """What is added up of a group."""
+    """Accumulates the numbers of a group."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     firsts: Counter[Outcome] = field(default_factory=Counter)
@@ -76,7 +76,7 @@ class _Sum:
         self.used = costs.together(self.used, sums)
 
     def join(self, other: _Sum) -> None:
-        """Add what another group has."""
+        """Add another group."""
         self.outcomes += other.outcomes
         self.firsts += other.firsts
         self.durations += other.durations
@@ -86,7 +86,7 @@ class _Sum:
         self.merged += other.merged
 
     def group(self, key: str) -> Group:
-        """What is told of it."""
+        """The resulting numbers."""
         dispatches = sum(self.outcomes.values())
         self.durations.sort()
         lines = self.lines
@@ -108,8 +108,7 @@ class _Sum:
 
 
 def stats(source: Source, question: Question) -> Stats:
-    """Every group with its numbers: times in their order, pull requests by their cost, else the best of those that can
-    be ranked first."""
+    """All groups: times in chronological order, pull requests by cost, others by rate, ranked ones first."""
     cells = cells_of(source, question)
     sums: dict[str, _Sum] = defaultdict(_Sum)
     for (key, status, first), cell in cells.items():
@@ -125,9 +124,9 @@ def stats(source: Source, question: Question) -> Stats:
 
 
 def compare(source: Source, question: Question, seconds: int, now: float) -> list[tuple[Group, Group]]:
-    """The groups that became better or worse: (in the span before, in the span until now), of so many seconds each.
+    """Groups that became better or worse: (previous span, current span), each of `seconds`.
 
-    Only where both can be ranked and their intervals have nothing in common; the largest change first.
+    Only groups that are ranked in both spans with intervals that do not overlap; largest change first.
     """
     middle, first = time_spans.at(now - seconds), time_spans.at(now - 2 * seconds)
     before = _by_key(source, replace(question, wanted=question.wanted._replace(since=first, until=middle)))
@@ -154,7 +153,7 @@ def _by_time(group: Group) -> tuple[str]:
 
 
 def _by_cost(group: Group) -> tuple[bool, bool, int, str]:
-    """A pull request has too few dispatches to be ranked by its rate. What belongs to none comes last."""
+    """Sort key for pull requests, which have too few dispatches to rank by rate. Dispatches without one come last."""
     cost = group.used[COST].value
     return not group.key, cost is None, -(cost or 0), group.key
 
@@ -164,7 +163,7 @@ def _by_rate(group: Group) -> tuple[bool, float, int, str]:
 
 
 def document(group: Group) -> dict[str, Any]:
-    """The numbers of a group for JSON; what is not known is null."""
+    """The JSON of a group's numbers; unknown ones are null."""
     return {
         "dispatches_count": group.dispatches,
         **{f"{outcome}_count": count for outcome, count in group.outcomes.items()},
@@ -181,7 +180,7 @@ def document(group: Group) -> dict[str, Any]:
 
 
 def keyed(group: Group) -> dict[str, Any]:
-    """A group with its key, as a row."""
+    """A group as a row, with its key."""
     return {"key": group.key or None, **document(group)}
 
 

@@ -1,4 +1,4 @@
-"""What `stats` reads: dispatches in cells of one group, status and first or later try, hundreds of them in a row."""
+"""Reads the data of `stats`: rows that aggregate the dispatches of one group, status and first or later try."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from agentic_watch.answers.past.time_spans import Clock
 _DAY = "substr(d.updated_utc, 1, 10)"
 _HOUR, _MINUTE, _SECOND = len("2026-04-14T11"), len("2026-04-14T11:17"), len("2026-04-14T11:17:08")
 _ZONES_SINCE = "1980-01-01"
-"""Before that a zone's midnight may have been at any second; only a planted time is."""
+"""Earlier, midnight of a zone may be at any second; only forged times are that old."""
 
 BY = {
     "agent": "d.agent",
@@ -34,21 +34,21 @@ BY = {
     "week": _DAY,
     "pr": "d.pr_url",
 }
-"""What dispatches are grouped by, in SQL: a week by its days."""
+"""The SQL key of each grouping; weeks are grouped by day."""
 
 _DAY_SECONDS = 86_400
 LINES = "lines"
 _SUMS = {LINES: ("d.insertions", "d.deletions"), **{kind: (f"d.{kind}",) for kind in KINDS}}
-"""What is added up of the dispatches that have it, and of which columns."""
+"""Sums over dispatches with known values, and their columns."""
 
 _IN_ORDER = ("agent", "model", "status")
-"""What an index has together, day by day."""
+"""Groupings for which an index is ordered by day."""
 
 
 @dataclass(slots=True)
 class Cell:
-    """What is told of its dispatches: durations (ms) of each that has one, as texts of numbers with commas between
-    (read so they take a third of what they take row by row), findings, and the `parts` of its sums."""
+    """Aggregated data: durations (ms) as comma-separated texts (three times faster than one row each), findings, and
+    the `parts` of its sums."""
 
     dispatches: int = 0
     durations: list[str] = field(default_factory=list)
@@ -56,12 +56,12 @@ class Cell:
     parts: list[list[int | None]] = field(default_factory=list)
 
     def sums(self) -> dict[str, Total]:
-        """The sum of LINES, and of each kind of what was used."""
+        """The sums of LINES and of each kind of usage."""
         return dict(zip(_SUMS, costs.totals(self.parts) or [UNKNOWN] * len(_SUMS), strict=True))
 
 
 Cells = dict[tuple[str, str, bool], Cell]
-"""By (group, status, whether it was the first try)."""
+"""Cells by (group, status, whether it was the first try)."""
 
 
 def numbers(texts: list[str]) -> list[int]:
@@ -72,7 +72,7 @@ def numbers(texts: list[str]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: which dispatches, grouped by what, what their statuses mean, and whether days are UTC's."""
+    """The parameters: filter, grouping, outcomes of statuses, and whether days are in UTC."""
 
     wanted: Filter
     by: str = "agent"
@@ -81,7 +81,7 @@ class Question:
 
 
 def cells_of(source: Source, question: Question) -> Cells:
-    """All dispatches, sorted into their cells."""
+    """All dispatches, aggregated into cells."""
     key, group = _grouping(source, question)
     condition, values = where(source, question.wanted, *_days_of(question.wanted))
     sums = ", ".join(costs.summed(*columns) for columns in _SUMS.values())
@@ -102,10 +102,10 @@ def cells_of(source: Source, question: Question) -> Cells:
 
 
 def _grouping(source: Source, question: Question) -> tuple[str, str]:
-    """What is read as a group's key, and what rows are put together by: the order of an index where that can be.
+    """The SQL of a group's key and of the GROUP BY, in the order of an index if possible.
 
-    Days that are not UTC's are put together from hours, or from minutes where a day begins within an hour; what was
-    updated in no time that a daemon has seen, from seconds.
+    Days that are not in UTC are combined from hours, or from minutes where a day does not begin at a full hour;
+    implausibly old times from seconds.
     """
     by = question.by
     if by in LABELS and not question.utc:
@@ -121,7 +121,7 @@ def _grouping(source: Source, question: Question) -> tuple[str, str]:
 
 
 def _days_of(wanted: Filter) -> Iterator[Term]:
-    """The span once more, in days, as the index has it."""
+    """The span again in days, as in the index."""
     for bound, sign in ((wanted.since, ">="), (wanted.until, "<=")):
         if bound:
             yield f"{_DAY} {sign} ?", [bound[:10]]
@@ -136,7 +136,7 @@ def _midnights_are_whole_hours(source: Source, wanted: Filter, clock: Clock) -> 
 
 
 def _labels(question: Question) -> Callable[[str], str]:
-    """What makes a group's name of the key that was read."""
+    """The function that converts a key to the group's name."""
     if question.by not in LABELS:
         return str
     label = LABELS[question.by]
@@ -154,11 +154,11 @@ def _week(day: date) -> str:
 
 
 LABELS: dict[str, Callable[[date], str]] = {"day": date.isoformat, "week": _week}
-"""How a day is named where dispatches are grouped by a time."""
+"""Names of groups by time, from a day."""
 
 
 def merged_after(source: Source, question: Question, cells: Cells) -> dict[str, list[int]]:
-    """By group, how long (ms) each dispatch took until the first of its commits that says merged."""
+    """By group, the time (ms) of each dispatch until its first commit with the status merged."""
     merged: dict[str, Counter[int]] = defaultdict(Counter)
     for (key, status, _), cell in cells.items():
         if status == MERGED:
@@ -178,7 +178,7 @@ def merged_after(source: Source, question: Question, cells: Cells) -> dict[str, 
 
 
 class _Merged(NamedTuple):
-    """A dispatch with an earlier commit that says merged: its group's key, when that one was, how long each took."""
+    """A dispatch with an earlier merged commit: the group's key, the time of that commit, both durations."""
 
     key: str
     updated_utc: str
@@ -188,9 +188,9 @@ class _Merged(NamedTuple):
 
 
 def _merged_earlier(source: Source, question: Question) -> Iterator[tuple[Any, ...]]:
-    """Each dispatch with each earlier commit of it that says merged, as `_Merged` has it after the dispatch's own key.
+    """Each dispatch with each of its earlier merged commits: the dispatch's key, then the fields of `_Merged`.
 
-    How long that commit took is told also where it is not known: then nobody knows when the dispatch was merged.
+    Includes commits with an unknown duration, for which the time until the merge is unknown.
     """
     words = source.dialect
     condition, values = where(source, question.wanted, (f"e.status = '{MERGED}'", []), (words.same_run, []))

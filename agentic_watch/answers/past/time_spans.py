@@ -1,4 +1,4 @@
-"""From when to when: what a user types for a time (`2h`, `today`, `2026-04-14`) as the history's text."""
+"""Parses a user's times (`2h`, `today`, `2026-04-14`) into the history's format."""
 
 from __future__ import annotations
 
@@ -21,47 +21,47 @@ _NS = 10**9
 
 
 class Clock(NamedTuple):
-    """The time that spans count from: `now` in seconds since the epoch; days are UTC's, else the host's."""
+    """The reference time: `now` in seconds since the epoch; days are in UTC if `utc`, else local."""
 
     now: float
     utc: bool = False
 
     def today(self) -> date:
-        """The day that it is."""
+        """The current day."""
         parts = time.gmtime(self.now) if self.utc else time.localtime(self.now)
         return date(parts.tm_year, parts.tm_mon, parts.tm_mday)
 
     def midnight(self, ordinal: int) -> str:
-        """When the day with this ordinal begins, as `updated_utc` is written. Raises ValueError, OverflowError."""
+        """Begin of the day with this ordinal, in the format of `updated_utc`. Raises ValueError, OverflowError."""
         day = date.fromordinal(ordinal)
         parts = (day.year, day.month, day.day, 0, 0, 0, 0, 0, -1)
         return at(calendar.timegm(parts) if self.utc else time.mktime(parts))
 
     def ago(self, seconds: int) -> str:
-        """So long before now, as `updated_utc` is written. Raises ValueError, OverflowError."""
+        """The time `seconds` ago, in the format of `updated_utc`. Raises ValueError, OverflowError."""
         return at(int(self.now) - seconds)
 
 
 def at(seconds: float) -> str:
-    """Seconds since the epoch as `updated_utc` is written. Raises ValueError, OverflowError."""
+    """Convert seconds since the epoch to the format of `updated_utc`. Raises ValueError, OverflowError."""
     return Instant("", int(seconds) * _NS).utc()
 
 
 def seconds_of(utc: str) -> int:
-    """Seconds since the epoch of a time as `updated_utc` is written, its fraction left out."""
+    """Whole seconds since the epoch of a time in the format of `updated_utc`."""
     return calendar.timegm(time.strptime(utc[:19], "%Y-%m-%dT%H:%M:%S"))
 
 
 def local(utc: str) -> time.struct_time | None:
-    """The host's time at a time as `updated_utc` is written; None in the first and the last year of all, which UTC
-    alone has as a whole."""
+    """Local time of a time in the format of `updated_utc`; None in the first and last supported year, which may be out
+    of range."""
     return None if utc.startswith(("0001", "9999")) else time.localtime(seconds_of(utc))
 
 
 def point(text: str, clock: Clock, *, end: bool = False) -> str:
-    """The time that `text` means, as `updated_utc` is written; of a day or a week its beginning, or its `end`.
+    """Parse `text` into the format of `updated_utc`; a day or week means its begin, or with `end` its end.
 
-    Raises ValueError or OverflowError for what is none of EXPECTED. A week begins on Monday.
+    Raises ValueError or OverflowError for other texts than EXPECTED. A week begins on Monday.
     """
     if _LENGTH.fullmatch(text):
         return clock.ago(span_seconds(text))
@@ -72,7 +72,7 @@ def point(text: str, clock: Clock, *, end: bool = False) -> str:
 
 
 def _days(text: str, today: date) -> tuple[int, int]:
-    """The ordinal of the first day that is meant, and how many; (0, 0) when no day is."""
+    """The ordinal of the first day and the number of days; (0, 0) when the text is no day."""
     number = today.toordinal()
     if text == "today":
         return number, 1
