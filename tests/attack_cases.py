@@ -337,7 +337,7 @@ def _broken() -> list[Case]:
             Case(f"status holds {what}", status(data), FAILED, cause),
             Case(f"report holds {what}", report(data), COMMITTED, "committed without the report"),
             Case(f"journal holds {what}", journal(data), COMMITTED, torn),
-            Case(f"journal line holds {what}", journal(data + b"\n"), COMMITTED, "1 lines are no records"),
+            Case(f"journal line holds {what}", journal(data + b"\n"), COMMITTED, "1 invalid line"),
             Case(f"marker holds {what}", put(".meta/commit.json", content(data)), COMMITTED, "moved to commit.json."),
         ]
     return cases
@@ -417,9 +417,12 @@ CASES: tuple[Case, ...] = (
     Case("lines with paths", journal(line(workspace="../neighbour/repo/0") * 3), COMMITTED, "3 lines name another"),
     Case("lines with escapes", own_lines(3, task=ESCAPES, question=ESCAPES), COMMITTED),
     Case(
-        "lines of wrong types", journal(line(workspace=1) + line(runs="x") + line(report=1)), COMMITTED, "2 lines are"
+        "lines of wrong types",
+        journal(line(workspace=1) + line(runs="x") + line(report=1)),
+        COMMITTED,
+        "2 invalid lines",
     ),
-    Case("newlines only", journal(b"\n" * 9_000), COMMITTED, "9000 lines are no records"),
+    Case("newlines only", journal(b"\n" * 9_000), COMMITTED, "9000 invalid lines"),
     Case("newlines without end", journal(b"\n" * 200_000), FAILED, "more than 10,000 lines"),
     Case("a line too long", put(".meta/journal.jsonl", sparse(20 << 20)), COMMITTED, "torn last line of 20971520"),
     # changed while we look

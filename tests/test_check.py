@@ -612,7 +612,7 @@ def test_lines_that_are_no_records_are_told(host: Host, committed: list[Workspac
         file.write(json.dumps({**planted.line(), "status": "", "runs": 9}) + "\n")
     found = [one for one in check(host, code=1)["rows"] if one["check"] == "records"]
     assert sorted(one["workspace"] for one in found) == [torn.name, planted.name]
-    assert all("1 lines are no records" in one["error"] for one in found)
+    assert all("1 invalid line" in one["error"] for one in found)
     lines = planted.journal.read_bytes()
     wait_for(lambda: time.time() - torn.journal.stat().st_ctime > REST_SECONDS)  # it may be in the making until then
     repaired = [one for one in check(host, "--repair", code=1)["rows"] if one["check"] == "records"]

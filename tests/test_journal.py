@@ -143,7 +143,7 @@ def test_lines_that_are_no_records_are_counted_in_one_warning(tmp_path: Path) ->
     with opened(tmp_path) as found:
         assert [each.runs for each in found.records()] == [1, 2]
         (warning,) = found.warnings
-    assert warning.startswith(".meta/journal.jsonl: 4 lines are not valid records")
+    assert warning.startswith(".meta/journal.jsonl: 4 invalid lines")
     assert (tmp_path / "journal.jsonl").read_bytes() == content
 
 

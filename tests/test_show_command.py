@@ -232,7 +232,7 @@ def test_lines_of_others_are_counted(host: Host) -> None:
         journal.write(json.dumps(line) + "\nnonsense\n")
     text = says(host, "journal")
     assert "1 line in all; 1 line of another workspace" in text
-    assert "1 lines are no records" in text
+    assert "1 invalid line" in text
 
 
 def test_who_adds_what_is_missing(host: Host) -> None:

@@ -76,7 +76,7 @@ class Journal:
             except Malformed as error:
                 bad, first = bad + 1, first or error.cause
         if bad:
-            self.warnings.append(f"{META_JOURNAL}: {bad} lines are not valid records (the first {first})")
+            self.warnings.append(f"{META_JOURNAL}: {bad} invalid line{'s' * (bad != 1)} (the first {first})")
 
     def _record(self, line: bytes) -> Record:
         if not is_readable(line, self.longest_line):
