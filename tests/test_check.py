@@ -703,7 +703,7 @@ def test_a_status_that_is_neither_finished_nor_known_is_named(host: Host) -> Non
     (after_an_hour,) = [one for one in later(host, records, 3700) if one.workspace]
     assert (after_an_hour.ok, after_an_hour.text) == (False, found["error"])
     status = run([*host.arguments(), "status"], host.base).stdout
-    assert 'unknown statuses, never committed: "success"; add those that are ends to finished in [commit]' in status
+    assert 'unknown statuses, never committed: "success"; add final ones to finished in [commit]' in status
 
 
 def test_a_status_that_is_configured_as_finished_is_not_named(host: Host, tmp_path: Path) -> None:

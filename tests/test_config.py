@@ -536,7 +536,9 @@ def test_init_refuses_to_overwrite(tmp_path: Path, environ: Environ) -> None:
     file.write_text("mine")
     result = run(environ, "init", "--root", "/x", "--config", str(file))
     assert (result.exit_code, result.stdout, file.read_text()) == (1, "", "mine")
-    assert result.stderr.splitlines() == [f"Error: {file}: exists already; edit it, or name another with --config FILE"]
+    assert result.stderr.splitlines() == [
+        f"Error: {file}: already exists; edit it, or choose another file with --config FILE"
+    ]
     dangling = tmp_path / "link.toml"
     dangling.symlink_to("elsewhere.toml")
     assert run(environ, "init", "--root", "/x", "--config", str(dangling)).exit_code == 1

@@ -160,7 +160,7 @@ def test_what_cannot_be_recorded_is_not_run_and_says_so(host: Host) -> None:
         arguments = [*where, "dispatch", "--", "sh", "-c", f"touch {ran}; exit 9"]
         result = run(arguments, host.base)
         assert (result.returncode, ran.exists()) == (code, False)
-        assert "the command was not run; --best-effort runs it all the same" in result.stderr
+        assert "the command was not run; with --best-effort it runs anyway" in result.stderr
         result = run([*where, "dispatch", "--best-effort", *arguments[len(where) + 1 :]], host.base)
         assert (result.returncode, ran.exists()) == (9, True)
         assert "warning: " in result.stderr

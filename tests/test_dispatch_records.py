@@ -76,7 +76,7 @@ def test_a_later_status_of_the_same_run_is_a_commit_of_its_own(host: Host) -> No
     dispatch(host, "begin", "--workspace", "w")
     dispatch(host, "finish", "w")
     assert dispatch(host, "finish", "w", "--status", "failed", "--unless-finished").stdout.endswith(
-        "finished already, run 1\n"
+        "already finished, run 1\n"
     )
     dispatch(host, "finish", "w", "--status", "merged")
     host.once()

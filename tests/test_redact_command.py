@@ -203,7 +203,7 @@ def test_beside_a_daemon(host: Host) -> None:
     with Service(host):
         refused = redact(host)
         assert refused.returncode == 75
-        assert "secrets are taken out while none runs" in refused.stderr
+        assert "stop it before redacting" in refused.stderr
         assert redact(host, "--text-file", secret_file(host), "--dry-run").returncode == 0
     assert redact(host).returncode == 0
     assert SECRET.encode() not in recorded(host)
@@ -333,7 +333,7 @@ def test_interrupted(host: Host) -> None:
     stopped = [sys.executable, "-c", interrupting, "agentic_watch.exchange.redacting._redact_some", *arguments]
     result = subprocess.run(stopped, env=environment(host.base), capture_output=True, check=False, text=True)
     assert result.returncode == 130
-    assert "interrupted: 3 journal lines and 0 rows are done; run it again for the others" in result.stderr
+    assert "interrupted: 3 journal lines and 0 rows are done; run it again for the rest" in result.stderr
     assert redact(host).returncode == 0
     assert SECRET.encode() not in recorded(host)
 

@@ -297,7 +297,7 @@ def test_what_may_not_be_read_is_named_and_null() -> None:
         assert plain.returncode == result.returncode == 1
         assert plain.stdout.startswith("daemon: unknown, this user may not read ")
         assert "workspaces: 1 (1 completed)" in plain.stdout
-        assert "backlog: unknown, the history cannot tell" in plain.stdout
+        assert "backlog: unknown, the history is not available" in plain.stdout
         of_daemon, of_history = plain.stderr.splitlines()
         assert of_daemon.startswith(f"failed: {host.history}.daemon: this user may not read it")
         assert of_history.startswith("failed: ")

@@ -1,18 +1,18 @@
-"""The command line: parse, call, print. Each command lives in a room of its own, imported when it is called."""
+"""The command line: parse, call, print. Each command has its own module, imported when it is called."""
 
 import gc
 import signal
 import sys
 
 _RARELY = 50_000
-"""Cycles are few here. To look for them as often as Python does by itself, each time that 700 more objects are there,
-takes a twentieth of a start, which makes thousands that stay, and 3 % of a cold pass."""
+"""Threshold of the garbage collector. This program makes few cycles: Python's default, a collection per 700 new
+objects, takes 5 % of a start, which creates thousands of permanent ones, and 3 % of a cold pass."""
 
 
 def main() -> None:
-    """The console script. While the rest is imported, Ctrl-C ends it without a word: nothing has been done yet."""
+    """The console script. During the imports Ctrl-C ends it silently: nothing has been done yet."""
     gc.set_threshold(_RARELY)
-    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else whoever started us ignores it
+    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # otherwise our parent ignores SIGINT
     if is_ours:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from agentic_watch.cli import command_line

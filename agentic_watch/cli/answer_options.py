@@ -1,8 +1,5 @@
-"""The options that all answers share: which dispatches they are about, and of whose history.
-
-Which [[push]] target an option names.
-
-The form of an answer: a table, CSV or JSON, and how many of its rows. All answers have the same options for it.
+"""Options shared by all answers: filters, the [[push]] target to query, output form (table, CSV or JSON) and number of
+rows.
 """
 
 from __future__ import annotations
@@ -30,7 +27,7 @@ from agentic_watch.config.value_checks import nearest
 
 
 def named(config: Config, name: str, option: str) -> Target:
-    """The target of this name. Raises Misconfigured where there is none at all, else click.BadParameter."""
+    """The target with this name. Raises Misconfigured when no target is configured, else click.BadParameter."""
     require_some(config)
     for target in config.push:
         if target.name == name:
@@ -42,15 +39,15 @@ def named(config: Config, name: str, option: str) -> Target:
 
 
 def readable(config: Config, name: str) -> Target:
-    """The target of this name if it can be asked. Raises as `named`."""
+    """The target with this name, if it can be queried. Raises like `named`."""
     target = named(config, name, "--fleet")
     if target.kind != "postgres":
-        raise click.BadParameter(f"{name} is of kind {target.kind}; only postgres can be asked", param_hint="--fleet")
+        raise click.BadParameter(f"{name} is of kind {target.kind}; only postgres can be queried", param_hint="--fleet")
     return target
 
 
 def require_some(config: Config) -> None:
-    """Raises Misconfigured where nothing is configured to be sent anywhere."""
+    """Raise Misconfigured when no target is configured."""
     if not config.push and not config.hooks:
         where = config.file or "no configuration file"
         raise Misconfigured(f"{where}: there is no [[push]] target; config.example.toml shows one")
@@ -68,11 +65,11 @@ _NAMED = {
 }
 _OLD_SECONDS = 86_400
 _POINTS = {"since": False, "until": True, "committed_since": False}
-"""The options that take a time; of a day or a week the end is meant where the value says so."""
+"""Options that take a time; True: of a day or a week, its end is meant."""
 
 
 def filtered(function: Function) -> Function:
-    """Give a command the options that say which dispatches; `wanted` makes their value."""
+    """Add the filter options to a command; `wanted` converts them to a Filter."""
     function = click.option("--utc", is_flag=True, help="Use UTC for days and times.")(function)
     text = "Only committed at T or later, whenever they ended."
     function = click.option("--committed-since", default="", metavar="T", help=text)(function)
@@ -88,7 +85,7 @@ def filtered(function: Function) -> Function:
 
 
 def of_fleet(function: Function) -> Function:
-    """Give a command --fleet, which `asking` then honours."""
+    """Add --fleet to a command; `asking` uses it."""
     text = "Query this [[push]] target (PostgreSQL, all hosts) instead of this host's history."
     return click.option("--fleet", metavar="NAME", expose_value=False, callback=_choose_fleet, help=text)(function)
 
@@ -99,7 +96,7 @@ def _choose_fleet(ctx: click.Context, _parameter: click.Parameter, value: str | 
 
 
 def wanted(options: dict[str, Any]) -> Filter:
-    """The filters out of a command's options, those that `Filter` does not know left out. Raises click.BadParameter."""
+    """The Filter of a command's options; other options are ignored. Raises click.BadParameter."""
     clock = Clock(time.time(), utc=options.get("utc", False))
     values: dict[str, Any] = {}
     for name, value in options.items():
@@ -111,7 +108,7 @@ def wanted(options: dict[str, Any]) -> Filter:
 
 
 def point(name: str, text: str, clock: Clock) -> str:
-    """The time that the option `name` was given. Raises click.BadParameter."""
+    """Parse the time given for the option `name`. Raises click.BadParameter."""
     try:
         return time_spans.point(text, clock, end=_POINTS.get(name, False))
     except (ValueError, OverflowError) as error:
@@ -120,19 +117,19 @@ def point(name: str, text: str, clock: Clock) -> str:
 
 
 def _several(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Each value of an option, also those given with commas between; a workspace's name may hold one."""
+    """Each value of an option, split at commas, except for workspaces, whose names may contain commas."""
     parts = values if name == "workspace" else (part.strip() for value in values for part in value.split(","))
     return tuple(usable(part) for part in parts)
 
 
 def usable(value: Any) -> Any:
-    """An argument that is not UTF-8 matches nothing, but it must not end in a traceback."""
+    """Replace an argument that is not UTF-8: it matches nothing, but must not cause a traceback."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 @contextlib.contextmanager
 def asking(state: State) -> Iterator[Source]:
-    """Where the rows come from, for one answer. Raises HistoryError."""
+    """The source of rows for one answer. Raises HistoryError."""
     if not state.fleet:
         with sql_dialects.history(state.config_to_read().history) as found:
             yield found
@@ -146,12 +143,12 @@ def asking(state: State) -> Iterator[Source]:
 
 
 def outcomes(state: State) -> Outcomes:
-    """What each status means in this configuration."""
+    """The outcome of each status in this configuration."""
     return from_config(state.config_to_read().answers)
 
 
 def say_nothing_matches(asked: Source, given: Filter, *, utc: bool) -> None:
-    """On stderr: that nothing matches, how many commits there are, and what may have been meant."""
+    """Print to stderr that nothing matches, the number of commits, and similar values."""
     count, first = dispatch_list.total(asked)
     text = f"nothing matches; the history holds {counted(count, 'commit')}"
     if first:
@@ -163,7 +160,7 @@ def say_nothing_matches(asked: Source, given: Filter, *, utc: bool) -> None:
 
 
 def say_what_was_read(asked: Source, given: Filter, examined: str, *, utc: bool) -> None:
-    """Below an answer: how much it examined (`12 dispatches`), of which span, and where the history starts and ends."""
+    """Print below an answer how much it examined (`12 dispatches`), the span, and the start and end of the history."""
     spans_given = (("since", given.since), ("until", given.until))
     span = "".join(f" {word} {value_texts.time_text(bound, as_utc=utc)}" for word, bound in spans_given if bound)
     first = value_texts.time_text(dispatch_list.oldest(asked), as_utc=utc)
@@ -172,7 +169,7 @@ def say_what_was_read(asked: Source, given: Filter, examined: str, *, utc: bool)
 
 
 def _old(newest: str, *, utc: bool) -> str:
-    """When the newest commit is of, where that is more than a day ago; else ""."""
+    """The time of the newest commit if it is more than a day old; else ""."""
     if not newest or time.time() - time_spans.seconds_of(newest) < _OLD_SECONDS:
         return ""
     return f", its newest dispatch is from {value_texts.time_text(newest, as_utc=utc)}"
@@ -188,14 +185,14 @@ class Form(NamedTuple):
     limit: int
 
     def cut(self, rows: Sequence[T], *, last: bool = False) -> Sequence[T]:
-        """The rows that are printed: the first ones, or the `last`."""
+        """The rows to print: the first ones, or the `last`."""
         if not self.limit:
             return rows
         return rows[-self.limit :] if last else rows[: self.limit]
 
 
 def formed(json_help: str = "Print one JSON document.") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command -n, --csv and --json; `form_of` makes their value."""
+    """Add -n, --csv and --json to a command; `form_of` converts them to a Form."""
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         function = click.option("--json", "as_json", is_flag=True, help=json_help)(function)
@@ -214,14 +211,14 @@ def formed(json_help: str = "Print one JSON document.") -> Callable[[Callable[..
 
 
 def form_of(options: dict[str, Any]) -> Form:
-    """The form that the options ask for. Raises click.UsageError for two at a time."""
+    """The Form of the options. Raises click.UsageError for both --json and --csv."""
     if options["as_json"] and options["as_csv"]:
         raise click.UsageError("--json and --csv exclude each other")
     return Form("json" if options["as_json"] else "csv" if options["as_csv"] else "table", options["limit"])
 
 
 def print_answer(form: Form, answer: Answer, *, last: bool = False) -> None:
-    """The answer as one JSON document or as CSV; of its rows the first ones, or the `last`."""
+    """Print the answer as one JSON document or as CSV, with its first or `last` rows."""
     shown = form.cut(answer.rows, last=last)
     if form.name == "json":
         print_json(answer.document(shown))
@@ -231,6 +228,6 @@ def print_answer(form: Form, answer: Answer, *, last: bool = False) -> None:
 
 
 def say_cut(shown: int, total: int) -> None:
-    """On stderr, when not all rows are printed: how many there are, and how to see them."""
+    """If not all rows are printed, print to stderr how many there are and how to see them."""
     if shown < total:
         messages.tell(messages.INFO, f"showing {shown:,} of {total:,}; -n 0 shows all")

@@ -1,4 +1,4 @@
-"""`agentic-watch check`: what is wrong on this host, and what must an operator do?"""
+"""`agentic-watch check`: problems on this host, and how to fix them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def command(state: State, quick: bool, fleet: bool, repair: bool, nagios: bool, 
         raise click.UsageError("--quick excludes --repair and --fleet, which take longer")
     if nagios and (repair or as_json):
         raise click.UsageError("--nagios excludes --repair and --json")
-    # Whatever a part of the program would warn of is said as a finding.
+    # Warnings of other parts of the program are reported as results instead.
     logging.disable(logging.WARNING)
     checks = _checks(quick=quick, fleet=fleet)
     if nagios:
@@ -57,7 +57,7 @@ def command(state: State, quick: bool, fleet: bool, repair: bool, nagios: bool, 
 
 
 def _answer(state: State, checks: Sequence[Check], *, repair: bool, as_json: bool) -> list[CheckResult]:
-    """Say what the checks find, line by line as it comes where that can be."""
+    """Run the checks and print the results, line by line as they arrive if possible."""
     about = subject(state.config())
     with_ok = state.verbosity >= 0
     if not (as_json or repair):
@@ -79,14 +79,14 @@ def _answer(state: State, checks: Sequence[Check], *, repair: bool, as_json: boo
 
 
 def _as_plugin(state: State, checks: Sequence[Check]) -> int:
-    """Say it as Nagios, Icinga and their kin read it; gives the exit status."""
+    """Print the results for Nagios, Icinga and similar monitoring; returns the exit status."""
     try:
         findings = list(checked(subject(state.config()), checks))
     except (ConfigError, NoRootsError, HistoryRefused) as error:
         findings = [CheckResult("configuration", None, " ".join(str(error).split("\n")))]
     worst = sorted(findings, key=lambda finding: _SEVERITIES.index(finding.ok))
     for finding in worst:
-        # What follows a bar would be read as performance data.
+        # Text after a bar would be parsed as performance data.
         click.echo(clean(f"{_STATES[finding.ok][1]}: {_line(finding)}").replace("|", "/"))
     return _STATES[worst[0].ok][0]
 
@@ -106,7 +106,7 @@ def _checks(*, quick: bool, fleet: bool) -> Sequence[Check]:
 
 
 def print_findings(findings: Iterable[CheckResult], *, with_ok: bool) -> None:
-    """One line each, on stdout: it is what was asked for."""
+    """Print one line per result to stdout."""
     for finding in findings:
         if finding.ok and not with_ok:
             continue
@@ -120,7 +120,7 @@ def _line(finding: CheckResult) -> str:
 
 
 def document(findings: list[CheckResult]) -> dict[str, Any]:
-    """For JSON: all is `ok`, each check by name (null: unknown), and what is not well."""
+    """The JSON: `ok`, each check by name (null: unknown), and the problems."""
     by_check: dict[str, bool | None] = {}
     for finding in findings:
         before = by_check.get(finding.check, True)
@@ -147,7 +147,7 @@ def _item(finding: CheckResult) -> dict[str, Any]:
 
 
 def say_findings(findings: Iterable[CheckResult]) -> None:
-    """What is not well, on stderr: another command quotes it."""
+    """Print the problems to stderr, for another command."""
     for finding in findings:
         if finding.ok is not True:
             level = messages.WARNING if finding.ok is False else messages.INFO

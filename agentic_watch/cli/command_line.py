@@ -1,6 +1,5 @@
-"""The commands by group, the options that go before them, and what a line does that names no command.
-
-What every `--help` ends with: exit statuses, global options, the environment, and where to read on.
+"""The commands by group, the global options, the program without a command, and the common end of every `--help`: exit
+statuses, global options, environment, further reading.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _ENDS = (
 
 
 def complete(command: click.Command, path: str) -> None:
-    """Let the help of a command, and of those below it, end as every help does; "" is the program itself."""
+    """Add the common end to the help of a command and its subcommands; "" is the program itself."""
     if isinstance(command, click.Group) and path:
         for name, inner in command.commands.items():
             complete(inner, f"{path} {name}")
@@ -68,13 +67,13 @@ _GROUPS = {
         "rename-root": ("rename_root_command", "Rename a root in the history."),
     },
 }
-"""Module and one-line help of each command, by what people come for."""
+"""Module and one-line help of each command, by purpose."""
 
 _COMMANDS = {name: command for group in _GROUPS.values() for name, command in group.items()}
 
 
 class _LazyGroup(click.Group):
-    """A group that knows its commands' names and one-line helps without importing them."""
+    """A group with the names and one-line helps of its commands, which are imported when needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
@@ -95,7 +94,7 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that was named; for one that there is not, the nearest."""
+        """Find the command; for an unknown one, suggest the nearest."""
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
             from agentic_watch.config.value_checks import nearest
 
@@ -106,7 +105,7 @@ class _LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what foreseeably ends it becomes one line and an exit status."""
+        """Run the command; foreseeable errors become one line and an exit status."""
         from agentic_watch.config import ConfigError, NoRootsError
         from agentic_watch.history import HistoryError, HistoryRefused
 
@@ -134,7 +133,9 @@ class _LazyGroup(click.Group):
     params=global_options.options(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--once", is_flag=True, help="Commit every finished dispatch, fill the history from journals, and exit.")
+@click.option(
+    "--once", is_flag=True, help="Commit every finished dispatch, recover missing rows from journals, and exit."
+)
 @click.option("--dry-run", is_flag=True, help="With --once: print what would be committed; change nothing.")
 @click.option(
     "--jobs",
@@ -176,12 +177,12 @@ complete(root, "")
 
 
 def _is_completing() -> bool:
-    """Whether a shell asks how a line may go on."""
+    """Whether a shell asks for completions."""
     return "_AGENTIC_WATCH_COMPLETE" in os.environ
 
 
 def run() -> int:
-    """Run the line that we were called with; gives the exit status."""
+    """Run this process's command line; returns the exit status."""
     if _is_completing():
         from agentic_watch.cli import completion_command
 

@@ -24,9 +24,9 @@ from agentic_watch.workspace.workspace_errors import Fault
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What became of one argument: `error` is why not all was done ("" when it was), `doubts` are warnings beside it.
+    """The result of one argument: `error` is why it is not complete ("" on success), `doubts` are warnings.
 
-    `code` is the exit status that it alone would lead to.
+    `code` is the exit status for this argument alone.
     """
 
     answer: CommitAnswer
@@ -38,7 +38,7 @@ class _Result:
 
 @click.command("commit")
 @click.argument("workspaces", metavar="WORKSPACE...", nargs=-1, required=True)
-@click.option("--force", is_flag=True, help="Commit an unfinished dispatch, too.")
+@click.option("--force", is_flag=True, help="Also commit an unfinished dispatch.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per workspace.")
 @click.pass_obj
 def command(state: State, workspaces: tuple[str, ...], force: bool, as_json: bool) -> None:
@@ -95,6 +95,6 @@ def _commit(committer: Committer, config: Config, given: str, force: bool) -> _R
         unfinished = outcome.verdict is Verdict.UNFINISHED
         code = EXIT_UNCOMMITTABLE if outcome.fault is Fault.WORKSPACE and not unfinished else EXIT_FAILED
         return _Result(answer, code, clean(cause), "; --force commits it as it is" if unfinished else "")
-    # A commit without its row is safe, and the next run adds the row; but not all was done.
+    # A commit without its row is safe, because the next run adds it, but it is not complete.
     code = EXIT_FAILED if outcome.history_error else 0
     return _Result(answer, code, clean(outcome.history_error), doubts=tuple(commit_answer.doubts(outcome)))

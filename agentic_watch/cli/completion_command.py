@@ -1,6 +1,5 @@
-"""`agentic-watch completion`: what makes a shell complete our commands, options and values.
-
-What the shell asks at a key press: which values an option or argument may have.
+"""`agentic-watch completion`: prints the shell's completion script, and answers the shell's requests for values of
+options and arguments.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _COLUMNS = (
 _ARGUMENTS = {("show", "given"): "dispatch", ("commit", "workspaces"): "on_disk", ("wait", "workspaces"): "on_disk"}
 _FILES = ("config", "history", "archive", "file", "files", "roots")
 
-# Bash parts words at colons and knows a word only from the last one on; the line itself says all.
+# Bash splits words at colons and passes only the last part, so the whole line is parsed instead.
 _BASH = """\
 %(complete_func)s() {
     local IFS=$'\\n' line kind value word
@@ -61,24 +60,24 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 class _Bash(BashComplete):
-    """Bash, asked for the whole line."""
+    """Completion for bash, from the whole line."""
 
     source_template = _BASH
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """The words of the line, and the one that was only begun."""
+        """The complete words of the line, and the incomplete one."""
         line = os.environ["COMP_LINE"]
         words = split_arg_string(line)[1:]
         return (words, "") if not words or line[-1:].isspace() else (words[:-1], words[-1])
 
 
 def install() -> None:
-    """Have click answer with these."""
+    """Register this class with click."""
     add_completion_class(_Bash, "bash")
 
 
 def give_values(command: click.Command) -> None:
-    """Let the options and arguments of a command complete to what the history holds."""
+    """Let options and arguments of a command complete to values in the history."""
     for parameter in command.params:
         name = _ARGUMENTS.get((command.name or "", parameter.name or ""), parameter.name or "")
         if name in _COLUMNS or name in _ARGUMENTS.values():

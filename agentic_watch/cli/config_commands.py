@@ -69,7 +69,7 @@ def init(state: State, roots: tuple[str, ...], history: str | None, file: str | 
     _create(path, _content(path, given))
     click.echo(path)
     named = f" --config {shlex.quote(path)}" if given.config is not None else ""
-    # What root commits by hand belongs to root, and a service that runs as its own user could not go on with it.
+    # Files committed by root belong to root, and a service with its own user could not continue with them.
     step = "service install" if path == ETC_FILE else "--once"
     messages.tell(messages.INFO, f"next: agentic-watch{named} {step}")
 
@@ -134,7 +134,7 @@ def check(state: State, as_json: bool) -> None:
 
 
 def _file(state: State) -> str | None:
-    """The file that a configuration which cannot be used stands in, where one is found."""
+    """The file of an invalid configuration, if there is one."""
     try:
         found = find_file(state.overrides, os.environ)
     except ConfigError:
@@ -143,18 +143,18 @@ def _file(state: State) -> str | None:
 
 
 def _content(path: str, overrides: Overrides) -> str:
-    """Return the text of a file that means what the flags say; raises ConfigError and NoRootsError."""
+    """The text of a file equivalent to the flags. Raises ConfigError and NoRootsError."""
     import tomli_w
 
     if not _has_roots(overrides):
         raise NoRootsError
     checked = parse("", path, overrides, os.environ)
-    # tomli_w would write short roots as one inline list, to which nobody could add a [[roots]] by hand.
+    # tomli_w would write short roots as one inline list, to which no [[roots]] table can be added.
     tables = ["[[roots]]\n" + tomli_w.dumps({"path": _literal(root.path)}) for root in checked.roots]
     if overrides.history is not None:
         tables.append(tomli_w.dumps({"history": {"path": _literal(checked.history)}}))
     text = HEADER + "\n".join(tables)
-    # What is about to be written must load without the flags that made it.
+    # The new file must be valid without the flags.
     parse(text, path, Overrides(), os.environ)
     return text
 
@@ -165,7 +165,7 @@ def _has_roots(overrides: Overrides) -> bool:
 
 
 def _literal(path: str) -> str:
-    # In the file a dollar sign would start a variable.
+    # A dollar sign in the file would begin a variable.
     return path.replace("$", "$$")
 
 
@@ -175,7 +175,7 @@ def _create(path: str, text: str) -> None:
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
-        # Whole or not at all: half a file would be refused by the next start, and by the next init.
+        # Atomically: a partial file would be rejected by the next start, and block the next init.
         with new_file(path, 0o644) as file:
             file.write(text.encode())
     except FileExistsError as error:
@@ -185,11 +185,11 @@ def _create(path: str, text: str) -> None:
 
 
 def _exists(path: str) -> Refused:
-    return Refused(f"{path}: exists already; edit it, or name another with --config FILE")
+    return Refused(f"{path}: already exists; edit it, or choose another file with --config FILE")
 
 
 def _unwritable(path: str, error: OSError) -> Refused:
-    return Refused(f"{path}: cannot be written: {error.strerror}; name another with --config FILE")
+    return Refused(f"{path}: cannot be written: {error.strerror}; choose another file with --config FILE")
 
 
 def _table(effective: Config) -> list[str]:

@@ -1,4 +1,4 @@
-"""`dashboard`: the history as a page in the browser."""
+"""`agentic-watch dashboard`: the history as a web page."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def command(state: State, port: int, *, open_page: bool) -> None:
 
     config = state.config_to_read()
     with opening.reading(config.history):
-        pass  # an error is one line, before the server starts
+        pass  # errors appear as one line before the server starts
 
     def ready(taken: int) -> None:
         click.echo(server.address(taken))
@@ -51,4 +51,4 @@ def command(state: State, port: int, *, open_page: bool) -> None:
     except ModuleNotFoundError as error:
         raise Refused(missing_extra(error.name, "dashboard")) from error
     except OSError as error:
-        raise Refused(f"port {port}: {error.strerror}; give another one with --port") from error
+        raise Refused(f"port {port}: {error.strerror}; choose another one with --port") from error

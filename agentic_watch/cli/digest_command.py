@@ -77,7 +77,7 @@ def _lines(source: Source, asked: Filter, found: Digest, *, utc: bool) -> Iterat
 
 
 def _used(total: Group) -> str:
-    """What all of them used, of how many it is known; "" when of none."""
+    """The total usage and for how many it is known; "" when unknown for all."""
     cost, tokens = cost_text(total.used[COST], total.dispatches), tokens_text(total.used, total.dispatches)
     each = f"; {dollars(total.per_passed)} per passed" if total.per_passed is not None else ""
     return " ".join([*([f"Cost {cost}{each}."] if cost else []), *([f"Tokens {tokens}."] if tokens else [])])
@@ -110,5 +110,5 @@ def _class(one: FailureClass) -> str:
 
 
 def _text(text: str) -> str:
-    """What an agent wrote as one short line in which nothing is Markdown."""
+    """An agent's text as one short line with Markdown escaped."""
     return clean(shorten(text, _TEXT)).translate(_SPECIAL)

@@ -1,4 +1,4 @@
-"""`agentic-watch dispatch begin`, `finish` and `schema`: for what cannot be run by `dispatch` itself."""
+"""`agentic-watch dispatch begin`, `finish` and `schema`: for agents that `dispatch` cannot run itself."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _UNSUCCESSFUL = frozenset({"failed", "rejected", "blocked"})
     help="PID to watch; if it exits before `finish`, the run is a ghost (default: the nearest parent that runs "
     "the agent named by --agent, for its hooks; 0: none).",
 )
-@click.option("--process-id", default="", metavar="TEXT", help="Your own name for the process.")
+@click.option("--process-id", default="", metavar="TEXT", help="Your own id for the process.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def _begin(state: State, /, as_json: bool, pid: int | None, process_id: str, **options: Any) -> None:
@@ -82,7 +82,7 @@ def _begin(state: State, /, as_json: bool, pid: int | None, process_id: str, **o
 @click.option("--question", metavar="TEXT", help="What it asks, or why it failed.")
 @click.option("--pr", "pr_url", metavar="URL", help="Pull request.")
 @click.option("--run", "number", type=Whole(1), metavar="N", help="Only if this is its newest run.")
-@click.option("--process-id", metavar="TEXT", help="Only if its newest run was begun with this one.")
+@click.option("--process-id", metavar="TEXT", help="Only if its newest run began with this process id.")
 @click.option("--branch", metavar="NAME", help="Branch (default: the one checked out here).")
 @reports_option
 @usage_option
@@ -113,13 +113,13 @@ def _finish(state: State, /, workspace: str | None, from_stdin: bool, as_json: b
     if as_json:
         print_json({**_document(run), "status": given["status"], "written": written})
     else:
-        click.echo(clean(f"{run.path}: {given['status'] if written else 'finished already'}, run {run.runs}"))
+        click.echo(clean(f"{run.path}: {given['status'] if written else 'already finished'}, run {run.runs}"))
     if written and not (RUN_VARIABLE in os.environ and os.environ.get(WORKSPACE_VARIABLE) == run.path):
-        say_without_daemon(state, run)  # else `dispatch`, which runs us, does
+        say_without_daemon(state, run)  # otherwise the parent `dispatch` reports it
 
 
 def _write_end(state: State, workspace: str, given: dict[str, Any], options: dict[str, Any]) -> tuple[Run, bool]:
-    """Put the report together and finish the run that is meant; gives it, and whether anything had to be written."""
+    """Assemble the report and finish the given run; returns the run, and whether anything was written."""
     config = state.config()
     root, name = choose_existing(config.roots, workspace, here())
     newest = newest_run(root, name, here())
@@ -147,8 +147,8 @@ def _write_end(state: State, workspace: str, given: dict[str, Any], options: dic
 
 
 def _meant(newest: Newest, workspace: str, options: dict[str, Any]) -> Run:
-    """The run whose end this is: the one that the options name, or `dispatch` in the environment of its command, else
-    the newest. Raises Overtaken when another process has begun the newest."""
+    """The run to finish: the one in the options, or in the environment set by `dispatch`, else the newest. Raises
+    Overtaken when another process began the newest."""
     run, process_id = newest.run, options["process_id"]
     if process_id is not None and process_id != newest.process_id:
         raise Overtaken(
@@ -164,9 +164,9 @@ def _meant(newest: Newest, workspace: str, options: dict[str, Any]) -> Run:
 def _by_usage(
     run: Run, usages: Sequence[str], report: dict[str, Any], given: dict[str, Any], problems: list[str]
 ) -> dict[str, str]:
-    """The status and the question by what the agent's program says; what the caller says of a failure stands.
+    """Status and question from the agent program's result; a failure reported by the caller is kept.
 
-    But for the question of an error: the program knows its cause.
+    Except the question of an error, for which the program knows the cause.
     """
     said = given["status"] in _UNSUCCESSFUL
     ended = ("failed" if said else "completed", given.get("question", ""))
@@ -177,7 +177,7 @@ def _by_usage(
 
 
 def _input() -> dict[str, Any]:
-    """What stdin says. Anybody may have written it: wrong keys and types are usage."""
+    """Parse stdin. It is not trusted: wrong keys and types are usage errors."""
     try:
         document = load_object(sys.stdin.buffer.read(_INPUT_AT_MOST), "stdin", _VALUES_AT_MOST)
     except WorkspaceError as error:

@@ -25,11 +25,11 @@ from agentic_watch.dispatch.wrapped_command import BLOCKED_STATUS, Ended, Order,
 
 _AFTER_DASHES = "agentic_watch.dispatch.after_dashes"
 _RECORDS = ("begin", "finish", "schema")
-_NOT_RUN = "the command was not run; --best-effort runs it all the same"
+_NOT_RUN = "the command was not run; with --best-effort it runs anyway"
 
 
 class _Dispatch(click.Group):
-    """A group whose words after `--` are a command to run; without that they name a command of its own."""
+    """A group whose words after `--` are a command to run; otherwise they name a subcommand."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
@@ -62,7 +62,7 @@ class _Dispatch(click.Group):
 
 
 def _no_subcommand(args: Sequence[str]) -> str:
-    """A misspelt word is not run and recorded as a failed dispatch."""
+    """The error for a misspelt subcommand, which must not be run and recorded as a failed dispatch."""
     from agentic_watch.config.value_checks import nearest
 
     near = nearest(args[0], _RECORDS)
@@ -143,19 +143,19 @@ def _run(ctx: click.Context, words: tuple[str, ...]) -> None:
 
 
 def _left_behind(state: State, options: dict[str, Any]) -> tuple[bool, bool]:
-    """Whether there is to be a log, and a patch: as the options say, else the configuration."""
+    """Whether to write a log and a patch: by the options, else the configuration."""
     from agentic_watch.config import ConfigError, DispatchFiles, NoRootsError
 
     try:
         wanted = state.config().dispatch
-    except (ConfigError, NoRootsError):  # told when the run is to begin
+    except (ConfigError, NoRootsError):  # reported when the run begins
         wanted = DispatchFiles()
     log, patch = options["log"], options["patch"]
     return wanted.log if log is None else log, wanted.patch if patch is None else patch
 
 
 def _begun(state: State, options: dict[str, Any], work: Work) -> Run | None:
-    """Begin a run that is all ours; where nothing can be recorded, end with the cause, or with --best-effort say it."""
+    """Begin a run. If it cannot be recorded, exit with the cause, or with --best-effort print it and continue."""
     from agentic_watch.config import ConfigError, NoRootsError
 
     try:

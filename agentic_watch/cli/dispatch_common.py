@@ -1,4 +1,5 @@
-"""What `dispatch` and its commands `begin` and `finish` share: options, messages, and a commit that must come first."""
+"""Shared by `dispatch` and its subcommands `begin` and `finish`: options, messages, and the commit of an unrecorded
+end."""
 
 from __future__ import annotations
 
@@ -25,9 +26,9 @@ T = TypeVar("T")
 
 
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say what is dispatched, and where."""
+    """Add the options that describe a dispatch and its workspace."""
     options = (
-        click.option("--task", metavar="TEXT", help="What to do (default: COMMAND, where one is given)."),
+        click.option("--task", metavar="TEXT", help="What to do (default: COMMAND, if given)."),
         click.option("--agent", metavar="NAME[:MODEL]", help="Agent, with its model (default: the name of COMMAND)."),
         click.option("--org", metavar="NAME", help="Organisation (default: from git's origin)."),
         click.option("--repo", metavar="NAME", help="Repository (default: from git)."),
@@ -51,7 +52,7 @@ usage_option = click.option(
 
 
 def work_of(options: dict[str, Any], words: Sequence[str] = (), **process: Any) -> Work:
-    """What the options say is dispatched from the current directory; `words` are the command's, where there is one."""
+    """The Work described by the options, for the current directory; `words` are those of the command, if any."""
     texts: dict[str, Any] = {key: options[key] or "" for key in ("task", "agent", "org", "repo", "branch")}
     if words:
         texts["command"] = "" if texts["task"] else _as_typed(words)
@@ -66,7 +67,7 @@ def _as_typed(words: Sequence[str]) -> str:
 
 
 def begin_run(state: State, workspace: str | None, work: Work) -> Run:
-    """Begin in the workspace that the options name, and say what will be missing of it. Raises DispatchError."""
+    """Begin a run in the given workspace, and print what cannot be recorded. Raises DispatchError."""
     config = state.config()
     root, name = choose(config.roots, workspace or "", here())
     run = committing_first(state, lambda: begin(root, work, name, config.finished))
@@ -78,7 +79,7 @@ def begin_run(state: State, workspace: str | None, work: Work) -> Run:
 
 
 def _say_unwritable(history: str, run: Run) -> None:
-    """Say that whoever keeps this history cannot commit the new run: nobody else may see that for hours."""
+    """Warn that the history's owner cannot commit the new run, which might otherwise stay unnoticed for hours."""
     from agentic_watch.host.other_users import cannot_write, other_owner_of
 
     owner = other_owner_of(history)
@@ -89,16 +90,16 @@ def _say_unwritable(history: str, run: Run) -> None:
         grant = f"u:{owner.name}:rwX"
         messages.tell(
             messages.WARNING,
-            f"{run.path}/{META}: {owner.name}, who keeps the history, cannot write there, so this will not be "
+            f"{run.path}/{META}: {owner.name}, the owner of the history, cannot write there, so this will not be "
             f"recorded; setfacl -R -m {grant} -m d:{grant} {root}",
             "warning: ",
         )
 
 
 def committing_first(state: State, step: Callable[[], T]) -> T:
-    """Do `step`; what is uncommitted there is committed, by a process of its own, and the step done again.
+    """Do `step`; if an uncommitted end prevents it, commit that in a separate process and try again.
 
-    A daemon that is at it just now holds the workspace: hence the patience. Raises DispatchError when it does not help.
+    Retries for a while, because the daemon may hold the workspace. Raises DispatchError when it still fails.
     """
     said = ""
     for _ in range(_TRIES):
@@ -107,7 +108,7 @@ def committing_first(state: State, step: Callable[[], T]) -> T:
         except Uncommitted as error:
             if said:
                 time.sleep(_PAUSE_SECONDS)
-            said = _commit(state, error.path) or "the commit said nothing"
+            said = _commit(state, error.path) or "the commit reported no cause"
     try:
         return step()
     except Uncommitted as error:
@@ -115,7 +116,7 @@ def committing_first(state: State, step: Callable[[], T]) -> T:
 
 
 def _commit(state: State, path: str) -> str:
-    """Run the command `commit`; gives its last line on stderr. What it needs in memory goes when it has ended."""
+    """Run the command `commit`; returns its last line on stderr. A process, so that its memory is freed at its end."""
     import subprocess
     import sys
 
@@ -134,7 +135,7 @@ def _commit(state: State, path: str) -> str:
 
 
 def say_without_daemon(state: State, run: Run) -> None:
-    """Say once that nobody commits this by itself; nothing where it cannot be known."""
+    """Print that no daemon will commit this; nothing if unknown."""
     if state.verbosity < 0:
         return
     from agentic_watch.daemon.daemon_presence import is_there

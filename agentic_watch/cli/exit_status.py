@@ -1,5 +1,5 @@
-"""What each exit status means, in one table for the help, the manual and the docs; and the ends that lead to it: stdin,
-stdout and stderr are taken as the program finds them, closed, full, or with nobody at the other end.
+"""The meaning of each exit status, in one table for help, manual and docs; the exceptions that lead to them; and robust
+stdin, stdout and stderr: closed, full, or without a reader.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from agentic_watch.cli import messages
 EXIT_FAILED = 1
 EXIT_UNCOMMITTABLE = 3
 EXIT_UNPASSED = 3
-"""`wait`: some failed, or wait for an answer."""
+"""`wait`: some dispatches failed or wait for an answer."""
 EXIT_TIMED_OUT = 124
-"""As timeout(1) has it."""
+"""As timeout(1)."""
 EXIT_INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
+"""128 + SIGINT, as shells."""
 
 MEANINGS = {
-    0: "done, or nothing to do; also when the reader of stdout went away",
+    0: "done, or nothing to do; also when the reader of stdout closed it",
     1: "failed: the history, a root or the disk; each failure is named",
     2: "usage error",
     3: "done, except workspaces with invalid content; each is named",
@@ -36,7 +36,7 @@ MEANINGS = {
     124: "wait: timed out",
     130: "interrupted (Ctrl-C), after one line on what was done",
 }
-"""Of the program as a whole."""
+"""Exit statuses of all commands."""
 _EVERY = (0, 1, 2, 78, 130)
 _OWN: dict[str, dict[int, str]] = {
     "": {3: "--once: " + MEANINGS[3], 75: "the daemon: " + MEANINGS[75]},
@@ -83,18 +83,18 @@ _OWN: dict[str, dict[int, str]] = {
 
 
 def meanings(path: str) -> dict[int, str]:
-    """The exit statuses of a command by its name (`config check`; "" is the program without a command)."""
+    """The exit statuses of a command (`config check`; "" is the program without a command)."""
     own = _OWN.get(path, {})
     return dict(sorted(({code: MEANINGS[code] for code in _EVERY} | own).items()))
 
 
 class Refused(click.ClickException):
-    """A foreseeable end: one message on stderr, exit status 1."""
+    """A foreseeable error: one message on stderr, exit status 1."""
 
     exit_code = EXIT_FAILED
 
     def show(self, file: IO[Any] | None = None) -> None:  # noqa: ARG002  messages have one way out
-        """Say it."""
+        """Print the message."""
         messages.tell(messages.ERROR, self.format_message(), "Error: ")
 
 
@@ -105,20 +105,20 @@ class HistoryHeld(Refused):
 
 
 class Misconfigured(Refused):
-    """Configuration, or a file, that cannot be used: exit status 78 (EX_CONFIG of sysexits.h)."""
+    """An invalid configuration, or an unusable file: exit status 78 (EX_CONFIG of sysexits.h)."""
 
     exit_code = 78
 
 
 class Interrupted(Refused):
-    """Ctrl-C, with one line of what was done: exit status 130."""
+    """Ctrl-C, with one line about what was done: exit status 130."""
 
     exit_code = EXIT_INTERRUPTED
 
 
 @contextlib.contextmanager
 def finishing_what_is_in_hand(stop: Callable[[], None], *signals: signal.Signals) -> Iterator[None]:
-    """What runs in it is asked by `stop` to end when what is in hand is done; a second signal ends it as a kill does,
+    """On a signal, call `stop`, so that the body ends after its current work; a second signal ends the process at once,
     which is safe."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -136,9 +136,9 @@ def finishing_what_is_in_hand(stop: Callable[[], None], *signals: signal.Signals
 
 
 class _OutputLost(Exception):
-    """stdout takes no more; `cause` is the error of write(2).
+    """Writing to stdout failed; `cause` is the error of write(2).
 
-    No OSError, so that nobody who expects one of a file takes this for it.
+    Not an OSError, so that handlers of file errors do not catch it.
     """
 
     def __init__(self, cause: OSError) -> None:
@@ -147,7 +147,7 @@ class _OutputLost(Exception):
 
 
 class _Stdout(io.FileIO):
-    """Descriptor 1. Once it was lost, whatever is still flushed into it is dropped."""
+    """Descriptor 1. After a failed write, further output is dropped."""
 
     _lost = False
 
@@ -162,7 +162,7 @@ class _Stdout(io.FileIO):
 
 
 class _Stderr(io.FileIO):
-    """Descriptor 2. A message that nobody can be told is no reason to stop."""
+    """Descriptor 2. A message that cannot be written does not stop the program."""
 
     def write(self, data: Any, /) -> int:
         try:
@@ -172,9 +172,9 @@ class _Stderr(io.FileIO):
 
 
 def _guard() -> None:
-    """Make each of the three usable, and have a lost stdout raise _OutputLost.
+    """Make all three streams usable, and let a failed write to stdout raise _OutputLost.
 
-    A terminal that is not UTF-8 gets an escape for what it cannot show, not a traceback.
+    A terminal that is not UTF-8 gets escapes for characters that it cannot show, and no traceback.
     """
     _open_missing()
     sys.stdout = _text(_Stdout(1, "w", closefd=False), sys.stdout)
@@ -182,12 +182,12 @@ def _guard() -> None:
 
 
 def _open_missing() -> None:
-    """Fill what the caller closed (`>&-`), before a file of ours gets its number and the output meant for it."""
+    """Open descriptors that the caller closed (`>&-`), before a file of ours gets their number and their output."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # Read-only, so that writing data to a closed stdout is the error that it is (EBADF).
+            # Read-only, so that writing to a closed stdout still fails with EBADF.
             os.open(os.devnull, os.O_RDWR if number == 2 else os.O_RDONLY)
 
 
@@ -203,7 +203,7 @@ def _text(raw: io.FileIO, former: TextIO | None, *, line_buffering: bool = False
 
 
 def run(command: click.Command) -> int:
-    """Run the command line to its end; gives the exit status."""
+    """Run the command line; returns the exit status."""
     _guard()
     try:
         status = command.main(standalone_mode=False)
@@ -217,13 +217,13 @@ def run(command: click.Command) -> int:
     except _OutputLost as error:
         if error.reader_left:
             return 0
-        messages.tell(messages.ERROR, f"{error}; what was to be printed is lost", "Error: ")
+        messages.tell(messages.ERROR, f"{error}; the output is lost", "Error: ")
         return EXIT_FAILED
     return status if isinstance(status, int) else 0
 
 
 def _show(error: click.ClickException) -> None:
     if messages.for_machines():
-        messages.tell(messages.ERROR, error.format_message())  # a usage's help is for people
+        messages.tell(messages.ERROR, error.format_message())  # the usage text is for people only
     else:
         error.show()

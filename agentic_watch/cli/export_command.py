@@ -1,4 +1,4 @@
-"""`agentic-watch export`: the history in the form that import reads, or as CSV."""
+"""`agentic-watch export`: the history as JSON lines, which import reads, or as CSV."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _COLUMNS = ("id", *HISTORY_COLUMNS)
 
 
 class _Cursor(click.ParamType[Cursor]):
-    """A cursor as the last export printed it."""
+    """A cursor printed by an earlier export."""
 
     name = "cursor"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Cursor:
-        """From text."""
+        """Parse a cursor."""
         if isinstance(value, Cursor):
             return value
         try:

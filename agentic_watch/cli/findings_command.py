@@ -1,4 +1,4 @@
-"""`agentic-watch findings`: what recurs over runs, what is new, what is gone."""
+"""`agentic-watch findings`: findings that recur over runs, are new, or are gone."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _print(source: Source, asked: Filter, answer: Answer, form: Form, *, utc: bo
 
 
 def _said(answer: Answer) -> str:
-    """The sentence above a list of changes."""
+    """The heading of a list of changes."""
     count = len(answer.rows)
     sentence = {
         "persistent": f"in each of the newest {answer.head['runs']} runs of their repository",

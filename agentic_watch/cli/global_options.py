@@ -1,6 +1,5 @@
-"""The options that every command takes, before its name and after it, and what they come to.
-
-Options that take a span of time, or a whole number.
+"""The global options, accepted before and after each command, their combined state, and option types for spans and
+whole numbers.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ import click
 
 from agentic_watch.cli import messages
 
-if TYPE_CHECKING:  # --version, --help and completion need none of it
+if TYPE_CHECKING:  # not needed for --version, --help and completion
     from agentic_watch.config import Config, Overrides
 
 
 class State:
-    """What the global options say; the configuration is read when a command first asks for it.
+    """The values of the global options; the configuration is read on first use.
 
-    `verbosity` counts each -v as 1 and each -q as -1. `fleet` names the target that is asked in place of this host.
+    `verbosity` counts each -v as 1 and each -q as -1. `fleet` is the target to query instead of this host.
     """
 
     def __init__(self, overrides: Overrides | None = None) -> None:
-        from agentic_watch.config import Overrides  # not for --version and --help
+        from agentic_watch.config import Overrides  # late: not needed for --version and --help
 
         self.overrides = overrides or Overrides()
         self.verbosity = 0
@@ -41,7 +40,7 @@ class State:
         return self._config
 
     def config_to_read(self) -> Config:
-        """The configuration of a command that only reads the history: it may have no root. Raises ConfigError."""
+        """The configuration for a command that only reads the history, possibly without roots. Raises ConfigError."""
         from agentic_watch.config import load
 
         config = load(self.overrides._replace(rootless=True), os.environ)
@@ -49,34 +48,34 @@ class State:
         return config
 
     def reload(self) -> Config:
-        """Read the configuration anew."""
+        """Read the configuration again."""
         from agentic_watch.config import load
 
         return load(self.overrides, os.environ)
 
     def committing(self) -> Config:
-        """The configuration as what commits may use it.
+        """The configuration for commands that commit.
 
-        Raises ConfigError also where it would double rows, HistoryRefused for a history that is not ours to touch.
+        Raises ConfigError also if rows would be duplicated, HistoryRefused for a history that must not be used.
         """
-        # sqlite3 is not for every command
+        # late: not every command needs sqlite3
         from agentic_watch.history.history_file import refuse_foreign
         from agentic_watch.inventory.renamed_roots import refuse_renamed
 
         config = self.config()
-        with contextlib.suppress(OSError):  # one that cannot be looked at is told by whoever uses it
+        with contextlib.suppress(OSError):  # an unreadable one is reported on use
             refuse_foreign(config.history)
         refuse_renamed(config)
         return config
 
     def reload_committing(self) -> Config:
-        """`committing`, read anew."""
+        """`committing`, after reading the configuration again."""
         self._config = None
         return self.committing()
 
 
 def options(*, hidden: bool = False) -> list[click.Parameter]:
-    """The global options, made anew for each command that takes them."""
+    """New global options for one command."""
     formats = click.Choice(["auto", "text", "json"])
     return [
         _option("--config", _named, hidden, metavar="FILE", help="Configuration file (TOML)."),
@@ -91,7 +90,7 @@ def options(*, hidden: bool = False) -> list[click.Parameter]:
 
 
 def take_everywhere(command: click.Command) -> None:
-    """Let a command, and those below it, take the global options too; one of its own goes before."""
+    """Add the global options to a command and its subcommands; a command's own option takes precedence."""
     taken = {name for parameter in command.params for name in parameter.opts}
     command.params += [option for option in options(hidden=True) if not taken & set(option.opts)]
     for inner in command.commands.values() if isinstance(command, click.Group) else ():
@@ -134,13 +133,13 @@ def _log_format(state: State, name: str, value: str) -> None:
 
 
 class Seconds(click.ParamType[float]):
-    """A span in seconds: `90s`, `90`, or as elsewhere `30m`, `2h`, `7d`."""
+    """A span in seconds: `90`, `90s`, `30m`, `2h`, `7d`."""
 
     name = "SPAN"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         from agentic_watch.cli.output import clean
-        from agentic_watch.config.value_checks import span_seconds  # and all of the configuration
+        from agentic_watch.config.value_checks import span_seconds  # late: imports config/
 
         if isinstance(value, float):
             return value
@@ -156,7 +155,7 @@ _MOST = 2**62
 
 
 class Whole(click.IntRange):
-    """A whole number from a least one on; more than SQLite can count with is refused, which no help needs to say."""
+    """A whole number with a minimum; values over SQLite's maximum are rejected, which the help does not mention."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number. Fails as a usage error."""

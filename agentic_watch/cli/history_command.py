@@ -1,9 +1,4 @@
-"""`agentic-watch history`: search and list committed dispatches.
-
-How rows of the history look as a table.
-
-`agentic-watch history --follow`: rows as they are committed, in each form that `history` has.
-"""
+"""`agentic-watch history`: searches and lists committed dispatches, or with --follow prints new ones."""
 
 from __future__ import annotations
 
@@ -40,7 +35,7 @@ from agentic_watch.config.value_checks import nearest
 from agentic_watch.history.columns import COST_COLUMN, TABLE_COLUMNS, TOKEN_COLUMNS
 
 _SHORT = {"cost": (COST_COLUMN,), "tokens": tuple(TOKEN_COLUMNS)}
-"""What --columns may call columns, too."""
+"""Short names accepted by --columns."""
 
 
 def _requests(_ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -67,9 +62,9 @@ def _parts(values: tuple[str, ...]) -> list[str]:
 @click.option("--pr", multiple=True, metavar="N|URL", help="Only this pull request.", callback=_requests)
 @click.option("--issue", multiple=True, metavar="N", help="Only this issue.", callback=_issues)
 @click.option("--branch", multiple=True, metavar="BRANCH", help="Only this branch.")
-@click.option("--commit", multiple=True, metavar="HASH", help="Only runs that left this commit; its beginning will do.")
+@click.option("--commit", multiple=True, metavar="HASH", help="Only runs that left this commit; a prefix is enough.")
 @click.option("--session", multiple=True, metavar="ID", help="Only this session of an agent.")
-@click.option("--failed", is_flag=True, help="Only failed dispatches, whichever status says so.")
+@click.option("--failed", is_flag=True, help="Only failed dispatches, by any status that means failed.")
 @click.option("--all", "every", is_flag=True, help="Every commit of a dispatch, not only its newest.")
 @click.option(
     "--columns",
@@ -116,7 +111,7 @@ def command(state: State, /, search: tuple[str, ...], columns: str, **options: A
 
 
 def _named(columns: str) -> tuple[str, ...]:
-    """The columns that were asked for, () for none. Raises click.BadParameter."""
+    """The columns given, () for none. Raises click.BadParameter."""
     given = columns.split(",") if columns else []
     named = tuple(name for one in given for name in _SHORT.get(one, (one,)))
     for column in named:
@@ -128,7 +123,7 @@ def _named(columns: str) -> tuple[str, ...]:
 
 
 def _print_rows(rows: Iterator[dict[str, Any]], form: Form, named: Sequence[str]) -> bool:
-    """Print the rows, but for those beyond the limit, as they come; gives whether there was any."""
+    """Print the rows up to the limit as they arrive; returns whether there was any."""
     shown = map(dispatch_list.document, itertools.islice(rows, form.limit) if form.limit else rows)
     first = next(shown, None)
     whole = itertools.chain([] if first is None else [first], shown)
@@ -141,7 +136,7 @@ def _print_rows(rows: Iterator[dict[str, Any]], form: Form, named: Sequence[str]
 
 
 def _print_table(rows: Iterator[dict[str, Any]], form: Form, named: Sequence[str], *, utc: bool) -> bool:
-    """Print the rows, but for those beyond the limit; gives whether there was any."""
+    """Print the rows up to the limit as a table; returns whether there was any."""
     shown = list(itertools.islice(rows, form.limit) if form.limit else rows)
     one_root = not named and len({row["root"] for row in shown}) == 1
     print_table(_columns(named, one_root=one_root), shown, utc=utc)
@@ -155,7 +150,7 @@ _SHOWN = ("updated_utc", "status", "root", "workspace", "agent", "runs", "durati
 
 
 def _column(name: str, header: str = "", **layout: Any) -> Column:
-    """A column of the history as it stands there, of a text its beginning."""
+    """A column of the history; long texts are cut."""
 
     def cell(row: dict[str, Any]) -> Any:
         value = row[name]
@@ -186,14 +181,14 @@ _COLUMNS = {
     **{name: _tokens(name) for name in TOKEN_COLUMNS},
     "turns": _column("turns", number=True, goes=4),
 }
-"""How the columns that are usually shown look, and those of numbers, and in which order they give way."""
+"""Layout of the default and numeric columns, and the order in which they are dropped."""
 
 
 def expressions(form: Form, named: Sequence[str]) -> Sequence[str]:
-    """What is asked for: for a table the beginning of what is long, else all of it."""
+    """The SQL expressions to select: for a table the beginning of long texts, else whole values."""
     if form.name != "table":
         return [f"d.{column}" for column in named] or ["d.*"]
-    # A task can be a megabyte; a line of it is shown.
+    # A task can be a megabyte, of which one line is shown.
     return [_part(column) if column in _LONG else f"d.{column}" for column in named or _SHOWN]
 
 
@@ -202,17 +197,17 @@ def _part(column: str) -> str:
 
 
 def _columns(named: Sequence[str], *, one_root: bool) -> list[Column]:
-    """The columns that are named, else the usual ones, without ROOT for `one_root`."""
+    """The given columns, else the default ones, without ROOT for `one_root`."""
     names = tuple(named) or tuple(name for name in _SHOWN if name != "root" or not one_root)
     return [_COLUMNS.get(name) or _column(name, least=8, goes=1) for name in names]
 
 
 def follow(state: State, asked: Filter, form: Form, named: Sequence[str], *, utc: bool) -> None:
-    """Print rows until Ctrl-C, until nobody reads them, or until there were as many as -n says."""
-    from agentic_watch.waiting.followed_rows import Following  # watchdog is not for every list
+    """Print rows until Ctrl-C, until stdout is closed, or until there were as many as -n says."""
+    from agentic_watch.waiting.followed_rows import Following  # late: watchdog is not needed for lists
 
     if state.fleet:
-        raise click.UsageError("--follow tells of this host's history; it excludes --fleet")
+        raise click.UsageError("--follow shows this host's history; it excludes --fleet")
     config = state.config_to_read()
     is_limited = click.get_current_context().get_parameter_source("limit") is ParameterSource.COMMANDLINE
     limit = form.limit if is_limited else 0
@@ -238,7 +233,7 @@ def follow(state: State, asked: Filter, form: Form, named: Sequence[str], *, utc
 def _limited(
     batches: Iterator[list[dict[str, Any]]], limit: int, printed: Iterator[int]
 ) -> Iterator[list[dict[str, Any]]]:
-    """The batches, up to so many rows (0: all); `printed` counts the rows."""
+    """The batches up to `limit` rows (0: all); `printed` counts the rows."""
     left = limit
     for batch in batches:
         some = batch[:left] if limit else batch
@@ -251,7 +246,7 @@ def _limited(
 
 
 def _print_tables(batches: Iterator[list[dict[str, Any]]], named: Sequence[str], *, one_root: bool, utc: bool) -> None:
-    """Print the header at once, but where it has the zone of times that are still to come."""
+    """Print the header at once, unless it has the time zone of rows that are still to come."""
     running, columns = RunningTable(line_width(), utc=utc), _columns(named, one_root=one_root)
     for batch in batches if on_terminal() and not utc else itertools.chain([[]], batches):
         for line in running.lines(columns, batch):

@@ -1,4 +1,4 @@
-"""`agentic-watch import`: dispatches from elsewhere into this host's history."""
+"""`agentic-watch import`: adds dispatches from other sources to this host's history."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from agentic_watch.workspace.jsontext import as_text
 
 @click.command("import")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--as", "as_root", metavar="ROOT", help="Root for records that name none (a core-agent store).")
+@click.option("--as", "as_root", metavar="ROOT", help="Root for records without one (a core-agent store).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(state: State, files: tuple[str, ...], as_root: str | None, as_json: bool) -> None:
@@ -44,9 +44,9 @@ def command(state: State, files: tuple[str, ...], as_root: str | None, as_json: 
         for path in files:
             _import(path, config, history, as_root, results)
     except HistoryError as error:
-        raise Refused(f"{error}; imported {_sum(results):,} before, run it again for the others") from error
+        raise Refused(f"{error}; imported {_sum(results):,} before, run it again for the rest") from error
     except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted: imported {_sum(results):,}; run it again for the others") from error
+        raise Interrupted(f"interrupted: imported {_sum(results):,}; run it again for the rest") from error
     finally:
         history.close()
     if as_json:

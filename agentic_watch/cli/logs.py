@@ -1,7 +1,7 @@
-"""Log lines on stderr: one line each, clean of whatever an agent put into a name or a message.
+"""Log lines on stderr: one line each, with control characters from agents escaped.
 
-stderr may be a pipe that nobody reads: a daemon's lines wait in a bounded queue, the daemon never does. What finds no
-room is counted, and the count is said when there is room again.
+stderr may be a pipe that is not read: the daemon's lines wait in a bounded queue, and the daemon never blocks. Lines
+that do not fit are counted, and the count is logged when there is space again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from agentic_watch.workspace.instant import now_text
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _FIELDS = ("root", "workspace", "status", "run", "error", "committed_at")
-"""What a line may carry beside its text (docs/reference.md)."""
+"""Fields of a line besides its text (docs/reference.md)."""
 _LONGEST_VALUE = 16 * 1024
 
 
@@ -47,10 +47,10 @@ class _Journal(logging.Formatter):
 
 
 class JournalFields(logging.Formatter):
-    """An entry of the journal's own protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): `journalctl WORKSPACE=…` finds it by
-    what it carries beside its text.
+    """An entry in the journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL), with fields for `journalctl
+    WORKSPACE=…`.
 
-    No value holds a newline. One datagram takes an entry (net.core.wmem_default), so longer values are cut.
+    No value contains a newline. An entry must fit into one datagram (net.core.wmem_default), so long values are cut.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -61,9 +61,9 @@ class JournalFields(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """One object a line: time (UTC, in milliseconds), level, message, and the fields that are known.
+    """One JSON object per line: time (UTC, milliseconds), level, message, and known fields.
 
-    `prefixed` puts the priority before it, which the journal takes off and keeps (sd-daemon(3)).
+    `prefixed` adds the priority as a prefix, which the journal removes and stores (sd-daemon(3)).
     """
 
     def __init__(self, *, prefixed: bool) -> None:
@@ -79,7 +79,7 @@ class _Json(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What is known of a record beside its text."""
+    """The known fields of a record."""
     known = {name: getattr(record, name, None) for name in _FIELDS}
     return {
         name: clean(value) if isinstance(value, str) else value for name, value in known.items() if value is not None
@@ -94,23 +94,23 @@ def _message(formatter: logging.Formatter, record: logging.LogRecord) -> str:
 
 
 def set_up(config: Config, verbosity: int, *, quieter: bool = False, never_block: bool = False) -> None:
-    """Send the package's log to stderr in the configured form; `quieter` starts at warnings, for one-shot commands;
-    `never_block` rather drops lines than waits for who reads them."""
+    """Send the package's log to stderr in the configured format; `quieter` starts at warnings, for one-shot commands;
+    `never_block` drops lines instead of waiting for a reader."""
     handler = _never_blocking(config.log.format) if never_block else logging.StreamHandler(sys.stderr)
     if handler.formatter is None:
         handler.setFormatter(machine_formatter(config.log.format) or _Text())
     logging.captureWarnings(capture=True)
     logging.basicConfig(handlers=[handler], force=True)
     set_level(config, verbosity, quieter=quieter)
-    # What no formatter here shows need not be found out (logging HOWTO, "Optimization").
+    # Do not collect what no formatter here shows (logging HOWTO, "Optimization").
     logging._srcfile = None  # noqa: SLF001  which frame it was
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    # watchdog says each lost event in words of its own; ours name the root and what follows.
+    # watchdog logs each overflow itself; our messages name the root and the consequence.
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
 
 
 def set_level(config: Config, verbosity: int, *, quieter: bool = False) -> None:
-    """Say as much as the configuration and the flags want; `quieter` as in `set_up`."""
+    """Set the level from configuration and flags; `quieter` as in `set_up`."""
     level = _LEVELS[config.log.level]
     if quieter:
         level = max(level, logging.WARNING)
@@ -118,7 +118,7 @@ def set_level(config: Config, verbosity: int, *, quieter: bool = False) -> None:
 
 
 def _never_blocking(form: str) -> logging.Handler:
-    """For a daemon: straight to the journal where stderr is the journal's, so that fields come along."""
+    """The handler of a daemon: if stderr is the journal, write to the journal directly, so that fields are kept."""
     journal = connect() if form == "auto" and stderr_is_journal() else None
     handler = NeverBlocking(journal)
     if journal is not None:
@@ -127,7 +127,7 @@ def _never_blocking(form: str) -> logging.Handler:
 
 
 def machine_formatter(form: str) -> logging.Formatter | None:
-    """The formatter of a log format that programs read (JSON lines, the journal), None for people's."""
+    """The formatter of a machine-readable format (JSON lines, the journal), None for text."""
     if form == "json":
         return _Json(prefixed=stderr_is_journal())
     return _Journal() if form == "auto" and stderr_is_journal() else None
@@ -138,15 +138,14 @@ _STDERR = 2
 _LINES_AT_MOST = 2_000
 _BYTES_AT_MOST = 512 * 1024
 _PIECE = 4096
-"""PIPE_BUF: what a pipe with room takes whole (pipe(7))."""
+"""PIPE_BUF: a write of this size to a pipe is atomic (pipe(7))."""
 _LAST_SECONDS = 0.5
 
 Write = Callable[[bytes], int]
 
 
 def connect(path: str = _JOURNAL) -> socket.socket | None:
-    """A socket to the journal that takes an entry a datagram and never waits; None where there is none, as outside of
-    systemd."""
+    """A non-blocking socket to the journal, one entry per datagram; None where there is none, as without systemd."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         connection.connect(path)
@@ -157,9 +156,9 @@ def connect(path: str = _JOURNAL) -> socket.socket | None:
 
 
 class NeverBlocking(logging.Handler):
-    """Writes what stderr takes at once; `flush` goes on with the rest. `dropped` counts lines that are lost.
+    """Writes what stderr accepts without blocking; `flush` continues with the rest. `dropped` counts lost lines.
 
-    `journal` takes the place of stderr, a datagram a line. It is closed with the handler.
+    `journal` replaces stderr, with one datagram per line. It is closed with the handler.
     """
 
     def __init__(self, journal: socket.socket | None = None) -> None:
@@ -174,7 +173,7 @@ class NeverBlocking(logging.Handler):
         self._write = self._choose()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a line in, or count it as dropped."""
+        """Queue a line, or count it as dropped."""
         if len(self._waiting) >= _LINES_AT_MOST or self._bytes > _BYTES_AT_MOST:
             self._advance()
         if len(self._waiting) >= _LINES_AT_MOST or self._bytes > _BYTES_AT_MOST:
@@ -196,7 +195,7 @@ class NeverBlocking(logging.Handler):
                 self._advance()
 
     def close(self) -> None:
-        """Write the last lines, as far as somebody reads them within half a second."""
+        """Write the last lines, waiting half a second for a reader at most."""
         end = time.monotonic() + _LAST_SECONDS
         self.flush()
         while self._waiting and time.monotonic() < end:
@@ -215,7 +214,7 @@ class NeverBlocking(logging.Handler):
         self._bytes += len(line)
 
     def _advance(self) -> None:
-        """Write line after line until one is not taken; the rest of a half one stays first."""
+        """Write lines until one is not accepted; the rest of a partly written line stays first."""
         while self._waiting:
             line = self._waiting[0]
             try:
@@ -225,7 +224,7 @@ class NeverBlocking(logging.Handler):
             except OSError as error:
                 if error.errno == errno.EAGAIN:
                     return
-                self.dropped += 1  # nobody is there to read it, now or later
+                self.dropped += 1  # the reader is gone for good
                 count = len(line)
             self._bytes -= count
             if count < len(line):
@@ -234,7 +233,7 @@ class NeverBlocking(logging.Handler):
                 self._waiting.popleft()
 
     def _choose(self) -> Write:
-        """How to write without waiting. O_NONBLOCK is never set on stderr itself, which others may share."""
+        """How to write without blocking. O_NONBLOCK is never set on stderr itself, which other processes may share."""
         if self._journal is not None:
             self._stream = journal = self._journal
             return journal.send
@@ -246,7 +245,7 @@ class NeverBlocking(logging.Handler):
             try:
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
                 self._reopened = reopened = os.open(f"/proc/self/fd/{_STDERR}", flags)
-            except OSError:  # somebody else's: ask first
+            except OSError:  # not ours: poll first
                 return _write_if_there_is_room
             return lambda data: os.write(reopened, data)
         return lambda data: os.write(_STDERR, data)

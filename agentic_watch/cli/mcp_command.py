@@ -1,7 +1,7 @@
-"""`agentic-watch mcp`: serve core-agent's tools and the answers over MCP on stdio.
+"""`agentic-watch mcp`: serves core-agent's tools and the answers over MCP on stdio.
 
-The commands that answer are tools: their options are the arguments, what `--json` prints is the answer. So no filter,
-default, hint or key is there that the other has not.
+The answering commands themselves are the tools: their options are the arguments and their `--json` output is the
+answer. So filters, defaults, hints and keys are always the same.
 """
 
 from __future__ import annotations
@@ -42,43 +42,43 @@ def command(state: State) -> None:
       agentic-watch mcp --config /etc/agentic-watch/config.toml
     """
     config = state.committing()
-    # Before the SDK sets up a log of its own.
+    # Before the SDK sets up its own log.
     logs.set_up(config, state.verbosity, quieter=True)
     try:
         from agentic_watch.mcp_server.serving import serve
     except ModuleNotFoundError as error:
-        # An older mcp lacks modules of that name too; anything else that is missing is a defect.
+        # An older mcp lacks these modules too; any other missing module is a defect.
         if (error.name or "").partition(".")[0] != "mcp":
             raise
         raise Refused(missing_extra(error.name, "mcp")) from error
-    # The thread that reads stdin cannot be interrupted, so an orderly end is the end of stdin. Ctrl-C ends the
-    # process as a kill does, which every commit survives.
+    # The thread that reads stdin cannot be interrupted: a regular exit is the end of stdin. Ctrl-C ends the process
+    # like a kill, which is safe for commits.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # A configuration that is edited meanwhile leaves all tools at one history.
+    # All tools keep using the same history, even if the configuration is edited meanwhile.
     serve(config, command_tools(State(state.overrides._replace(history=config.history))))
 
 
 _ANSWERING = ("history", "stats", "failures", "findings")
 _OF_PRINTING = frozenset({"as_json", "as_csv", "columns", "examples", "follow"})
-"""Options that say how an answer is printed, not what it is about; a tool answers once and as a whole."""
+"""Options about printing, which are no arguments: a tool answers once and completely."""
 
 _OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 _LIMIT = 20
 _COLUMNS = ",".join(name for name in TABLE_COLUMNS if name != "report")
 
 Taken = dict[str, click.Parameter]
-"""The parameters of a command that are arguments of its tool, by the argument's name."""
+"""The parameters of a command that become arguments of its tool, by the argument's name."""
 
 
 def command_tools(state: State) -> list[Tool]:
-    """The tools of all commands that answer from the history."""
+    """The tools for all commands that answer from the history."""
     return [_tool(state, name) for name in _ANSWERING]
 
 
 def _tool(state: State, name: str) -> Tool:
     command: click.Command = importlib.import_module(f"agentic_watch.cli.{name}_command").command
     parameters = [parameter for parameter in command.params if parameter.expose_value]
-    parameters += [parameter for parameter in command.params if parameter.name == "fleet"]  # State takes it
+    parameters += [parameter for parameter in command.params if parameter.name == "fleet"]  # part of State
     taken = {
         _longest(parameter).lstrip("-").replace("-", "_"): parameter
         for parameter in parameters
@@ -96,7 +96,7 @@ def _longest(parameter: click.Parameter) -> str:
 
 
 def _named(text: str, taken: Taken) -> str:
-    """A text of the command line with its options called as the arguments are."""
+    """A text of the command line with options replaced by argument names."""
 
     def name(found: re.Match[str]) -> str:
         argument = found[1].replace("-", "_")
@@ -129,7 +129,7 @@ def _whole(value: float | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    """A command, and which of its parameters are arguments. What fails is raised as ToolRefusal."""
+    """A command and its parameters that are arguments. Errors are raised as ToolRefusal."""
 
     state: State
     command: click.Command
@@ -141,12 +141,12 @@ class _Command:
         options = self._run(state, {"limit": _LIMIT, **given}, out)
         document, cut = json.loads(out.getvalue()), dict[str, str]()
         rows = [bounded(row, cut) for row in document.pop("rows")]
-        # That nothing changed between runs or spans is an answer.
+        # No change between runs or spans is a valid answer.
         hints = () if rows or {"kind", "span"} & set(document) else self._nothing_matches(state, options)
         return Said({**bounded(document, cut), "rows": rows}, (*cut.values(), *hints))
 
     def history(self, given: Given) -> Said:
-        """The rows that `history` prints line by line, without their reports, and whether there are more."""
+        """The rows printed by `history`, without reports, and whether there are more."""
         limit = given.get("limit", _LIMIT)
         out, state = _Rows(), State(self.state.overrides)
         options = self._run(state, {**given, "limit": limit + 1}, out, f"--columns={_COLUMNS}")
@@ -157,9 +157,9 @@ class _Command:
         return Said({**head, "rows": out.rows[:limit], "more": len(out.rows) > limit}, hints)
 
     def _run(self, state: State, given: Given, out: io.TextIOBase, *more: str) -> Given:
-        """Run the command with `out` as its stdout; gives its options, those for all commands in `state`.
+        """Run the command with `out` as its stdout; returns its options, with the global ones in `state`.
 
-        What it says on stderr is for people: an answer's remarks are made from the answer.
+        Its messages on stderr are for people; remarks in the tool's answer are made from the answer.
         """
         line = [*more, *self._line(given)]
         try:
@@ -174,7 +174,7 @@ class _Command:
         return ctx.params
 
     def _line(self, given: Given) -> Iterator[str]:
-        """What a user would type for these arguments."""
+        """The command line for these arguments."""
         words = []
         for name, value in given.items():
             parameter = self.taken[name]
@@ -187,7 +187,7 @@ class _Command:
         yield from ("--json", "--", *words)
 
     def _nothing_matches(self, state: State, options: Given) -> tuple[str, ...]:
-        """What the command line says when there is nothing: what the history holds, what may have been meant."""
+        """The remarks of the command line when nothing matches: number of commits, similar values."""
         filters = {name: value for name, value in options.items() if name != "search"}
         with _asked(state) as history:
             count, first = dispatch_list.total(history)
@@ -198,7 +198,7 @@ class _Command:
 
 @contextlib.contextmanager
 def _asked(state: State) -> Iterator[Source]:
-    """Where the command's rows came from. Raises ToolRefusal."""
+    """The source of the command's rows. Raises ToolRefusal."""
     try:
         with contextlib.redirect_stderr(io.StringIO()), asking(state) as source:
             yield source
@@ -207,7 +207,7 @@ def _asked(state: State) -> Iterator[Source]:
 
 
 class _Rows(io.TextIOBase):
-    """A stdout that takes rows as JSON lines, and keeps of each what is within bounds."""
+    """A stdout that collects rows from JSON lines, within the limits."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []

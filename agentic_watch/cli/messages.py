@@ -1,6 +1,5 @@
-"""What a command says beside its data: on stderr, as people, the journal or a reader of JSON lines want it.
-
-How far long work is: a bar with rate and rest on stderr, when that is a terminal.
+"""Messages of a command on stderr, as text, for the journal or as JSON lines; and a progress bar with rate and
+remaining time on a terminal.
 """
 
 from __future__ import annotations
@@ -13,24 +12,24 @@ from collections.abc import Callable, Iterator
 import click
 
 ERROR, WARNING, INFO = 40, 30, 20
-"""The priorities of `logging`: it is imported when a machine is told something, not at every start."""
+"""The priorities of `logging`, which is imported only for machine-readable messages, not at every start."""
 
 
 class _Form:
-    """How messages look: the configured log format, `auto` until one is known."""
+    """The format of messages: the configured log format, `auto` until it is known."""
 
     name = "auto"
 
 
 def choose(form: str) -> None:
-    """Say what follows in this log format: auto, text or json."""
+    """Use this log format from now on: auto, text or json."""
     _Form.name = form
 
 
 def tell(level: int, text: str, prefix: str = "", **where: str) -> None:
-    """Say `text`, line by line, with a priority; people see `prefix` before it instead.
+    """Print `text`, line by line, with a priority, or for people with `prefix`.
 
-    `where` is root and workspace, for a reader of JSON.
+    `where` is root and workspace, for JSON lines.
     """
     from agentic_watch.cli.output import clean
 
@@ -52,7 +51,7 @@ def tell(level: int, text: str, prefix: str = "", **where: str) -> None:
 
 
 def for_machines() -> bool:
-    """Whether messages go to the journal or to a reader of JSON lines, not to people."""
+    """Whether messages go to the journal or are JSON lines."""
     from agentic_watch.cli.output import stderr_is_journal
 
     return _Form.name == "json" or (_Form.name == "auto" and stderr_is_journal())
@@ -60,7 +59,7 @@ def for_machines() -> bool:
 
 @contextlib.contextmanager
 def progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
-    """What is called with how much is done, of `length` in all (0: not known)."""
+    """A progress bar: call the result with the amount done, of `length` in all (0: unknown)."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

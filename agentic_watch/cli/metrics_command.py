@@ -1,4 +1,4 @@
-"""`metrics`: what the daemon would tell Prometheus, now."""
+"""`agentic-watch metrics`: the daemon's latest metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print: JSON or aligned text, clean of control characters."""
+"""Output of commands: JSON, CSV or text, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def clean(text: str) -> str:
-    """The text with everything that is not printable (controls, newlines, lone surrogates) written as an escape."""
+    """The text with everything unprintable (controls, newlines, lone surrogates) as escapes."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def print_content(data: bytes) -> None:
-    """A file's content on stdout: byte for byte, but on a terminal as clean text, line by line."""
+    """Print a file's content to stdout: byte for byte, but cleaned on a terminal."""
     if not on_terminal():
         click.echo(data, nl=False)
         return
@@ -32,12 +32,12 @@ def print_content(data: bytes) -> None:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document to stdout."""
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Rows as RFC 4180 on stdout, below a header; None is an empty field, true and false are written so."""
+    """Print rows as CSV (RFC 4180) with a header; None is an empty field, booleans are true and false."""
     import csv
     import io
 
@@ -51,10 +51,10 @@ def print_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
 
 
 def csv_cell(value: Any) -> Any:
-    """A value as a field of CSV.
+    """A value as a CSV field.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe before it: agents write the texts, and people
-    open the file (https://owasp.org/www-community/attacks/CSV_Injection).
+    A text that a spreadsheet would take for a formula gets an apostrophe prefix, since agents write the texts
+    (https://owasp.org/www-community/attacks/CSV_Injection).
     """
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -63,13 +63,13 @@ def csv_cell(value: Any) -> Any:
 
 
 def print_json_lines(documents: Iterable[Any]) -> None:
-    """One JSON object a line on stdout."""
+    """Print one JSON object per line to stdout."""
     for document in documents:
         click.echo(json.dumps(document, ensure_ascii=False))
 
 
 def on_terminal() -> bool:
-    """Whether a person looks at stdout: there are local times, bars and colours only for them."""
+    """Whether stdout is a terminal: only there are local times, bars and colours."""
     return sys.stdout.isatty()
 
 
@@ -79,9 +79,9 @@ def coloured(text: str, colour: str) -> str:
 
 
 def line_width() -> int | None:
-    """Columns of the terminal (or $COLUMNS); None when stdout is not one, where nothing needs to fit."""
+    """Width of the terminal (or $COLUMNS); None without a terminal, where the width is not limited."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
-        import shutil  # and with it three kinds of compression
+        import shutil  # late: imports three compression modules
 
         return shutil.get_terminal_size().columns
     return None

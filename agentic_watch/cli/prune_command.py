@@ -1,4 +1,4 @@
-"""`agentic-watch prune`: old dispatches into an archive, and out of the history."""
+"""`agentic-watch prune`: moves old dispatches from the history to an archive."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DAY = 86_400
 
 @dataclass(slots=True)
 class _Pruning:
-    """What was asked for, and how far it is: `archive` is the file once it is whole."""
+    """The options and the progress; `archive` is the file once it is complete."""
 
     before: str
     target: str
@@ -84,21 +84,21 @@ def command(
 
 
 def _take_signals() -> None:
-    """SIGTERM is taken as Ctrl-C is: a service manager sends it to all processes of the daemon's unit."""
+    """Handle SIGTERM like Ctrl-C: a service manager sends it to all processes of the daemon's unit."""
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt once: a second signal must not stop what removes the unfinished file."""
+    """Raise KeyboardInterrupt once: a second signal must not stop the removal of the unfinished file."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def _before(older_than: str, *, asks: bool) -> str:
-    """What is pruned is older than this, as `updated_utc` is written."""
+    """The time before which dispatches are pruned, in the format of `updated_utc`."""
     try:
         seconds = span_seconds(older_than)
         before = Clock(time.time(), utc=True).ago(seconds)
@@ -108,7 +108,7 @@ def _before(older_than: str, *, asks: bool) -> str:
     if seconds < _DAY and asks:
         text = f"{older_than} is less than a day (m: minutes, mo: months): it removes nearly all dispatches"
         if not sys.stdin.isatty():
-            raise click.BadParameter(f"{text}; give --yes if that is meant", param_hint="--older-than")
+            raise click.BadParameter(f"{text}; confirm with --yes", param_hint="--older-than")
         click.confirm(f"{text}. Go on?", abort=True, err=True)
     return before
 
@@ -118,7 +118,7 @@ def _prune(config: Config, work: _Pruning) -> Old:
     if work.dry_run:
         found, unread = pruning.old(config.history, work.before), pruning.away(config)
     else:
-        pruning.old(config.history, work.before)  # there is a history: a writer would make one
+        pruning.old(config.history, work.before)  # raises if there is no history, which a writer would create
         unread = _take_in(config, work)
         found = pruning.old(config.history, work.before)
     if not found.commits:
@@ -130,7 +130,7 @@ def _prune(config: Config, work: _Pruning) -> Old:
 
 
 def _take_in(config: Config, work: _Pruning) -> Sequence[str]:
-    """Why what is not in the history yet could not be read, one line each."""
+    """Insert rows that only journals have; returns why journals could not be read, one line each."""
     history = History(config.history)
     try:
         with progress("workspaces", 0) as tell:
@@ -146,7 +146,7 @@ def _refuse_losses(work: _Pruning, losses: Sequence[str]) -> None:
     for text in losses:
         messages.tell(level, text, prefix)
     if losses and not work.force and not work.dry_run:
-        raise ExchangeError("nothing was pruned: fix what is named above, or prune all the same with --force")
+        raise ExchangeError("nothing was pruned: fix the problems above, or prune anyway with --force")
 
 
 def _archive_and_delete(path: str, work: _Pruning, found: Old) -> None:
@@ -174,10 +174,10 @@ def _archive_and_delete(path: str, work: _Pruning, found: Old) -> None:
 
 
 def _so_far(work: _Pruning) -> str:
-    """How far it came before it was ended; "" when nothing was deleted yet."""
+    """The progress at an interruption; "" when nothing was deleted yet."""
     if work.archive is None:
         return ""
-    return f": {work.deleted:,} commits removed, all are in {work.archive}; run it again for the others"
+    return f": {work.deleted:,} commits removed, all are in {work.archive}; run it again for the rest"
 
 
 def _tell(found: Old, work: _Pruning, *, as_json: bool, seconds: float) -> None:

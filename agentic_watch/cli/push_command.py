@@ -27,7 +27,7 @@ from agentic_watch.fleet.push_state import StateError
 log = logging.getLogger("agentic_watch.push")
 
 EXIT_SET_ASIDE = 3
-"""Everything is sent, except what a target rejected for its content."""
+"""Everything was sent, except commits that a target rejected because of their content."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`agentic-watch redact`: secrets out of what is recorded already."""
+"""`agentic-watch redact`: removes secrets from existing records."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _COPIES = Left(
 
 @dataclass(slots=True)
 class _Work:
-    """What is looked for, and how far it is."""
+    """The secrets to find, and the progress."""
 
     without: Redactor
     dry_run: bool
@@ -52,7 +52,7 @@ class _Work:
 
 @click.command("redact")
 @click.option("--text-file", metavar="FILE", help="Secrets to take out: one per line, verbatim.")
-@click.option("--pattern", metavar="REGEX", help="Take out whatever this regular expression (Python) matches.")
+@click.option("--pattern", metavar="REGEX", help="Take out every match of this regular expression (Python).")
 @click.option("--built-in", is_flag=True, help="Take out what [redact] keeps out of new records (default).")
 @click.option("--dry-run", is_flag=True, help="Count what would be taken out; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -82,13 +82,13 @@ def command(
         with _without_daemon(config, dry_run=dry_run):
             _redact(config, work)
     except HistoryInUse as error:
-        raise HistoryHeld(f"{error}; secrets are taken out while none runs") from error
+        raise HistoryHeld(f"{error}; stop it before redacting") from error
     except OSError as error:
         raise Refused(f"{error.filename or config.history}: {error.strerror}") from error
     except (HistoryError, ExchangeError) as error:
         raise Refused(f"{error}{_so_far(work)}") from error
     except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted{_so_far(work)}; run it again for the others") from error
+        raise Interrupted(f"interrupted{_so_far(work)}; run it again for the rest") from error
     _tell(work, as_json=as_json, seconds=time.monotonic() - started)
     if work.journals.failed:
         return EXIT_FAILED
@@ -108,7 +108,7 @@ def _redactor(config: Config, text_file: str | None, pattern: str | None) -> Red
 
 
 def _secrets(path: str) -> list[str]:
-    """The lines of the file, the longest first: one may be a part of another. No message repeats one."""
+    """The lines of the file, longest first, since one may be part of another. Messages never contain a secret."""
     hint = "--text-file"
     try:
         with open(path, "rb") as file:
@@ -122,7 +122,7 @@ def _secrets(path: str) -> list[str]:
         raise click.BadParameter(f"{path}: is larger than 1 MiB", param_hint=hint)
     lines = {number: line for number, line in enumerate(text.splitlines(), 1) if line.strip()}
     if short := next((number for number, line in lines.items() if len(line) < _SHORTEST), 0):
-        text = f"{path}: line {short} has fewer than {_SHORTEST} characters: it would be taken out of other words, too"
+        text = f"{path}: line {short} has fewer than {_SHORTEST} characters: other words could contain it"
         raise click.BadParameter(text, param_hint=hint)
     if not lines:
         raise click.BadParameter(f"{path}: is empty; write one secret per line", param_hint=hint)
@@ -132,7 +132,7 @@ def _secrets(path: str) -> list[str]:
 @contextlib.contextmanager
 def _without_daemon(config: Config, *, dry_run: bool) -> Iterator[None]:
     with opening.reading(config.history):
-        pass  # there is one: a writer would make it
+        pass  # raises if there is no history, which a writer would create
     if dry_run:
         yield
         return
@@ -144,7 +144,8 @@ def _without_daemon(config: Config, *, dry_run: bool) -> Iterator[None]:
 
 
 def _redact(config: Config, work: _Work) -> None:
-    # First the journals, from which rows may come; who read a line before holds its workspace until its row is there.
+    # First the journals, from which rows may be recovered; a process that read a line earlier holds its workspace until
+    # the row is inserted.
     with progress("workspaces", 0) as tell:
         redact_journals(config, work.without, work.journals, tell, dry_run=work.dry_run)
     with progress("rows", 0) as tell:

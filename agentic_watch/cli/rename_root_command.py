@@ -1,4 +1,4 @@
-"""`agentic-watch rename-root`: another name for a root and its dispatches."""
+"""`agentic-watch rename-root`: renames a root and its dispatches in the history."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
     try:
         refuse_merge(config.roots, old, new)
         with opening.reading(config.history):
-            pass  # there is one: a writer would make it
+            pass  # raises if there is no history, which a writer would create
         held = Instance.acquire(config.history)
         try:
             with progress("commits", commits_of(history, old)) as tell:
@@ -58,13 +58,13 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
             history.close()
             held.release()
     except HistoryInUse as error:
-        raise HistoryHeld(f"{error}; a root is renamed while none runs") from error
+        raise HistoryHeld(f"{error}; stop it before renaming") from error
     except OSError as error:
         raise Refused(f"{error.filename or config.history}: {error.strerror}") from error
     except ExchangeError as error:
         raise Refused(str(error)) from error
     except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted: renamed {renamed:,} commits; run it again for the others") from error
+        raise Interrupted(f"interrupted: renamed {renamed:,} commits; run it again for the rest") from error
     if as_json:
         print_json(
             {"schema": SCHEMA, "old": old, "new": new, "renamed_count": done.renamed, "merged_count": done.merged}

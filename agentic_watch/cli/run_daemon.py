@@ -25,7 +25,7 @@ log = logging.getLogger("agentic_watch.daemon")
 
 
 def run_daemon(state: State) -> int:
-    """Watch and commit until SIGTERM or SIGINT; gives the exit status."""
+    """Watch and commit until SIGTERM or SIGINT; returns the exit status."""
     config = state.committing()
     logs.set_up(config, state.verbosity, never_block=True)
 
@@ -40,7 +40,7 @@ def run_daemon(state: State) -> int:
     except HistoryInUse as error:
         raise HistoryHeld(str(error)) from error
     except OSError as error:
-        raise Refused(f"{config.history}: {error.strerror}; make its directory writable, or name another") from error
+        raise Refused(f"{config.history}: {error.strerror}; make its directory writable, or choose another") from error
     _name_lacking(config)
     try:
         with contextlib.ExitStack() as ending:
@@ -58,7 +58,7 @@ def run_daemon(state: State) -> int:
 
 
 def _command(overrides: Overrides) -> list[str]:
-    """This program, over the same history and roots."""
+    """The command line of this program with the same history and roots."""
     given = [("--config", overrides.config), ("--history", overrides.history)]
     given += [("--root", root) for root in overrides.roots]
     options = [text for name, value in given if value is not None for text in (name, value)]
@@ -66,24 +66,24 @@ def _command(overrides: Overrides) -> list[str]:
 
 
 def _name_lacking(config: Config) -> None:
-    """What the configuration asks for and this installation lacks is said, and stops nothing."""
+    """Log features that are configured but not installed; they do not stop the daemon."""
     if not config.push and config.metrics == MetricsPlaces():
         return
-    from agentic_watch.answers.check.configuration_check import lacking  # and with it all that pushes
+    from agentic_watch.answers.check.configuration_check import lacking  # late: it imports fleet/
 
     for text, extra in lacking(config):
         log.error("%s. %s", text, how_to_add(extra))
 
 
 def _metrics(config: Config, health: Health, ending: contextlib.ExitStack) -> Callable[[History], None]:
-    """What tells the metrics, or as much of them as there can be: they are no part of recording, which goes on without.
+    """The function that exports metrics, as far as possible: errors never stop recording.
 
-    They end with `ending`.
+    Metrics are closed with `ending`.
     """
     if config.metrics == MetricsPlaces():
         return lambda _: None
     try:
-        from agentic_watch.daemon.metrics import Metrics  # the extra, and a web server
+        from agentic_watch.daemon.metrics import Metrics  # late: an extra, with a web server
     except ModuleNotFoundError:
         return lambda _: None
     metrics = ending.enter_context(Metrics(config, health))
@@ -91,5 +91,5 @@ def _metrics(config: Config, health: Health, ending: contextlib.ExitStack) -> Ca
         try:
             metrics.listen(listen)
         except OSError as error:
-            log.error("metrics.listen: %s: %s; choose another port. It goes on", listen, error.strerror)
+            log.error("metrics.listen: %s: %s; choose another port. Continuing without it", listen, error.strerror)
     return metrics.tell

@@ -33,14 +33,14 @@ log = logging.getLogger("agentic_watch.once")
 
 
 def run_once(state: State, *, dry_run: bool, as_json: bool, jobs: int | None = None) -> int:
-    """One pass over all roots, in so many processes (None: as many as are worth it); gives the exit status."""
+    """One pass over all roots with `jobs` processes (None: chosen automatically); returns the exit status."""
     config = state.committing()
     logs.set_up(config, state.verbosity, quieter=True)
     history = History(config.history, read_only=dry_run)
     hear = partial(_hear, "would be committed" if dry_run else "committed")
     count = jobs or fitting_jobs(config)
     try:
-        # Only for a bar are the workspaces counted beforehand, so that it knows its length.
+        # Workspaces are counted beforehand only for a progress bar, which needs its length.
         with progress("workspaces", _count(config) if sys.stderr.isatty() else 0) as tick:
             given = (config, history, hear, tick)
             backfill = BackfillJobs(*given, count) if count > 1 else SharePass(*given)
@@ -75,7 +75,7 @@ def _exit_status(summary: Summary) -> int:
 
 
 def _hear(done: str, outcome: Outcome) -> None:
-    """What became of one workspace."""
+    """Log the outcome of one workspace."""
     name = outcome.candidate.name
     for warning in outcome.warnings:
         log.warning("%s: %s", name, warning)

@@ -1,4 +1,4 @@
-"""`agentic-watch service`: the daemon under systemd, fitted to this host."""
+"""`agentic-watch service`: installs the systemd service for this host."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def show(state: State, for_user: bool, run_as: str | None, as_json: bool) -> Non
 
 
 def _quote_check(deployment: Deployment) -> None:
-    """What `agentic-watch check` says of it now: only what is not well."""
+    """Print the problems that `agentic-watch check` finds now."""
     findings = list(checked(subject(deployment.config), ALL))
     say_findings(findings)
     if is_well(findings):
@@ -139,7 +139,7 @@ def _plan(state: State, for_user: bool, run_as: str | None) -> Deployment:
     if for_user and run_as is not None:
         raise click.UsageError("--run-as and --user exclude each other: a user's service runs as that user")
     deployment = install_plan.plan(state.overrides, for_user=for_user, run_as=run_as)
-    with contextlib.suppress(OSError):  # who may not look at it is told so by the service
+    with contextlib.suppress(OSError):  # without permission the service reports it
         refuse_foreign(deployment.config.history)
     return deployment
 
@@ -155,7 +155,7 @@ def _manager(for_user: bool) -> Manager:
     manager = Manager(for_user)
     manager.require()
     if not for_user and os.geteuid() != 0:
-        raise Refused("only root can install or remove the system's service; use sudo, or --user for one of your own")
+        raise Refused("only root can install or remove the system's service; use sudo, or --user for your own")
     return manager
 
 
@@ -173,7 +173,7 @@ def _check_account(deployment: Deployment) -> None:
 
 
 def _mind_pusher(deployment: Deployment, manager: Manager) -> None:
-    """Give the host its id, which the pusher may not write; take the unit away when there is nothing to push."""
+    """Create the host id, which the pusher cannot write; remove the pusher's unit when there is nothing to push."""
     paths = units.push_paths(deployment.host.unit_directory)
     if paths[0] in deployment.files:
         host_identity.host_id(deployment.config.history)

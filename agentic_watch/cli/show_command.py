@@ -1,4 +1,4 @@
-"""`agentic-watch show`: all that is known of one dispatch."""
+"""`agentic-watch show`: everything about one dispatch."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _FINDINGS = (
 @click.command("show")
 @click.argument("given", metavar="WORKSPACE|ID")
 @of_fleet
-@click.option("--file", "file", metavar="NAME", help="Print this kept file instead, unchanged (what is kept of it).")
+@click.option("--file", "file", metavar="NAME", help="Print the kept part of this file instead, unchanged.")
 @click.option("--utc", is_flag=True, help="Use UTC for times.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
@@ -92,7 +92,7 @@ def command(state: State, /, given: str, file: str | None, utc: bool, as_json: b
 
 
 def _ask(state: State, given: str, file: str | None) -> tuple[Shown, bytes | None]:
-    """What is known, and the content of the kept file that is wanted."""
+    """The facts, and the content of the requested kept file."""
     if not state.fleet:
         config = state.config_to_read()
         shown = show_dispatch.one_dispatch(config, given, here())
@@ -116,7 +116,7 @@ def _print(shown: Shown, utc: bool) -> None:
         _print_findings(shown)
         _print_kept(shown.kept)
     elif shown.on_disk is None:
-        click.echo("  nothing is known about it")
+        click.echo("  nothing is recorded about it")
     if shown.on_disk is not None:
         _print_disk(shown.on_disk)
     else:
@@ -124,7 +124,7 @@ def _print(shown: Shown, utc: bool) -> None:
 
 
 def _say(label: str, text: str) -> None:
-    """A labelled text, its further lines indented below it; nothing when there is no text."""
+    """Print a labelled text with further lines indented; nothing for an empty text."""
     if not text:
         return
     width = max(30, (line_width() or _WIDTH) - _LABEL - 4)
@@ -165,7 +165,7 @@ def _changes(row: dict[str, Any]) -> str:
 
 
 def _said(row: dict[str, Any], key: str, kind: type = str) -> Any:
-    """What the report says under a key; None where that is of another kind."""
+    """The report's value for a key; None if it has another type."""
     value = (row.get("report") or {}).get(key)
     return value if isinstance(value, kind) else None
 
@@ -178,7 +178,7 @@ def _files(row: dict[str, Any]) -> str:
 
 
 def _commits_of(row: dict[str, Any]) -> str:
-    """From the one at the start to the one at the end; one where nothing was committed."""
+    """The commits at start and end; only one if nothing was committed."""
     start, end = (_said(row, "commits", dict) or {}).get("start"), row.get("head_commit")
     return end or "" if start == end or not isinstance(start, str) else f"{start} to {end or '?'}"
 

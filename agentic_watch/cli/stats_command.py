@@ -1,8 +1,5 @@
-"""`agentic-watch stats`: how well dispatches end, by agent, repository, day and the like.
-
-What `stats --compare` prints: who became better or worse, and the commands that show the dispatches behind it.
-
-The table of `stats`: its columns, what stands in them, and which give way first on a narrow terminal.
+"""`agentic-watch stats`: pass rates, durations and costs by agent, repository, day and other groups; with --compare,
+groups that became better or worse.
 """
 
 from __future__ import annotations
@@ -56,13 +53,13 @@ from agentic_watch.cli.value_texts import (
 from agentic_watch.config.value_checks import span_seconds
 
 Changes = dict[str, list[tuple[Group, Group]]]
-"""By what was compared (agent, model, repo): a group before and after."""
+"""Changed groups (before, after) by the grouping (agent, model, repo)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """What is compared: `length` as it was given, where the span before and this one begin, and where this one ends
-    ("": now)."""
+    """The compared spans: `length` as given, the begins of the previous and the current span, and the end of the
+    current one ("": now)."""
 
     length: str
     before: str
@@ -71,7 +68,7 @@ class Spans:
 
 
 def print_changes(source: Source, found: Changes, spans: Spans, form: Form) -> None:
-    """Print the changes; the commands below each list what failed behind it."""
+    """Print the changes, each with commands that list the failed dispatches."""
     length, middle = spans.length, spans.since
     if form.name != "table":
         _print_rows(source, found, spans, form)
@@ -96,14 +93,14 @@ def print_changes(source: Source, found: Changes, spans: Spans, form: Form) -> N
 
 
 def _cost(before: Group, after: Group) -> str:
-    """What a dispatch that passed cost, where both are known."""
+    """The cost per passed dispatch, if known for both."""
     if before.per_passed is None or after.per_passed is None:
         return ""
     return f"; {dollars(after.per_passed)} per passed after {dollars(before.per_passed)}"
 
 
 def commands(by: str, key: str, spans: Spans) -> list[str]:
-    """The commands that list what failed behind a change: in this span, and in the one before."""
+    """The commands that list failed dispatches of a change, in this span and the previous one."""
     which = filters(by, key)
     start = f"agentic-watch history --failed -n 0{which}"
     ends = f" --until {_short(spans.until)}" if spans.until else ""
@@ -114,7 +111,7 @@ def commands(by: str, key: str, spans: Spans) -> list[str]:
 
 
 def filters(by: str, key: str) -> str:
-    """The options that ask for one group; "" where there are none, as for a model."""
+    """The options that select one group; "" if there are none, as for a model."""
     if by == "repo":
         org, _, repo = key.rpartition("/")
         return (f" --org {shlex.quote(org)}" if org else "") + f" --repo {shlex.quote(repo)}"
@@ -271,13 +268,13 @@ _NUMBERS = (
     Column("TO MERGED", lambda group: human_duration(group.merged_ms), number=True, goes=16),
 )
 _WHERE_KNOWN = ("COST", "COST/PASSED", "TOKENS IN/CACHED/OUT", "TURNS")
-"""Columns that are there only where something of it is known."""
+"""Columns that are shown only if a value is known."""
 _OF_PULL_REQUESTS: Mapping[str, int] = {"MERGED": 2, "RATE": 17, "FIRST TRY": 18, "95 %": 19}
-"""A pull request has few dispatches: rates say little of one."""
+"""Columns for pull requests, which have too few dispatches for rates."""
 
 
 def _print_groups(by: str, groups: Sequence[Group], total: Group) -> None:
-    """The groups and all of them as one; a star is at each that is not ranked."""
+    """Print the groups and their total; a star marks groups that are not ranked."""
     ranked, rows = by != "pr", [*groups, total]
 
     def name(group: Group) -> str:

@@ -1,7 +1,4 @@
-"""`agentic-watch status`: what is on disk now, and whether the daemon is healthy.
-
-How `status` looks on a terminal: the daemon, the counts, and the lists of what needs a look.
-"""
+"""`agentic-watch status`: the workspaces on disk, lists of those that need attention, and the health of the daemon."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ _ERROR = Column("ERROR", lambda one: cut(one.last_error or "", _ERROR_WIDTH), le
 
 
 def _sections(now: HostStatus) -> Iterator[tuple[str, str, list[Column]]]:
-    """Each list by its name: what its number means, and its columns after AGE, ROOT and WORKSPACE."""
+    """Each list: its name, the meaning of its number, and its columns after AGE, ROOT and WORKSPACE."""
     due = Column("NEXT ATTEMPT", lambda one: _next_attempt(one, now.at), goes=8)
     yield "running", _pools(now), [_AGENT, _PID, _RUN, _STARTED]
     yield "backlog", " (finished, not committed yet)", [_STATUS, _AGENT, _RUN, _UPDATED]
@@ -60,14 +57,14 @@ def lines(now: HostStatus, *, utc: bool) -> Iterator[str]:
     for name, says, columns in _sections(now):
         standings: tuple[WorkspaceSnapshot, ...] | None = getattr(now.lists, name)
         if standings is None:
-            yield f"{name}: unknown, the history cannot tell"
+            yield f"{name}: unknown, the history is not available"
         else:
             yield f"{name}: {len(standings)}{says if standings else ''}"
             yield from _table(columns, standings, now, utc)
 
 
 def _without_ghosts(now: HostStatus) -> dict[str, int]:
-    """Workspaces by status, those apart whose status says running though their process is gone."""
+    """Workspaces by status, with ghosts counted separately."""
     counts, ghosts = dict(now.counts), len(now.lists.ghosts)
     if ghosts:
         for ghost in now.lists.ghosts:
@@ -82,7 +79,7 @@ def _unknown_statuses(now: HostStatus) -> Iterator[str]:
         named = ", ".join(f'"{clean(shorten(status, _WIDEST))}"' for status in list(unknown)[:_SHOWN])
         where = [clean(one.workspace) for found in unknown.values() for one in found]
         more = f" and {len(where) - _SHOWN} more" if len(where) > _SHOWN else ""
-        yield f"unknown statuses, never committed: {named}; add those that are ends to finished in [commit]"
+        yield f"unknown statuses, never committed: {named}; add final ones to finished in [commit]"
         yield f"  {', '.join(where[:_SHOWN])}{more}"
 
 
@@ -102,7 +99,7 @@ def _age(standing: WorkspaceSnapshot, now: float) -> str:
 
 
 def _pools(now: HostStatus) -> str:
-    """The running ones by agent."""
+    """Running dispatches by agent."""
     pools = [f"{clean(shorten(agent, _WIDEST)) or 'no agent'} {count}" for agent, count in now.pools.items()]
     more = [f"{len(pools) - _SHOWN} other agents"] if len(pools) > _SHOWN else []
     return f" ({', '.join(pools[:_SHOWN] + more)})"
@@ -151,7 +148,7 @@ def _how_it_is(daemon: DaemonState, utc: bool) -> Iterator[str]:
         named = (
             f"{', '.join(daemon.unreadable_names)}{' …' if daemon.unreadable > len(daemon.unreadable_names) else ''}"
         )
-        yield f"  unreadable: {daemon.unreadable} (what is in there is not seen): {named}"
+        yield f"  unreadable: {daemon.unreadable} (not scanned): {named}"
     if daemon.history_error:
         yield f"  history: {daemon.history_error}"
 
@@ -161,7 +158,9 @@ _OF_REMOVABLE = {"older_than": "--older-than", "undelivered": "--undelivered", "
 
 @click.command("status")
 @click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
-@click.option("--removable", is_flag=True, help="List workspaces whose every commit is in the history, to be deleted.")
+@click.option(
+    "--removable", is_flag=True, help="List workspaces that can be deleted: all their commits are in the history."
+)
 @click.option(
     "--older-than",
     type=Seconds(),
@@ -215,7 +214,7 @@ def _removable(
     from agentic_watch.cli.status_removable import How, print_removable
 
     if lock != bool(command):
-        raise click.UsageError("--lock needs a COMMAND behind --, and a COMMAND needs --lock")
+        raise click.UsageError("--lock needs a COMMAND after --, and a COMMAND needs --lock")
     if as_json and null:
         raise click.UsageError("--json and -0 exclude each other")
     config = state.config()

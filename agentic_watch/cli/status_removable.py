@@ -1,4 +1,4 @@
-"""`agentic-watch status --removable`: the workspaces that may be deleted, or what a command did with each of them."""
+"""`agentic-watch status --removable`: lists workspaces that can be deleted, or runs a command for each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from agentic_watch.fleet.push_state import StateError
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """The options: `null` ends each path with NUL, `command` is run for each under its lock (() lists only)."""
+    """Options: `null` ends each path with NUL, `command` is run for each under its lock (() only lists)."""
 
     wish: Wish
     null: bool = False
@@ -33,7 +33,7 @@ class How:
 
 
 def print_removable(config: Config, how: How) -> int:
-    """Print them; gives the exit status."""
+    """Print the paths; returns the exit status."""
     count = _Count()
     rows: list[dict[str, Any]] = []
     try:
@@ -56,7 +56,7 @@ def print_removable(config: Config, how: How) -> int:
 
 @dataclass(slots=True)
 class _Count:
-    """Workspaces that are `done` and `left`, and whether anything `failed`."""
+    """Number of workspaces `done` and `left`, and whether anything `failed`."""
 
     done: int = 0
     left: int = 0
@@ -64,7 +64,7 @@ class _Count:
 
 
 def _done(config: Config, how: How, count: _Count) -> Iterator[tuple[Removable, int | None]]:
-    """Each that may be deleted, and with a command how that ended."""
+    """Yield each workspace that can be deleted, with the command's exit status."""
     for judged in removable.judge_all(config, how.wish):
         if isinstance(judged, NotRemovable):
             _leave(judged, count, is_told=how.tells_all)
@@ -95,7 +95,7 @@ def _leave(one: NotRemovable, count: _Count, *, is_told: bool) -> None:
 
 
 def _run(command: Sequence[str], path: str) -> int:
-    """Run a command with the path behind its own arguments, to its end; what it prints goes to stderr."""
+    """Run a command with the path as its last argument and wait for it; its output goes to stderr."""
     try:
         process = subprocess.Popen([*command, path], stdin=subprocess.DEVNULL, stdout=2)  # noqa: S603  an operator's own
     except OSError as error:
@@ -103,5 +103,5 @@ def _run(command: Sequence[str], path: str) -> int:
     try:
         return process.wait()
     except BaseException:
-        process.wait()  # Ctrl-C reached it, too: what it began is not cut off
+        process.wait()  # Ctrl-C reached the command too: let it finish
         raise

@@ -1,6 +1,5 @@
-"""Tables that fit: numbers are never cut, text shrinks first, then columns go in a fixed order.
-
-How many columns of a terminal a text takes, and how to cut it to fewer.
+"""Lays out tables for the terminal's width: texts shrink first, then columns are dropped in a fixed order; numbers are
+never cut.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _NO_WIDTH = ("Mn", "Me", "Cf")
 
 
 def width(text: str) -> int:
-    """Columns on a terminal: East Asian characters take two, combining ones none (UAX #11)."""
+    """Width on a terminal: East Asian characters take two columns, combining ones none (UAX #11)."""
     return len(text) if text.isascii() else sum(map(_width, text))
 
 
@@ -31,18 +30,18 @@ def _width(character: str) -> int:
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:
-    """The text with spaces behind it (`right`: before it), so that it takes so many columns."""
+    """Pad the text with spaces to `columns`, on its left side if `right`."""
     space = " " * (columns - width(text))
     return space + text if right else text + space
 
 
 def cut(text: str, columns: int) -> str:
-    """The text in at most so many columns; what was cut off is an ellipsis at its end."""
+    """Cut the text to at most `columns`, with an ellipsis at the end."""
     return text if width(text) <= columns else _begin(text, columns - 1) + "…"
 
 
 def cut_middle(text: str, columns: int) -> str:
-    """The same with the ellipsis in the middle: of a path the first and the last part say most."""
+    """Like `cut`, with the ellipsis in the middle: the ends of a path are the most informative."""
     if width(text) <= columns:
         return text
     left = (columns - 1) // 3
@@ -50,7 +49,7 @@ def cut_middle(text: str, columns: int) -> str:
 
 
 def wrap(text: str, columns: int) -> list[str]:
-    """The text in lines of at most so many columns, broken between words where that can be."""
+    """Wrap the text into lines of at most `columns`, between words if possible."""
     lines, line = [], ""
     for word in text.split(" "):
         while width(word) > columns:
@@ -79,11 +78,11 @@ _LEAST_NOTE = 20
 
 
 class Column(NamedTuple):
-    """One column: its header, what of a row stands in it, and how it gives way on a narrow terminal.
+    """One column: its header, its value in a row, and its behaviour on a narrow terminal.
 
-    `cell` is a key of the row, or makes the value of it; of a `time` (as `updated_utc` is written) header and cells
-    name the zone. A `number` stands at the right. Text may shrink to `least` columns (0: it never does), a `path` in
-    its middle. Where that is not enough the columns with the highest `goes` go first; 0 stays whatever happens.
+    `cell` is a key of the row, or a function of it. A `time` (in the format of `updated_utc`) is shown with its zone. A
+    `number` is right-aligned. Text may shrink to `least` columns (0: never), a `path` in its middle. If that is not
+    enough, columns with the highest `goes` are dropped first; 0 is never dropped.
     """
 
     header: str
@@ -95,18 +94,18 @@ class Column(NamedTuple):
     time: bool = False
 
     def value(self, row: Any) -> Any:
-        """What stands in it of a row; None is an empty cell."""
+        """Its value in a row; None is an empty cell."""
         return row[self.cell] if isinstance(self.cell, str) else self.cell(row)
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Any], *, utc: bool = False) -> None:
-    """The table on stdout, as wide as the terminal at most; nothing at all when there are no rows."""
+    """Print the table within the terminal's width; nothing when there are no rows."""
     for line in lay_out(columns, rows, line_width(), utc=utc):
         click.echo(line)
 
 
 def lay_out(columns: Sequence[Column], rows: Sequence[Any], limit: int | None, *, utc: bool = False) -> list[str]:
-    """The lines of a table of at most `limit` columns (None: as wide as it is)."""
+    """The lines of a table of at most `limit` columns (None: no limit)."""
     if not rows:
         return []
     columns, cells = _cells_of(columns, rows, utc=utc)
@@ -121,7 +120,7 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Any], limit: int | None, *
 
 
 def _cells_of(columns: Sequence[Column], rows: Sequence[Any], *, utc: bool) -> tuple[list[Column], list[list[str]]]:
-    """The columns with the headers that they have above these rows, and the text of each cell, row by row."""
+    """The columns with their headers for these rows, and the text of each cell."""
     named, texts = [], []
     for column in columns:
         header, values = column.header, [column.value(row) for row in rows]
@@ -133,9 +132,9 @@ def _cells_of(columns: Sequence[Column], rows: Sequence[Any], *, utc: bool) -> t
 
 
 class RunningTable:
-    """A table whose rows come one after the other, as wide as those that came so far, and `limit` at most.
+    """A table whose rows arrive over time, as wide as the rows so far, at most `limit`.
 
-    Its header is given before the first row, and again when other columns are shown.
+    The header is printed before the first row, and again when the columns change.
     """
 
     def __init__(self, limit: int | None, *, utc: bool) -> None:
@@ -145,7 +144,7 @@ class RunningTable:
         self._header: list[str] = []
 
     def lines(self, columns: Sequence[Column], rows: Sequence[Any]) -> list[str]:
-        """The lines of some more rows; the header alone when there are none yet."""
+        """The lines for more rows; only the header when there are none yet."""
         columns, cells = _cells_of(columns, rows, utc=self._utc)
         before = self._natural or [max(width(column.header), column.least) for column in columns]
         self._natural = [max(before[index], *(width(row[index]) for row in cells), 0) for index in range(len(columns))]
@@ -157,7 +156,7 @@ class RunningTable:
 
 
 def fit(columns: Sequence[Column], natural: Sequence[int], limit: int | None) -> tuple[list[int], dict[int, int]]:
-    """Which columns are shown, by index, and how wide each one is. Pure."""
+    """The indices of the visible columns, and their widths. Pure."""
     shown = list(range(len(columns)))
     if limit is None:
         return shown, dict(enumerate(natural))
@@ -172,7 +171,7 @@ def fit(columns: Sequence[Column], natural: Sequence[int], limit: int | None) ->
 
 
 def _shrink(columns: Sequence[Column], widths: dict[int, int], limit: int) -> bool:
-    """Make the widest texts narrower until all fit; False when they cannot."""
+    """Shrink the widest texts until all columns fit; False when that is impossible."""
     while (over := sum(widths.values()) - limit) > 0:
         able = [index for index, wide in widths.items() if 0 < columns[index].least < wide]
         if not able:

@@ -1,5 +1,5 @@
-"""Values as text: durations, money and tokens, as exact as a reader needs and never wide, whatever an agent reported;
-rates and series, also as small pictures of block characters; times, local with their zone on a terminal, else UTC.
+"""Formats values: durations, money and tokens in few characters; rates, bars and sparklines; times, local with zone on
+a terminal, else UTC.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def shorten(text: str, width: int) -> str:
 
 
 def human_duration(milliseconds: int | None) -> str:
-    """A duration in its two largest units (`2h05m`, `3m09s`, `4.2s`); "" when it is not known."""
+    """A duration in its two largest units (`2h05m`, `3m09s`, `4.2s`); "" when unknown."""
     if milliseconds is None:
         return ""
     seconds = milliseconds // 1000
@@ -48,7 +48,7 @@ _SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
 def short(number: int) -> str:
-    """A number in at most three digits and a letter: 999, 9.99k, 15.0k, 1.25M; beyond 1e21 as 4.2e30."""
+    """A number with three digits and a suffix: 999, 9.99k, 15.0k, 1.25M; over 1e21 as 4.2e30."""
     value, exponent = float(number), 0
     if value < 1000:
         return str(number)
@@ -61,7 +61,7 @@ def short(number: int) -> str:
 
 
 def dollars(micro: int | None) -> str:
-    """Millionths of a dollar: $41.20, $1,234.50, $0.0494 below a dime, $1.25M from a million on; "" when not known."""
+    """Millionths of a dollar as $41.20, $1,234.50, $0.0494 (below $0.10), $1.25M (from a million); "" when unknown."""
     if micro is None:
         return ""
     if micro >= _MICRO * _MICRO:
@@ -73,22 +73,22 @@ def dollars(micro: int | None) -> str:
 
 
 def of_how_many(total: Total, dispatches: int) -> str:
-    """How many dispatches a sum is of, as it stands behind one in a table: (98/103)."""
+    """For how many dispatches a sum is known, in a table: (98/103)."""
     return f"({total.known:,}/{dispatches:,})"
 
 
 def cost_cell(cost: Total, dispatches: int) -> str:
-    """A cost in a table; "" when none is known."""
+    """A cost in a table; "" when unknown."""
     return f"{dollars(cost.value)} {of_how_many(cost, dispatches)}" if cost.known else ""
 
 
 def number_cell(total: Total, dispatches: int) -> str:
-    """A sum in a table; "" when nothing is known."""
+    """A sum in a table; "" when unknown."""
     return f"{short(total.sum)} {of_how_many(total, dispatches)}" if total.known else ""
 
 
 def tokens_cell(used: Mapping[str, Total], dispatches: int) -> str:
-    """Tokens in, read from a cache and out, in a table; "" when none is known."""
+    """Tokens (input, cached, output) in a table; "" when unknown."""
     shown = [used[kind] for kind in _SHOWN]
     if not any(one.known for one in shown):
         return ""
@@ -97,7 +97,7 @@ def tokens_cell(used: Mapping[str, Total], dispatches: int) -> str:
 
 
 def tokens_text(used: Mapping[str, Total], dispatches: int) -> str:
-    """The same in a sentence: 1.25M in, 15.0M cached, 170k out, 98 of 103 known."""
+    """Tokens in a sentence: 1.25M in, 15.0M cached, 170k out, 98 of 103 known."""
     shown = [(used[kind], word) for kind, word in zip(_SHOWN, ("in", "cached", "out"), strict=True) if used[kind].known]
     if not shown:
         return ""
@@ -106,18 +106,18 @@ def tokens_text(used: Mapping[str, Total], dispatches: int) -> str:
 
 
 def _known(sums: list[Total]) -> str:
-    """Of how many dispatches sums are; the least and the most where that differs."""
+    """For how many dispatches sums are known; as a range if that differs."""
     least, most = min(one.known for one in sums), max(one.known for one in sums)
     return f"{most:,}" if least == most else f"{least:,}–{most:,}"
 
 
 def cost_text(cost: Total, dispatches: int) -> str:
-    """A cost in a sentence: $41.20, 98 of 103 known; "" when none is known."""
+    """A cost in a sentence: $41.20, 98 of 103 known; "" when unknown."""
     return f"{dollars(cost.value)}, {cost.known:,} of {dispatches:,} known" if cost.known else ""
 
 
 def usage_text(row: Mapping[str, int | None]) -> str:
-    """What one dispatch used; "" when nothing is known of it."""
+    """Tokens and cost of one dispatch; "" when unknown."""
     known = [f"{value:,} {{}}{word}" for kind, word in _KINDS if (value := row.get(kind)) is not None]
     tokens = ", ".join(known).replace("{}", "tokens ", 1).replace("{}", "")
     turns = row.get("turns")
@@ -130,12 +130,12 @@ _HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
 def percent(share: float | None) -> str:
-    """A share in whole percent; "" when it is not known."""
+    """A share in whole percent; "" when unknown."""
     return "" if share is None else f"{share * 100:.0f} %"
 
 
 def interval(rate: Rate) -> str:
-    """The range in which the true rate lies in 95 of 100 cases, in whole percent."""
+    """The 95 % confidence interval in whole percent."""
     bounds = rate.interval()
     return f"{bounds[0] * 100:.0f}–{bounds[1] * 100:.0f} %" if bounds else ""
 
@@ -148,7 +148,7 @@ def rate_text(rate: Rate) -> str:
 
 
 def bar(share: float | None, columns: int) -> str:
-    """A bar of at most so many columns, as long as the share (0 to 1) says; "" for None."""
+    """A bar of up to `columns`, proportional to the share (0 to 1); "" for None."""
     if share is None:
         return ""
     whole, eighths = divmod(round(share * columns * 8), 8)
@@ -156,16 +156,17 @@ def bar(share: float | None, columns: int) -> str:
 
 
 def sparkline(values: Sequence[int], columns: int) -> str:
-    """One character a value, the newest ones where there are more than columns; the highest is a full block."""
+    """One character per value, the newest ones if there are more than `columns`; the maximum is a full block."""
     shown = values[-columns:]
     most = max(shown, default=0)
     return "".join(" " if not value else _HEIGHTS[min(7, value * 8 // (most + 1))] for value in shown)
 
 
 def time_column(header: str, times: Sequence[str | None], *, utc: bool) -> tuple[str, list[str]]:
-    """The header and the cells of a column of such times; None and "" become empty cells.
+    """Header and cells of a column of times; None and "" become empty cells.
 
-    On a terminal they are local, and the header names the zone; where summer and winter meet, each cell does.
+    On a terminal they are local, and the header names the zone; if there are both summer and winter times, each cell
+    does.
     """
     if utc or not sys.stdout.isatty():
         return f"{header} (UTC)", [_utc(text) for text in times]

@@ -33,7 +33,7 @@ _TEXT_SHOWN = 200
 def command(state: State, workspaces: tuple[str, ...], timeout: float | None, any_one: bool, as_json: bool) -> None:
     """Wait until the newest run of each WORKSPACE is finished and recorded.
 
-    WORKSPACE is a path, or a name below a root; it need not be there yet. One that was recorded and removed is done.
+    WORKSPACE is a path, or a name below a root; it need not exist yet. One that was recorded and removed is done.
     Without a daemon, finished workspaces are committed by this command.
 
     \b
@@ -62,7 +62,7 @@ def command(state: State, workspaces: tuple[str, ...], timeout: float | None, an
 
 
 def _hear(told: list[Awaited], one: Awaited, *, as_json: bool, only_one: bool) -> None:
-    """Print what became of a workspace, now."""
+    """Print the result of a workspace as it arrives."""
     told.append(one)
     if only_one and len(told) > 1:
         return

@@ -222,7 +222,7 @@ def test_a_cloned_image_is_said(database: Database, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "code", "words"),
-    [("flete", 2, "did you mean fleet?"), ("lead", 2, "only postgres can be asked"), ("gone", 1, "gone: connection")],
+    [("flete", 2, "did you mean fleet?"), ("lead", 2, "only postgres can be queried"), ("gone", 1, "gone: connection")],
 )
 def test_a_fleet_that_cannot_be_asked(tmp_path: Path, name: str, code: int, words: str) -> None:
     """A name that is none, a target that has no answers and a server that is away are one line each."""

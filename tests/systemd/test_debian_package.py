@@ -168,7 +168,7 @@ def test_a_workspace_with_another_umask_is_found_and_opened(lab: Lab) -> None:
     _dispatch(lab, "bob", "five", "--workspace closed/api/five", umask="0077")
     lab.until(lambda: any(problem["check"] == "daemon" for problem in lab.check("--quick")[1]), "unseen")
     assert "agentic_watch_unreadable_directories 1.0" in lab.sh("agentic-watch metrics")
-    assert f"unreadable: 1 (what is in there is not seen): {_ROOT}/closed" in lab.sh("agentic-watch status")
+    assert f"unreadable: 1 (not scanned): {_ROOT}/closed" in lab.sh("agentic-watch status")
     reader = lab.as_user("nobody", "agentic-watch check --quick --nagios")
     assert (reader.returncode, reader.stdout.split(":")[0]) == (3, "UNKNOWN")
     plugin = lab.call("agentic-watch", "check", "--quick", "--nagios")
