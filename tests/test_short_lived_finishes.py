@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
@@ -205,6 +206,25 @@ def test_what_was_pruned_does_not_come_back_when_its_workspace_is_removed(
     shutil.rmtree(workspace.path)
     commit(committer, host)
     assert runs(host) == ([] if was_committed else [0])
+
+
+def test_the_finish_of_a_copied_template_is_recorded_though_the_original_was_pruned(
+    host: Host, committer: Committer
+) -> None:
+    """Both have Go's zero time: the line beside the marker tells that it is another dispatch's. Then it is removed."""
+    zero = "0001-01-01T00:00:00Z"
+    original = make(host.root, "org/repo/template", updated_at=zero)
+    committer.commit_group([host.candidate("org/repo/template")])
+    with contextlib.closing(sqlite3.connect(host.history)) as connection, connection:
+        connection.execute("UPDATE about SET pruned_before = '2100-01-01T00:00:00.000000000Z'")
+        connection.execute("DELETE FROM dispatch_history")
+    shutil.copytree(original.path, host.root / NAME)
+    Workspace(host.root, NAME).write_status(updated_at=zero, task="another")
+    committer.look_ahead(host.candidate())
+    shutil.rmtree(host.root / NAME)
+    (outcome,) = commit(committer, host)
+    assert outcome.verdict is Verdict.COMMITTED
+    assert [row["workspace"] for row in host.query("SELECT workspace FROM dispatch_history")] == [NAME]
 
 
 def test_what_is_committed_already_is_not_recorded_when_it_goes_away(host: Host, committer: Committer) -> None:

@@ -288,13 +288,21 @@ def recorded_as(workspace: OpenWorkspace, now: Status) -> set[str]:
     """The names under which marker or journal record the status."""
     if workspace.place.meta is None:
         return set()
+    names: set[str] = set()
+    marked = None
     with suppress(WorkspaceError):
-        said = marker.read(workspace.meta)
-        if said is not None and said.identity == workspace.identity:
-            return {said.workspace}
+        marked = marker.read(workspace.meta)
+    if marked is not None and marked.identity == workspace.identity:
+        names = {marked.workspace}
+        if marked.workspace == workspace.candidate.name:
+            return names
     with suppress(WorkspaceError):
         lines = workspace.open_journal(append=False)
-        if lines.size <= _JOURNAL_BYTES:
-            its = (one for one in lines.records() if one.identity == workspace.identity)
-            return {one.workspace for one in its if record.is_same_dispatch(one, now, lines.without)}
-    return set()
+        for one in lines.records() if lines.size <= _JOURNAL_BYTES else ():
+            if one.identity != workspace.identity:
+                continue
+            if record.is_same_dispatch(one, now, lines.without):
+                names.add(one.workspace)
+            elif marked is not None and (one.workspace, one.committed_at) == (marked.workspace, marked.committed_at):
+                names.discard(marked.workspace)  # copied with the directory of another dispatch of this identity
+    return names
