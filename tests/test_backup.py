@@ -107,7 +107,7 @@ def test_a_copy_that_holds_more_is_kept(committed: Host) -> None:
     committed.forget_history()
     shutil.copy(older, committed.history)
     refused = back_up(committed, newer, code=1)
-    assert f"{newer}: holds 1 commits that {committed.history} lacks" in refused
+    assert f"{newer}: holds 1 commit that {committed.history} lacks" in refused
     run([*committed.arguments(), "import", str(newer)], committed.base)
     assert ": 3 commits, " in back_up(committed, newer)
 

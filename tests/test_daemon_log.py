@@ -122,6 +122,14 @@ def test_hundreds_that_fail_at_once_fill_no_journal(caplog: pytest.LogCaptureFix
     assert caplog.records[-1].getMessage().endswith("workspace warnings suppressed; see agentic-watch status")
 
 
+def test_one_is_told_as_one(host: Host) -> None:
+    """A root without a workspace has one watch, its own."""
+    with Service(host) as service:
+        assert f"ready: {host.root}: inotify, 1 watch; 0 committed" in service.log()
+        service.signal(signal.SIGHUP)
+        service.wait_log("configuration reloaded: 1 root")
+
+
 def test_both_status_files_are_said_once_however_often_the_root_is_scanned(host: Host) -> None:
     """A state, not an event."""
     workspace = make(host.root)
@@ -196,7 +204,7 @@ def test_dropped_lines_are_counted_and_said(host: Host, tmp_path: Path) -> None:
     assert dropped > 0
     _, errors = process.communicate("go\n", timeout=30)
     lines = errors.splitlines()
-    assert lines[-2:] == [f"{dropped} log lines were dropped: nobody read stderr", "the end"]
+    assert lines[-2:] == [f"{dropped:,} log lines were dropped: nobody read stderr", "the end"]
     assert [line.split()[0] for line in lines[:-2]] == [str(number) for number in range(4000 - dropped)]
     assert process.returncode == 0
 

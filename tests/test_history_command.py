@@ -233,6 +233,7 @@ def test_two_roots_are_told_apart(own: Host, tmp_path: Path) -> None:
         (["--since", "999999999w"], "or an RFC 3339 time"),
         (["--json", "--csv"], "exclude each other"),
         (["--columns", "status,tsak"], "did you mean task?"),
+        (["--columns", "nope"], "no column 'nope'; columns: id, root, workspace, repo, org, task, agent, model,"),
         (["--limit", "-1"], "not in the range"),
         (["!!"], "no letter and no digit"),
     ],

@@ -56,7 +56,7 @@ def test_what_is_older_goes_at_night_into_an_archive(kept: Host, caplog: pytest.
     assert names(kept) == ["org/repo/young"]
     (archive,) = kept.history.parent.glob("history.db.pruned-*.jsonl")
     assert [json.loads(line)["workspace"] for line in archive.read_text().splitlines()] == ["org/repo/old"]
-    said = f"pruned 1 commits of 2026-01-02 to 2026-01-02, archived in {archive} (history.keep: 100d)"
+    said = f"pruned 1 commit of 2026-01-02 to 2026-01-02, archived in {archive} (history.keep: 100d)"
     assert [record.message for record in caplog.records] == [said]
 
 
@@ -147,7 +147,7 @@ def test_a_daemon_prunes_at_night_and_goes_on_committing(kept: Host) -> None:
     }
     service.config_file.write_text(tomli_w.dumps(document))
     with service:
-        service.wait(lambda: bool(service.lines("pruned 1 commits")), 30.0)
+        service.wait(lambda: bool(service.lines("pruned 1 commit")), 30.0)
         make(kept.root, "org/repo/new", updated_at=YOUNG)
         service.wait(lambda: names(kept) == ["org/repo/new", "org/repo/young"])
         assert service.stop() == 0

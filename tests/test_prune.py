@@ -101,7 +101,7 @@ def test_a_dry_run_changes_nothing(mixed: Host) -> None:
     assert (found["commits_count"], found["archive"], found["dry_run"]) == (1, None, True)
     assert snapshot(mixed.base) == before
     text = run([*mixed.arguments(), "prune", "--older-than", "60w", "--dry-run"], mixed.base).stdout
-    assert text == "1 commits and 1 findings of 2020-01-01 to 2020-01-01 would be removed\n"
+    assert text == "1 commit and 1 finding of 2020-01-01 to 2020-01-01 would be removed\n"
 
 
 def test_nothing_old_is_no_work(mixed: Host) -> None:

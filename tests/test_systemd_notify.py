@@ -244,4 +244,4 @@ def test_reloads_in_the_middle_of_a_start_are_ready_when_all_is_watched(host: Ho
             service.wait(lambda before=before: len(manager.having("READY")) > before + 1)
             position = manager.having("READY")[-1]
             said = [message["STATUS"] for message in manager.heard()[:position] if "STATUS" in message]
-            assert "inotify, 1821 watches" in said[-1], said[-1]
+            assert "inotify, 1,821 watches" in said[-1], said[-1]

@@ -1,5 +1,5 @@
-"""The common shape of answers: schema number, absent values, counted words, and `Answer`, from which every output form
-is made. Imports nothing: each command needs it.
+"""The common shape of answers: schema number, absent values, and `Answer`, from which every output form is made. It
+imports nothing: each command needs it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,6 @@ _NUMBERS = ("issue", "pid")
 def absent_as_null(row: dict[str, Any]) -> dict[str, Any]:
     """A row with null for values missing in the status file ("", no issue, no pid)."""
     return {name: None if value == "" or (value == 0 and name in _NUMBERS) else value for name, value in row.items()}
-
-
-def counted(count: int, word: str) -> str:
-    """A number and its word: `1 finding`, `1,200 dispatches`, `2 repositories`."""
-    if count == 1:
-        return f"1 {word}"
-    plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}es" if word.endswith("h") else f"{word}s"
-    return f"{count:,} {plural}"
 
 
 class Answer(NamedTuple):

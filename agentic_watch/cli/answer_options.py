@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from agentic_watch.answers.answer_shape import Answer, counted
+from agentic_watch import counted
+from agentic_watch.answers.answer_shape import Answer
 from agentic_watch.answers.past import dispatch_list, known_values, sql_dialects, time_spans
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.outcomes import Outcomes, from_config

@@ -7,7 +7,8 @@ import time
 
 import click
 
-from agentic_watch.answers.answer_shape import SCHEMA, counted
+from agentic_watch import counted
+from agentic_watch.answers.answer_shape import SCHEMA
 from agentic_watch.cli.exit_status import Interrupted, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.cli.messages import progress

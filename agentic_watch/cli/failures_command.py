@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.answer_shape import counted
+from agentic_watch import counted
 from agentic_watch.answers.past.failures import FailureClass, Failures, failures
 from agentic_watch.cli import value_texts
 from agentic_watch.cli.answer_options import (

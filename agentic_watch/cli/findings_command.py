@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.answer_shape import Answer, counted
+from agentic_watch import counted
+from agentic_watch.answers.answer_shape import Answer
 from agentic_watch.answers.past import findings
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.findings import BY, Kind

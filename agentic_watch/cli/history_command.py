@@ -11,8 +11,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from agentic_watch import counted
 from agentic_watch.answers import answer_shape
-from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.past import dispatch_list, filters, sql_dialects
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.cli import messages
@@ -116,8 +116,9 @@ def _named(columns: str) -> tuple[str, ...]:
     named = tuple(name for one in given for name in _SHORT.get(one, (one,)))
     for column in named:
         if column not in TABLE_COLUMNS:
-            near = nearest(column, (*TABLE_COLUMNS, *_SHORT))
-            meant = f"did you mean {near}?" if near else "`history --csv -n 1` begins with the names of all"
+            known = (*TABLE_COLUMNS, *_SHORT)
+            near = nearest(column, known)
+            meant = f"did you mean {near}?" if near else f"columns: {', '.join(known)}"
             raise click.BadParameter(f"no column {column!a}; {meant}", param_hint="--columns")
     return named
 

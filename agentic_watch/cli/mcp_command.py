@@ -18,8 +18,8 @@ from typing import Any
 
 import click
 
+from agentic_watch import counted
 from agentic_watch.answers import answer_shape
-from agentic_watch.answers.answer_shape import counted
 from agentic_watch.answers.past import dispatch_list, known_values
 from agentic_watch.answers.past.sql_dialects import Source
 from agentic_watch.cli import logs

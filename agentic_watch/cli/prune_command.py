@@ -11,7 +11,8 @@ from types import FrameType
 
 import click
 
-from agentic_watch.answers.answer_shape import SCHEMA, counted
+from agentic_watch import counted
+from agentic_watch.answers.answer_shape import SCHEMA
 from agentic_watch.answers.past.time_spans import Clock
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import Interrupted, Refused
@@ -177,7 +178,7 @@ def _so_far(work: _Pruning) -> str:
     """The progress at an interruption; "" when nothing was deleted yet."""
     if work.archive is None:
         return ""
-    return f": {work.deleted:,} commits removed, all are in {work.archive}; run it again for the rest"
+    return f": {counted(work.deleted, 'commit')} removed, archived in {work.archive}; run it again for the rest"
 
 
 def _tell(found: Old, work: _Pruning, *, as_json: bool, seconds: float) -> None:
@@ -205,4 +206,6 @@ def _tell(found: Old, work: _Pruning, *, as_json: bool, seconds: float) -> None:
     span = f"of {found.first[:10]} to {found.last[:10]}"
     does = "would be removed" if work.dry_run else "removed"
     where = f", archived in {work.archive}" if work.archive else ""
-    click.echo(clean(f"{found.commits:,} commits and {found.findings:,} findings {span} {does}{where}"))
+    click.echo(
+        clean(f"{counted(found.commits, 'commit')} and {counted(found.findings, 'finding')} {span} {does}{where}")
+    )

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import click
 
-from agentic_watch.answers.answer_shape import SCHEMA, counted
+from agentic_watch import counted
+from agentic_watch.answers.answer_shape import SCHEMA
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_UNCOMMITTABLE, HistoryHeld, Interrupted, Refused
 from agentic_watch.cli.global_options import State
@@ -172,7 +173,8 @@ def _redact_history(path: str, work: _Work, tell: redacting.OnProgress) -> None:
 
 
 def _so_far(work: _Work) -> str:
-    return f": {work.journals.lines:,} journal lines and {sum(work.history.rows.values()):,} rows are done"
+    lines, rows = counted(work.journals.lines, "journal line"), counted(sum(work.history.rows.values()), "row")
+    return f": {lines} and {rows} are done"
 
 
 def _tell(work: _Work, *, as_json: bool, seconds: float) -> None:

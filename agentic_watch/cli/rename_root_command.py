@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from agentic_watch import counted
 from agentic_watch.answers.answer_shape import SCHEMA
 from agentic_watch.cli import messages
 from agentic_watch.cli.exit_status import HistoryHeld, Interrupted, Refused
@@ -64,14 +65,14 @@ def command(state: State, old: str, new: str, as_json: bool) -> None:
     except ExchangeError as error:
         raise Refused(str(error)) from error
     except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted: renamed {renamed:,} commits; run it again for the rest") from error
+        raise Interrupted(f"interrupted: renamed {counted(renamed, 'commit')}; run it again for the rest") from error
     if as_json:
         print_json(
             {"schema": SCHEMA, "old": old, "new": new, "renamed_count": done.renamed, "merged_count": done.merged}
         )
     else:
         both = f"; {done.merged:,} existed under both names" if done.merged else ""
-        click.echo(clean(f"{done.renamed:,} commits moved from {old} to {new}{both}"))
+        click.echo(clean(f"{counted(done.renamed, 'commit')} moved from {old} to {new}{both}"))
     if config.push:
         text = (
             "rows already pushed to a fleet keep the old name; agentic-watch check --fleet --repair sends the new ones"

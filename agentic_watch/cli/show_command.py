@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agentic_watch.answers.answer_shape import counted
+from agentic_watch import counted
 from agentic_watch.answers.now.explain import Explanation
 from agentic_watch.answers.past import show_dispatch, sql_dialects
 from agentic_watch.answers.past.kept_logs import Kept

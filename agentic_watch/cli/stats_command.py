@@ -13,8 +13,9 @@ from typing import Any
 
 import click
 
+from agentic_watch import counted
 from agentic_watch.answers import answer_shape
-from agentic_watch.answers.answer_shape import Answer, counted
+from agentic_watch.answers.answer_shape import Answer
 from agentic_watch.answers.past import dispatch_list, time_spans
 from agentic_watch.answers.past.costs import COST
 from agentic_watch.answers.past.outcomes import LEAST_TO_RANK

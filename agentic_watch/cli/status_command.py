@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from agentic_watch import counted
 from agentic_watch.answers.now.host_status import HostStatus, age_seconds, document, host_status
 from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot
 from agentic_watch.cli import logs, messages, value_texts
@@ -143,7 +144,7 @@ def _how_it_is(daemon: DaemonState, utc: bool) -> Iterator[str]:
     )
     for root in daemon.roots:
         detail = f" ({root.detail})" if root.detail else ""
-        yield f"  {root.root}: {root.watching}, {root.watches} watches{detail}"
+        yield f"  {root.root}: {root.watching}, {counted(root.watches, 'watch')}{detail}"
     if daemon.unreadable:
         named = (
             f"{', '.join(daemon.unreadable_names)}{' …' if daemon.unreadable > len(daemon.unreadable_names) else ''}"

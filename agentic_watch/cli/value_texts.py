@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from agentic_watch.answers.answer_shape import counted
+from agentic_watch import counted
 from agentic_watch.answers.past import time_spans
 from agentic_watch.answers.past.costs import COST, Total
 from agentic_watch.answers.past.outcomes import Rate

@@ -8,7 +8,7 @@ from functools import partial
 
 import click
 
-from agentic_watch.answers.answer_shape import counted
+from agentic_watch import counted
 from agentic_watch.cli import logs, messages
 from agentic_watch.cli.exit_status import EXIT_FAILED, EXIT_TIMED_OUT, EXIT_UNPASSED, Interrupted, Refused
 from agentic_watch.cli.global_options import Seconds, State

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from agentic_watch import __version__
+from agentic_watch import __version__, counted
 from agentic_watch.daemon.daemon_state import DaemonState
 from agentic_watch.daemon.single_instance import Instance
 from agentic_watch.daemon.systemd_notify import Notifier
@@ -189,10 +189,10 @@ def _roots_text(roots: tuple[RootState, ...]) -> str:
     named = roots if len(roots) <= _ROOTS_BY_NAME else odd[:_ROOTS_BY_NAME]
     parts = []
     if len(roots) > len(named):
-        counted = Counter(root.watching for root in roots)
-        parts.append(f"{len(roots)} roots: {', '.join(f'{count} {how}' for how, count in counted.items())}")
+        ways = Counter(root.watching for root in roots)
+        parts.append(f"{len(roots)} roots: {', '.join(f'{count} {how}' for how, count in ways.items())}")
     for root in named:
-        how = f"{root.watching}, {root.watches} watches" if root.watching == "inotify" else root.watching
+        how = f"{root.watching}, {counted(root.watches, 'watch')}" if root.watching == "inotify" else root.watching
         parts.append(f"{root.root}: {how}" + (f" ({root.detail})" if root.detail else ""))
     return "; ".join(parts)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from agentic_watch import counted
 from agentic_watch.commit.committer import Committer
 from agentic_watch.config import Config, ConfigError, NoRootsError, Root
 from agentic_watch.daemon.due_commits import AGAIN_SECONDS, DueCommits
@@ -270,4 +271,4 @@ class Daemon:
         self._use(config._replace(history=self._config.history), self._watcher)
         self._last_seen.keep_roots({root.key for root in config.roots})
         self._start_watcher()
-        log.info("configuration reloaded: %d root%s", len(config.roots), "" if len(config.roots) == 1 else "s")
+        log.info("configuration reloaded: %s", counted(len(config.roots), "root"))

@@ -14,7 +14,9 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
+
+from agentic_watch import counted
 
 log = logging.getLogger("agentic_watch.daemon")
 
@@ -108,11 +110,11 @@ def next_night(now: float) -> float:
     return tonight if tonight > now else time.mktime((year, month, day + 1, _HOUR, 0, 0, 0, 0, -1))
 
 
-def _tell(document: dict[str, object], keep: str) -> None:
+def _tell(document: dict[str, Any], keep: str) -> None:
     if document["commits_count"]:
         log.info(
-            "pruned %s commits of %.10s to %.10s, archived in %s (history.keep: %s)",
-            f"{document['commits_count']:,}",
+            "pruned %s of %.10s to %.10s, archived in %s (history.keep: %s)",
+            counted(document["commits_count"], "commit"),
             document["first_utc"],
             document["last_utc"],
             document["archive"],
@@ -124,5 +126,5 @@ def _warn(keep: str, said: Sequence[str]) -> None:
     for line in said[:_LINES_AT_MOST]:
         log.warning("history.keep %s: %s", keep, line)
     if len(said) > _LINES_AT_MOST:
-        text = "history.keep %s: and %d more lines; run `agentic-watch prune` to see all"
-        log.warning(text, keep, len(said) - _LINES_AT_MOST)
+        text = "history.keep %s: and %s; run `agentic-watch prune` to see all"
+        log.warning(text, keep, counted(len(said) - _LINES_AT_MOST, "more line"))

@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from typing import Any
 
+from agentic_watch import counted
 from agentic_watch.commit.outcome import Outcome
 from agentic_watch.workspace.candidate import Candidate, Key
 
@@ -109,7 +110,7 @@ class OutcomeLog:
             level = logging.DEBUG
         name = f"{candidate.root.key}: {candidate.name}" if self.many_roots else candidate.name
         if level > logging.DEBUG and (count := self._left_out.pop(key, 0)):
-            text += f" ({count} earlier line{'s' * (count != 1)} suppressed)"
+            text += f" ({counted(count, 'earlier line')} suppressed)"
         log.log(level, "%s: %s", name, text, extra={"root": key[0], "workspace": key[1], **more})
 
     def turned(self, now: float) -> None:
@@ -120,7 +121,8 @@ class OutcomeLog:
             log.info("%s more committed (%s)", f"{count:,}", kinds)
             self._bulk.clear()
         if self._unwarned and now - self._unwarned_since >= _WARNINGS_SECONDS:
-            log.warning("%d workspace warnings suppressed; see agentic-watch status", self._unwarned)
+            warnings = counted(self._unwarned, "workspace warning")
+            log.warning("%s suppressed; see agentic-watch status", warnings)
             self._unwarned = 0
 
     def forget(self, candidate: Candidate) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agentic_watch import counted
 from agentic_watch.exchange import ExchangeError
 from agentic_watch.history import HistoryNotOurs, history_file, opening, pruned
 from agentic_watch.host.new_file import new_path
@@ -101,13 +102,13 @@ def _refuse_other(connection: sqlite3.Connection, history: str, path: str) -> No
     if ids["main"] != ids["there"]:
         (count,) = connection.execute("SELECT count(*) FROM there.dispatch_history").fetchone()
         raise ExchangeError(
-            f"{path}: is another history ({count:,} commits), no older copy of {history}; name another file"
+            f"{path}: is another history ({counted(count, 'commit')}), no older copy of {history}; name another file"
         )
     (lacking,) = connection.execute(_LACKING).fetchone()
     if lacking:
         raise ExchangeError(
-            f"{path}: holds {lacking:,} commits that {history} lacks; `agentic-watch import {path}` takes them in, or "
-            "name another file"
+            f"{path}: holds {counted(lacking, 'commit')} that {history} lacks; take them in with `agentic-watch import "
+            f"{path}`, or name another file"
         )
 
 

@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from agentic_watch import counted
 from agentic_watch.config import Config, Limits
 from agentic_watch.exchange.exporting import host_id
 from agentic_watch.fleet import push_state
@@ -159,13 +160,13 @@ def _dead_letters(history: str, without: Redactor) -> Iterator[Left]:
     if held:
         does = "PRAGMA secure_delete = ON; DELETE FROM dead_letters; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"
         again = "agentic-watch check --fleet --repair sends them again"
-        yield Left(f"{path} ({held} dead letters)", f'stop the pusher; sqlite3 {path} "{does}"; {again}')
+        yield Left(f"{path} ({counted(held, 'dead letter')})", f'stop the pusher; sqlite3 {path} "{does}"; {again}')
 
 
 def _targets(config: Config, commit_ids: Sequence[str]) -> Iterator[Left]:
     ids = ", ".join(f"'{one}'" for one in commit_ids)
     for target in config.push:
-        where = f"[[push]] {target.name} ({len(commit_ids)} commits)"
+        where = f"[[push]] {target.name} ({counted(len(commit_ids), 'commit')})"
         if target.kind == "postgres":
             which = f"WHERE host_id = '{host_id(config.history)}' AND commit_id IN ({ids})"
             statement = " ".join(f"DELETE FROM {table} {which};" for table in _TABLES)

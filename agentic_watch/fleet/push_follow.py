@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from agentic_watch import counted
 from agentic_watch.config import Hook, Target
 from agentic_watch.fleet import hook_runs, one_push
 from agentic_watch.fleet.any_target import Pace
@@ -122,11 +123,12 @@ class _LogState:
         if pushed.error:
             self.failures += 1
             if pushed.error != self.said:
-                log.warning("%s: %s; tried again, %s commits wait", name, pushed.error, pushed.pending)
+                waiting = "" if pushed.pending is None else f", {counted(pushed.pending, 'commit')} to send"
+                log.warning("%s: %s; tried again%s", name, pushed.error, waiting)
                 self.said = pushed.error
             return
         if self.failures:
-            log.info("%s: answers again after %d failed pushes", name, self.failures)
+            log.info("%s: answers again after %s", name, counted(self.failures, "failed push"))
         self.failures, self.said = 0, None
         if pushed.sent:
             log.info("%s: sent %d in %.1f s", name, pushed.sent, pushed.seconds)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
+from agentic_watch import counted
 from agentic_watch.history import history_file
 from agentic_watch.history.columns import commit_id
 from agentic_watch.history.history_file import Inode
@@ -75,15 +76,15 @@ def take_stock(connection: sqlite3.Connection) -> str:
 
     Fewer dispatches than expected mean a salvaged file, more mean SQL inserts.
     """
-    counted, wanted, nameless = connection.execute(f"SELECT {_COUNTED}, {_WANTED}, {_NAMELESS}").fetchone()
+    found, wanted, nameless = connection.execute(f"SELECT {_COUNTED}, {_WANTED}, {_NAMELESS}").fetchone()
     connection.create_function("commit_id", 4, commit_id, deterministic=True)
     connection.execute(
         "UPDATE OR IGNORE dispatch_history SET commit_id = commit_id(root, workspace, updated_utc, runs) "
         "WHERE commit_id IS NULL"
     )
     connection.execute("UPDATE workspaces SET signature = x'', journal = x''")
-    connection.execute("UPDATE upkeep SET rows = ?, searched_to = 0", (counted,))
+    connection.execute("UPDATE upkeep SET rows = ?, searched_to = 0", (found,))
     return (
-        f"holds {counted} dispatches where {wanted} were counted, {nameless} of them inserted or renamed by SQL; "
-        "every workspace is read once more"
+        f"holds {counted(found, 'dispatch')} where {wanted} were counted, {nameless} of them inserted or renamed by "
+        "SQL; every workspace is read once more"
     )

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from agentic_watch import counted
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.workspace_errors import Fault
@@ -135,9 +136,10 @@ class FreshStart:
             named = [f"{name} ({cause})" for name, cause in list(root.failed.items())[:_NAMED_AT_MOST]]
             more = f", and {len(root.failed) - _NAMED_AT_MOST} more" if len(root.failed) > _NAMED_AT_MOST else ""
             log.warning(
-                "%s: %d workspaces that failed before still fail: %s%s; agentic-watch status lists them",
+                "%s: %s that failed before still fail%s: %s%s; agentic-watch status lists them",
                 key,
-                len(root.failed),
+                counted(len(root.failed), "workspace"),
+                "s" * (len(root.failed) == 1),
                 "; ".join(named),
                 more,
                 extra={"root": key},

@@ -102,7 +102,7 @@ def parsed(text: str) -> Any:
 def test_a_fleet_of_one_answers_as_its_host(pusher: Pusher, question: list[str]) -> None:
     """The same question gives the same data, in the same order, asked of the history or of the fleet."""
     local, fleet = ask(pusher, question), ask(pusher, question, "--fleet", "fleet")
-    assert (fleet.returncode, fleet.stderr.count("0 of 1 hosts silent")) == (local.returncode, 1), fleet.stderr
+    assert (fleet.returncode, fleet.stderr.count("0 of 1 host silent")) == (local.returncode, 1), fleet.stderr
     assert parsed(fleet.stdout) == parsed(local.stdout)
 
 

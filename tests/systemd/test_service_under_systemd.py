@@ -80,7 +80,7 @@ def test_install_leads_to_ready(lab: Lab) -> None:
     assert "check: problem: roots: " in said
     assert lab.get("ActiveState") == "active"
     assert lab.get("UnitFileState") == "enabled"
-    assert lab.get("StatusText") == f"{ROOT}: inotify, 1 watches; 0 committed, 0 pending, 0 failing"
+    assert lab.get("StatusText") == f"{ROOT}: inotify, 1 watch; 0 committed, 0 pending, 0 failing"
     assert lab.get("User") == lab.sh(f"stat -c %U /proc/{pid(lab)}") == "agentic-watch"
     lab.say(f"installed and ready: {lab.get('StatusText')}")
     commands = re.findall(r"^  (.*)$", said, re.MULTILINE)

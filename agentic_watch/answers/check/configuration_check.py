@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agentic_watch.answers.answer_shape import counted
+from agentic_watch import counted
 from agentic_watch.answers.check.check_result import CheckResult, Subject
 from agentic_watch.config import Config, ConfigError
 from agentic_watch.host.extras import how_to_add, is_installed

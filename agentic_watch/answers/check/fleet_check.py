@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agentic_watch.answers.answer_shape import counted
+from agentic_watch import counted
 from agentic_watch.answers.check.check_result import CheckResult, Subject
 from agentic_watch.config import Target
 from agentic_watch.fleet import one_push, target_comparison
@@ -64,7 +64,8 @@ def _told(name: str, found: Comparison, host_id: str) -> Iterator[CheckResult]:
             text = f"{name}: {day.day}: {day.here} sent, {day.there} there, {len(day.missing)} missing"
             yield CheckResult(NAME, False, text, _REPAIR)
     for root, count in sorted(found.strange_roots.items()):
-        text = f"{name}: {count} commits there are under the root {root}, which this history does not have"
+        commits = f"{counted(count, 'commit')} there {'is' if count == 1 else 'are'}"
+        text = f"{name}: {commits} under the root {root}, which this history does not have"
         step = f"if so, and nothing is missing: {_removal(host_id, root)}"
         yield CheckResult(NAME, None, f"{text}: after a rename-root they count twice", step)
     surplus = [day for day in found.differences if day.surplus]

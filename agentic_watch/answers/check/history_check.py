@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 
-from agentic_watch.answers.answer_shape import counted
+from agentic_watch import counted
 from agentic_watch.answers.check.check_result import CheckResult, Subject
 from agentic_watch.history import HistoryError, findings_and_search, opening
 from agentic_watch.host import new_file
@@ -43,10 +43,10 @@ def _sound(connection: sqlite3.Connection, path: str) -> Iterator[CheckResult]:
     problems = [" ".join(text.split()) for text in told if text != "ok" and "FTS5" not in text]
     findings = [CheckResult(_NAME, False, f"{path}: {problem}", _RESTORE) for problem in problems]
     if orphans := findings_and_search.orphans(connection):
-        text = f"{path}: {orphans} findings and kept files belong to no dispatch"
+        text = f"{path}: findings or kept files of no dispatch: {orphans:,}"
         findings.append(CheckResult(_NAME, False, text, REPAIR))
     if count := findings_and_search.miscounted(connection):
-        text = f"{path}: {count} dispatches have fewer or more findings than they count"
+        text = f"{path}: dispatches with fewer or more findings than they count: {count:,}"
         findings.append(CheckResult(_NAME, False, text, _RESTORE))
     yield from findings
     if not findings:

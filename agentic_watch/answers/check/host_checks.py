@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from agentic_watch.answers.answer_shape import counted
+from agentic_watch import counted
 from agentic_watch.answers.check.check_result import CheckResult, Subject
 from agentic_watch.config import Root
 from agentic_watch.daemon.daemon_state import DaemonState, Liveness, pulse

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from agentic_watch.answers.answer_shape import counted
+from agentic_watch import counted
 from agentic_watch.answers.check.access_checks import ownership, roots_open, roots_there
 from agentic_watch.answers.check.check_result import STUCK_SECONDS, Check, CheckResult, Subject
 from agentic_watch.answers.check.service_checks import alive

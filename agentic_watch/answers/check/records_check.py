@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from agentic_watch.answers.answer_shape import counted
+from agentic_watch import counted
 from agentic_watch.answers.check.check_result import STUCK_SECONDS, CheckResult, Subject
 from agentic_watch.answers.check.record_comparison import (
     OnDisk,
@@ -92,8 +92,9 @@ def _older(look: _Look) -> Iterator[CheckResult]:
     """Report lines that were either pruned or never in the history."""
     left = in_no_archive(look.subject.config.history, look.older.keys()) if look.older else []
     if left:
+        first, verb = look.older[left[0]], "is" if len(left) == 1 else "are"
         text = (
-            f"{len(left):,} journal lines (the first in {look.older[left[0]]}) are older than what was pruned (before "
+            f"{counted(len(left), 'journal line')} (the first in {first}) {verb} older than what was pruned (before "
             f"{look.pruned_before[:19]}Z), and neither in the history nor in an archive beside it"
         )
         step = f"if no other archive has them: agentic-watch import --as ROOT WORKSPACE/{META_JOURNAL}"

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from agentic_watch import __version__
+from agentic_watch import __version__, counted
 from agentic_watch.answers.check.check_result import CheckResult, Subject, installed
 from agentic_watch.config import Config
 from agentic_watch.daemon.daemon_presence import file_of
@@ -31,7 +31,7 @@ def unit_files(subject: Subject) -> Iterator[CheckResult]:
     for standing in wrong:
         yield CheckResult(_UNITS, False, f"{standing.path}: {standing.state}", f"{_INSTALL} rewrites it")
     if not wrong:
-        yield CheckResult(_UNITS, True, f"{units.SERVICE}: {len(deployment.files)} files up to date")
+        yield CheckResult(_UNITS, True, f"{units.SERVICE}: {counted(len(deployment.files), 'file')} up to date")
 
 
 def users(subject: Subject) -> Iterator[CheckResult]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentic_watch.answers.answer_shape import counted
+from agentic_watch import counted
 from agentic_watch.config import Limits
 from agentic_watch.workspace import layout, marker
 from agentic_watch.workspace.journal import open_journal

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agentic_watch import counted
 from agentic_watch.answers.past import sql_dialects
 from agentic_watch.answers.past.sql_dialects import Dialect
 from agentic_watch.config import Target
@@ -167,7 +168,8 @@ def remarks(source: PostgresSource) -> Iterator[str]:
     ((begins,),) = source.rows(BEGINS)
     hosts = list(source.rows(HOSTS))
     silent = [(host, last) for host, last, ago in hosts if ago > SILENT_SECONDS]
-    text = f"{source.name}: history begins {begins or 'nowhere yet'}, {len(silent)} of {len(hosts)} hosts silent"
+    begins, of_all = begins or "nowhere yet", counted(len(hosts), "host")
+    text = f"{source.name}: history begins {begins}, {len(silent)} of {of_all} silent"
     if silent:
         names = ", ".join(host for host, _ in silent[:3]) + (", …" if len(silent) > 3 else "")
         text += f" since {now_text(silent[0][1])} ({names})"
