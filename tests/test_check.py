@@ -270,6 +270,16 @@ def test_the_probe_wants_a_daemon(host: Host, committed: list[Workspace]) -> Non
         assert "no daemon runs" in result.stdout
 
 
+def test_where_no_daemon_ever_ran_both_checks_say_why_they_differ(host: Host, committed: list[Workspace]) -> None:
+    """The probe expects a daemon: 1. The whole check cannot know whether one is wanted: 0. Each names the other."""
+    probe, whole = (run([*host.arguments(), "check", *options], host.base) for options in (["--quick"], []))
+    (failed,) = [line for line in probe.stdout.splitlines() if "no daemon has run for this history yet" in line]
+    (unknown,) = [line for line in whole.stdout.splitlines() if "no daemon has run for this history yet" in line]
+    assert failed.startswith("problem ") and "monitor `agentic-watch check`" in failed
+    assert unknown.startswith("unknown ") and "check --quick expects a daemon" in unknown
+    assert probe.returncode == 1
+
+
 def test_a_lost_root_fails_the_probe(host: Host, committed: list[Workspace]) -> None:
     """The daemon is well, and waits for a root: 1."""
     with Service(host) as service:
@@ -636,7 +646,7 @@ def test_lines_as_old_as_what_was_pruned_are_told(host: Host, committed: list[Wo
     told = host.once().stderr
     assert "1 journal line is older than what was pruned" in told
     (found,) = [one for one in check(host)["rows"] if one["check"] == "records"]
-    assert (found["ok"], "1 journal lines (the first in" in found["error"]) == (None, True)
+    assert (found["ok"], "1 journal line (the first in" in found["error"]) == (None, True)
     assert "agentic-watch import --as" in found["next"]
     result = run([*host.arguments(), "import", "--as", str(host.root), str(old[0].journal)], host.base)
     assert result.returncode == 0

@@ -85,15 +85,20 @@ def _state(manager: Manager, unit: str, lost: str) -> Iterator[CheckResult]:
 
 
 _LOOP = "daemon"
+_NONE_YET = "no daemon has run for this history yet"
 
 
 def daemon(subject: Subject) -> Iterator[CheckResult]:
     """Like `alive`, but no problem on a host where no daemon ever ran: it may use --once only."""
-    if not subject.installed and not _has_run(subject.config.history):
+    if _has_none_yet(subject):
         step = "start agentic-watch, unless only --once is used (check --quick expects a daemon)"
-        yield CheckResult(_LOOP, None, f"{subject.config.history}: no daemon has run for this history yet", step)
+        yield CheckResult(_LOOP, None, f"{subject.config.history}: {_NONE_YET}", step)
         return
     yield from alive(subject)
+
+
+def _has_none_yet(subject: Subject) -> bool:
+    return not subject.installed and not _has_run(subject.config.history)
 
 
 def _has_run(history: str) -> bool:
@@ -116,6 +121,9 @@ def alive(subject: Subject) -> Iterator[CheckResult]:
     how, state = pulse(history)
     if how is Liveness.UNKNOWN:
         yield CheckResult(_LOOP, None, f"{file_of(history)}: this user may not look")
+    elif how is Liveness.STOPPED and _has_none_yet(subject):
+        step = "start agentic-watch; if only --once is used, monitor `agentic-watch check`, which expects none then"
+        yield CheckResult(_LOOP, False, f"{history}: {_NONE_YET}", step)
     elif how is Liveness.STOPPED:
         seen = f"; last seen {state.updated_at} (pid {state.pid})" if state else ""
         yield CheckResult(_LOOP, False, f"{history}: no daemon runs{seen}", start)
