@@ -205,6 +205,19 @@ def test_a_dry_run_says_what_would_be_and_changes_nothing(tmp_path: Path) -> Non
     assert dry.stderr.count("would be committed") == real.stderr.count("committed") == 2
 
 
+def test_a_dry_run_asks_for_no_lock(host: Host) -> None:
+    """What somebody holds, with a journal that may be in the middle of a write, is told of like any other, at once."""
+    held = make(host.root)
+    held.journal.write_text('{"torn')
+    with held_lock(held.meta):
+        before = snapshot(host.base)
+        dry = host.once("--dry-run")
+        assert snapshot(host.base) == before
+    assert (dry.code, dry.counts) == (0, {"scanned": 1, "committed": 1})
+    assert [one["workspace"] for one in dry.summary["would_commit"]] == [held.name]
+    assert dry.summary["seconds"] < 5.0
+
+
 # --- several at a time
 
 

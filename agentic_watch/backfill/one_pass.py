@@ -128,7 +128,7 @@ class SharePass:
         for root in self._config.roots:
             if not self._stopping:
                 self._root(root, dry_run)
-        self._retry_busy()
+        self._retry_busy(dry_run)
         if self._share is WHOLE:
             self._unended(dry_run)
         if not dry_run:
@@ -169,7 +169,7 @@ class SharePass:
         for root in self._config.roots:
             if not self._stopping:
                 self._commit(filter(None, self._last_seen.unended(root)), dry_run)
-        self._retry_busy()
+        self._retry_busy(dry_run)
 
     def run_unended(self, *, dry_run: bool = False) -> Summary:
         """Do only the work after all shares of a pass: record ghosts. Raises HistoryRefused."""
@@ -222,14 +222,14 @@ class SharePass:
             self._fail(root, name, outcome.cause, fault=outcome.fault)
         self._on_outcome(outcome)  # a workspace that vanished meanwhile is no failure
 
-    def _retry_busy(self) -> None:
+    def _retry_busy(self, dry_run: bool) -> None:
         """Retry workspaces that other processes held, for ten seconds in all."""
         for _ in range(_BUSY_ROUNDS):
             if not self._busy or self._stopping:
                 return
             time.sleep(_BUSY_PAUSE_SECONDS)
             waiting, self._busy = self._busy, []
-            self._commit((outcome.candidate for outcome in waiting), dry_run=False)
+            self._commit((outcome.candidate for outcome in waiting), dry_run)
         for outcome in self._busy:
             root, name = outcome.candidate.root.key, outcome.candidate.name
             self._fail(root, name, f"{outcome.cause}; run again later", fault=Fault.WORKSPACE)
