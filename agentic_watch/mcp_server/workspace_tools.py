@@ -11,9 +11,9 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
 from agentic_watch.answers.now import commit_answer
 from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot, workspaces_now
@@ -92,16 +92,8 @@ class Worker:
         self._history.notices.clear()
 
 
-class Committed(BaseModel):
-    """What became of a commit."""
-
-    # commit_answer.CommitAnswer, of which pydantic makes no schema before Python 3.12.
-    success: bool
-    workspace: str
-    journal_path: str
-    marker_path: str
-    committed_at: str
-    skipped: bool
+Committed = create_model("Committed", __doc__="What became of a commit.", **get_type_hints(commit_answer.CommitAnswer))
+"""The schema of a commit's answer; pydantic reads no TypedDict of the standard library before Python 3.12."""
 
 
 class Blocked(BaseModel):
