@@ -63,6 +63,15 @@ def test_an_agent_that_makes_thousands_of_them_makes_nothing_grow() -> None:
     assert looked_at == 4096
 
 
+def test_a_throttled_one_is_looked_at_again_however_many_others_wait() -> None:
+    """It has no watch until then, and the thousands may be another agent's."""
+    rechecks = Rechecks()
+    for number in range(5_000):
+        rechecks.add(f"task-{number}", 0.0)
+    rechecks.add(PATH, 0.0, throttled=True)
+    assert PATH in rechecks
+
+
 def test_those_that_were_throttled_together_do_not_come_back_together() -> None:
     """Each has a time of its own."""
     rechecks = Rechecks()

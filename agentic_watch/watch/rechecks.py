@@ -32,7 +32,11 @@ class Recheck:
 
 
 class Rechecks:
-    """Rechecks by path below the root, at most _AT_MOST: scans find the others. Owned by one root's thread."""
+    """Rechecks by path below the root, owned by one root's thread.
+
+    At most _AT_MOST of directories that were not throttled: scans find the others. A throttled one has no watch until
+    its recheck, so it is always taken; the reader cannot throttle more than a few thousand within the longest pause.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[str, Recheck] = {}
@@ -43,7 +47,7 @@ class Rechecks:
 
     def add(self, path: str, now: float, *, throttled: bool = False, identity: tuple[int, int] | None = None) -> None:
         """Schedule a recheck of `path`: after one second at most, and with longer pauses when rechecks repeat."""
-        if path in self._waiting or len(self._waiting) >= _AT_MOST:
+        if path in self._waiting or (len(self._waiting) >= _AT_MOST and not throttled):
             return
         before = self._done.pop(path, None)
         tries = before.tries + 1 if before is not None else 0

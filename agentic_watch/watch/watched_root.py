@@ -202,7 +202,7 @@ class WatchedRoot:
             except (Missing, Malformed, FileNotFoundError):
                 continue
             except (WorkspaceError, OSError):
-                self._rechecks.add(path, time.monotonic(), identity=one.identity)
+                self._rechecks.add(path, time.monotonic(), throttled=one.throttled, identity=one.identity)
         for path in self._rechecks.settled(now):
             if path in self._named:
                 self._named.discard(path)
