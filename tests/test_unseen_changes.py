@@ -6,17 +6,20 @@ No reconcile comes in these tests: whatever is committed was found by the watche
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from daemon_support import Service
+from daemon_support import Service, watches_of
 from support import Host, Workspace, make, wait_for
-from test_lost_events import inside, own_limits, stop_and_wait
+from test_lost_events import inside, limited, own_limits, stop_and_wait
 
 POWERLESS = () if os.getuid() else ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 """A prefix without the powers by which root passes over permissions."""
@@ -175,6 +178,51 @@ def test_a_silenced_workspace_that_is_removed_and_made_again_is_watched(host: Ho
         service.wait(lambda: service.watches() == 5)
 
 
+def test_a_throttled_level_that_goes_away_and_comes_back_is_watched(host: Host) -> None:
+    """It was gone when it was to be watched again, and comes back among more directories than one change names."""
+    levels = [host.root / "org/comes-back", host.root / "org/second"]  # "second" is looked at again after the other one
+    old = [make(host.root, f"org/{level.name}/task", status="running") for level in levels]
+    away = host.base / "away"
+    with Service(host) as service:
+        with storm(*(level / name for level in levels for name in ("x", "y"))):
+            service.wait(lambda: service.watches() == 6)
+        levels[0].rename(away)
+        service.wait(lambda: watches(service, levels[1]))
+        stop_and_wait(service)
+        for number in range(100):
+            (host.root / f"org/level-{number}").mkdir()
+        away.rename(levels[0])
+        os.kill(service.pid, signal.SIGCONT)
+        service.wait(lambda: watches(service, levels[0]))
+        service.wait_committed(make(host.root, "org/comes-back/new"))
+        old[0].write_status()
+        service.wait_committed(old[0])
+
+
+@own_limits
+def test_a_throttled_level_is_watched_again_before_any_workspace(host: Host) -> None:
+    """Other directories took its watch meanwhile, and none is left."""
+    for number in range(30):
+        make(host.root, f"org/repo/task-{number}", status="running")
+    level, other = host.root / "org/repo", host.root / "other"
+    other.mkdir()
+    with Service(host, prefix=limited(max_inotify_watches=20)) as service:
+        with storm(level / "x", level / "y"):
+            for number in itertools.count():
+                service.wait(lambda: not watches(service, level))
+                (new := other / f"repo-{number}").mkdir()
+                service.wait(partial(watches, service, new))
+                if len(watches_of(service.pid)) == 20 and not watches(service, level):
+                    break
+        service.wait(lambda: watches(service, level))
+        service.wait_committed(make(host.root, "org/repo/new"))
+
+
+def watches(service: Service, directory: Path) -> bool:
+    """Whether the kernel says that the daemon watches a directory."""
+    return any(f"ino:{directory.stat().st_ino:x} " in line for line in watches_of(service.pid))
+
+
 @pytest.mark.faults
 def test_the_end_of_many_watches_fills_no_queue(host: Host) -> None:
     """Neither the rename of a large level nor an overflow over many watches breeds the next overflow."""
@@ -192,7 +240,7 @@ def test_the_end_of_many_watches_fills_no_queue(host: Host) -> None:
         assert service.state().overflows == 0
         stop_and_wait(service)
         overflow(noisy.meta)
-        os.kill(service.pid, 18)
+        os.kill(service.pid, signal.SIGCONT)
         service.wait(lambda: service.state().overflows == 1)
         service.wait(settles(service), 60.0)
         made = make(host.root, "org/repo/made-after")

@@ -164,7 +164,11 @@ class Tree:
                 self._announce(Candidate(self._root, path))  # it may be gone, and no event says so
             return
         if node.wd == NO_WATCH:
-            directory = self._open(node, top)
+            try:
+                directory = self._open(node, top)
+            except (Missing, Malformed):
+                self.leave(node, top)  # no event says that it is gone
+                return
             try:
                 if node.parent is not None and _identity(directory) != recheck.identity:
                     self.leave(node, top)

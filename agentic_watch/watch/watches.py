@@ -148,6 +148,7 @@ _MASK = Mask(
 """The same mask everywhere: the kernel keeps one mask per directory, and two roots may share a directory."""
 
 _EVICT_SHARE = 50
+_NONE_LEFT = (errno.ENOSPC, errno.ENOMEM)
 NO_WATCH = WatchDescriptor(-1)
 """Stands for a directory that is in the tree but has no watch."""
 
@@ -170,17 +171,13 @@ class Watches:
 
         Raises OSError when it cannot be watched for another reason.
         """
-        while True:
-            try:
-                return self._place(self._watch(directory), (parent, base, kind))
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.ENOMEM):
-                    raise
-            if self._removals.remove_now():
-                continue
-            self.short = True
-            if not self._give_up_the_coldest():
+        try:
+            wd = self._watch_evicting(directory)
+        except OSError as error:
+            if error.errno in _NONE_LEFT:
                 return None
+            raise
+        return self._place(wd, (parent, base, kind))
 
     def drop(self, node: WatchedDirectory) -> None:
         """Remove a directory from the tree, with its watch and those below it."""
@@ -197,8 +194,8 @@ class Watches:
         node.wd = NO_WATCH
 
     def regain(self, node: WatchedDirectory, directory: int) -> None:
-        """Watch an open directory that had lost its watch. Raises OSError if that fails."""
-        wd = self._watch(directory)
+        """Watch an open directory that had lost its watch, evicting others for it. Raises OSError if that fails."""
+        wd = self._watch_evicting(directory)
         if self.directories[wd] is not None:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), node.base)
         node.wd = wd
@@ -229,6 +226,18 @@ class Watches:
     def _forget(self, node: WatchedDirectory) -> WatchDescriptor:
         del self.directories[node.wd]
         return node.wd
+
+    def _watch_evicting(self, directory: int) -> WatchDescriptor:
+        while True:
+            try:
+                return self._watch(directory)
+            except OSError as error:
+                if error.errno not in _NONE_LEFT:
+                    raise
+                if not self._removals.remove_now():
+                    self.short = True
+                    if not self._give_up_the_coldest():
+                        raise
 
     def _watch(self, directory: int) -> WatchDescriptor:
         # The magic link leads to exactly the open directory, even if its path was replaced.
