@@ -33,13 +33,13 @@ for number in itertools.count():
 A_SECOND = 150
 SLOW_LOOKS = """
 import time
-from agentic_watch.inventory import rescan
-scan_in_steps = rescan.scan_in_steps
+from agentic_watch.inventory import root_scans
+scan_in_steps = root_scans.scan_in_steps
 def slow_steps(*given):
     for step in scan_in_steps(*given):
         time.sleep(0.03)
         yield step
-rescan.scan_in_steps = slow_steps
+root_scans.scan_in_steps = slow_steps
 """
 """A patch of the program: a look over a root takes longer than the least poll_seconds."""
 
@@ -90,6 +90,7 @@ def test_ready_comes_where_looks_take_longer_than_the_pause_between_them(host: H
             make(Path(root["path"]), f"org/repo-{number}/task", status="running")
     with service:
         service.wait(lambda: service.watching() == ["poll"] * 4)
+        assert "sitecustomize" not in service.log()  # the patch is in place
 
 
 def test_what_comes_later_is_not_waited_for() -> None:
