@@ -143,7 +143,11 @@ class Pending:
         """Replace the entry `before`, keeping its number; `when` is first, due, lane."""
         first, due, lane = when
         self._pushed += 1
-        number = self._pushed if before is None else before.number
+        number = self._pushed
+        if before is not None:
+            # The outdated entry stays in the heap for a while: share with it what may be shared.
+            number, key = before.number, before.key
+            candidate = before.candidate if candidate == before.candidate else candidate
         entry = self._entries[key] = _Entry(due, self._pushed, key, candidate, first, lane, number)
         heapq.heappush(self._heaps[lane], entry)
         if sum(map(len, self._heaps.values())) > 2 * len(self._entries) + 64:
