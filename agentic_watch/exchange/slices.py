@@ -26,6 +26,6 @@ class Slices:
         self.size = min(max(int(self.size * min(_HELD_SECONDS / self._held, 2)), _LEAST), _MOST)
 
     def pause(self) -> None:
-        """Before the next slice: leave the history to others for a fifth as long as it was held. A commit that waits
+        """Before the next slice: leave the history to others for a tenth as long as it was held. A commit that waits
         asks again every 1 or 2 ms (history/store.py), on a slow host later."""
-        time.sleep(self._held / 5)
+        time.sleep(self._held / 10)
