@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from agentic_watch import counted
 from agentic_watch.cli.output import clean, stderr_is_journal
 from agentic_watch.config import Config
 from agentic_watch.workspace.instant import now_text
@@ -189,9 +188,8 @@ class NeverBlocking(logging.Handler):
         with self.lock or contextlib.nullcontext():
             self._advance()
             if self._untold and not self._waiting:
-                verb = "was" if self._untold == 1 else "were"
-                text = f"{counted(self._untold, 'log line')} {verb} dropped: nobody read stderr"
-                record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None)
+                text = f"%d {'log line was' if self._untold == 1 else 'log lines were'} dropped: nobody read stderr"
+                record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, (self._untold,), None)
                 self._untold = 0
                 self._put(record)
                 self._advance()
