@@ -37,6 +37,7 @@ _PATIENCE_MS = 5_000
 _PATIENCE_WHEN_FAILING_MS = 200
 _ATTEMPT_MS = 5
 """Timeout of one attempt to get the write lock: SQLite retries every 1 or 2 ms for so long."""
+_BETWEEN_SECONDS = 0.001
 _PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Pause after failing to open the history, by the number of consecutive failures."""
 _LOCKED_PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0)
@@ -166,12 +167,7 @@ class History:
                 connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 with connection:  # rolls back on error
-                    connection.execute(f"PRAGMA busy_timeout = {_ATTEMPT_MS}")
-                    try:
-                        connection.execute("BEGIN IMMEDIATE")
-                    except sqlite3.OperationalError as error:
-                        self._wait_for_lock(connection, error)
-                    connection.execute(f"PRAGMA busy_timeout = {self.patience_ms}")
+                    self._begin(connection)
                     self._locked_times = 0
                     history_file.refuse_newer(connection, self.path)  # it may have been upgraded meanwhile
                     yield connection
@@ -180,12 +176,20 @@ class History:
                 if not durable:
                     connection.execute("PRAGMA synchronous = FULL")
 
-    def _wait_for_lock(self, connection: sqlite3.Connection, error: sqlite3.Error) -> None:
-        """Take the write lock as soon as it is free: SQLite's busy handler soon retries only every 100 ms, and long
-        work releases the lock for a few milliseconds between slices (exchange/slices.py)."""
-        if not _is_busy(error):
-            raise error
-        retry(lambda: connection.execute("BEGIN IMMEDIATE"), _is_busy, every(0, self._patience_ms / 1000))
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Take the write lock as soon as it is free, in short attempts: within a long one SQLite's busy handler soon
+        retries only every 100 ms, and long work releases the lock for a few milliseconds between slices
+        (exchange/slices.py)."""
+        connection.execute(f"PRAGMA busy_timeout = {_ATTEMPT_MS}")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):
+                raise
+            pauses = every(_BETWEEN_SECONDS, self._patience_ms / 1000)
+            retry(lambda: connection.execute("BEGIN IMMEDIATE"), _is_busy, pauses)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {self.patience_ms}")
 
     def make_durable(self) -> None:
         """Make all committed transactions durable. Raises HistoryError."""
