@@ -37,7 +37,6 @@ _PATIENCE_MS = 5_000
 _PATIENCE_WHEN_FAILING_MS = 200
 _ATTEMPT_MS = 5
 """Timeout of one attempt to get the write lock: SQLite retries every 1 or 2 ms for so long."""
-_BETWEEN_SECONDS = 0.001
 _PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Pause after failing to open the history, by the number of consecutive failures."""
 _LOCKED_PAUSES_SECONDS = (0.0, 0.2, 0.5, 1.0)
@@ -183,11 +182,8 @@ class History:
         connection.execute(f"PRAGMA busy_timeout = {_ATTEMPT_MS}")
         try:
             connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error):
-                raise
-            pauses = every(_BETWEEN_SECONDS, self._patience_ms / 1000)
-            retry(lambda: connection.execute("BEGIN IMMEDIATE"), _is_busy, pauses)
+        except sqlite3.OperationalError:
+            retry(lambda: connection.execute("BEGIN IMMEDIATE"), _is_busy, every(0.001, self._patience_ms / 1000))
         finally:
             connection.execute(f"PRAGMA busy_timeout = {self.patience_ms}")
 
