@@ -441,7 +441,7 @@ def test_an_agent_s_result_is_no_report(host: Host) -> None:
     ("prepare", "says"),
     [
         (lambda path: None, "is not there"),
-        (lambda path: path.write_text("done\n", "utf-8"), "holds no result of an agent's program that is known"),
+        (lambda path: path.write_text("done\n", "utf-8"), "holds no result of a known agent's program"),
         (lambda path: path.write_text('{"type": "greeting"}', "utf-8"), "holds no result"),
         (lambda path: path.mkdir(), "is not a regular file"),
         (lambda path: path.symlink_to("/etc/passwd"), "symbolic link"),

@@ -194,7 +194,7 @@ def test_a_workspace_in_which_a_run_goes_on_is_not_taken(host: Host) -> None:
         wait_for(lambda: bool(statuses(host)))
         second = dispatch(host, "--workspace", "w", "--", "touch", str(host.base / "ran"))
         assert second.returncode == 1
-        assert "run 1 is going on there" in second.stderr
+        assert "run 1 is in progress there" in second.stderr
         assert not (host.base / "ran").exists()
         assert first.stdin is not None
         first.stdin.close()

@@ -176,7 +176,7 @@ def test_best_effort_records_what_it_can(host: Host) -> None:
     dispatch(host, "begin", "--workspace", "w")
     before = statuses(host)
     result = dispatch(host, "--workspace", "w", "--best-effort", "--", "echo", "$AGENTIC_WATCH_WORKSPACE")
-    assert (result.returncode, "is going on there" in result.stderr) == (0, True)
+    assert (result.returncode, "is in progress there" in result.stderr) == (0, True)
     assert statuses(host) == before
 
 

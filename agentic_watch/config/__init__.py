@@ -1,4 +1,4 @@
-"""The configuration: one TOML file, the flags and the environment, checked as a whole."""
+"""The configuration: one TOML file, flags and environment, validated together."""
 
 from .load import load, parse
 from .model import (

@@ -1,7 +1,6 @@
-"""What the file may say: each table and key with its check, and the walk that finds all that is wrong.
+"""The known tables and keys of the file with their checks, and the validation that reports every problem.
 
-A later key is one line in `tables` (and, when it is a new table, one line more); a later list of tables is one line in
-`lists`.
+Add a key as one line in `tables` (and a new table as another line), a list of tables as one line in `lists`.
 """
 
 import re
@@ -16,7 +15,7 @@ from .value_checks import Check, nearest
 DAY = 86400.0
 
 _SURE = 0.8
-"""How like a key of another table an unknown key must be to be taken for it."""
+"""Similarity at which an unknown key is taken for a key of another table."""
 
 _BARE_KEY = r"[A-Za-z0-9_-]+"
 
@@ -44,7 +43,7 @@ def tables(environ: Mapping[str, str]) -> dict[str, dict[str, Check]]:
 
 
 def log_keys() -> dict[str, Check]:
-    """Return the check of each key of [log], which flags go through as well."""
+    """Return the check of each key of [log], also used for flags."""
     return {
         "level": checks.choice("debug", "info", "warning", "error"),
         "format": checks.choice("auto", "text", "json"),
@@ -64,7 +63,7 @@ def root_keys(environ: Mapping[str, str]) -> dict[str, Check]:
 
 
 class ListOfTables(NamedTuple):
-    """A [[table]] that may stand there many times: the check of each key, and what to write for a key it must have."""
+    """A repeatable [[table]]: the check of each key, and an example for each required key."""
 
     keys: Mapping[str, Check]
     required: Mapping[str, str]
@@ -81,7 +80,7 @@ def lists(environ: Mapping[str, str]) -> dict[str, ListOfTables]:
 
 
 class Reading:
-    """One pass over a parsed file: the values that passed, and a line for each thing that did not.
+    """One validation of a parsed file: the valid values, and one line per problem.
 
     `values` maps a key path such as `commit.settle_seconds` to its value; `entries` has, for each [[table]], the index
     in the file and the values of each usable entry; `problems` are `key path: what is wrong`.
@@ -141,7 +140,7 @@ class Reading:
         for name, example in known.required.items():
             if name not in entry:
                 self.problems.append(f"{table}[{index}].{name}: missing; write {example}")
-        # What did not pass is told of already, and missing to nobody.
+        # An invalid value is already reported, so it does not count as missing.
         self._seen[table].append((index, dict.fromkeys(entry) | passed))
         if passed.keys() >= known.required.keys():
             self.entries[table].append((index, passed))
@@ -157,7 +156,7 @@ class Reading:
         siblings = self._tables[prefix].keys() if prefix else tops
         near = nearest(name.lower(), siblings)
         if near is None:
-            # A key under the wrong heading is the usual mistake with TOML.
+            # A key under the wrong heading is a common mistake with TOML.
             everywhere = [(table, key) for table, keys in self._tables.items() for key in keys]
             elsewhere = nearest(name.lower(), [key for _, key in everywhere], _SURE)
             near = next((f"[{table}] {key}" for table, key in everywhere if key == elsewhere), None)

@@ -1,4 +1,4 @@
-"""From flags, environment and file to one checked Config; the flags win, then the environment."""
+"""Combines flags, environment and file into one validated Config; flags take precedence, then the environment."""
 
 import codecs
 import os
@@ -33,7 +33,7 @@ from .paths import BadValueError
 
 MAX_FILE_BYTES = MIB
 
-# Where the keys of the file stand in Config; those of [limits] and [log] keep their names.
+# Fields of Config for the keys of the file; those of [limits] and [log] have the same names.
 _FIELDS = {
     "commit.finished": "finished",
     "commit.settle_seconds": "settle_seconds",
@@ -55,7 +55,7 @@ def load(overrides: Overrides, environ: Mapping[str, str]) -> Config:
 
 
 def parse(text: str, file: str, overrides: Overrides, environ: Mapping[str, str]) -> Config:
-    """Return the configuration that `text` gives as the content of `file`, which is not read; see `load`."""
+    """Return the configuration for `text` as the content of `file`, which is not read; see `load`."""
     import tomllib
 
     try:
@@ -69,7 +69,7 @@ def parse(text: str, file: str, overrides: Overrides, environ: Mapping[str, str]
 
 def _read(path: str) -> str:
     try:
-        # O_NONBLOCK: a FIFO that nobody writes to must not hold us up.
+        # O_NONBLOCK: must not block on a FIFO without a writer.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError([f"{path}: is not a regular file; name one with --config FILE"])
@@ -86,7 +86,7 @@ def _read(path: str) -> str:
 
 
 class _ConfigBuilder:
-    """One configuration being put together; `problems` grows, and at the end it is all or nothing."""
+    """Assembles one configuration; it is valid only if `problems` stays empty."""
 
     def __init__(
         self, document: Mapping[str, Any], file: str | None, overrides: Overrides, environ: Mapping[str, str]
@@ -134,7 +134,7 @@ class _ConfigBuilder:
             yield given
 
     def _file_roots(self) -> dict[str, tuple[Root, frozenset[str]]]:
-        """Return the usable roots of the file by path, each with the keys that the file gave."""
+        """Return the valid roots of the file by path, each with the keys given in the file."""
         labelled = [(f"{self.file}: roots[{index}].path", Root(**given)) for index, given in self.reading.roots]
         self.problems.extend(_clashes(labelled))
         return {given["path"]: (Root(**given), frozenset(given)) for _, given in reversed(self.reading.roots)}
@@ -151,9 +151,9 @@ class _ConfigBuilder:
 
     def _flag_roots(self, from_file: Mapping[str, tuple[Root, frozenset[str]]]) -> tuple[Root, ...]:
         given_paths = (self._checked_path("--root", text) for text in self.overrides.roots)
-        # The same directory given twice is a slip of the shell that costs nothing.
+        # The same directory given twice is a harmless mistake.
         wanted = dict.fromkeys(path for path in given_paths if path is not None)
-        # A directory under another spelling is the root that the file names: a second key would record all of it twice.
+        # Another spelling of a root in the file is the same root: a second key would record everything twice.
         spelled = {paths.real_path(path): path for path in from_file}
         roots: list[Root] = []
         for path in wanted:
@@ -202,7 +202,7 @@ class _ConfigBuilder:
         names = _names_of(history)
         for root in roots:
             if _lies_in(names, _names_of(root.path)):
-                # An agent that can write the history can forge what it vouches for.
+                # An agent that can write the history could forge commits.
                 self.problems.append(f"{label}: {history} lies in the root {root.path}; choose a place outside")
 
     def _log_flags(self) -> None:
@@ -225,9 +225,9 @@ class _ConfigBuilder:
 
 
 def _clashes(labelled: Sequence[tuple[str, Root]]) -> Iterator[str]:
-    """Say for each two roots why they cannot stand side by side; the label is that of the path."""
+    """Yield the conflicts between pairs of roots; the label is that of the path."""
     if len(labelled) < 2:
-        return  # each start of the program passes here, and where a symlink leads is asked by a thread
+        return  # fast path of every start: resolving symlinks needs a thread
     named = [(label, root, _names_of(root.path)) for label, root in labelled]
     for (_, one, names), (label, other, other_names) in combinations(named, 2):
         if one.path == other.path:
@@ -242,7 +242,7 @@ def _clashes(labelled: Sequence[tuple[str, Root]]) -> Iterator[str]:
 
 
 def _names_of(path: str) -> tuple[str, str]:
-    # By its text, and by where symlinks lead today: a directory under two names would be committed twice.
+    # By text and by resolved symlinks: a directory under two names would be committed twice.
     return path, paths.real_path(path)
 
 

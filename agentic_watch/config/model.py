@@ -1,7 +1,7 @@
-"""The configuration as values: what every other room is handed, and the errors a bad one raises.
+"""The types of the configuration and its errors.
 
-Every start of the program defines these classes. A dataclass takes half a millisecond for that, a named tuple a
-seventh of it.
+Named tuples, because every start defines these classes: a dataclass takes half a millisecond, a named tuple a seventh
+of that.
 """
 
 import functools
@@ -25,7 +25,7 @@ KNOWN_STATUSES: frozenset[str] = FINISHED | {"queued", "running"}
 
 
 class _Root(NamedTuple):
-    # Apart: a named tuple has no room for a key that is made once.
+    # A base class, because a named tuple cannot store the computed key.
     path: str
     name: str | None = None
     layout: Layout = "auto"
@@ -35,28 +35,27 @@ class _Root(NamedTuple):
 
 
 class Root(_Root):
-    """One directory below which workspaces are looked for.
+    """A directory that is searched for workspaces.
 
-    `path` is absolute, expanded and normalised; its symlinks are not resolved and it need not exist yet.
-    `max_depth` counts directories below the root, 1 to 32. `ignore` holds globs of directories never entered.
+    `path` is absolute, expanded and normalised; its symlinks are not resolved and it need not exist yet. `max_depth`
+    counts directories below the root, 1 to 32. `ignore` holds globs of directories never entered.
     """
 
     @functools.cached_property
     def key(self) -> str:
-        """What the history stores: the name when there is one (a named root can move), else the path."""
+        """The root's key in the history: its name if it has one (a named root can move), else its path."""
         return self.path if self.name is None else self.name
 
 
 class Redact(NamedTuple):
-    """Whether secrets are taken out of what is recorded; `patterns` (name, regular expression) are looked for beside
-    those that are built in."""
+    """Whether records are redacted; `patterns` (name, regular expression) are used in addition to the built-in ones."""
 
     enabled: bool = True
     patterns: tuple[tuple[str, str], ...] = ()
 
 
 class Limits(NamedTuple):
-    """What is taken from a workspace: of each kind of file at most so many bytes, and without which secrets."""
+    """Limits of files read from a workspace in bytes, and their redaction."""
 
     status_bytes: int = MIB
     report_bytes: int = 8 * MIB
@@ -65,8 +64,8 @@ class Limits(NamedTuple):
 
 
 class Keep(NamedTuple):
-    """What is kept of a dispatch's files: `files` are globs relative to the workspace, of dispatches with one of
-    `statuses` ("*": any); at most `tail_bytes` of the end of each, and `total_bytes` of all."""
+    """Which files of a dispatch are kept: `files` are globs relative to the workspace, for dispatches with one of
+    `statuses` ("*": any); at most the last `tail_bytes` of each file, and `total_bytes` in all."""
 
     files: tuple[str, ...] = (".meta/*.log", ".meta/changes.patch")
     statuses: frozenset[str] = frozenset({"failed", "rejected", "blocked"})
@@ -75,28 +74,28 @@ class Keep(NamedTuple):
 
 
 class DispatchFiles(NamedTuple):
-    """What `dispatch -- COMMAND` leaves in `.meta` beside status and report: the command's output, what it changed."""
+    """Further files that `dispatch -- COMMAND` writes to `.meta`: the command's output, and a patch of its changes."""
 
     log: bool = False
     patch: bool = False
 
 
 class Log(NamedTuple):
-    """How much is logged, and in which form; `auto` is for the logging room to decide."""
+    """Log level and format; `auto` is resolved by cli/logs.py."""
 
     level: LogLevel = "info"
     format: LogFormat = "auto"
 
 
 class Ghosts(NamedTuple):
-    """Which runs that nobody ends are recorded, and after how many seconds without a word."""
+    """Which ghosts are recorded, and after how many seconds."""
 
     record: GhostRecord = "seen"
     after_seconds: float = 600.0
 
 
 class Answers(NamedTuple):
-    """What the statuses of other dispatchers mean for a rate, as lists of them; all others are unjudged."""
+    """The outcomes of further statuses in rates; all other statuses are unjudged."""
 
     passed: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
@@ -104,14 +103,14 @@ class Answers(NamedTuple):
 
 
 class MetricsPlaces(NamedTuple):
-    """Where the daemon's metrics go: `textfile` is an absolute path, `listen` an address and a port."""
+    """Destinations of the daemon's metrics: `textfile` is an absolute path, `listen` an address and port."""
 
     textfile: str | None = None
     listen: str | None = None
 
 
 class Target(NamedTuple):
-    """One [[push]] entry: where the history goes.
+    """One [[push]] entry.
 
     `dsn_file` and `token_file` name files that hold a secret, never the secret; a name without a slash stands for a
     file in $CREDENTIALS_DIRECTORY. `interval_seconds` lies between two pushes. Empty `statuses` mean all. With `files`
@@ -129,7 +128,7 @@ class Target(NamedTuple):
 
     @property
     def secret_file(self) -> str | None:
-        """The file of the one secret that this kind has."""
+        """The file of this kind's secret."""
         return self.dsn_file if self.kind == "postgres" else self.token_file
 
 
@@ -143,7 +142,7 @@ class Hook(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What its outcomes are kept under: its name, else its command."""
+        """The key of its outcomes: its name, else its command."""
         return self.name or " ".join(self.command)
 
 
@@ -176,9 +175,9 @@ class Config(NamedTuple):
 
 
 class Overrides(NamedTuple):
-    """What the command line said; None and () mean that it said nothing.
+    """The values of the command line; None and () mean not given.
 
-    `rootless`: the command only reads the history, which may have been copied here: no root is needed.
+    `rootless`: the command only reads the history, possibly a copy, and needs no root.
     """
 
     config: str | None = None
@@ -190,7 +189,7 @@ class Overrides(NamedTuple):
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used (exit status 78); `problems` has one line for each reason."""
+    """The configuration is invalid (exit status 78); `problems` has one line per problem."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -198,7 +197,7 @@ class ConfigError(Exception):
 
 
 class NoRootsError(Exception):
-    """There is neither a configuration file nor a root (exit status 2); the text shows the two ways out."""
+    """There is neither a configuration file nor a root (exit status 2); the text shows both remedies."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -209,7 +208,7 @@ class NoRootsError(Exception):
 
 
 def to_document(config: Config) -> dict[str, Any]:
-    """Return the effective values in the shape of the file, plain enough for JSON and TOML (no None)."""
+    """Return the effective values in the structure of the file, for JSON and TOML (no None)."""
     return {
         "roots": [_plain(root._asdict()) for root in config.roots],
         "commit": {"finished": sorted(config.finished), "settle_seconds": config.settle_seconds},
@@ -240,7 +239,7 @@ def effective_values(config: Config) -> dict[str, Any]:
 
 
 def _plain(table: dict[str, Any]) -> dict[str, Any]:
-    """A table as TOML and JSON can hold it: lists for tuples and sets, and no key without a value."""
+    """Convert a table for TOML and JSON: lists instead of tuples and sets, no keys without a value."""
     values = {key: sorted(value) if isinstance(value, frozenset) else value for key, value in table.items()}
     values = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
     return {key: value for key, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Where files lie: the configuration, the history, and how a path that somebody wrote becomes absolute."""
+"""Default places of configuration and history, and the expansion of paths."""
 
 import os
 import re
@@ -17,19 +17,19 @@ _SURROGATE = r"[\ud800-\udfff]"
 
 
 _ANSWER_SECONDS = 1.0
-"""How long a file system is waited for that a path leads into, which may hang."""
+"""How long to wait for a file system that may hang."""
 _asking: dict[str, threading.Thread] = {}
 
 
 class BadValueError(ValueError):
-    """A value that cannot be; the text is the rest of a problem line, after the key path."""
+    """An invalid value; the text is the rest of a problem line, after the key path."""
 
 
 def find_file(overrides: Overrides, environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return the configuration file and why it is that one: `--config`, `$AGENTIC_WATCH_CONFIG` or `default`.
+    """Return the configuration file and its origin: `--config`, `$AGENTIC_WATCH_CONFIG` or `default`.
 
-    None when no file was named and none stands in the default places. A named file that is not there or
-    cannot be read is a ConfigError.
+    None when no file was given and none exists in the default places. A given file that is missing or unreadable raises
+    ConfigError.
     """
     named = _named_file(overrides, environ)
     if named is not None:
@@ -44,7 +44,7 @@ def find_file(overrides: Overrides, environ: Mapping[str, str]) -> tuple[str, st
 
 
 def new_file_path(overrides: Overrides, environ: Mapping[str, str], uid: int) -> str:
-    """Return the file that `config init` writes for this user: named, or /etc for root, or XDG's."""
+    """Return the file that `config init` writes for this user: the given one, /etc for root, or XDG's."""
     named = _named_file(overrides, environ)
     if named is not None:
         return named[0]
@@ -55,10 +55,10 @@ def new_file_path(overrides: Overrides, environ: Mapping[str, str], uid: int) ->
 
 
 def history_default(environ: Mapping[str, str], file: str | None) -> tuple[str, str]:
-    """Return the history's path when nobody named one, and where that came from.
+    """Return the default path of the history, and its origin.
 
-    `file` is the configuration file in use: beside the one of /etc the service's history is meant.
-    $STATE_DIRECTORY may hold several paths, separated by colons (systemd.exec(5)): the first counts.
+    `file` is the configuration file in use: with the one in /etc, it is the service's history. $STATE_DIRECTORY may
+    hold several paths, separated by colons (systemd.exec(5)): the first counts.
     """
     state = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if os.path.isabs(state):
@@ -78,7 +78,7 @@ def expanded(text: str, environ: Mapping[str, str]) -> str:
         raise BadValueError("the path is empty")
     if text.startswith("~"):
         head, slash, rest = text.partition("/")
-        # The home directory is a value already: a dollar sign in it starts no variable.
+        # A dollar sign in the home directory's path does not begin a variable.
         path = (_home_of(head, environ) + slash + _substituted(rest, environ)) or "/"
     else:
         path = _substituted(text, environ)
@@ -88,7 +88,7 @@ def expanded(text: str, environ: Mapping[str, str]) -> str:
 
 
 def absolute(text: str, environ: Mapping[str, str]) -> str:
-    """Expand a path of the command line; a relative one is meant from the working directory."""
+    """Expand a path of the command line; relative paths start at the working directory."""
     path = expanded(text, environ)
     try:
         return normalised(os.path.abspath(path))
@@ -103,9 +103,9 @@ def normalised(path: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Return `text` when it can stand in a log line and in the history as it is, else raise BadValueError."""
+    """Return `text` if it is valid in a log line and in the history, else raise BadValueError."""
     if text.isascii() and text.isprintable():
-        return text  # as nearly every one is: the patterns below need not be compiled
+        return text  # the usual case, without compiling the patterns below
     if re.search(_CONTROL, text):
         raise BadValueError(f"{text!r} contains control characters")
     if re.search(_SURROGATE, text):
@@ -114,7 +114,7 @@ def clean(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as a short piece of one line, whatever is in it."""
+    """Return any value as a short text without newlines."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (dict, list)):
@@ -189,12 +189,13 @@ def _exists(path: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
-        return True  # It may well be there; reading it will say what is wrong.
+        return True  # It may exist; reading it will report the error.
     return True
 
 
 def real_path(path: str) -> str:
-    """Where symlinks lead today; the path as it is when its file system does not answer, which is waited for once."""
+    """The path with symlinks resolved; unchanged when its file system does not answer, which is waited for only
+    once."""
     found: list[str] = []
     if path not in _asking or not _asking[path].is_alive():
         thread = _asking[path] = threading.Thread(target=lambda: found.append(os.path.realpath(path)), daemon=True)

@@ -1,4 +1,4 @@
-"""`[[push]]` and `[[hooks]]`: who else must know, and how each is reached."""
+"""The keys of `[[push]]` and `[[hooks]]` and their checks."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ Entries = Sequence[tuple[int, Mapping[str, Any]]]
 
 
 def disagreements(targets: Entries, hooks: Entries) -> Iterator[str]:
-    """Say what is wrong between the keys of one entry, and between entries; each begins with the key path."""
+    """Yield problems between keys of one entry and between entries; each begins with the key path."""
     for index, given in targets:
         kind = given.get("kind")
         if kind == "http" and "url" not in given:
@@ -56,7 +56,7 @@ def disagreements(targets: Entries, hooks: Entries) -> Iterator[str]:
 
 
 def _key(given: Mapping[str, Any]) -> str:
-    """What a hook is called; "" when neither its name nor its command passed."""
+    """The key of a hook; "" when neither name nor command is valid."""
     return Hook(frozenset(), given.get("command") or (), given.get("name") or "").key
 
 
@@ -86,7 +86,7 @@ def _secret_file(environ: Mapping[str, str]) -> Check:
     def check(value: Any) -> str:
         text = checks.text(value)
         if not text.startswith("/") and ("://" in text or "=" in text):
-            # Not repeated: it may be the secret itself.
+            # Not quoted, because it may be the secret itself.
             raise BadValueError("must be the path of a file that holds the secret, not the secret")
         return text if _is_credential(text) else str(path(text))
 
@@ -98,7 +98,7 @@ def _is_credential(text: str) -> bool:
 
 
 def _url(value: Any) -> str:
-    from urllib.parse import urlsplit  # 2 ms, for whoever has a URL
+    from urllib.parse import urlsplit  # late: takes 2 ms, and few configurations have a URL
 
     text = checks.text(value)
 

@@ -1,1 +1,1 @@
-"""A page to look at: the history in a browser, read-only, on this host only. The only import of datasette (extra)."""
+"""The web page of the history: read-only, on this host only. The only room that imports datasette (an extra)."""

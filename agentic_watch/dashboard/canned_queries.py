@@ -1,6 +1,6 @@
-"""The questions that the page answers: SQL with its title, to be read, changed and run again by the reader.
+"""The page's ready queries: titles and SQL, which users can read, change and run.
 
-Values that a form asks for are `:since` (a date such as 2026-04-01, or nothing for the last thirty days) and names.
+Form parameters are `:since` (a date such as 2026-04-01, or empty for the last thirty days) and names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from agentic_watch.answers.past.outcomes import Outcomes
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the statuses mean in this configuration, as conditions in SQL."""
+    """SQL conditions for the outcomes of statuses in this configuration."""
 
     passed: str
     failed: str
@@ -23,13 +23,13 @@ class Judged:
 
     @property
     def cost_per_passed(self) -> str:
-        """Dollars until one passed, the failed ones' included, or NULL; also where less than 95 % is known."""
+        """SQL: dollars per passed dispatch, including failed ones; NULL also if less than 95 % is known."""
         of_all = f"{DOLLARS} / nullif(sum({self.passed}), 0)"
         return f"CASE WHEN count(cost_microusd) * 100 >= count(*) * {LEAST_KNOWN_PERCENT} THEN {of_all} END"
 
     @property
     def rate(self) -> str:
-        """The passed of the judged, in percent, or NULL."""
+        """SQL: the pass rate in percent, or NULL."""
         return f"100.0 * sum({self.passed}) / nullif(sum({self.passed}) + sum({self.failed}), 0)"
 
 
@@ -59,7 +59,7 @@ _RECURRING_LOOKED_AT = 20_000
 
 
 def queries(outcomes: Outcomes) -> dict[str, dict[str, Any]]:
-    """Datasette's `queries` of the history, by the name in their address."""
+    """Datasette's `queries`, by the name in their URL."""
     words = judged(outcomes)
     return {
         "failed_today": _query(
@@ -78,7 +78,7 @@ GROUP BY question ORDER BY dispatches DESC LIMIT 200""",
         ),
         "slowest": _query(
             "The slowest",
-            "The longest dispatches, in minutes.",
+            "The slowest dispatches, in minutes.",
             f"""SELECT round(duration_ms / 60000.0, 1) AS minutes, workspace, agent, status, task, updated_at, id
 FROM dispatches WHERE duration_ms IS NOT NULL AND {SINCE} ORDER BY duration_ms DESC LIMIT 100""",
         ),

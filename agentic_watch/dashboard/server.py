@@ -1,4 +1,4 @@
-"""The server of the page: datasette over a history that it can only read, on an address that only this host reaches."""
+"""The web server: datasette over a read-only history, on a loopback address."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SETTINGS = {
     "sql_time_limit_ms": 5_000,
     "facet_time_limit_ms": 1_000,
     "facet_suggest_time_limit_ms": 50,
-    # Each suggestion counts a column of the whole table: at a million rows that is a second a page.
+    # Each suggested facet counts a column of the whole table: a second per page at a million rows.
     "suggest_facets": False,
     "allow_download": False,
     "max_returned_rows": 5_000,
@@ -60,7 +60,7 @@ def _metadata(outcomes: Outcomes) -> dict[str, Any]:
 
 
 def address(port: int) -> str:
-    """Where the charts are."""
+    """The URL of the charts."""
     return f"http://{ADDRESS}:{port}/-/dashboards/{SLUG}"
 
 

@@ -1,4 +1,4 @@
-"""The writing side: how a dispatcher records what its agents do. The only room that writes a status file.
+"""Records what agents do, for dispatchers. The only room that writes a status file.
 
     from agentic_watch.dispatch import End, Work, begin, finish
 

@@ -1,4 +1,4 @@
-"""Who the agent is: the program that a command line comes to run, behind whatever starts it."""
+"""Determines the agent's name from a command line: the program that is finally run, behind launchers and shells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TAKE_A_VALUE = {
     "timeout": "-k --kill-after -s --signal",
     "uvx": "--from --with --with-editable --with-requirements -p --python --index --index-url --default-index",
 }
-"""Programs that start the one named after their options; those of the options whose value is a word of its own."""
+"""Launchers, which run the program after their options, with the options that take a separate value."""
 _PACKAGED = frozenset({"npx", "uvx"})
 _OF_PACKAGES = {
     "aider-chat": "aider",
@@ -30,8 +30,8 @@ _OF_PACKAGES = {
     "opencode-ai": "opencode",
     "qwen-code": "qwen",
 }
-"""Packages of agents whose program is called otherwise."""
-# Compiled when they are needed: few command lines have what they are for, and each dispatch loads this.
+"""Packages of agents whose program has another name."""
+# Compiled on first use: every dispatch loads this module, and few command lines need the patterns.
 _PACKAGE = r"(?:@[^/]+/)?([^@=<>~!\[]+)"
 _ASSIGNMENT = r"[A-Za-z_]\w*="
 _SCRIPT = r"\.(?:c?js|mjs|py|sh)$"
@@ -53,14 +53,14 @@ def agent_of(words: Sequence[str]) -> str:
 
 
 def runs_under(launcher: str, words: Sequence[str]) -> bool:
-    """Whether a command line starts its program by this one (`timeout`)."""
+    """Whether a command line uses this launcher (`timeout`)."""
     return any(name == launcher for name, _ in _steps(words))
 
 
 def process_of(agent: str) -> int:
-    """The nearest of the processes above us that is this agent (`base[:model]`), 0 when none is.
+    """The nearest ancestor process that is this agent (`base[:model]`), 0 when there is none.
 
-    What an agent starts as a hook of its own finds it so, however many shells stand between.
+    A hook of an agent finds the agent this way, through any number of shells.
     """
     from agentic_watch.host.processes import ancestors
 
@@ -71,12 +71,12 @@ def process_of(agent: str) -> int:
 
 
 def _plain(word: str) -> str:
-    """A program's name, also where an interpreter runs it as a script."""
+    """A program's name, also for a script run by an interpreter."""
     return re.sub(_SCRIPT, "", os.path.basename(word))
 
 
 def _steps(words: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
-    """Each command line that is run in turn, the whole one first, and the launcher that it is run by ("" at first)."""
+    """Yield each nested command line, the whole one first, with its launcher ("" for the first)."""
     launcher = ""
     while words:
         yield launcher, words
@@ -85,7 +85,7 @@ def _steps(words: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def _behind(launcher: str, words: Sequence[str]) -> Sequence[str]:
-    """What a launcher is to run, nothing when it is none."""
+    """The command line that a launcher runs; empty when it is not a launcher."""
     if launcher not in _TAKE_A_VALUE:
         return ()
     with_value = _TAKE_A_VALUE[launcher].split()
@@ -101,7 +101,7 @@ def _behind(launcher: str, words: Sequence[str]) -> Sequence[str]:
 
 
 def _of_shell(words: Sequence[str]) -> Sequence[str]:
-    """The first program that `sh -c TEXT` runs, nothing where that cannot be told from the text."""
+    """The first command that `sh -c TEXT` runs; empty when the text is too complex."""
     import shlex
 
     at = 1
@@ -122,7 +122,7 @@ def _of_shell(words: Sequence[str]) -> Sequence[str]:
 
 
 def _simple_commands(pieces: Sequence[str]) -> Iterator[list[str]]:
-    """The commands of a shell's line, without assignments, up to what is more than a list of commands."""
+    """The simple commands of a shell line, without assignments, up to the first construct that is more complex."""
     line: list[str] = []
     for piece in [*pieces, "\n"]:
         if piece and set(piece) <= set(";&|\n"):

@@ -1,6 +1,6 @@
-"""A run's life, written down: begun, and finished. Safe to call twice and from two processes.
+"""Begins and finishes runs by writing their status. Safe to call twice and from several processes.
 
-Decide, then act: a pure function says what the next status is, another writes it, both under the writer's lock.
+A pure function decides the next status, another one writes it, both under the writer's lock.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _REPORT_LIMIT = 64 << 20
 _WAITING = frozenset({"queued", _RUNNING})
 _INTERRUPTED = "interrupted: another prompt came"
 START_COMMIT = "start_commit"
-"""A field of the status of our own: what git had checked out at the start; other readers pass over it."""
+"""Our own field in the status: the commit that git had checked out at the start; other readers ignore it."""
 
 
 def begin(root: str | Root, work: Work, workspace: str = "", finished: Collection[str] = FINISHED) -> Run:
-    """Write that `work` runs: into a new workspace below `root`, or into the one named `workspace`.
+    """Record that `work` runs, in a new workspace below `root` or in the one named `workspace`.
 
-    A run that is going on there is returned as it is (`begun` is False then), unless the same process has been given
-    another prompt since: that run is written as failed first, and a new one begins. A finished one, or one whose
-    process is gone, is followed by a new run, `runs` one up. The status is on disk when this returns.
-    `finished` are the statuses that get committed. Raises Uncommitted when a finished run there has not been, and
-    DispatchError for all else that keeps the status from being written.
+    A run in progress is returned unchanged (`begun` is False), unless the same process was given another prompt: then
+    it is recorded as failed, and a new one begins. After a finished run, or one whose process is gone, a new run begins
+    and `runs` is incremented. The status is durable when this returns. `finished` are the statuses that are committed.
+    Raises Uncommitted when a finished run there is not committed yet, and DispatchError when the status cannot be
+    written.
     """
     where = root if isinstance(root, Root) else Root(os.path.abspath(root))
     facts = git_facts.look(work.directory) if work.directory else git_facts.Facts()
@@ -59,7 +59,7 @@ def _begin(root: Root, name: str, place: Place, work: Work, commit: str, finishe
         former = status_writer.current(place, root)
     if former is not None:
         _check_committed(root, name, place, former, finished)
-        # What was said of the former run is in its journal line, and must not be taken for this one's report.
+        # The previous run's report is in its journal line, and must not be taken for this run's.
         assert place.meta is not None
         files.remove(place.meta, layout.REPORT)
     now = status_writer.next_instant(former).text
@@ -71,17 +71,17 @@ def _begin(root: Root, name: str, place: Place, work: Work, commit: str, finishe
 
 
 def _goes_on(former: Current) -> bool:
-    """Whether a run is going on; one without a process id is, until somebody finishes it."""
+    """Whether a run is in progress; one without a pid is, until it is finished."""
     status = former.status
     if status.status != _RUNNING:
         return False
-    from agentic_watch.host.processes import is_alive  # not needed in a new workspace
+    from agentic_watch.host.processes import is_alive  # late: not needed in a new workspace
 
     return not status.pid or is_alive(status.pid, status.updated_at.ns)
 
 
 def _is_another_prompt(former: Current, work: Work) -> bool:
-    """Whether the agent that is at work has been given something else to do: only it can say so of its own run."""
+    """Whether the same agent process was given another prompt; only that process can report it."""
     status = former.status
     if work.pid != status.pid:
         return False
@@ -91,7 +91,7 @@ def _is_another_prompt(former: Current, work: Work) -> bool:
 
 
 def _of_new_run(former: Current | None, work: Work) -> dict[str, Any]:
-    """The fields of a new run: what is not given stays as it was, the former's question and process go."""
+    """The fields of a new run: missing ones are kept from the previous run, except its question and process."""
     fields: dict[str, Any] = {**former.fields} if former is not None else {}
     given = {key: getattr(work, key) for key in ("task", "agent", "org", "repo", "branch", "issue")}
     fields = {**dict.fromkeys(given, ""), "issue": 0} | fields | {key: value for key, value in given.items() if value}
@@ -107,7 +107,7 @@ def _of_new_run(former: Current | None, work: Work) -> dict[str, Any]:
 
 
 def _beside(place: Place, root: Root, name: str, former: Current | None) -> bool:
-    """Whether the status belongs beside `.meta/`: where its root wants it, or where another dispatcher keeps it."""
+    """Whether the status belongs beside `.meta/`: by the root's layout, or where another dispatcher keeps it."""
     if root.layout != "auto":
         return root.layout == "root"
     if former is None or not former.beside:
@@ -116,12 +116,12 @@ def _beside(place: Place, root: Root, name: str, former: Current | None) -> bool
 
 
 def finish(run: Run, end: End, *, unless_finished: bool = False, finished: Collection[str] = FINISHED) -> bool:
-    """Write how `run` ended: its report first, then its status. Gives whether anything had to be written.
+    """Record the end of `run`: first its report, then its status. Returns whether anything was written.
 
-    A run that ended in the same way already is left alone; one that ended otherwise gets the new status (completed,
-    later merged), or is left alone too with `unless_finished`. Raises Overtaken when another run has begun since, or
-    another dispatch with the same number, Uncommitted when the status that would be replaced has not been committed,
-    DispatchError else: for a status, too, that is in none of `finished`, since it would never be committed.
+    Finishing again with the same result changes nothing; another result replaces the status (completed, later merged),
+    except with `unless_finished`. Raises Overtaken when another run or dispatch has begun since, Uncommitted when the
+    status to replace is not committed yet, and DispatchError for other errors, including a status that is not in
+    `finished`, because it would never be committed.
     """
     if end.status not in finished:
         raise DispatchError(f"{run.path}: {_no_end(end.status, finished)}")
@@ -145,21 +145,22 @@ def finish(run: Run, end: End, *, unless_finished: bool = False, finished: Colle
 
 
 def _no_end(status: str, finished: Collection[str]) -> str:
-    """Why nothing ends with this status, and what to do."""
+    """The error for a status that is not final, with what to do."""
     if status in _WAITING or not status:
         return f"{status or 'an empty status'} is no end; give completed, failed, …"
     return (
-        f"{status!r} is none of the statuses that get committed ({', '.join(sorted(finished))}); "
+        f"{status!r} is not a finished status ({', '.join(sorted(finished))}); "
         "give one of these, or add it to finished in [commit]"
     )
 
 
 def _overtakes(former: Current, run: Run) -> bool:
-    """Whether what stands there is another run: a dispatcher that begins anew may count from one again."""
+    """Whether the current status belongs to another run, even with the same number: a dispatcher may restart
+    counting."""
     try:
         started_at = instant.parse(run.started_at).ns
     except ValueError:
-        return True  # somebody has set it by hand
+        return True  # changed by hand
     return (former.status.runs, former.status.started_at.ns) != (run.runs, started_at)
 
 
@@ -172,7 +173,7 @@ def _of_end(former: Current, end: End) -> dict[str, Any]:
 
 
 def _stands(place: Place, former: Current, fields: Mapping[str, Any], end: End) -> bool:
-    """Whether status and report say already what they are to say."""
+    """Whether status and report already have this content."""
     if fields != former.fields:
         return False
     if end.report is None:
@@ -192,12 +193,14 @@ def _write_end(place: Place, run: Run, former: Current, fields: dict[str, Any], 
     fields["updated_at"] = status_writer.next_instant(former).text
     beside = _beside(place, run.root, run.name, former)
     if end.report is not None and beside:
-        files.sync(place.meta, layout.META)  # in one directory the sync for the status is that for the report
+        files.sync(
+            place.meta, layout.META
+        )  # only if the status is elsewhere: in one directory its sync covers the report
     status_writer.replace(place, fields, beside=beside)
 
 
 class Newest(NamedTuple):
-    """The newest run of a workspace, whether it is finished, and what its dispatcher calls its process, if anything."""
+    """The newest run of a workspace, whether it is finished, and its process id text, if any."""
 
     run: Run
     finished: bool
@@ -223,7 +226,8 @@ def _run(root: Root, name: str, former: Current, directory: str, *, begun: bool)
 
 
 def _check_committed(root: Root, name: str, place: Place, former: Current, finished: Collection[str]) -> None:
-    """Without a daemon nobody has read a finished status yet: writing over it would lose that dispatch."""
+    """Raise Uncommitted if a finished status is not committed yet (without a daemon): overwriting it would lose the
+    dispatch."""
     if former.status.status not in finished:
         return
     from agentic_watch.workspace import marker
@@ -244,7 +248,9 @@ def dispatching(root: str | Root, work: Work, workspace: str = "") -> Iterator[R
     """`begin` before the block and `finish` after it: completed, or failed when it raises, with the cause."""
     run = begin(root, work, workspace)
     if not run.begun:
-        raise DispatchError(f"{run.path}: run {run.runs} is going on there; finish it first, or take another workspace")
+        raise DispatchError(
+            f"{run.path}: run {run.runs} is in progress there; finish it first, or use another workspace"
+        )
     try:
         yield run
     except BaseException as error:
@@ -255,7 +261,7 @@ def dispatching(root: str | Root, work: Work, workspace: str = "") -> Iterator[R
 
 @contextlib.contextmanager
 def _said(path: str) -> Iterator[None]:
-    """What the file system and the workspace say becomes one line that names the workspace."""
+    """Convert file system and workspace errors to one line that names the workspace."""
     try:
         yield
     except WorkspaceError as error:

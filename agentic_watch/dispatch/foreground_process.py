@@ -1,9 +1,8 @@
-"""Runs a command in the foreground as if nobody stood between it and its terminal.
+"""Runs a command in the foreground, transparently for its terminal.
 
-The command stays in our process group, so that the terminal, its keys and job control reach it without us. Signals
-are taken one by one with sigwaitinfo(2) rather than by handlers: that tells who sent them. What the kernel sends to
-the whole group (Ctrl-C, a resized window, a hang-up) has reached the command already; what somebody sends to us alone
-is handed on.
+The command stays in our process group, so that terminal, keys and job control reach it directly. Signals are received
+with sigwaitinfo(2) instead of handlers, to know their sender. Signals that the kernel sends to the whole group (Ctrl-C,
+a resized window, a hang-up) have already reached the command; those sent only to us are forwarded.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ _HANDED_ON = frozenset(
 _STOPPING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM})
 _ENDING = _STOPPING | {signal.SIGQUIT}
 _STOPPED_WITHIN_SECONDS = 10.0
-"""A command that ends so soon after it was asked to has not ended by itself."""
-# Python ignores these two, and exec(3) would hand that down.
+"""A command that ends this soon after a stop signal counts as stopped by it."""
+# Python ignores these two signals, and exec(3) would pass that on.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class CannotRun(Exception):
-    """The command cannot be started: `code` is the exit status a shell has for that, the text is the cause."""
+    """The command cannot be started: `code` is the exit status that a shell uses, the text is the cause."""
 
     def __init__(self, cause: str, code: int) -> None:
         super().__init__(cause)
@@ -49,21 +48,20 @@ class CannotRun(Exception):
 
 
 class Foreground:
-    """A command and its signals; `with` holds the signals back from its first line to its last.
+    """A command and its signals, which are blocked during the `with` block, so that nothing interrupts writing the
+    status.
 
-    In between nothing interrupts what is written down. For the main thread of a process with no other.
-
-    `stopped_by` is the signal by which the command was asked to end just before it did, 0 for none: many an agent
-    answers Ctrl-C with exit status 0.
+    Use it from the main thread of a single-threaded process. `stopped_by` is the signal that asked the command to end
+    just before it did, 0 for none: some agents exit with 0 after Ctrl-C.
     """
 
     stopped_by = 0
     _file_actions: Sequence[tuple[int, int, int]] = ()
 
     def __enter__(self) -> Self:
-        # A signal that our starter ignores (nohup, a job in the background) is neither ours nor the command's.
+        # Signals ignored by our parent (nohup, a background job) stay ignored for us and the command.
         heard = {number for number in (*_HANDED_ON, signal.SIGTSTP) if signal.getsignal(number) != signal.SIG_IGN}
-        # Who ignores SIGCHLD is not told how a child ended (wait(2)).
+        # With SIGCHLD ignored, wait(2) returns no exit status.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._heard = heard | {signal.SIGCHLD}
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._heard)
@@ -73,7 +71,7 @@ class Foreground:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         while signal.sigtimedwait(self._heard, 0) is not None:
-            pass  # they were for the command, which has ended
+            pass  # pending signals were for the command, which has ended
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
     def run(
@@ -83,12 +81,12 @@ class Foreground:
         file_actions: Sequence[tuple[int, int, int]] = (),
         on_start: Callable[[], None] = lambda: None,
     ) -> int:
-        """Run the command to its end; gives its exit status, or minus the signal that ended it. Raises CannotRun.
+        """Run the command and wait; returns its exit status, or the negative signal that ended it. Raises CannotRun.
 
-        `file_actions` are what posix_spawn(3) does to its descriptors.
+        `file_actions` are passed to posix_spawn(3).
         """
         if early := signal.sigpending() & _ENDING & self._heard:
-            return -int(min(early))  # it came before there was a command that it could have reached
+            return -int(min(early))  # arrived before the command existed
         self._file_actions = file_actions
         try:
             pid = self._started(command, environ)
@@ -100,11 +98,11 @@ class Foreground:
         return self._wait(pid)
 
     def interrupted(self) -> bool:
-        """Whether somebody wants us to end: it is asked where finishing could take long."""
+        """Whether a signal asks us to end; called during long final work."""
         return bool(signal.sigpending() & _ENDING & self._heard)
 
     def _started(self, command: tuple[str, ...], environ: Mapping[str, str]) -> int:
-        """Text without a `#!` is run by the shell, as execvp(3) and each shell have it."""
+        """Start the command; a text file without `#!` is run by the shell, like execvp(3) does."""
         try:
             return self._spawn(command, environ)
         except OSError as error:
@@ -154,7 +152,7 @@ def _cannot_run(word: str, error: OSError) -> CannotRun:
 
 
 def _ended(pid: int) -> int | None:
-    """How the command ended, None while it runs. As process 1 of a container we inherit the orphans of others."""
+    """The exit of the command, None while it runs. As process 1 of a container we also reap orphans."""
     ended = None
     while True:
         try:
@@ -168,10 +166,10 @@ def _ended(pid: int) -> int | None:
 
 
 def _reached(pid: int, info: signal.struct_siginfo) -> bool:
-    """Whether the command has had this signal too: the kernel sends those of a terminal to the whole group.
+    """Whether the command received this signal too: the kernel sends terminal signals to the whole group.
 
-    But for a terminal that is closed, which it tells the leader of the session alone (setsid(2), credentials(7)).
-    A shell in that place tells its jobs; where somebody runs us in place of a shell (ssh -t, tmux, xterm -e), we do.
+    Except the hang-up of a closed terminal, which goes to the session leader only (setsid(2), credentials(7)). A shell
+    forwards it to its jobs; if we are the session leader (ssh -t, tmux, xterm -e), we do.
     """
     if info.si_signo in (signal.SIGHUP, signal.SIGCONT) and os.getsid(0) == os.getpid():
         return False
@@ -182,9 +180,10 @@ def _reached(pid: int, info: signal.struct_siginfo) -> bool:
 
 
 def _stop(pid: int, *, handed_on: bool) -> None:
-    """Stop as Ctrl-Z has stopped the command, and when we are continued let it go on.
+    """Stop like the command after Ctrl-Z, and continue it when we are continued.
 
-    By the default action of SIGTSTP and not by SIGSTOP: where no shell is left to continue us, the kernel drops it.
+    By the default action of SIGTSTP instead of SIGSTOP: if no shell is left to continue us, the kernel discards
+    SIGTSTP.
     """
     if handed_on:
         os.kill(pid, signal.SIGTSTP)
@@ -195,13 +194,13 @@ def _stop(pid: int, *, handed_on: bool) -> None:
 
 
 def end_like(code: int) -> NoReturn:
-    """End this process as the command ended: by its exit status, or by the signal that `code` is minus of.
+    """End this process like the command: with its exit status, or by its signal (negative `code`).
 
-    At once, without taking the interpreter apart, which costs 7 ms and changes nothing. Who started us sees what it
-    would have seen without us; the core is the command's alone.
+    Immediately, without shutting down the interpreter, which takes 7 ms. Our parent sees the same result as without us;
+    only the command dumps core.
     """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, full, or not there
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, full, or missing
             stream.flush()
     if code >= 0:
         os._exit(code)
@@ -213,4 +212,4 @@ def end_like(code: int) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)
-    os._exit(128 + number)  # process 1 of a container survives its own signals
+    os._exit(128 + number)  # process 1 of a container ignores its own signals

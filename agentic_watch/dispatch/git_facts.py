@@ -1,7 +1,7 @@
-"""What git says of the directory an agent works in: whose repository, which branch, and what was changed since.
+"""Reads from git the repository and branch of an agent's directory, and counts the changes of a run.
 
-No external diff or text conversion of the repository's configuration is started to count what was changed (a clean
-filter is: line ends and large files need it).
+External diffs and text conversions in the repository's configuration are not run; clean filters are, because line
+endings and large files need them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _HOME = ("--path-format=absolute", "--git-common-dir")
 
 
 class Facts(NamedTuple):
-    """What is checked out; "" is unknown. `commit` is the full hash, of the empty tree before the first commit.
+    """The checked-out state; "" is unknown. `commit` is the full hash, or that of the empty tree before the first
+    commit.
 
-    `problem` is what git said where a clone is there and it does not read it.
+    `problem` is git's error when there is a clone that it cannot read.
     """
 
     org: str = ""
@@ -41,9 +42,8 @@ class Facts(NamedTuple):
 
 
 class Since(NamedTuple):
-    """What became of a clone since a commit: the branch and the commit now ("" is unknown), `changes` as a report has
-    them (counts, and the paths of at most 500 files; empty when nobody can tell), and files that nobody here may read
-    and that are not among them."""
+    """The changes of a clone since a commit: current branch and commit ("" is unknown), `changes` as in a report
+    (counts, and the paths of at most 500 files; empty when unknown), and unreadable files that are not counted."""
 
     branch: str = ""
     commit: str = ""
@@ -52,7 +52,7 @@ class Since(NamedTuple):
 
 
 def look(directory: str) -> Facts:
-    """The facts of `directory`; none where it is in no clone, or there is no git."""
+    """The facts of `directory`; empty outside a clone or without git."""
     try:
         return _facts(directory)
     except GitFailed as error:
@@ -63,7 +63,7 @@ def look(directory: str) -> Facts:
 def _facts(directory: str) -> Facts:
     head = GitProcess(directory, "rev-parse", *_HOME, "HEAD", *_REF)
     try:
-        # Asked while the first is at work: it costs no time where there is a second processor.
+        # Started while the first one runs: free with a second processor.
         org, repo = owner_and_name(ask(directory, "config", "--get", "remote.origin.url"))
     except GitFailed:
         org, repo = "", ""
@@ -72,7 +72,7 @@ def _facts(directory: str) -> Facts:
 
 
 def _is_clone(directory: str) -> bool:
-    """Whether a `.git` lies in a directory or above it, whatever git makes of that."""
+    """Whether the directory or one above it has a `.git`, valid or not."""
     here, above = os.path.realpath(directory), ""
     while here != above and not os.path.lexists(os.path.join(here, ".git")):
         here, above = os.path.dirname(here), here
@@ -93,7 +93,7 @@ def _head(directory: str, asked: GitProcess) -> tuple[str, str, str]:
 
 
 def _branch(ref: str) -> str:
-    """The branch of a full name: git's own short form has `heads/` before it where a tag is called the same."""
+    """The branch of a full ref name; git's own short form keeps `heads/` if a tag has the same name."""
     return ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else ""
 
 
@@ -108,7 +108,7 @@ def owner_and_name(url: str) -> tuple[str, str]:
     elif ":" in path and "/" not in path.partition(":")[0]:
         host, _, path = path.partition(":")
     elif path.startswith(("/", ".")):
-        return "", os.path.basename(path)  # a directory of this host says nothing of an organisation
+        return "", os.path.basename(path)  # a local directory has no organisation
     parts = [part for part in path.split("/") if part not in ("", "_git")]
     if (server := host.rpartition("@")[2].partition(":")[0]).endswith(_AZURE):
         parts = _of_azure(server, parts)
@@ -116,7 +116,7 @@ def owner_and_name(url: str) -> tuple[str, str]:
 
 
 def _of_azure(server: str, parts: list[str]) -> list[str]:
-    """The organisation and the repository of Azure DevOps, which has a project between them.
+    """Organisation and repository of an Azure DevOps URL, which has a project between them.
 
     `dev.azure.com/org/project/_git/repo`, `org.visualstudio.com/project/_git/repo`, or by ssh
     `ssh.dev.azure.com:v3/org/project/repo`.
@@ -127,10 +127,10 @@ def _of_azure(server: str, parts: list[str]) -> list[str]:
 
 
 def after(directory: str, start: str, interrupted: Callable[[], bool], left_out: Sequence[str] = ()) -> Since:
-    """What was changed since the commit `start`, up to the files as they are, new ones too, but for those `left_out`:
-    files, lines inserted and deleted.
+    """Count the changes since the commit `start` in the current files, including new ones, except `left_out`: files,
+    lines inserted and deleted.
 
-    Ends early when `interrupted` says so. Raises GitFailed with the cause.
+    Ends early when `interrupted` returns True. Raises GitFailed.
     """
     with _with_new_files(directory, start, interrupted) as clone:
         counts, files, unread = _changed(clone, start, _inside(left_out, clone.top))
@@ -142,7 +142,7 @@ def after(directory: str, start: str, interrupted: Callable[[], bool], left_out:
 def patch(
     directory: str, start: str, interrupted: Callable[[], bool], left_out: Sequence[str] = (), *, at_most: int
 ) -> bytes:
-    """The first `at_most` bytes of the same changes as `git apply` takes them. Raises GitFailed with the cause."""
+    """The first `at_most` bytes of the same changes as a patch for `git apply`. Raises GitFailed."""
     with _with_new_files(directory, start, interrupted) as clone:
         options = (*_DIFF, "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/", start, "--")
         process = clone.process(*options, *_but(_inside(left_out, clone.top)))
@@ -150,8 +150,8 @@ def patch(
 
 
 class _Clone(NamedTuple):
-    """A clone whose new files are announced to a copy of its index: its top, the commit ("" for none) and the ref that
-    are checked out."""
+    """A clone with a copy of its index that knows its new files: its top, and the checked-out commit ("" for none) and
+    ref."""
 
     top: str
     commit: str
@@ -160,20 +160,20 @@ class _Clone(NamedTuple):
     interrupted: Callable[[], bool]
 
     def process(self, *arguments: str) -> GitProcess:
-        """Git at work on a question about it."""
+        """Start git on this clone."""
         return GitProcess(self.top, *arguments, environ={"GIT_INDEX_FILE": self.index_file})
 
     def git(self, *arguments: str, allowed: int = 0) -> str:
-        """Git's answer."""
+        """The output of git."""
         return self.process(*arguments).answer(seconds=_COUNT_SECONDS, interrupted=self.interrupted, allowed=allowed)
 
 
 @contextlib.contextmanager
 def _with_new_files(directory: str, start: str, interrupted: Callable[[], bool]) -> Iterator[_Clone]:
-    """The clone with its new files announced to a copy of the index, so that git itself counts them; the agent's own
-    stays. Raises GitFailed."""
+    """The clone with its new files added to a copy of the index, so that git counts them; the agent's index is
+    unchanged. Raises GitFailed."""
     if not _COMMIT.fullmatch(start):
-        raise GitFailed("the commit at the start is not known")
+        raise GitFailed("the commit at the start is unknown")
     out = ask(directory, "rev-parse", "--show-toplevel", "--absolute-git-dir", "HEAD", *_REF, allowed=128)
     top, git_directory, commit, ref = (*out.split("\n", 3), "", "", "")[:4]
     if not git_directory:
@@ -183,7 +183,7 @@ def _with_new_files(directory: str, start: str, interrupted: Callable[[], bool])
     try:
         with contextlib.suppress(FileNotFoundError), open(os.path.join(git_directory, "index"), "rb") as source:
             _copy(source.read(), clone.index_file)
-        # It ends with 1 for what cannot be added (a repository without a commit), and has added all else.
+        # Exits with 1 if something cannot be added (a nested repository without a commit), after adding the rest.
         clone.git("add", "--intent-to-add", "--all", "--ignore-errors", allowed=1)
         yield clone
     except OSError as error:
@@ -195,8 +195,8 @@ def _with_new_files(directory: str, start: str, interrupted: Callable[[], bool])
 
 
 def _changed(clone: _Clone, start: str, left_out: Sequence[str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """What git counts but for the files `left_out`, the paths of what it counts, and the files that it had to leave out
-    too: one that it may not read ends it without a number."""
+    """git's counts without the files `left_out`, the counted paths, and the unreadable files that were excluded too:
+    one makes git fail."""
     try:
         return *_counted(clone, start, left_out), ()
     except GitFailed:
@@ -216,24 +216,24 @@ def _counted(clone: _Clone, start: str, left_out: Sequence[str]) -> tuple[str, t
     for status in pieces:
         name = next(pieces, "")
         names += [next(pieces, name) if status.rpartition(" ")[2][:1] in ("R", "C") else name]
-    if raw and not _SHORTSTAT.search(counts):  # so many files that its answer was cut off
+    if raw and not _SHORTSTAT.search(counts):  # the output was cut because of many files
         counts = clone.git(*_DIFF, "--shortstat", *which)
     return counts, tuple(names[:_FILES_AT_MOST])
 
 
 def _inside(paths: Sequence[str], top: str) -> list[str]:
-    """Those of these files that lie in the work tree, by their path in it."""
+    """The paths, relative to the work tree, of the files inside it."""
     inside = [os.path.relpath(os.path.realpath(path), os.path.realpath(top)) for path in paths]
     return [path for path in inside if not path.startswith("../")]
 
 
 def _but(names: Sequence[str]) -> list[str]:
-    """Pathspecs of all but these files of the work tree."""
+    """Pathspecs that exclude these files."""
     return [":(top)", *(f":(top,exclude,literal){name}" for name in names)] if names else []
 
 
 def top_level(directory: str) -> str:
-    """The top of the clone that a directory lies in; the directory itself where it is in none."""
+    """The top of a directory's clone; the directory itself outside a clone."""
     try:
         return ask(directory, "rev-parse", "--show-toplevel")
     except GitFailed:

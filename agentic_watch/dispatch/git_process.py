@@ -1,8 +1,8 @@
-"""Runs git and reads what it says.
+"""Runs git and reads its output.
 
-The agent may have written the repository's configuration. Git is asked as the user who ran the agent, starts no
-file-system monitor or hook of it, and is not waited for at length. Spawned and read here rather than by `subprocess`,
-whose wait with a limit sleeps for a millisecond where git takes two (and is not to be loaded by each dispatch).
+The agent may have written the repository's configuration: git runs as the user who ran the agent, without the
+repository's file-system monitor and hooks, and with a time limit. Without `subprocess`, whose timed wait sleeps for a
+millisecond where git takes two, and whose import would slow each dispatch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNASKED = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"
 
 
 class GitFailed(Exception):
-    """Git is not there, cannot tell, or was too slow; the text is the cause, `out` what it said before it failed."""
+    """git is missing, failed or was too slow; the text is the cause, `out` the output before that."""
 
     def __init__(self, cause: str, out: str = "") -> None:
         super().__init__(cause)
@@ -30,7 +30,7 @@ class GitFailed(Exception):
 
 
 class GitProcess:
-    """A question that git is at work on in `directory`; GitFailed when it cannot be run."""
+    """A running git command in `directory`. Raises GitFailed when it cannot be started."""
 
     def __init__(self, directory: str, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
         self._what = arguments[0]
@@ -57,7 +57,7 @@ class GitProcess:
     def answer(
         self, *, seconds: float = ASK_SECONDS, interrupted: Callable[[], bool] = lambda: False, allowed: int = 0
     ) -> str:
-        """What it says on stdout, as text without its last newline: see `output`."""
+        """Its stdout as text without the last newline: see `output`."""
         out = self.output(seconds=seconds, interrupted=interrupted, allowed=allowed)
         return out.decode("utf-8", "replace").removesuffix("\n")
 
@@ -69,10 +69,10 @@ class GitProcess:
         allowed: int = 0,
         at_most: int = _AT_MOST,
     ) -> bytes:
-        """The first `at_most` bytes of what it says on stdout. To be called once.
+        """The first `at_most` bytes of its stdout. Call it once.
 
-        Raises GitFailed when it ends with anything but 0 or `allowed`, and when it takes longer than `seconds` or
-        `interrupted` says that there is no time: it is killed then.
+        Raises GitFailed for an exit status other than 0 or `allowed`. After `seconds`, or when `interrupted` returns
+        True, git is killed and GitFailed is raised.
         """
         try:
             out, problem = self._read(time.monotonic() + seconds, interrupted, at_most)
@@ -107,13 +107,13 @@ class GitProcess:
 
 
 def _first_line(problem: str) -> str:
-    """What git says first; where that ends in a colon, with what it names below."""
+    """The first line of git's message, with the following one if it ends in a colon."""
     first, *more = [line.strip() for line in problem.strip().splitlines()] or [""]
     return f"{first} {more[0]}" if first.endswith(":") and more else first
 
 
 def ask(directory: str, *arguments: str, allowed: int = 0) -> str:
-    """What git answers in `directory`. Raises GitFailed."""
+    """The output of a git command in `directory`. Raises GitFailed."""
     return GitProcess(directory, *arguments).answer(allowed=allowed)
 
 
@@ -121,7 +121,7 @@ def _ended(pid: int) -> int:
     try:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except ChildProcessError:
-        return 0  # a program that uses us as a library has children collected by somebody else (wait(2), SIGCHLD)
+        return 0  # a program that uses this as a library may reap children itself (wait(2), SIGCHLD)
 
 
 def _close(*descriptors: int) -> None:

@@ -1,4 +1,4 @@
-"""Reads a file that a command left behind, as safely as a status is read, and makes its bytes UTF-8."""
+"""Reads a file written by a command, as safely as a status, and converts it to UTF-8."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from agentic_watch.workspace.workspace_errors import WorkspaceError, from_os_err
 
 _LIMIT = 32 << 20
 MAX_VALUES = 2_000_000
-"""The most JSON values of one file."""
+"""Maximum number of JSON values in one file."""
 _SLACK_NS = 2_000_000_000
-"""Some file systems keep times in units of two seconds."""
+"""Some file systems store times in units of two seconds."""
 _UTF_16 = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
     **{first + b"\0": "utf-16-le" for first in (b"<", b"{", b"[")},
     **{b"\0" + first: "utf-16-be" for first in (b"<", b"{", b"[")},
 }
-"""How a text in UTF-16 begins, with a byte order mark and without."""
+"""First bytes of UTF-16 texts, with and without a byte order mark."""
 
 
 class Unreadable(Exception):
@@ -28,7 +28,7 @@ class Unreadable(Exception):
 
 
 def locate(path: str, workspace: str) -> str:
-    """The file that a relative `path` names: in the current directory, else in the workspace's directory."""
+    """Resolve a relative `path`: in the current directory, else in the workspace's directory."""
     there = os.path.join(workspace, path)
     if not os.path.lexists(path) and os.path.lexists(there):
         return there
@@ -38,9 +38,9 @@ def locate(path: str, workspace: str) -> str:
 
 
 def read(path: str, since_ns: int = 0) -> bytes:
-    """The bytes of a plain file of at most 32 MiB. Raises Unreadable.
+    """The bytes of a regular file of at most 32 MiB. Raises Unreadable.
 
-    A file older than `since_ns` (since the epoch) is of another run, and says nothing of this one.
+    Also raised for a file older than `since_ns` (since the epoch), which belongs to an earlier run.
     """
     try:
         directory = files.open_root(os.path.dirname(path) or ".")
@@ -62,7 +62,7 @@ def read(path: str, since_ns: int = 0) -> bytes:
 
 
 def utf_8(data: bytes) -> bytes:
-    """The text in UTF-8 without a byte order mark, where it has one or is in UTF-16; else the bytes as they are."""
+    """Convert UTF-16 to UTF-8 and remove a byte order mark; other bytes are unchanged."""
     encoding = _UTF_16.get(data[:2])
     if encoding is not None:
         return data.decode(encoding, "replace").encode("utf-8", "replace")

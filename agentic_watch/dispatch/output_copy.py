@@ -1,8 +1,8 @@
-"""`dispatch --log`: what a command prints goes where it goes anyway, and into `.meta/agent.log` as well.
+"""`dispatch --log`: copies a command's output to `.meta/agent.log`, in addition to its usual destination.
 
-Only a stream that is no terminal is copied: a program that has one behaves otherwise without it. Where stdout and
-stderr lead to the same place they share one pipe, so that the order of what comes through them is kept exactly; else
-each has its own, and what is printed into both within a moment may stand in another order.
+Terminals are not copied, because programs behave differently without one. If stdout and stderr have the same
+destination they share a pipe, which keeps the exact order; otherwise each has its own, and simultaneous output may be
+reordered.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ _KEPT = 2 << 20
 _CHUNK = 65_536
 _WAITS_AT_MOST = 65_536
 _NEVER_BLOCKS = 4_096
-"""PIPE_BUF: a pipe that poll(2) calls writable takes so much at once (pipe(7))."""
+"""PIPE_BUF: a pipe that poll(2) reports as writable accepts this much (pipe(7))."""
 _CHUNKS_IN_A_PIPE = 16
-"""What a pipe may hold at the command's end (/proc/sys/fs/pipe-max-size): who goes on to write is not waited for."""
+"""Reads after the command's end: the capacity of a pipe (/proc/sys/fs/pipe-max-size). Later writers are not waited
+for."""
 _JOIN_SECONDS = 0.2
 
 
 class _Log:
-    """The file, from when the run began; over 4 MiB it loses its oldest lines, so that its last 2 MiB are there."""
+    """The log of a run; over 4 MiB its oldest lines are removed, so that the last 2 MiB remain."""
 
     def __init__(self, meta: int) -> None:
         self._meta = meta
@@ -41,7 +42,7 @@ class _Log:
         self.problem = ""
 
     def add(self, data: bytes) -> None:
-        """Append; the first error ends it, for the command is worth more than its log."""
+        """Append; the first error ends the log, but not the command."""
         if self.problem:
             return
         try:
@@ -61,7 +62,7 @@ class _Log:
         self._size = len(last)
 
     def close(self) -> None:
-        """Make it durable: the status that follows must not come before it."""
+        """Sync and close: the log must be durable before the status."""
         try:
             if not self.problem:
                 files.sync(self._descriptor, _LABEL)
@@ -72,7 +73,7 @@ class _Log:
 
 
 class _Stream:
-    """A pipe from the command, and where its bytes go on to; in `waiting` what has not gone on yet."""
+    """A pipe from the command and its destinations; `waiting` holds bytes not forwarded yet."""
 
     def __init__(self, targets: tuple[int, ...]) -> None:
         self.target = targets[0]
@@ -83,14 +84,14 @@ class _Stream:
         self.is_open = True
 
     def close(self) -> None:
-        """No more from the command: if it goes on to write, it is told as the reader would have told it."""
+        """Close the pipe: further writes of the command fail as if its reader had closed it."""
         if self.is_open:
             os.close(self.source)
             self.is_open = False
 
 
 class OutputCopy:
-    """The copying of one command's output: `start` when it runs, `stop` when it has ended, `finish` at last."""
+    """Copies one command's output: call `start` when it runs, `stop` when it has ended, `finish` at the end."""
 
     def __init__(self, run: Run, streams: list[tuple[int, ...]]) -> None:
         self._path = run.path
@@ -110,20 +111,19 @@ class OutputCopy:
 
     @property
     def file_actions(self) -> list[tuple[int, int, int]]:
-        """What posix_spawn(3) does to the command's descriptors."""
+        """File actions for posix_spawn(3)."""
         return [(os.POSIX_SPAWN_DUP2, one.inlet, target) for one in self._streams for target in one.targets]
 
     def start(self) -> None:
-        """The command runs, and holds the other ends."""
+        """Begin copying: the command runs and has the other ends."""
         for stream in self._streams:
             os.close(stream.inlet)
         self._thread.start()
 
     def stop(self) -> str:
-        """The command has ended, or could not be run: when this returns, all that it printed is in the log, durably.
+        """End the log after the command ended or failed to start: all its output is then in the log, durably.
 
-        Gives a line on what is missing there, and why; "" for nothing. Who still holds its stdout by then, in the
-        background, writes into nothing from now on.
+        Returns a message about missing output, or "". Later output of background processes is discarded.
         """
         os.close(self._end)
         if self._thread.ident is not None:
@@ -132,7 +132,7 @@ class OutputCopy:
         return f"{self._path}: {self._log.problem}" if self._log.problem else ""
 
     def finish(self, interrupted: Callable[[], bool]) -> None:
-        """Wait until all has gone on to where it goes anyway, or somebody wants us to end."""
+        """Wait until all output is forwarded, or until `interrupted`."""
         while self._thread.is_alive() and not interrupted():
             self._thread.join(_JOIN_SECONDS)
 
@@ -195,7 +195,7 @@ def _pass_on(stream: _Stream) -> None:
         count = os.write(stream.target, stream.waiting[:_NEVER_BLOCKS])
     except BlockingIOError:
         return
-    except OSError:  # its reader has gone away, or its disk is full
+    except OSError:  # its reader is gone, or its disk is full
         stream.waiting = b""
         stream.close()
         return
@@ -203,8 +203,8 @@ def _pass_on(stream: _Stream) -> None:
 
 
 def of_run(run: Run, problems: list[str]) -> OutputCopy | None:
-    """The copying of a run's output; None when its streams are terminals, or closed, and when it has no log: a line in
-    `problems` then."""
+    """Create the copy of a run's output; None when its streams are terminals or closed, or when the log cannot be
+    created, which adds a problem."""
     streams = [descriptor for descriptor in (1, 2) if _is_copied(descriptor)]
     if not streams:
         return None
@@ -217,7 +217,7 @@ def of_run(run: Run, problems: list[str]) -> OutputCopy | None:
 
 
 def _is_copied(descriptor: int) -> bool:
-    """Whether it is one that we were given, and no terminal: where none was given the number may be a file of ours."""
+    """Whether a descriptor was inherited and is no terminal; a number that was closed may be reused by our own file."""
     try:
         return os.get_inheritable(descriptor) and not os.isatty(descriptor)
     except OSError:

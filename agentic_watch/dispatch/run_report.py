@@ -1,5 +1,5 @@
-"""What is reported of a run: what its checks said, whether it passed, and what git counts as changed; with `--patch`
-also what that was, in `.meta/changes.patch`.
+"""Assembles the report of a run: results of checks, verdict, and git's counts of changes; with `--patch` it writes the
+changes to `.meta/changes.patch`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _PATCH_LABEL = f"{layout.META}/{_PATCH}"
 
 
 def report_of(run: Run, paths: Sequence[str], *, passed: bool, changed: Since, problems: list[str]) -> dict[str, Any]:
-    """The report of a run that has ended: what the command wrote as `.meta/report.json`, and the files `paths`.
+    """The report of an ended run: the command's `.meta/report.json` merged with the files `paths`.
 
-    `passed` is what the exit status says, and `changed` what git does; a report that says otherwise itself is
-    believed. What cannot be used is left out and becomes a line in `problems`.
+    `passed` is the verdict of the exit status, `changed` git's counts; values in a report take precedence. Invalid
+    files are skipped, with a line in `problems`.
     """
     found = [*_written_by_command(run, problems), *_from_files(run, paths, problems)]
     report = merged(found)
@@ -36,16 +36,16 @@ def report_of(run: Run, paths: Sequence[str], *, passed: bool, changed: Since, p
     if changed.changes:
         report.setdefault("changes", dict(changed.changes))
         if (files := changed.changes.get("files")) and isinstance(report["changes"], dict):
-            report["changes"].setdefault("files", files)  # its own counts, and what they are of
+            report["changes"].setdefault("files", files)  # add the paths to counts given by a report
     if changed.commit:
         report.setdefault("commits", {"start": run.start_commit, "end": changed.commit})
     return report
 
 
 def changed(run: Run, interrupted: Callable[[], bool], problems: list[str], left_out: Sequence[str] = ()) -> Since:
-    """The branch and commit at the end of a run, and what git counts as changed since its start.
+    """Branch and commit at the end of a run, and git's counts of changes since its start.
 
-    The files `left_out` are not the agent's work, and not counted.
+    The files `left_out` are not the agent's work and are not counted.
     """
     if not run.directory or not run.start_commit:
         return Since()
@@ -106,7 +106,7 @@ def _from_files(run: Run, paths: Sequence[str], problems: list[str]) -> Iterable
 
 
 def merged(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Several reports as one: findings together, a verdict is true only when all that have it say so."""
+    """Merge reports: all findings; a verdict is true only if it is true in all reports that have it."""
     whole: dict[str, Any] = {}
     for report in found:
         for key, value in report.items():
@@ -114,7 +114,7 @@ def merged(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
             if key in VERDICTS and isinstance(before, bool) and isinstance(value, bool):
                 whole[key] = before and value
             elif isinstance(before, list) and isinstance(value, list):
-                # A report that is handed over a second time adds nothing.
+                # The same report given twice adds nothing.
                 known = {dump(item) for item in before}
                 whole[key] = before + [item for item in value if dump(item) not in known]
             else:
@@ -123,11 +123,10 @@ def merged(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def write_patch(run: Run, interrupted: Callable[[], bool], problems: list[str], left_out: Sequence[str] = ()) -> None:
-    """Write the patch of a run that has ended; none when nothing changed, and one of an earlier run goes.
+    """Write the patch of an ended run; an earlier run's patch is removed, also when nothing changed.
 
-    From the commit at the start to the files as they are, committed or not, new files too, as `git diff` shows it; of
-    binary files only their names.
-    Over 1 MiB it is left out. That, and what git cannot tell, becomes a line in `problems`.
+    It is the `git diff` from the commit at the start to the current files, committed or not, including new files;
+    binary files only by name. Nothing is written over 1 MiB. That, and errors of git, add a line to `problems`.
     """
     patch = b""
     try:

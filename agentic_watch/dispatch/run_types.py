@@ -1,4 +1,4 @@
-"""What is dispatched, what a run is, how it ends, and the errors of writing that down."""
+"""The types of the dispatch API: work, run, end, and errors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from agentic_watch.config import Root
 
 
 class Work(NamedTuple):
-    """What an agent is dispatched to do; "" and 0 are unknown.
+    """The work of an agent; "" and 0 are unknown.
 
-    `agent` is `base[:model]`. `directory` is the clone it works in: org, repo and branch that are not given are
-    found there by git, and the changes are counted there; "" asks git nothing. `pid` is the process whose death
-    makes the running dispatch a ghost, 0 for none. `command` is the command line, which stands for the task where
-    neither this nor an earlier run in the workspace has one.
+    `agent` is `base[:model]`. `directory` is its clone, from which git supplies missing org, repo and branch, and where
+    changes are counted; "" disables git. `pid` is the process to watch: if it exits before the end is recorded, the run
+    is a ghost; 0 for none. `command` is the command line, used as the task if neither this nor an earlier run in the
+    workspace has one.
     """
 
     task: str = ""
@@ -32,9 +32,8 @@ class Work(NamedTuple):
 class Run(NamedTuple):
     """One run in a workspace: `name` is the workspace's path below the root, `runs` counts from 1.
 
-    `started_at` is RFC 3339, `begun` says that this call began it (else it was running already). `start_commit`
-    is what git had checked out in `directory` then, "" when nobody asked. `problem` is what git said of a clone that
-    it does not read, "" for nothing.
+    `started_at` is RFC 3339; `begun`: this call began it (else it was already running). `start_commit` is the commit
+    checked out in `directory` at the start, "" if unknown. `problem` is git's error about an unreadable clone, else "".
     """
 
     root: Root
@@ -53,10 +52,10 @@ class Run(NamedTuple):
 
 
 class End(NamedTuple):
-    """How a run ended. `status` is a finished one (`completed`, `failed`, `blocked`, `ready-for-review`, …).
+    """The end of a run. `status` is a finished one (`completed`, `failed`, `blocked`, `ready-for-review`, …).
 
-    `question` is what the agent asks, or why it failed. `report` goes into `.meta/report.json`; None leaves what
-    is there. `branch` and `pr_url` replace those of the beginning unless they are "".
+    `question` is the agent's question or the cause of a failure. `report` replaces `.meta/report.json`; None keeps it.
+    `branch` and `pr_url` replace those of the start unless "".
     """
 
     status: str = "completed"
@@ -71,7 +70,7 @@ class DispatchError(Exception):
 
 
 class Uncommitted(DispatchError):
-    """The workspace holds a finished dispatch that no marker vouches for: writing over it could lose it.
+    """The workspace has a finished dispatch without a marker: overwriting it could lose it.
 
     `path` is the workspace's directory; `agentic-watch commit PATH` commits it, then begin or finish again.
     """
@@ -81,9 +80,9 @@ class Uncommitted(DispatchError):
         self.path = path
 
     def because(self, cause: str) -> DispatchError:
-        """The same error, with what a commit that was tried has said."""
+        """The same error, with the cause of a failed commit."""
         return DispatchError(f"{self} ({cause})")
 
 
 class Overtaken(DispatchError):
-    """Another run, or another dispatch, has begun in the workspace since: this one's end is not written over it."""
+    """Another run or dispatch has begun in the workspace since, and is not overwritten."""

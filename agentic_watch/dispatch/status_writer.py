@@ -1,9 +1,8 @@
-"""The status file as it stands, and its replacement: the only place of the program that writes one.
+"""Reads and replaces the status file; the only module that writes one. Also finds the shipped JSON Schemas of status
+and report.
 
-Written as the original does: a temporary file, sync, rename, sync of the directory. Whoever writes holds flock(2)
-on the workspace's directory. It is not the lock of a commit, which is on `.meta`: neither waits for the other.
-
-The JSON Schemas of the files that a dispatcher writes, as they are shipped with the package.
+Written like core-agent does: temporary file, sync, rename, sync of the directory. A writer holds flock(2) on the
+workspace's directory, which is independent of a commit's lock on `.meta`.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ Kind = Literal["status", "report"]
 
 
 def path_of(kind: Kind) -> str:
-    """The schema's file: what to name to somebody who wrote a status or a report wrong."""
+    """Path of the schema file, for error messages about an invalid status or report."""
     return os.path.join(os.path.dirname(__file__), "schemas", f"{kind}.schema.json")
 
 
 def text_of(kind: Kind) -> str:
-    """The schema, one JSON document (JSON Schema 2020-12)."""
+    """The JSON Schema (2020-12)."""
     with open(path_of(kind), encoding="utf-8") as file:
         return file.read()
 
@@ -46,12 +45,11 @@ _ORDER = (
     *("started_at", "updated_at", "question", "runs", "pr_url"),
 )
 _ALWAYS = frozenset({"status", "agent", "repo", "task", "started_at", "updated_at", "runs"})
-"""The fields in the order of the original's struct; it leaves the others out when they are empty."""
+"""Fields that core-agent always writes; it omits the others when they are empty."""
 
 
 class Current(NamedTuple):
-    """The status that counts: what it says, all fields as they stand in the file, and whether that is the file
-    beside `.meta/`."""
+    """The status that counts: parsed, with all fields of the file, and whether it is the file beside `.meta/`."""
 
     status: Status
     fields: Mapping[str, Any]
@@ -59,15 +57,15 @@ class Current(NamedTuple):
 
 
 def lock(place: Place) -> None:
-    """Become the only writer of this workspace's status until the place is closed; waits for up to 10 s."""
+    """Lock this workspace's status for writing until the place is closed; waits up to 10 s."""
     if not wait_until(lambda: files.try_lock(place.directory, "the workspace"), every(0.01, _PATIENCE_SECONDS)):
         raise WorkspaceError("the workspace", f"is locked by another process for {_PATIENCE_SECONDS:.0f} s")
 
 
 def current(place: Place, root: Root) -> Current | None:
-    """The status as it stands, None when there is none; of two the newer one, and of two equal that in `.meta/`.
+    """Read the status, None when there is none: the newer of two, or the one in `.meta/` if equal.
 
-    Raises WorkspaceError when one is there that cannot be read: it is not for us to write over it.
+    Raises WorkspaceError for an unreadable one, which must not be overwritten.
     """
     found = []
     places = [(place.meta, layout.META_STATUS, False), (place.directory, layout.STATUS, True)]
@@ -94,7 +92,7 @@ def next_instant(former: Current | None) -> Instant:
 
 
 def replace(place: Place, fields: Mapping[str, Any], *, beside: bool) -> None:
-    """Replace the status atomically and durably. The writer's lock is held, and `.meta` is made."""
+    """Replace the status atomically and durably. The caller holds the writer's lock, and `.meta` exists."""
     assert place.meta is not None
     directory, label = (place.directory, layout.STATUS) if beside else (place.meta, layout.META_STATUS)
     replace_whole(directory, layout.STATUS, label, encode(fields))
@@ -102,14 +100,14 @@ def replace(place: Place, fields: Mapping[str, Any], *, beside: bool) -> None:
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:
-    """The file's bytes: the original's fields in its order, empty ones left out as it does, then all others."""
+    """The bytes of the file: core-agent's fields in its order, empty ones omitted as it does, then all others."""
     known = {key: fields[key] for key in _ORDER if key in fields and (fields[key] or key in _ALWAYS)}
     return to_bytes(known | {key: fields[key] for key in fields if key not in _ORDER}, sort_keys=False)
 
 
 def to_bytes(document: Mapping[str, Any], *, sort_keys: bool = True) -> bytes:
-    """A document as JSON in UTF-8. What is no text (words of a command line need not be UTF-8) becomes an escape:
-    whoever reads a status or a report refuses half of a surrogate pair."""
+    """A document as JSON in UTF-8. Invalid text (command lines may not be UTF-8) is escaped, because readers reject
+    lone surrogates."""
     try:
         return dump(document, sort_keys=sort_keys).encode("utf-8")
     except UnicodeEncodeError:
@@ -117,7 +115,7 @@ def to_bytes(document: Mapping[str, Any], *, sort_keys: bool = True) -> bytes:
 
 
 def replace_whole(directory: int, name: str, label: str, data: bytes) -> None:
-    """Replace a file by a temporary one that is synced and renamed. The caller syncs the directory."""
+    """Replace a file by a synced temporary file. The caller syncs the directory."""
     _remove_temporaries(directory, name)
     temporary = files.random_name(f".{name}.")
     descriptor = files.create(directory, temporary, label, mode=0o666)
@@ -133,7 +131,7 @@ def replace_whole(directory: int, name: str, label: str, data: bytes) -> None:
 
 
 def _remove_temporaries(directory: int, name: str) -> None:
-    """Remove what a killed writer left: only who holds the lock makes such files."""
+    """Remove temporary files of a killed writer; only the holder of the lock creates them."""
     for found in files.names(directory, _NAMES_AT_MOST, name)[0]:
         if found.startswith(f".{name}.") and found.endswith(".tmp"):
             files.remove(directory, found)

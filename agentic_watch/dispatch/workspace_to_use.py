@@ -1,7 +1,4 @@
-"""Where a dispatch gets its workspace: `{root}/{org}/{repo}/{slug of the task}-{UTC stamp}`, or one that is named.
-
-Which root and which workspace a dispatcher means by what it was given.
-"""
+"""Chooses or creates the workspace of a dispatch: a given one, or `{root}/{org}/{repo}/{slug}-{UTC stamp}`."""
 
 from __future__ import annotations
 
@@ -21,9 +18,9 @@ from agentic_watch.workspace.workspace_errors import WorkspaceError, from_os_err
 
 
 def choose(roots: Sequence[Root], given: str, directory: str) -> tuple[Root, str]:
-    """The root and the name below it: what is there already, else a new name below the first root.
+    """The root and the name below it: an existing workspace, else a new name below the first root.
 
-    `given` is a path, or a name like `org/repo/task`; "" wants a new workspace, and stays "".
+    `given` is a path, or a name like `org/repo/task`; "" requests a new workspace and stays "".
     """
     if not given:
         return roots[0], ""

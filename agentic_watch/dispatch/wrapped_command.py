@@ -95,10 +95,10 @@ def dispatch(order: Order, begin: Callable[[], Run | None]) -> Ended:
 
 
 def refuse_if_taken(run: Run) -> None:
-    """Raise DispatchError when a run was going on there already."""
+    """Raise DispatchError if a run was already in progress there."""
     if not run.begun:
         raise DispatchError(
-            f"{run.path}: run {run.runs} is going on there; take another workspace, or if its process is no more: "
+            f"{run.path}: run {run.runs} is in progress there; use another workspace, or if its process is gone: "
             f"agentic-watch dispatch finish {run.path} --status failed"
         )
 

@@ -1,5 +1,5 @@
-"""How do dispatches leave the history and come back: export, import, archive, backup; and a root's other name."""
+"""Moves dispatches out of and into the history: export, import, prune, backup, redact, rename-root."""
 
 
 class ExchangeError(Exception):
-    """It cannot be done; the message names the file or the name, the cause and the next step, in one line."""
+    """The operation cannot be done; the message has the file or name, the cause and the next step, in one line."""

@@ -1,4 +1,4 @@
-"""A copy of the history, whole and compact, made while the daemon goes on."""
+"""Makes a consistent, compact copy of the history while the daemon runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from agentic_watch.history import HistoryNotOurs, history_file, opening, pruned
 from agentic_watch.host.new_file import new_path
 
 _STEPS_BETWEEN_WORDS = 100_000
-"""Of SQLite's machine: some milliseconds."""
+"""Instructions of SQLite's virtual machine, which take a few milliseconds."""
 _FIRST_WITH_ID = 3
-"""The first schema in which a history says which it is: a copy that was made before an upgrade is an older one."""
+"""The first schema with a history id; copies from before an upgrade lack it."""
 _OF_TARGET = ("SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE")
-"""What only the file that is written can fail with."""
+"""Errors that only the written file can cause."""
 
-# What was pruned here is in an archive: a copy that has it still is an older one.
+# Pruned commits are in an archive: a copy that still has them is an older copy.
 _LACKING = f"""
 SELECT count(*) FROM there.dispatch_history AS old
 WHERE NOT EXISTS (
@@ -30,7 +30,7 @@ WHERE NOT EXISTS (
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """Where the copy is, absolute, how many bytes it has, and how many commits."""
+    """Absolute path, size and number of commits of the copy."""
 
     path: str
     bytes: int
@@ -38,9 +38,10 @@ class Copied:
 
 
 def back_up(history: str, path: str, on_progress: Callable[[int, int], None]) -> Copied:
-    """Copy the history to `path`, in place of an older copy there. `on_progress` hears (bytes so far, of about).
+    """Copy the history to `path`, replacing an older copy. `on_progress` is called with (bytes so far, approximate
+    total).
 
-    One snapshot: what is committed meanwhile is not in it. Raises HistoryError, HistoryRefused, ExchangeError.
+    A snapshot: commits made meanwhile are not included. Raises HistoryError, HistoryRefused, ExchangeError.
     """
     path = os.path.abspath(path)
     directory = os.path.dirname(path)
@@ -70,7 +71,7 @@ def _vacuum_into(connection: sqlite3.Connection, temporary: str, path: str) -> N
 
 
 def _refuse_target(connection: sqlite3.Connection, history: str, path: str) -> None:
-    """Raise ExchangeError unless nothing is at `path`, or an older copy of this history. Nothing there is changed."""
+    """Raise ExchangeError unless `path` does not exist or is an older copy of this history. Changes nothing."""
     if os.path.exists(path) and os.path.samefile(path, history):
         raise ExchangeError(f"{path}: is the history itself; name another file")
     try:
@@ -93,7 +94,7 @@ def _refuse_target(connection: sqlite3.Connection, history: str, path: str) -> N
 
 
 def _refuse_other(connection: sqlite3.Connection, history: str, path: str) -> None:
-    """Raise ExchangeError when what is there is no older copy, or nobody can tell."""
+    """Raise ExchangeError when the existing file is no older copy, or when that is unknown."""
     (version,) = connection.execute("PRAGMA there.user_version").fetchone()
     if not _FIRST_WITH_ID <= version <= history_file.VERSION:
         text = f"{path}: has schema version {version}, and nothing tells whose copy it is; name another file"

@@ -1,4 +1,4 @@
-"""The history's commits in the order in which they came, from a cursor on, in the form that an import reads."""
+"""Exports the history's commits in insertion order, after a cursor, in the interchange format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CURSOR = re.compile(r"(?:([0-9a-f-]{36}):)?(\d{1,18})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Up to where a history was exported: its id ("" when not said) and the number of its last commit."""
+    """The position of an export: the history's id ("" if not given) and the id of its last commit."""
 
     history_id: str = ""
     number: int = 0
@@ -31,7 +31,7 @@ class Cursor:
 
 
 def cursor(text: str) -> Cursor:
-    """What `export` printed as its cursor, or the bare number in it. Raises ValueError."""
+    """Parse a cursor printed by `export`, or only its number. Raises ValueError."""
     match = _CURSOR.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no cursor; take the one that the last export printed")
@@ -39,7 +39,7 @@ def cursor(text: str) -> Cursor:
 
 
 Pages = Iterator[tuple[Collection[T], Cursor]]
-"""Some commits, and the cursor behind them: the history is opened anew for each, and held up by none."""
+"""Pages of commits with the cursor after each. The history is reopened for each page, so that no read stays open."""
 
 
 def commits(history: str, after: Cursor) -> Pages[Commit]:
@@ -57,7 +57,7 @@ def commits(history: str, after: Cursor) -> Pages[Commit]:
 
 
 def lines(history: str, after: Cursor, *, files: bool) -> Pages[str]:
-    """The same as interchange lines, with `files` what is kept of theirs."""
+    """The same as interchange lines, with `files` including kept files."""
     whose = host_id(history)
     return _pages(history, after, lambda number: outbox.next_lines(history, number, _PAGE, whose, files=files))
 
@@ -75,13 +75,13 @@ def _pages(history: str, after: Cursor, page: Callable[[int], tuple[str, dict[in
 
 
 def total(history: str, after: Cursor) -> int:
-    """How many commits there are after a cursor. Raises HistoryError and HistoryRefused."""
+    """Number of commits after a cursor. Raises HistoryError and HistoryRefused."""
     of_this = after.history_id in ("", outbox.identity(history))
     return outbox.pending(history, after.number if of_this else 0)
 
 
 def host_id(history: str) -> str:
-    """Whose commits these are: the host's id where one is or can be made, else (a copy) the history's own.
+    """The host's id if it exists or can be created, else (for a copy) the history's id.
 
     Raises HistoryError and HistoryRefused.
     """

@@ -45,14 +45,15 @@ STDIN = "-"
 _MAGIC = b"SQLite format 3\0"
 _LONGEST = longest_line(Limits()) + 2 * LARGEST
 _SHOWN = 5
-"""So many of a file's faults are named; the others are counted."""
+"""Invalid records per file that are named; further ones are counted."""
 
 
 @dataclass(slots=True)
 class Incoming:
-    """One file on its way in. `read` counts its records, `invalid` those that are none; `faults` names the first ones.
+    """The import of one file. `read` counts its records, `invalid` the invalid ones; `faults` names the first of these.
 
-    `host` and `root` stand for what a record does not say; `kind` is what it is; `position` is how far into it we are.
+    `host` and `root` are defaults for records without them; `kind` is the file's format; `position` is the progress in
+    bytes.
     """
 
     path: str
@@ -65,14 +66,14 @@ class Incoming:
     position: int = 0
 
     def fault(self, where: str, cause: str) -> None:
-        """Count a record that is none."""
+        """Count an invalid record."""
         self.invalid += 1
         if len(self.faults) < _SHOWN:
             self.faults.append(f"{self.path}: {where}: {cause}")
 
 
 Reader = Callable[[Incoming], Iterator[Row]]
-"""Gives the rows of a file, and counts on the way. Raises ExchangeError, OSError or sqlite3.Error."""
+"""Yields the rows of a file and counts records. Raises ExchangeError, OSError or sqlite3.Error."""
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, list[str]]:
@@ -84,7 +85,7 @@ def _tables(connection: sqlite3.Connection) -> dict[str, list[str]]:
 
 
 def _of_export(incoming: Incoming) -> Iterator[Row]:
-    """The rows of all lines that are interchange objects; the others are counted. Raises OSError, ExchangeError."""
+    """The rows of all valid lines; invalid ones are counted. Raises OSError, ExchangeError."""
     with _open(incoming) as file:
         number = 0
         while line := file.readline(_LONGEST + 1):
@@ -110,7 +111,7 @@ def _open(incoming: Incoming) -> nullcontext[io.BufferedReader] | io.BufferedRea
 
 
 def _row_of_line(line: bytes, incoming: Incoming) -> Row:
-    # A line holds its report, and the report's findings once more.
+    # A line has the report, and the report's findings again.
     found = load_object(line, incoming.path, LINE_VALUES, MAX_DEPTH + 1)
     if "schema" in found and found["schema"] != interchange.SCHEMA:
         raise Malformed(
@@ -126,12 +127,12 @@ def _row_of_line(line: bytes, incoming: Incoming) -> Row:
 
 
 _MADE = frozenset({"commit_id", *USAGE_COLUMNS})
-"""Made anew: an older history has none, and what names a commit everywhere is not a thing to believe a file."""
+"""Recomputed: an older history lacks them, and a commit_id from a file is not trusted."""
 _FINDINGS = ", ".join(f'"{name}"' for name in FINDING_COLUMNS)
 
 
 def _of_history(incoming: Incoming) -> Iterator[Row]:
-    """All rows with their findings, by number. The file is only read. Raises ExchangeError, OSError, sqlite3.Error."""
+    """All rows with their findings, by id. The file is only read. Raises ExchangeError, OSError, sqlite3.Error."""
     with closing(connect_read_only(incoming.path)) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > history_file.VERSION:
@@ -154,7 +155,7 @@ def _rows_of_history(connection: sqlite3.Connection, incoming: Incoming) -> Iter
         found: dict[str, Any] = dict(zip(columns, values, strict=True))
         found["commit_id"] = commit_id(found["root"], found["workspace"], found["updated_utc"], found["runs"])
         report = report_of(found["report"])
-        try:  # somebody's SQL may have written what a commit never does: it goes on as a commit writes it
+        try:  # values changed by SQL are converted to what a commit writes
             found["report"] = dump(report) if report else found["report"]
         except ValueError:
             incoming.fault(f"dispatch {number}", "its report holds a number that JSON does not know")
@@ -171,14 +172,14 @@ _RECORDS, _STATS = "dispatch_history", "stats"
 _VERDICTS = ("passed", "build_passed", "test_passed", "lint_passed")
 _CHANGES = ("files_changed", "insertions", "deletions")
 _SECOND = 19
-"""Characters of a time without its fraction: a summary has no more of it."""
+"""Length of a time without a fraction, as in a summary."""
 
 _Known = Collection[tuple[str, int, str]]
-"""(workspace, runs, updated_utc to the second) of what is recorded already: a summary adds nothing to it."""
+"""(workspace, runs, updated_utc to the second) of existing rows, to which a summary adds nothing."""
 
 
 def _of_store(incoming: Incoming, known: _Known) -> Iterator[Row]:
-    """The rows of all records, then of the summaries of what no record tells. Raises ExchangeError, sqlite3.Error."""
+    """The rows of all records, then of summaries without a record. Raises ExchangeError, sqlite3.Error."""
     if incoming.root is None:
         raise ExchangeError(
             f"{incoming.path}: its records name no root; configure the one that they are of, or name it with --as"
@@ -222,7 +223,7 @@ def _checked(
 
 
 def _from_stats(found: dict[str, Any]) -> dict[str, Any]:
-    """A summary as a record: what it calls otherwise; a time that it leaves out is unset."""
+    """Convert a summary to a record: renames its keys; a missing time is unset."""
     report = {name: found[name] for name in _VERDICTS if name in found}
     changes = {name: found[name] for name in _CHANGES if name in found}
     record = {name: value for name, value in found.items() if name not in (*_VERDICTS, *_CHANGES)}
@@ -234,14 +235,14 @@ def _from_stats(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def reader(history: History, incoming: Incoming) -> Reader:
-    """What reads a file; it is told by its content what it is. Raises ExchangeError, OSError, sqlite3.Error."""
+    """The reader for a file, by its content. Raises ExchangeError, OSError, sqlite3.Error."""
     path = incoming.path
     if path == STDIN or not _is_database(path):
         incoming.kind = "export"
         return _of_export
     with closing(connect_untouched(path)) as connection:
         found = _tables(connection)
-    if not found:  # those of a young history may all be in its log still
+    if not found:  # the tables of a new history may all be in its WAL
         with closing(connect_read_only(path)) as connection:
             found = _tables(connection)
     if "dispatch_history" in found:
@@ -254,7 +255,7 @@ def reader(history: History, incoming: Incoming) -> Reader:
 
 
 def _is_database(path: str) -> bool:
-    if not os.path.isfile(path):  # a pipe by its name gives its bytes once
+    if not os.path.isfile(path):  # a named pipe can be read only once
         return False
     with open(path, "rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC

@@ -1,4 +1,4 @@
-"""Rows from elsewhere into this host's history; what is there already is skipped."""
+"""Imports rows from other sources into this host's history; existing ones are skipped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Told = tuple[list[Row], Incoming]
 
 @dataclass(slots=True)
 class Imported:
-    """What became of one file's records; `error` says why it was not read to its end, None when it was."""
+    """The result for one file; `error` is why it was not read completely, else None."""
 
     path: str
     kind: str = ""
@@ -66,7 +66,7 @@ def import_file(
     incoming = Incoming(done.path, os.uname().nodename, root or _root_of(done.path, config))
     read = partial(_read, incoming, history, redactor(config.limits.redact))
     jobs = Jobs(lambda _, tell: read(tell), insert)
-    history.close()  # no fork takes an open one along
+    history.close()  # a connection must not be inherited by a fork
     jobs.run([0] if _is_large(done.path) and fitting() > 1 else [])
     if 0 in jobs.died:
         done.error = f"{done.path}: the process that read it {jobs.died[0]}; import it again"
@@ -97,14 +97,14 @@ def _read(incoming: Incoming, history: History, without: Redactor, tell: Callabl
         error = f"{incoming.path}: cannot be read: {fault.strerror}"
     except sqlite3.Error as fault:
         error = f"{incoming.path}: cannot be read: {fault}"
-    except HistoryError as fault:  # what a store adds to depends on it
+    except HistoryError as fault:  # the rows of a store depend on the history
         error = str(fault)
     tell((group, incoming))
     return error
 
 
 def _root_of(path: str, config: Config) -> str | None:
-    """The configured root that a store belongs to: it lies in it, or beside it; else the only one there is."""
+    """The configured root of a core-agent store: the one that contains it or is beside it, else the only one."""
     directory = os.path.dirname(os.path.abspath(path))
     for root in config.roots:
         if directory in (root.path, os.path.dirname(root.path)):

@@ -40,17 +40,17 @@ _ID = re.compile(rb'"commit_id":"([0-9a-f-]{36})"')
 
 
 def default_path(history: str) -> str:
-    """Where an archive goes that is made now."""
+    """Default path of a new archive."""
     return f"{history}.pruned-{instant.stamp()}.jsonl"
 
 
 def in_no_archive(history: str, commit_ids: Collection[str]) -> list[str]:
-    """Those that no archive beside the history holds; one that cannot be read holds none."""
+    """The commit ids that no readable archive beside the history has."""
     left = dict.fromkeys(commit_ids)
     for path in filter(os.path.isfile, sorted(glob.glob(f"{glob.escape(history)}.pruned-*.jsonl"))):
         with contextlib.suppress(OSError), open(path, "rb") as file:
             for line in file:
-                # A report may hold such a key, too.
+                # A report may have such a key too.
                 if any(found.decode() in left for found in _ID.findall(line)):
                     with contextlib.suppress(ValueError, KeyError, TypeError):
                         left.pop(json.loads(line)["commit_id"], None)
@@ -77,7 +77,7 @@ class Old:
 
 
 def old(history: str, before: str) -> Old:
-    """Count what is older. Raises HistoryError and HistoryRefused."""
+    """Count older commits. Raises HistoryError and HistoryRefused."""
     with opening.reading(history) as connection:
         commits, findings, first, last, last_id = connection.execute(
             f"SELECT count(*), ifnull(sum(findings_count), 0), min({_AGE}), max({_AGE}), max(id) "
@@ -94,7 +94,7 @@ def archive(history: str, found: Old, path: str, on_progress: Callable[[int], No
     """
     whose = host_id(history)
     try:
-        remove_leftovers(history)  # of an archive with another time in its name
+        remove_leftovers(history)  # of killed archives
         with new_file(path, 0o640) as file:
             _give(file.fileno(), history)
             for lines in _pages(history, found, whose):
@@ -105,14 +105,14 @@ def archive(history: str, found: Old, path: str, on_progress: Callable[[int], No
 
 
 def _give(descriptor: int, history: str) -> None:
-    """Only root can give a file away; for others it is theirs, as the history is."""
+    """Give the archive to the history's owner, as root only; others own both already."""
     owner = os.stat(history)
     if os.geteuid() == 0:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _pages(history: str, found: Old, whose: str) -> Iterator[Collection[str]]:
-    """The commits' lines, some at a time: the history is opened anew for each, so that nobody waits for the archive."""
+    """The commits' lines in pages; the history is reopened for each, so that nothing waits for the archive."""
     after, is_last = 0, False
     while not is_last:
         with opening.reading(history) as connection:
@@ -147,15 +147,15 @@ def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> 
 
 
 def _delete(history: History, which: dict[str, Any], slices: Slices) -> int:
-    """Delete one slice; gives how many rows went."""
+    """Delete one slice; returns the number of rows."""
     with history.transaction(durable=False) as connection, slices.one():
-        # The triggers of the table take findings and search entries along, and have the workspaces read again.
+        # Triggers delete findings and search entries, and mark the workspaces to be read again.
         return connection.execute(f"DELETE FROM dispatch_history AS d {_IN_ORDER}", which).rowcount
 
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """How many rows came from journals, and each place whose journals could not be read, in one line."""
+    """The number of rows recovered from journals, and one line for each unreadable place."""
 
     recovered_rows: int
     unread: tuple[str, ...]
@@ -194,13 +194,13 @@ def _recover(committer: Committer, candidate: Candidate) -> tuple[int, str]:
     outcome = committer.judge(candidate, recover=True)
     if outcome.history_error:
         raise HistoryError(outcome.history_error)
-    # What lies in the workspace is no line that could become a row.
+    # The content of the workspace cannot become a row.
     failed = outcome.verdict is Verdict.FAILED and outcome.fault is not Fault.WORKSPACE
     return outcome.recovered_rows, outcome.cause if failed else ""
 
 
 def away(config: Config) -> list[str]:
-    """Each root that cannot be looked into, in one line."""
+    """One line for each root that cannot be read."""
     return [text for root in config.roots if (text := _cause(root))]
 
 
@@ -218,7 +218,7 @@ def _away(root: Root, error: RootUnavailable) -> str:
 
 
 def undelivered(config: Config, found: Old) -> Iterator[str]:
-    """Each [[push]] target that lacks commits which are to go, in one line. Raises HistoryError, HistoryRefused."""
+    """One line for each [[push]] target that lacks commits to prune. Raises HistoryError, HistoryRefused."""
     try:
         targets = delivered(config.history, config.push)
     except StateError as error:

@@ -28,7 +28,7 @@ from agentic_watch.workspace.kept_part import KeptFile
 from agentic_watch.workspace.redactor import Redactor, count, may_be_redacted
 
 PATIENCE_MS = 60_000
-"""How long somebody who reads or writes the history is waited for."""
+"""How long to wait for other readers and writers of the history."""
 _REBUILD_SEARCH = "INSERT INTO dispatch_search (dispatch_search) VALUES ('rebuild')"
 
 
@@ -44,7 +44,7 @@ _REPORT = HISTORY_COLUMNS.index("report")
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A table, the columns that name a row of it, those that may hold a secret, and the one of its dispatch."""
+    """A table: key columns, columns that may have secrets, and the column of the dispatch's id."""
 
     name: str
     key: tuple[str, ...]
@@ -58,7 +58,7 @@ _RECORD = (
     _Table("kept_files", ("dispatch_id", "name"), ("content",), "dispatch_id"),
 )
 _MADE_ANEW = ("dispatch_search", "about", "upkeep", "sqlite_")
-"""What begins so is made of the record, or holds no text of a workspace."""
+"""Prefixes of tables that are rebuilt, or have no text of a workspace."""
 _IDENTITY = ("root", "workspace", "seen_at", "updated_at", "updated_utc", "started_at", "started_utc")
 
 
@@ -97,11 +97,11 @@ class _Change:
 
 
 OnProgress = Callable[[int], None]
-"""Hears how many rows were looked at."""
+"""Called with the number of rows examined."""
 
 
 def look(history: str, without: Redactor, on_progress: OnProgress) -> Redacted:
-    """Count what holds secrets; nothing is changed. Raises HistoryError, HistoryRefused."""
+    """Count rows with secrets without changing anything. Raises HistoryError, HistoryRefused."""
     found, looked = Redacted(), 0
     with opening.reading(history) as connection:
         for table in _tables(connection):
@@ -171,7 +171,7 @@ def _page(
 
 
 def _changes(table: _Table, page: Sequence[tuple[Any, ...]], without: Redactor, found: Redacted) -> Iterator[_Change]:
-    """The rows of a page that hold secrets, and what their columns are without; counts them in `found`."""
+    """The rows of a page that have secrets, with their redacted columns; counts them in `found`."""
     width = len(table.key)
     for row in page:
         values = {}
@@ -200,20 +200,20 @@ def _redacted(column: str, value: Any, without: Redactor) -> Any:
 
 
 def _redacted_report(report: str | None, without: Redactor) -> str | None:
-    """The JSON text of a report without secrets."""
+    """Redact the JSON text of a report."""
     # What is escaped may be one, or stand before one: the report is looked at text by text then.
     if report is None or not ("\\" in report or without.may_change(report)):
         return report
     try:
         value = json.loads(report)
-    except (ValueError, RecursionError):  # somebody's SQL has spoilt it
+    except (ValueError, RecursionError):  # invalid, changed by SQL
         return without.text(report)
     changed = without.value(value)
     return report if changed == value else dump(changed)
 
 
 def _redacted_text(value: Any, without: Redactor) -> Any:
-    """A value without secrets if it is a text."""
+    """Redact a value if it is a text."""
     return without.text(value) if isinstance(value, str) else value
 
 
@@ -234,7 +234,7 @@ def redacted(row: Row, without: Redactor) -> Row:
 
 
 def _as_text(value: Any) -> str:
-    """A text as it is, a kept file's content as the text that it is of."""
+    """A text unchanged; the content of a kept file as text."""
     if isinstance(value, bytes):
         return KeptFile("", 0, 0, value).data.decode("utf-8", "surrogateescape")
     return str(value)

@@ -1,4 +1,4 @@
-"""Long work on the history in slices: between two of them whoever commits gets its turn."""
+"""Divides long work on the history into slices, between which commits get the write lock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LEAST, _MOST = 50, 5_000
 
 
 class Slices:
-    """`size` is how many rows the next slice may have: so many as hold the history for about 50 ms."""
+    """`size` is the number of rows for the next slice, adapted so that it holds the write lock for about 50 ms."""
 
     def __init__(self) -> None:
         self.size = _LEAST

@@ -1,1 +1,2 @@
-"""Who else must know? The only room with a network; it opens nothing of a workspace, only the history."""
+"""Sends the history to other systems: push targets and hooks. The only room with network access; it reads only the
+history, never a workspace."""

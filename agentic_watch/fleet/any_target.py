@@ -1,8 +1,5 @@
-"""What every kind of target does: take commits, and be told of the host that sends them.
-
-What can be wrong with a target, and what that means for the next attempt.
-
-No wait without an end: a peer that says nothing, or a byte now and then, is cut off from outside.
+"""The interface of all push targets, their errors and what these mean for the next attempt, batch sizes, and time
+limits against silent or slow peers.
 """
 
 from __future__ import annotations
@@ -21,9 +18,9 @@ from agentic_watch.fleet.outbox import Largest
 
 
 class Unavailable(Exception):
-    """The target cannot be reached or will not answer now: tried again later.
+    """The target is not reachable or does not answer now: retried later.
 
-    `retry_after` is how many seconds it asked for, None when it said nothing.
+    `retry_after` is the pause in seconds that it requested, else None.
     """
 
     def __init__(self, cause: str, retry_after: float | None = None) -> None:
@@ -32,28 +29,28 @@ class Unavailable(Exception):
 
 
 class TimedOut(Unavailable):
-    """The target did not end what it was given in time: given less at once, it may."""
+    """The target did not finish a batch in time; a smaller one may succeed."""
 
 
 class Unusable(Exception):
-    """The target refuses us until an operator changes something; the text says what."""
+    """The target rejects us until an operator changes something; the text says what."""
 
 
 class Poisonous(Exception):
-    """The target will never take one of these commits, for what is in it; the others wait for nobody."""
+    """The target will never accept one of these commits because of its content; the others are sent without it."""
 
 
 def one_line(error: object) -> str:
-    """What somebody said, as one line of bounded length."""
+    """An error message as one line of limited length."""
     text = " ".join(str(error).split())
     return text if len(text) <= 500 else f"{text[:499]}…"
 
 
 @contextlib.contextmanager
 def cut_after(seconds: float, cut: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """Call `cut` from another thread unless the block ends in time; what it yields says whether that happened.
+    """Call `cut` from another thread unless the block ends in time; yields a function that tells whether it was called.
 
-    Libraries bound each read, not the sum of them: what reads has to find its connection closed.
+    Libraries limit each read, but not their sum: `cut` closes the connection under the reader.
     """
     fired = threading.Event()
 
@@ -76,19 +73,19 @@ SLOWEST_BYTES_A_SECOND = 16 * 1024
 
 
 def longest(seconds: float, commits: int, size: int) -> float:
-    """How long a batch may take: so many seconds, and a single commit as long as a slow link needs for its bytes."""
+    """Time limit of a batch; for a single commit at least the time that a slow link needs for its size."""
     return seconds + (size / SLOWEST_BYTES_A_SECOND if commits == 1 else 0.0)
 
 
 def shut(descriptor: int) -> None:
-    """Shut a connected socket down, so that whoever waits for it reads its end. Raises OSError."""
+    """Shut down a connected socket, so that a waiting reader gets end of file. Raises OSError."""
     with socket.socket(fileno=os.dup(descriptor)) as same:
         same.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """This host, as its targets know it."""
+    """This host, as identified to its targets."""
 
     host_id: str
     boot_id: str
@@ -98,40 +95,40 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A commit that the target will never take, and why."""
+    """A commit that the target rejected for good, and why."""
 
     commit: Commit
     cause: str
 
 
 class Delivery(Protocol):
-    """An open way to one target. Every method raises Unavailable or Unusable; what was sent then is sent again.
+    """An open connection to one target. Every method raises Unavailable or Unusable; commits sent then are sent again.
 
-    `deliver` raises TimedOut where less at a time may be taken.
+    `deliver` raises TimedOut when a smaller batch may succeed.
     """
 
     largest: Largest
-    """What it takes at a time."""
+    """The largest batch that it accepts."""
 
     def deliver(self, commits: Sequence[Commit]) -> list[Refusal]:
-        """Send commits; once it returns, the target has all of them but the refused."""
+        """Send commits; when it returns, the target has all except the returned refusals."""
         ...
 
     def answers(self) -> None:
-        """Ask it for next to nothing, and return when it answered, whatever that was."""
+        """Make a minimal request, and return after any answer."""
         ...
 
     def report(self, pending: int, dead_letters: int) -> str | None:
-        """Say how much is left; what a target without a place for it does not do. Gives a warning or None."""
+        """Report the backlog, if the target stores it. Returns a warning or None."""
         ...
 
     def close(self) -> None:
-        """Leave nothing open."""
+        """Close all connections."""
         ...
 
 
 def send_halving(commits: Sequence[Commit], send: Callable[[Sequence[Commit]], None]) -> list[Refusal]:
-    """Send all; where some are poisonous, halve until each of them stands alone. In order, the good ones too."""
+    """Send all commits in order; on Poisonous, halve the batch until the rejected commits are isolated."""
     refused = []
     parts = [commits] if commits else []
     while parts:
@@ -149,27 +146,28 @@ def send_halving(commits: Sequence[Commit], send: Callable[[Sequence[Commit]], N
 
 _QUARTER = 4
 _FAST_SECONDS = 15.0
-"""A batch that took less leaves room for a larger one."""
+"""After a batch faster than this, the next one may be larger."""
 _LEAST_SHARE = 1e-6
 
 
 class Pace:
-    """What share of its largest batch a target is given: a quarter after a time-out, twice as much after a fast answer.
+    """Adapts the batch size: a quarter after a time-out, doubled after a fast answer.
 
-    Kept over several pushes, so that a slow target is not met with the largest batch each time.
+    Kept over several pushes, so that a slow target does not get the largest batch each time.
     """
 
     def __init__(self) -> None:
         self._share = 1.0
 
     def batch(self, largest: Largest) -> Largest:
-        """How much to send next; at least one commit."""
+        """The size of the next batch; at least one commit."""
         return Largest(max(1, int(largest.commits * self._share)), max(1, int(largest.bytes * self._share)))
 
     def send(self, delivery: Delivery, commits: Sequence[Commit]) -> list[Refusal] | None:
-        """Deliver a batch of this size; None when it was too much, and a smaller one is to be tried.
+        """Deliver a batch; None when it was too large and a smaller one has to be tried.
 
-        A single commit that a target does not take in time, while it answers to less, is refused: it holds up no other.
+        A single commit that times out while the target answers smaller requests is refused, so that it does not block
+        others.
         """
         began = time.monotonic()
         try:
@@ -188,7 +186,7 @@ class Pace:
 def send_all(
     delivery: Delivery, commits: Sequence[Commit], pace: Pace
 ) -> Iterator[tuple[Sequence[Commit], list[Refusal]]]:
-    """Deliver commits that are in hand, part by part, with what was refused of each."""
+    """Deliver given commits in batches; yields each batch with its refusals."""
     start = 0
     while start < len(commits):
         part = commits[start : start + pace.batch(delivery.largest).commits]

@@ -1,5 +1,5 @@
-"""Which commits does each target have, and how many does it lack? Asked by whoever only looks: nothing is made, written
-or waited for.
+"""Tells which commits each target has and how many it lacks. For read-only use: creates and writes nothing, and never
+waits.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from agentic_watch.workspace import instant
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What one target has: all rows up to the number `last_id` that have one of its statuses, but what it rejected."""
+    """The commits that a target has: all rows up to the id `last_id` with one of its statuses, except rejected ones."""
 
     target: Target
     last_id: int
     rejected: frozenset[str]
 
     def has(self, row_id: int, status: str, commit_id: str) -> bool:
-        """Whether it has a commit, or is not to have it."""
+        """Whether it has a commit, or does not want it."""
         if self.target.statuses and status not in self.target.statuses:
             return True
         return row_id <= self.last_id and commit_id not in self.rejected
 
 
 def delivered(history: str, targets: Sequence[Target]) -> list[Delivered]:
-    """What each target has now. Raises StateError when that cannot be known, HistoryError and HistoryRefused."""
+    """The deliveries of each target. Raises StateError when they are unknown, HistoryError and HistoryRefused."""
     if not targets:
         return []
     with opening.reading(history) as connection:
@@ -67,14 +67,14 @@ def _delivered(connection: sqlite3.Connection, path: str, targets: Sequence[Targ
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Commits that a target lacks, and for how many seconds the oldest of them has been committed."""
+    """Number of commits that a target lacks, and the age of the oldest in seconds."""
 
     pending: int
     oldest_seconds: float
 
 
 def backlogs(history: str, targets: Sequence[Target]) -> dict[str, Backlog]:
-    """The backlog of each target by its name; none when they cannot be told now."""
+    """The backlog of each target by its name; empty when unknown."""
     if not targets:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""The one secret that a target has: read when it is used, kept nowhere, shown never."""
+"""The secret of a target: read on use, never stored or shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KINDS = {"postgres": "DSN", "http": "TOKEN"}
 
 
 def credential_name(target: Target) -> str:
-    """What the service's unit calls the secret in $CREDENTIALS_DIRECTORY."""
+    """Name of the secret in $CREDENTIALS_DIRECTORY of the service's unit."""
     return f"push-{target.name}"
 
 
@@ -23,9 +23,9 @@ def variable(target: Target) -> str:
 
 
 def secret(target: Target) -> str | None:
-    """The connection string or token; None when none is set. Raises Unusable, which names the file and never its text.
+    """The connection string or token; None when not set. Raises Unusable, which names the file and never its content.
 
-    A credential of the service wins over the file, the file over the environment.
+    A credential of the service takes precedence over the file, and the file over the environment.
     """
     for path in _files(target):
         if path is not None:
@@ -70,7 +70,7 @@ def _read(path: str, target: Target) -> str:
         raise Unusable(f"{path}: {error.strerror}; or set ${variable(target)}") from error
     except UnicodeDecodeError:
         text = ""
-    # One line: whatever follows would be taken for a part of the secret, or for another header.
+    # One line: further ones would become part of the secret, or another header.
     if not text or len(data) > _MAX_BYTES or not text.isprintable():
         raise Unusable(f"{path}: does not hold one line of text")
     return text

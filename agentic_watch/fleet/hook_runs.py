@@ -1,8 +1,8 @@
-"""`[[hooks]]`: a command of the operator's for each commit with one of some statuses.
+"""`[[hooks]]`: runs an operator's command for each commit with certain statuses.
 
-The commit is on its standard input as one interchange object, its id in $AGENTIC_WATCH_COMMIT_ID. Never a shell; little
-environment; a time limit. A run that fails is tried again a few times. That it begins is noted before it begins: a
-pusher that is killed meanwhile does not run it again, but says "end unknown".
+The commit is on stdin as one interchange object, its id in $AGENTIC_WATCH_COMMIT_ID. No shell, a minimal environment, a
+time limit. A failed run is retried a few times. Its start is recorded first: if the pusher is killed meanwhile, the run
+is not repeated but reported as "end unknown".
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ log = logging.getLogger("agentic_watch.hooks")
 
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 NEWNESS_SECONDS = 3600
-"""A hook is not run for what was committed longer than this before it was first seen here: no flood of old failures."""
+"""A new hook is not run for commits older than this, to avoid a flood of old failures."""
 
 AGAIN_AFTER_SECONDS = (60, 300, 900)
-"""When a run that failed is tried again: what it tells somebody may be away for a while."""
+"""Pauses before a failed run is retried; the notified system may be down for a while."""
 
 _MARKER_SECONDS = 30
 _SAID_BYTES = 500
@@ -79,7 +79,7 @@ def run_due(hook: Hook, context: PushContext, is_ending: Callable[[], bool] = la
 
 
 def _run_again(hook: Hook, context: PushContext, is_ending: Callable[[], bool]) -> list[HookOutcome]:
-    """What failed before and is due again; a commit that the history has no more is given up."""
+    """Retry failed runs that are due; give up if the history no longer has the commit."""
     outcomes = []
     for commit_id, workspace, attempts in context.state.hooks_due(hook.key):
         if is_ending():
@@ -87,7 +87,7 @@ def _run_again(hook: Hook, context: PushContext, is_ending: Callable[[], bool]) 
         commit = outbox.by_commit_id(context.history, workspace, commit_id)
         if context.state.hook_begins_again(hook.key, commit_id):
             if commit is None:
-                context.state.hook_ended(hook.key, commit_id, f"{workspace} is not in the history any more")
+                context.state.hook_ended(hook.key, commit_id, f"{workspace} is no longer in the history")
             else:
                 outcomes.append(_run_noted(hook, commit, context, attempts))
     return outcomes
@@ -100,7 +100,7 @@ def _run_once(hook: Hook, commit: Commit, context: PushContext) -> list[HookOutc
 
 
 def _run_noted(hook: Hook, commit: Commit, context: PushContext, before: int) -> HookOutcome:
-    """Run it and keep how it ended; `before` is how often it was run before."""
+    """Run the hook and store its outcome; `before` is the number of earlier attempts."""
     workspace = commit.columns["workspace"]
     text = interchange.line(interchange.document(commit, context.sender.host_id))
     environment = {**ENVIRONMENT, "AGENTIC_WATCH_COMMIT_ID": commit.commit_id}
@@ -116,7 +116,7 @@ def _run_noted(hook: Hook, commit: Commit, context: PushContext, before: int) ->
 
 
 def _run(command: Sequence[str], record: bytes, environment: Mapping[str, str], seconds: float) -> str:
-    """Run a command with a record on its standard input; gives how it ended. Nothing that it started outlives it."""
+    """Run a command with a record on stdin; returns its outcome. Its child processes are ended with it."""
     with processes.none_left(), _LastWords() as said:
         try:
             process = subprocess.Popen(  # noqa: S603  an operator's own words, and no shell
@@ -135,7 +135,7 @@ def _run(command: Sequence[str], record: bytes, environment: Mapping[str, str], 
         except subprocess.TimeoutExpired:
             return f"killed after {seconds:g} s"
         finally:
-            # Whatever it started and left behind goes with it.
+            # Ends its remaining child processes.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -146,7 +146,7 @@ def _run(command: Sequence[str], record: bytes, environment: Mapping[str, str], 
 
 
 class _LastWords:
-    """A pipe for a command's stderr of which the last bytes are kept, however much is written."""
+    """A pipe for a command's stderr that keeps only the last bytes."""
 
     def __init__(self) -> None:
         self._reading, self.writing = os.pipe()
@@ -164,7 +164,7 @@ class _LastWords:
         os.close(self.writing)
 
     def text(self) -> str:
-        """What was written last, as one line."""
+        """The last output, as one line."""
         self._end()
         return one_line(self._kept.decode("utf-8", "replace"))
 
@@ -173,7 +173,7 @@ class _LastWords:
         self._reader.join()
 
     def _read(self) -> None:
-        """Until the command has ended and all is read; what cannot be killed may hold its end of the pipe open."""
+        """Read until the command has ended and the pipe is empty; an unkillable child may keep the pipe open."""
         poll = select.poll()
         poll.register(self._reading, select.POLLIN)
         while poll.poll(0 if self._ended.is_set() else _POLL_MS) or not self._ended.is_set():
@@ -187,11 +187,11 @@ def _ending(code: int, words: str) -> str:
 
 
 def _is_marked(commit: Commit, history: str) -> bool:
-    """Whether the marker is written, too: the row comes before it. After a while it does not matter any more."""
+    """Whether the marker is written, which follows the row; true anyway after a while."""
     if time.time() - _committed_ns(commit) / 10**9 >= _MARKER_SECONDS:
         return True
     if is_unwritten(commit.columns["status"], commit.columns["question"]):
-        return True  # it gets none
+        return True  # it never gets a marker
     sql = "SELECT 1 FROM workspaces WHERE root = ? AND workspace = ? AND committed"
     with opening.reading(history) as connection:
         found = connection.execute(sql, (commit.columns["root"], commit.columns["workspace"])).fetchone()

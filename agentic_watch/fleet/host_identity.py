@@ -1,4 +1,4 @@
-"""Which host is this? A random UUID in the state directory, since hostnames are given twice and change."""
+"""The host id: a random UUID in the state directory, since hostnames are not unique and may change."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _FILE = "host_id"
 
 
 class NoHostId(Exception):
-    """There is no host id and none can be made here, or the file holds something else; the text says which."""
+    """There is no host id and it cannot be created, or the file is invalid; the text says which."""
 
 
 def host_id(history: str) -> str:
-    """The id of the host whose history this is; made at the first call, beside the history. Raises NoHostId."""
+    """The id of the history's host; created beside the history at the first call. Raises NoHostId."""
     path = _path(history)
     try:
         return _read(path) or _make(path)
@@ -27,7 +27,7 @@ def host_id(history: str) -> str:
 
 
 def known_host_id(history: str) -> str:
-    """The same, but nothing is made: "" when there is none. Raises NoHostId."""
+    """The existing id, or "". Raises NoHostId."""
     try:
         return _read(_path(history))
     except OSError as error:
@@ -39,7 +39,7 @@ def _path(history: str) -> str:
 
 
 def boot_id() -> str:
-    """The id of this boot (random(4)): two at a time under one host id are a cloned image. "" where there is none."""
+    """The id of this boot (random(4)), or "". Two simultaneous boots with one host id mean a cloned image."""
     with contextlib.suppress(ValueError):
         return str(uuid.UUID(processes.here().boot))
     return ""
@@ -58,7 +58,7 @@ def _read(path: str) -> str:
 
 
 def _make(path: str) -> str:
-    """Write a new id whole, and only if no other process was first."""
+    """Create the id atomically, unless another process was first."""
     make_directories(os.path.dirname(path))
     with contextlib.suppress(FileExistsError), new_file(path, 0o644) as file:
         file.write(f"{uuid.uuid4()}\n".encode())

@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 
 PATH = "/v1/agent/sync"
 REQUEST_SECONDS = 60.0
-"""The longest that one request may take, its answer included."""
+"""Time limit of one request, including its answer."""
 
 _STEP_SECONDS = 20.0
 _ANSWER_BYTES = 64 * 1024
 _LONGEST_RETRY_AFTER = 3600.0
 _PASSING = frozenset({408, 425, 429})
-# Not about an item: the token, the address or the method is wrong.
+# Not caused by an item: token, address or method is wrong.
 _OPERATORS = frozenset({401, 403, 404, 405, 407, 410})
 
 
 class HttpTarget:
-    """One client, opened when first needed."""
+    """One client, opened on first use."""
 
-    # An item repeats the findings and changes of its report: a request has up to twice these bytes.
+    # An item repeats findings and changes of its report, so a request may have twice this size.
     largest = Largest(100, 2 * 1024 * 1024)
 
     def __init__(self, url: str, token: str | None, sender: Sender) -> None:
@@ -65,11 +65,11 @@ class HttpTarget:
         return send_halving(commits, self._post)
 
     def answers(self) -> None:
-        """Send nothing; any answer will do."""
+        """Send an empty request; any answer counts."""
         self._answer(f'{{"agent_id":{dump(self._sender.host_id)},"dispatches":[]}}'.encode(), REQUEST_SECONDS)
 
     def report(self, pending: int, dead_letters: int) -> str | None:  # noqa: ARG002
-        """This kind has no place for it."""
+        """Not supported by this kind."""
         return None
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class HttpTarget:
             headers = {"Content-Type": "application/json", "User-Agent": f"agentic-watch/{__version__}"}
             if self._token is not None:
                 headers["Authorization"] = f"Bearer {self._token}"
-            # Redirects are not followed: the token would go where nobody sent it.
+            # Redirects are not followed, because the token would be sent to another address.
             self._client = _httpx().Client(
                 headers=headers, timeout=_STEP_SECONDS, follow_redirects=False, verify=True, trust_env=True
             )
@@ -132,12 +132,12 @@ class HttpTarget:
 def item_text(commit: Commit, host_id: str) -> str:
     """One item of a request, as JSON."""
     item = interchange.document(commit, host_id)
-    # `id` is the workspace, as the dispatcher has it; commit_id tells the runs of one workspace apart.
+    # `id` is the workspace, as in the dispatcher; commit_id distinguishes the runs of one workspace.
     return dump({**item, "id": item["workspace"], "synced": False})
 
 
 def retry_after(text: str) -> float | None:
-    """`Retry-After` in seconds from now, at most an hour; None when it says nothing (RFC 9110, 10.2.3)."""
+    """`Retry-After` in seconds from now, at most an hour; None when absent or invalid (RFC 9110, 10.2.3)."""
     if text.strip().isdecimal():
         return min(float(text), _LONGEST_RETRY_AFTER)
     try:
@@ -149,7 +149,7 @@ def retry_after(text: str) -> float | None:
 
 
 def _beginning(response: httpx.Response) -> str:
-    """The beginning of an answer; what comes after it is not read."""
+    """The beginning of an answer; the rest is not read."""
     data = b""
     for chunk in response.iter_bytes():
         data += chunk
@@ -164,13 +164,13 @@ def _without_query(location: str) -> str:
 
 
 class _Wire:
-    """The socket of the request that is under way, as httpx's trace tells it."""
+    """The socket of the current request, from httpx's trace."""
 
     def __init__(self) -> None:
         self._stream: Any = None
 
     def seen(self, event: str, info: dict[str, Any]) -> None:
-        """An event of httpcore: remember the newest stream."""
+        """Handle an event of httpcore: remember the newest stream."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._stream = info["return_value"]
 

@@ -1,4 +1,4 @@
-"""The one form in which a commit leaves this host and comes back: export, import, archive, dead letters, HTTP.
+"""The interchange format of commits, used by export, import, archives, dead letters and HTTP.
 
 One JSON object a line: the keys of a journal record, and host_id, commit_id, host, root, moved_to and "schema": 1.
 Where the dispatch's files are sent along, `kept_files`: a list of name, bytes, kept_from, and the content as `text`, or
@@ -37,8 +37,8 @@ _CHANGES = ("files_changed", "insertions", "deletions")
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit as the history holds it: the columns of `dispatch_history` by name, its findings in order, and what
-    is kept of its files."""
+    """One commit of the history: the columns of `dispatch_history` by name, its findings in order, and its kept
+    files."""
 
     columns: Mapping[str, Any]
     findings: Sequence[tuple[Any, ...]] = ()
@@ -46,13 +46,13 @@ class Commit:
 
     @property
     def id(self) -> int:
-        """Its number in this host's history; 0 when it comes from elsewhere."""
+        """Its id in this host's history; 0 for a commit from elsewhere."""
         number: int = self.columns.get("id", 0)
         return number
 
     @property
     def commit_id(self) -> str:
-        """What it is called everywhere."""
+        """Its globally unique id."""
         text: str = self.columns["commit_id"]
         return text
 
@@ -64,7 +64,7 @@ def document(commit: Commit, host_id: str) -> dict[str, Any]:
     report = report_of(columns["report"])
     large = {
         "report": report,
-        # A line of another writer may hold findings and changes, and no report that repeats them.
+        # A line of another writer may have findings and changes without a report.
         "findings": reports.findings(report) or [_finding(item) for item in commit.findings],
         "changes": reports.changes(report) or {key: columns[key] for key in _CHANGES if columns[key] is not None},
     }
@@ -75,7 +75,7 @@ def document(commit: Commit, host_id: str) -> dict[str, Any]:
 
 
 def line(found: Mapping[str, Any]) -> str:
-    """The object as one line of text, keys sorted, without its newline."""
+    """The object as one line with sorted keys, without a newline."""
     return dump(found)
 
 
@@ -96,9 +96,9 @@ _LARGE = {
 
 
 def line_in_sql(host_id: str) -> str:
-    """The SQL expression of the line of a row of `dispatch_history` none of whose files is kept: a fifth of the time.
+    """SQL expression for the line of a row without kept files, which takes a fifth of the time.
 
-    NULL where it takes `document` to tell what is in it.
+    NULL for rows that need `document`.
     """
     small = {key: f"json_quote({key})" for key in (*_RECORD, *_PLACE, "commit_id")}
     small |= {"host_id": f"json_quote('{host_id}')", "schema": f"{SCHEMA}"}
@@ -106,7 +106,7 @@ def line_in_sql(host_id: str) -> str:
     for key, value in sorted((small | _LARGE).items()):
         form.append("%s" if key in _LARGE else f'"{key}":%s,')
         values.append(f"""ifnull('"{key}":' || {value} || ',', '')""" if key in _LARGE else value)
-    # Not part by part with ||, which copies all that stands before each; its last key is never left out.
+    # One function call instead of ||, which copies the preceding text for each part; the last key is always present.
     return f"iif({_PLAIN}, printf('{{{''.join(form)[:-1]}}}', {', '.join(values)}), NULL)"
 
 
@@ -118,7 +118,7 @@ def row(found: Mapping[str, Any]) -> Row:
 
 
 def commit(found: Mapping[str, Any], number: int = 0) -> Commit:
-    """An object as the commit it was made of; `number` is its number in the history, if it has one. Raises as `row`."""
+    """Convert an object back to its commit; `number` is its id in the history, if any. Raises like `row`."""
     made = row(found)
     columns = dict(zip(HISTORY_COLUMNS, made.values, strict=True))
     return Commit(
@@ -143,7 +143,7 @@ def _of_kept(file: KeptFile) -> dict[str, Any]:
 
 
 def _kept(given: Any) -> tuple[KeptFile, ...]:
-    """The kept files of an object that anybody may have written. Raises Malformed."""
+    """The kept files of an untrusted object. Raises Malformed."""
     if not isinstance(given, list) or len(given) > FILES_AT_MOST or not all(isinstance(one, dict) for one in given):
         raise Malformed("commit", f"kept_files is no list of at most {FILES_AT_MOST} objects")
     found = tuple(map(_kept_file, given))

@@ -1,4 +1,4 @@
-"""One push: what it needs of this host, everything that a target lacks, in order, and what became of it."""
+"""One push: sends everything that a target lacks, in order, and reports the result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger("agentic_watch.push")
 
 @dataclass(frozen=True, slots=True)
 class PushContext:
-    """The open state and the rest. `pause` waits for so many seconds, or less when the process shall end."""
+    """The open state, host facts and settings. `pause` waits for seconds, or less when the process is ending."""
 
     history: str
     state: PushState
@@ -38,7 +38,7 @@ class PushContext:
 def opened(
     history: str, pause: Callable[[float], object] = time.sleep, *, only_look: bool = False
 ) -> Iterator[PushContext]:
-    """Open it for one thread; with `only_look` nothing is made. Raises StateError and NoHostId."""
+    """Open a context for one thread; with `only_look` nothing is created. Raises StateError and NoHostId."""
     path = push_state.path_of(history)
     state = PushState(":memory:" if only_look and not os.path.exists(path) else path)
     try:
@@ -53,9 +53,9 @@ def opened(
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What one push did. `error` is why it stopped before the end, `retry_after` the seconds that the target asked for.
+    """The result of one push. `error` is why it stopped early, `retry_after` the pause that the target requested.
 
-    `refused` are the commits that were set aside now; `dead_letters` counts all that are; `warning` is said once.
+    `refused` are commits rejected in this push; `dead_letters` counts all rejected ones; `warning` is logged once.
     """
 
     target: str
@@ -81,9 +81,9 @@ class _Progress:
 
 
 def push(target: Target, context: PushContext, *, retry_failed: bool = False, pace: Pace | None = None) -> Pushed:
-    """Send all that the target lacks; with `retry_failed` its dead letters once more, too. Raises StateError.
+    """Send everything that the target lacks; with `retry_failed` its dead letters again, too. Raises StateError.
 
-    `pace` is what was learned of the target by pushes before.
+    `pace` is the batch size adapted in earlier pushes.
     """
     began = time.monotonic()
     progress = _Progress()
@@ -114,9 +114,9 @@ def push(target: Target, context: PushContext, *, retry_failed: bool = False, pa
 
 @contextlib.contextmanager
 def beside(targets: Sequence[Target], history: str, *, retry_failed: bool = False) -> Iterator[dict[str, Pushed]]:
-    """Push to every target, each in a thread of its own beside the block; the ends are there by name behind it.
+    """Push to every target in separate threads during the block; afterwards the results are available by name.
 
-    None waits for another. Raises what a push raised.
+    Targets do not wait for each other. Raises the error of a push.
     """
     ends: dict[str, Pushed] = {}
     crashes: list[Exception] = []
@@ -128,7 +128,7 @@ def beside(targets: Sequence[Target], history: str, *, retry_failed: bool = Fals
         except Exception as error:  # noqa: BLE001  raised again by the thread that asked
             crashes.append(error)
 
-    # Daemons: Ctrl-C waits for nobody. What is cut off is sent again.
+    # Daemon threads, so that Ctrl-C does not wait. Interrupted commits are sent again.
     threads = [threading.Thread(target=work, args=(target,), daemon=True) for target in targets]
     for thread in threads:
         thread.start()
@@ -140,7 +140,7 @@ def beside(targets: Sequence[Target], history: str, *, retry_failed: bool = Fals
 
 
 def waiting(target: Target, context: PushContext) -> int | None:
-    """How many commits the target lacks; None when the history cannot tell. Asks nobody but this host."""
+    """Number of commits that the target lacks, from local state; None when unknown."""
     try:
         return outbox.pending(context.history, _reached(target, context), target.statuses)
     except HistoryError:
@@ -158,13 +158,14 @@ def _delivery(target: Target, context: PushContext) -> Delivery:
 
 
 def _reached(target: Target, context: PushContext) -> int:
-    """The number up to which the target has this history."""
+    """The id up to which the target has this history."""
     position = context.state.position(target.name, outbox.identity(context.history))
     return outbox.confirmed(context.history, position)
 
 
 def _drain(target: Target, context: PushContext, delivery: Delivery, progress: _Progress, pace: Pace) -> None:
-    """Batch by batch: deliver, then note it. What is killed in between is sent again, which changes nothing there."""
+    """Deliver batch by batch, and store the progress after each. After a kill a batch is sent again, which is
+    harmless."""
     whose = outbox.identity(context.history)
     last = _reached(target, context)
     if not last:
@@ -201,7 +202,7 @@ def _letter(refusal: Refusal, host_id: str) -> DeadLetter:
 
 
 def _reread(letter: DeadLetter) -> Commit | None:
-    """The commit of a dead letter; None when it cannot be read, which leaves it where it is."""
+    """The commit of a dead letter; None when it cannot be parsed, and then it stays."""
     try:
         return interchange.commit(json.loads(letter.document), letter.id)
     except (Malformed, KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""What is still to be sent: the history's commits in the order of their numbers. Reads the history, nothing else."""
+"""Reads the commits to send from the history, in the order of their ids. Read-only."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _AT_A_TIME = 500
 _PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 _CALLED = "updated_utc || ' ' || runs || ' ' || workspace"
-"""What a row is, whatever number it has, and whatever its root is called now."""
+"""Identifies a row independently of its id and of its root's current name."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Largest:
-    """What a batch may hold: a report may have megabytes, so it ends where either is reached."""
+    """Limits of a batch, in commits and bytes, since a report may have megabytes."""
 
     commits: int
     bytes: int
@@ -39,7 +39,7 @@ class Largest:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingBatch:
-    """Commits to send, the row up to which all is looked at once they are delivered, and whether that is all."""
+    """Commits to send, the row that is reached once they are delivered, and whether these are the last."""
 
     history_id: str
     commits: tuple[Commit, ...]
@@ -48,27 +48,27 @@ class OutgoingBatch:
 
 
 def history_id(connection: sqlite3.Connection) -> str:
-    """Which history this is: another one numbers its commits anew."""
+    """The id of the history; ids of commits are valid only within it."""
     text: str = connection.execute("SELECT history_id FROM about").fetchone()[0]
     return text
 
 
 def identity(history: str) -> str:
-    """Which history lies there now. Raises HistoryError and HistoryRefused."""
+    """The id of the history at this path. Raises HistoryError and HistoryRefused."""
     return _read(history, history_id)
 
 
 def next_batch(
     history: str, after: int, largest: Largest, statuses: Collection[str] = (), *, files: bool = False
 ) -> OutgoingBatch:
-    """The commits after a number, those with one of some statuses, and with `files` what is kept of theirs.
+    """The next commits after an id with one of the statuses, and with `files` their kept files.
 
     Raises HistoryError and HistoryRefused.
     """
     condition, values = with_status(statuses)
 
     def read(connection: sqlite3.Connection) -> OutgoingBatch:
-        # One snapshot: what is committed meanwhile has a higher number than all that is seen here.
+        # One snapshot: commits made meanwhile have higher ids.
         connection.execute("BEGIN")
         whose = history_id(connection)
         commits, is_last = page(connection, f"WHERE id > ?{condition}", (after, *values), largest, files=files)
@@ -83,7 +83,7 @@ def next_batch(
 def next_lines(
     history: str, after: int, largest: Largest, host_id: str, *, files: bool
 ) -> tuple[str, dict[int, str], bool]:
-    """(which history it is, the interchange lines of the commits after a number, by theirs, whether there are no more).
+    """(id of the history, interchange lines of the next commits by id, whether these are the last).
 
     Raises HistoryError and HistoryRefused.
     """
@@ -97,34 +97,32 @@ def next_lines(
 
 
 def position_of(commit: Commit) -> Position:
-    """Where a commit of the history stands in it."""
+    """The position of a commit in the history."""
     columns = commit.columns
     return Position(commit.id, f"{columns['updated_utc']} {columns['runs']} {columns['workspace']}")
 
 
 def confirmed(history: str, position: Position) -> int:
-    """The position's number if the history has that row there, or had it; else 0.
+    """The position's id if the history has, or had, that row at this id; else 0.
 
-    A history that came back from a backup gives the numbers that it lost to other commits. Raises HistoryError and
-    HistoryRefused.
+    A history restored from a backup reuses ids for other commits. Raises HistoryError and HistoryRefused.
     """
     return _read(history, lambda connection: confirmed_by(connection, position)) if position.id else 0
 
 
 def confirmed_by(connection: sqlite3.Connection, position: Position) -> int:
-    """The same, asked of an open history."""
+    """The same for an open history."""
     row = connection.execute(f"SELECT {_CALLED} FROM dispatch_history WHERE id = ?", (position.id,)).fetchone()
     if row is not None:
         return position.id if position.called in ("", row[0]) else 0
-    # It was pruned, if the history ever came so far.
+    # The row was pruned, if the history ever reached that id.
     given = "SELECT seq FROM sqlite_sequence WHERE name = 'dispatch_history' AND seq >= ?"
     return position.id if connection.execute(given, (position.id,)).fetchone() else 0
 
 
 def by_commit_id(history: str, workspace: str, commit_id: str) -> Commit | None:
-    """One commit of a workspace, by which an index finds it; None when the history has it no more.
-
-    Raises HistoryError and HistoryRefused."""
+    """One commit of a workspace, found by an index; None when the history no longer has it. Raises HistoryError and
+    HistoryRefused."""
     which = "WHERE root IN (SELECT root FROM roots) AND workspace = ? AND commit_id = ?"
 
     def read(connection: sqlite3.Connection) -> Commit | None:
@@ -135,7 +133,7 @@ def by_commit_id(history: str, workspace: str, commit_id: str) -> Commit | None:
 
 
 def pending(history: str, after: int, statuses: Collection[str] = ()) -> int:
-    """How many commits come after a number. Raises HistoryError and HistoryRefused."""
+    """Number of commits after an id. Raises HistoryError and HistoryRefused."""
     condition, values = with_status(statuses)
     with opening.reading(history) as connection:
         sql = f"SELECT count(*) FROM dispatch_history WHERE id > ?{condition}"
@@ -143,21 +141,21 @@ def pending(history: str, after: int, statuses: Collection[str] = ()) -> int:
 
 
 def delivered_ids(history: str, last_id: int, statuses: Collection[str] = ()) -> list[tuple[str, str]]:
-    """(day, commit_id) of each commit up to a number. Raises HistoryError and HistoryRefused."""
+    """(day, commit_id) of each commit up to an id. Raises HistoryError and HistoryRefused."""
     condition, values = with_status(statuses)
     sql = f"SELECT substr(updated_utc, 1, 10), commit_id FROM dispatch_history WHERE id <= ?{condition}"
     return _read(history, lambda connection: connection.execute(sql, (last_id, *values)).fetchall())
 
 
 def of_days(history: str, days: Sequence[str], wanted: Collection[str], *, files: bool = False) -> Iterator[Commit]:
-    """The commits of these days (`2026-04-14`, by updated_utc) that are wanted, with `files` as `next_batch` has them.
+    """The `wanted` commits of these days (`2026-04-14`, by updated_utc), with `files` as in `next_batch`.
 
     Raises HistoryError, HistoryRefused.
     """
     with opening.reading(history) as connection:
         for day in days:
             which = "WHERE updated_utc >= ? AND updated_utc < ? ORDER BY id"
-            # U comes after the T that follows a day.
+            # U sorts after the T that follows a day.
             rows = [row for row in _rows(connection, which, (day, day + "U")) if row["commit_id"] in wanted]
             for start in range(0, len(rows), _AT_A_TIME):
                 for row in _with_findings(connection, rows[start : start + _AT_A_TIME]):
@@ -165,7 +163,7 @@ def of_days(history: str, days: Sequence[str], wanted: Collection[str], *, files
 
 
 def _read(history: str, ask: Callable[[sqlite3.Connection], T]) -> T:
-    """Ask, and again while somebody writes to a history that was at rest: `--once` opens and closes it."""
+    """Run a query, and retry while another process opens and closes the history, as `--once` does."""
 
     def once() -> T:
         with opening.reading(history) as connection:
@@ -177,7 +175,7 @@ def _read(history: str, ask: Callable[[sqlite3.Connection], T]) -> T:
 def page(
     connection: sqlite3.Connection, which: str, values: Sequence[Any], largest: Largest, *, files: bool = False
 ) -> tuple[tuple[Commit, ...], bool]:
-    """(the first commits of those that SQL says, in the order of their numbers, whether there are no more of them).
+    """(the first commits for an SQL condition in the order of ids, whether these are the last).
 
     Raises sqlite3.Error.
     """
@@ -204,9 +202,9 @@ def lines(
     *,
     files: bool,
 ) -> tuple[dict[int, str], bool]:
-    """The same as interchange lines, by the numbers of their commits; nearly all of them are made by SQLite.
+    """The same as interchange lines by id, most of them made by SQLite.
 
-    The condition names its `values` (`:after`). Raises sqlite3.Error.
+    The condition has named `values` (`:after`). Raises sqlite3.Error.
     """
     line = interchange.line_in_sql(host_id)
     if files:
@@ -227,24 +225,24 @@ def lines(
 
 
 def kept_of(connection: sqlite3.Connection, number: int) -> tuple[KeptFile, ...]:
-    """What is kept of the files of one commit. Raises sqlite3.Error."""
+    """The kept files of one commit. Raises sqlite3.Error."""
     sql = "SELECT name, bytes, kept_from, content FROM kept_files WHERE dispatch_id = ? ORDER BY name"
     return tuple(KeptFile(*row) for row in connection.execute(sql, (number,)))
 
 
 def kept_bytes(kept: Iterable[KeptFile]) -> int:
-    """About how many bytes such files have where they are not compressed."""
+    """Approximate uncompressed size of kept files."""
     return sum(file.size - file.kept_from for file in kept)
 
 
 def weight(columns: Mapping[str, Any]) -> int:
-    """About how many bytes a commit has."""
+    """Approximate size of a commit."""
     texts = sum(len(columns[name] or "") for name in _BYTES_OF)
     return texts + _FINDING_BYTES * int(columns["findings_count"])
 
 
 def with_status(statuses: Collection[str]) -> tuple[str, list[str]]:
-    """The SQL condition that a row has one of these statuses, none meaning any, and its values."""
+    """SQL condition and values for rows with one of the statuses; no status means any."""
     names = sorted(statuses)
     return (f" AND status IN ({marks(names)})" if names else ""), names
 
@@ -259,7 +257,7 @@ def _with_findings(
     rows: Sequence[dict[str, Any]],
     kept: Mapping[int, tuple[KeptFile, ...]] = MappingProxyType({}),
 ) -> tuple[Commit, ...]:
-    """The commits of rows that are in the order of their numbers; one question for the findings of all."""
+    """The commits of rows ordered by id, with one query for all findings."""
     found: dict[int, list[tuple[Any, ...]]] = {row["id"]: [] for row in rows if row["findings_count"]}
     if found:
         sql = f"SELECT dispatch_id, {_FINDINGS} FROM findings WHERE dispatch_id IN ({marks(list(found))}) ORDER BY id"

@@ -1,7 +1,7 @@
-"""A connection to PostgreSQL or its kin, through pgbouncer or not, and what its errors mean.
+"""Connections to PostgreSQL and compatible databases, directly or through pgbouncer, and the meaning of their errors.
 
-The only import of psycopg, made late: it costs 0.1 s. Nothing of a session is used that pgbouncer in transaction mode
-does not keep: no prepared statements, no SET but SET LOCAL, no `options=`.
+The only module that imports psycopg, late, because that takes 0.1 s. Uses no session state that pgbouncer in
+transaction mode loses: no prepared statements, no SET except SET LOCAL, no `options=`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 else:
-    Connection = object  # to name it needs no psycopg
+    Connection = object  # a type name without importing psycopg
 
 TRANSACTION_SECONDS = 60.0
-"""The longest that one transaction may take, from outside; the server is told half of it per statement."""
+"""Time limit of a transaction on this side; the server's statement timeout is half of it."""
 ANSWER_SECONDS = 300.0
-"""The longest that one question may take."""
+"""Time limit of a query."""
 
 CONNECT_SECONDS = 10
 _USER_TIMEOUT_MS = 30_000
@@ -40,7 +40,7 @@ _REMEDIES = {
 
 
 def connect(dsn: str) -> Connection:
-    """Connect. Raises Unusable for a string that is none (and does not repeat it), else Unavailable."""
+    """Connect. Raises Unusable for an invalid connection string (without repeating it), else Unavailable."""
     psycopg = _psycopg()
     try:
         return psycopg.connect(  # type: ignore[no-any-return]
@@ -55,20 +55,20 @@ def connect(dsn: str) -> Connection:
     except psycopg.OperationalError as error:
         raise Unavailable(one_line(error)) from error
     except (psycopg.Error, ValueError):
-        # libpq quotes what it cannot read, and that may be the password.
+        # libpq quotes text that it cannot parse, which may be the password.
         raise Unusable(
             'its secret is no connection string; write "host=… dbname=… user=… password=…" or "postgresql://…"'
         ) from None
 
 
 def statement_timeout(seconds: float) -> str:
-    """What tells the server how long a statement of a transaction of so many seconds may take."""
+    """The statement that sets the server's statement timeout for a transaction of `seconds`."""
     return f"SET LOCAL statement_timeout = {int(seconds * 500)}"
 
 
 @contextlib.contextmanager
 def transaction(connection: Connection, seconds: float | None = None) -> Iterator[Connection]:
-    """One transaction of at most so many seconds (TRANSACTION_SECONDS). Raises what `bounded` raises."""
+    """One transaction of at most `seconds` (default TRANSACTION_SECONDS). Raises like `bounded`."""
     with bounded(connection, seconds) as longest, connection.transaction():
         connection.execute(statement_timeout(longest))
         yield connection
@@ -76,9 +76,10 @@ def transaction(connection: Connection, seconds: float | None = None) -> Iterato
 
 @contextlib.contextmanager
 def bounded(connection: Connection, seconds: float | None = None) -> Iterator[float]:
-    """A block that ends in time, however silent the server is; gives the seconds that it has (TRANSACTION_SECONDS).
+    """A block with a time limit, even if the server is silent; yields the seconds (default TRANSACTION_SECONDS).
 
-    What psycopg raises becomes Poisonous (the data), Unusable (an operator's work), TimedOut or Unavailable (later).
+    Errors of psycopg become Poisonous (invalid data), Unusable (needs an operator), TimedOut or Unavailable (retry
+    later).
     """
     psycopg = _psycopg()
     longest = seconds or TRANSACTION_SECONDS
@@ -99,7 +100,7 @@ def _translated(error: psycopg.Error) -> Exception:
     psycopg = _psycopg()
     state = error.sqlstate or ""
     cause = one_line(error.diag.message_primary or error)
-    # Before they are sent, values are refused by psycopg itself, without a state: a NUL in a text.
+    # psycopg itself rejects some values without a SQLSTATE, such as a NUL in a text.
     if state.startswith(_DATA) or (not state and isinstance(error, psycopg.DataError)):
         return Poisonous(cause)
     if state.startswith(_OPERATORS):

@@ -1,8 +1,8 @@
-"""The tables of a fleet in PostgreSQL, CockroachDB, YugabyteDB and Citus, and how `push --init` makes them.
+"""The tables of a fleet in PostgreSQL, CockroachDB, YugabyteDB and Citus, created by `push --init`.
 
-The only DDL; everything is TEXT, BIGINT, UUID, TIMESTAMPTZ or, for what is no text, BYTEA, which all four have and keep
-as they are. An agent wrote the report: as TEXT it can be anything, as JSONB it could be refused. Every index column
-says ASC or DESC, since YugabyteDB hashes the first one otherwise.
+The only DDL. Column types are TEXT, BIGINT, UUID, TIMESTAMPTZ and BYTEA, which behave equally in all four. The report
+is TEXT, because an agent wrote it and JSONB might reject it. Every index column has ASC or DESC, because YugabyteDB
+hashes the first one otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agentic_watch.fleet.postgres_connection import Connection, bounded
 from agentic_watch.history.columns import FINDING_COLUMNS
 
 VERSION = 1
-"""The newest number in `fleet_schema` that this program knows."""
+"""The newest schema version (`fleet_schema`) that this program knows."""
 
 _TEXT, _NUMBER = "TEXT NOT NULL", "BIGINT NOT NULL"
 _COMMIT = {"host_id": "UUID NOT NULL", "commit_id": "UUID NOT NULL"}
@@ -30,17 +30,17 @@ _COUNTS = (
 
 DISPATCHES = {
     **_COMMIT,
-    "id": _NUMBER,  # of that host's history: the order of what has one updated_utc
+    "id": _NUMBER,  # id in that host's history: orders rows of equal updated_utc
     **dict.fromkeys(("host", "root", "workspace", "repo", "org", "task", "agent", "model", "branch", "status"), _TEXT),
     **dict.fromkeys(("question", "process_id", "pr_url", "started_at", "committed_at"), _TEXT),
     "updated_text": _TEXT,  # `updated_at` of status.json, unchanged
-    "updated_utc": _TEXT,  # nine digits: the order of text is the order of time
-    "updated_at": "TIMESTAMPTZ",  # for clients that want a time; NULL for Go's zero time
+    "updated_utc": _TEXT,  # nine digits: text order is time order
+    "updated_at": "TIMESTAMPTZ",  # for clients that need a time; NULL for Go's zero time
     **dict.fromkeys(("issue", "runs", "findings_count"), _NUMBER),
     **dict.fromkeys(("started_utc", "report", "session_id", "head_commit"), "TEXT"),
     **dict.fromkeys(_COUNTS, "BIGINT"),
 }
-"""What a push sends of each commit: column → type. `received_at` and `role` are the server's own."""
+"""Columns of each commit that a push sends, with types. The server sets `received_at` and `role`."""
 
 FINDINGS = {
     **_COMMIT,
@@ -65,7 +65,7 @@ _HOSTS = (
     "first_push TIMESTAMPTZ NOT NULL DEFAULT now()",
     "last_push TIMESTAMPTZ NOT NULL DEFAULT now()",
 )
-# One row a boot: two boots whose times overlap are two machines with one host_id.
+# One row per boot: overlapping boots mean two machines with the same host_id.
 _BOOTS = (
     "host_id UUID NOT NULL",
     "boot_id TEXT NOT NULL",
@@ -106,9 +106,9 @@ def quoted(column: str) -> str:
 
 
 def tables(*, by_month: bool = False) -> list[str]:
-    """The statements that make the tables; each does nothing where its table is there."""
+    """The statements that create the tables; existing tables are unchanged."""
     dispatches = [f"{quoted(name)} {kind}" for name, kind in DISPATCHES.items()]
-    # A partition's key is a part of every unique key. It says no more than commit_id, which is made from it.
+    # The partition key must be part of every unique key. It is implied by commit_id, which is derived from it.
     key = "host_id, commit_id, updated_utc" if by_month else "host_id, commit_id"
     findings = [f"{quoted(name)} {kind}" for name, kind in FINDINGS.items()]
     return [
@@ -127,7 +127,7 @@ def _table(name: str, columns: tuple[str, ...] | list[str], key: str) -> str:
 
 
 def partitions(first: tuple[int, int], months: int) -> list[str]:
-    """The statements that make one partition a month from (year, month) on, and one for all other times."""
+    """The statements that create one partition per month from (year, month), and a default partition."""
     made = ["CREATE TABLE IF NOT EXISTS dispatches_other PARTITION OF dispatches DEFAULT"]
     year, month = first
     for _ in range(months):
@@ -149,26 +149,25 @@ DISTRIBUTED = "SELECT count(*) FROM pg_catalog.pg_dist_partition WHERE logicalre
 DISTRIBUTE = "SELECT create_distributed_table(%s, 'host_id')"
 
 _INDEX_SECONDS = 3600.0
-"""How long an index over what is there already may take to be made."""
+"""Time limit for creating an index on existing rows."""
 
 
 class SchemaTooNew(Unusable):
-    """A newer program made these tables: refused, never touched."""
+    """A newer program created these tables; they are not changed."""
 
 
 def refuse_newer(connection: Connection) -> None:
-    """Raises SchemaTooNew for tables of a newer program, where the role may see which they are; else what `bounded`
-    raises."""
+    """Raise SchemaTooNew for tables of a newer program, if the role may read their version. Raises like `bounded`."""
     with bounded(connection):
         if connection.execute(FOUND_RIGHT).fetchone() == (True,):
             _refuse_newer(connection)
 
 
 def make(connection: Connection, months: tuple[tuple[int, int], int] | None = None) -> list[str]:
-    """Make the tables or bring them up to date; gives the columns that were added. Each statement can be done twice.
+    """Create or update the tables; returns the columns that were added. Every statement is idempotent.
 
-    `months`: (the first month, how many) to cut `dispatches` into; only when it is made. Not one transaction:
-    CockroachDB does not put DDL into one with what follows from it. Raises SchemaTooNew, and what `bounded` raises.
+    `months`: (first month, number) of partitions of `dispatches`, only when it is created. Not one transaction:
+    CockroachDB cannot use DDL and its result in one. Raises SchemaTooNew, and like `bounded`.
     """
     with bounded(connection):
         connection.execute(_table("fleet_schema", _SCHEMA, "version"))
@@ -193,7 +192,7 @@ def _statements(months: tuple[tuple[int, int], int] | None) -> Iterator[str]:
 
 
 def _add_columns(connection: Connection, table: str, columns: Mapping[str, str]) -> Iterator[str]:
-    """Add the columns that a table lacks: an older program made it, or somebody dropped them."""
+    """Add missing columns of a table that an older program created, or that were dropped."""
     with bounded(connection):
         there = {column.name for column in connection.execute(FOUND_COLUMNS.format(table)).description or ()}
         for name, kind in columns.items():
@@ -206,7 +205,7 @@ def _add_columns(connection: Connection, table: str, columns: Mapping[str, str])
 
 
 def add_column(table: str, name: str, kind: str) -> str:
-    """The statement that adds a column; what is there already has nothing in it."""
+    """The statement that adds a column; existing rows get NULL."""
     if kind.endswith("NOT NULL"):
         kind += " DEFAULT ''" if kind.startswith("TEXT") else " DEFAULT 0"
     return f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quoted(name)} {kind}"
@@ -219,7 +218,7 @@ def _refuse_newer(connection: Connection) -> None:
 
 
 def _distribute(connection: Connection) -> None:
-    """Spread the tables over a Citus cluster by host; nothing to do elsewhere."""
+    """Distribute the tables over a Citus cluster by host; does nothing elsewhere."""
     row = connection.execute(HAS_CITUS).fetchone()
     if row is None or not row[0]:
         return
@@ -233,9 +232,9 @@ _MONTHS_BACK = 1
 
 
 def make_for(target: Target, months: int | None, now: time.struct_time) -> list[str]:
-    """Make the tables of a target, or bring them up to date (`push --init`); gives the columns that were added.
+    """Create or update the tables of a target (`push --init`); returns the columns that were added.
 
-    `months` is how many partitions, from the month before `now` on. Raises Unavailable and Unusable.
+    `months` is the number of partitions, starting with the month before `now`. Raises Unavailable and Unusable.
     """
     dsn = credentials.connection_string(target)
     partitions = None

@@ -1,10 +1,8 @@
-"""A target of kind `postgres`: connect, push in transactions that can be done twice, close.
+"""A target of kind `postgres`: pushes commits in idempotent transactions.
 
-What a push says to PostgreSQL and its kin: three statements, whose values are arrays, one a column.
-
-`unnest` makes 500 rows of one statement that pgbouncer and the server need not prepare. `ON CONFLICT DO NOTHING`
-without a target needs no SELECT: whoever may only insert can push, and what is there already is no error. `%b`: arrays
-go in binary, since to write and to parse them as text takes ten times what the insertion itself takes.
+A push has three statements with one array per column: `unnest` inserts 500 rows by one statement, without preparing it.
+`ON CONFLICT DO NOTHING` needs no SELECT permission, so an insert-only role can push, and duplicates are no error. `%b`
+sends arrays in binary, because text takes ten times as long as the insert itself.
 """
 
 from __future__ import annotations
@@ -51,13 +49,13 @@ UPSERT_BOOT = (
 )
 INSERT_HOST = f"INSERT INTO hosts {_HOST} ON CONFLICT DO NOTHING"
 INSERT_BOOT = f"INSERT INTO host_boots {_BOOT} ON CONFLICT DO NOTHING"
-"""For a role that may only insert: its host is known, but not when it pushed last."""
+"""For an insert-only role: records the host, but not the time of its last push."""
 
 
 def inserts(commits: Sequence[Commit], host_id: str) -> list[tuple[str, list[list[Any]]]]:
-    """The statements that insert commits, with their findings and kept files if there are any, and the values.
+    """The statements and values that insert commits, with findings and kept files if any.
 
-    Two pushers that meet take their locks in one order: that of commit_id.
+    Sorted by commit_id, so that concurrent pushers take locks in the same order.
     """
     host = uuid.UUID(host_id)
     ordered = [(uuid.UUID(one.commit_id), one) for one in sorted(commits, key=lambda one: one.commit_id)]
@@ -77,7 +75,7 @@ def _dispatch(host: uuid.UUID, commit_id: uuid.UUID, commit: Commit) -> list[Any
         "commit_id": commit_id,
         "id": commit.id,
         "updated_text": columns["updated_at"],
-        # Cut, not rounded: engines round the seventh digit each in its own way.
+        # Truncated: engines round the seventh digit differently.
         "updated_at": None if utc == _ZERO else f"{utc[:_MICROSECONDS]}Z",
     }
     return [row[name] for name in DISPATCHES]
@@ -85,11 +83,11 @@ def _dispatch(host: uuid.UUID, commit_id: uuid.UUID, commit: Commit) -> list[Any
 
 MIB = 1024 * 1024
 _PAUSES = (0.05, 0.2, 0.8, 2.0)
-"""Seconds before a transaction is tried again, each times 0.5 to 1.5."""
+"""Pauses before a transaction is retried, each multiplied by 0.5 to 1.5."""
 
 
 class PostgresTarget:
-    """One connection, opened when first needed and again when it was lost."""
+    """One connection, opened on first use and reopened after a loss."""
 
     largest = Largest(500, 8 * MIB)
 
@@ -105,12 +103,12 @@ class PostgresTarget:
         return send_halving(commits, lambda part: self._with_patience(lambda: self._insert(part)))
 
     def answers(self) -> None:
-        """Ask for a number."""
+        """Run a trivial query."""
         with postgres_connection.transaction(self._connected()) as connection:
             connection.execute(postgres_schema.FOUND_RIGHT)
 
     def report(self, pending: int, dead_letters: int) -> str | None:
-        """Renew this host's row."""
+        """Update this host's row."""
         sender = self._sender
         host = (sender.host_id, sender.host, sender.version, sender.boot_id, pending, dead_letters)
         boot = (sender.host_id, sender.boot_id, sender.host)
@@ -152,10 +150,10 @@ class PostgresTarget:
         return self._connection
 
     def _with_patience(self, act: Callable[[], None]) -> None:
-        """Do it, and the whole of it again after a conflict, a deadlock, or a connection that was lost on the way.
+        """Run a transaction, and retry it after a conflict, a deadlock or a lost connection.
 
-        Whether a lost COMMIT arrived is not asked: what is there already is no error the second time. A server that is
-        not there at all is left in peace until the next pass, and what it did not do in time is not given to it again.
+        Whether a lost COMMIT succeeded does not matter, because duplicates are no error. Not retried: an unreachable
+        server, until the next push, and a time-out.
         """
 
         def again(error: Exception) -> bool:

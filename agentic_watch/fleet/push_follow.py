@@ -1,4 +1,5 @@
-"""`push --follow`: a thread a target and one for the hooks, each woken by the history, none held up by another."""
+"""`push --follow`: one thread per target and one for the hooks, each woken by changes of the history, independent of
+each other."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from agentic_watch.host.threads import left_to_main_thread
 log = logging.getLogger("agentic_watch.push")
 
 HEARTBEAT_SECONDS = 300.0
-"""How often a host with nothing to send says that it is there."""
+"""Interval at which an idle host reports that it is alive."""
 LONGEST_BACK_OFF_SECONDS = 300.0
 
 _LOOK_SECONDS = 1.0
@@ -34,7 +35,7 @@ Loop = Callable[[PushContext, threading.Event], None]
 
 
 def follow(history: str, targets: Sequence[Target], hooks: Sequence[Hook]) -> None:
-    """Push until SIGTERM or SIGINT, which lets the transactions under way end. Raises what ended a thread."""
+    """Push until SIGTERM or SIGINT; running transactions are completed. Raises the error that ended a thread."""
     loops: list[Loop] = [partial(_follow_target, target) for target in targets]
     if hooks:
         loops.append(partial(_follow_hooks, hooks))
@@ -54,8 +55,8 @@ def follow(history: str, targets: Sequence[Target], hooks: Sequence[Hook]) -> No
 
 
 def pause_after(pushed: Pushed, failures: int, interval: float, chance: Callable[[], float] = random.random) -> float:
-    """Seconds until the next push, at most the interval while all is well. `chance` gives 0 to 1: without it all hosts
-    would come back at one time."""
+    """Seconds until the next push, at most the interval without failures. `chance` returns 0 to 1, so that hosts do not
+    all retry at once."""
     if not pushed.error:
         return interval * (0.75 + chance() / 4)
     longest = min(LONGEST_BACK_OFF_SECONDS, 2.0 ** min(failures, 16))
@@ -105,14 +106,14 @@ def _follow_hooks(hooks: Sequence[Hook], opened: PushContext, stop: threading.Ev
 
 @dataclass(slots=True)
 class _LogState:
-    """How a target was last: what was said is not said again."""
+    """The last logged state of a target, so that nothing is logged twice."""
 
     failures: int = 0
     said: str | None = None
     warned: str | None = None
 
     def note(self, pushed: Pushed) -> None:
-        """Say what is new: an outage once, its end once, each refused commit once."""
+        """Log changes: the begin and the end of an outage, and each refused commit, once."""
         name = pushed.target
         for refusal in pushed.refused:
             workspace = refusal.commit.columns["workspace"]
@@ -136,7 +137,7 @@ class _LogState:
 
 @contextlib.contextmanager
 def _wake_up_call() -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
-    """(wake, wait until woken or told to end). A pipe: a handler that takes a lock could find it held by itself."""
+    """(wake, wait until woken or stopped). Uses a pipe, because a signal handler must not take a lock."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
 

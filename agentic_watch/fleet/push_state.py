@@ -1,6 +1,6 @@
-"""What was delivered: `push.db` beside the history, written only after a target has answered.
+"""The state of deliveries: `push.db` beside the history, written only after a target has answered.
 
-What is lost here costs a second sending, which changes nothing there.
+If it is lost, commits are sent again, which is harmless.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CREATE = (
         attempts INTEGER NOT NULL, first_at TEXT NOT NULL, last_at TEXT NOT NULL, document TEXT NOT NULL,
         PRIMARY KEY (target, commit_id)
     ) STRICT""",
-    # `since` (UTC): a hook is not run for what was committed before it was there.
+    # `since` (UTC): a hook is not run for commits from before it was configured.
     """CREATE TABLE hooks (
         hook TEXT PRIMARY KEY, history_id TEXT NOT NULL, last_id INTEGER NOT NULL, since TEXT NOT NULL
     ) STRICT, WITHOUT ROWID""",
@@ -42,10 +42,10 @@ _CREATE = (
     "PRAGMA user_version = 1",
 )
 _SECOND_VERSION = (
-    # What the row `last_id` is: a history that came back from a backup has another one there.
+    # Identifies the row `last_id`: a history restored from a backup has another row there.
     "ALTER TABLE targets ADD COLUMN last_called TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE hooks ADD COLUMN last_called TEXT NOT NULL DEFAULT ''",
-    # `next_at` (UTC): when a run that failed is tried again; NULL: never.
+    # `next_at` (UTC): when a failed run is retried; NULL: never.
     "ALTER TABLE hook_runs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1",
     "ALTER TABLE hook_runs ADD COLUMN next_at TEXT",
     "CREATE INDEX hook_runs_due ON hook_runs (hook, next_at) WHERE next_at IS NOT NULL",
@@ -58,7 +58,7 @@ class StateError(Exception):
 
 
 class Position(NamedTuple):
-    """A row of a history: its number, and what it is called by; "" where that is not known."""
+    """A row of a history: its id, and its identifying text ("" if unknown)."""
 
     id: int = 0
     called: str = ""
@@ -66,7 +66,7 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A commit that a target refused: the interchange object as text, and why. `id` is its number in the history."""
+    """A commit that a target rejected: the interchange object as text, and why. `id` is its id in the history."""
 
     commit_id: str
     id: int
@@ -75,14 +75,15 @@ class DeadLetter:
 
 
 def path_of(history: str) -> str:
-    """Where the state lies: beside the history, or in `push/` there (the service's pusher may write nowhere else)."""
+    """Path of the state: beside the history, or in `push/` there, the only directory that the service's pusher can
+    write."""
     directory = os.path.dirname(history)
     own = os.path.join(directory, "push")
     return os.path.join(own if os.path.isdir(own) else directory, _FILE)
 
 
 class PushState:
-    """The open state. Each method is one transaction; two pushers may use one file. Raises StateError."""
+    """The open state. Each method is one transaction; several pushers may share a file. Raises StateError."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -100,19 +101,19 @@ class PushState:
         self._connection.close()
 
     def position(self, target: str, history_id: str) -> Position:
-        """The row of this history up to which the target has everything; the first one for another history."""
+        """The row of this history up to which the target has everything; the start for another history."""
         with self._transaction() as connection:
             sql = "SELECT last_id, last_called FROM targets WHERE target = ? AND history_id = ?"
             row = connection.execute(sql, (target, history_id)).fetchone()
         return Position(*row) if row else Position()
 
     def begin_anew(self, target: str) -> None:
-        """Forget what the target has: everything is sent to it again."""
+        """Reset the target, so that everything is sent again."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM targets WHERE target = ?", (target,))
 
     def delivered(self, target: str, history_id: str, last: Position, refused: Sequence[DeadLetter] = ()) -> None:
-        """Note that the target has everything up to `last` but what it refused. It never goes back."""
+        """Record that the target has everything up to `last` except `refused`. The position never decreases."""
         with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO targets (target, history_id, last_id, last_called) VALUES (?, ?, ?, ?) "
@@ -124,19 +125,19 @@ class PushState:
             _store_dead_letters(connection, target, refused)
 
     def dead_letters(self, target: str) -> list[DeadLetter]:
-        """What the target refused, in the order of the history."""
+        """The commits that the target rejected, in the order of the history."""
         sql = "SELECT commit_id, id, cause, document FROM dead_letters WHERE target = ? ORDER BY id, commit_id"
         with self._transaction() as connection:
             return [DeadLetter(*row) for row in connection.execute(sql, (target,))]
 
     def dead_count(self, target: str) -> int:
-        """How many the target refused."""
+        """Number of commits that the target rejected."""
         with self._transaction() as connection:
             row = connection.execute("SELECT count(*) FROM dead_letters WHERE target = ?", (target,)).fetchone()
         return int(row[0])
 
     def retried(self, target: str, delivered: Sequence[str], refused: Sequence[DeadLetter]) -> None:
-        """Note what became of dead letters: the delivered ones go, the others count one attempt more."""
+        """Record a retry of dead letters: delivered ones are deleted, others count one more attempt."""
         with self._transaction() as connection:
             connection.executemany(
                 "DELETE FROM dead_letters WHERE target = ? AND commit_id = ?", [(target, one) for one in delivered]
@@ -144,11 +145,11 @@ class PushState:
             _store_dead_letters(connection, target, refused)
 
     def hook_position(self, hook: str, history_id: str) -> tuple[Position, str]:
-        """(the row up to which it was run, since when it is there). A new hook begins now."""
+        """(the row up to which the hook has run, when it was first seen). A new hook starts now."""
         with self._transaction() as connection:
             sql = "INSERT OR IGNORE INTO hooks (hook, history_id, last_id, since) VALUES (?, ?, 0, ?)"
             connection.execute(sql, (hook, history_id, now_text()))
-            # Another history numbers anew: what was run already is known by its commit_id.
+            # Another history has other ids: earlier runs are recognised by commit_id.
             connection.execute(
                 "UPDATE hooks SET last_id = 0, last_called = '', history_id = ? WHERE hook = ? AND history_id <> ?",
                 (history_id, hook, history_id),
@@ -158,12 +159,12 @@ class PushState:
         return Position(last_id, called), str(since)
 
     def hook_reached(self, hook: str, last: Position) -> None:
-        """Note that everything up to `last` was looked at."""
+        """Record that everything up to `last` was handled."""
         with self._transaction() as connection:
             connection.execute("UPDATE hooks SET last_id = ?, last_called = ? WHERE hook = ?", (*last, hook))
 
     def hook_begins(self, hook: str, commit_id: str, workspace: str) -> bool:
-        """Note that a hook is about to run; False when it was begun before, by whomever."""
+        """Record the start of a run; False when it was started before by any process."""
         with self._transaction() as connection:
             cursor = connection.execute(
                 "INSERT OR IGNORE INTO hook_runs (hook, commit_id, workspace, started_at, outcome) "
@@ -173,7 +174,7 @@ class PushState:
             return cursor.rowcount == 1
 
     def hooks_due(self, hook: str) -> list[tuple[str, str, int]]:
-        """(commit_id, workspace, attempts so far) of the runs that failed and are to be tried again by now."""
+        """(commit_id, workspace, attempts) of failed runs that are due for a retry."""
         sql = (
             "SELECT commit_id, workspace, attempts FROM hook_runs "
             "WHERE hook = ? AND next_at IS NOT NULL AND next_at <= ? ORDER BY next_at, commit_id"
@@ -182,7 +183,7 @@ class PushState:
             return connection.execute(sql, (hook, now_text())).fetchall()
 
     def hook_begins_again(self, hook: str, commit_id: str) -> bool:
-        """Note that a run is about to be tried again; False when somebody else was faster."""
+        """Record the start of a retry; False when another process was faster."""
         with self._transaction() as connection:
             cursor = connection.execute(
                 "UPDATE hook_runs SET attempts = attempts + 1, next_at = NULL, outcome = 'begun, end unknown' "
@@ -192,7 +193,7 @@ class PushState:
             return cursor.rowcount == 1
 
     def hook_ended(self, hook: str, commit_id: str, outcome: str, next_at: str | None = None) -> None:
-        """Keep how it ended, and when it is tried again."""
+        """Store the outcome, and the time of a retry."""
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE hook_runs SET ended_at = ?, outcome = ?, next_at = ? WHERE hook = ? AND commit_id = ?",
@@ -251,7 +252,7 @@ class PushState:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    """Make the tables, or bring them up to date; another process may have been faster."""
+    """Create or update the tables; another process may do so at the same time."""
     connection.execute("BEGIN IMMEDIATE")
     for version, statements in enumerate((_CREATE, _SECOND_VERSION)):
         if connection.execute("PRAGMA user_version").fetchone()[0] == version:

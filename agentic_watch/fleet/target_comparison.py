@@ -1,6 +1,6 @@
-"""Does a target have what this host sent? Per day the count and the XOR of the commit_ids, on both sides.
+"""Compares a target with what this host sent, by the count and the XOR of commit_ids per day.
 
-The XOR is made here: not every engine can. Only a day whose sums differ is looked at commit by commit.
+The XOR is computed here, because not every engine supports it. Only days that differ are compared by commit.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ IDS_OF_DAYS = (
 )
 
 Sums = Mapping[str, tuple[int, int]]
-"""Day (`2026-04-14`, by updated_utc) → (how many commits, XOR of their commit_ids)."""
+"""Day (`2026-04-14`, by updated_utc) → (number of commits, XOR of their commit_ids)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A day that differs. `missing` are the commits that the target lacks; `surplus` counts those only it has."""
+    """A day that differs. `missing` are commits that the target lacks; `surplus` counts those that only it has."""
 
     day: str
     here: int
@@ -41,9 +41,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was compared: how many commits of this host, and the days that differ. Pruned days are not missing here.
+    """The result: the number of this host's commits, and the days that differ. Pruned days are no difference.
 
-    `strange_roots` says how many of the surplus are of which root that this history does not hold.
+    `strange_roots` counts surplus commits by root, for roots that this history does not have.
     """
 
     commits: int
@@ -52,7 +52,7 @@ class Comparison:
 
 
 def compare(target: Target, context: PushContext) -> Comparison:
-    """Compare what was delivered with what is there. Raises Unavailable, Unusable, Poisonous and HistoryError."""
+    """Compare deliveries with the target. Raises Unavailable, Unusable, Poisonous and HistoryError."""
     position = context.state.position(target.name, outbox.identity(context.history))
     last = outbox.confirmed(context.history, position)
     dead = {letter.commit_id for letter in context.state.dead_letters(target.name)}
@@ -84,7 +84,7 @@ def _strange(roots: Mapping[str, int], history: str) -> Mapping[str, int]:
 
 
 def send_again(target: Target, context: PushContext, differences: Iterable[Difference]) -> int:
-    """Send what the target lacks; gives how many it took. Raises as `compare`."""
+    """Send missing commits; returns how many the target accepted. Raises like `compare`."""
     wanted = list(differences)
     missing = {one for difference in wanted for one in difference.missing}
     days = [difference.day for difference in wanted]
@@ -97,7 +97,7 @@ def send_again(target: Target, context: PushContext, differences: Iterable[Diffe
 
 
 def sums(ids: Iterable[tuple[str, object]]) -> Sums:
-    """Per day the count and the XOR. Pure."""
+    """Count and XOR per day. Pure."""
     found: dict[str, tuple[int, int]] = {}
     for day, one in ids:
         count, xor = found.get(day, (0, 0))

@@ -10,13 +10,13 @@ _HEAD = 256
 
 
 def script(word: str) -> str:
-    """The path of the program `word` when it is text without a `#!`, which a shell would run itself; else ""."""
+    """The path of the program `word` if it is a text file without `#!`, which a shell runs itself; else ""."""
     path = shutil.which(word) or ""
     return path if path and b"\0" not in _head(path) else ""
 
 
 def interpreter(word: str) -> str:
-    """What the program `word` names behind its `#!`; "" when it names nothing, or is not there."""
+    """The interpreter in the `#!` line of the program `word`; "" when there is none."""
     path = shutil.which(word)
     head, _, rest = _head(path).partition(b"\n")[0].partition(b"#!") if path else (b"", b"", b"")
     return "" if head else os.fsdecode(rest.strip(b" \t").partition(b" ")[0])

@@ -1,4 +1,4 @@
-"""What to do when an optional part of the program is not installed."""
+"""Messages about optional parts that are not installed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import sys
 
 
 def missing_extra(module: str | None, extra: str) -> str:
-    """One line; it names no project that somebody else could register, but how to add the part to this installation."""
+    """One line with the command that adds the extra to this installation, without a project name that others could
+    register."""
     return f"{module} is not installed, which comes with the extra {extra!r}. {how_to_add(extra)}"
 
 
 def how_to_add(extra: str) -> str:
-    """The next step where an extra is missing."""
+    """The next step when an extra is missing."""
     return (
         "Install this program again, from where it came, with the extra: "
         f"{sys.executable} -m pip install '<wheel or source>[{extra}]'"
@@ -20,5 +21,5 @@ def how_to_add(extra: str) -> str:
 
 
 def is_installed(module: str) -> bool:
-    """Whether a top-level module is there; it is not imported."""
+    """Whether a top-level module is installed, without importing it."""
     return importlib.util.find_spec(module) is not None

@@ -1,8 +1,8 @@
-"""Which file system a directory lies on (/proc/self/mountinfo, proc_pid_mountinfo(5)), and whether it sends events.
+"""File systems and mounts (/proc/self/mountinfo, proc_pid_mountinfo(5)): types, whether they send events, and
+syncfs(2).
 
-syncfs(2): one call makes all that was written to a file system durable, as cheap as a few fsyncs.
-
-Only where that is certain and cheap: it also writes what everybody else has left to write.
+syncfs makes everything written to a file system durable by one call, as cheap as a few fsyncs. It is used only where it
+is reliable and cheap, because it also writes data of other processes.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ def filesystem_type(directory: int) -> str | None:
 
 
 def filesystem_without_events(directory: int) -> str | None:
-    """The type of the file system of an open directory when inotify cannot be relied on there, else None.
+    """The type of the file system of an open directory if inotify is unreliable on it, else None.
 
-    inotify(7): it "does not report … events that occur on network filesystems"; most FUSE ones are as silent.
-    What cannot be found out counts as a file system that sends events.
+    inotify(7): it "does not report … events that occur on network filesystems"; the same holds for most FUSE file
+    systems. Unknown types count as reliable.
     """
     kind = filesystem_type(directory)
     return kind if kind is not None and is_silent(kind) else None
 
 
 def is_silent(kind: str) -> bool:
-    """Whether a type of file system sends no events that inotify could be relied on for."""
+    """Whether inotify is unreliable on this type of file system."""
     return kind in _SILENT or kind == "fuse" or kind.startswith("fuse.")
 
 
 class MountTable:
-    """Whether anything was mounted or unmounted since it was last asked: the kernel tells without the table being read
-    (proc_pid_mountinfo(5): POLLPRI). `close` it."""
+    """Detects mounts and unmounts since the last call, without reading the table (proc_pid_mountinfo(5): POLLPRI). Call
+    `close` at the end."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
@@ -65,7 +65,7 @@ class MountTable:
             self._poll.register(self._descriptor, select.POLLPRI | select.POLLERR)
 
     def has_changed(self) -> bool:
-        """True once after each change; where there is no such file never."""
+        """True once after each change; always False without /proc."""
         return bool(self._descriptor >= 0 and self._poll.poll(0))
 
     def close(self) -> None:
@@ -76,14 +76,14 @@ class MountTable:
 
 
 class Mount(NamedTuple):
-    """What is mounted at a place: numbers that no other mount has, and the type of its file system."""
+    """A mount: unique numbers, and the type of its file system."""
 
     identity: str
     kind: str
 
 
 def mounts_below(path: str) -> dict[str, Mount]:
-    """What is mounted below a directory, by its path there; the topmost of several. Empty when that is not known."""
+    """The mounts below a directory by relative path; the topmost of several. Empty when unknown."""
     above = os.path.realpath(path).rstrip("/") + "/"
     found = {}
     try:
@@ -100,9 +100,9 @@ def mounts_below(path: str) -> dict[str, Mount]:
 
 
 def unanswered(paths: Iterable[str], seconds: float = 1.0) -> dict[str, str]:
-    """Of these directories those that do not answer in time, or below which a mount does not; by each, what it is.
+    """The directories that do not answer in time, or that contain a mount that does not; maps each to what hangs.
 
-    Each is asked by a thread of its own, which nobody waits for any longer.
+    Each is tested in a separate thread, which is not waited for beyond the limit.
     """
     asked = {path: path for path in paths}
     threads = {path: threading.Thread(target=_ask, args=(path, asked), daemon=True) for path in asked}
@@ -132,9 +132,9 @@ _UNWRITTEN = re.compile(r"\b(?:Dirty|Writeback):\s+(\d+) kB")
 
 
 def is_fit(directory: int) -> bool:
-    """Whether syncfs on this file system is as good as fsync, and nobody else has much to write.
+    """Whether syncfs on this file system is as reliable as fsync, and other processes have little unwritten data.
 
-    What cannot be found out counts as unfit.
+    False when unknown.
     """
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
     if release is None or tuple(map(int, release.groups())) < _REPORTS_ERRORS:
@@ -143,9 +143,8 @@ def is_fit(directory: int) -> bool:
 
 
 def _unwritten_kib() -> int:
-    """What the host has yet to write to all its disks, in KiB.
-
-    By proc_meminfo(5), or where a hardened unit hides that (ProcSubset=pid) by each memory node's share of it.
+    """Unwritten data of the host in KiB, from proc_meminfo(5), or from the memory nodes where a hardened unit hides it
+    (ProcSubset=pid).
     """
     for pattern in ("/proc/meminfo", "/sys/devices/system/node/node[0-9]*/meminfo"):
         with contextlib.suppress(OSError, ValueError):
@@ -160,8 +159,8 @@ def _text(path: str) -> str:
 
 
 def sync_filesystem(descriptor: int) -> None:
-    """Sync the file system of an open file. Raises OSError, for what failed since the descriptor was opened too."""
-    import ctypes  # not in the way of a single commit
+    """Sync the file system of an open file. Raises OSError, also for failed writes since the descriptor was opened."""
+    import ctypes  # late: not needed for a single commit
 
     if _libc().syncfs(descriptor) != 0:
         number = ctypes.get_errno()

@@ -1,6 +1,6 @@
-"""Work that is shared out to forks of this process. Each says over a pipe how far it is, and at last what came of it.
+"""Runs work in forks of this process, which report progress and results over pipes.
 
-A fork takes along whatever lock another thread holds: only a process without other threads has jobs.
+A fork copies locks held by other threads, so only a single-threaded process may start jobs.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 MOST = 8
-"""More would wait for each other's turn to write the history."""
+"""More jobs would wait for each other's writes to the history."""
 WORTH_IT = 1_000
-"""Fewer things to look at are done before another process has started."""
+"""Fewer items are done before another process has started."""
 
 _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
 Tell = Callable[[Any], None]
 Work = Callable[[int, Tell], Any]
-"""(number, tell) → what came of it; both that and what is told can be pickled."""
+"""(number, tell) → result; results and progress must be picklable."""
 
 
 class Jobs:
-    """Runs `work` for each number in a process of its own; `hear` gets (number, what it told meanwhile)."""
+    """Runs `work` for each number in a separate process; `hear` receives (number, progress)."""
 
     def __init__(self, work: Work, hear: Callable[[int, Any], None] = lambda *_: None) -> None:
         self._work = work
@@ -37,12 +37,12 @@ class Jobs:
         self._running: dict[Connection, tuple[int, int]] = {}
         self.results: dict[int, Any] = {}
         self.died: dict[int, str] = {}
-        """By number, how a job ended that gave no result."""
+        """How jobs without a result ended, by number."""
         self.not_started: list[int] = []
-        """Those that the host had no process for."""
+        """Numbers whose process could not be started."""
 
     def run(self, numbers: Iterable[int]) -> None:
-        """Start all and wait until each has ended."""
+        """Start all jobs and wait until they have ended."""
         try:
             for number in numbers:
                 self._start(number)
@@ -52,22 +52,22 @@ class Jobs:
             self._end_all()
 
     def stop(self) -> None:
-        """Ask all to end soon (SIGTERM): for a signal handler."""
+        """Ask all jobs to end soon (SIGTERM). Called from a signal handler."""
         for _, pid in list(self._running.values()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
     def _start(self, number: int) -> None:
-        from multiprocessing.connection import Pipe  # 10 ms, and most passes have no jobs
+        from multiprocessing.connection import Pipe  # late: takes 10 ms, and most passes have no jobs
 
         answer, tell = Pipe(duplex=False)
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()  # else a fork would say once more what waits there
+            stream.flush()  # else a fork would write buffered output again
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
             if pid == 0:
-                for other in (answer, *self._running):  # else nobody would notice that the first process is gone
+                for other in (answer, *self._running):  # else the end of the parent would not be noticed
                     other.close()
                 _be_a_job(self._work, number, tell, before)
         except OSError:
@@ -80,7 +80,7 @@ class Jobs:
         self._running[answer] = number, pid
 
     def _take_in(self) -> None:
-        """Wait until some have something to say, and hear it."""
+        """Wait for progress or results, and handle them."""
         from multiprocessing.connection import wait
 
         ready = wait(list(self._running))
@@ -88,7 +88,7 @@ class Jobs:
             number, _ = self._running[answer]
             try:
                 is_last, message = answer.recv()
-            except (EOFError, OSError):  # nothing more, or killed in the middle of a word
+            except (EOFError, OSError):  # end of file, or killed during a write
                 self._ended(answer)
                 continue
             if is_last:
@@ -105,7 +105,7 @@ class Jobs:
             self.died[number] = f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
 
     def _end_all(self) -> None:
-        """Nobody waits for what is still running."""
+        """Kill jobs that are still running."""
         for answer, (_, pid) in list(self._running.items()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -133,14 +133,14 @@ def _be_a_job(work: Work, number: int, tell: Connection, mask: set[int | signal.
 
 
 def fitting() -> int:
-    """How many jobs this process may have, and this host has processors for; 1: no other process."""
+    """The number of jobs for this process and host; 1 means no other process."""
     return min(processors(), MOST) if threading.active_count() == 1 else 1
 
 
 def parallel_map(step: Callable[[Sequence[_Item]], list[_Value]], items: Sequence[_Item]) -> list[_Value]:
-    """What `step` gives for all items, in their order, by as many jobs as are worth it.
+    """The results of `step` for all items, in order, by a suitable number of jobs.
 
-    `step` gives one value an item, and changes nothing. What a job that died should have done is done here.
+    `step` returns one value per item and has no side effects. The items of a job that died are done in this process.
     """
     count = fitting() if len(items) >= WORTH_IT else 1
     if count == 1:
@@ -154,7 +154,7 @@ def parallel_map(step: Callable[[Sequence[_Item]], list[_Value]], items: Sequenc
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Number of processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except OSError:  # a strict seccomp filter

@@ -1,4 +1,4 @@
-"""A file that appears whole, under its name, or not at all; and what runs that were killed left of such files."""
+"""Creates files atomically: complete under their name, or not at all. Also removes leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LEFTOVER = re.compile(r".*\.[0-9a-f]{12}\.part", re.DOTALL)
 
 @contextlib.contextmanager
 def new_file(path: str, mode: int, *, replace: bool = False, is_durable: bool = True) -> Iterator[BinaryIO]:
-    """A file to write, in place when the block ends well, and gone when it does not; durable unless it is made anew all
-    the time.
+    """A file to write, moved to its place when the block succeeds, else removed; durable unless it is rewritten
+    frequently.
 
-    Without `replace` nothing that is there goes: it may be the only copy of something. Raises OSError, FileExistsError
-    when the name is taken.
+    Without `replace` an existing file is never replaced, because it may be the only copy. Raises OSError,
+    FileExistsError when the name exists.
     """
     with (
         _beside(path, mode, os.rename if replace else _link, is_durable=is_durable) as (_, descriptor),
@@ -40,7 +40,7 @@ def new_path(path: str, mode: int = 0o644) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _beside(path: str, mode: int, place: Callable[[str, str], None], *, is_durable: bool) -> Iterator[tuple[str, int]]:
-    """An empty file beside `path`, its name and its descriptor; what earlier runs left of theirs is removed."""
+    """Create an empty file beside `path`; returns its name and descriptor. Leftovers of earlier runs are removed."""
     remove_leftovers(path)
     descriptor, temporary = -1, ""
     try:
@@ -63,14 +63,14 @@ def _beside(path: str, mode: int, place: Callable[[str, str], None], *, is_durab
 
 
 def remove_leftovers(prefix: str) -> None:
-    """Remove the unfinished files whose paths begin so. Raises OSError when the directory cannot be read."""
+    """Remove unfinished files with this path prefix. Raises OSError when the directory cannot be read."""
     for unfinished in leftovers(prefix):
-        with contextlib.suppress(OSError):  # somebody else's
+        with contextlib.suppress(OSError):  # owned by another user
             os.unlink(unfinished)
 
 
 def leftovers(prefix: str) -> list[str]:
-    """The unfinished files whose paths begin so and that no process is at work on: those were killed.
+    """Unfinished files with this path prefix that no running process is writing.
 
     Raises OSError when the directory cannot be read.
     """
@@ -105,7 +105,7 @@ def _is_left(path: str) -> bool:
 
 
 def _link(temporary: str, path: str) -> None:
-    """Give the file its name, unless somebody has it."""
+    """Give the file its name, unless that exists."""
     os.link(temporary, path)
     os.unlink(temporary)
 

@@ -1,4 +1,5 @@
-"""What another user may do with a file, for who may not ask the kernel as that user: by mode and ACL (acl(5))."""
+"""Computes another user's permissions on a file from mode and ACL (acl(5)), when the kernel cannot be asked as that
+user."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _WRITE, _SEARCH = 2, 1
 
 
 class User(NamedTuple):
-    """A user by the system's files: its name, or the number where it has none, and the ids of its groups."""
+    """A user: its name, or its number if it has none, and the ids of its groups."""
 
     name: str
     uid: int
@@ -23,9 +24,9 @@ class User(NamedTuple):
 
 
 def other_owner_of(path: str) -> User | None:
-    """Who owns a file, or the directory that it lies in where that hides it.
+    """The owner of a file, or of its directory if the file is not accessible.
 
-    None when neither is there, and when it is ourselves or root, who may do all.
+    None when neither exists, or when the owner is this user or root.
     """
     uid = next((uid for place in (path, os.path.dirname(path)) if (uid := _owner(place)) is not None), None)
     if uid in (None, 0, os.geteuid()):
@@ -47,7 +48,7 @@ def _owner(path: str) -> int | None:
 
 
 def cannot_write(user: User, directory: str) -> bool:
-    """Whether a user may surely make no file in a directory; False also when nobody here can tell."""
+    """Whether a user certainly cannot create files in a directory; False also when unknown."""
     try:
         above, here = [], directory
         while here != (parent := os.path.dirname(here)):

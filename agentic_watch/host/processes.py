@@ -1,8 +1,5 @@
-"""Which processes are there, and since when: a process id alone may have been given to another one meanwhile.
-
-What a command started and left behind: found, and ended with it, whatever session it went into.
-
-Freed memory goes back to the host: what one large report took is not kept for the next.
+"""Processes and their start times, since a pid may be reused; ending a command's remaining children; returning freed
+memory to the host.
 """
 
 from __future__ import annotations
@@ -23,11 +20,11 @@ _STOPPED = (b"T", b"t")
 _LEVELS_AT_MOST = 64
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h; field 9 of proc_pid_stat(5)
 SLACK_SECONDS = 2.0
-"""How far the two clocks may be apart: the wall clock may have been stepped since."""
+"""Tolerance between the two clocks, since the wall clock may have been stepped."""
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process stands still, by a signal or a debugger (proc_pid_stat(5)); in doubt it does not."""
+    """Whether a process is stopped by a signal or a debugger (proc_pid_stat(5)); False when unknown."""
     try:
         return _stat_fields(pid)[0] in _STOPPED
     except (OSError, IndexError):
@@ -44,7 +41,7 @@ class Here(NamedTuple):
 
 
 def here() -> Here:
-    """Where this process runs."""
+    """The boot and namespaces of this process."""
     return Here(*_boot_and_namespaces(), time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
@@ -77,8 +74,8 @@ def began(pid: int) -> int | None:
 
 
 def is_of_kernel(pid: int) -> bool:
-    """Whether it is a thread of the kernel; in doubt it is not. They have most of the low numbers, as processes in
-    containers do."""
+    """Whether it is a kernel thread; False when unknown. Kernel threads have most of the low pids, as do processes in
+    containers."""
     try:
         return bool(int(_stat_fields(pid)[6]) & _PF_KTHREAD)
     except (OSError, IndexError, ValueError):
@@ -124,7 +121,7 @@ def is_alive(pid: int, since_ns: int | None = None) -> bool:
 
 
 def ancestors() -> Iterator[tuple[int, list[str]]]:
-    """The processes above us, the nearest first: their ids and command lines, as far as procfs shows them."""
+    """The ancestor processes, nearest first: ids and command lines, as far as visible in procfs."""
     pid = os.getppid()
     for _ in range(_LEVELS_AT_MOST):
         try:
@@ -142,9 +139,10 @@ _SECONDS = 5.0
 
 @contextlib.contextmanager
 def none_left() -> Iterator[None]:
-    """End every process that began below this one meanwhile. What may not be signalled (set-user-ID) is left.
+    """End every process that was started below this one during the block, except those we may not signal (set-user-ID).
 
-    Orphans become children of this process, so that they are found (prctl(2), PR_SET_CHILD_SUBREAPER); that stays so.
+    Orphans become children of this process, so that they are found (prctl(2), PR_SET_CHILD_SUBREAPER); this setting
+    remains.
     """
     import ctypes  # a millisecond, and only a dispatch needs it
 
@@ -157,7 +155,7 @@ def none_left() -> Iterator[None]:
 
 
 def _kill(those: set[int]) -> bool:
-    """Kill processes and take leave of those that are our children; False when none may be killed."""
+    """Kill processes and reap those that are our children; False when none could be killed."""
     killed = 0
     for pid in those:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -169,7 +167,7 @@ def _kill(those: set[int]) -> bool:
 
 
 def _below() -> set[int]:
-    """The processes that this one started, and those that they did."""
+    """The descendants of this process."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdecimal() and (parent := _parent(int(name))):
@@ -198,10 +196,10 @@ _LARGE_BYTES = 1 << 20
 
 @functools.cache
 def give_back_large_blocks() -> None:
-    """Have what is larger than 1 MiB go back as soon as it is freed.
+    """Return blocks over 1 MiB to the host as soon as they are freed.
 
-    glibc keeps more after each large block that was freed, up to 64 MiB in each thread's share (mallopt(3)). Another C
-    library has no such call, and no such habit.
+    glibc otherwise raises its threshold after each large block, up to 64 MiB per arena (mallopt(3)). Other C libraries
+    have neither this call nor this behaviour.
     """
     import ctypes  # 2 ms, and not needed where nothing is committed
 

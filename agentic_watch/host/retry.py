@@ -1,6 +1,6 @@
-"""Ask again, or do again, after pauses: one loop for whatever may be otherwise in a moment.
+"""Retries after pauses.
 
-How often and for how long is each caller's policy: pauses in seconds, such as `(0.05, 0.2, 0.8)`, or `every`.
+The caller sets the policy: pauses in seconds, such as `(0.05, 0.2, 0.8)`, or `every`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 
 def every(pause: float, seconds: float) -> Iterator[float]:
-    """The same pause again and again, until so many seconds have passed since the first."""
+    """Yield the same pause until `seconds` have passed since the first."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         yield pause
 
 
 def wait_until(is_so: Callable[[], bool], pauses: Iterable[float]) -> bool:
-    """Whether it is so: asked before each pause, and after the last."""
+    """Whether `is_so` becomes true: checked before each pause and after the last."""
     for pause in pauses:
         if is_so():
             return True
@@ -34,7 +34,7 @@ def retry(
     pauses: Iterable[float],
     sleep: Callable[[float], object] = time.sleep,
 ) -> T:
-    """What `act` gives. While `again` says so of what it raised, it is tried once more after each pause."""
+    """The result of `act`; if it raises an error for which `again` is true, retry after each pause."""
     left = iter(pauses)
     while True:
         try:

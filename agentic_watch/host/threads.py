@@ -1,4 +1,4 @@
-"""Threads: waits for the disk that overlap with each other, and signals that stay with the main thread."""
+"""A thread pool for overlapping disk waits, and threads that leave signals to the main thread."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ThreadPool:
         self._running = 0
 
     def start(self, step: Callable[[_Item], None], items: Iterable[_Item]) -> None:
-        """Begin to call `step` for each item, in no order; a single one is served before this returns."""
+        """Start to call `step` for each item, in any order; a single item is done before this returns."""
         waiting = deque(items)
         if len(waiting) == 1:
             step(waiting.popleft())
@@ -39,7 +39,7 @@ class ThreadPool:
             self.begin(partial(_drain, step, waiting))
 
     def begin(self, task: Callable[[], None]) -> None:
-        """Begin one task, in a thread."""
+        """Start one task in a thread."""
         if self._running == len(self._threads) < self._most:
             self._start_thread()
         self._running += 1
@@ -50,7 +50,7 @@ class ThreadPool:
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._work, name=f"write {self._running}")
-        # A limit of processes or memory: those that there are, or the calling one, must do.
+        # At a limit of processes or memory, use the existing threads or the calling one.
         with left_to_main_thread(), contextlib.suppress(RuntimeError):
             thread.start()
             self._threads.append(thread)
@@ -68,7 +68,7 @@ class ThreadPool:
             self._ended.put(None)
 
     def wait(self) -> None:
-        """Wait until all that was started is done; raises what one of them raised."""
+        """Wait until all started work is done; raises an error of it."""
         raised = None
         while self._running:
             raised = self._ended.get() or raised

@@ -1,5 +1,5 @@
-"""The same for an MCP client: core-agent's tools, and this program's answers, on stdio. The only import of mcp.
+"""The MCP server on stdio: core-agent's tools and this program's answers. The only room that imports mcp.
 
-The transport owns stdout; whatever else is said goes to the log. A failure that was foreseen is a tool error
-of one line (`isError`), so that a client never takes it for an answer.
+The transport owns stdout; all messages go to the log. A foreseeable failure is a tool error of one line (`isError`), so
+that a client does not take it for an answer.
 """

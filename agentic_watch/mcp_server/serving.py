@@ -1,7 +1,4 @@
-"""The server: its tools and its resource over the SDK's stdio transport.
-
-Which tools there are, and what a client is told of them.
-"""
+"""The server: its tools with their descriptions, and its resource, over the SDK's stdio transport."""
 
 from __future__ import annotations
 
@@ -115,14 +112,14 @@ _ABOUT_US = (
 
 
 def serve(config: Config, commands: Sequence[Tool]) -> None:
-    """Serve until stdin ends or nobody reads stdout any more. Raises HistoryRefused."""
+    """Serve until stdin ends or stdout is closed. Raises HistoryRefused."""
     worker = Worker(config)
     watching = Watching(worker)
     try:
         worker.open()
         anyio.run(_serve, build(worker, watching, commands), worker)
     except* BrokenPipeError:
-        pass  # the client went away, and closed both ends
+        pass  # the client closed both pipes
     finally:
         watching.close()
         worker.close()
@@ -133,7 +130,7 @@ async def _serve(server: Server[None], worker: Worker) -> None:
         try:
             await server.run(incoming, outgoing, server.create_initialization_options())
         except asyncio.CancelledError:
-            # Nobody reads stdout any more. The thread that reads stdin cannot be interrupted, so the process ends here.
+            # stdout was closed. The thread that reads stdin cannot be interrupted, so the process ends here.
             worker.close()
             os._exit(0)
 
@@ -184,10 +181,10 @@ def _listed(tool: Tool) -> ListedTool:
 
 
 def _result(tool: Tool, said: Said) -> CallToolResult:
-    """The document as text, which every client hands to its model, and the remarks as a second text.
+    """The document as text, and the remarks as a second text.
 
-    Some clients hand over only the structured content where there is any (Claude Code), others only the text: so there
-    is structured content, which says it all again, only where a schema tells programs what it holds.
+    Some clients pass only structured content to their model if there is any (Claude Code), others only the text. So
+    structured content, a repetition, is included only for tools with an output schema.
     """
     document = as_text(said.document)
     content = _texts(dump(document, sort_keys=False), *(["\n".join(said.remarks)] if said.remarks else []))

@@ -1,8 +1,5 @@
-"""A tool: its arguments, told to a client as a JSON Schema and checked before it runs, and what it says.
-
-Nothing here needs the SDK.
-
-How much a tool says at most: a model reads it, and agents write the texts.
+"""Tools independent of the SDK: arguments with JSON Schema and validation, answers, and limits on the size of answers,
+which a model reads.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from agentic_watch.config.value_checks import nearest
 LONGEST_TEXT = 1_000
 LONGEST_LIST = 50
 MOST_ROWS = 200
-"""So many rows may be asked for."""
+"""Maximum number of rows that a client may request."""
 
 
 def shortened(text: str, longest: int = LONGEST_TEXT) -> str:
@@ -26,9 +23,9 @@ def shortened(text: str, longest: int = LONGEST_TEXT) -> str:
 
 
 def bounded(value: Any, cut: dict[str, str], name: str = "") -> Any:
-    """A document of the same shape with every text and list within bounds.
+    """The same document with every text and list within limits.
 
-    `cut` takes a sentence for each list (by its name) of which there is more.
+    For each shortened list a sentence is added to `cut`, by its name.
     """
     if isinstance(value, str):
         return shortened(value)
@@ -44,16 +41,16 @@ def bounded(value: Any, cut: dict[str, str], name: str = "") -> Any:
 Kind = Literal["text", "texts", "number", "flag"]
 Given = dict[str, Any]
 Progress = Callable[[float, float, str], Awaitable[None]]
-"""Tells the client how much is done, of how much, and what was last."""
+"""Reports progress to the client: done, total, last message."""
 
 
 class ToolRefusal(Exception):
-    """A call that has no answer, for a cause that was foreseen: one line for the client."""
+    """A call without an answer because of a foreseeable error: one line for the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a tool says: a JSON document, and in `remarks` what stands beside it."""
+    """The answer of a tool: a JSON document, and `remarks`."""
 
     document: dict[str, Any]
     remarks: tuple[str, ...] = ()
@@ -99,7 +96,7 @@ _FLAGS = {"true": True, "false": False}
 
 
 def schema(arguments: Sequence[Argument]) -> dict[str, Any]:
-    """The JSON Schema of a tool's arguments; there are no others."""
+    """The JSON Schema of a tool's arguments, without additional properties."""
     document: dict[str, Any] = {"type": "object", "properties": {one.name: _property(one) for one in arguments}}
     if required := [one.name for one in arguments if one.required]:
         document["required"] = required
@@ -113,7 +110,7 @@ def _property(one: Argument) -> dict[str, Any]:
 
 
 def checked(tool: Tool, given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that were given, each of its kind. Empty ones count as not given. Raises ToolRefusal."""
+    """Validate and convert the given arguments; empty ones count as not given. Raises ToolRefusal."""
     known = {one.name: one for one in tool.arguments}
     for name in given:
         if name not in known:
@@ -131,13 +128,13 @@ def checked(tool: Tool, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` with the nearest of the known words, "" where none is near."""
+    """`; did you mean …?` with the nearest known word, or ""."""
     found = nearest(word, known)
     return f"; did you mean {found}?" if found else ""
 
 
 def _value(one: Argument, value: Any) -> Any:
-    """The value as its kind. Models also give numbers, flags and lists as texts; those are taken."""
+    """Convert a value to its type. Numbers, flags and lists given as texts are accepted, because models send them."""
     if one.kind == "number":
         return _number(one, value)
     if one.kind == "flag":
@@ -182,12 +179,12 @@ def _text(one: Argument, value: Any, problem: str) -> str:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str):
         raise ToolRefusal(f"{one.name}: {shown(value)} {problem}")
-    if "\0" in text:  # nobody can give one on the command line; SQLite takes it for the end of a search
+    if "\0" in text:  # impossible on the command line, and SQLite takes it for the end of a search
         raise ToolRefusal(f"{one.name}: {shown(text)} holds control characters")
     return text
 
 
 def shown(value: Any) -> str:
-    """A value that a client gave, in a message: printable, and not too long."""
+    """A client's value for a message: printable and short."""
     text = ascii(value)
     return text if len(text) <= 100 else f"{text[:99]}…"

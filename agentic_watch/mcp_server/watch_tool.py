@@ -1,4 +1,4 @@
-"""core-agent's tool that waits: until dispatches are finished and recorded, with progress as each one ends."""
+"""core-agent's tool agentic_watch: waits until dispatches are finished and recorded, and reports progress."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from agentic_watch.workspace.candidate import UnknownWorkspace
 
 TIMEOUT_SECONDS = 600
 POLL_SECONDS = 5
-"""core-agent's; it takes 0 and less for these, too."""
+"""core-agent's defaults; 0 and less mean the default, too."""
 _AT_ONCE = 16
-"""So many calls may wait at one time: each has a thread and an inotify instance."""
+"""Calls that may wait at once: each has a thread and an inotify instance."""
 
 _MOST = 1_000
 
@@ -37,7 +37,7 @@ _ALWAYS = ("workspace", "agent", "repo", "status")
 
 
 class WatchResult(BaseModel):
-    """What became of one workspace: `status` is "timeout" when the time is over; `error` is why it has no row."""
+    """The result for one workspace: `status` is "timeout" after the time limit; `error` is why it has no row."""
 
     workspace: str
     agent: str = ""
@@ -84,14 +84,14 @@ class Watching:
             timeout = _positive(given.get("timeout"), TIMEOUT_SECONDS)
             ends = await call.wait(self._threads, Until(timeout, cancelled=cancelled), _every(given))
         finally:
-            # Also when the client has cancelled the call, or is gone.
+            # Also when the client cancelled the call or disconnected.
             cancelled.set()
             self._calls.discard(cancelled)
         return Said(_document(names, ends, time.monotonic() - began))
 
 
 class _Call:
-    """One call: `heard` are those that have ended, as they come from the thread that waits."""
+    """One call: `heard` are finished workspaces, from the waiting thread."""
 
     def __init__(self, config: Config, wanted: Sequence[Wanted], progress: Progress) -> None:
         self._config = config
@@ -118,7 +118,7 @@ class _Call:
             try:
                 await asyncio.wait_for(self._news.wait(), every)
             except TimeoutError:
-                # Progress has to grow with each message: the part of the time that is over counts, too.
+                # Progress must increase with each message, so elapsed time counts too.
                 over = min(0.999, (time.monotonic() - began) / (until.timeout or 1))
                 left = len(self._wanted) - told
                 await self._progress(told + over, len(self._wanted), f"waiting for {left} of {len(self._wanted)}")
@@ -145,7 +145,7 @@ def _every(given: Given) -> float:
 
 
 def _asked_for(config: Config, given: Sequence[str]) -> tuple[list[str], list[Wanted]]:
-    """The workspaces that are waited for, each as the client calls it. Raises ToolRefusal."""
+    """The workspaces to wait for, with the client's names. Raises ToolRefusal."""
     found = {name: _wanted(config, name) for name in given} or dict(_unended(config))
     if len(found) > _MOST:
         raise ToolRefusal(f"workspaces: {len(found):,} are too many to wait for; name at most {_MOST:,}")
@@ -155,7 +155,7 @@ def _asked_for(config: Config, given: Sequence[str]) -> tuple[list[str], list[Wa
 def _wanted(config: Config, path: str) -> Wanted:
     refuse_name(path)
     try:
-        # As elsewhere: nothing is relative to where the server was started.
+        # Paths are never relative to the server's working directory.
         return wait_result.wanted(config.roots, path, os.devnull)
     except UnknownWorkspace as error:
         raise ToolRefusal(str(error)) from error
@@ -194,7 +194,7 @@ def _result(config: Config, one: Awaited) -> WatchResult:
 
 
 def _missing(one: Awaited) -> WatchResult:
-    """One that is waited for when the time is over."""
+    """The result of a workspace that is not finished at the time limit."""
     return WatchResult(workspace=one.workspace, status="timeout", error=one.error or "")
 
 

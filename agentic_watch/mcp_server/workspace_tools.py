@@ -1,6 +1,6 @@
-"""What core-agent's tools do with the workspaces on disk: commit one, count them, list them; and `show` one.
+"""The tools on workspaces: commit, status, the list of agents, and show.
 
-All of it is done in one thread, while the server's own thread answers.
+They run in one worker thread, while the server's thread handles the protocol.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _STATUSES = 50
-"""So many statuses are counted by name: anybody may write any."""
+"""Statuses counted by name; agents may write any number of different ones."""
 _LISTED = 20
 _COMMITS = 20
 _AGENTS = 1_000
@@ -42,7 +42,7 @@ _UNENDED = ("running", "queued", "blocked")
 
 
 class Worker:
-    """The thread, and the writing end of the history, whose connection belongs to that thread."""
+    """The worker thread with its writing connection to the history."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -51,7 +51,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, "mcp-worker")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do some work in the worker's thread. Raises ToolRefusal for what was foreseen."""
+        """Run a function in the worker thread. Raises ToolRefusal for foreseeable errors."""
 
         def guarded() -> T:
             try:
@@ -62,23 +62,23 @@ class Worker:
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
 
     def open(self) -> None:
-        """Open the history; one that is not there or cannot be used now is logged. Raises HistoryRefused."""
+        """Open the history; log if it does not exist or is not available. Raises HistoryRefused."""
         self._thread.submit(self._open).result()
 
     def close(self) -> None:
-        """Finish the work in hand, then close everything."""
+        """Finish current work, then close everything."""
         self._thread.submit(self._close).result()
         self._thread.shutdown()
 
     def _open(self) -> None:
         if not os.path.lexists(self.config.history):
-            # Who asks makes none: the name may be wrong. A commit does, as on the command line.
-            log.info("%s: there is no history; the first commit makes it", self.config.history)
+            # Queries do not create a history, because the path may be wrong. A commit does, as on the command line.
+            log.info("%s: there is no history; the first commit creates it", self.config.history)
             return
         try:
             self._history.open()
         except HistoryError as error:
-            log.warning("%s; commits go on without it, their rows are added later from the journals", error)
+            log.warning("%s; commits continue without it, and their rows are added later from the journals", error)
         self.pass_on_notices()
 
     def _close(self) -> None:
@@ -86,7 +86,7 @@ class Worker:
         self._history.close()
 
     def pass_on_notices(self) -> None:
-        """Log what an operator must know of the history."""
+        """Log notices of the history for the operator."""
         for notice in self._history.notices:
             log.warning("%s", notice)
         self._history.notices.clear()
@@ -172,7 +172,7 @@ def agents(config: Config) -> list[dict[str, str]]:
 
 def standings(config: Config) -> list[WorkspaceSnapshot]:
     """What stands on disk now. Raises HistoryRefused."""
-    # Opened for each call: a reader would stay with a history that was replaced.
+    # Opened for each call, because a long-lived reader would keep using a replaced history.
     history = History(config.history, read_only=True)
     try:
         return list(workspaces_now(config, history))
@@ -215,7 +215,7 @@ def show(config: Config, given: dict[str, Any]) -> Said:
     """One dispatch: what `show --json` prints, without its report. Raises ToolRefusal, HistoryError, HistoryRefused."""
     refuse_name(given["workspace"])
     try:
-        # As in `locate`: nothing is relative to where the server was started.
+        # As in `locate`: paths are never relative to the server's working directory.
         found = show_dispatch.document(show_dispatch.one_dispatch(config, given["workspace"], os.devnull))
     except NoSuchDispatch as error:
         raise ToolRefusal(str(error)) from error
@@ -237,7 +237,7 @@ def locate(roots: tuple[Root, ...], given: str) -> Candidate:
     """
     refuse_name(given)
     try:
-        # Nothing lies below os.devnull: there a name can only be a name.
+        # No path is below os.devnull, so a name is only a name.
         return find(roots, given, os.devnull)
     except UnknownWorkspace as error:
         raise ToolRefusal(str(error)) from error
@@ -252,7 +252,7 @@ def refuse_name(given: str) -> None:
 
 
 def _refuse_unreachable(candidate: Candidate) -> None:
-    """The scan passes over what lies behind a symlink, or is not there; a client is told so."""
+    """Raise for a workspace behind a symlink, or a missing one, which scans do not find."""
     try:
         open_place(candidate.root.path, candidate.name).close()
     except WorkspaceError as error:
@@ -260,8 +260,8 @@ def _refuse_unreachable(candidate: Candidate) -> None:
 
 
 def _refuse_silence(missing: list[str], found: int) -> None:
-    """A root that cannot be looked into is logged; when there is nothing else, zeros would be a lie."""
+    """Log unreadable roots; raise if there is nothing else, because zeros would be wrong."""
     for line in missing:
         log.warning("%s", line)
     if missing and len(missing) == found:
-        raise ToolRefusal(f"no root can be looked into: {'; '.join(missing)}")
+        raise ToolRefusal(f"no root can be read: {'; '.join(missing)}")

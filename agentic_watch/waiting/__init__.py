@@ -1,1 +1,1 @@
-"""When does it happen? Waits until dispatches are recorded, and tells what is committed as it comes."""
+"""Waits until dispatches are recorded, and follows new commits."""

@@ -1,7 +1,4 @@
-"""One workspace that somebody waits for: where it is, what it says, and whether a row of the history is its end.
-
-What the history holds of the workspaces that are waited for.
-"""
+"""One workspace of `wait`: its place and status, and the history row that ends the wait."""
 
 from __future__ import annotations
 
@@ -32,9 +29,9 @@ Rows = dict[tuple[str, str], list[NamedRow]]
 
 
 class AwaitedWorkspace:
-    """What was seen last. `at` is its place when it was there; `said` what its status says, None when that is not known
-    for the reason `cause`; `gone_at` since when it is away (monotonic seconds), and `finished_at` since when it is seen
-    finished, None when it is not. `is_polled`: no event tells of it; `inode`: which directory it is."""
+    """The last known state. `at` is its place if it existed; `said` its status, None when unknown because of `cause`;
+    `gone_at` is when it disappeared (monotonic seconds), `finished_at` when it was first seen finished, else None.
+    `is_polled`: it has no watch; `inode` identifies its directory."""
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
@@ -51,18 +48,18 @@ class AwaitedWorkspace:
 
     @property
     def name(self) -> str:
-        """The name to call it by."""
+        """Its name in messages."""
         return self.wanted[0].name if self.at is None or self.is_moved else self.at.name
 
     @property
     def places(self) -> tuple[Candidate, ...]:
-        """Where it may be found, and under which names it may be recorded."""
+        """The places where it may be, and the names under which it may be recorded."""
         if self.at is None:
             return self.wanted
         return (self.at, *self.wanted) if self.is_moved else (self.at,)
 
     def look(self, config: Config, add: Add) -> None:
-        """Read it anew; `add` watches what its next change will show in, before it is read."""
+        """Read it again; `add` places the watches for its next change first."""
         self.is_polled = False
         for place in self.places:
             try:
@@ -81,7 +78,7 @@ class AwaitedWorkspace:
             self.gone_at, self.finished_at = time.monotonic(), None
 
     def _open(self, root: Root, name: str, add: Add) -> Place:
-        """Open it as a commit does, and watch each directory on the way for the next one."""
+        """Open it like a commit, and watch each directory of its path."""
         try:
             directory = files.open_root(root.path)
         except OSError as error:
@@ -111,7 +108,7 @@ class AwaitedWorkspace:
         try:
             found = status.read(opened.directory, opened.meta, place.root, config.limits)
         except Missing:
-            # A directory that has no status yet is not there as a workspace.
+            # A directory without a status is no workspace yet.
             self.cause = "has no status yet"
             if self.said is not None and self.gone_at is None:
                 self.gone_at = time.monotonic()
@@ -131,7 +128,7 @@ class AwaitedWorkspace:
     # --- its end
 
     def row(self, rows: Rows, finished: Collection[str]) -> NamedRow | None:
-        """The row that ends the waiting, None when there is none yet."""
+        """The row that ends the wait, None when there is none yet."""
         its = list(self._its(rows))
         said = self.said
         if self.gone_at is not None or self.at is None:
@@ -150,15 +147,14 @@ class AwaitedWorkspace:
         return next((row for row in ends if row.status in finished), None)
 
     def _its(self, rows: Rows) -> Iterator[NamedRow]:
-        """The rows of all its names, those of its own name first."""
+        """Its rows under all names, its own name first."""
         for place in self.places:
             yield from rows.get(place.key, ())
         for place in self.places:
             yield from rows.get(("", os.path.join(place.root.path, place.name)), ())
 
     def is_pruned(self, pruned_before: str) -> bool:
-        """Whether its row is no longer to be expected: it is older than what was pruned, and its marker vouches for
-        it."""
+        """Whether no row can be expected: it is older than the last prune, and has a marker."""
         if self.at is None or self.said is None or self.gone_at is not None:
             return False
         if not self.said.updated_at.utc() < pruned_before:
@@ -171,7 +167,7 @@ class AwaitedWorkspace:
         return found is not None and found.identity == (self.said.updated_at.ns, self.said.runs)
 
     def is_being_committed(self) -> bool:
-        """Whether somebody is at work on it, so that its marker may not be there yet; for a short while at most."""
+        """Whether another process holds it, so that its marker may be missing for a moment."""
         is_held = False
         if self.at is not None and self.gone_at is None:
             with (
@@ -189,9 +185,9 @@ class AwaitedWorkspace:
     # --- its moves
 
     def follow(self, found: Candidate, config: Config) -> bool:
-        """Whether a workspace that a look over the roots found is this one, which went away; if so, go on there.
+        """Whether a workspace found by a scan is this one after a move; if so, continue there.
 
-        It is when the directory is the same one, and says of which dispatch it is what this one said.
+        It is the same if the directory's inode and the dispatch in its status are the same.
         """
         if self.inode is None or self.said is None:
             return False
@@ -209,7 +205,7 @@ class AwaitedWorkspace:
 
 
 def follow_moved(gone: Iterable[AwaitedWorkspace], config: Config) -> list[AwaitedWorkspace]:
-    """Look for workspaces that went away, in all roots; gives those that were found under another name."""
+    """Search all roots for workspaces that disappeared; returns those found under another name."""
     left = {one.inode: one for one in gone if one.inode is not None}
     found = []
     for root in config.roots if left else ():
@@ -223,7 +219,7 @@ def follow_moved(gone: Iterable[AwaitedWorkspace], config: Config) -> list[Await
 
 
 def _inode_of(found: Candidate | ScanError) -> tuple[int, int] | None:
-    """Device and inode of a directory that a look found: a hint."""
+    """Device and inode of a directory found by a scan: only a hint."""
     with contextlib.suppress(OSError):
         info = os.stat(os.path.join(found.root.path, found.name), follow_symlinks=False)
         return info.st_dev, info.st_ino
@@ -243,7 +239,7 @@ def _changed_at(opened: Place, place: Candidate) -> float:
 
 
 def rows_of(config: Config, asked: Iterable[AwaitedWorkspace]) -> tuple[Rows, str]:
-    """The rows of these workspaces, under each name that they may have, and before when rows were pruned ("": never).
+    """The rows of these workspaces under all possible names, and the time of the last prune ("": never).
 
     Raises HistoryError, HistoryRefused.
     """
@@ -257,8 +253,8 @@ def rows_of(config: Config, asked: Iterable[AwaitedWorkspace]) -> tuple[Rows, st
 
 
 def _names(roots: Sequence[Root], asked: Iterable[AwaitedWorkspace]) -> dict[str, set[str]]:
-    """By root's key, the names to ask for: each place's in its own root, and in all of them its path, under which a row
-    has a workspace that was moved there from another root."""
+    """By root's key, the names to look up: each place's name in its root, and its path in all roots, because rows store
+    the path of a workspace that moved to another root."""
     names: dict[str, set[str]] = {root.key: set() for root in roots}
     for one in asked:
         for place in one.places:

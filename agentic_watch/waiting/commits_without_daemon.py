@@ -1,4 +1,4 @@
-"""Who waits where no daemon runs commits by itself what is finished."""
+"""Commits finished workspaces during a `wait` when no daemon runs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ log = logging.getLogger("agentic_watch.wait")
 
 _ASK_SECONDS = 1.0
 _PAUSES_SECONDS = (1.0, 2.0, 4.0)
-"""How long a workspace that could not be committed is left alone, by how often that was tried; then it is lost."""
+"""Pauses after failed attempts to commit a workspace; after the last one `wait` gives up on it."""
 _BUSY_SECONDS = 0.2
 _AGAIN_SECONDS = 0.5
 
 
 class Attempt(NamedTuple):
-    """What came of committing a workspace here. `cause` says why it failed; with "" it was committed at `committed_at`,
-    as `said` tells of it. `is_final`: it was tried often enough."""
+    """The result of committing a workspace here. `cause` is the error, or "" if the status `said` was committed at
+    `committed_at`. `is_final`: no further attempts."""
 
     said: Status | None
     committed_at: str = ""
@@ -41,7 +41,7 @@ class Attempt(NamedTuple):
 
 
 class OwnCommits:
-    """Commits while no daemon does. `close` it. The history is opened with the first commit."""
+    """Commits while no daemon runs. The history is opened at the first commit; call `close` at the end."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -53,12 +53,12 @@ class OwnCommits:
         self.attempts: dict[AwaitedWorkspace, Attempt] = {}
 
     def close(self) -> None:
-        """Give the history back."""
+        """Close the history."""
         self._committer.close()
         self._history.close()
 
     def are_ours(self) -> bool:
-        """Whether no daemon does it, or one that stands still; where that is not known one does."""
+        """Whether this process has to commit: no daemon runs, or it hangs. False when unknown."""
         now = time.monotonic()
         if not self._asked_at or now - self._asked_at >= _ASK_SECONDS:
             self._asked_at = now
@@ -66,30 +66,30 @@ class OwnCommits:
         return self._are_ours
 
     def until_due(self, one: AwaitedWorkspace) -> float | None:
-        """In how many seconds a finished workspace is to be committed; None when there is nothing to commit.
+        """Seconds until a finished workspace is due; None when there is nothing to commit.
 
-        As the daemon does, it waits until the workspace has been quiet for a while: a report may follow the status.
+        It waits for the settle time like the daemon, because a report may follow the status.
         """
         if (one.finished_at is None and one.gone_at is None) or one.at is None or one.said is None:
             return None
         last = self.attempts.get(one)
         now, settle = time.monotonic(), self._config.settle_seconds
         if one.finished_at is None:
-            # Gone: it has a row at once when its finish was seen, and is asked about once.
+            # Removed: if its finish was seen, its row is inserted at once, by one attempt.
             return 0.0 if one.at in self._looked_at else None
         quiet = one.changed_at + settle - time.time()
         due = min(quiet, one.finished_at + 5 * settle - now)
         return max(0.0, due, last.next_at - now if last is not None else 0.0)
 
     def look_ahead(self, one: AwaitedWorkspace) -> None:
-        """Read a finished workspace that is committed a little later: its end is not lost when it is removed."""
+        """Read the status of a finished workspace ahead of its commit, in case it is removed meanwhile."""
         if one.at is not None and one.finished_at is not None:
             for loss in self._committer.look_ahead(one.at):
                 log.warning("%s", loss)
             self._looked_at.add(one.at)
 
     def commit(self, due: Sequence[AwaitedWorkspace]) -> None:
-        """Commit these; what came of it is in `attempts`."""
+        """Commit workspaces; results are in `attempts`."""
         by_place = {one.at.key: one for one in due if one.at is not None}
         places = [one.at for one in by_place.values() if one.at is not None]
         self._looked_at.difference_update(places)

@@ -31,18 +31,18 @@ from agentic_watch.watch.directory_watch import Add, DirectoryWatch, directory_w
 from agentic_watch.workspace import instant
 
 KEY = "the history"
-"""Its key in DirectoryWatch."""
+"""The history's key in DirectoryWatch."""
 
 _AGAIN = ((0.5, 0.005), (2.0, 0.02), (10.0, 0.1))
-"""(Until so many seconds after the last write, seconds between two questions.)"""
+"""(seconds since the last write, polling interval until then)."""
 _IDLE_SECONDS = 5.0
 _WITHOUT_EVENTS_SECONDS = 0.05
 _AWAY_SECONDS = 0.5
 
 
 class HistoryChanges:
-    """Tells of commits to the history at this path, whoever replaces, removes or makes it. Used from one thread;
-    `close` it. `watches` is None where the kernel gives none."""
+    """Detects commits to the history at this path, also if it is replaced, removed or created. Used from one thread;
+    call `close` at the end. `watches` is None without inotify."""
 
     def __init__(self, history: str, watches: DirectoryWatch | None) -> None:
         self._history = history
@@ -53,12 +53,12 @@ class HistoryChanges:
         self.written()
 
     def written(self) -> None:
-        """The kernel told of a write, or of another file at the path."""
+        """inotify reported a write, or another file at the path."""
         self._written_at = time.monotonic()
         self._is_watched = self._watches is not None and self._renew(self._watches)
 
     def until_next(self) -> float:
-        """In how many seconds it is to be asked again, if the kernel tells nothing before."""
+        """Seconds until the next poll without an event."""
         if not self._is_watched:
             return _WITHOUT_EVENTS_SECONDS if os.path.isdir(os.path.dirname(self._history)) else _AWAY_SECONDS
         since = time.monotonic() - self._written_at
@@ -67,7 +67,7 @@ class HistoryChanges:
     def happened(self) -> bool:
         """Whether something was committed since the last call; also true at the first, and whenever it cannot be
         told."""
-        if not self._is_watched:  # its directory was not there
+        if not self._is_watched:  # its directory did not exist
             self.written()
         return self._watch.changed()
 
@@ -76,7 +76,7 @@ class HistoryChanges:
         self._watch.close()
 
     def _renew(self, watches: DirectoryWatch) -> bool:
-        """Watch the directories in which the file, and what it is a link to, lie."""
+        """Watch the directories of the file and of its symlink's target."""
         paths = {self._history, os.path.realpath(self._history)}
         with watches.renewing(KEY, writes=True) as add:
             return sum(_add_directory(add, path) for path in paths) == len(paths)
@@ -90,7 +90,7 @@ def _add_directory(add: Add, path: str) -> bool:
 
 @contextlib.contextmanager
 def _opened(directory: str) -> Iterator[int]:
-    """The open directory; -1 when it is not there."""
+    """The open directory; -1 when it does not exist."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -116,7 +116,7 @@ _READER = "the reader of what is printed"
 
 
 class _Name(NamedTuple):
-    """A row by its number, and by what it has in whatever history it is."""
+    """A row by its id, and by its identity in any history."""
 
     id: int
     root: str
@@ -125,7 +125,7 @@ class _Name(NamedTuple):
 
 @dataclass(slots=True)
 class _Place:
-    """Up to which row a history was read."""
+    """The row up to which a history was read."""
 
     history_id: str = ""
     last: Position = field(default_factory=Position)
@@ -134,7 +134,7 @@ class _Place:
 
 @dataclass(slots=True)
 class Following:
-    """The rows that are `wanted`, with these columns (of `d`), as they are committed to the history at `path`.
+    """New rows that match `wanted`, with the given columns (of `d`), as they are committed to the history at `path`.
 
     Used from one thread.
     """
@@ -148,7 +148,7 @@ class Following:
     _told: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=_TOLD_AT_MOST))
 
     def begin(self) -> None:
-        """Begin after the row that is the newest now; where there is no history yet, with the first of all.
+        """Start after the current newest row; at the beginning if there is no history yet.
 
         Raises HistoryRefused.
         """
@@ -164,7 +164,7 @@ class Following:
             pass
 
     def batches(self, output: int) -> Iterator[list[dict[str, Any]]]:
-        """Some rows at a time, the first committed first, until nobody reads the descriptor `output` any more.
+        """Yield groups of rows in commit order, until the reader of the descriptor `output` closes it.
 
         Raises HistoryRefused.
         """
@@ -192,7 +192,7 @@ class Following:
                 watches.close()
 
     def _new(self) -> Iterator[list[dict[str, Any]]]:
-        """All that is new now; a history that cannot be read now is asked again when it changes, or a little later."""
+        """Yield all new rows; an unavailable history is retried when it changes, or a little later."""
         is_more = True
         while is_more:
             try:
@@ -210,7 +210,7 @@ class Following:
         """The next rows, and whether there may be more. Raises HistoryError, HistoryRefused."""
         most = _LARGE_AT_ONCE if "d.*" in self.columns or "d.report" in self.columns else _AT_ONCE
         with opening.reading(self.path) as connection:
-            connection.execute("BEGIN")  # one snapshot: what comes meanwhile has a higher number
+            connection.execute("BEGIN")  # one snapshot: rows inserted meanwhile have higher ids
             self._find_place(connection)
             asked = SqliteSource(connection)
             newest = _newest(asked)
@@ -225,7 +225,7 @@ class Following:
         return new, len(rows) == most
 
     def _find_place(self, connection: sqlite3.Connection) -> None:
-        """Begin anew when it is another history, or one that came back from a backup."""
+        """Start again if the history was replaced or restored from a backup."""
         history_id, place = outbox.history_id(connection), self._place
         if place.history_id in ("", history_id):
             place.history_id = history_id

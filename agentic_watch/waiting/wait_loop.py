@@ -1,4 +1,4 @@
-"""Waits until the newest run of each of some workspaces is finished and recorded, whoever records it."""
+"""Waits until the newest run of each given workspace is finished and recorded by any process."""
 
 from __future__ import annotations
 
@@ -24,18 +24,17 @@ log = logging.getLogger("agentic_watch.wait")
 
 _REST_SECONDS = 0.01
 _REST_FACTOR = 4.0
-"""Between two turns there is a rest of so long, and of so many times what the last one took: events that come meanwhile
-are one."""
+"""The pause between two turns is _REST_SECONDS plus this multiple of the last turn; events meanwhile are merged."""
 _POLL_SECONDS = 1.0
 _LOOK_SECONDS = 30.0
-"""However silent the kernel is, all are looked at so often."""
+"""Interval at which all workspaces are examined even without events."""
 _CANCEL_SECONDS = 0.2
 _AGAIN_SECONDS = 0.5
 _LOST_SECONDS = 2.0
 _HELD_SECONDS = 0.05
 _GRACE_SETTLES = 5
 _GRACE_SECONDS = 2.0
-"""A workspace that went away is waited for, and for its row, as long as the daemon settles, and a little longer."""
+"""A removed workspace or its row may appear within the daemon's settle time plus this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,8 @@ class Until:
 
 @dataclass(frozen=True, slots=True)
 class WaitEnd:
-    """How a wait ended: what became of each workspace, in the order in which they were asked for; and whether the time
-    was over, or it was cancelled, before all that was to be waited for was recorded."""
+    """The end of a wait: the result of each workspace in the given order, and whether it ended by time-out or
+    cancellation."""
 
     workspaces: tuple[Awaited, ...]
     timed_out: bool = False
@@ -76,7 +75,7 @@ def wait_for_recorded(
 
 
 class _Wait:
-    """All that is waited for."""
+    """The state of one wait."""
 
     def __init__(
         self, config: Config, wanted: Sequence[Wanted], hear: Callable[[Awaited], None], watches: DirectoryWatch | None
@@ -131,7 +130,7 @@ class _Wait:
     # --- waiting
 
     def _longest(self, until: Until, end: float | None) -> float:
-        """For how many seconds nothing is to be done unless there is news."""
+        """Seconds until the next work without an event."""
         now = time.monotonic()
         due = [_LOOK_SECONDS, self._changes.until_next()]
         if end is not None:
@@ -154,7 +153,7 @@ class _Wait:
         return max(0.0, min(due))
 
     def _wait(self, pause: float, longest: float) -> set[object]:
-        """Rest, then wait for news at most so long; gives what it is of."""
+        """Pause, then wait for events at most `longest` seconds; returns the changed keys."""
         if self._watches is None:
             time.sleep(max(pause, min(longest, _POLL_SECONDS)))
             return set(self._left)
@@ -193,7 +192,7 @@ class _Wait:
             self._own.look_ahead(one)
 
     def _follow_moved(self) -> None:
-        """Those that went away lately may only have another name: all roots are looked over, once for each."""
+        """Scan all roots, once for each workspace that disappeared recently, since it may have been renamed."""
         gone = [one for one in self._left if one.gone_at is not None and one not in self._searched]
         if not gone:
             return
@@ -203,7 +202,7 @@ class _Wait:
             self._look(one)
 
     def _judge(self, asked: Collection[AwaitedWorkspace]) -> None:
-        """End the waiting for those that have their row."""
+        """Finish the workspaces whose row exists."""
         if not asked:
             return
         try:
@@ -220,7 +219,7 @@ class _Wait:
                 self._record(one, None)
 
     def _lose_history(self, cause: str) -> None:
-        """The history cannot tell now: one that is not there is waited for, else that is said after a moment."""
+        """The history is not available: wait for a missing one, else print the cause after a moment."""
         now = time.monotonic()
         if not self._history_error:
             self._history_lost_at = now
@@ -261,7 +260,7 @@ class _Wait:
     # --- ends
 
     def _record(self, one: AwaitedWorkspace, row: NamedRow | None) -> None:
-        """The row is its end; where there is none to be seen, what its status says is."""
+        """Finish a workspace with its row, or with its status if no row can be read."""
         if row is not None:
             place = one.at.name if one.at is not None and one.is_moved else None
             self._finish(one, from_row(one.name, row, self._outcomes.of(row.status), place))
@@ -280,7 +279,7 @@ class _Wait:
         self._hear(end)
 
     def _missing(self, one: AwaitedWorkspace) -> Awaited:
-        """One that is waited for when the waiting is over."""
+        """The result of a workspace that is not finished when the wait ends."""
         said, attempt = one.said, self._own.attempts.get(one)
         if one.gone_at is not None:
             error = "was removed, and is not recorded yet"

@@ -1,4 +1,4 @@
-"""What became of a workspace that somebody waits for."""
+"""The result of waiting for a workspace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agentic_watch.workspace.candidate import Candidate, UnknownWorkspace, expec
 from agentic_watch.workspace.status import Status
 
 Wanted = tuple[Candidate, ...]
-"""The place of a workspace that is asked for; while it is not there, each place where it may appear."""
+"""The place of a given workspace; while it does not exist, all places where it may appear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class Awaited:
 
     @property
     def has_passed(self) -> bool:
-        """Whether whoever waited can go on: it neither failed nor waits for an answer."""
+        """Whether the caller can continue: it neither failed nor waits for an answer."""
         return self.recorded and self.outcome not in ("failed", "waiting")
 
 
 def wanted(roots: tuple[Root, ...], given: str, directory: str | None = None) -> Wanted:
-    """What a user asks for: a path (absolute, or relative to `directory`, by default the current one) or a name below a
-    root; it need not be there yet. Raises UnknownWorkspace when it lies in no root or can be no workspace."""
+    """Resolve a path (absolute, or relative to `directory`, by default the current one) or a name below a root; it need
+    not exist yet. Raises UnknownWorkspace when it is below no root or cannot be a workspace."""
     places = expected(roots, given, here() if directory is None else directory)
     for place in places:
         if not place.name.isprintable():
@@ -59,7 +59,7 @@ def wanted(roots: tuple[Root, ...], given: str, directory: str | None = None) ->
 
 
 def from_row(name: str, row: NamedRow, outcome: Outcome, place: str | None = None) -> Awaited:
-    """The end of a workspace that has a row; `place` is another name under which its directory was found."""
+    """The result of a workspace with a row; `place` is another name under which its directory was found."""
     moved_to = place or row.moved_to
     return Awaited(
         workspace=name,
@@ -78,7 +78,7 @@ def from_row(name: str, row: NamedRow, outcome: Outcome, place: str | None = Non
 
 
 def from_status(name: str, place: Candidate | None, said: Status | None) -> Awaited:
-    """What is known of a workspace by its status alone."""
+    """The result of a workspace from its status alone."""
     if said is None:
         return Awaited(name, None if place is None else place.root.key)
     return Awaited(

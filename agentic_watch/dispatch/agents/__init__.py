@@ -1,1 +1,1 @@
-"""What agents' programs print as their result: one file a program, and one table that says which is whose."""
+"""Parsers for the results of agents' programs: one file per program, and a table that recognises them."""

@@ -1,7 +1,7 @@
-"""What is kept of an agent's result: what it used, whether it ended, and why it failed. None of the model's words.
+"""The common form of an agent's result: usage, whether it ended, and the error. The model's texts are never kept.
 
-Input tokens are without those that came from a cache or went into one, output tokens with the reasoning. What a
-program does not say is unknown, never 0.
+Input tokens exclude cache reads and writes, output tokens include reasoning. A value that a program does not report is
+unknown, never 0.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Usage:
     agent_version: str = ""
 
     def document(self) -> dict[str, Any]:
-        """What is known, for the report."""
+        """The known values, for the report."""
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         known["models"] = list(self.models)
         return {key: value for key, value in known.items() if value not in (None, "", [])}
@@ -52,11 +52,10 @@ _SUMS = (*COUNTS, "cost_usd", "turns", "requests")
 
 @dataclass(frozen=True, slots=True)
 class AgentResult:
-    """What a program's file says of its run.
+    """The result that a program reported.
 
-    `error` is why it failed, as the program says it; `ended` is False when the file has no result at its end;
-    `denied` names the tools whose calls were denied, one for each call. `whole_session` says that the tokens are
-    those of all runs of the session so far.
+    `error` is its message about a failure; `ended` is False when the file lacks a final result; `denied` names the
+    tools of denied calls, once per call. `whole_session`: the tokens include all earlier runs of the session.
     """
 
     usage: Usage = Usage()
@@ -67,7 +66,7 @@ class AgentResult:
 
 
 def together(results: Sequence[AgentResult]) -> AgentResult:
-    """Several results as one: a number is known only when each has it; the first error counts."""
+    """Combine several results: a number is known only if all have it; the first error counts."""
     if len(results) == 1:
         return results[0]
     usages = [result.usage for result in results]
@@ -88,40 +87,40 @@ def count(value: Any) -> int | None:
 
 
 def dollars(value: Any, tokens: int | None) -> float | None:
-    """What a run cost. 0 for a run that used tokens says that the program knows no price for its model."""
+    """The cost of a run; None for 0 with tokens, which means that the program has no price for the model."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _INT64:
         return None
     return float(value) if math.isfinite(value) and (value or not tokens) else None
 
 
 def name(value: Any) -> str:
-    """A short text: of an identifier, a version, a tool."""
+    """A short text, such as an identifier, version or tool name."""
     return value.strip()[:_NAME_AT_MOST] if isinstance(value, str) else ""
 
 
 def models(values: Iterable[Any]) -> tuple[str, ...]:
-    """Names of models, each once and without the variant that some have at their end (`[1m]`)."""
+    """Names of models without duplicates and without a variant suffix (`[1m]`)."""
     plain = dict.fromkeys(_VARIANT.sub("", name(value)) for value in values)
     return tuple(model for model in plain if model)[:_NAMES_AT_MOST]
 
 
 def cause(value: Any) -> str:
-    """What a program says of its failure, cut where it is long."""
+    """A program's error message, shortened."""
     return value.strip()[:ERROR_AT_MOST].strip() if isinstance(value, str) else ""
 
 
 def plus(values: Iterable[_N | None]) -> _N | None:
-    """The sum; None when one of them, or all there is, is unknown."""
+    """The sum; None when a value is unknown or there is none."""
     numbers = list(values)
     known = [number for number in numbers if number is not None]
     return sum(known) if known and len(known) == len(numbers) else None
 
 
 def total(objects: Iterable[Any], key: str) -> int | None:
-    """The sum of a number that each of some objects has; None when one of them does not say it."""
+    """The sum of a key over objects; None when one of them lacks it."""
     return plus(count(object_in(one).get(key)) for one in objects)
 
 
 def minus(whole: int | None, *parts: int | None) -> int | None:
-    """What is left of a number without its parts; a part that is not known is none."""
+    """A number minus its parts; unknown parts count as 0."""
     return None if whole is None else max(0, whole - sum(part or 0 for part in parts))

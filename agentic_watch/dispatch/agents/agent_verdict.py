@@ -1,4 +1,4 @@
-"""What the results of agents' programs say of a run: what it used, and whether it failed or waits."""
+"""Applies the results of agents' programs to a run: its usage, and whether it failed or waits."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def with_usage(
     *,
     stopped: bool = False,
 ) -> tuple[str, str]:
-    """(status, question) of a run that ended like that, judged by what its agent's program says in the files `paths`.
+    """(status, question) of an ended run, corrected by the result files `paths` of the agent's program.
 
-    `usage` goes into the report, and a run that is judged otherwise has not passed.
+    `usage` is added to the report; a run whose status is changed has not passed.
     """
     result = _read_results(run, paths, problems)
     if result is None:
@@ -49,7 +49,7 @@ def with_usage(
 
 
 def _read_results(run: Run, paths: Sequence[str], problems: list[str]) -> AgentResult | None:
-    """What the files say together, None when none of them says anything; each that does not becomes a problem."""
+    """The combined result of the files, None when none is valid; each invalid one adds a problem."""
     since = instant.parse(run.started_at).ns
     results = []
     for path in paths:
@@ -67,10 +67,10 @@ def _read_results(run: Run, paths: Sequence[str], problems: list[str]) -> AgentR
 def judged(
     result: AgentResult, status: str, cause: str, *, changed: bool = False, stopped: bool = False
 ) -> tuple[str, str]:
-    """(status, question) of a run that ended as `status` for `cause`.
+    """(status, question) of a run that ended with `status` and `cause`, given the program's result.
 
-    `changed` says that it is known to have changed something, `stopped` that a signal ended it. An error makes it
-    failed whatever the status; without one the cause of a run that failed stays, and the word of one that is blocked.
+    `changed`: it is known to have changed files; `stopped`: a signal ended it. An error in the result makes it failed;
+    without one, failed and blocked runs keep their text.
     """
     if result.error:
         return "failed", result.error
@@ -89,14 +89,14 @@ def _denied(tools: Sequence[str]) -> str:
 _NAMES_AT_MOST = 10_000
 _WORKSPACES_AT_MOST = 200
 _LIMITS = Limits(report_bytes=1 << 20, journal_bytes=8 << 20)
-"""What is larger has more in it than what a session used, and is passed over."""
+"""Larger files are skipped: they contain more than usage."""
 
 
 def _without_earlier(usage: Usage, run: Run) -> Usage:
-    """What a run used itself, of what its session used so far.
+    """The usage of this run alone, from the total of its session.
 
-    Earlier runs are those of its workspace and of the newest ones beside it. When they used more than all of the
-    session did, it was another count, and stays.
+    Subtracts earlier runs in its workspace and in the newest ones beside it. If these exceed the total, the total was
+    not cumulative and is kept.
     """
     whole: dict[str, int | None] = {key: getattr(usage, key) for key in COUNTS}
     if not usage.session_id or not any(whole.values()):
@@ -123,7 +123,7 @@ def _earlier(run: Run, session: str) -> Iterator[dict[str, Any]]:
 
 
 def _beside(run: Run) -> Iterator[str]:
-    """The run's workspace, and the newest of those beside it, by the stamp that their names end with."""
+    """The run's workspace, and the newest ones beside it, by the time stamp at the end of their names."""
     yield run.name
     above = os.path.dirname(run.name)
     with contextlib.suppress(WorkspaceError, OSError), contextlib.closing(open_place(run.root.path, above)) as place:
@@ -133,7 +133,7 @@ def _beside(run: Run) -> Iterator[str]:
 
 
 def _by_run(place: Place, run: Run) -> dict[int, dict[str, Any]]:
-    """`usage` of each run of a workspace: what its journal says, and of the newest one its report."""
+    """`usage` of each run of a workspace, from its journal and for the newest run from its report."""
     if place.meta is None:
         return {}
     used = {}

@@ -1,7 +1,7 @@
 """Claude Code: `claude -p --output-format json` or `stream-json` (2.1).
 
-`subtype` is "success" where a request failed, too: `is_error` decides. `usage` leaves the subagents out, `modelUsage`
-has them. `num_turns` counts requests to the model.
+`subtype` is "success" even for a failed request: `is_error` decides. `usage` excludes subagents, `modelUsage` includes
+them. `num_turns` counts requests to the model.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _COUNTED = {
     "cache_write_tokens": ("cacheCreationInputTokens", "cache_creation_input_tokens"),
     "output_tokens": ("outputTokens", "output_tokens"),
 }
-"""Our keys, and what they are in `modelUsage` and in `usage`."""
+"""Our keys, and their names in `modelUsage` and in `usage`."""
 
 
 def knows(event: dict[str, Any]) -> bool:
@@ -43,7 +43,7 @@ def knows(event: dict[str, Any]) -> bool:
 
 
 def read(events: Sequence[dict[str, Any]]) -> AgentResult:
-    """Its result: the last event of that type, with what the session said of itself at its start."""
+    """Its result: the last result event, with facts from the session's first event."""
     start, result = start_and_result(events, _VERSION)
     version, session = name(start.get(_VERSION)), name(start.get("session_id"))
     if result is None:
@@ -54,7 +54,7 @@ def read(events: Sequence[dict[str, Any]]) -> AgentResult:
 
 
 def start_and_result(events: Sequence[dict[str, Any]], version: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The event that names the program's version, empty without one, and the last result, None without one."""
+    """The event with the program's version (or {}), and the last result (or None)."""
     start: dict[str, Any] = next((event for event in events if version in event), {})
     return start, next((event for event in reversed(events) if event.get("type") == "result"), None)
 
@@ -66,7 +66,7 @@ def denied_by(result: dict[str, Any]) -> tuple[str, ...]:
 
 
 def error_of(result: dict[str, Any]) -> str:
-    """Why it failed: with `is_error` the result is what the program says of the failure, no word of the model."""
+    """The error: with `is_error`, the result is the program's message and not the model's text."""
     subtype = name(result.get("subtype"))
     failed = subtype.startswith("error")
     if result.get("is_error") is not True and not failed:

@@ -1,7 +1,7 @@
 """Codex: `codex exec --json` (0.171).
 
-Its input has the cache in it, its output the reasoning. A resumed thread counts from its beginning. It names no model
-and no price. An `error` event may be a request that is tried again; `turn.failed` is the end.
+Its input tokens include the cache, its output tokens the reasoning. A resumed thread counts from its beginning. It
+reports no model and no price. An `error` event may be followed by a retry; `turn.failed` is final.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Gemini CLI: `gemini -o json` or `stream-json` (0.61).
 
-Its prompt has what came from the cache in it, its candidates have not the thoughts. Errors of `-o json` go to stderr,
-those of `-o stream-json` into the result.
+Prompt tokens include cache reads, candidate tokens exclude thoughts. Errors of `-o json` go to stderr, those of `-o
+stream-json` into the result.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def knows(event: dict[str, Any]) -> bool:
 
 
 def read(events: Sequence[dict[str, Any]]) -> AgentResult:
-    """Its result: the last event that says how it ended."""
+    """Its result: the last event with an outcome."""
     start: dict[str, Any] = next((event for event in events if event.get("type") == "init"), {})
     ends = [event for event in events if event.get("type") in (None, "result")]
     if not ends:
@@ -58,7 +58,7 @@ def read(events: Sequence[dict[str, Any]]) -> AgentResult:
 
 
 def _denied(events: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """The tools whose calls a policy refused."""
+    """The tools whose calls a policy denied."""
     calls = [event for event in events if event.get("type") == "tool_use"]
     tools = {name(call.get("tool_id")): name(call.get("tool_name")) for call in calls}
     refused = [event for event in events if object_in(event.get("error")).get("type") == _REFUSED]
@@ -81,7 +81,7 @@ def _of_document(stats: Statistics, session: str) -> Usage:
 def _of_stream(stats: dict[str, Any], start: dict[str, Any], session: str) -> Usage:
     prompt, cached = count(stats.get("input_tokens")), count(stats.get("cached"))
     candidates, whole = count(stats.get("output_tokens")), count(stats.get("total_tokens"))
-    # The thoughts are only in the whole here.
+    # Thoughts are included only in the total here.
     output = None if prompt is None else minus(whole, prompt)
     return Usage(
         input_tokens=minus(prompt, cached),
@@ -108,12 +108,12 @@ class Statistics:
         self._tools = object_in(object_in(stats.get("tools")).get("byName"))
 
     def tokens(self, key: str) -> int | None:
-        """The tokens of this kind, of all models together."""
+        """The tokens of this kind, summed over models."""
         return total((model.get("tokens") for model in self._models), key)
 
     @property
     def all_failed(self) -> bool:
-        """Whether there was no request that did not fail, and no output."""
+        """Whether all requests failed, without any output."""
         return bool(self.requests) and self.errors == self.requests and not self.tokens("candidates")
 
     @property

@@ -1,4 +1,4 @@
-"""Which program wrote a result: the table to read, and to add a line to."""
+"""Recognises the program that wrote a result, by a table: add a line for a new program."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from agentic_watch.workspace.jsontext import MAX_DEPTH, holds_more_values, objec
 _BEGINNING = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
 _DECODER = json.JSONDecoder()
 _BROKEN_AT_MOST = 100
-"""Documents of several lines that turn out to be none: the decoder counts the lines before each of its errors."""
+"""Limit of invalid multi-line documents: for each error the decoder counts all preceding lines."""
 
 
 def objects(data: bytes) -> Iterator[dict[str, Any]]:
-    """Every JSON object that begins a line, and those in a list that does. Raises Unreadable for too much of it."""
+    """Every JSON object that begins a line, and those in a list that begins one. Raises Unreadable over the limits."""
     data = utf_8(data)
     if holds_more_values(data, MAX_VALUES):
         raise Unreadable(f"holds more than {MAX_VALUES} values")
@@ -37,7 +37,7 @@ def _values(text: str) -> Iterator[Any]:
             yield _DECODER.raw_decode(text[start:place])[0]
         except json.JSONDecodeError as error:
             if broken >= _BROKEN_AT_MOST or error.pos < len(error.doc.rstrip()):
-                continue  # words that begin like JSON
+                continue  # text that begins like JSON
             value, end = _decoded(text, start)
             broken += value is None
             place = max(place, end)
@@ -49,7 +49,7 @@ def _values(text: str) -> Iterator[Any]:
 
 
 def _decoded(text: str, start: int) -> tuple[Any, int]:
-    """A document of several lines and its end; None, and the line in which it broke, when it is none."""
+    """A multi-line document and its end; None and the line of the error when it is invalid."""
     try:
         return _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
@@ -65,14 +65,14 @@ _OWN_COUNTS = _OWN_KEYS - {"cost_usd", "models", "session_id", "agent_version"}
 
 
 def _is_own(event: dict[str, Any]) -> bool:
-    """Whether this is in our own shape."""
+    """Whether this is our own format."""
     if "type" in event:
         return False
     return isinstance(event.get("usage"), dict) or (bool(event) and event.keys() <= _OWN_KEYS | {"error"})
 
 
 def _read_own(events: Sequence[dict[str, Any]]) -> AgentResult:
-    """What the last such object says."""
+    """The result in the last such object."""
     event = next(event for event in reversed(events) if _is_own(event))
     used = object_in(event.get("usage", event))
     counts: dict[str, Any] = {key: count(used.get(key)) for key in _OWN_COUNTS}
@@ -90,7 +90,7 @@ def _read_own(events: Sequence[dict[str, Any]]) -> AgentResult:
 
 
 class _Agent(NamedTuple):
-    """A program: whether it printed an object, and what all of its objects say."""
+    """A program: functions that recognise its objects, and read the result from all of them."""
 
     name: str
     knows: Callable[[dict[str, Any]], bool]
@@ -109,9 +109,9 @@ _OWN = _Agent("", _is_own, _read_own)
 
 
 def read(data: bytes) -> AgentResult:
-    """What an agent's program printed, told by its content. Raises Unreadable when nobody knows it.
+    """Read the output of an agent's program, recognised by its content. Raises Unreadable when it is unknown.
 
-    Nothing at all is what a program leaves that was stopped before it could print its result.
+    Empty output is valid: the program was stopped before it printed its result.
     """
     if not data.strip():
         return AgentResult(ended=False)
@@ -119,9 +119,9 @@ def read(data: bytes) -> AgentResult:
     for agent in (*_AGENTS, _OWN):
         if any(map(agent.knows, events)):
             return agent.read(events)
-    raise Unreadable("holds no result of an agent's program that is known")
+    raise Unreadable("holds no result of a known agent's program")
 
 
 def writer(document: dict[str, Any]) -> str:
-    """Whose program's result a JSON document is; "" when it is none."""
+    """The program that wrote a JSON document; "" when unknown."""
     return next((agent.name for agent in _AGENTS if agent.knows(document)), "")

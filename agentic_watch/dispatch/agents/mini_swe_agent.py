@@ -1,7 +1,7 @@
 """mini-swe-agent: the trajectory that `mini -o FILE` writes (2.4).
 
-Each message has what its request used, in OpenAI's words: the prompt with the cache in it, the completion with the
-reasoning. A cost of 0 is one that LiteLLM has no price for.
+Each message has the usage of its request with OpenAI's keys: prompt tokens include the cache, completion tokens the
+reasoning. A cost of 0 means that LiteLLM has no price.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def knows(event: dict[str, Any]) -> bool:
 
 
 def read(events: Sequence[dict[str, Any]]) -> AgentResult:
-    """Its result: the trajectory's `info`, and what each message used."""
+    """Its result: the trajectory's `info`, and the usage of all messages."""
     trajectory = next(event for event in reversed(events) if knows(event))
     info, messages = object_in(trajectory.get("info")), objects_in(trajectory.get("messages"))
     status = name(info.get("exit_status"))

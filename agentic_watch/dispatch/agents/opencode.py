@@ -1,6 +1,6 @@
-"""opencode: `opencode run --format json` (1.18): what each step used; its output has not the reasoning in it.
+"""opencode: `opencode run --format json` (1.18). It reports usage per step; output tokens exclude reasoning.
 
-A step that ends with "tool-calls" is followed by another one. The model is not named.
+A step that ends with "tool-calls" is followed by another one. The model is not reported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def knows(event: dict[str, Any]) -> bool:
 
 
 def read(events: Sequence[dict[str, Any]]) -> AgentResult:
-    """Its result: all steps together, and how the last one ended."""
+    """Its result: the sum of all steps, and the end of the last one."""
     steps = [object_in(event.get("part")) for event in events if event.get("type") == "step_finish"]
     tools = [object_in(event.get("part")) for event in events if event.get("type") == "tool_use"]
     sessions = [name(event.get("sessionID")) for event in events]

@@ -1,6 +1,6 @@
 """Qwen Code: `qwen -o json` or `stream-json` (0.15): Claude Code's events, with Gemini's statistics.
 
-It ends with 0 and `is_error` false where all of its requests failed; the result is then what the API said.
+If all requests failed, it still exits with 0 and `is_error` false; the result is then the API's message.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read(events: Sequence[dict[str, Any]]) -> AgentResult:
     main = object_in(result.get("usage"))
     read_from_cache = count(main.get("cache_read_input_tokens"))
     usage = Usage(
-        # The candidates have the thoughts in them here.
+        # Candidate tokens include thoughts here.
         input_tokens=minus(count(main.get("input_tokens")), read_from_cache),
         cache_read_tokens=read_from_cache,
         output_tokens=count(main.get("output_tokens")),
@@ -50,7 +50,7 @@ def read(events: Sequence[dict[str, Any]]) -> AgentResult:
 
 
 def _hidden_error(result: dict[str, Any], stats: Statistics) -> str:
-    """An error that is no `is_error`: without a word of the model, the result can only be the API's."""
+    """An error without `is_error`: if the model produced no output, the result must be the API's message."""
     text = cause(result.get("result"))
     if stats.all_failed or (stats.errors and text.startswith(_API_ERROR)):
         return text or "all requests failed"

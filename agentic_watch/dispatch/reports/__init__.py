@@ -1,1 +1,1 @@
-"""What checks left behind, as a report: SARIF, JUnit's XML, or a report as it is."""
+"""Reads the output of checks as reports: SARIF, JUnit XML, or our own format."""

@@ -1,7 +1,7 @@
-"""JUnit's XML as a report: what test runners write. There is no standard; this is what all of them have in common.
+"""Reads JUnit XML of test runners as a report. There is no standard; this reads the common subset.
 
-Read element by element with the standard library's expat. A document type is refused before anything in it is read:
-it is what entity bombs and references to other files need, and no test runner writes one.
+Parsed incrementally with the standard library's expat. A document type is rejected at its begin, because entity bombs
+and external references need one, and no test runner writes one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _OTHER_ENCODING = re.compile(rb"""^<\?xml[^>]{0,200}encoding\s*=\s*["'](?!utf-?8
 
 
 def source(data: bytes, clone: Clone, *, transcoded: bool = False) -> ReportSource:
-    """A finding for each test that failed, and `test_passed`; no verdict when no test was run. Raises Unreadable.
+    """A finding for each failed test, and `test_passed`; no verdict when no test ran. Raises Unreadable.
 
-    `transcoded` data is UTF-8, whatever it says itself. Characters that XML does not allow cost themselves alone.
+    `transcoded` data is UTF-8, whatever its declaration says. Characters that XML forbids are replaced.
     """
     data = data.lstrip()
     encoding = "utf-8" if transcoded else None
@@ -54,14 +54,14 @@ def _read(data: bytes, clone: Clone, encoding: str | None) -> dict[str, Any]:
 
 
 def _mended(data: bytes, *, transcoded: bool) -> bytes:
-    """The document with `?` for each character that XML 1.0 does not allow (2.2), and for bytes that are no text."""
+    """The document with `?` for characters that XML 1.0 forbids (2.2), and for undecodable bytes."""
     if transcoded or not _OTHER_ENCODING.match(data):
         data = data.decode("utf-8", "replace").encode("utf-8")
     return _NO_CHARACTERS.sub(b"?", data.translate(_CONTROLS))
 
 
 class _Reader:
-    """What was met so far."""
+    """The state of parsing."""
 
     def __init__(self, clone: Clone, encoding: str | None) -> None:
         self.findings: list[dict[str, Any]] = []
@@ -79,7 +79,7 @@ class _Reader:
         parser.CharacterDataHandler = self._text
 
     def passed(self) -> bool | None:
-        """Whether all tests passed that were run; None when none was. A suite may only count what it does not list."""
+        """Whether all executed tests passed; None when none ran. A suite may count tests without listing them."""
         if self.findings or self._counted_bad:
             return False
         return True if (self._run if self._cases else self._counted_run) else None

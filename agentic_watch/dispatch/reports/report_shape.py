@@ -1,6 +1,6 @@
-"""What becomes of any file that checks left behind: a report, and its findings in bounds.
+"""The common result of all report readers: a report with a limited number of findings.
 
-Paths of findings relative to the clone: a finding is the same in two clones only when its path is.
+Paths of findings are relative to the clone, so that findings match between clones.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ from typing import Any, NamedTuple
 
 
 class Clone(NamedTuple):
-    """Where a report's paths begin: `top` is git's top level, `beside` the report's own directory; "" is unknown."""
+    """Base directories of a report's paths: `top` is git's top level, `beside` the report's own directory; "" is
+    unknown."""
 
     top: str = ""
     beside: str = ""
 
     def below(self, path: str) -> str:
-        """An absolute path as one relative to the top; "" where it lies elsewhere. No file is asked."""
+        """An absolute path relative to the top; "" when it is elsewhere. Compares text only."""
         top = f"{self.top.rstrip('/')}/"
         path = os.path.normpath(path)
         return path[len(top) :] if self.top and path.startswith(top) else ""
 
     def relative(self, path: str) -> str:
-        """A path as a report has it, relative to the top where it lies below it; else as it is.
+        """A report's path relative to the top if it is inside, else unchanged.
 
-        One that is relative already counts from the top, or from the report's own directory if only there it exists.
+        A relative path starts at the top, or at the report's own directory if it exists only there.
         """
         if not self.top or not path or "\0" in path:
             return path
@@ -41,19 +42,19 @@ NOWHERE = Clone()
 
 
 FINDINGS_AT_MOST = 5000
-"""More findings of one file are counted, not kept: a report is read whole at each commit."""
+"""Further findings of one file are only counted: a report is read completely at each commit."""
 TEXT_AT_MOST = 2000
 
 
 class ReportSource(NamedTuple):
-    """The report that a file holds, and a warning when not all of it could be read; "" when it could."""
+    """The report of a file, and a warning when part of it could not be read, else ""."""
 
     report: dict[str, Any]
     warning: str = ""
 
 
 def with_findings(findings: list[dict[str, Any]]) -> dict[str, Any]:
-    """A report with these findings, each without what is empty, and with the number of those left out."""
+    """A report with these findings, without empty values, and with the number of omitted findings."""
     kept = [{key: value for key, value in finding.items() if value} for finding in findings[:FINDINGS_AT_MOST]]
     left_out = len(findings) - len(kept)
     return {"findings": kept} | ({"findings_left_out": left_out} if left_out else {})

@@ -1,4 +1,4 @@
-"""Reads a file that checks left behind as a report: a report as it is, SARIF 2.1, or JUnit's XML."""
+"""Reads the output file of a check as a report, in a detected format: our own, SARIF 2.1 or JUnit XML."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _SPACES = bytes(max(byte, 32) for byte in range(256))
 
 
 def read(path: str, since_ns: int = 0, clone: Clone = NOWHERE) -> ReportSource:
-    """The report that the file holds; what it is its content tells. Raises Unreadable.
+    """Read the report in a file; the format is detected by its content. Raises Unreadable.
 
-    A file older than `since_ns` (since the epoch) is of another run. Paths become relative to the top of `clone`.
+    A file older than `since_ns` (since the epoch) belongs to another run. Paths become relative to the top of `clone`.
     """
     return parse(given_file.read(path, since_ns), clone)
 
 
 def parse(data: bytes, clone: Clone = NOWHERE) -> ReportSource:
-    """The report in these bytes. Raises Unreadable."""
+    """Parse a report. Raises Unreadable."""
     text = given_file.utf_8(data)
     if text.lstrip().startswith(b"<"):
         from agentic_watch.dispatch.reports import junit
@@ -38,7 +38,7 @@ def parse(data: bytes, clone: Clone = NOWHERE) -> ReportSource:
 
 
 def refuse_result(document: dict[str, Any]) -> None:
-    """Raise Unreadable for what an agent's program printed: the model's words would be kept with it."""
+    """Raise Unreadable for the result of an agent's program, because the model's text would be kept with it."""
     from agentic_watch.dispatch.agents import known_agents
 
     if writer := known_agents.writer(document):
@@ -46,7 +46,7 @@ def refuse_result(document: dict[str, Any]) -> None:
 
 
 def _document(data: bytes) -> tuple[dict[str, Any], str]:
-    """A JSON object, and a warning where control characters in its texts had to become spaces."""
+    """A JSON object, and a warning if control characters in texts were replaced by spaces."""
     try:
         return load_object(data, "", MAX_VALUES), ""
     except WorkspaceError as error:

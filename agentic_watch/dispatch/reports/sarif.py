@@ -1,6 +1,6 @@
-"""SARIF 2.1 (OASIS, sarif-v2.1.0) as a report: what linters and scanners write.
+"""Reads SARIF 2.1 (OASIS, sarif-v2.1.0) of linters and scanners as a report.
 
-Anybody may have written it: whatever has another shape than the standard's is passed over.
+The file is not trusted: parts that do not follow the standard are ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 
 def text_of(value: Any) -> str:
-    """The text, cut where it is long."""
+    """The text, shortened."""
     return value[:TEXT_AT_MOST] if isinstance(value, str) else ""
 
 
@@ -28,17 +28,17 @@ def number_of(value: Any) -> int:
 
 
 def item_at(items: list[_T], index: Any, default: _T) -> _T:
-    """The item at an index that may be anything."""
+    """The item at an index of any type, else the default."""
     return items[index] if type(index) is int and 0 <= index < len(items) else default
 
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _DEEPEST = 10
-"""A base may lie below another one, and that below itself when somebody wrote it so."""
+"""A base URI may be relative to another one, possibly in a cycle."""
 
 
 class Places:
-    """The places of a run's results: what its artifacts and base URIs say (sarif-v2.1.0, 3.4.4, 3.14.14)."""
+    """Resolves the locations of a run's results by its artifacts and base URIs (sarif-v2.1.0, 3.4.4, 3.14.14)."""
 
     def __init__(self, run: dict[str, Any], clone: Clone) -> None:
         self._artifacts = objects_in(run.get("artifacts"))
@@ -63,12 +63,12 @@ class Places:
         whole = self._whole(location)
         if whole != uri and (inside := self._clone.below(_path(whole))):
             return inside
-        # A base that lies elsewhere is a directory of another host: the path below it is the same on each.
+        # A base elsewhere is a directory of another host: use the path below it, which is the same everywhere.
         path = _path(uri)
         return path if _SCHEME.match(path) else self._clone.relative(path)
 
     def _whole(self, location: dict[str, Any]) -> str:
-        """The URI with all of its bases before it."""
+        """The URI with all its bases prepended."""
         uri = text_of(location.get("uri"))
         for _ in range(_DEEPEST):
             base = text_of(location.get("uriBaseId"))
@@ -80,7 +80,7 @@ class Places:
 
 
 def _path(uri: str) -> str:
-    """The path of a file URI or of a relative reference; another URI as it is."""
+    """The path of a file URI or relative reference; other URIs unchanged."""
     if uri[:5].lower() == "file:":
         uri = re.sub(r"^//[^/]*", "", uri[5:])
     elif _SCHEME.match(uri):
@@ -95,9 +95,9 @@ _ARGUMENT_AT_MOST = 200
 
 
 def report(document: dict[str, Any], clone: Clone = NOWHERE) -> dict[str, Any]:
-    """Findings, and `lint_passed`: no result of level error, and each tool ran to its end.
+    """Findings, and `lint_passed`: no result of level error, and every tool completed.
 
-    A run without results says that nothing was looked for (3.14.23), and no runs say nothing: no verdict.
+    No verdict without runs, or for a run without results, which means that nothing was checked (3.14.23).
     """
     findings: list[dict[str, Any]] = []
     runs = objects_in(document.get("runs"))
@@ -117,7 +117,7 @@ def _findings(run: dict[str, Any], clone: Clone) -> Iterator[dict[str, Any]]:
     rules = _Rules(run, driver, objects_in(tool.get("extensions")))
     places = Places(run, clone)
     for result in objects_in(run.get("results")):
-        # One that is gone since the baseline, or that passed, is nothing found.
+        # Results absent since the baseline, or passed ones, are no findings.
         if _is_suppressed(result) or result.get("baselineState") == _ABSENT or (result.get("kind") or _FAIL) != _FAIL:
             continue
         rule_id, rule = rules.of(result)
@@ -126,7 +126,7 @@ def _findings(run: dict[str, Any], clone: Clone) -> Iterator[dict[str, Any]]:
 
 
 def _is_suppressed(result: dict[str, Any]) -> bool:
-    """Whether a result is suppressed: not by what was rejected, or is still under review (3.27.23, 3.35.3)."""
+    """Whether a result is suppressed by an accepted suppression, not one rejected or under review (3.27.23, 3.35.3)."""
     suppressions = objects_in(result.get("suppressions"))
     return bool(suppressions) and not any(one.get("status") in _NOT_SUPPRESSING for one in suppressions)
 
@@ -147,7 +147,7 @@ class _Rules:
                 self._overrides.setdefault(rule_id or text_of(rule.get("id")), level)
 
     def of(self, result: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """The rule's id, and what is known of it: by its place where the result names one, else by its id."""
+        """The rule's id and object: found by index if the result has one, else by id."""
         named = object_in(result.get("rule"))
         if named.get("index") is None:
             named = {**named, "index": result.get("ruleIndex")}
@@ -155,13 +155,13 @@ class _Rules:
         return rule_id or text_of(rule.get("id")), rule
 
     def level(self, rule_id: str, rule: dict[str, Any]) -> str:
-        """The level of a rule's results: as this run had it configured (3.20.5), else as the rule is by default."""
+        """The level of a rule: as configured for this run (3.20.5), else its default."""
         above = text_of(rule.get("id"))
         overridden = self._overrides.get(rule_id) or self._overrides.get(above)
         return overridden or text_of(object_in(rule.get("defaultConfiguration")).get("level"))
 
     def _named(self, reference: dict[str, Any], rule_id: str) -> tuple[str, dict[str, Any]]:
-        """What a reportingDescriptorReference names (3.52)."""
+        """Resolve a reportingDescriptorReference (3.52)."""
         rule_id = rule_id or text_of(reference.get("id"))
         component = object_in(reference.get("toolComponent")).get("index")
         rules = self._driver if component is None else item_at(self._extensions, component, [])
@@ -172,7 +172,7 @@ class _Rules:
 
 
 def _is_of(rule_id: str, rule: dict[str, Any]) -> bool:
-    """Whether an id is a rule's, or that of a rule below it (`CA1000/1`: 3.27.5)."""
+    """Whether an id is the rule's or that of a subrule (`CA1000/1`: 3.27.5)."""
     above = text_of(rule.get("id"))
     return rule_id == above or rule_id.startswith(f"{above}/")
 
@@ -195,7 +195,7 @@ def _message(value: Any) -> str:
 
 
 def _message_by_id(message: dict[str, Any], rule: dict[str, Any]) -> str:
-    """A message that the rule holds, with this result's arguments for `{0}`, `{1}` … (3.11)."""
+    """A message of the rule, with this result's arguments for `{0}`, `{1}` and so on (3.11)."""
     text = _message(object_in(rule.get("messageStrings")).get(text_of(message.get("id"))))
     arguments = message.get("arguments")
     texts = [text_of(argument)[:_ARGUMENT_AT_MOST] for argument in arguments] if isinstance(arguments, list) else []
