@@ -23,7 +23,7 @@ from agentic_watch.config import Config
 from agentic_watch.config.value_checks import span_seconds
 from agentic_watch.exchange import ExchangeError, pruning
 from agentic_watch.exchange.pruning import Old, default_path
-from agentic_watch.history import HistoryError
+from agentic_watch.history import HistoryError, opening
 from agentic_watch.history.store import History
 from agentic_watch.inventory.renamed_roots import refuse_renamed
 
@@ -119,7 +119,8 @@ def _prune(config: Config, work: _Pruning) -> Old:
     if work.dry_run:
         found, unread = pruning.old(config.history, work.before), pruning.away(config)
     else:
-        pruning.old(config.history, work.before)  # raises if there is no history, which a writer would create
+        with opening.reading(config.history):
+            pass  # raises if there is no history, which a writer would create
         unread = _take_in(config, work)
         found = pruning.old(config.history, work.before)
     if not found.commits:
