@@ -178,9 +178,33 @@ def test_what_is_no_longer_watched_is_freed_at_once(host: Host, watcher: Start) 
     gc.disable()
     try:
         wait_for(lambda: has_stormed(workspace) and watches(started) == levels)
-        wait_for(lambda: sum(isinstance(one, WatchedDirectory) for one in gc.get_objects()) == watches(started))
+        wait_for(lambda: in_memory() == watches(started))
     finally:
         gc.enable()
+
+
+def test_the_watches_of_a_lost_root_are_freed_at_once(host: Host, watcher: Start) -> None:
+    """And those of a watcher that ends at a reload: each time may be that of 100,000 workspaces."""
+    for number in range(20):
+        make(host.root, f"org/repo/task-{number}")
+    started = watcher()
+    away = host.base / "away"
+    gc.collect()
+    gc.disable()
+    try:
+        host.root.rename(away)
+        wait_for(lambda: watches(started) == in_memory() == 0)
+        away.rename(host.root)
+        wait_for(lambda: watches(started) == in_memory() == 1 + OTHERS + 2 * 20)
+        started.watcher.stop()
+        assert in_memory() == 0
+    finally:
+        gc.enable()
+
+
+def in_memory() -> int:
+    """How many watched directories this process keeps."""
+    return sum(isinstance(one, WatchedDirectory) for one in gc.get_objects())
 
 
 def has_stormed(workspace: Workspace) -> bool:

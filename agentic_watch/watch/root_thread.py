@@ -111,6 +111,8 @@ class RootThread(threading.Thread):
             while not self._stopping.is_set():
                 self._turn()
         finally:
+            if self._watched is not None:
+                self._watched.close()
             self.mounts.close()
 
     def _turn(self) -> None:

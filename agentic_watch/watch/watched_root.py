@@ -111,6 +111,11 @@ class WatchedRoot:
         self._tree = None
         self._queue.directories = {}
 
+    def close(self) -> None:
+        """Forget all watches: they end with the inotify instance."""
+        self.unwatch_all()
+        self._removals.clear()
+
     def remove_some(self) -> bool:
         """Continue removing watches; returns whether some are left."""
         self._removals.advance()

@@ -51,6 +51,10 @@ class PendingRemovals:
         """Schedule watches for removal."""
         self._waiting.extend(watches)
 
+    def clear(self) -> None:
+        """Forget what is to be removed."""
+        self._waiting.clear()
+
     def advance(self) -> bool:
         """Remove watches while the kernel's queue is short; returns whether all are removed."""
         while self._waiting and self._reader.has_room():
@@ -221,6 +225,9 @@ class Watches:
         """Remove all watches."""
         self._reader.unregister(self.directories)
         self._removals.add(self.directories)
+        for node in self.directories.values():
+            if node is not None:
+                node.cut_loose()
         self.directories.clear()
 
     def _forget(self, node: WatchedDirectory) -> WatchDescriptor:
