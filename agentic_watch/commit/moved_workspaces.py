@@ -6,8 +6,8 @@ The journal and marker in the directory decide, not what exists at its former pl
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_to_look, recorded_as
@@ -61,8 +61,8 @@ def place_of(root: str, workspace: str, candidate: Candidate) -> str | None:
 
 
 def record_place(rows: Collection[ExistingRow], workspace: OpenWorkspace, history: History) -> None:
-    """Record in rows that their workspace is this one now. A row that is the only record of the finish at its former
-    place is left alone: without it, that finish would be recorded a second time. Raises HistoryError."""
+    """Record in rows that their workspace is this one now. A row that is the only record of a finish or a line at its
+    former place is left alone: without it, that one would be recorded a second time. Raises HistoryError."""
     if history.read_only:
         return
     candidate, config = workspace.candidate, workspace.config
@@ -70,7 +70,7 @@ def record_place(rows: Collection[ExistingRow], workspace: OpenWorkspace, histor
     places = _former_places(elsewhere, config.roots)
     if any(map(workspace.is_left_alone, places)):
         return  # what they are the only record of cannot be known now; a later look records the place
-    kept = {_known_by_place(place, history, config) for place in places}
+    kept = {row for place in places for row in _known_by_place(place, history, config)}
     by_place: dict[str | None, list[int]] = {}
     for row in (row for row in elsewhere if row.id not in kept):
         by_place.setdefault(place_of(row.root, row.workspace, candidate), []).append(row.id)
@@ -87,18 +87,33 @@ def _former_places(rows: Iterable[ExistingRow], roots: Sequence[Root]) -> list[C
     return [place for place in found if can_be_name(place.name, place.root.max_depth)][:_PLACES_LOOKED_AT]
 
 
-def _known_by_place(place: Candidate, history: History, config: Config) -> int | None:
-    """The id of the row whose finish is at `place`, if neither journal nor marker there record it; else None."""
+def _known_by_place(place: Candidate, history: History, config: Config) -> Iterator[int]:
+    """The ids of rows that are the only record of something at `place`: of its finish, if neither journal nor marker
+    there record it, and of lines under its own name."""
     workspace = open_to_look(place, config)
     if isinstance(workspace, Outcome):
-        return None
+        return
     with closing(workspace):
-        said = workspace.status
-        if said is None or not workspace.finished:
-            return None
-        names = recorded_as(workspace, said)
-    found, _ = commit_lookup.held(history, place.root, [commit_lookup.lookup_of(place.name, said)])
-    return next((row.id for row in found.values() if row.workspace not in names), None)
+        said = workspace.status if workspace.finished else None
+        names = recorded_as(workspace, said) if said is not None else set()
+        own = list(_lines_under(place.name, workspace))
+    if said is not None:
+        found, _ = commit_lookup.held(history, place.root, [commit_lookup.lookup_of(place.name, said)])
+        yield from (row.id for row in found.values() if row.workspace not in names)
+    asked = [commit_lookup.lookup_of(place.name, line) for line in own]
+    rows = commit_lookup.told(history, place.root, place.name, asked) if asked else []
+    with_own_row = {number for number, row in rows if row.workspace == place.name}
+    yield from (row.id for number, row in rows if number not in with_own_row)
+
+
+def _lines_under(name: str, workspace: OpenWorkspace) -> Iterator[Record]:
+    """The journal's lines under this name; none of a long or unreadable journal."""
+    if workspace.place.meta is None:
+        return
+    with suppress(WorkspaceError):
+        lines = workspace.open_journal(append=False)
+        if lines.size <= _JOURNAL_BYTES:
+            yield from (one for one in lines.records() if one.workspace == name)
 
 
 def can_be_name(name: str, max_depth: int) -> bool:
