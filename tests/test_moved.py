@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -1015,3 +1016,20 @@ def test_a_copy_has_the_row_of_what_another_program_recorded_again(host: Host) -
         shutil.copytree(to.path, host.root / name)
     assert host.once(*roots).counts["skipped"] == 3
     assert rows(host) == [(OLD, 1, str(to.path))]
+
+
+def test_the_original_does_not_take_the_row_from_a_copy_whose_line_has_no_other(host: Host) -> None:
+    """The copy lost its journal, core-agent recorded it there under its own name, and it ran on: its line is of the
+    dispatch that has a row."""
+    original = committed(host, runs=1)
+    copy = copied(original, NEW)
+    host.once()
+    (line,) = copy.lines()
+    copy.journal.write_text(json.dumps({**line, "workspace": NEW, "committed_at": "2026-04-30T04:47:50Z"}) + "\n")
+    copy.marker.write_text(json.dumps({**json.loads(copy.marker.read_text()), "workspace": NEW}))
+    copy.write_status(runs=2, updated_at="2026-05-01T00:00:00Z")
+    for _ in range(2):
+        look_again(original)
+        os.utime(original.journal)  # so that it is read again
+        host.once()
+        assert rows(host) == [(OLD, 1, NEW), (NEW, 2, None)]
