@@ -25,7 +25,7 @@ from support import Host
 
 from agentic_watch.dispatch.agents import known_agents
 from agentic_watch.dispatch.agents.agent_verdict import judged
-from agentic_watch.dispatch.given_file import Unreadable
+from agentic_watch.dispatch.input_file import Unreadable
 
 AGENTS = Path(__file__).parent / "fixtures" / "agents"
 OVERLOADED = (

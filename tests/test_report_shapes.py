@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentic_watch.dispatch.reports.report_sources import parse
+from agentic_watch.dispatch.reports.report_formats import parse
 
 REPORTS = Path(__file__).parent / "fixtures" / "reports"
 

@@ -17,12 +17,12 @@ from agentic_watch.cli.global_options import State
 from agentic_watch.cli.output import clean, print_json
 from agentic_watch.config import Config, Hook, Target
 from agentic_watch.fleet import credentials, hook_runs, one_push
-from agentic_watch.fleet.any_target import Unavailable, Unusable
 from agentic_watch.fleet.hook_runs import HookOutcome
 from agentic_watch.fleet.host_identity import NoHostId
 from agentic_watch.fleet.one_push import PushContext, Pushed
 from agentic_watch.fleet.push_follow import follow
 from agentic_watch.fleet.push_state import StateError
+from agentic_watch.fleet.target_interface import Unavailable, Unusable
 
 log = logging.getLogger("agentic_watch.push")
 

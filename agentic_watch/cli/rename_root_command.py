@@ -15,7 +15,7 @@ from agentic_watch.config.paths import BadValueError
 from agentic_watch.config.paths import clean as printable
 from agentic_watch.daemon.single_instance import HistoryInUse, Instance
 from agentic_watch.exchange import ExchangeError
-from agentic_watch.exchange.root_names import commits_of, refuse_merge, rename_root
+from agentic_watch.exchange.root_renaming import commits_of, refuse_merge, rename_root
 from agentic_watch.history import opening
 from agentic_watch.history.store import History
 

@@ -14,7 +14,7 @@ from agentic_watch.cli.exit_status import EXIT_FAILED, HistoryHeld, Refused
 from agentic_watch.cli.global_options import State
 from agentic_watch.config import Config, MetricsPlaces, Overrides
 from agentic_watch.daemon.health import Health
-from agentic_watch.daemon.loop import Daemon, StartAnew
+from agentic_watch.daemon.loop import Daemon, RestartNeeded
 from agentic_watch.daemon.nightly_prune import NightlyPrune
 from agentic_watch.daemon.single_instance import HistoryInUse, Instance
 from agentic_watch.daemon.systemd_notify import Notifier
@@ -49,7 +49,7 @@ def run_daemon(state: State) -> int:
             Daemon(config, reload, health, tell, NightlyPrune(_command(state.overrides), time.time())).run()
     except HistoryInUse as error:
         raise HistoryHeld(str(error)) from error
-    except StartAnew as error:
+    except RestartNeeded as error:
         log.critical("%s; exiting so that systemd restarts the daemon", error)
         return EXIT_FAILED
     finally:

@@ -18,14 +18,14 @@ from agentic_watch.history import HistoryError, commit_lookup
 from agentic_watch.history.commit_lookup import ExistingRow
 from agentic_watch.history.rows import Row, from_record
 from agentic_watch.history.store import History
-from agentic_watch.workspace import files, instant, journal, layout, record, report, unwritten_end
+from agentic_watch.workspace import files, ghost_record, instant, journal, layout, record, report
 from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.ghost_record import GhostRun
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.place import open_place
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.unwritten_end import UnwrittenEnd
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 _JOURNAL_BYTES = 262_144
@@ -192,12 +192,12 @@ def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: Hist
     return done._replace(warnings=(_GONE,))
 
 
-def record_removed_run(gone: Outcome, end: UnwrittenEnd, history: History, limits: Limits) -> Outcome:
+def record_removed_run(gone: Outcome, end: GhostRun, history: History, limits: Limits) -> Outcome:
     """Record a run whose workspace was removed, unless its whole file system disappeared, which may come back."""
     candidate = gone.candidate
     if not end.is_removed or not _is_rest_there(candidate, end.device):
         return gone
-    seen = Sighting(unwritten_end.failed(end.said, is_removed=True), None, (0, 0))
+    seen = Sighting(ghost_record.failed(end.said, is_removed=True), None, (0, 0))
     outcome = record_removed(candidate, [seen], history, limits)
     return outcome._replace(ended=outcome.is_gone, warnings=())
 

@@ -11,6 +11,7 @@ from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.commit.sightings import Sighting, Sightings
 from agentic_watch.config import KNOWN_STATUSES, Config
 from agentic_watch.workspace import (
+    ghost_record,
     journal,
     kept_files,
     layout,
@@ -19,7 +20,6 @@ from agentic_watch.workspace import (
     report,
     signatures,
     status,
-    unwritten_end,
 )
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.journal import Journal
@@ -245,7 +245,7 @@ def _at_end(
         said = None
     if said is None:
         return None
-    failed_now = unwritten_end.failed(said, is_removed=end.is_removed)
+    failed_now = ghost_record.failed(said, is_removed=end.is_removed)
     return OpenWorkspace(candidate, place, config, failed_now, b"", finished=True, ended=True)
 
 

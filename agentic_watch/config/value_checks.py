@@ -1,6 +1,6 @@
-"""What one value may be.
+"""Checks of single values.
 
-A check takes the value as TOML has it and returns it as the program wants it, or raises BadValueError.
+A check converts a TOML value to the program's type, or raises BadValueError.
 """
 
 import os
@@ -13,13 +13,13 @@ from .paths import BadValueError, clean, expanded, normalised, shown
 
 Check = Callable[[Any], Any]
 
-# Compiled when they are needed: few files hold what they are for, and every start reads a file.
+# Compiled on first use: every start reads a file, and few files need the patterns.
 _SIZE = r"\s*([0-9]{1,15})\s*(B|KiB|MiB|GiB)\s*"
 _ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+|localhost):([0-9]{1,5})"
 _OPENTELEMETRY_PORT = 9464
 _UNITS = {"b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
 SPAN = r"([0-9]{1,9})(mo|[mhdw])"
-"""What a span looks like, such as `7d`; a month (`mo`) has 30 days."""
+"""The form of a span, such as `7d`; a month (`mo`) has 30 days."""
 _PATTERNS_AT_MOST = 32
 _COMPONENTS_AT_MOST = 8
 _PATTERN_NAME = r"[a-z0-9][a-z0-9-]{0,31}"
@@ -97,7 +97,7 @@ def patterns(value: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _pattern_problem(name: str, given: Any) -> str:
-    """What is wrong with a pattern; "" when nothing is."""
+    """The problem of a pattern; "" when it is valid."""
     if not re.fullmatch(_PATTERN_NAME, name):
         return "is no name of a pattern; use up to 32 lower-case letters, digits and -"
     if not isinstance(given, str):
@@ -106,8 +106,8 @@ def _pattern_problem(name: str, given: Any) -> str:
 
 
 def regex_problem(given: str) -> str:
-    """Why a regular expression cannot be looked for; "" when it can."""
-    from re import _parser  # type: ignore[attr-defined]  # what re.compile reads a pattern with
+    """Why a regular expression cannot be used; "" when it can."""
+    from re import _parser  # type: ignore[attr-defined]  # the parser of re.compile
 
     try:
         matches_empty = re.compile(given).match("") is not None
@@ -120,8 +120,8 @@ def regex_problem(given: str) -> str:
 
 
 def _repeats(pattern: Iterable[tuple[Any, Any]], *, inside: bool) -> bool:
-    """Whether something is repeated without a bound in what is repeated so: `(a+)+b` tries each way to part the a's.
-    What gives nothing back (`++`, an atomic group) is no such thing."""
+    """Whether an unbounded repetition contains another one: `(a+)+b` tries every way to split the a's. Possessive
+    repetitions (`++`) and atomic groups are safe."""
     for kind, given in pattern:
         name, again = str(kind), inside
         if name in ("MAX_REPEAT", "MIN_REPEAT"):
@@ -136,7 +136,7 @@ def _repeats(pattern: Iterable[tuple[Any, Any]], *, inside: bool) -> bool:
 
 
 def _parts(given: Any) -> Iterable[Any]:
-    """The patterns in what a parsed piece of a pattern holds."""
+    """The subpatterns of a parsed item."""
     if hasattr(given, "getwidth"):
         return [given]
     return [part for item in given for part in _parts(item)] if isinstance(given, (list, tuple)) else []
@@ -173,7 +173,7 @@ def seconds(low: float, high: float) -> Check:
     def check(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise BadValueError(f"must be a number of seconds, not {shown(value)}; write one such as {max(low, 2.0)}")
-        # Compared before it is converted, so that neither NaN nor an endless integer comes through.
+        # Compared before the conversion, which excludes NaN and huge integers.
         if not low <= value <= high:
             raise BadValueError(f"must be from {low:g} to {high:g} seconds, not {shown(value)}")
         return float(value)
@@ -217,7 +217,7 @@ def size(value: Any) -> int:
 
 
 def kept_size(value: Any) -> int:
-    """Accept a size of what is kept in the history, 1 KiB to 4 MiB."""
+    """Accept a size for kept files, 1 KiB to 4 MiB."""
     number = size(value)
     if number > 4 * MIB:
         raise BadValueError(f"must be from 1 KiB to 4 MiB, not {shown(value)}")
@@ -248,8 +248,8 @@ def path(environ: Mapping[str, str]) -> Check:
 
 
 def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
-    """The known word that was probably meant; None where none is alike (difflib says how alike, 0 to 1)."""
-    import difflib  # for who has mistyped something
+    """The most similar known word; None when none reaches `likeness` (difflib's ratio, 0 to 1)."""
+    import difflib  # late: only for typing errors
 
     return next(iter(difflib.get_close_matches(word, list(known), 1, likeness)), None)
 

@@ -41,7 +41,7 @@ _NAMED_AT_MOST = 8
 """Directories that could not be read and are named in the state."""
 
 
-class StartAnew(Exception):
+class RestartNeeded(Exception):
     """The process must exit, so that the service manager restarts it; the message says why."""
 
 
@@ -94,7 +94,7 @@ class Daemon:
         self._due.begin_anew(config, self._watcher.roots, self._hints)
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT. Raises HistoryRefused, StartAnew, or HistoryInUse if another daemon took
+        """Run until SIGTERM or SIGINT. Raises HistoryRefused, RestartNeeded, or HistoryInUse if another daemon took
         over."""
         self._signals.install()
         try:
@@ -120,7 +120,7 @@ class Daemon:
             with left_to_main_thread():
                 self._watcher.start()
         except RuntimeError as error:  # a limit of processes or memory
-            raise StartAnew(f"the watcher cannot start: {error}") from error
+            raise RestartNeeded(f"the watcher cannot start: {error}") from error
 
     def _turn(self) -> None:
         """One turn of the loop, about a second at most: what arrives meanwhile is handled in the next one."""
@@ -154,9 +154,9 @@ class Daemon:
     def _round(self, *, mended: bool) -> None:
         """Periodic work; `mended`: the history is available again."""
         if (crash := self._signals.crash) is not None:
-            raise StartAnew(f"a watcher thread failed: {crash!r}") from crash
+            raise RestartNeeded(f"a watcher thread failed: {crash!r}") from crash
         if not self._signals.stopping and (name := self._watcher.dead()) is not None:
-            raise StartAnew(f"the thread {name!r} has ended")
+            raise RestartNeeded(f"the thread {name!r} has ended")
         now = time.monotonic()
         if self._probe.turned(now) or mended:
             self._scans.under_way.clear()  # the history is back or was replaced: insert what the journals hold
@@ -228,7 +228,7 @@ class Daemon:
         """Handle a read-only root. A hardened unit makes only roots writable that exist at its start; others need a
         restart."""
         if root.key in self._absent and os.environ.get("NOTIFY_SOCKET"):
-            raise StartAnew(f"{root.path}: appeared after the start; a hardened unit cannot write to it")
+            raise RestartNeeded(f"{root.path}: appeared after the start; a hardened unit cannot write to it")
         log.warning(
             "%s: is mounted read-only here, so nothing in it can be committed; mount it writable, or run "
             "agentic-watch service install, which adds it to the service's units",

@@ -73,12 +73,12 @@ def _written_by_command(run: Run, problems: list[str]) -> Iterable[dict[str, Any
     if warning:
         problems.append(f"{run.path}: {warning}")
     if written:
-        from agentic_watch.dispatch import given_file
-        from agentic_watch.dispatch.reports import report_sources
+        from agentic_watch.dispatch import input_file
+        from agentic_watch.dispatch.reports import report_formats
 
         try:
-            report_sources.refuse_result(written)
-        except given_file.Unreadable as error:
+            report_formats.refuse_result(written)
+        except input_file.Unreadable as error:
             problems.append(f"{os.path.join(run.path, layout.META_REPORT)}: {error}; recorded without it")
             return
     yield written
@@ -87,17 +87,17 @@ def _written_by_command(run: Run, problems: list[str]) -> Iterable[dict[str, Any
 def _from_files(run: Run, paths: Sequence[str], problems: list[str]) -> Iterable[dict[str, Any]]:
     if not paths:
         return
-    from agentic_watch.dispatch import given_file
-    from agentic_watch.dispatch.reports import report_sources
+    from agentic_watch.dispatch import input_file
+    from agentic_watch.dispatch.reports import report_formats
     from agentic_watch.dispatch.reports.report_shape import Clone
 
     since = instant.parse(run.started_at).ns
     top = git_facts.top_level(run.directory) if run.directory else ""
     for path in paths:
-        place = given_file.locate(path, run.path)
+        place = input_file.locate(path, run.path)
         try:
-            report, warning = report_sources.read(place, since, Clone(top, os.path.dirname(place)))
-        except given_file.Unreadable as error:
+            report, warning = report_formats.read(place, since, Clone(top, os.path.dirname(place)))
+        except input_file.Unreadable as error:
             problems.append(f"{path}: {error}; recorded without it")
             continue
         if warning:

@@ -1,6 +1,6 @@
-"""`dispatch -- COMMAND`: begin, run the command in the foreground, count and judge, finish.
+"""`dispatch -- COMMAND`: begins a run, runs the command in the foreground, judges its result, and finishes the run.
 
-While the command runs nothing else happens, and little is loaded: twenty of these may wait for hours.
+Little is loaded while the command runs, because many of these may wait for hours.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from agentic_watch.dispatch.run_types import DispatchError, End, Overtaken, Run
 from agentic_watch.workspace.layout import META_STATUS, STATUS
 
 WORKSPACE_VARIABLE = "AGENTIC_WATCH_WORKSPACE"
-"""Tells the command its workspace's directory, so that it can say more: `agentic-watch dispatch finish`."""
+"""The workspace's directory, for the command's own `agentic-watch dispatch finish`."""
 RUN_VARIABLE = "AGENTIC_WATCH_RUN"
 STARTED_VARIABLE = "AGENTIC_WATCH_STARTED_AT"
-"""Tell it which run it is there, so that what it says is written onto no other."""
+"""Identify the run, so that the command cannot finish another one."""
 BLOCKED_STATUS = 75
-"""EX_TEMPFAIL of sysexits.h: by this exit status a command says that it is blocked rather than failed."""
+"""EX_TEMPFAIL of sysexits.h: the exit status of a command that is blocked, not failed."""
 _COMMAND_AT_MOST = 4000
-"""Characters of a command line in a report: a prompt in it may be a book."""
+"""Maximum length of a command line in a report, since it may include a long prompt."""
 _TIMED_OUT = 124
-"""timeout(1) ends so when the time is over."""
+"""Exit status of timeout(1) after a time-out."""
 _END_NOTHING = frozenset(
     {
         *(signal.SIGCHLD, signal.SIGCONT, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
@@ -37,8 +37,8 @@ _END_NOTHING = frozenset(
 
 
 class Order(NamedTuple):
-    """What to run, and how to judge it: `reports` and `usages` are files that the command is to leave behind. With
-    `log` what it prints is kept in `.meta/agent.log`, with `patch` what it changed in `.meta/changes.patch`."""
+    """What to run and how to judge it: `reports` and `usages` are files that the command writes. `log` keeps its output
+    in `.meta/agent.log`, `patch` its changes in `.meta/changes.patch`."""
 
     command: tuple[str, ...]
     reports: tuple[str, ...] = ()
@@ -49,9 +49,9 @@ class Order(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How it went: `code` is the exit status or minus the signal, `cause` why it failed, `problems` one line each.
+    """The result: `code` is the exit status or the negative signal, `cause` why it failed, `problems` one line each.
 
-    `started` is False when the command could not be run at all. Without a run nothing was recorded.
+    `started` is False when the command could not be started. Without a `run` nothing was recorded.
     """
 
     code: int
@@ -63,10 +63,10 @@ class Ended(NamedTuple):
 
 
 def dispatch(order: Order, begin: Callable[[], Run | None]) -> Ended:
-    """Run a command as a dispatch that `begin` begins. Raises what `begin` raises, before anything was run.
+    """Run a command as a dispatch started by `begin`. Raises the errors of `begin` before anything is run.
 
-    Where that gives None, the command runs unrecorded. Once it ran nothing is raised: its exit status is the answer,
-    and what could not be written a problem.
+    If `begin` returns None, the command runs unrecorded. After the start nothing is raised: the exit status is the
+    result, and write errors become problems.
     """
     with Foreground() as foreground:
         run = begin()
@@ -108,7 +108,7 @@ def _variables(run: Run) -> dict[str, str]:
 
 
 def _judged(code: int, stopped_by: int, order: Order) -> tuple[str, str]:
-    """(status, why it failed) by the exit status, or minus the signal, and the signal that asked for the end."""
+    """(status, cause) from the exit status or negative signal, and the signal that asked the command to stop."""
     if code == 0:
         return ("failed", f"stopped by {_signal_name(stopped_by)}") if stopped_by else ("completed", "")
     if code == order.blocked_status:
@@ -117,7 +117,7 @@ def _judged(code: int, stopped_by: int, order: Order) -> tuple[str, str]:
 
 
 def _cause_of(code: int, command: Sequence[str]) -> str:
-    """`exit status 3`, with the signal that a shell means by it, or `killed by SIGTERM`."""
+    """`exit status 3`, with the signal that it means in a shell, or `killed by SIGTERM`."""
     if code < 0:
         return f"killed by {_signal_name(-code)}"
     if code == _TIMED_OUT and runs_under("timeout", command):
@@ -167,14 +167,14 @@ def _finished(ended: Ended, run: Run, order: Order, interrupted: Callable[[], bo
 
 
 def _without_report(run: Run, end: End) -> str:
-    """How a run ended is worth more than its report, and smaller: a disk that is full for both may take it alone.
+    """Record the end without the report, which may fit on a full disk and matters more.
 
-    Gives what is to be said when it is not recorded either, "" when it is.
+    Returns the message if that fails too, else "".
     """
     try:
         finish(run, end._replace(report=None), unless_finished=True)
     except DispatchError:
-        # What was removed cannot be finished later.
+        # A removed workspace cannot be finished later.
         is_there = any(os.path.lexists(os.path.join(run.path, name)) for name in (META_STATUS, STATUS))
         step = f"; agentic-watch dispatch finish {run.path} --status {end.status}" if is_there else ""
         return f"{run.path}: the end is not recorded{step}"

@@ -6,7 +6,7 @@ import os
 import stat
 
 from agentic_watch.config import Target
-from agentic_watch.fleet.any_target import Unusable
+from agentic_watch.fleet.target_interface import Unusable
 
 _MAX_BYTES = 64 * 1024
 _KINDS = {"postgres": "DSN", "http": "TOKEN"}

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 
 from agentic_watch.config import Hook
 from agentic_watch.fleet import interchange, outbox
-from agentic_watch.fleet.any_target import one_line
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.one_push import PushContext
 from agentic_watch.fleet.outbox import Largest
+from agentic_watch.fleet.target_interface import one_line
 from agentic_watch.history import opening
 from agentic_watch.host import processes
 from agentic_watch.workspace import instant
-from agentic_watch.workspace.unwritten_end import is_unwritten
+from agentic_watch.workspace.ghost_record import is_ghost_record
 
 log = logging.getLogger("agentic_watch.hooks")
 
@@ -190,7 +190,7 @@ def _is_marked(commit: Commit, history: str) -> bool:
     """Whether the marker is written, which follows the row; true anyway after a while."""
     if time.time() - _committed_ns(commit) / 10**9 >= _MARKER_SECONDS:
         return True
-    if is_unwritten(commit.columns["status"], commit.columns["question"]):
+    if is_ghost_record(commit.columns["status"], commit.columns["question"]):
         return True  # it never gets a marker
     sql = "SELECT 1 FROM workspaces WHERE root = ? AND workspace = ? AND committed"
     with opening.reading(history) as connection:

@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 
 from agentic_watch import __version__
 from agentic_watch.fleet import interchange
-from agentic_watch.fleet.any_target import (
+from agentic_watch.fleet.interchange import Commit
+from agentic_watch.fleet.outbox import Largest
+from agentic_watch.fleet.target_interface import (
     Poisonous,
     Refusal,
     Sender,
@@ -27,8 +29,6 @@ from agentic_watch.fleet.any_target import (
     one_line,
     send_halving,
 )
-from agentic_watch.fleet.interchange import Commit
-from agentic_watch.fleet.outbox import Largest
 from agentic_watch.host.extras import missing_extra
 from agentic_watch.workspace.jsontext import dump
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from agentic_watch import __version__
 from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, host_identity, interchange, outbox, push_state
-from agentic_watch.fleet.any_target import Delivery, Pace, Refusal, Sender, Unavailable, Unusable, send_all
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.push_state import DeadLetter, PushState
+from agentic_watch.fleet.target_interface import Delivery, Pace, Refusal, Sender, Unavailable, Unusable, send_all
 from agentic_watch.history import HistoryError
 from agentic_watch.workspace.workspace_errors import Malformed
 

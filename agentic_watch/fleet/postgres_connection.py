@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from agentic_watch.fleet.any_target import Poisonous, TimedOut, Unavailable, Unusable, cut_after, one_line, shut
+from agentic_watch.fleet.target_interface import Poisonous, TimedOut, Unavailable, Unusable, cut_after, one_line, shut
 from agentic_watch.host.extras import missing_extra
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, postgres_connection
-from agentic_watch.fleet.any_target import Unusable
 from agentic_watch.fleet.postgres_connection import Connection, bounded
+from agentic_watch.fleet.target_interface import Unusable
 from agentic_watch.history.columns import FINDING_COLUMNS
 
 VERSION = 1

@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from agentic_watch.fleet import outbox, postgres_connection, postgres_schema
-from agentic_watch.fleet.any_target import Refusal, Sender, TimedOut, Unavailable, Unusable, longest, send_halving
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.postgres_connection import Connection
 from agentic_watch.fleet.postgres_schema import DISPATCHES, FINDINGS, KEPT_FILES, quoted
+from agentic_watch.fleet.target_interface import Refusal, Sender, TimedOut, Unavailable, Unusable, longest, send_halving
 from agentic_watch.host.retry import retry
 
 _MICROSECONDS = 26

@@ -17,8 +17,8 @@ from functools import partial
 from agentic_watch import counted
 from agentic_watch.config import Hook, Target
 from agentic_watch.fleet import hook_runs, one_push
-from agentic_watch.fleet.any_target import Pace
 from agentic_watch.fleet.one_push import PushContext, Pushed, push
+from agentic_watch.fleet.target_interface import Pace
 from agentic_watch.history import HistoryError
 from agentic_watch.history.opening import HistoryWatch
 from agentic_watch.host.threads import left_to_main_thread

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, outbox, postgres_connection
-from agentic_watch.fleet.any_target import Pace, send_all
 from agentic_watch.fleet.one_push import PushContext
 from agentic_watch.fleet.postgres_target import PostgresTarget
+from agentic_watch.fleet.target_interface import Pace, send_all
 from agentic_watch.history import opening
 
 IDS = "SELECT substr(updated_utc, 1, 10), commit_id FROM dispatches WHERE host_id = %s"

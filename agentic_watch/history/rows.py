@@ -20,10 +20,10 @@ from agentic_watch.history.columns import (
 )
 from agentic_watch.history.row_count import Newest
 from agentic_watch.workspace import report as reports
+from agentic_watch.workspace.ghost_record import is_ghost_record
 from agentic_watch.workspace.jsontext import dump
 from agentic_watch.workspace.kept_part import KeptFile
 from agentic_watch.workspace.record import Record
-from agentic_watch.workspace.unwritten_end import is_unwritten
 
 HOST = os.uname().nodename
 HELD_BYTES = 8 << 20
@@ -148,7 +148,7 @@ def _with_files(record: Record) -> dict[str, Any]:
 
 
 def _duration_ms(record: Record) -> int | None:
-    if record.started_at.is_zero or is_unwritten(record.status, record.question):
+    if record.started_at.is_zero or is_ghost_record(record.status, record.question):
         return None
     duration = (record.updated_at.ns - record.started_at.ns) // 1_000_000
     return duration if duration >= 0 else None

@@ -1,4 +1,4 @@
-"""Digests without OpenSSL, which hashlib loads for any of them: 3.6 MiB of each process."""
+"""sha256 and blake2b without OpenSSL, which hashlib always loads and which takes 3.6 MiB per process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def _of(names: tuple[str, ...], digest: str) -> Callable[..., Any]:
-    """The interpreter's own implementation, as `random` takes it; hashlib's where it was built without."""
+    """The interpreter's built-in implementation, as used by `random`; hashlib's if it was built without."""
     for name in (*names, "hashlib"):
         try:
             found: Callable[..., Any] = getattr(import_module(name), digest)

@@ -21,9 +21,9 @@ from agentic_watch.host.processes import Here
 from agentic_watch.inventory.ghosts import UNENDED, is_ghost, is_over, is_process, named_at, was_here
 from agentic_watch.workspace import signatures, status
 from agentic_watch.workspace.candidate import Candidate, Key
+from agentic_watch.workspace.ghost_record import GhostRun
 from agentic_watch.workspace.record import dispatch_of
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.unwritten_end import UnwrittenEnd
 from agentic_watch.workspace.workspace_errors import Malformed
 
 AT_ONCE = 256
@@ -156,7 +156,7 @@ class OpenRuns:
         if self._has_end(run, said):  # committed with --force
             self._changes.recorded[run.key] = said
             return None
-        return Candidate(root, state.workspace, end=UnwrittenEnd(said))
+        return Candidate(root, state.workspace, end=GhostRun(said))
 
     def _is_over(self, run: OpenRun, here: Here, began: int | None) -> bool:
         assert self._config is not None
@@ -189,7 +189,7 @@ class OpenRuns:
                     yield Candidate(root, run.workspace, end=end)
             yield None
 
-    def _removed_end(self, run: OpenRun) -> UnwrittenEnd | None:
+    def _removed_end(self, run: OpenRun) -> GhostRun | None:
         assert self._config is not None
         here, now, is_new = self._here(), time.time(), run.gone != REMOVED
         if run.recorded or (said := _from_json(run.said)) is None:
@@ -203,7 +203,7 @@ class OpenRuns:
             self._changes.forgotten.add(run.key)
             return None
         device = int(run.directory.partition(":")[0]) if run.directory and run.boot == here.boot else None
-        return UnwrittenEnd(said, is_removed=True, device=device)
+        return GhostRun(said, is_removed=True, device=device)
 
     def _has_end(self, run: OpenRun, said: Status) -> bool:
         """Whether its end is recorded, or the workspace was moved and the run continues or ended there."""

@@ -1,6 +1,6 @@
-"""What must be in place for the service to run here, and whether it could work: decided here, done elsewhere.
+"""Decides which files the service needs on this host, and whether it would work. `systemd` carries it out.
 
-What a unit says, read back from its files: an upgrade must not change what was chosen when it was installed.
+Also reads the choices of an earlier install from its unit, so that an upgrade keeps them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The account (None: the service's own, or nothing is installed) and the options of the service's command."""
+    """The choices of an install: the account (None: the service's own, or not installed) and the options of its
+    command."""
 
     run_as: str | None = None
     options: tuple[str, ...] = ()
 
     def overrides(self) -> Overrides:
-        """The options as the command line would have said them."""
+        """The options as command-line overrides."""
         given = [option.partition("=")[::2] for option in self.options]
         said = dict(given)
         return Overrides(
@@ -44,12 +45,12 @@ class Chosen:
 
 
 def chosen(unit_directory: str) -> Chosen:
-    """What the installed drop-in says; nothing when there is none, or none that can be read."""
+    """The choices in the installed drop-in; empty when it is missing or unreadable."""
     return read_back([units.lies_at(units.drop_in_path(unit_directory, units.SERVICE))])
 
 
 def read_back(files: Iterable[str]) -> Chosen:
-    """What a unit's files say, in the order in which systemd reads them: the last word counts."""
+    """The choices in a unit's files, in systemd's order: the last value counts."""
     settings: dict[str, str] = {}
     for path in files:
         try:
@@ -86,7 +87,7 @@ _FOREIGN = ("AGENTIC_WATCH_CONFIG", "CORE_WORKSPACE", "XDG_CONFIG_HOME", "XDG_ST
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is to be in place: `files` (path → text), for a configuration as the service will read it."""
+    """The desired state: `files` (path → text), for the configuration as the service will read it."""
 
     config: Config
     host: Host
@@ -94,16 +95,16 @@ class Deployment:
 
 
 def plan(overrides: Overrides, *, for_user: bool, run_as: str | None) -> Deployment:
-    """Decide what is to be in place. Raises ConfigError, NoRootsError and NoSuchAccount.
+    """Determine the desired state. Raises ConfigError, NoRootsError and NoSuchAccount.
 
-    What an earlier install chose stays, unless it is said anew.
+    Choices of an earlier install are kept unless given again.
     """
     before = chosen(unit_directory(for_user))
     overrides = before.overrides() if overrides == Overrides() else overrides
     account = None if for_user else _names(run_as or before.run_as)
     config = load(overrides, os.environ) if account is None else as_the_service(overrides)
     host = Host(
-        # -P: nothing is imported from the directory that the service happens to be started in.
+        # -P: never import from the service's working directory.
         command=(sys.executable, "-P", "-m", "agentic_watch"),
         options=_options(overrides, config),
         roots=tuple(root.path for root in config.roots),
@@ -116,7 +117,7 @@ def plan(overrides: Overrides, *, for_user: bool, run_as: str | None) -> Deploym
 
 
 def unit_directory(for_user: bool) -> str:
-    """Where an administrator's, or a user's own, units lie."""
+    """The directory for units of an administrator, or of the user."""
     if not for_user:
         return units.SYSTEM_UNITS
     base = os.environ.get("XDG_CONFIG_HOME", "")
@@ -131,7 +132,7 @@ def _names(run_as: str | None) -> tuple[str, str]:
 
 
 def as_the_service(overrides: Overrides) -> Config:
-    """The configuration as the system's service will read it: the file is found here, its variables are the service's.
+    """The configuration as the system's service will read it, with the service's variables.
 
     Raises ConfigError and NoRootsError.
     """
@@ -149,13 +150,13 @@ def _options(overrides: Overrides, config: Config) -> tuple[str, ...]:
         options += [("--root", root.path) for root in config.roots]
     options += [("--history", config.history)] if overrides.history is not None else []
     options += [("--log-format", overrides.log_format)] if overrides.log_format is not None else []
-    # As one word each: a path may begin with a dash, and in it a dollar sign would start a variable of ours.
+    # One word per option, because a path may begin with a dash; a dollar sign in it is escaped.
     literal = {"--root", "--history"}
     return tuple(f"{name}={str(value).replace('$', '$$') if name in literal else value}" for name, value in options)
 
 
 def obstacle(deployment: Deployment) -> str | None:
-    """Why the service would not find its program (203/EXEC) or its files, None when it would."""
+    """Why the service cannot reach its program (203/EXEC) or its files; None when it can."""
     if deployment.host.account is None:
         return _unwritable(deployment.config.history)
     if (program := service_user.hidden_program()) is not None:
@@ -180,7 +181,7 @@ def _unwritable(history: str) -> str | None:
 
 
 def unreadable(deployment: Deployment, account: Account) -> str | None:
-    """Why the user could not start the program, None when it could. Only root may ask."""
+    """Why the user cannot start the program; None when it can. Needs root."""
     file = deployment.config.file
     if not service_user.can_import(account, deployment.host.command):
         return f"{sys.prefix}: the user {account.name} cannot read the program; chmod -R go+rX {sys.prefix}"
@@ -190,19 +191,19 @@ def unreadable(deployment: Deployment, account: Account) -> str | None:
 
 
 def doubts(deployment: Deployment, account: Account) -> Iterator[str]:
-    """What the service would run with, but not do its work: roots that it cannot write to. Only root may ask."""
+    """Warnings about a service that starts but cannot work: roots that it cannot write. Needs root."""
     for root in deployment.config.roots:
         if not os.path.isdir(root.path):
-            yield f"{root.path}: is not there yet; the service waits for it, and starts itself anew once it is there"
+            yield f"{root.path}: does not exist yet; the service waits for it, and restarts itself once it exists"
         elif closed := root_access.closed(account, None, root.path, samples(root)):
             yield (
                 f"{closed.path}: {closed.cause}, so nothing in it will be committed. "
-                f"This lets it, and `agentic-watch check` tells whether it did:\n  {closed.step}"
+                f"To fix it, run this, then `agentic-watch check`:\n  {closed.step}"
             )
 
 
 def samples(root: Root) -> list[str]:
-    """Directories that a commit would write to, those of the newest dispatches; the root while it holds none."""
+    """The directories that commits of the newest dispatches write; the root if there are none."""
     newest: list[Candidate] = []
     with contextlib.suppress(RootUnavailable), contextlib.closing(scan(root)) as seen:
         workspaces = (one for one in seen if isinstance(one, Candidate))
@@ -211,7 +212,7 @@ def samples(root: Root) -> list[str]:
 
 
 def written_to(root: Root, names: Iterable[str]) -> list[str]:
-    """Of some workspaces the directories that a commit would write to; the root where none of them is on disk."""
+    """The directories that commits of these workspaces write; the root if none exists."""
     found = []
     for name in names:
         workspace = os.path.join(root.path, name)

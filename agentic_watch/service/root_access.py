@@ -1,4 +1,4 @@
-"""Why can the service's user not write below a root, and which commands let it?"""
+"""Explains why the service's user cannot write below a root, with the commands that fix it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ RESTART = f"systemctl restart {units.SERVICE.removesuffix('.service')}"
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A directory in which nothing can be committed: `cause` says why, in words that go after its path and a colon;
-    `step` is a command for root."""
+    """A directory that the service's user cannot write: `cause` follows the path and a colon in messages; `step` is a
+    command for root."""
 
     path: str
     cause: str
@@ -27,10 +27,9 @@ class Closed:
 def closed(
     account: Account, running: Account | None, root: str, directories: Sequence[str], *, least: int = 1
 ) -> Closed | None:
-    """One of some directories below a root that the service's user cannot write; None unless so many are closed to it.
+    """One of the directories below a root that the service's user cannot write; None unless enough of them are closed.
 
-    `running` is that user with the groups that the daemon has had since its start, None when none runs. Only root and
-    that user may ask.
+    `running` is the user with the running daemon's groups, None when none runs. Only for root and that user.
     """
     regrouped = running is not None and set(running.groups) != set(account.groups)
     shut = not_writable(account, directories)
@@ -43,7 +42,7 @@ def closed(
 
 
 def open_for(user: str, root: str) -> str:
-    """The command that lets a user into a root and into all that is made in it, whoever makes it."""
+    """The command that gives a user access to a root and everything created in it later by any user."""
     return f"setfacl -R -m u:{user}:rwX -m d:u:{user}:rwX {shlex.quote(root)}"
 
 
@@ -61,12 +60,14 @@ def _explained(account: Account, path: str, root: str) -> Closed:
     cannot = f"{user} cannot {'enter' if shut else 'write'} it"
     if info.st_uid == account.uid:
         return Closed(
-            where, f"{cannot}: it is closed to its owner (mode {mode:04o})", f"chmod -R u+rwX {shlex.quote(root)}"
+            where,
+            f"{cannot}: its owner has no write permission (mode {mode:04o})",
+            f"chmod -R u+rwX {shlex.quote(root)}",
         )
     if info.st_gid in account.groups:
         cause = f"{cannot}: its group {group} may not (mode {mode:04o}), so it was made with another umask than 0002"
         return Closed(where, cause, open_for(user, root))
-    # Nobody should be in root's group.
+    # No user should be added to root's group.
     if mode & 0o030 == 0o030 and info.st_gid:
         return Closed(
             where, f"{cannot}: {user} is not in its group {group}", f"{_join(account, info.st_gid)} && {RESTART}"
@@ -76,21 +77,21 @@ def _explained(account: Account, path: str, root: str) -> Closed:
 
 
 def _above(root: str) -> list[str]:
-    """The directories that lead to a root, from `/` on, and the root."""
+    """The parent directories of a root from `/`, and the root."""
     parts = root.strip("/").split("/")
     return ["/", *("/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1))]
 
 
 def _between(root: str, path: str) -> list[str]:
-    """The directories from a root to one below it, and that one."""
+    """The directories from a root down to `path`, inclusive."""
     parts = [part for part in path.removeprefix(root).split("/") if part]
     return [os.path.join(root, *parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def _join(account: Account, gid: int) -> str:
-    """The command that puts the user into a group."""
+    """The command that adds the user to a group."""
     group, make = group_name(gid), ""
-    if group == str(gid):  # usermod takes no number, and other tools show a name
+    if group == str(gid):  # usermod needs a name
         group = f"agents-{gid}"
         make = f"groupadd --gid {gid} {group} && "
     return f"{make}usermod -aG {group} {account.name}"

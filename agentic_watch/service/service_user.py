@@ -1,8 +1,8 @@
-"""What the service would be able to reach: asked before it is started, and of the kernel where that is possible.
+"""What the service's user can read and write, tested before the start by the kernel where possible; and the ownership
+of the history's files.
 
-Whose are the history and what lies beside it? They must be the service user's, or no row is ever written.
-
-Root may have made them before there was a service: by `agentic-watch --once`, or by a restore.
+The history and the files beside it must belong to the service's user. Root may have created them earlier, by
+`agentic-watch --once` or a restore.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agentic_watch.service import units
 from agentic_watch.service.units import hidden_by
 
 LINGER = "/var/lib/systemd/linger"
-"""A file for each user whose services run without a login: what loginctl enable-linger makes."""
+"""Has a file for each user whose services run without a login (loginctl enable-linger)."""
 
 _SECONDS = 60.0
 _NOT_WRITABLE = r"""for path; do
@@ -31,12 +31,12 @@ _NOT_ENTERED = r"""for path; do [ -x "$path" ] || printf '%s\0' "$path"; done"""
 
 
 class NoSuchAccount(Exception):
-    """The user, or its group, is not known to the system; the message names it."""
+    """The user or group does not exist; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user as the kernel sees it: ids, and those of all its groups."""
+    """A user: its id and the ids of all its groups."""
 
     name: str
     uid: int
@@ -49,7 +49,7 @@ class Account:
         try:
             entry = pwd.getpwnam(name)
         except KeyError as error:
-            raise NoSuchAccount(f"{name}: no such user; make it first, or leave --run-as out") from error
+            raise NoSuchAccount(f"{name}: no such user; create it first, or omit --run-as") from error
         return cls(name, entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))
 
     @property
@@ -59,7 +59,7 @@ class Account:
 
 
 def with_groups(account: Account, group: str, further: Sequence[str]) -> Account:
-    """The account as a unit's Group= ("": its own) and SupplementaryGroups= make it; unknown groups are left out."""
+    """The account with a unit's Group= ("": its own) and SupplementaryGroups=; unknown groups are ignored."""
     gid = _gid(group) if group else account.gid
     groups = (*account.groups, *map(_gid, further), gid)
     known = dict.fromkeys(number for number in groups if number is not None)
@@ -67,7 +67,7 @@ def with_groups(account: Account, group: str, further: Sequence[str]) -> Account
 
 
 def of_process(pid: int, name: str) -> Account | None:
-    """Who a process is now, by the kernel's word: its groups are those of its start. None when it has ended."""
+    """The account of a running process, with the groups of its start; None when it has ended."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
             said = dict(line.split(":", 1) for line in file)
@@ -94,7 +94,7 @@ def group_name(gid: int) -> str:
 
 
 def hidden_program() -> tuple[str, str] | None:
-    """(path, setting) of the first part of the running program that the system unit hides, None when none is."""
+    """(path, setting) of the first part of this program that the system unit hides; None when none is hidden."""
     package = os.path.dirname(agentic_watch.__file__)
     parts = [sys.executable, sys.prefix, sys.base_prefix, package]
     for part in [*parts, *map(os.path.realpath, parts)]:
@@ -104,7 +104,7 @@ def hidden_program() -> tuple[str, str] | None:
 
 
 def can_import(account: Account, command: Sequence[str]) -> bool:
-    """Whether a user can run the interpreter and read the program (a umask at install may have hidden it)."""
+    """Whether a user can run the interpreter and read the program (a strict umask at install may prevent it)."""
     test = [*command[:-2], "-c", "import agentic_watch.cli"]
     return _as(account, test).returncode == 0
 
@@ -115,22 +115,22 @@ def can_read(account: Account, path: str) -> bool:
 
 
 def not_writable(account: Account, paths: Sequence[str]) -> list[str]:
-    """Those of some files and directories that a user cannot write, by whatever rule (mode, group, ACL, mount)."""
+    """The files and directories that a user cannot write, for any reason (mode, group, ACL, mount)."""
     return _as(account, ["/bin/sh", "-c", _NOT_WRITABLE, "sh", *paths]).stdout.split("\0")[:-1]
 
 
 def not_entered(account: Account, directories: Sequence[str]) -> list[str]:
-    """Those of some directories that a user cannot enter."""
+    """The directories that a user cannot enter."""
     return _as(account, ["/bin/sh", "-c", _NOT_ENTERED, "sh", *directories]).stdout.split("\0")[:-1]
 
 
 def can_be_asked(account: Account) -> bool:
-    """Whether this process may find out what that user can reach: as root, or as the user itself."""
+    """Whether this process can test that user's access: as root, or as the user itself."""
     return os.geteuid() in (0, account.uid)
 
 
 def _as(account: Account, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    become = os.geteuid() == 0 != account.uid  # root in a container may have no right to set its groups
+    become = os.geteuid() == 0 != account.uid  # root in a container may not be allowed to set its groups
     return subprocess.run(  # noqa: S603  ours
         command,
         user=account.uid if become else None,
@@ -157,19 +157,19 @@ def lingers(uid: int) -> bool:
 _SUFFIXES = ("", "-wal", "-shm", ".daemon", ".cookie")
 _OF_THE_PUSHER = ("host_id", "push", "push.db", "push/push.db")
 _BESIDE = (*_OF_THE_PUSHER, "push.db-journal", "lost+found")
-"""What may lie beside a history that has a directory, or a disk, of its own."""
+"""Names that may be beside a history in its own directory or disk."""
 
 
 def foreign(history: str, account: Account) -> list[str]:
-    """The state directory and the files in it that the account cannot write. Only root may ask for another's."""
+    """The state directory and its files that the account cannot write. Needs root for another account."""
     return not_writable(account, [path for path in _paths(history) if os.path.lexists(path)])
 
 
 def give(history: str, paths: list[str], account: Account) -> Iterator[str]:
-    """Give each to the account that may be given; gives those that were. As root only. Raises OSError.
+    """Change the owner of each path where this is safe; yields those changed. Root only. Raises OSError.
 
-    Never by a link, nor a file with a second name: the service's user may have made these names itself, and what
-    they lead to would become its own. Nor a directory that holds other things than ours.
+    Never follows links or changes files with hard links: the service's user may have created these names to get
+    ownership of other files. Nor directories with other files than ours.
     """
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -184,7 +184,7 @@ def give(history: str, paths: list[str], account: Account) -> Iterator[str]:
 
 
 def can_be_given(history: str, path: str) -> bool:
-    """Whether `give` would give it."""
+    """Whether `give` would change it."""
     try:
         return _may_be_given(history, path, os.lstat(path))
     except OSError:
@@ -201,7 +201,7 @@ def _may_be_given(history: str, path: str, info: os.stat_result) -> bool:
 
 
 def _paths(history: str) -> Iterator[str]:
-    """The history's directory and what the program keeps there: what else lies there is its owner's."""
+    """The history's directory and our files in it; other files are ignored."""
     real = os.path.realpath(history)
     directory = os.path.dirname(real)
     yield directory

@@ -1,7 +1,5 @@
-"""Talking to systemd, the system's or the calling user's: which unit it has, whoever put that in place (an
-administrator, a package, `service install`), and putting the units there and away.
-
-Each step can be done twice, the second time it does nothing.
+"""The interface to systemd, of the system or the calling user: reads the loaded unit (of an administrator, a package or
+`service install`), installs and removes units. Every step is idempotent.
 """
 
 from __future__ import annotations
@@ -22,11 +20,11 @@ _LINES = 5
 
 
 class NoSystemd(Exception):
-    """There is no systemd to talk to; the message says what to do instead."""
+    """systemd is not available; the message says what to do instead."""
 
 
 class ManagerError(Exception):
-    """systemd did not do what it was asked; the message has its own words."""
+    """A request to systemd failed; the message is systemd's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Manager:
     user: bool = False
 
     def require(self) -> None:
-        """Raises NoSystemd unless systemd runs and answers (sd_booted(3) for the system's)."""
+        """Raise NoSystemd unless systemd runs and answers (sd_booted(3) for the system's)."""
         if shutil.which("systemctl") is None or not os.path.isdir("/run/systemd/system"):
             raise NoSystemd(
                 "systemd does not run here; run `agentic-watch` under whatever supervises processes on this host"
@@ -54,7 +52,7 @@ class Manager:
             raise ManagerError(f"systemctl {' '.join(arguments)}: {_one_line(result.stderr)}")
 
     def start(self, verb: str) -> None:
-        """start or restart the daemon, and wait for READY=1. Raises ManagerError with the journal's last lines."""
+        """Start or restart the daemon, and wait for READY=1. Raises ManagerError with the journal's last lines."""
         result = self._systemctl(verb, units.SERVICE)
         if result.returncode:
             said = _run(self._journal("--lines", str(_LINES), "--output", "cat", "--no-pager")).stdout
@@ -63,7 +61,7 @@ class Manager:
             raise ManagerError("\n  ".join([f"{units.SERVICE} did not become ready ({hint}):", *lines]))
 
     def properties(self, unit: str, *names: str) -> dict[str, str]:
-        """Properties of a unit, "" for those that it does not have."""
+        """Properties of a unit, "" for missing ones."""
         shown = self._systemctl("show", f"--property={','.join(names)}", unit).stdout
         found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
         return {name: found.get(name, "") for name in names}
@@ -80,20 +78,20 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def make_account(sysusers: str, tmpfiles: str) -> None:
-    """Make the user and the directories that two shipped files describe. Raises ManagerError."""
+    """Create the user and directories described by two shipped files. Raises ManagerError."""
     for command in (["systemd-sysusers", sysusers], ["systemd-tmpfiles", "--create", tmpfiles]):
         try:
             result = _run(command)
         except FileNotFoundError as error:
             raise ManagerError(
-                f"{command[0]} is not installed; make the user by hand and name it by --run-as"
+                f"{command[0]} is not installed; create the user manually and pass it by --run-as"
             ) from error
         if result.returncode:
             raise ManagerError(f"{' '.join(command)}: {_one_line(result.stderr)}")
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split()) or "failed without a word"
+    return " ".join(text.split()) or "failed without a message"
 
 
 _PROPERTIES = ("FragmentPath", "DropInPaths", "User", "Group", "SupplementaryGroups")
@@ -101,8 +99,8 @@ _PROPERTIES = ("FragmentPath", "DropInPaths", "User", "Group", "SupplementaryGro
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`files` are the unit's file and its drop-ins, in the order in which they count; `user` and `group` are who it
-    runs as ("" is that user's own group), `groups` the names of further ones."""
+    """The loaded unit: `files` are its file and drop-ins in order; `user` and `group` ("" is the user's own group) it
+    runs as, and further `groups`."""
 
     files: tuple[str, ...]
     user: str
@@ -111,16 +109,17 @@ class Loaded:
 
     @property
     def said(self) -> Chosen:
-        """What its files say of its command."""
+        """The choices in its files."""
         return read_back(self.files)
 
     def account(self) -> Account:
-        """Who it runs as. Raises NoSuchAccount."""
+        """The account it runs as. Raises NoSuchAccount."""
         return with_groups(Account.of(self.user), self.group, self.groups)
 
 
 def loaded() -> Loaded | None:
-    """The system's unit, None when there is none. Where no systemd runs, one that an administrator put there tells."""
+    """The system's unit, None when there is none. Without a running systemd, the unit file of an administrator is
+    read."""
     manager = Manager()
     try:
         manager.require()
@@ -139,11 +138,11 @@ def _lying_there() -> Loaded | None:
 
 
 Say = Callable[[str], None]
-"""Told each thing that was done, one line each."""
+"""Called with one line for each action."""
 
 
 class Masked(Exception):
-    """An operator has masked a unit, or made it a link of their own; the message names it."""
+    """An operator masked a unit or replaced it by a link; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ class InstalledFile:
 
 
 def standings(files: Mapping[str, str]) -> list[InstalledFile]:
-    """What stands of each file on this host; one that a package brought as it should be is no other file."""
+    """The state of each file on this host; a correct one from a package counts as current."""
     return [_standing(path, text) for path, text in files.items()]
 
 
@@ -170,7 +169,7 @@ def install(files: Mapping[str, str], manager: Manager, say: Say) -> bool:
     sysusers, tmpfiles = (f"/etc/{kind}/{units.USER}.conf" for kind in ("sysusers.d", "tmpfiles.d"))
     if sysusers in files:
         make_account(units.lies_at(sysusers), units.lies_at(tmpfiles))
-    # What an earlier run wrote and did not get to load counts as changed, too.
+    # Files that an earlier run wrote but did not load count as changed, too.
     stale = manager.properties(units.SERVICE, "NeedDaemonReload")["NeedDaemonReload"] == "yes"
     if changed or stale:
         manager.do("daemon-reload")
@@ -178,7 +177,7 @@ def install(files: Mapping[str, str], manager: Manager, say: Say) -> bool:
 
 
 def start(files: Mapping[str, str], manager: Manager, say: Say, *, changed: bool) -> None:
-    """Enable and start what is not yet, start anew what changed; wait for READY=1. Raises ManagerError."""
+    """Enable and start units, restart changed ones, and wait for READY=1. Raises ManagerError."""
     timers = [name for path in files if (name := os.path.basename(path)).endswith(".timer")]
     pushers = [name for path in files if (name := os.path.basename(path)) == units.PUSHER]
     wanted = [units.SERVICE, *timers, *pushers]
@@ -188,7 +187,7 @@ def start(files: Mapping[str, str], manager: Manager, say: Say, *, changed: bool
     active = manager.properties(units.SERVICE, "ActiveState")["ActiveState"] == "active"
     if changed or not active:
         doing = "restarting" if active else "starting"
-        say(f"{doing} {units.SERVICE}; it is ready when it watches its roots and what was due is committed")
+        say(f"{doing} {units.SERVICE}; waiting until it watches its roots and everything due is committed")
         manager.start("restart")
     for unit in (*timers, *pushers):
         manager.do("restart" if changed else "start", unit)
@@ -206,7 +205,7 @@ def uninstall(paths: Sequence[str], manager: Manager, say: Say) -> None:
     for path in there:
         os.unlink(path)
         say(f"removed {path}")
-        with contextlib.suppress(OSError):  # an operator's own drop-ins may be in there
+        with contextlib.suppress(OSError):  # it may have drop-ins of an operator
             if path.endswith(".conf") and os.path.dirname(path).endswith(".service.d"):
                 os.rmdir(os.path.dirname(path))
     if there:
@@ -228,7 +227,7 @@ def _refuse_link(path: str) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    """Replace a file whole: systemd may read it at any time."""
+    """Replace a file atomically, because systemd may read it at any time."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     with new_file(path, 0o644, replace=True) as file:
         os.fchmod(file.fileno(), 0o644)  # whatever the umask of the shell

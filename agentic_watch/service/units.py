@@ -1,9 +1,7 @@
-"""The units as they are shipped, and the drop-ins that fit them to this host.
+"""Renders the service's units and drop-ins for this host.
 
-What is the same everywhere stands in the files of systemd/ (one source: a wheel carries them as they are);
-what differs from host to host stands in drop-ins, so that an operator sees at a glance what was decided here.
-
-The pusher's unit: in place when something is to be pushed, and what of it differs from host to host.
+The unit files in systemd/ are the same everywhere and shipped unchanged; settings of this host are in drop-ins, where
+an operator sees them at a glance. The pusher's unit is installed only when there are targets or hooks.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ STATE = "/var/lib/agentic-watch"
 SYSTEM_UNITS = "/etc/systemd/system"
 
 _DROP_IN = "10-host.conf"
-# Without the colon, which parts source and destination in BindPaths= unless it is quoted.
+# Without the colon, which separates source and destination in BindPaths= unless it is quoted.
 _PLAIN = re.compile(r"[A-Za-z0-9_@+=,./%-]+")
 _HEADER = """\
 # Written by `agentic-watch service install`, which replaces it when it runs again.
@@ -38,10 +36,10 @@ _HIDDEN_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108  named to be refused, not
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the units must know of this host. Paths are absolute.
+    """Facts about this host for the units. Paths are absolute.
 
-    `command` is the interpreter and its arguments, `options` are the daemon's own. `account` is (user, group),
-    None for a service of the calling user, whose units lie in `unit_directory` as the system's do.
+    `command` is the interpreter with its arguments, `options` are the daemon's. `account` is (user, group), None for a
+    service of the calling user; `unit_directory` is the directory for the units.
     """
 
     command: tuple[str, ...]
@@ -70,12 +68,12 @@ def render(host: Host) -> dict[str, str]:
 
 
 def paths(account: tuple[str, str] | None, unit_directory: str) -> list[str]:
-    """Where the files of the service lie, whatever is in them."""
+    """The paths of the service's files."""
     return list(render(Host(("/",), (), (), "/", account, unit_directory)))
 
 
 def shipped(name: str) -> str:
-    """The text of a shipped unit: from the wheel, or from the source tree when that is what runs."""
+    """The text of a shipped unit, from the wheel or the source tree."""
     here = os.path.dirname(os.path.abspath(__file__))
     installed = os.path.join(here, "units")
     source = os.path.join(os.path.dirname(os.path.dirname(here)), "systemd")
@@ -84,23 +82,23 @@ def shipped(name: str) -> str:
 
 
 def drop_in_path(unit_directory: str, unit: str) -> str:
-    """Where the drop-in of a unit lies that says what differs from host to host."""
+    """The path of a unit's drop-in with this host's settings."""
     return f"{unit_directory}/{unit}.d/{_DROP_IN}"
 
 
 def packaged_at(path: str) -> str:
-    """Where a package brings a file that `render` has in /etc."""
+    """The path at which a package installs a file that `render` puts into /etc."""
     return path.replace("/etc/systemd/", "/usr/lib/systemd/", 1).replace("/etc/", "/usr/lib/", 1)
 
 
 def lies_at(path: str) -> str:
-    """Where systemd finds a file of the service: an administrator's goes before a package's of the same name."""
+    """The path at which systemd finds a file: an administrator's takes precedence over a package's."""
     packaged = packaged_at(path)
     return packaged if not os.path.lexists(path) and os.path.lexists(packaged) else path
 
 
 def hidden_by(path: str) -> str | None:
-    """Which setting of the system unit hides a path from the service, None when none does."""
+    """The setting of the system unit that hides a path from the service; None when it is visible."""
     if is_below(path, _HIDDEN_HOMES):
         return "ProtectHome="
     return "PrivateTmp=" if is_below(path, _HIDDEN_TEMPORARY) else None
@@ -127,7 +125,7 @@ def _drop_in(host: Host, unit: str) -> str:
         settings = ["ExecStart=", f"ExecStart={command_line((*program, '--once', '--jobs', '1'))}"]
     else:
         settings = ["ExecStart=", f"ExecStart={command_line(program)}"]
-        # A configuration that would be refused fails the reload, with each problem in the journal.
+        # An invalid configuration fails the reload, with each problem in the journal.
         settings += ["ExecReload=", f"ExecReload={command_line((*program, 'config', 'check'))}"]
         settings += ["ExecReload=kill -HUP $MAINPID"]
     if host.account is not None:
@@ -137,17 +135,17 @@ def _drop_in(host: Host, unit: str) -> str:
 
 
 def header(unit: str, host: Host) -> str:
-    """How a drop-in begins: whose it is, and where changes belong."""
+    """The header of a drop-in: its origin, and where to put changes."""
     return _HEADER.format(unit=unit, user="--user " if host.account is None else "")
 
 
 def account_settings(account: tuple[str, str]) -> list[str]:
-    """Who the service runs as, when that is not its own user."""
+    """Settings for a service that runs as another user."""
     return [] if account == (USER, USER) else [f"User={account[0]}", f"Group={account[1]}"]
 
 
 def _paths(host: Host) -> list[str]:
-    """Open the roots (and only them) for writing, never for executing; `-`: one may not be there yet."""
+    """Make only the roots writable, and not executable; `-`: a root may not exist yet."""
     settings = []
     hidden = [root for root in host.roots if hidden_by(root)]
     if any(hidden_by(root) == "ProtectHome=" for root in hidden):
@@ -160,18 +158,18 @@ def _paths(host: Host) -> list[str]:
 
 
 def _metrics(places: MetricsPlaces) -> list[str]:
-    """Open what metrics need and nothing more: a directory to write the file in, a socket to listen at."""
+    """Permissions for metrics only: a directory for the file, a socket to listen on."""
     settings = [f"ReadWritePaths={quoted('-' + os.path.dirname(places.textfile))}"] if places.textfile else []
     if places.listen is None:
         return settings
-    # The unit has no network at all; IPAddressAllow= names who may ask, which only for loopback is known here.
+    # The unit has no network otherwise; IPAddressAllow= lists clients, which are known only for loopback.
     known = places.listen.startswith(("127.", "localhost", "[::1]"))
     settings += ["PrivateNetwork=no", "RestrictAddressFamilies=AF_INET AF_INET6"]
     return [*settings, "IPAddressAllow=localhost" if known else "IPAddressDeny="]
 
 
 def is_below(path: str, tops: Iterable[str]) -> bool:
-    """Whether a path is one of `tops` or lies in one."""
+    """Whether a path is one of `tops` or below one."""
     return any(path == top or path.startswith(f"{top}/") for top in tops)
 
 
@@ -179,7 +177,7 @@ PUSHER = "agentic-watch-push.service"
 
 
 def files(host: Host, config: Config) -> dict[str, str]:
-    """The unit and its drop-in, path → text; none when nothing is configured to be sent or run."""
+    """The pusher's unit and drop-in, path → text; empty without targets and hooks."""
     if not config.push and not config.hooks:
         return {}
     text = shipped(PUSHER if host.account is not None else f"user/{PUSHER}")
@@ -188,7 +186,7 @@ def files(host: Host, config: Config) -> dict[str, str]:
 
 
 def push_paths(unit_directory: str) -> list[str]:
-    """Where the two lie, whatever is in them."""
+    """The paths of both."""
     return [f"{unit_directory}/{PUSHER}", drop_in_path(unit_directory, PUSHER)]
 
 
@@ -198,7 +196,7 @@ def _push_drop_in(host: Host, config: Config) -> str:
     settings = ["ExecStart=", f"ExecStart={command_line((*host.command, *options, history, 'push', '--follow'))}"]
     if host.account is not None:
         settings += account_settings(host.account)
-        # Whatever agents do there: what has a network sees none of it.
+        # The unit with network access cannot see the roots.
         settings += [f"InaccessiblePaths={quoted('-' + root)}" for root in host.roots]
         settings += _credentials(config.push)
         if not is_below(host.history, (STATE,)):
@@ -207,8 +205,8 @@ def _push_drop_in(host: Host, config: Config) -> str:
 
 
 def _credentials(targets: tuple[Target, ...]) -> Iterator[str]:
-    """Secrets are read by systemd, so that their files can be root's alone."""
-    from agentic_watch.fleet.credentials import credential_name  # only for who installs a service: 40 ms
+    """Load secrets by systemd, so that only root can read their files."""
+    from agentic_watch.fleet.credentials import credential_name  # late: takes 40 ms, and only installs need it
 
     for target in targets:
         path = target.secret_file

@@ -14,7 +14,7 @@ from agentic_watch.host.file_systems import filesystem_without_events
 from agentic_watch.scan import RootUnavailable, ScanError, scan
 from agentic_watch.waiting.wait_result import Wanted
 from agentic_watch.watch.directory_watch import Add
-from agentic_watch.workspace import files, instant, layout, marker, status, unwritten_end
+from agentic_watch.workspace import files, ghost_record, instant, layout, marker, status
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.place import Place, open_place
@@ -141,7 +141,7 @@ class AwaitedWorkspace:
             return None
         if said.status in finished:
             return next((row for row in its if _is_of(row, said.updated_at, said.runs)), None)
-        earlier = unwritten_end.before(said.updated_at)
+        earlier = ghost_record.before(said.updated_at)
         started = said.started_at.utc_if_set()
         ends = (row for row in its if _is_of(row, earlier, said.runs) and row.started_utc == started)
         return next((row for row in ends if row.status in finished), None)

@@ -10,7 +10,7 @@ from agentic_watch.config import Root
 from agentic_watch.workspace.layout import no_workspace
 
 if TYPE_CHECKING:
-    from agentic_watch.workspace.unwritten_end import UnwrittenEnd
+    from agentic_watch.workspace.ghost_record import GhostRun
 
 Key = tuple[str, str]
 """(root's key, workspace's name)."""
@@ -28,7 +28,7 @@ class Candidate(NamedTuple):
     name: str
     signature: bytes = b""
     changed_at: float = 0.0
-    end: UnwrittenEnd | None = None
+    end: GhostRun | None = None
 
     @property
     def key(self) -> Key:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agentic_watch.fleet.any_target import Sender
 from agentic_watch.fleet.postgres_target import PostgresTarget
+from agentic_watch.fleet.target_interface import Sender
 from agentic_watch.workspace.instant import now_text
 from fleet import samples
 from fleet.conftest import Database

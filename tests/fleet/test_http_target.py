@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from agentic_watch.fleet import http_target, interchange, postgres_connection
-from agentic_watch.fleet.any_target import Sender, Unavailable, Unusable
 from agentic_watch.fleet.http_target import HttpTarget, retry_after
 from agentic_watch.fleet.one_push import Pushed
 from agentic_watch.fleet.push_follow import pause_after
+from agentic_watch.fleet.target_interface import Sender, Unavailable, Unusable
 from fleet import samples
 from fleet.http_server import OK, Received, serving
 from fleet.pusher import Pusher

@@ -17,8 +17,8 @@ from agentic_watch.answers.past.outcomes import Outcomes
 from agentic_watch.answers.past.stats import compare, stats
 from agentic_watch.answers.past.stats_query import BY, Question
 from agentic_watch.fleet import postgres_connection
-from agentic_watch.fleet.any_target import Sender
 from agentic_watch.fleet.postgres_target import PostgresTarget
+from agentic_watch.fleet.target_interface import Sender
 from fleet import samples
 from fleet.conftest import Database
 from fleet.test_portable_sql import numbered, objections

@@ -9,9 +9,9 @@ from contextlib import closing, contextmanager
 import pytest
 
 from agentic_watch.fleet import postgres_connection, postgres_schema
-from agentic_watch.fleet.any_target import Sender, TimedOut, Unavailable, Unusable
 from agentic_watch.fleet.postgres_schema import DISPATCHES, FINDINGS
 from agentic_watch.fleet.postgres_target import PostgresTarget
+from agentic_watch.fleet.target_interface import Sender, TimedOut, Unavailable, Unusable
 from agentic_watch.history.columns import FINDING_COLUMNS, HISTORY_COLUMNS
 from fleet import samples
 from fleet.conftest import Database

@@ -16,9 +16,9 @@ from support import wait_for
 
 from agentic_watch.config import Target
 from agentic_watch.fleet import http_target, one_push, postgres_connection, postgres_schema, target_comparison
-from agentic_watch.fleet.any_target import Pace, TimedOut, Unavailable
 from agentic_watch.fleet.one_push import Pushed
 from agentic_watch.fleet.outbox import Largest
+from agentic_watch.fleet.target_interface import Pace, TimedOut, Unavailable
 from fleet import samples
 from fleet.conftest import Database
 from fleet.http_server import OK, serving

@@ -8,11 +8,11 @@ from agentic_watch import counted
 from agentic_watch.answers.check.check_result import CheckResult, Subject
 from agentic_watch.config import Target
 from agentic_watch.fleet import one_push, target_comparison
-from agentic_watch.fleet.any_target import Poisonous, Unavailable, Unusable
 from agentic_watch.fleet.host_identity import NoHostId
 from agentic_watch.fleet.one_push import PushContext
 from agentic_watch.fleet.push_state import StateError
 from agentic_watch.fleet.target_comparison import Comparison
+from agentic_watch.fleet.target_interface import Poisonous, Unavailable, Unusable
 from agentic_watch.history import HistoryError
 
 NAME = "fleet"

@@ -21,12 +21,12 @@ from agentic_watch.host import processes
 from agentic_watch.inventory.ghosts import is_ghost, is_over, named_at
 from agentic_watch.workspace import instant, layout, marker, status
 from agentic_watch.workspace.candidate import Candidate
+from agentic_watch.workspace.ghost_record import before, is_ghost_record
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.marker import Marker
 from agentic_watch.workspace.place import Place, open_place
 from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.status import Status
-from agentic_watch.workspace.unwritten_end import before, is_unwritten
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 _DISPATCH = ("started_utc", "org", "repo", "task", "agent", "branch")
@@ -269,7 +269,7 @@ def _row(found: Status, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] 
         (
             r
             for r in rows
-            if (r["updated_utc"], r["runs"]) == identity and is_unwritten(r["status"], r["question"] or "")
+            if (r["updated_utc"], r["runs"]) == identity and is_ghost_record(r["status"], r["question"] or "")
         ),
         None,
     )

@@ -17,9 +17,9 @@ from agentic_watch.answers.past import sql_dialects
 from agentic_watch.answers.past.sql_dialects import Dialect
 from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, postgres_connection
-from agentic_watch.fleet.any_target import Poisonous, Unavailable, Unusable
 from agentic_watch.fleet.postgres_schema import DISPATCHES, FOUND_COLUMNS
 from agentic_watch.fleet.push_follow import HEARTBEAT_SECONDS
+from agentic_watch.fleet.target_interface import Poisonous, Unavailable, Unusable
 from agentic_watch.history import HistoryError
 from agentic_watch.history.columns import HISTORY_COLUMNS, USAGE_COLUMNS
 from agentic_watch.workspace.instant import now_text

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from agentic_watch.config import Limits
-from agentic_watch.dispatch import given_file, status_writer
+from agentic_watch.dispatch import input_file, status_writer
 from agentic_watch.dispatch.agents import known_agents
 from agentic_watch.dispatch.agents.agent_result import COUNTS, ERROR_AT_MOST, AgentResult, Usage, count, minus, together
 from agentic_watch.dispatch.run_types import Run
@@ -54,8 +54,8 @@ def _read_results(run: Run, paths: Sequence[str], problems: list[str]) -> AgentR
     results = []
     for path in paths:
         try:
-            result = known_agents.read(given_file.read(given_file.locate(path, run.path), since))
-        except given_file.Unreadable as error:
+            result = known_agents.read(input_file.read(input_file.locate(path, run.path), since))
+        except input_file.Unreadable as error:
             problems.append(f"{path}: {error}; recorded without it")
             continue
         if result.whole_session:

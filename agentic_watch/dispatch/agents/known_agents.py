@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from agentic_watch.dispatch.agents import claude, codex, gemini, mini_swe_agent, opencode, qwen
 from agentic_watch.dispatch.agents.agent_result import AgentResult, Usage, cause, count, dollars, models, name
-from agentic_watch.dispatch.given_file import MAX_VALUES, Unreadable, utf_8
+from agentic_watch.dispatch.input_file import MAX_VALUES, Unreadable, utf_8
 from agentic_watch.workspace.jsontext import MAX_DEPTH, holds_more_values, object_in
 
 _BEGINNING = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)

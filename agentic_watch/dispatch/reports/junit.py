@@ -10,7 +10,7 @@ import re
 from typing import Any
 from xml.parsers import expat
 
-from agentic_watch.dispatch.given_file import Unreadable
+from agentic_watch.dispatch.input_file import Unreadable
 from agentic_watch.dispatch.reports.report_shape import TEXT_AT_MOST, Clone, ReportSource, with_findings
 
 _SUITES = frozenset({"testsuites", "testsuite"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentic_watch.dispatch import given_file
-from agentic_watch.dispatch.given_file import MAX_VALUES, Unreadable
+from agentic_watch.dispatch import input_file
+from agentic_watch.dispatch.input_file import MAX_VALUES, Unreadable
 from agentic_watch.dispatch.reports.report_shape import NOWHERE, Clone, ReportSource
 from agentic_watch.workspace.jsontext import load_object
 from agentic_watch.workspace.workspace_errors import WorkspaceError
@@ -18,12 +18,12 @@ def read(path: str, since_ns: int = 0, clone: Clone = NOWHERE) -> ReportSource:
 
     A file older than `since_ns` (since the epoch) belongs to another run. Paths become relative to the top of `clone`.
     """
-    return parse(given_file.read(path, since_ns), clone)
+    return parse(input_file.read(path, since_ns), clone)
 
 
 def parse(data: bytes, clone: Clone = NOWHERE) -> ReportSource:
     """Parse a report. Raises Unreadable."""
-    text = given_file.utf_8(data)
+    text = input_file.utf_8(data)
     if text.lstrip().startswith(b"<"):
         from agentic_watch.dispatch.reports import junit
 

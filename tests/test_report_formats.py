@@ -13,10 +13,10 @@ import pytest
 from dispatch_support import clone, dispatch
 from support import Host, run
 
-from agentic_watch.dispatch.given_file import Unreadable
-from agentic_watch.dispatch.reports import report_sources
+from agentic_watch.dispatch.input_file import Unreadable
+from agentic_watch.dispatch.reports import report_formats
+from agentic_watch.dispatch.reports.report_formats import read
 from agentic_watch.dispatch.reports.report_shape import FINDINGS_AT_MOST, NOWHERE, Clone
-from agentic_watch.dispatch.reports.report_sources import read
 from agentic_watch.dispatch.run_report import merged
 
 JUNIT = b"""<?xml version="1.0" encoding="utf-8"?>
@@ -72,7 +72,7 @@ SARIF: dict[str, Any] = {
 
 def parse(data: bytes, clone: Clone = NOWHERE) -> dict[str, Any]:
     """The report in these bytes, which holds nothing that could not be read."""
-    found = report_sources.parse(data, clone)
+    found = report_formats.parse(data, clone)
     assert found.warning == ""
     return found.report
 
@@ -353,7 +353,7 @@ BROKEN = "<testsuite><testcase name='t'><failure message='%s'>esc \x1b[31m</fail
 )
 def test_a_character_costs_no_report(data: bytes, message: str, warns: bool) -> None:
     """Control characters, bytes of another encoding, a blank line before the declaration, UTF-16: read all the same."""
-    found = report_sources.parse(data)
+    found = report_formats.parse(data)
     assert [one["message"] for one in found.report["findings"]] == [message]
     assert found.report["test_passed"] is False
     assert found.warning == ("held characters that XML does not allow; read without them" if warns else "")
@@ -363,7 +363,7 @@ def test_json_of_other_writers_is_read() -> None:
     """UTF-16 as PowerShell writes it, with its mark or without, and a control character in a text, which is told."""
     for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
         assert parse('{"passed": true, "note": "\u20ac"}'.encode(encoding)) == {"passed": True, "note": "\u20ac"}
-    found = report_sources.parse(b'{"passed": false,\n"note": "a\x1bb"}')
+    found = report_formats.parse(b'{"passed": false,\n"note": "a\x1bb"}')
     assert found == ({"passed": False, "note": "a b"}, "held control characters; read without them")
 
 

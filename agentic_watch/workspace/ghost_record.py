@@ -19,7 +19,7 @@ _ENDED = "process {} ended without a final status"
 _SAYS_SO = re.compile(_ENDED.format("[0-9]{1,10}") + "|" + REMOVED, re.ASCII)
 
 
-class UnwrittenEnd(NamedTuple):
+class GhostRun(NamedTuple):
     """A run whose process is gone; `said` is its last status. `is_removed`: its workspace was removed while it ran,
     from the file system `device` (None when the number may have changed since)."""
 
@@ -45,6 +45,6 @@ def before(updated_at: Instant) -> Instant:
     return updated_at if updated_at.is_zero else instant.at(updated_at.ns - 1)
 
 
-def is_unwritten(status: str, question: str) -> bool:
+def is_ghost_record(status: str, question: str) -> bool:
     """Whether a record is that of a ghost: its end, and so its duration, is unknown."""
     return status == STATUS and _SAYS_SO.fullmatch(question) is not None
