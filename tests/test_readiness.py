@@ -132,6 +132,22 @@ def test_a_long_journal_that_is_read_in_turns_is_waited_for_once() -> None:
     assert readiness.is_reached(103.0, frozenset(), {long.key: 102.5})
 
 
+def test_many_long_journals_are_waited_for_no_longer_than_a_minute() -> None:
+    """One agent can fill as many as it likes; what needs no long journal is waited for all the same."""
+    pending = Pending(0.0)
+    readiness = Readiness(pending, [])
+    long = candidate("long").key
+    pending.touch(candidate("short"), 100.0)
+    assert not readiness.is_reached(100.0, frozenset(), {long: 99.0})
+    assert not readiness.is_reached(161.0, frozenset(), {long: 99.0})
+    assert pending.take(161.0, Lane.FOUND) is not None
+    assert readiness.is_reached(161.0, frozenset(), {long: 99.0})
+    readiness = Readiness(pending, [])
+    assert not readiness.is_reached(200.0, frozenset(), {long: 99.0})
+    assert not readiness.is_reached(259.0, frozenset(), {long: 99.0})
+    assert readiness.is_reached(260.0, frozenset(), {long: 99.0})
+
+
 def test_ready_comes_once_a_long_journal_is_read_and_its_finish_committed(host: Host) -> None:
     """It was due at the start, and takes longer than a turn."""
     workspace = make(host.root)

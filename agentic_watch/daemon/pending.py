@@ -36,6 +36,9 @@ _FORGET_AT = 1024
 _ALL_BUSY_FACTOR = 4.0
 """All busy workspaces together get a fifth of the loop's time: a pause of four times its length follows each slice."""
 
+_LONGEST_READING_SECONDS = 60.0
+"""So long a start waits for long journals, all together: one of 10,000 lines takes 10 to 20 s."""
+
 
 class Lane(IntEnum):
     """Priority: workspaces with an event, then those with an event that used much time recently, then those found by
@@ -165,6 +168,7 @@ class Readiness:
         self._unseen = set(roots)
         self._owed: list[tuple[Key, int]] | None = None
         self._read: list[tuple[Key, float]] = []
+        self._until = float("inf")
 
     def seen(self, key: str) -> None:
         """The first scan of a root is complete, or the root does not exist."""
@@ -174,18 +178,20 @@ class Readiness:
         """Whether the daemon is ready. Roots that hang are not waited for.
 
         `reading` maps each workspace whose long journal is being read to the start of that reading. A reading that
-        starts after the workspace was committed is not waited for.
+        starts after the workspace was committed is not waited for, and none longer than _LONGEST_READING_SECONDS: one
+        agent can fill the journals of many workspaces.
         """
         if self._owed is None:
             if not self._unseen <= set(hanging):
                 return False
             self._owed, self._read = self._pending.due_numbers(now), list(reading.items())
+            self._until = now + _LONGEST_READING_SECONDS
         while self._owed and not self._pending.holds(*self._owed[-1]):
             key, _ = self._owed.pop()
             if key in reading:
                 self._read.append((key, reading[key]))
         self._read = [(key, began) for key, began in self._read if reading.get(key) == began]
-        return not self._owed and not self._read
+        return not self._owed and (not self._read or now >= self._until)
 
 
 class TimeShares:
