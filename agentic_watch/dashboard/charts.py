@@ -1,7 +1,7 @@
 """The charts of the page, for datasette-dashboards.
 
-Only numbers and Vega-Lite charts, which draw text as text: the plugin's tables and maps put what a row holds into the
-page as HTML, and an agent may have written it. Tables are canned queries, which datasette escapes.
+Only numbers and Vega-Lite charts, which render text safely: the plugin's tables and maps insert values into the page as
+HTML, and agents write the values. Tables are canned queries, which datasette escapes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SLUG = "agentic-watch"
 _DAYS = "updated_utc >= date('now', '-' || coalesce(nullif(:days, ''), '30') || ' days')"
 _DAY = "substr(updated_utc, 1, 10)"
 _ROWS = "/history/dispatches?_sort_desc=updated_utc"
-"""Where the dispatches behind a mark of a chart are listed."""
+"""The page that lists the dispatches of a chart's mark."""
 _SPAN = "'&updated_utc__gte=' || date('now', '-' || coalesce(nullif(:days, ''), '30') || ' days')"
 _COLOURS = {
     "scale": {"domain": ["passed", "failed", "waiting or unjudged"], "range": ["#2e7d32", "#c62828", "#9e9e9e"]}
@@ -26,7 +26,7 @@ _COLOURS = {
 
 
 def dashboards(outcomes: Outcomes) -> dict[str, Any]:
-    """The configuration of the plugin: one page, on which a click on a mark lists its dispatches."""
+    """The plugin's configuration: one page; a click on a mark lists its dispatches."""
     words = judged(outcomes)
     return {
         SLUG: {
@@ -139,7 +139,7 @@ def _where(column: str) -> str:
 
 
 def _with_outcome(words: Judged, outcomes: Outcomes) -> str:
-    """The part of an address that leaves the dispatches of one outcome, for a row of that outcome."""
+    """The URL parameters that select the dispatches of a row's outcome."""
     passed, failed = (quote(",".join(outcomes.statuses(outcome)), safe=",") for outcome in ("passed", "failed"))
     others = quote(",".join(outcomes.statuses("passed", "failed")), safe=",")
     cases = f"WHEN {words.passed} THEN '&status__in={passed}' WHEN {words.failed} THEN '&status__in={failed}'"
@@ -147,7 +147,7 @@ def _with_outcome(words: Judged, outcomes: Outcomes) -> str:
 
 
 def _encoded(column: str) -> str:
-    """What an agent wrote as a value in an address: nothing in it can begin another parameter or a fragment."""
+    """Escape an agent's text as a value in a URL, so that it cannot begin another parameter or a fragment."""
     text = column
     for character in "%&#+;":
         text = f"replace({text}, {quoted(character)}, {quoted(quote(character))})"
@@ -175,6 +175,6 @@ def _bars(name: str, *, length: str = "dispatches", colour: str = "") -> dict[st
 
 
 def _linked(axes: dict[str, Any], colour: str) -> dict[str, Any]:
-    """Axes with what a click on a mark leads to, and the field that colours the marks ("": none)."""
+    """Axes with the link of a mark, and the field that colours the marks ("": none)."""
     coloured = {"color": {"field": colour, "type": "nominal", "title": None, **_COLOURS}} if colour else {}
     return {**axes, "href": {"field": "link", "type": "nominal"}, **coloured}

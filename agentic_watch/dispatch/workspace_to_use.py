@@ -34,7 +34,7 @@ def choose(roots: Sequence[Root], given: str, directory: str) -> tuple[Root, str
 
 
 def choose_existing(roots: Sequence[Root], given: str, directory: str) -> tuple[Root, str]:
-    """The root and the name of a workspace that is there. Raises DispatchError when none is."""
+    """The root and the name of an existing workspace. Raises DispatchError when there is none."""
     try:
         candidate = find(roots, given, directory)
     except UnknownWorkspace as error:
@@ -44,7 +44,7 @@ def choose_existing(roots: Sequence[Root], given: str, directory: str) -> tuple[
 
 _SLUG_LENGTH = 40
 _LOOKED_AT = 1000
-"""So many names of a directory tell whether workspaces lie below it: it may be any directory, and a large one."""
+"""Directory entries examined to find workspaces below a directory, which may be any large one."""
 DIRECTORY_MODE = 0o777
 """Less umask: a group of agents, or a default ACL, decides who else may write there."""
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
@@ -52,7 +52,7 @@ _UNFIT_IN_SLUG = re.compile(r"[^a-z0-9]+")
 
 
 def slug(text: str) -> str:
-    """The text as a piece of a directory name: lower-case ASCII letters, digits and dashes, at most 40."""
+    """Convert a text to a part of a directory name: at most 40 lower-case ASCII letters, digits and dashes."""
     plain = text[:1000]
     if not plain.isascii():
         import unicodedata
@@ -62,7 +62,7 @@ def slug(text: str) -> str:
 
 
 def above(work: Work) -> str:
-    """The directories that a new workspace lies in: `org/repo`, with stand-ins for what is not known."""
+    """The parent directories of a new workspace: `org/repo`, with placeholders for unknown parts."""
     return f"{_component(work.org) or 'local'}/{_component(work.repo) or 'scratch'}"
 
 
@@ -72,7 +72,7 @@ def _component(text: str) -> str:
 
 
 def make_new(root: Root, work: Work) -> tuple[str, Place]:
-    """Make a workspace that nobody had before, durably; gives its name and the open place."""
+    """Create a new workspace durably; returns its name and the open place."""
     base = f"{slug(work.task or work.command) or 'task'}-{instant.stamp()}"
     for number in itertools.count(1):
         name = f"{above(work)}/{base}" if number == 1 else f"{above(work)}/{base}-{number}"
@@ -84,12 +84,12 @@ def make_new(root: Root, work: Work) -> tuple[str, Place]:
 
 
 def open_or_make(root: Root, name: str) -> Place:
-    """Open the workspace `name` below a root; it is made when it is not there."""
+    """Open the workspace `name` below a root, creating it if necessary."""
     return _made(root, name, new=False)
 
 
 def open_existing(root: Root, name: str) -> Place:
-    """Open the workspace `name` below a root. Raises Missing when it is not there."""
+    """Open the workspace `name` below a root. Raises Missing when it does not exist."""
     _check(name)
     return open_place(root.path, name)
 
@@ -127,7 +127,7 @@ def _check(name: str) -> None:
 
 
 def _check_findable(root: Root, parent: int, base: str, path: str, *, last: bool) -> None:
-    """A workspace that no scan would find would never be committed: say so before anything runs in it."""
+    """Raise for a place where no scan would find the workspace, before anything runs in it."""
     depth = path.count("/") + 1
     if not may_enter(root, base, path, depth, beside_workspace_files=False):
         raise DispatchError(
@@ -139,7 +139,7 @@ def _check_findable(root: Root, parent: int, base: str, path: str, *, last: bool
 
 
 def _check_hides_none(root: Root, directory: int, name: str) -> None:
-    """A status file would make this directory a workspace, and those below it would never be looked for again."""
+    """Raise for a directory above other workspaces: a status file would make it a workspace, and hide those below."""
     depth = name.count("/") + 1
     if layout.status_files(directory, "", root, depth) is None and (
         inner := _first_below(root, directory, name, depth)
@@ -150,13 +150,13 @@ def _check_hides_none(root: Root, directory: int, name: str) -> None:
 
 
 def _first_below(root: Root, directory: int, name: str, depth: int, levels: int = 2) -> str:
-    """The first workspace found below a directory, "" for none; `{org}` and `{org}/{repo}` are what it may be."""
+    """The first workspace found below a directory such as `{org}` or `{org}/{repo}`; "" for none."""
     depth += 1
     for base in sorted(files.names(directory, _LOOKED_AT, name)[0]):
         path = f"{name}/{base}"
         if not may_enter(root, base, path, depth, beside_workspace_files=False):
             continue
-        with contextlib.suppress(WorkspaceError, OSError):  # a file, or one that we may not look into
+        with contextlib.suppress(WorkspaceError, OSError):  # a file, or an unreadable directory
             inner = files.open_directory(directory, base, path)
             try:
                 if layout.status_files(inner, "", root, depth) is not None:

@@ -1,7 +1,5 @@
-"""Old commits out of the history, archived first, and never to come back from a journal: before they go the journals
-are taken in, and whoever gets copies has them.
-
-The archives that `prune` leaves beside the history: which commits do they hold?
+"""Prunes old commits from the history: inserts rows that only journals have, checks that push targets have everything,
+writes an archive, then deletes. Also reads the archives beside the history.
 """
 
 from __future__ import annotations
@@ -59,14 +57,14 @@ def in_no_archive(history: str, commit_ids: Collection[str]) -> list[str]:
 
 _PAGE = Largest(commits=2_000, bytes=16 << 20)
 _AGE = pruned.age("d")
-# By their numbers: SQLite would rather sort all that are older anew for each slice.
+# Ordered by id: otherwise SQLite sorts all older rows again for each slice.
 _IN_ORDER = f"NOT INDEXED WHERE d.id > :after AND d.id <= :last AND {pruned.older('d', ':before')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Old:
-    """What is older than `before` (as `updated_utc` is written): how many commits and findings, from when to when
-    ("" when there is none), and the number of the last one: whatever comes later stays."""
+    """The commits older than `before` (in the format of `updated_utc`): numbers of commits and findings, first and last
+    time ("" for none), and the id of the last one: later commits are kept."""
 
     before: str
     commits: int
@@ -88,9 +86,9 @@ def old(history: str, before: str) -> Old:
 
 
 def archive(history: str, found: Old, path: str, on_progress: Callable[[int], None]) -> None:
-    """Write what is older to a new file of interchange lines, durably, owned as the history is.
+    """Write the old commits to a new file of interchange lines, durably, with the history's owner.
 
-    `on_progress` hears of so many more commits. Raises HistoryError, HistoryRefused, ExchangeError.
+    `on_progress` is called with the number of further commits. Raises HistoryError, HistoryRefused, ExchangeError.
     """
     whose = host_id(history)
     try:
@@ -123,11 +121,12 @@ def _pages(history: str, found: Old, whose: str) -> Iterator[Collection[str]]:
 
 
 def remove(history: History, found: Old, on_progress: Callable[[int], None]) -> None:
-    """Delete what was archived, findings and search with it, and have no older line or marker bring it back.
+    """Delete the archived commits with their findings and search entries, so that no older line or marker brings them
+    back.
 
-    First it is said what goes, then it goes, some at a time: each slice is a transaction, and commits come between.
-    One that is ended halfway leaves whole commits, which the next prune takes. `on_progress` hears how many went.
-    Raises HistoryError, HistoryRefused.
+    First `pruned_before` is stored, then rows are deleted in slices: each is a transaction, and commits run in between.
+    An interrupted prune leaves complete commits, which the next one deletes. `on_progress` is called with the number
+    deleted. Raises HistoryError, HistoryRefused.
     """
     with history.transaction() as connection:
         connection.execute("UPDATE about SET pruned_before = max(ifnull(pruned_before, ''), ?)", (found.before,))
@@ -162,9 +161,9 @@ class TakenIn:
 
 
 def take_in(config: Config, history: History, on_scanned: Callable[[int], None]) -> TakenIn:
-    """Insert each line that the journals of the roots have and the history lacks; nothing else is written.
+    """Insert the rows that only journals have; writes nothing else.
 
-    What is pruned later and was in no row would never become one. Raises HistoryError, HistoryRefused.
+    Otherwise old lines without a row could never become one after the prune. Raises HistoryError, HistoryRefused.
     """
     committer, last_seen = Committer(config, history), LastSeen(history)
     recovered, unread = 0, []

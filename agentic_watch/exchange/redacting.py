@@ -1,5 +1,5 @@
-"""Secrets out of a history that holds them: rows, findings, search, kept files, and the pages that they were on; and
-out of a row that comes from elsewhere.
+"""Redacts the history: rows, findings, search index, kept files, and the database pages that held them. Also redacts
+imported rows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TEXT_COLUMNS = (
     *("repo", "org", "task", "agent", "model", "branch", "question", "process_id", "pr_url"),
     *("session_id", "head_commit"),
 )
-"""What may hold a secret, beside the report; the others are made here, or say which commit it is."""
+"""Columns that may have secrets, besides the report; the others are computed, or identify the commit."""
 
 _TEXTS = tuple(HISTORY_COLUMNS.index(name) for name in _TEXT_COLUMNS)
 _REPORT = HISTORY_COLUMNS.index("report")
@@ -63,7 +63,7 @@ _IDENTITY = ("root", "workspace", "seen_at", "updated_at", "updated_utc", "start
 
 
 def _tables(connection: sqlite3.Connection) -> list[_Table]:
-    """The record, and what is known of workspaces now: all of their texts, whatever tables a later schema adds."""
+    """All tables with texts of dispatches or workspaces, including those that a later schema adds."""
     names = [
         name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
     ]
@@ -82,8 +82,8 @@ def _tables(connection: sqlite3.Connection) -> list[_Table]:
 
 @dataclass(slots=True)
 class Redacted:
-    """What held secrets: how many rows of each table, how many secrets by kind, and the numbers of the dispatches, also
-    of those whose secrets were taken out before: others may have them as they were."""
+    """The result: rows with secrets per table, secrets per kind, and the ids of the dispatches, including those
+    redacted earlier, because other systems may have the original."""
 
     rows: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -114,8 +114,8 @@ def look(history: str, without: Redactor, on_progress: OnProgress) -> Redacted:
 
 
 def redact(history: History, without: Redactor, found: Redacted, on_progress: OnProgress) -> None:
-    """Take the secrets out of all tables, some rows at a time: each slice is a transaction, and one that is ended
-    halfway is finished by the next call. What was done stands in `found`. Raises HistoryError, HistoryRefused."""
+    """Redact all tables in slices: each is a transaction, and after an interruption the next call continues. The result
+    is in `found`. Raises HistoryError, HistoryRefused."""
     slices, looked = Slices(), 0
     with history.reading() as connection:
         tables = _tables(connection)
@@ -137,10 +137,10 @@ def redact(history: History, without: Redactor, found: Redacted, on_progress: On
 def _redact_some(
     history: History, table: _Table, after: tuple[Any, ...], without: Redactor, slices: Slices
 ) -> tuple[tuple[Any, ...] | None, int, Redacted]:
-    """One slice: the key of its last row (None behind the last), its size, and what was done."""
+    """Redact one slice: returns the key of its last row (None at the end), its size, and the changes."""
     some = Redacted()
     with history.transaction(durable=False) as connection, slices.one():
-        # What was on a page is overwritten: also where the file cannot be made anew at the end.
+        # Overwrites deleted content in pages, even if the final rebuild of the file fails.
         connection.execute("PRAGMA secure_delete = ON")
         page = _page(connection, table, after, slices.size)
         for change in _changes(table, page, without, some):
@@ -161,7 +161,7 @@ def _marks(table: _Table) -> str:
 def _page(
     connection: sqlite3.Connection, table: _Table, after: tuple[Any, ...], size: int
 ) -> Sequence[tuple[Any, ...]]:
-    """The next rows: their keys, the dispatch where there is one, the columns that may hold a secret."""
+    """The next rows: keys, the dispatch if any, and the columns that may have secrets."""
     where = f"WHERE {_row_value(table)} > ({_marks(table)})" if after else ""
     wanted = ", ".join((*table.key, table.dispatch or "NULL", *table.columns))
     order = ", ".join(table.key)
@@ -201,7 +201,7 @@ def _redacted(column: str, value: Any, without: Redactor) -> Any:
 
 def _redacted_report(report: str | None, without: Redactor) -> str | None:
     """Redact the JSON text of a report."""
-    # What is escaped may be one, or stand before one: the report is looked at text by text then.
+    # An escape may be part of a secret or precede one: then the report is redacted text by text.
     if report is None or not ("\\" in report or without.may_change(report)):
         return report
     try:
@@ -218,7 +218,7 @@ def _redacted_text(value: Any, without: Redactor) -> Any:
 
 
 def redacted(row: Row, without: Redactor) -> Row:
-    """A row that comes from elsewhere, without its secrets; nearly always there are none, which one look tells."""
+    """Redact an imported row; almost all rows have no secret, which one check shows."""
     kept = tuple(kept_part.redacted(file, without.text) for file in row.kept)
     given = itertools.chain((row.values[index] for index in _TEXTS), *row.findings)
     texts, report = [text for text in given if isinstance(text, str)], row.report or ""
@@ -241,9 +241,9 @@ def _as_text(value: Any) -> str:
 
 
 def clean(history: History) -> None:
-    """Make anew what was made of the secrets, and the whole file, so that no page of it, nor of its log, has one.
+    """Rebuild the derived data and the whole file, so that no page of it or of its WAL has a secret.
 
-    Raises HistoryError, also while somebody reads an older state for too long.
+    Raises HistoryError, also while another process keeps an older state open for too long.
     """
     history.rebuilding(partial(_rebuild, history))
     with history.reading() as connection:
@@ -267,7 +267,7 @@ def _empty_log(history: History) -> bool:
 
 
 def named_by_secrets(history: str, without: Redactor) -> int:
-    """How many workspaces have a secret in their name, which says what their commits are of and stays. Raises
+    """Number of workspaces with a secret in their name, which identifies their commits and is kept. Raises
     HistoryError, HistoryRefused."""
     with opening.reading(history) as connection:
         names = connection.execute("SELECT DISTINCT workspace FROM dispatch_history")
@@ -275,7 +275,7 @@ def named_by_secrets(history: str, without: Redactor) -> int:
 
 
 def commit_ids(history: str, found: Redacted) -> list[str]:
-    """What the dispatches are called everywhere. Raises HistoryError, HistoryRefused."""
+    """The commit_ids of the dispatches. Raises HistoryError, HistoryRefused."""
     with opening.reading(history) as connection:
         sql = "SELECT commit_id FROM dispatch_history WHERE id = ?"
         return [row[0] for number in sorted(found.dispatches) for row in connection.execute(sql, (number,))]

@@ -1,5 +1,5 @@
-"""Secrets out of the journals below the roots. What else holds them, there or elsewhere, is named, since it is not ours
-to write: what is it, and what takes them out there?
+"""Redacts the journals below the roots, and lists other places that may have secrets but are not ours to change, with
+what to do there.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _CORRUPT = (f"{layout.JOURNAL}.corrupt-", f"{layout.MARKER}.corrupt-")
 
 @dataclass(slots=True)
 class RedactedJournals:
-    """How many journals had lines with secrets, and how many lines; `left` are files that hold some still and are not
-    ours to write; `failed` and `unfit` are journals that could not be written, by a fault of the host or for what lies
-    in their workspace, one line each."""
+    """Numbers of journals and lines with secrets; `left` are files with secrets that are not ours to change; `failed`
+    and `unfit` are journals that could not be written, because of the host or of their workspace's content, one line
+    each."""
 
     journals: int = 0
     lines: int = 0
@@ -45,7 +45,7 @@ class RedactedJournals:
 def redact_journals(
     config: Config, without: Redactor, done: RedactedJournals, on_progress: Callable[[int], None], *, dry_run: bool
 ) -> None:
-    """Take secrets out of each journal; what was done stands in `done`. `on_progress` hears of each workspace."""
+    """Redact each journal; the result is in `done`. `on_progress` is called for each workspace."""
     looked = 0
     for root in config.roots:
         try:
@@ -79,7 +79,7 @@ def _redact(candidate: Candidate, limits: Limits, without: Redactor, done: Redac
 
 
 def _rewrite(place: Place, limits: Limits, without: Redactor, dry_run: bool) -> Rewritten:
-    """Waits for whoever holds the workspace or its journal, politely and not for ever."""
+    """Rewrite one journal, waiting a limited time for processes that hold the workspace or its journal."""
     if place.meta is None:
         return Rewritten()
     meta = place.meta
@@ -94,7 +94,7 @@ def _rewrite(place: Place, limits: Limits, without: Redactor, dry_run: bool) -> 
 
 
 def _others_with_secrets(place: Place, limits: Limits, without: Redactor) -> Iterator[str]:
-    """The files of a workspace that a rebuild or somebody may read, and that are the dispatcher's or the agent's."""
+    """Files with secrets that belong to the dispatcher or the agent, and may be read by a rebuild or by people."""
     wanted = [(place.directory, layout.STATUS, layout.STATUS, limits.status_bytes)]
     if place.meta is not None:
         wanted += [
@@ -108,7 +108,7 @@ def _others_with_secrets(place: Place, limits: Limits, without: Redactor) -> Ite
         try:
             text = files.read(directory, name, label, limit, one_link=False).data.decode("utf-8", "replace")
         except WorkspaceError:
-            continue  # what cannot be read is recorded by nobody
+            continue  # unreadable files are never recorded
         if without.text(text) != text:
             yield label
 
@@ -117,14 +117,14 @@ _TABLES = ("kept_files", "findings", "dispatches")
 
 
 class Left(NamedTuple):
-    """A place, and what its operator does there."""
+    """A place that may have secrets, and what to do there."""
 
     where: str
     next_step: str
 
 
 def out_of_reach(config: Config, without: Redactor, commit_ids: Sequence[str]) -> Iterator[Left]:
-    """Each place of this host and of its targets; `commit_ids` are the commits that had secrets."""
+    """All such places of this host and of its targets; `commit_ids` are the commits with secrets."""
     yield from _beside(config.history, without)
     yield from _dead_letters(config.history, without)
     if commit_ids:

@@ -1,4 +1,4 @@
-"""A root under another name: its commits are found there from then on, and stay the same commits."""
+"""`rename-root`: gives a root and its commits another name in the history."""
 
 from __future__ import annotations
 
@@ -41,14 +41,15 @@ _RUNS = (
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """How many commits have another root now, and how many were there twice, of which the ones of `new` stay."""
+    """The number of renamed commits, and of those that existed under both names, of which the ones of `new` are
+    kept."""
 
     renamed: int
     merged: int
 
 
 def refuse_merge(roots: Sequence[Root], old: str, new: str) -> None:
-    """Raise ExchangeError when both are roots of the configuration: two roots would become one."""
+    """Raise ExchangeError if both are configured roots, which would be merged."""
     both = [root for root in roots if old in (root.key, root.path)], [root for root in roots if root.key == new]
     if all(both) and both[1][0] not in both[0]:
         raise ExchangeError(
@@ -58,12 +59,12 @@ def refuse_merge(roots: Sequence[Root], old: str, new: str) -> None:
 
 
 def rename_root(history: History, old: str, new: str, on_progress: Callable[[int], None]) -> Renamed:
-    """Give all that the history holds of the root `old` to the root `new`, some at a time: each slice is a transaction.
+    """Rename the root `old` to `new` in the history, in slices: each is a transaction.
 
-    A commit's id is made of its root, so each gets its new one. No daemon may run meanwhile: it would commit under the
-    old name. One that is ended halfway goes on when it is called again. `on_progress` hears how many have theirs.
-    Raises HistoryError, HistoryRefused, ExchangeError when there is no such root, or a commit that is there under both
-    names says different things.
+    A commit's id is derived from its root, so each commit gets a new one. No daemon may run meanwhile: it would commit
+    under the old name. After an interruption the next call continues. `on_progress` is called with the number renamed.
+    Raises HistoryError, HistoryRefused, ExchangeError when there is no such root, or when a commit exists under both
+    names with different content.
     """
     names = {"old": old, "new": new}
     _refuse(history, names)
@@ -86,7 +87,7 @@ def rename_root(history: History, old: str, new: str, on_progress: Callable[[int
 
 
 def _rename_some(history: History, names: dict[str, str], slices: Slices) -> tuple[int, int]:
-    """Rename one slice; gives how many rows were renamed, and how many were there already and went."""
+    """Rename one slice; returns the numbers of renamed rows and of deleted duplicates."""
     with history.transaction(durable=False) as connection, slices.one():
         rows = connection.execute(_SOME, {**names, "size": slices.size}).fetchall()
         _rename(connection, names["new"], [row[:4] for row in rows if not row[4]])
@@ -121,7 +122,7 @@ def _refuse(history: History, names: dict[str, str]) -> None:
 
 
 def commits_of(history: History, root: str) -> int:
-    """How many commits the history holds of a root. Raises HistoryError, HistoryRefused."""
+    """Number of a root's commits. Raises HistoryError, HistoryRefused."""
     with history.reading() as connection:
         (count,) = connection.execute("SELECT count(*) FROM dispatch_history WHERE root = ?", (root,)).fetchone()
     return int(count)

@@ -1,4 +1,4 @@
-"""What a file is that somebody wants run and that the kernel does not run."""
+"""Explains why the kernel cannot run a program: a script without `#!`, or its interpreter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 
 _HEAD = 256
-"""The kernel reads as much of a `#!` line (execve(2))."""
+"""The kernel reads this much of a `#!` line (execve(2))."""
 
 
 def script(word: str) -> str:

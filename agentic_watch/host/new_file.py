@@ -30,7 +30,7 @@ def new_file(path: str, mode: int, *, replace: bool = False, is_durable: bool = 
 
 @contextlib.contextmanager
 def new_path(path: str, mode: int = 0o644) -> Iterator[str]:
-    """The name of an empty file beside `path`, for who must have a name to fill it; it replaces `path`, durably.
+    """The name of an empty file beside `path`, for writers that need a name; it then replaces `path`, durably.
 
     Raises OSError.
     """
@@ -45,7 +45,9 @@ def _beside(path: str, mode: int, place: Callable[[str, str], None], *, is_durab
     descriptor, temporary = -1, ""
     try:
         while descriptor < 0:
-            temporary = f"{path}.{os.urandom(_RANDOM_BYTES).hex()}.part"  # known before it is there: a signal may come
+            temporary = (
+                f"{path}.{os.urandom(_RANDOM_BYTES).hex()}.part"  # chosen before the creation, in case of a signal
+            )
             descriptor = _create(temporary, mode)
         yield temporary, descriptor
         if is_durable:
@@ -80,8 +82,8 @@ def leftovers(prefix: str) -> list[str]:
 
 
 def _create(temporary: str, mode: int) -> int:
-    """The descriptor of a new file, whose lock tells others that somebody is at work on it; -1 when another run took it
-    for left, between the two calls."""
+    """Create a file and lock it, which marks it as in use; returns the descriptor, or -1 if another process removed it
+    as a leftover before the lock."""
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     if os.path.lexists(temporary):
