@@ -1,1 +1,1 @@
-"""The running process: the loop, what is due when, how it is, and what it tells systemd and everybody else."""
+"""The daemon: its main loop, schedule and state, and what it reports to systemd and other commands."""
