@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import NOBODY
+from support import NOBODY, wait_for
 from unprivileged import public_directory
 
 from agentic_watch.daemon.daemon_presence import file_of
@@ -279,6 +279,20 @@ def test_who_was_first_in_the_new_directory_stays(history: str) -> None:
             with pytest.raises(HistoryInUse):
                 instance.publish(STATE)
             assert look(history) == (True, STATE)
+
+
+def test_a_second_daemon_that_waits_takes_no_lock_from_the_first(history: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file was removed, and the second one made it again before the first noticed."""
+    monkeypatch.setattr("agentic_watch.daemon.single_instance._PATIENCE_SECONDS", 10.0)
+    with held(history) as instance:
+        os.unlink(file_of(history))
+        second = threading.Thread(target=lambda: Instance.acquire(history).release())
+        second.start()
+        wait_for(lambda: os.path.exists(file_of(history)))
+        instance.publish(STATE)
+        assert second.is_alive()
+        assert look(history) == (True, STATE)
+    second.join()  # it had its turn
 
 
 def test_a_daemon_that_stands_still_is_told_from_one_that_is_gone(history: str) -> None:

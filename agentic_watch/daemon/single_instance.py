@@ -80,7 +80,7 @@ class Instance:
             directory = self._open(os.path.dirname(self._path), DIRECTORY, self._directory, undo)
             descriptor = self._open(self._path, os.O_RDWR | os.O_CREAT | FLAGS, self._descriptor, undo)
             pauses = every(0.02, _PATIENCE_SECONDS)
-            if not wait_until(lambda: lock(descriptor, fcntl.LOCK_EX) and self._claim(directory), pauses):
+            if not wait_until(lambda: self._lock_and_claim(descriptor, directory), pauses):
                 raise _held(self._path, descriptor)
             # The state of a previous daemon must not be taken for this one's.
             os.ftruncate(descriptor, 0)
@@ -98,6 +98,16 @@ class Instance:
             return held
         undo.callback(os.close, descriptor)
         return descriptor
+
+    def _lock_and_claim(self, descriptor: int, directory: int) -> bool:
+        """Take both or none: a running daemon whose file was removed must get the lock of the one that a second daemon
+        created."""
+        if not lock(descriptor, fcntl.LOCK_EX):
+            return False
+        if self._claim(directory):
+            return True
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return False
 
     def _claim(self, directory: int) -> bool:
         if directory == self._directory:
