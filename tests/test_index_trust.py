@@ -156,6 +156,25 @@ def test_an_older_copy_put_in_place_before_the_index_is_written(host: Host, tmp_
     assert len(new.lines()) == 1
 
 
+def test_a_row_that_is_deleted_before_the_index_is_written_comes_back(host: Host) -> None:
+    """What the daemon has seen of a workspace relied on the row: its journal is read once more."""
+    workspace = make(host.root)
+    with (
+        contextlib.closing(History(str(host.history))) as history,
+        contextlib.closing(Committer(host.config(), history)) as committer,
+    ):
+        last_seen = LastSeen(history)
+        for run_number in (1, 2):
+            workspace.write_status(runs=run_number, updated_at=f"2026-04-14T11:00:0{run_number}Z")
+            last_seen.note(committer.commit(host.candidate(workspace.name)), time.time())
+        with contextlib.closing(sqlite3.connect(host.history)) as shell:
+            shell.execute("DELETE FROM dispatch_history WHERE runs = 1")
+            shell.commit()
+        last_seen.flush()
+    assert host.once().counts["recovered_rows"] == 1
+    assert [row["runs"] for row in host.query("SELECT runs FROM dispatch_history ORDER BY runs")] == [1, 2]
+
+
 def test_a_row_that_disagrees_gives_way_to_the_line(host: Host) -> None:
     """The marker, when it is written again, has the line's time of commit."""
     made = make(host.root)

@@ -16,17 +16,22 @@ _WANTED = "(SELECT rows FROM upkeep)"
 _NUMBERED = "(SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'dispatch_history')"
 _NAMELESS = "(SELECT count(*) FROM dispatch_history WHERE commit_id IS NULL)"
 
-Newest = tuple[int, str]
-"""The id and the commit id of the newest row."""
+_UNUSED = f"{_NUMBERED} - {_WANTED}"
+
+
+class NewestRow(NamedTuple):
+    """The newest row, and how many used ids have no row: one more for each row that is removed."""
+
+    id: int
+    commit_id: str
+    unused: int
 
 
 class _Count(NamedTuple):
-    """The state of a history when its count was right: how many used ids have no row, the schema's version, and the
-    newest row."""
+    """The state of a history when its count was right: the schema's version, and the newest row."""
 
-    unused: int
     version: int
-    newest: Newest
+    newest: NewestRow
 
 
 _counted: dict[Inode, _Count] = {}
@@ -39,36 +44,34 @@ def is_in_order(connection: sqlite3.Connection, path: str) -> bool:
     Rows are counted once per process, and again when ids and rows have not grown equally since (SQL inserts use an id,
     deletes leave one unused), or when the content was replaced (a restored copy, a foreign WAL).
     """
-    wanted, numbered, nameless = connection.execute(f"SELECT {_WANTED}, {_NUMBERED}, {_NAMELESS}").fetchone()
-    if nameless:
+    if connection.execute(f"SELECT {_NAMELESS}").fetchone()[0]:
         return False
-    unused, (version,) = numbered - wanted, connection.execute("PRAGMA schema_version").fetchone()
+    (version,) = connection.execute("PRAGMA schema_version").fetchone()
     inode = history_file.inode_of(path)
     before = _counted.pop(inode, None) if inode is not None else None
-    if before is None or before[:2] != (unused, version) or not is_there(connection, before.newest):
+    if before is None or before.version != version or not is_there(connection, before.newest):
         counted, wanted = connection.execute(f"SELECT {_COUNTED}, {_WANTED}").fetchone()
         if counted != wanted:
             return False
     if inode is not None and (last := newest(connection)):
-        _counted[inode] = _Count(unused, version, last)
+        _counted[inode] = _Count(version, last)
     return True
 
 
-def newest(connection: sqlite3.Connection) -> Newest | None:
+def newest(connection: sqlite3.Connection) -> NewestRow | None:
     """The newest row; None when there is none."""
-    found: Newest | None = connection.execute(
-        "SELECT id, commit_id FROM dispatch_history ORDER BY id DESC LIMIT 1"
+    found = connection.execute(
+        f"SELECT id, commit_id, {_UNUSED} FROM dispatch_history ORDER BY id DESC LIMIT 1"
     ).fetchone()
-    return found
+    return NewestRow(*found) if found is not None else None
 
 
-def is_there(connection: sqlite3.Connection, row: Newest) -> bool:
-    """Whether a former newest row still exists: otherwise this is an older copy or another history."""
-    number, wanted = row
-    found: tuple[str] | None = connection.execute(
-        "SELECT commit_id FROM dispatch_history WHERE id = ?", (number,)
-    ).fetchone()
-    return found == (wanted,)
+def is_there(connection: sqlite3.Connection, former: NewestRow) -> bool:
+    """Whether a former newest row still exists, and no row was removed since: otherwise this may be an older copy or
+    another history."""
+    sql = f"SELECT id, commit_id, {_UNUSED} FROM dispatch_history WHERE id = ?"
+    found: tuple[int, str, int] | None = connection.execute(sql, former[:1]).fetchone()
+    return found == former
 
 
 def take_stock(connection: sqlite3.Connection) -> str:

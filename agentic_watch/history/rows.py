@@ -18,7 +18,7 @@ from agentic_watch.history.columns import (
     usage_values,
     whole,
 )
-from agentic_watch.history.row_count import Newest
+from agentic_watch.history.row_count import NewestRow
 from agentic_watch.workspace import report as reports
 from agentic_watch.workspace.ghost_record import is_ghost_record
 from agentic_watch.workspace.jsontext import dump
@@ -46,7 +46,7 @@ _INSERT_KEPT = (
     "INSERT INTO kept_files (dispatch_id, name, bytes, kept_from, content) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT DO NOTHING"
 )
-_COUNT = "UPDATE upkeep SET rows = rows + ? RETURNING searched_to, lost"
+_COUNT = "UPDATE upkeep SET rows = rows + ? RETURNING searched_to, lost, rows"
 _DISPATCH = ("workspace", "updated_utc", "runs", "started_utc", "org", "repo", "task", "agent", "branch")
 _ITS = [HISTORY_COLUMNS.index(name) for name in _DISPATCH]
 _NAMESAKE = (
@@ -154,7 +154,7 @@ def _duration_ms(record: Record) -> int | None:
     return duration if duration >= 0 else None
 
 
-def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, Newest | None]:
+def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, NewestRow | None]:
     """Insert rows in the caller's transaction, which must do nothing else; returns the number of new rows and the last
     of them.
 
@@ -182,7 +182,7 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, Ne
         values, findings, kept = ([some for some in all_ if some[0] in new] for all_ in (values, findings, kept))
     if kept:
         connection.executemany(_INSERT_KEPT, kept)
-    searched_to, lost = connection.execute(_COUNT, (inserted,)).fetchone()
+    searched_to, lost, all_rows = connection.execute(_COUNT, (inserted,)).fetchone()
     if not values:
         return 0, None
     last, *of_last = values[-1]
@@ -190,7 +190,7 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, Ne
         too_many_wait = last - searched_to > findings_and_search.MOST_WAITING
         if findings or too_many_wait:
             findings_and_search.add(connection, findings, inserted if too_many_wait else 0)
-    return inserted, (last, of_last[_COMMIT_ID])
+    return inserted, NewestRow(last, of_last[_COMMIT_ID], last - all_rows)
 
 
 def _has_namesake(connection: sqlite3.Connection, row: Row, roots: dict[tuple[object, ...], object]) -> bool:

@@ -29,7 +29,7 @@ from agentic_watch.history import (
 from agentic_watch.history.corrupt_file import LogInodes
 from agentic_watch.history.history_file import Inode
 from agentic_watch.history.opening import OnProgress, open_to_write
-from agentic_watch.history.row_count import Newest
+from agentic_watch.history.row_count import NewestRow
 from agentic_watch.history.rows import Row
 from agentic_watch.host.retry import every, retry
 
@@ -77,7 +77,7 @@ class History:
     _next_try: float = 0.0
     _last_cause: str = ""
     _failing: bool = False
-    _newest: Newest | None = None
+    _newest: NewestRow | None = None
     _locked_until: float = 0.0
     _locked_times: int = 0
     _locked_cause: str = ""
@@ -147,7 +147,7 @@ class History:
         return act()
 
     def is_the_same(self, connection: sqlite3.Connection) -> bool:
-        """Whether the rows inserted by this process still exist: the file was not replaced by an older copy."""
+        """Whether no row was removed since this process inserted its last one, and the file is no older copy."""
         if self._newest is None or row_count.is_there(connection, self._newest):
             return True
         self._newest = None
