@@ -6,6 +6,7 @@ does not make the queues grow. A hint may be wrong or arrive twice; only the fil
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -242,7 +243,8 @@ class RootQueue:
         elif name in _TELLING and mask & _WRITTEN:
             if (workspace := self._workspace(wd)) is not None:
                 workspace.heat = time.time() + UNCOMMITTED
-                self._hints.put(Hint(self._root, Candidate(self._root, workspace.name), from_event=True))
+                place = sys.intern(workspace.name)  # a storm leaves several entries for it in the queues
+                self._hints.put(Hint(self._root, Candidate(self._root, place), from_event=True))
                 return
             self._file(wd, "changed")
         elif name == _STATUS and mask & _TAKEN_AWAY:
