@@ -244,7 +244,7 @@ def test_a_root_that_comes_later_is_worked_in(lab: Lab) -> None:
     """It was not there when the service started: once it is, dispatches in it are committed, without an operator."""
     lab.sh(f"cp {CONFIG} /root/good; printf '[[roots]]\\npath = \"/srv/later\"\\n' >>{CONFIG}")
     said = lab.install()
-    assert "/srv/later: is not there yet" in said
+    assert "/srv/later: does not exist yet" in said
     lab.sh("install -d -o agent -g agents -m 2775 /srv/later")
     lab.finish("/srv/later/org/repo/five")
     lab.until(lambda: lab.committed("/srv/later/org/repo/five"), "committed")
