@@ -21,6 +21,7 @@ import pytest
 from support import NOBODY, wait_for
 from unprivileged import public_directory
 
+from agentic_watch.daemon import daemon_state
 from agentic_watch.daemon.daemon_presence import file_of
 from agentic_watch.daemon.daemon_state import DaemonState, Liveness, look, pulse
 from agentic_watch.daemon.single_instance import HistoryInUse, Instance
@@ -254,9 +255,12 @@ def test_a_directory_that_is_back_by_the_time_it_is_claimed_anew_is_held_still(
 ) -> None:
     """The daemon's own lock is not taken for another daemon's; nor is anything let go."""
     instance = Instance.acquire(history)
+    instance.publish(STATE)
     with monkeypatch.context() as patch:
         patch.setattr(Instance, "_in_place", lambda _: False)  # it was away when it was looked for
+        patch.setattr(daemon_state, "write", lambda *_: None)
         instance.publish(STATE)
+    assert look(history) == (True, STATE)
     assert pulse(history)[0] is Liveness.RUNNING
     with pytest.raises(HistoryInUse):
         Instance.acquire(history)

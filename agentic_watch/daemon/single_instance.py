@@ -57,7 +57,7 @@ class Instance:
             return
         try:
             if not self._in_place():
-                log.warning("%s: was removed; recreated", self._path)
+                log.warning("%s: was removed; recreated", file_of(self._history))
                 self._take()
             daemon_state.write(self._descriptor, daemon_state.encode(state))
         except OSError as error:
@@ -82,8 +82,8 @@ class Instance:
             pauses = every(0.02, _PATIENCE_SECONDS)
             if not wait_until(lambda: self._lock_and_claim(descriptor, directory), pauses):
                 raise _held(self._path, descriptor)
-            # The state of a previous daemon must not be taken for this one's.
-            os.ftruncate(descriptor, 0)
+            if descriptor != self._descriptor:  # the state of a previous daemon must not be taken for this one's
+                os.ftruncate(descriptor, 0)
             undo.pop_all()
         _close(*{self._descriptor, self._directory} - {descriptor, directory})
         self._descriptor, self._directory = descriptor, directory
