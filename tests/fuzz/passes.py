@@ -25,7 +25,13 @@ def compare(world: World) -> None:
     with world.watched(whole=True) as before:
         _until_quiet(world)
     after = world.records()
-    world.late.difference_update(row.dispatch for row in after.rows.values())
+    # A copy that is not read meanwhile may lack what another one has under its own name by now.
+    unread = {
+        there.dispatch
+        for where, there in after.workspaces.items()
+        if there.dispatch is not None and not after.is_recorded(where, there.dispatch)
+    }
+    world.late.difference_update({row.dispatch for row in after.rows.values()} - unread)
     # What the index knows to be pruned needs no line and no marker any more.
     world.pruned = {(where, dispatch) for where, dispatch in world.pruned if before.at(where).dispatch == dispatch}
     lacking = [*rule.lacking(before, after, world.late, world.pruned)]

@@ -48,6 +48,7 @@ KEPT = {
     1300110: 41,  # the model did not know where an archived row of another root was seen last
     2700001: 41,  # the model wanted a line of a copy whose original had lost row and line, and was committed anew
     4110062: 41,  # check found fault with the marker of a copy of that time and run, whose row is another root's
+    7000883: 41,  # the model wanted a copy read whose deleted row another copy had got again under its own name
     7000690: 41,  # a row was deleted by SQL before the daemon wrote down what it had seen: it stayed away
     7000065: 41,  # an original took its row back from a copy with a line of core-agent: that got a second row
     5000042: 41,  # the model wanted a pruned finish to stay so whose marker another finish replaced, within settle
