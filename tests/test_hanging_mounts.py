@@ -119,7 +119,7 @@ def test_a_reload_while_a_root_hangs_says_nothing_twice_and_touches_it_no_more_t
             service.signal(signal.SIGHUP)
             service.wait(lambda number=number: len(service.lines("configuration reloaded")) > number)
             service.wait_committed(make(host.root, f"org/repo/task-{number}"))
-            assert service.watching() == ["hanging", "inotify"]
+            service.wait(lambda: service.watching() == ["hanging", "inotify"])
         inner.answer()
         mirror.answer()
         service.wait_log(f"{mirror.path}: answers again")
