@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
+from agentic_watch.host.processes import ancestors
+
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh"})
 _TAKE_A_VALUE = {
     "command": "",
@@ -62,8 +64,6 @@ def process_of(agent: str) -> int:
 
     A hook of an agent finds the agent this way, through any number of shells.
     """
-    from agentic_watch.host.processes import ancestors
-
     name = agent.partition(":")[0]
     if not name or name in _SHELLS:
         return 0

@@ -14,6 +14,7 @@ from agentic_watch.config import FINISHED, Root
 from agentic_watch.dispatch import git_facts, status_writer, workspace_to_use
 from agentic_watch.dispatch.run_types import DispatchError, End, Overtaken, Run, Uncommitted, Work
 from agentic_watch.dispatch.status_writer import Current
+from agentic_watch.host.processes import is_alive
 from agentic_watch.workspace import files, instant, layout
 from agentic_watch.workspace.place import Place
 from agentic_watch.workspace.workspace_errors import WorkspaceError
@@ -75,8 +76,6 @@ def _goes_on(former: Current) -> bool:
     status = former.status
     if status.status != _RUNNING:
         return False
-    from agentic_watch.host.processes import is_alive  # late: not needed in a new workspace
-
     return not status.pid or is_alive(status.pid, status.updated_at.ns)
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from agentic_watch.config import Root
+from agentic_watch.workspace.ghost_record import GhostRun
 from agentic_watch.workspace.layout import no_workspace
-
-if TYPE_CHECKING:
-    from agentic_watch.workspace.ghost_record import GhostRun
 
 Key = tuple[str, str]
 """(root's key, workspace's name)."""

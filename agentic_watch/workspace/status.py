@@ -6,16 +6,14 @@ import contextlib
 import functools
 import operator
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from agentic_watch.config import KNOWN_STATUSES, Limits, Redact, Root
 from agentic_watch.workspace import files, instant, layout, signatures
 from agentic_watch.workspace.instant import Instant
 from agentic_watch.workspace.jsontext import load_object
+from agentic_watch.workspace.redactor import Redactor, redactor
 from agentic_watch.workspace.workspace_errors import Linked, Malformed, Missing, WorkspaceError
-
-if TYPE_CHECKING:
-    from agentic_watch.workspace.redactor import Redactor
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -77,8 +75,6 @@ touched files are often unchanged."""
 
 def _said(data: bytes, label: str, redact: Redact) -> Status:
     """Parse and redact the bytes of a status file. Raises Malformed."""
-    from agentic_watch.workspace.redactor import redactor  # not needed to write a status
-
     return redacted(parse(data, label), redactor(redact))
 
 
