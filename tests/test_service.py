@@ -352,6 +352,28 @@ def test_what_root_made_is_given_to_the_service(open_directory: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_files_that_sqlite_makes_and_removes_are_not_foreign(
+    open_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A -wal that is root's only until SQLite gives it to the history's owner, and a -shm that is removed meanwhile."""
+    nobody = Account.of("nobody")
+    history = open_directory / "history.db"
+    wal, shared_memory = Path(f"{history}-wal"), Path(f"{history}-shm")
+    for path in (history, wal, shared_memory):
+        path.touch(mode=0o600)
+    for path in (open_directory, history):
+        os.chown(path, nobody.uid, nobody.gid)
+
+    def sqlite_goes_on(_seconds: float) -> None:
+        os.chown(wal, nobody.uid, nobody.gid)
+        shared_memory.unlink(missing_ok=True)  # subprocess sleeps, too
+
+    monkeypatch.setattr(service_user.time, "sleep", sqlite_goes_on)
+    assert service_user.foreign(str(history), nobody) == []
+    assert list(service_user.give(str(history), [str(shared_memory)], nobody)) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
 def test_a_history_that_is_a_link_is_not_given_away(open_directory: Path) -> None:
     """The service's user may have planted it: what it leads to stays its owner's."""
     nobody = Account.of("nobody")

@@ -13,6 +13,7 @@ import pwd
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ LINGER = "/var/lib/systemd/linger"
 """Has a file for each user whose services run without a login (loginctl enable-linger)."""
 
 _SECONDS = 60.0
+_MOMENT = 0.1
 _NOT_WRITABLE = r"""for path; do
     [ -w "$path" ] && { [ ! -d "$path" ] || [ -x "$path" ]; } || printf '%s\0' "$path"
 done"""
@@ -161,8 +163,16 @@ _BESIDE = (*_OF_THE_PUSHER, "push.db-journal", "lost+found")
 
 
 def foreign(history: str, account: Account) -> list[str]:
-    """The state directory and its files that the account cannot write. Needs root for another account."""
-    return not_writable(account, [path for path in _paths(history) if os.path.lexists(path)])
+    """The state directory and its files that the account cannot write. Needs root for another account.
+
+    What it finds is tested again after a moment: SQLite removes the -wal and -shm with the last connection, and where
+    root makes them anew they are root's until SQLite gives them to the owner of the history.
+    """
+    found = not_writable(account, [path for path in _paths(history) if os.path.lexists(path)])
+    if found:
+        time.sleep(_MOMENT)
+        found = not_writable(account, [path for path in found if os.path.lexists(path)])
+    return found
 
 
 def give(history: str, paths: list[str], account: Account) -> Iterator[str]:
@@ -172,7 +182,10 @@ def give(history: str, paths: list[str], account: Account) -> Iterator[str]:
     ownership of other files. Nor directories with other files than ours.
     """
     for path in paths:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # removed with the last connection
         try:
             info = os.fstat(descriptor)
             if _may_be_given(history, path, info):

@@ -103,7 +103,10 @@ def ownership(subject: Subject) -> Iterator[CheckResult]:
         return
     foreign = service_user.foreign(history, account)
     for path in foreign:
-        info = os.lstat(path)
+        try:
+            info = os.lstat(path)
+        except FileNotFoundError:
+            continue  # SQLite removed it with the last connection
         owner = belongs_to(info.st_uid, info.st_gid)
         text = f"{path}: {account.name} cannot write it (it is {owner}), so {_loss(history, path)}"
         yield CheckResult(_OWNER, False, text, _next_step(history, path, account))
