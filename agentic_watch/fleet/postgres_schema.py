@@ -234,7 +234,8 @@ _MONTHS_BACK = 1
 def make_for(target: Target, months: int | None, now: time.struct_time) -> list[str]:
     """Create or update the tables of a target (`push --init`); returns the columns that were added.
 
-    `months` is the number of partitions, starting with the month before `now`. Raises Unavailable and Unusable.
+    `months` is the number of monthly partitions from that of `now` on; the month before gets one, too. Raises
+    Unavailable and Unusable.
     """
     dsn = credentials.connection_string(target)
     partitions = None
