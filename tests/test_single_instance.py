@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -283,6 +284,29 @@ def test_who_was_first_in_the_new_directory_stays(history: str) -> None:
             with pytest.raises(HistoryInUse):
                 instance.publish(STATE)
             assert look(history) == (True, STATE)
+
+
+def test_a_directory_that_comes_back_while_another_daemons_lock_is_waited_for_is_held_still(
+    history: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of the two stays, the one whose directory has the name again: neither waits for what the other holds."""
+    monkeypatch.setattr("agentic_watch.daemon.single_instance._PATIENCE_SECONDS", 10.0)
+    directory = Path(history).parent
+    with held(history) as instance:
+        instance.publish(STATE)
+        directory.rename(directory.with_name("away"))
+        with held(history) as second:
+            waiting = threading.Thread(target=instance.publish, args=[replace(STATE, pending=7)])
+            waiting.start()
+            wait_for(lambda: "was removed; recreated" in caplog.text)
+            shutil.rmtree(directory)
+            directory.with_name("away").rename(directory)
+            waiting.join()
+            assert look(history) == (True, replace(STATE, pending=7))
+            monkeypatch.setattr("agentic_watch.daemon.single_instance._PATIENCE_SECONDS", 0.1)
+            with pytest.raises(HistoryInUse, match="pid 4711"):
+                second.publish(replace(STATE, pid=4712))
+        assert look(history) == (True, replace(STATE, pending=7))
 
 
 def test_a_second_daemon_that_waits_takes_no_lock_from_the_first(history: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,25 +74,34 @@ class Instance:
 
     def _take(self) -> None:
         """Lock the current file and directory, then release those held before."""
+        if not wait_until(self._is_taken, every(0.02, _PATIENCE_SECONDS)):
+            raise _held(self._path, daemon_state.pulse(self._history)[1])
+
+    def _is_taken(self) -> bool:
+        """Try once, by the path: the directory may have been moved since the last try, or moved back."""
         self._path = file_of(self._history)
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        parent, name = os.path.split(self._path)
+        os.makedirs(parent, exist_ok=True)
         with contextlib.ExitStack() as undo:
-            directory = self._open(os.path.dirname(self._path), DIRECTORY, self._directory, undo)
-            descriptor = self._open(self._path, os.O_RDWR | os.O_CREAT | FLAGS, self._descriptor, undo)
-            pauses = every(0.02, _PATIENCE_SECONDS)
-            if not wait_until(lambda: self._lock_and_claim(descriptor, directory), pauses):
-                raise _held(self._path, descriptor)
+            try:
+                directory = self._open(parent, DIRECTORY, self._directory, undo)
+                descriptor = self._open(name, os.O_RDWR | os.O_CREAT | FLAGS, self._descriptor, undo, directory)
+            except FileNotFoundError:
+                return False  # moved at this moment
+            if not self._lock_and_claim(descriptor, directory):
+                return False
             if descriptor != self._descriptor:  # the state of a previous daemon must not be taken for this one's
                 os.ftruncate(descriptor, 0)
             undo.pop_all()
         _close(*{self._descriptor, self._directory} - {descriptor, directory})
         self._descriptor, self._directory = descriptor, directory
+        return True
 
     @staticmethod
-    def _open(path: str, flags: int, held: int | None, undo: contextlib.ExitStack) -> int:
+    def _open(path: str, flags: int, held: int | None, undo: contextlib.ExitStack, beside: int | None = None) -> int:
         """Open a file or directory. If it is the one already held (moved away and back), return the held descriptor,
         whose lock would refuse a second one."""
-        descriptor = os.open(path, flags, 0o644)
+        descriptor = os.open(path, flags, 0o644, dir_fd=beside)
         if held is not None and os.path.samestat(os.fstat(descriptor), os.fstat(held)):
             os.close(descriptor)
             return held
@@ -131,8 +140,7 @@ def _close(*descriptors: int | None) -> None:
             os.close(descriptor)
 
 
-def _held(path: str, descriptor: int) -> HistoryInUse:
-    state = daemon_state.read(descriptor)
+def _held(path: str, state: DaemonState | None) -> HistoryInUse:
     holder = f"pid {state.pid}" if state is not None else "pid not known"
     return HistoryInUse(
         f"{path}: another daemon holds this history ({holder}); stop it, or choose another history with --history"
