@@ -237,12 +237,12 @@ def test_what_is_committed_already_is_not_recorded_when_it_goes_away(host: Host,
     assert outcome.verdict is Verdict.VANISHED
 
 
-@pytest.mark.parametrize("has_marker", [True, False])
+@pytest.mark.parametrize(("has_marker", "report_bytes"), [(True, 0), (False, 0), (False, 200_000)])
 def test_what_was_committed_under_another_name_is_not_recorded_when_it_goes_away(
-    host: Host, committer: Committer, has_marker: bool
+    host: Host, committer: Committer, has_marker: bool, report_bytes: int
 ) -> None:
     """It was moved, seen there, and removed: its marker or, without one, its journal tells where its row is."""
-    workspace = make(host.root)
+    workspace = make(host.root, report={"text": "x" * report_bytes})
     commit(committer, host)
     workspace.path.rename(host.root / "moved")
     if not has_marker:

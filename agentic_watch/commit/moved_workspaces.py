@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import NamedTuple
 
-from agentic_watch.commit.open_workspace import OpenWorkspace, open_to_look, recorded_as
+from agentic_watch.commit.open_workspace import OpenWorkspace, open_to_look, recorded_names
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.commit.sightings import Sighting
 from agentic_watch.config import Config, Limits, Root
@@ -18,7 +18,7 @@ from agentic_watch.history import HistoryError, commit_lookup
 from agentic_watch.history.commit_lookup import ExistingRow
 from agentic_watch.history.rows import Row, from_record
 from agentic_watch.history.store import History
-from agentic_watch.workspace import files, ghost_record, instant, journal, layout, record, report
+from agentic_watch.workspace import files, ghost_record, instant, layout, record, report
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.ghost_record import GhostRun
 from agentic_watch.workspace.layout import name_problem
@@ -28,8 +28,6 @@ from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
-_JOURNAL_BYTES = 262_144
-"""Size up to which another workspace's journal is searched for its own lines; a dispatch adds a few hundred bytes."""
 _PLACES_LOOKED_AT = 8
 """Former places of one workspace that are examined at most."""
 _GONE = "removed before it was committed: recorded in the history from an earlier read; it has no line and no marker"
@@ -95,8 +93,8 @@ def _known_by_place(place: Candidate, history: History, config: Config) -> Itera
         return
     with closing(workspace):
         said = workspace.status if workspace.finished else None
-        names = recorded_as(workspace, said) if said is not None else set()
-        own = list(_lines_under(place.name, workspace))
+        names = recorded_names(workspace) if said is not None else set()
+        own = [line for line in workspace.short_journal() or () if line.workspace == place.name]
     if said is not None:
         found, _ = commit_lookup.held(history, place.root, [commit_lookup.lookup_of(place.name, said)])
         yield from (row.id for row in found.values() if row.workspace not in names)
@@ -104,16 +102,6 @@ def _known_by_place(place: Candidate, history: History, config: Config) -> Itera
     rows = commit_lookup.told(history, place.root, place.name, asked) if asked else []
     with_own_row = {number for number, row in rows if row.workspace == place.name}
     yield from (row.id for number, row in rows if number not in with_own_row)
-
-
-def _lines_under(name: str, workspace: OpenWorkspace) -> Iterator[Record]:
-    """The journal's lines under this name; none of a long or unreadable journal."""
-    if workspace.place.meta is None:
-        return
-    with suppress(WorkspaceError):
-        lines = workspace.open_journal(append=False)
-        if lines.size <= _JOURNAL_BYTES:
-            yield from (one for one in lines.records() if one.workspace == name)
 
 
 def can_be_name(name: str, max_depth: int) -> bool:
@@ -136,7 +124,8 @@ def standing(name: str, workspace: OpenWorkspace) -> NameState:
     homes: dict[tuple[object, ...], Root] = {}
     there = False
     for root in dict.fromkeys((candidate.root, *config.roots)):
-        own = set() if workspace.is_left_alone(Candidate(root, name)) else _own_lines(root, name, config.limits)
+        home = Candidate(root, name)
+        own = set() if workspace.is_left_alone(home) else _own_lines(home, config)
         there |= own is not None and root.key == candidate.root.key
         homes = dict.fromkeys(own or (), root) | homes
     return NameState(there, homes)
@@ -147,29 +136,24 @@ def line_key(line: Record) -> tuple[object, ...]:
     return line.identity, record.dispatch_of(line), line.committed_at
 
 
-def _own_lines(root: Root, name: str, limits: Limits) -> set[tuple[object, ...]] | None:
+def _own_lines(home: Candidate, config: Config) -> set[tuple[object, ...]] | None:
     """The lines of a workspace under its own name; empty when they cannot be read.
 
     None when there is no workspace, or when all its lines have other names.
     """
     try:
-        place = open_place(root.path, name)
+        place = open_place(home.root.path, home.name)
     except WorkspaceError as error:  # not a directory, so not a workspace
         return set() if error.transient else None
-    with closing(place):
+    with closing(OpenWorkspace(home, place, config, None, b"")) as workspace:
         try:
-            if layout.status_files(place.directory, "", root, name.count("/") + 1) is None:
+            if layout.status_files(place.directory, "", home.root, home.name.count("/") + 1) is None:
                 return None
-            if place.meta is None:
-                return set()
-            with closing(journal.open_journal(place.meta, limits, append=False)) as lines:
-                if lines.size > _JOURNAL_BYTES:
-                    return set()
-                records = list(lines.records())
-        except (WorkspaceError, OSError):
+        except OSError:
             return set()
-    own = {line_key(one) for one in records if one.workspace == name}
-    return own if own or not records else None
+        lines = workspace.short_journal()
+    own = {line_key(line) for line in lines or () if line.workspace == home.name}
+    return None if lines and not own else own
 
 
 def record_removed(candidate: Candidate, seen: Sequence[Sighting], history: History, limits: Limits) -> Outcome:
@@ -229,8 +213,8 @@ def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_b
 
     Raises HistoryError.
     """
-    if row_told(candidate, one.status, {candidate.name} | one.recorded_as, history) is not None:
+    if row_told(candidate, one.status, {candidate.name} | one.recorded_names, history) is not None:
         return True
     if one.status.updated_at.is_zero:  # it takes the age of its line, which is gone
-        return bool(one.recorded_as) and pruned_before > ""
-    return bool(one.recorded_as) and one.status.updated_at.utc() < pruned_before
+        return bool(one.recorded_names) and pruned_before > ""
+    return bool(one.recorded_names) and one.status.updated_at.utc() < pruned_before

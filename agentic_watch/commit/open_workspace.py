@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -26,13 +26,13 @@ from agentic_watch.workspace.journal import Journal
 from agentic_watch.workspace.kept_part import KeptFile
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.place import Opener, Place, open_place
-from agentic_watch.workspace.record import Identity
+from agentic_watch.workspace.record import Identity, Record
 from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import ErrorKind, Missing, WorkspaceError
 
-_JOURNAL_BYTES = 65_536
-"""Journals up to this size are read ahead of the commit, which may happen often."""
+_SHORT_JOURNAL_BYTES = 262_144
+"""Size up to which a journal is read beside the workspace's own commit; a dispatch adds a few hundred bytes."""
 
 
 def all_answer(_: Candidate) -> bool:
@@ -135,6 +135,17 @@ class OpenWorkspace:
             absent = self.place.lacks(layout.JOURNAL)
             self.journal = journal.open_journal(self.meta, self.config.limits, append=append, absent=absent)
         return self.journal
+
+    def short_journal(self) -> Sequence[Record] | None:
+        """The lines of a short journal, for whoever looks beside the workspace's own commit; empty when there is none,
+        None when it is long or cannot be read."""
+        if self.place.meta is None:
+            return ()
+        try:
+            lines = self.open_journal(append=False)
+            return list(lines.records()) if lines.size <= _SHORT_JOURNAL_BYTES else None
+        except WorkspaceError:
+            return None
 
     def release(self) -> None:
         """Close descriptors that are not needed once the line is durable; `.meta` stays open and locked."""
@@ -281,14 +292,14 @@ def sighting_of(workspace: OpenWorkspace) -> Sighting | None:
     if workspace.place.meta is not None:
         with suppress(WorkspaceError):
             content = report.content(workspace.meta, workspace.config.limits.report_bytes)
-    return Sighting(workspace.status, content, workspace.inode, frozenset(recorded_as(workspace, workspace.status)))
+    return Sighting(workspace.status, content, workspace.inode, frozenset(recorded_names(workspace)))
 
 
-def recorded_as(workspace: OpenWorkspace, now: Status) -> set[str]:
+def recorded_names(workspace: OpenWorkspace) -> set[str]:
     """The names under which marker or journal record the status."""
-    if workspace.place.meta is None:
-        return set()
-    names: set[str] = set()
+    status, names = workspace.status, set[str]()
+    if workspace.place.meta is None or status is None:
+        return names
     marked = None
     with suppress(WorkspaceError):
         marked = marker.read(workspace.meta)
@@ -296,13 +307,12 @@ def recorded_as(workspace: OpenWorkspace, now: Status) -> set[str]:
         names = {marked.workspace}
         if marked.workspace == workspace.candidate.name:
             return names
-    with suppress(WorkspaceError):
-        lines = workspace.open_journal(append=False)
-        for one in lines.records() if lines.size <= _JOURNAL_BYTES else ():
-            if one.identity != workspace.identity:
-                continue
-            if record.is_same_dispatch(one, now, lines.without):
-                names.add(one.workspace)
-            elif marked is not None and (one.workspace, one.committed_at) == (marked.workspace, marked.committed_at):
-                names.discard(marked.workspace)  # copied with the directory of another dispatch of this identity
+    without = redactor(workspace.config.limits.redact)
+    for line in workspace.short_journal() or ():
+        if line.identity != workspace.identity:
+            continue
+        if record.is_same_dispatch(line, status, without):
+            names.add(line.workspace)
+        elif marked is not None and (line.workspace, line.committed_at) == (marked.workspace, marked.committed_at):
+            names.discard(marked.workspace)  # copied with the directory of another dispatch of this identity
     return names

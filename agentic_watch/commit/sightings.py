@@ -26,7 +26,7 @@ class Sighting(NamedTuple):
     status: Status
     report: bytes | None
     inode: tuple[int, int]
-    recorded_as: frozenset[str] = frozenset()
+    recorded_names: frozenset[str] = frozenset()
     weight: int = 0
 
     @property
