@@ -432,9 +432,10 @@ def test_a_history_of_a_newer_program_is_refused_at_the_start(host: Host) -> Non
     assert "schema version 99" in result.stderr
 
 
-def test_without_the_extra_one_line_says_what_to_install(host: Host) -> None:
-    """When mcp cannot be imported: exit 1, the remedy on stderr, nothing on stdout."""
-    code = "import sys; sys.modules['mcp'] = None; from agentic_watch.cli import main; main()"
+@pytest.mark.parametrize("absent", [["mcp"], ["mcp", "anyio", "pydantic"]])
+def test_without_the_extra_one_line_says_what_to_install(host: Host, absent: list[str]) -> None:
+    """Without the SDK, or what it brings: exit 1, the remedy on stderr, nothing on stdout."""
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); from agentic_watch.cli import main; main()"
     result = subprocess.run(
         [sys.executable, "-c", code, *host.arguments(), "mcp"],
         env=support.environment(host.base),

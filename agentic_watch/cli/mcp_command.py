@@ -47,8 +47,8 @@ def command(state: State) -> None:
     try:
         from agentic_watch.mcp_server.serving import serve
     except ModuleNotFoundError as error:
-        # An older mcp lacks these modules too; any other missing module is a defect.
-        if (error.name or "").partition(".")[0] != "mcp":
+        # The SDK and what it brings; an older one lacks some of their modules. Any other missing module is a defect.
+        if (error.name or "").partition(".")[0] not in ("mcp", "anyio", "pydantic"):
             raise
         raise Refused(missing_extra(error.name, "mcp")) from error
     # The thread that reads stdin cannot be interrupted: a regular exit is the end of stdin. Ctrl-C ends the process
