@@ -1,4 +1,4 @@
-"""The road of one finish, as CONTRIBUTING tells it, is the one that it takes."""
+"""The path of one commit, as CONTRIBUTING describes it, is the one that it takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from daemon_support import Service
 from support import Host, make, wait_for
 
 PROJECT = Path(__file__).parents[1]
-SECTION = re.compile(r"^### The road of one finish$(.*?)^## ", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^### The path of one commit$(.*?)^## ", re.MULTILINE | re.DOTALL)
 STOP = re.compile(r"`(\w+/\w+\.py): ([\w.]+)`")
 FILES = re.compile(r"`(\w+)/\{([\w,]+)\}`")
 AT_MOST = 20
