@@ -1,5 +1,5 @@
-"""The common shape of answers: schema number, absent values, and `Answer`, from which every output form is made. It
-imports nothing: each command needs it.
+"""The common shape of answers: schema number, absent values, and `Answer`, the source of every output form. It imports
+nothing, because every command imports it.
 """
 
 from __future__ import annotations

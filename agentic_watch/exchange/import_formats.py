@@ -1,8 +1,8 @@
-"""What an import reads: an export (one interchange object a line), another host's history of this schema or an older
-one, or the original's store (a SQLite file of key and value, JSON in both of its groups).
+"""Reads the files of an import: an export (one interchange object per line), another host's history of this schema or
+an older one, or a core-agent store (a SQLite file of keys and JSON values).
 
-A store's `dispatch_history` holds the last record of each workspace, as in its journal; `stats` a summary that outlives
-it.
+A store's group `dispatch_history` has the last record of each workspace, as in its journal; `stats` has a summary that
+outlives it.
 """
 
 from __future__ import annotations

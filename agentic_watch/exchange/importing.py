@@ -21,8 +21,7 @@ from agentic_watch.workspace.redactor import Redactor, redactor
 
 _GROUP, _GROUP_BYTES = 1_000, 8 << 20
 _LARGE_BYTES = 4 << 20
-"""From this size on a file is read in a process of its own, while the rows before are inserted: three quarters of the
-time."""
+"""Files of this size are read in a separate process while earlier rows are inserted, in three quarters of the time."""
 
 _Told = tuple[list[Row], Incoming]
 
@@ -44,10 +43,10 @@ class Imported:
 def import_file(
     done: Imported, config: Config, history: History, root: str | None, on_progress: Callable[[int], None]
 ) -> None:
-    """Import the file `done.path`, some rows at a time; `done` says how far it is.
+    """Import the file `done.path` in slices; `done` has the counts so far.
 
-    `root` is the root of records that name none. `on_progress` hears how far into the file it is. Raises HistoryError
-    when the history cannot take them; what `done` says is in it.
+    `root` is the root of records without one. `on_progress` is called with the position in the file. Raises
+    HistoryError when rows cannot be inserted; those counted in `done` are.
     """
     slices = Slices()
 
@@ -80,7 +79,7 @@ def _is_large(path: str) -> bool:
 
 
 def _read(incoming: Incoming, history: History, without: Redactor, tell: Callable[[_Told], None]) -> str | None:
-    """Tell the rows of a file, without secrets, some at a time; gives why it was not read to its end, if it was not."""
+    """Pass the redacted rows of a file to `tell`, in groups; returns why it was not read completely, else None."""
     error = None
     group: list[Row] = []
     weight = 0

@@ -19,13 +19,13 @@ class Slices:
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
-        """The work of one slice, inside its transaction: what it waits for before and after that does not count."""
+        """Times the work of one slice inside its transaction, without the waits before and after."""
         started = time.monotonic()
         yield
         self._held = max(time.monotonic() - started, 0.001)
         self.size = min(max(int(self.size * min(_HELD_SECONDS / self._held, 2)), _LEAST), _MOST)
 
     def pause(self) -> None:
-        """Before the next slice: leave the history to others for a tenth as long as it was held. A commit that waits
-        asks again every 1 or 2 ms (history/store.py), on a slow host later."""
+        """Release the history for a tenth of the time it was held. A waiting commit retries every 1 or 2 ms
+        (history/store.py), on a slow host less often."""
         time.sleep(self._held / 10)

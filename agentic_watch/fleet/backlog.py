@@ -1,6 +1,4 @@
-"""Tells which commits each target has and how many it lacks. For read-only use: creates and writes nothing, and never
-waits.
-"""
+"""Computes which commits each target has and how many it lacks. Creates and writes nothing, and never waits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A target of kind `http`: the dispatcher's own sync address, `POST {url}/v1/agent/sync`.
 
-{"agent_id", "dispatches": [an object of the interchange, and the dispatcher's own id and synced: false]}; delivered is
-what got a 2xx. The only import of httpx, made late: it costs 0.1 s.
+The body is {"agent_id", "dispatches": [an interchange object plus the dispatcher's own id and synced: false]}; a 2xx
+means delivered. The only import of httpx, late, because it takes 0.1 s.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class HttpTarget:
         self._wire = _Wire()
 
     def deliver(self, commits: Sequence[Commit]) -> list[Refusal]:
-        """Send commits in order, in one request unless some are refused; see Delivery."""
+        """Send commits in order, in one request unless some are rejected; see Delivery."""
         return send_halving(commits, self._post)
 
     def answers(self) -> None:

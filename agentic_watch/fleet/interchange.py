@@ -1,8 +1,8 @@
 """The interchange format of commits, used by export, import, archives, dead letters and HTTP.
 
-One JSON object a line: the keys of a journal record, and host_id, commit_id, host, root, moved_to and "schema": 1.
-Where the dispatch's files are sent along, `kept_files`: a list of name, bytes, kept_from, and the content as `text`, or
-as `zlib` (base64) where it is no text.
+One JSON object per line: the keys of a journal record, and host_id, commit_id, host, root, moved_to and "schema": 1.
+With kept files also `kept_files`: a list of name, bytes, kept_from, and the content as `text`, or as `zlib` (base64) if
+it is not text.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ _PLAIN = f"""
     AND (findings_count = 0 OR json_array_length({_SAID}, '$.findings') > 0)
     AND ifnull(json_type({_SAID}, '$.changes'), 'object') = 'object'
     AND (json_extract({_SAID}, '$.changes') <> '{{}}' OR coalesce({", ".join(_CHANGES)}) IS NULL)"""
-"""Whether the report is all that `document` has to look at, and no text in it may be half of a surrogate pair."""
+"""Whether `document` needs nothing but the report, and no text in that may contain half of a surrogate pair."""
 _LARGE = {
     "report": f"iif({_SAID} <> '{{}}', json(report), NULL)",
     "findings": f"iif(json_array_length({_SAID}, '$.findings') > 0, json_extract({_SAID}, '$.findings'), NULL)",

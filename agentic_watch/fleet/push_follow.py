@@ -113,7 +113,7 @@ class _LogState:
     warned: str | None = None
 
     def note(self, pushed: Pushed) -> None:
-        """Log changes: the begin and the end of an outage, and each refused commit, once."""
+        """Log changes once: the start and the end of an outage, and each rejected commit."""
         name = pushed.target
         for refusal in pushed.refused:
             workspace = refusal.commit.columns["workspace"]

@@ -1,1 +1,1 @@
-"""What does this host offer? Its file systems, and how to sync one whole."""
+"""Facilities of the host: file systems, processes, threads, new files, optional parts."""

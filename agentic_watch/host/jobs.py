@@ -113,8 +113,8 @@ class Jobs:
 
 
 def _be_a_job(work: Work, number: int, tell: Connection, mask: set[int | signal.Signals]) -> None:
-    """Never returns. Ctrl-C reaches the first process too, which tells the others to stop; when it is gone, the next
-    word ends this one."""
+    """Run the work in a fork; never returns. Ctrl-C is left to the parent, which stops its jobs; if the parent is gone,
+    the next message ends this process."""
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -32,8 +32,8 @@ def is_stopped(pid: int) -> bool:
 
 
 class Here(NamedTuple):
-    """What a process id means something in: this boot of the host ("" when that is not known), and this process's
-    namespaces of ids and of time; `booted_at` is in seconds since the epoch, by the clock as it is now."""
+    """The context in which a process id is valid: this boot of the host ("" when unknown) and this process's pid and
+    time namespaces. `booted_at` is in seconds since the epoch, by the current clock."""
 
     boot: str
     namespaces: str
@@ -47,7 +47,7 @@ def here() -> Here:
 
 @functools.cache
 def _boot_and_namespaces() -> tuple[str, str]:
-    """What a process keeps for its life (proc_sys_kernel(5), namespaces(7))."""
+    """Constant for a process, so read once (proc_sys_kernel(5), namespaces(7))."""
     boot, names = "", []
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
         boot = file.read(64).decode("ascii", "replace").strip()
@@ -61,8 +61,9 @@ NOT_SHOWN = -1
 
 
 def began(pid: int) -> int | None:
-    """When a process began, in clock ticks since the boot (proc_pid_stat(5), field 22): with its id this tells it from
-    any other of this boot. NOT_SHOWN when it is there, but not in procfs; None when it is gone, as a zombie is.
+    """The start of a process in clock ticks since the boot (proc_pid_stat(5), field 22): unique together with its id.
+
+    NOT_SHOWN when it exists but is hidden in procfs; None when it is gone or a zombie.
     """
     if not _is_there(pid):
         return None
@@ -83,13 +84,13 @@ def is_of_kernel(pid: int) -> bool:
 
 
 def wall_time(began_at: int) -> float:
-    """When a process began that did so `began_at` ticks after the boot, in seconds since the epoch."""
+    """Convert a start, `began_at` ticks after the boot, to seconds since the epoch."""
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - began_at / os.sysconf("SC_CLK_TCK")
     return time.time() - age
 
 
 def _is_there(pid: int) -> bool:
-    """Whether the kernel knows a process with this id; one that may not be signalled is there."""
+    """Whether a process with this id exists, even if it may not be signalled."""
     if not 0 < pid < 2**31:
         return False
     try:
@@ -102,17 +103,17 @@ def _is_there(pid: int) -> bool:
 
 
 def _stat_fields(pid: int) -> list[bytes]:
-    """What procfs says of a process, from its state on. Raises OSError."""
+    """The fields of /proc/PID/stat from the state on. Raises OSError."""
     with open(f"/proc/{pid}/stat", "rb") as file:
-        # The name in parentheses may hold anything, also parentheses.
+        # The name in parentheses may contain parentheses.
         return file.read().rpartition(b")")[2].split()
 
 
 def is_alive(pid: int, since_ns: int | None = None) -> bool:
-    """Whether the process that had this id at `since_ns` (since the epoch) still runs; when in doubt, it does.
+    """Whether the process that had this id at `since_ns` (since the epoch) still runs; True when in doubt.
 
-    A process that started later only has the same id, and a zombie runs no more (proc_pid_stat(5)). Without
-    `since_ns` any process will do. One that may not be signalled, or that procfs does not show, is there.
+    A process that started later only reuses the id, and a zombie has ended (proc_pid_stat(5)). Without `since_ns` any
+    process with the id counts, as does one that may not be signalled or is hidden in procfs.
     """
     began_at = began(pid)
     if began_at is None or began_at == NOT_SHOWN or since_ns is None:
@@ -144,7 +145,7 @@ def none_left() -> Iterator[None]:
     Orphans become children of this process, so that they are found (prctl(2), PR_SET_CHILD_SUBREAPER); this setting
     remains.
     """
-    import ctypes  # a millisecond, and only a dispatch needs it
+    import ctypes  # late: takes a millisecond, and only a dispatch needs it
 
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     before = _below()
@@ -201,7 +202,7 @@ def give_back_large_blocks() -> None:
     glibc otherwise raises its threshold after each large block, up to 64 MiB per arena (mallopt(3)). Other C libraries
     have neither this call nor this behaviour.
     """
-    import ctypes  # 2 ms, and not needed where nothing is committed
+    import ctypes  # late: takes 2 ms, and only commits need it
 
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

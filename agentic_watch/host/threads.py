@@ -18,9 +18,8 @@ _OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class ThreadPool:
     """Runs one step for many items in a few threads, so that their waits for the disk overlap.
 
-    open, write and fsync release the interpreter's lock, and the file system serves syncs that come together
-    with one write of its own journal. The threads start when first needed; where the host has none left, the
-    calling one does the work.
+    open, write and fsync release the interpreter's lock, and a file system combines simultaneous syncs into one write
+    of its journal. Threads are started on first use; if the host has none left, the calling thread does the work.
     """
 
     def __init__(self, threads: int = 16) -> None:
@@ -31,7 +30,7 @@ class ThreadPool:
         self._running = 0
 
     def start(self, step: Callable[[_Item], None], items: Iterable[_Item]) -> None:
-        """Start to call `step` for each item, in any order; a single item is done before this returns."""
+        """Start calling `step` for each item, in any order; a single item is done before this returns."""
         waiting = deque(items)
         if len(waiting) == 1:
             step(waiting.popleft())
@@ -68,7 +67,7 @@ class ThreadPool:
             self._ended.put(None)
 
     def wait(self) -> None:
-        """Wait until all started work is done; raises an error of it."""
+        """Wait until all started work is done; raises one of its errors."""
         raised = None
         while self._running:
             raised = self._ended.get() or raised
@@ -96,10 +95,10 @@ def _drain(step: Callable[[_Item], None], waiting: deque[_Item]) -> None:
 
 @contextlib.contextmanager
 def left_to_main_thread() -> Iterator[None]:
-    """Threads started in here never get our signals: they inherit the mask (pthread_sigmask(3)).
+    """Threads started in this block never receive our signals: they inherit the mask (pthread_sigmask(3)).
 
-    The kernel may give a signal to any thread that does not block it, but Python handles it in the main
-    one, which would sleep on until its next turn.
+    The kernel delivers a signal to any thread that does not block it, but Python handles it in the main thread, which
+    would not wake up for it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
     try:

@@ -30,8 +30,8 @@ def roots_writable(subject: Subject) -> Iterator[CheckResult]:
 
 
 def roots_open(subject: Subject) -> Iterator[CheckResult]:
-    """A faster version for `--quick`, by the newest commits. A problem only if all of them are closed: an agent may
-    close its own workspace."""
+    """A faster version for `--quick`, by the newest commits. A problem only if none of them is writable, since an agent
+    can revoke access to its own workspace."""
     try:
         with opening.reading(subject.config.history) as connection:
             newest = list(connection.execute(_NEWEST_COMMITS))

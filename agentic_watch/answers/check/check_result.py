@@ -19,7 +19,7 @@ from agentic_watch.service.service_user import Account, NoSuchAccount, group_nam
 from agentic_watch.service.systemd import Loaded, loaded
 
 STUCK_SECONDS = 3600.0
-"""A workspace that cannot be committed for so long is a problem."""
+"""A workspace that cannot be committed for this long is a problem."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def _oldest_first(standings: Iterable[WorkspaceSnapshot]) -> tuple[WorkspaceSnap
 
 
 def since_utc(standing: WorkspaceSnapshot) -> str | None:
-    """Begin of its current state: a finished dispatch's last update, any other's start."""
+    """Start of its current state: a finished dispatch's last update, any other's start."""
     if standing.status == "running" or not standing.updated_at:
         return standing.started_utc or standing.updated_utc
     return standing.updated_utc

@@ -70,7 +70,7 @@ def digest(source: Source, wanted: Filter, outcomes: Outcomes, now: float) -> Di
 
 
 def _earlier(began: float, ended: float) -> str:
-    """The begin of the preceding span of equal length; "" when it is out of range."""
+    """The start of the preceding span of equal length; "" when it is out of range."""
     try:
         return time_spans.at(began - max(0.0, ended - began))
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Lists dispatches, newest first, and makes the head of every answer from the history."""
+"""Lists dispatches, newest first, and builds the head of every answer from the history."""
 
 from __future__ import annotations
 

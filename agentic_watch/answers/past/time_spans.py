@@ -32,7 +32,7 @@ class Clock(NamedTuple):
         return date(parts.tm_year, parts.tm_mon, parts.tm_mday)
 
     def midnight(self, ordinal: int) -> str:
-        """Begin of the day with this ordinal, in the format of `updated_utc`. Raises ValueError, OverflowError."""
+        """Start of the day with this ordinal, in the format of `updated_utc`. Raises ValueError, OverflowError."""
         day = date.fromordinal(ordinal)
         parts = (day.year, day.month, day.day, 0, 0, 0, 0, 0, -1)
         return at(calendar.timegm(parts) if self.utc else time.mktime(parts))
@@ -59,7 +59,7 @@ def local(utc: str) -> time.struct_time | None:
 
 
 def point(text: str, clock: Clock, *, end: bool = False) -> str:
-    """Parse `text` into the format of `updated_utc`; a day or week means its begin, or with `end` its end.
+    """Parse `text` into the format of `updated_utc`; a day or week means its start, or with `end` its end.
 
     Raises ValueError or OverflowError for other texts than EXPECTED. A week begins on Monday.
     """
