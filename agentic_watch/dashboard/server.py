@@ -30,7 +30,7 @@ _TABLES_OF_OURS = ("about", "workspaces", "dispatch_text", "_sqlite_migrations")
 
 
 def application(history: str, outcomes: Outcomes) -> Datasette:
-    """Datasette over the history at `history`, whatever its file is called. Raises ModuleNotFoundError (no extra)."""
+    """Datasette for the history at `history`, with a fixed database name. Raises ModuleNotFoundError (no extra)."""
     from datasette.app import Datasette
     from datasette.database import Database
 
@@ -65,7 +65,7 @@ def address(port: int) -> str:
 
 
 def serve(history: str, outcomes: Outcomes, port: int, on_ready: Callable[[int], None]) -> None:
-    """Serve until SIGINT or SIGTERM. `on_ready` hears the port, which is a free one for 0, once it listens.
+    """Serve until SIGINT or SIGTERM. `on_ready` is called with the port once it listens; 0 means any free port.
 
     Raises OSError when the port is taken, ModuleNotFoundError without the extra.
     """

@@ -1,13 +1,11 @@
-"""Rows of the history as they are committed, for `history --follow`.
+"""Yields rows of the history as they are committed, for `history --follow`.
 
-What was read is a position in one history. When another file is in its place (a new one, a backup that came back), the
-rows of dispatches that were committed since the following began, and that were not told yet, are told from it.
+The position is valid in one history. If another file takes its place (a new one, a restored backup), the rows committed
+since the start that were not yielded yet are read from that.
 
-Was something committed? The kernel tells when the history's log is written; SQLite tells whether it is committed.
-
-A commit is visible some time after the last write to the log (it is synced first, and then told through shared memory,
-of which the kernel says nothing): so for a while after a write it is asked again and again, and rarely when nothing was
-written.
+inotify reports writes to the WAL, SQLite whether something was committed. A commit becomes visible some time after the
+last write: the WAL is synced first, then shared memory is changed, which inotify does not report. So SQLite is polled
+frequently for a while after a write, and rarely otherwise.
 """
 
 from __future__ import annotations
@@ -65,8 +63,7 @@ class HistoryChanges:
         return next((pause for until, pause in _AGAIN if since < until), _IDLE_SECONDS)
 
     def happened(self) -> bool:
-        """Whether something was committed since the last call; also true at the first, and whenever it cannot be
-        told."""
+        """Whether something was committed since the last call; also true at the first call and when unknown."""
         if not self._is_watched:  # its directory did not exist
             self.written()
         return self._watch.changed()
@@ -104,13 +101,13 @@ def _opened(directory: str) -> Iterator[int]:
 
 _AT_ONCE = 100
 _LARGE_AT_ONCE = 8
-"""Rows that are read before they are printed: whole ones have a report of megabytes. No question stays open while
-somebody does not read what is printed, since it would keep the history's log from ending."""
+"""Rows read before they are printed; complete ones may have megabytes. No query stays open during output, because a
+blocked reader of stdout would keep the WAL from being reset."""
 _TOLD_AT_MOST = 10_000
 _REST_SECONDS = 0.005
 _RETRY_SECONDS = 0.5
 _CALLED = "d.updated_utc || ' ' || d.runs || ' ' || d.workspace"
-"""As outbox.py names a row."""
+"""Identifies a row as in outbox.py."""
 _NAMED = {"_id": "d.id", "_root": "d.root", "_called": _CALLED}
 _READER = "the reader of what is printed"
 

@@ -60,10 +60,10 @@ class WaitEnd:
 def wait_for_recorded(
     config: Config, wanted: Sequence[Wanted], until: Until, hear: Callable[[Awaited], None] = lambda _: None
 ) -> WaitEnd:
-    """Wait for the newest run of each workspace to be finished and in the history; `hear` is told of each as it ends.
+    """Wait until the newest run of each workspace is finished and in the history; `hear` is called for each one.
 
-    Where no daemon runs, finished ones are committed here. One that was recorded before it went away is its end.
-    Blocks the calling thread, which Ctrl-C interrupts. Raises HistoryRefused.
+    Without a daemon, finished runs are committed here. A removed workspace ends with its recorded run. Blocks the
+    calling thread, which Ctrl-C interrupts. Raises HistoryRefused.
     """
     with contextlib.ExitStack() as closing:
         watches = directory_watch()

@@ -19,11 +19,11 @@ Wanted = tuple[Candidate, ...]
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """What is known of the newest run of a workspace when the waiting for it is over.
+    """The newest run of a workspace at the end of the wait.
 
-    `recorded`: it is finished and in the history, with this `outcome`. Else `error` says why not; one that `is_lost`
-    never will be, and `is_fault_of_host` tells whose fault that is. `root` is the key of its root, None while it is in
-    none. `moved_to` is where the directory was seen last when that is another name.
+    `recorded`: it is finished and in the history, with this `outcome`. Otherwise `error` is the reason; `is_lost` means
+    that it never will be recorded, `is_fault_of_host` that the host is the cause. `root` is the key of its root (None: in
+    no root), `moved_to` the last known other place of its directory.
     """
 
     workspace: str

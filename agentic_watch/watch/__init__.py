@@ -1,4 +1,4 @@
-"""Turns inotify events into hints. The only room that imports watchdog."""
+"""Turns inotify events into hints. The only package that imports watchdog."""
 
 import os
 from dataclasses import dataclass
