@@ -22,8 +22,8 @@ class Awaited:
     """The newest run of a workspace at the end of the wait.
 
     `recorded`: it is finished and in the history, with this `outcome`. Otherwise `error` is the reason; `is_lost` means
-    that it never will be recorded, `is_fault_of_host` that the host is the cause. `root` is the key of its root (None: in
-    no root), `moved_to` the last known other place of its directory.
+    that it never will be recorded, `is_fault_of_host` that the host is the cause. `root` is the key of its root (None
+    outside of the roots), `moved_to` the last known other place of its directory.
     """
 
     workspace: str
