@@ -49,9 +49,13 @@ class Lab:
         """A property of a unit."""
         return self.sh(f"systemctl show -P {name} {unit}")
 
-    def log(self, *fields: str) -> list[dict[str, Any]]:
+    def journal(self, options: str) -> str:
+        """What journalctl prints; with all that was logged until now, since journald reads it some time later."""
+        return self.sh(f"journalctl --sync; journalctl --no-pager {options}")
+
+    def log(self) -> list[dict[str, Any]]:
         """The journal of the daemon, oldest first."""
-        lines = self.sh("journalctl --unit agentic-watch.service --output json --no-pager").splitlines()
+        lines = self.journal("--unit agentic-watch.service --output json").splitlines()
         return [json.loads(line) for line in lines]
 
     def priorities(self, text: str) -> set[str]:

@@ -12,11 +12,12 @@ WALL = 0x40000000  # __WALL: threads, too
 
 
 def polling_thread(pid: int) -> int:
-    """The one thread that waits in poll."""
+    """The one thread that waits in poll, as soon as it does."""
     tasks = f"/proc/{pid}/task"
-    waiting = [task for task in os.listdir(tasks) if "poll" in open(f"{tasks}/{task}/wchan").read()]
-    (only,) = waiting
-    return int(only)
+    while True:
+        waiting = [task for task in os.listdir(tasks) if "poll" in open(f"{tasks}/{task}/wchan").read()]
+        if len(waiting) == 1:
+            return int(waiting[0])
 
 
 def main() -> None:

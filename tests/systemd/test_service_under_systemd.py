@@ -135,27 +135,26 @@ def test_kill_loses_nothing_and_repeats_nothing(lab: Lab) -> None:
 
 def test_a_hung_daemon_is_killed_by_the_watchdog(lab: Lab) -> None:
     """SIGSTOP: no WATCHDOG=1 any more, so systemd aborts it, and starts it again."""
-    settle(lab, "WatchdogSec=2")
+    settle(lab, "WatchdogSec=5")
     before = pid(lab)
     lab.sh(f"kill -STOP {before}")
     took = lab.until(lambda: pid(lab) not in (0, before), "restarted by the watchdog")
     lab.until(lambda: lab.get("ActiveState") == "active", "ready again")
     assert any("Watchdog timeout" in str(line["MESSAGE"]) for line in lab.log())
-    lab.say(f"SIGSTOP: watchdog (2 s here), restarted after {took:.1f} s")
+    lab.say(f"SIGSTOP: watchdog (5 s here), restarted after {took:.1f} s")
 
 
 def test_a_hung_watcher_is_no_watcher(lab: Lab) -> None:
     """The loop turns and every thread lives, but inotify's hangs: no WATCHDOG=1 either, an error, a new start."""
-    settle(lab, "WatchdogSec=3")
+    settle(lab, "WatchdogSec=5")
     before = pid(lab)
-    lab.sh(
-        f"/usr/bin/python3 /lab/freeze.py {before} >/run/frozen 2>&1 & until grep -q frozen: /run/frozen; do :; done"
-    )
+    lab.sh(f"/usr/bin/python3 /lab/freeze.py {before} >/run/frozen 2>&1 &")
+    lab.until(lambda: "frozen: " in lab.sh("cat /run/frozen || true"), "frozen")
     took = lab.until(lambda: pid(lab) not in (0, before), "restarted by the watchdog")
     lab.until(lambda: lab.get("ActiveState") == "active", "ready again")
     lab.until(lambda: lab.priorities("inotify has not answered for") == {"3"}, "named in the log")
     assert lab.priorities("Fatal Python error: Aborted")  # where each thread stood
-    lab.say(f"a hung watcher thread: watchdog (3 s here), restarted after {took:.1f} s")
+    lab.say(f"a hung watcher thread: watchdog (5 s here), restarted after {took:.1f} s")
 
 
 def test_a_good_configuration_is_reloaded(lab: Lab) -> None:
@@ -196,7 +195,7 @@ def test_the_nightly_pass_runs_beside_the_daemon(lab: Lab) -> None:
     before = pid(lab)
     lab.sh("systemctl start agentic-watch-backfill.service")
     assert lab.get("Result", "agentic-watch-backfill.service") == "success"
-    said = lab.sh("journalctl --unit agentic-watch-backfill.service --output cat --identifier agentic-watch")
+    said = lab.journal("--unit agentic-watch-backfill.service --output cat --identifier agentic-watch")
     assert "3 workspaces: 0 committed, 3 skipped, 0 unfinished, 0 failed" in said
     assert pid(lab) == before
     lab.say(f"backfill beside the daemon: {said.splitlines()[-1]}")
@@ -209,7 +208,7 @@ def test_a_broken_workspace_does_not_fail_the_night(lab: Lab) -> None:
     lab.sh("systemctl start agentic-watch-backfill.service")
     assert lab.get("Result", "agentic-watch-backfill.service") == "success"
     assert lab.get("ExecMainStatus", "agentic-watch-backfill.service") == "3"
-    warned = lab.sh("journalctl --unit agentic-watch-backfill.service --output cat -p warning --no-pager")
+    warned = lab.journal("--unit agentic-watch-backfill.service --output cat -p warning")
     assert f"failed: {ROOT}/org/repo/broken: " in warned
     lab.sh(f"rm -r {ROOT}/org/repo/broken")
     lab.say("one broken workspace: the nightly pass succeeds, and names it")
@@ -294,14 +293,14 @@ def test_a_full_disk_does_not_end_the_daemon(lab: Lab) -> None:
         "mount -t tmpfs -o size=3m,mode=750,uid=$(id -u agentic-watch),gid=$(id -g agentic-watch) tmpfs "
         "/var/lib/agentic-watch; cp -a /root/state/. /var/lib/agentic-watch/"
     )
-    settle(lab, "WatchdogSec=2")
+    settle(lab, "WatchdogSec=5")
     before = pid(lab)
     lab.sh("head -c 3M /dev/zero >/var/lib/agentic-watch/filler || true")
     lab.finish(f"{ROOT}/org/repo/five")
     lab.until(lambda: lab.committed(f"{ROOT}/org/repo/five"), "committed without a history")
     lab.until(lambda: lab.priorities("rows will be added once the history is available") == {"3"}, "said so")
     began = lab.sh("systemctl show -P WatchdogTimestampMonotonic agentic-watch.service")
-    lab.until(lambda: int(lab.get("WatchdogTimestampMonotonic")) > int(began) + 4_000_000, "watchdog content for 4 s")
+    lab.until(lambda: int(lab.get("WatchdogTimestampMonotonic")) > int(began) + 10_000_000, "watchdog content for 10 s")
     lab.sh("rm /var/lib/agentic-watch/filler")
     lab.finish(f"{ROOT}/org/repo/six")
     lab.until(lambda: {"org/repo/five", "org/repo/six"} <= set(rows(lab)), "rows added")
@@ -315,23 +314,23 @@ def test_a_full_disk_does_not_end_the_daemon(lab: Lab) -> None:
 
 
 def test_a_long_start_is_no_failure(lab: Lab) -> None:
-    """3,000 workspaces wait while the start may take 1 s: EXTEND_TIMEOUT_USEC= holds systemd off until all are done."""
+    """6,000 workspaces wait while the start may take 2 s: EXTEND_TIMEOUT_USEC= holds systemd off until all are done."""
     lab.sh("systemctl stop agentic-watch.service")
     lab.sh(f"""setpriv --reuid agent --regid agents --init-groups /usr/bin/python3 -c '
 import os
 os.umask(2)
-for number in range(3000):
+for number in range(6000):
     meta = "{ROOT}/many/%02d/%04d/.meta" % (number % 50, number)
     os.makedirs(meta)
     with open(meta + "/status.json", "w") as file:
         file.write("{{\\"status\\": \\"failed\\", \\"updated_at\\": \\"2026-04-15T00:00:00Z\\"}}")
 '""")
-    settle(lab, "TimeoutStartSec=1")
+    settle(lab, "TimeoutStartSec=2")
     assert lab.get("NRestarts") == "0"
-    assert many(lab) == 3000
+    assert many(lab) == 6000
     spent = int(lab.get("ActiveEnterTimestampMonotonic")) - int(lab.get("InactiveExitTimestampMonotonic"))
     settle(lab)
-    lab.say(f"3,000 waiting at the start: ready after {spent / 1e6:.1f} s with TimeoutStartSec=1")
+    lab.say(f"6,000 waiting at the start: ready after {spent / 1e6:.1f} s with TimeoutStartSec=2")
 
 
 def test_a_user_has_a_service_of_its_own(lab: Lab) -> None:
@@ -385,7 +384,7 @@ def test_a_line_is_found_by_its_workspace(lab: Lab) -> None:
     """`journalctl WORKSPACE=…` finds a commit, with its root, status, run and time as fields of their own."""
     committed = [line for line in lab.log() if "committed (completed" in str(line["MESSAGE"])]
     name = committed[0]["WORKSPACE"]
-    found = json.loads(lab.sh(f"journalctl --output json --no-pager WORKSPACE={name}").splitlines()[0])
+    found = json.loads(lab.journal(f"--output json WORKSPACE={name}").splitlines()[0])
     assert found["MESSAGE"] == f"{name}: committed (completed, run {found['RUN']})"
     assert (found["ROOT"], found["STATUS"]) == (ROOT, "completed")
     assert found["COMMITTED_AT"].endswith("Z")
