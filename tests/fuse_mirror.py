@@ -26,6 +26,8 @@ _HEADER = struct.Struct("IIQQIIIHH")
 _ATTRIBUTES = struct.Struct("QQQQQQIIIIIIIIII")
 _NO_REPLY = {2, 36, 42}  # FORGET, INTERRUPT, BATCH_FORGET
 _BUFFER = 1 << 20 | 1 << 12
+_QUIET_SECONDS = 0.15
+"""Longer than `_NEWEST_SECONDS`, shorter than `ASK_OFTEN_SECONDS` (watch/hanging_mounts)."""
 
 
 def is_usable() -> bool:
@@ -46,42 +48,41 @@ class FuseMirror:
     def __init__(self, behind: Path, path: Path) -> None:
         self.behind, self.path = behind, path
         self._process: subprocess.Popen[bytes] | None = None
+        self._server = 0
 
     def __enter__(self) -> FuseMirror:
         self.behind.mkdir(parents=True, exist_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, __file__, str(self.behind), str(self.path)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C ends the tests, and they end it
+        )
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"mounted\n"
+        self._server = int(self._process.stdout.readline())
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._process is not None
-        assert self._process.stdout is not None
-        self._process.kill()  # which ends the waiting of all who asked
-        self._process.wait()
-        self._process.stdout.close()
-        _LIBC.umount2(os.fsencode(self.path), _MNT_DETACH)
+        self._process.communicate()
 
     def hang(self) -> None:
         """From now on nobody who asks comes back.
 
-        It stops between two requests: whose request is taken and not answered could not even be killed.
+        It stops between two requests: whose request is taken and not answered could not even be killed. And it stops
+        when nobody has asked for longer than the daemon trusts an answer, so that only who asks whether it still
+        answers is caught: a mount that hangs in the middle of its work would catch the daemon's loop, too.
         """
-        assert self._process is not None
-        self._signal(signal.SIGUSR1)
-        state = Path(f"/proc/{self._process.pid}/stat")
+        os.kill(self._server, signal.SIGUSR1)
+        state = Path(f"/proc/{self._server}/stat")
         while state.read_text().rpartition(") ")[2][0] != "T":
             time.sleep(0.001)
 
     def answer(self) -> None:
         """All who asked get their answers."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        os.kill(self._process.pid, number)
+        os.kill(self._server, signal.SIGCONT)
 
 
 class _Mirror:
@@ -216,25 +217,41 @@ class _Mirror:
         return reply
 
 
-def _serve(behind: str, path: str) -> None:
+def _mount(behind: str, path: str) -> None:
+    """Serve until standard input ends, with the test or with its process, however that ends; then unmount."""
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
     if _LIBC.mount(b"mirror", os.fsencode(path), b"fuse", 0, options.encode()):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+    server = os.fork()
+    if not server:
+        _serve(device, behind)
+        os._exit(0)
+    os.close(device)
+    sys.stdin.read()
+    os.kill(server, signal.SIGKILL)  # which ends the waiting of all who asked
+    os.waitpid(server, 0)
+    _LIBC.umount2(os.fsencode(path), _MNT_DETACH)
+
+
+def _serve(device: int, behind: str) -> None:
     asked, ask = os.pipe()
     signal.signal(signal.SIGUSR1, lambda *_: os.write(ask, b"."))
-    print("mounted", flush=True)
+    print(os.getpid(), flush=True)
     mirror = _Mirror(behind)
+    is_to_hang = False
     while True:
         try:
-            ready, _, _ = select.select([device, asked], [], [])
-            if asked in ready:
-                os.read(asked, 1)
+            ready, _, _ = select.select([device, asked], [], [], _QUIET_SECONDS if is_to_hang else None)
+            if not ready:
+                is_to_hang = False
                 os.kill(os.getpid(), signal.SIGSTOP)
-                continue
-            reply = mirror.answer(os.read(device, _BUFFER))
-            if reply is not None:
-                os.write(device, reply)
+            if asked in ready:
+                is_to_hang = bool(os.read(asked, 1))
+            if device in ready:
+                reply = mirror.answer(os.read(device, _BUFFER))
+                if reply is not None:
+                    os.write(device, reply)
         except OSError as error:
             if error.errno == errno.ENODEV:  # unmounted
                 return
@@ -243,4 +260,4 @@ def _serve(behind: str, path: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(*sys.argv[1:])
+    _mount(*sys.argv[1:])
