@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import itertools
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,9 @@ from agentic_watch.fleet import postgres_connection, postgres_schema
 from fleet.servers import BIN_VARIABLE, Postgres
 
 _NUMBERS = itertools.count(1)
+_PREFIX = "agentic-watch-test-postgres-"
+_YOUNG_SECONDS = 600.0
+"""Another test process may have made it, and not locked it yet."""
 _GRANTS = (
     "GRANT INSERT ON dispatches, findings, kept_files, hosts, host_boots TO pusher",
     "GRANT SELECT, UPDATE ON hosts, host_boots TO pusher",
@@ -50,13 +56,39 @@ class Database:
         return [str(one) for (one,) in self.query("SELECT commit_id FROM dispatches ORDER BY commit_id")]
 
 
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    """Where the server's user may look, as it may not in pytest's own. What killed runs left there goes first."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError), _locked(left):
+            if time.time() - left.stat().st_mtime > _YOUNG_SECONDS:
+                shutil.rmtree(left)
+    made = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    os.chmod(made, 0o755)
+    try:
+        with _locked(made):
+            yield made
+    finally:
+        shutil.rmtree(made)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Raises OSError while another test process holds it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Postgres]:
     """A PostgreSQL, and in it the database `template` from which each test gets a copy."""
-    base = Path(tempfile.mkdtemp(prefix="agentic-watch-postgres-"))
-    os.chmod(base, 0o755)
-    running = Postgres(base)
-    try:
+    with contextlib.ExitStack() as at_end:
+        running = Postgres(at_end.enter_context(_directory()))
+        at_end.callback(running.stop)
         running.start()
         for user in ("pusher", "poor", "reader"):
             running.execute(f"CREATE ROLE {user} LOGIN")
@@ -66,9 +98,6 @@ def server() -> Iterator[Postgres]:
         for grant in _GRANTS:
             running.execute(grant, "fleet_template")
         yield running
-    finally:
-        running.stop()
-        shutil.rmtree(base)
 
 
 @pytest.fixture

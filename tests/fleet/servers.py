@@ -36,8 +36,8 @@ def binaries() -> Path:
 
 
 def unprivileged(command: list[str]) -> list[str]:
-    """The command as nobody when the tests are root's: PostgreSQL refuses to be."""
-    ids = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    """The command as nobody when the tests are root's: PostgreSQL refuses to be. It ends with the tests, if killed."""
+    ids = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--pdeathsig=TERM"]
     return ["setpriv", *ids, *command] if os.getuid() == 0 else command
 
 
@@ -100,9 +100,14 @@ class Postgres:
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it: SIGINT cuts all sessions, SIGQUIT does not even shut down in order (postgres(1))."""
         if self._process is not None:
-            self._process.send_signal(how)
-            self._process.wait(30)
-            self._process = None
+            process, self._process = self._process, None
+            process.send_signal(how)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
 
     def dsn(self, database: str = "postgres", user: str = "postgres", port: int | None = None) -> str:
         return f"host=127.0.0.1 port={port or self.port} dbname={database} user={user} sslmode=disable"
