@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import support
 
-_GRACE_SECONDS = 5.0
+_GRACE_SECONDS = 30.0
 
 
 @pytest.fixture(autouse=True)

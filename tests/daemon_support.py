@@ -40,7 +40,7 @@ class Service:
         *,
         environ: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
-        patience_seconds: float = 20.0,
+        patience_seconds: float = 30.0,
     ) -> None:
         self.host = host
         self.log_file = host.base / "daemon.log"
@@ -110,7 +110,7 @@ class Service:
         assert self._process is not None
         return self._process.poll()
 
-    def wait_end(self, seconds: float = 20.0) -> int:
+    def wait_end(self, seconds: float = 30.0) -> int:
         assert self._process is not None
         return self._process.wait(seconds)
 
@@ -129,7 +129,7 @@ class Service:
         """The log lines that hold `text`."""
         return [line for line in self.log().splitlines() if text in line]
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    def wait(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         """Wait for a condition; fail with the log when it does not come true or the daemon ends."""
         met = False
 
@@ -147,10 +147,10 @@ class Service:
     def wait_ready(self, times: int = 1) -> None:
         self.wait(lambda: len(self.lines("ready: ")) >= times, self._patience_seconds)
 
-    def wait_log(self, text: str, seconds: float = 20.0) -> None:
+    def wait_log(self, text: str, seconds: float = 30.0) -> None:
         self.wait(lambda: bool(self.lines(text)), seconds)
 
-    def wait_committed(self, *workspaces: Workspace, seconds: float = 20.0) -> None:
+    def wait_committed(self, *workspaces: Workspace, seconds: float = 30.0) -> None:
         """Wait until each has its row, its line and its marker, and exactly one of each."""
         self.wait(lambda: all(map(self.is_committed, workspaces)), seconds)
         for workspace in workspaces:

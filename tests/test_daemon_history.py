@@ -86,11 +86,11 @@ def test_a_locked_history_holds_up_no_burst(host: Host) -> None:
         with write_locked(host.history):
             for workspace in burst:
                 workspace.write_status()
-            service.wait(lambda: all(workspace.marker.exists() for workspace in burst), 20.0)
+            service.wait(lambda: all(workspace.marker.exists() for workspace in burst))
             assert service.names() == []
             single = make(host.root, "org/repo/single")
-            service.wait(lambda: committed_on_disk(single), 3.0)
-        service.wait(lambda: len(service.names()) == len(burst) + 1, 30.0)
+            service.wait(lambda: committed_on_disk(single))
+        service.wait(lambda: len(service.names()) == len(burst) + 1)
         assert all(map(committed_on_disk, burst))
 
 

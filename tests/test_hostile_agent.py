@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import time
@@ -28,8 +29,7 @@ for number, path in enumerate(itertools.cycle(paths), 1):
 LARGE_STATUS_BYTES = 600_000
 Agent = Callable[[Host], tuple[float, list[Path]]]
 """Makes workspaces; gives how many times a second which files are touched."""
-STOP_SECONDS = 2.0
-LATEST_SECONDS = 5.0
+SOON_SECONDS = 10.0
 """A tenth of a second on a host with nothing else to do; tests run beside each other."""
 
 
@@ -60,7 +60,7 @@ def many(host: Host) -> tuple[float, list[Path]]:
 @pytest.mark.parametrize("agent", [large, many])
 @pytest.mark.parametrize("settle", [0.0, 0.2])
 def test_others_are_served_and_sigterm_is_obeyed_beside(host: Host, agent: Agent, settle: float) -> None:
-    """Finishes of others come soon; the daemon ends within two seconds."""
+    """Finishes of others come soon; the daemon ends soon."""
     others = [make(host.root, f"org/repo/task-{number}", status="running") for number in range(10)]
     service = Service(host)
     service.settle_seconds = settle
@@ -73,10 +73,9 @@ def test_others_are_served_and_sigterm_is_obeyed_beside(host: Host, agent: Agent
             workspace.write_status()
             service.wait_committed(workspace)
             took.append(time.monotonic() - began)
-        assert sorted(took)[-2] < settle + LATEST_SECONDS, took
-        began = time.monotonic()
-        assert service.stop() == 0
-        assert time.monotonic() - began < STOP_SECONDS
+        assert sorted(took)[-2] < settle + SOON_SECONDS, took
+        service.signal(signal.SIGTERM)
+        assert service.wait_end(SOON_SECONDS) == 0
 
 
 def test_large_reports_that_come_together_hold_up_neither_others_nor_a_stop(host: Host) -> None:
