@@ -156,6 +156,12 @@ def test_a_copy_from_before_the_upgrade_is_replaced(committed: Host) -> None:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
 
+def test_stdout_is_no_target(committed: Host) -> None:
+    """A copy is a file, and none is made that is called like stdout."""
+    assert "must be a file" in back_up(committed, Path("-"), code=2)
+    assert not (committed.base / "-").exists()
+
+
 def test_a_missing_directory_is_what_is_named(committed: Host) -> None:
     """Not the history's log files, which are well."""
     refused = back_up(committed, committed.base / "no" / "copy.db", code=1)

@@ -32,6 +32,8 @@ def command(state: State, file: str, as_json: bool) -> None:
       agentic-watch history --failed --history /backup/history.db
     """
     history = state.config_to_read().history
+    if file == "-":
+        raise click.BadParameter("must be a file; `agentic-watch export` prints to stdout", param_hint="FILE")
     started = time.monotonic()
     try:
         with progress("bytes", os.path.getsize(history) if os.path.exists(history) else 0) as tell:

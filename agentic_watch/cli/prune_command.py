@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ from agentic_watch.exchange import ExchangeError, pruning
 from agentic_watch.exchange.pruning import Old, default_path
 from agentic_watch.history import HistoryError, opening
 from agentic_watch.history.store import History
+from agentic_watch.host.new_file import remove_leftovers
 from agentic_watch.inventory.renamed_roots import refuse_renamed
 
 _DAY = 86_400
@@ -121,6 +123,8 @@ def _prune(config: Config, work: _Pruning) -> Old:
     else:
         with opening.reading(config.history):
             pass  # raises if there is no history, which a writer would create
+        with contextlib.suppress(OSError):
+            remove_leftovers(config.history)  # of killed ones
         unread = _take_in(config, work)
         found = pruning.old(config.history, work.before)
     if not found.commits:

@@ -26,7 +26,7 @@ from agentic_watch.fleet.outbox import Largest
 from agentic_watch.fleet.push_state import StateError
 from agentic_watch.history import HistoryError, opening, pruned
 from agentic_watch.history.store import History
-from agentic_watch.host.new_file import new_file, remove_leftovers
+from agentic_watch.host.new_file import new_file
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.root_scans import Counts, rescan
 from agentic_watch.scan import RootUnavailable, ScanError, scan
@@ -92,7 +92,6 @@ def archive(history: str, found: Old, path: str, on_progress: Callable[[int], No
     """
     whose = host_id(history)
     try:
-        remove_leftovers(history)  # of killed archives
         with new_file(path, 0o640) as file:
             _give(file.fileno(), history)
             for lines in _pages(history, found, whose):

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 _RANDOM_BYTES = 6
-_LEFTOVER = re.compile(r".*\.[0-9a-f]{12}\.part", re.DOTALL)
+_LEFTOVER = re.compile(r".*\.[0-9a-f]{12}\.part(-journal)?", re.DOTALL)
+_JOURNAL = "-journal"
+"""What SQLite adds to the name of a file for its rollback journal; only the file itself is locked."""
 
 
 @contextlib.contextmanager
@@ -94,7 +96,9 @@ def _create(temporary: str, mode: int) -> int:
 
 def _is_left(path: str) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path.removesuffix(_JOURNAL), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return path.endswith(_JOURNAL)
     except OSError:
         return False
     try:
