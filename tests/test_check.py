@@ -472,6 +472,8 @@ def row(dispatch: int = THIS, **fields: bool) -> RecordedRow:
         (OnDisk(A, 1000, A, lines={A: line()}, moved={A}), {}, []),
         (OnDisk(A, 1000, A, moved={A}), {}, []),
         (OnDisk(A, 1000, None, lines={A: line()}), {A: [row()]}, ["marker is missing"]),
+        (OnDisk(A, 1, None, lines={A: line()}), {A: [row()]}, ["marker is missing"]),
+        (OnDisk(A, 1, None, lines={A: line()}, is_held=True), {A: [row()]}, []),
         (OnDisk(B, 1000, A, lines={A: line(), B: line()}), {A: [row()], B: [row()]}, ["marker names another"]),
         (OnDisk(None, 1000, B, lines={A: line()}), {A: [row()]}, ["neither a row nor a journal line"]),
     ],
@@ -688,18 +690,37 @@ def test_a_running_daemon_has_its_inotify_instance(host: Host) -> None:
     assert "the daemon uses 1" in found[1].text
 
 
-def test_what_a_killed_backup_or_prune_left_is_named(host: Host, committed: list[Workspace]) -> None:
-    """With its size, unless somebody is at work on it; the next prune removes it."""
-    left = host.history.with_name("history.db.pruned-20261130T000000Z.jsonl.0123456789ab.part")
+@pytest.mark.parametrize("named", ["history.db.pruned-20261130T000000Z.jsonl", "copy.db"])
+def test_what_a_killed_backup_or_prune_left_is_named(host: Host, committed: list[Workspace], named: str) -> None:
+    """With its size, unless somebody is at work on it; the next run removes it, with SQLite's journal of it."""
+    left = host.history.with_name(f"{named}.0123456789ab.part")
+    journal = host.history.with_name(f"{left.name}-journal")
     left.write_bytes(b"x" * 12_345)
-    (found,) = [one for one in check(host, code=1)["rows"] if one["ok"] is False]
-    assert (found["check"], found["error"].startswith(f"{left}: 12,345 bytes")) == ("history", True)
+    journal.write_bytes(b"x")
+    found = [one for one in check(host, code=1)["rows"] if one["ok"] is False]
+    assert {one["check"] for one in found} == {"history"}
+    assert [one["error"].partition(":")[0] for one in found] == [str(left), str(journal)]
+    assert found[0]["error"].startswith(f"{left}: 12,345 bytes")
     with left.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         check(host)
-    assert run([*host.arguments(), "prune", "--older-than", "1d"], host.base).returncode == 0
+    again = ["backup", str(host.history.with_name(named))] if named == "copy.db" else ["prune", "--older-than", "999mo"]
+    assert run([*host.arguments(), *again], host.base).returncode == 0
     assert not left.exists()
+    assert not journal.exists()
     check(host)
+
+
+def test_a_marker_that_is_lost_is_told_and_repaired_at_once(host: Host, committed: list[Workspace]) -> None:
+    """However new the status is: its line and its row say that the commit was made."""
+    lost, *_ = committed
+    marker = lost.marker.read_text()
+    lost.write_status()
+    lost.marker.unlink()
+    (found,) = [one for one in check(host, code=1)["rows"] if one["ok"] is False]
+    assert (found["workspace"], found["error"].endswith("its marker is missing")) == (lost.name, True)
+    check(host, "--repair")
+    assert lost.marker.read_text() == marker
 
 
 def test_a_status_that_is_neither_finished_nor_known_is_named(host: Host) -> None:

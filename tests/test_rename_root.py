@@ -112,9 +112,10 @@ def test_two_roots_of_the_configuration_are_not_made_one(host: Host, names: tupl
     everything = "SELECT root, task, commit_id FROM dispatch_history ORDER BY id"
     before = [tuple(row) for row in host.query(everything)]
     for old in {names[0] or str(host.base / "root-0"), str(host.base / "root-0")}:
-        result = run([*arguments, "rename-root", old, "agents"], host.base)
-        assert (result.returncode, result.stdout) == (1, "")
-        assert f"agents: is another root of the configuration ({host.base / 'root-1'})" in result.stderr
+        for new in ("agents", str(host.base / "root-1")):
+            result = run([*arguments, "rename-root", old, new], host.base)
+            assert (result.returncode, result.stdout) == (1, "")
+            assert f"{new}: is another root of the configuration ({host.base / 'root-1'})" in result.stderr
     assert [
         tuple(row) for row in host.query("SELECT root, task, commit_id FROM dispatch_history ORDER BY id")
     ] == before

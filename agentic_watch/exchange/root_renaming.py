@@ -50,10 +50,10 @@ class Renamed:
 
 def refuse_merge(roots: Sequence[Root], old: str, new: str) -> None:
     """Raise ExchangeError if both are configured roots, which would be merged."""
-    both = [root for root in roots if old in (root.key, root.path)], [root for root in roots if root.key == new]
-    if all(both) and both[1][0] not in both[0]:
+    olds, news = ([root for root in roots if name in (root.key, root.path)] for name in (old, new))
+    if olds and news and news[0] not in olds:
         raise ExchangeError(
-            f"{new}: is another root of the configuration ({both[1][0].path}); its dispatches and those of {old} would "
+            f"{new}: is another root of the configuration ({news[0].path}); its dispatches and those of {old} would "
             "become one root's. Choose a name that no root has"
         )
 

@@ -64,7 +64,7 @@ class OnDisk:
 
     `finished` is that of a finished status, `waited` the seconds since it was written, `said` its content. `moved` are
     identities that have a row under another name or root. `standing` are the dispatches of the status and of own lines,
-    `foreign` those of lines with other names.
+    `foreign` those of lines with other names. `is_held`: another process holds it, and the marker is not the status's.
     """
 
     finished: Key | None = None
@@ -76,6 +76,7 @@ class OnDisk:
     moved: Set[Key] = frozenset()
     standing: Set[Dispatch] = frozenset()
     foreign: Set[tuple[Key, Dispatch]] = frozenset()
+    is_held: bool = False
 
 
 def content(status: str, task: str, question: str) -> int | None:
@@ -99,7 +100,7 @@ def disagreements(disk: OnDisk, rows: Rows, pruned_before: str, patience: float)
     """Yield each record that another one lacks, in words that follow the workspace's name.
 
     Rows older than `pruned_before` ("" for none) may be missing. A finished status younger than `patience` seconds need
-    not be committed yet. The caller reports `missing_lines`.
+    not be committed yet, nor have a marker while it is held. The caller reports `missing_lines`.
     """
     known = rows.keys() | disk.moved
     for key in sorted(disk.lines.keys() - known):
@@ -110,7 +111,7 @@ def disagreements(disk: OnDisk, rows: Rows, pruned_before: str, patience: float)
     if done is not None and not _is_done(done, disk, pruned_before):
         if done not in known and disk.waited > patience:
             yield f"{named(done)} is finished and not committed"
-        elif done in known and disk.marked != done and disk.waited > patience:
+        elif done in known and disk.marked != done and not disk.is_held:
             how = "is missing" if disk.marked is None else "names another"
             yield f"{named(done)} is committed and its marker {how}"
     marked = disk.marked
@@ -228,6 +229,7 @@ class WorkspaceRecords:
     is_finished: bool
     waited: float
     marker: Marker | None = None
+    is_held: bool = False
     own: dict[Key, Line] = field(default_factory=dict)
     foreign: dict[Told, Dispatch] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -268,6 +270,7 @@ class WorkspaceRecords:
             moved={(utc, runs) for _, utc, runs in confirmed},
             standing={dispatch_of(said), *(line.dispatch for line in self.own.values())},
             foreign={((utc, runs), one) for (_, utc, runs), one in self.foreign.items()},
+            is_held=self.is_held,
         )
 
     @property
@@ -296,6 +299,8 @@ def read_place(config: Config, candidate: Candidate, place: Place, now: float) -
         return found
     with contextlib.suppress(Malformed):  # an invalid marker is moved aside by the next commit
         found.marker = marker.read(place.meta)
+    if found.is_finished and (found.marker is None or _key(found.marker) != _key(said)):
+        found.is_held = place.is_held()
     opened = journal.open_journal(place.meta, config.limits, append=False)
     try:
         for line in opened.records():
