@@ -187,3 +187,15 @@ def test_an_environment_that_somebody_set_by_hand_ends_nothing_by_mistake(host: 
     result = dispatch(host, "finish", environ={**environ, "AGENTIC_WATCH_RUN": "1"})
     assert (result.returncode, "is not written" in result.stderr) == (1, True)
     assert dispatch(host, "finish", environ={**environ, "AGENTIC_WATCH_RUN": "one"}).returncode == 0
+
+
+def test_a_run_in_the_environment_counts_for_a_workspace_that_is_named(host: Host) -> None:
+    """Unless the environment names another workspace, whose run it is."""
+    path = dispatch(host, "begin", "--workspace", "w").stdout.strip()
+    dispatch(host, "begin", "--workspace", "other")
+    for environ in ({}, {"AGENTIC_WATCH_WORKSPACE": "w"}, {"AGENTIC_WATCH_WORKSPACE": path}):
+        for workspace in ("w", path):
+            result = dispatch(host, "finish", workspace, environ={**environ, "AGENTIC_WATCH_RUN": "2"})
+            assert (result.returncode, "the end of run 2 is not written" in result.stderr) == (1, True)
+    environ = {"AGENTIC_WATCH_WORKSPACE": path, "AGENTIC_WATCH_RUN": "2"}
+    assert dispatch(host, "finish", "other", environ=environ).returncode == 0

@@ -156,7 +156,8 @@ def _meant(newest: Newest, workspace: str, options: dict[str, Any]) -> Run:
             f"{process_id!r} is not written"
         )
     number, ours = options["number"], os.environ.get(RUN_VARIABLE, "")
-    if ours.isdecimal() and os.environ.get(WORKSPACE_VARIABLE) in (workspace, run.path) and number in (None, int(ours)):
+    its = os.environ.get(WORKSPACE_VARIABLE) or workspace
+    if ours.isdecimal() and its in (workspace, run.path, run.name) and number in (None, int(ours)):
         return run._replace(runs=int(ours), started_at=os.environ.get(STARTED_VARIABLE) or run.started_at)
     return run._replace(runs=number) if number else run
 

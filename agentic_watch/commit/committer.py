@@ -117,7 +117,7 @@ class Committer:
             finally:
                 workspace.close()
         return [
-            f"{name}: its finish is too large to keep in memory, and is lost if it is replaced before its commit"
+            f"{name}: too many or too large finishes to keep in memory: one is lost if it is replaced before its commit"
             for name in self._sightings.take_losses()
         ]
 
