@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import threading
@@ -16,7 +17,8 @@ import pytest
 from older_history import OLDER, as_schema
 from support import Host, make, query, run, write_locked
 
-from agentic_watch.history import HistoryError, HistoryTooNew, commit_lookup, history_file, rows
+from agentic_watch.config import Root
+from agentic_watch.history import HistoryError, HistoryTooNew, commit_lookup, history_file, rows, workspaces_table
 from agentic_watch.history.columns import HISTORY_COLUMNS
 from agentic_watch.history.history_file import APPLICATION_ID
 from agentic_watch.history.rows import Row
@@ -524,3 +526,22 @@ def test_a_history_whose_making_was_killed_is_made(tmp_path: Path) -> None:
     with contextlib.closing(History(str(path))) as history:
         assert history.insert([row()]) == 1
         assert history.notices == []
+
+
+def test_groups_of_every_size_are_looked_up_in_little_memory(history: History) -> None:
+    """The connection keeps a prepared statement for each number that it was asked for at once."""
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    names = [str(number) for number in range(256)]
+    history.insert([row(name) for name in names])
+    said = status.parse(b'{"status": "completed", "updated_at": "2026-04-14T11:17:08Z"}', "status.json")
+    asked = [commit_lookup.lookup_of(name, said) for name in names]
+    before = resident()
+    for count in range(1, 257):
+        found, _ = commit_lookup.held(history, Root("/root"), asked[:count])
+        assert len(found) == count
+        assert len(commit_lookup.told(history, Root("/root"), "w", asked[:count])) == count
+        workspaces_table.journal_signatures(history, "/root", names[:count])
+    assert resident() - before < 8 << 20

@@ -88,6 +88,10 @@ _CAME = (
     f"AND held.moved_to = iif(roots.root = ?, asked.workspace, ? || asked.workspace) AND {_SAME_COMMIT}"
 )
 
+_ASKED_AT_ONCE = 16
+"""Lookups of one statement. Each number of them is a statement of its own, which the connection keeps: one with 256 takes
+300 KiB, and 2 ms to prepare."""
+
 
 @functools.cache
 def _with_asked(count: int) -> str:
@@ -101,8 +105,8 @@ def held(history: History, root: Root, asked: Sequence[Lookup]) -> tuple[dict[st
     made = f"{_IN_ROOT} ON held.root = ? AND held.workspace = asked.workspace AND {_IDENTITY}"
     values = root.key, os.path.join(root.path, ""), root.key
     with history.reading() as connection:
-        found = _rows(connection, f"{_CAME} UNION ALL {made}", asked, *values) if asked else ()
-        return {asked[number].workspace: ExistingRow(*row) for number, *row in found}, pruned.before(connection)
+        found = _rows(connection, f"{_CAME} UNION ALL {made}", asked, *values)
+        return {asked[number].workspace: row for number, row in found}, pruned.before(connection)
 
 
 def told(history: History, root: Root, name: str, asked: Sequence[Lookup]) -> list[tuple[int, ExistingRow]]:
@@ -115,21 +119,26 @@ def told(history: History, root: Root, name: str, asked: Sequence[Lookup]) -> li
     came = f"{_IN_ROOTS} ON held.root = roots.root AND held.moved_to = iif(roots.root = ?, ?, ?) AND {_SAME_COMMIT}"
     values = root.key, name, root.key, name, os.path.join(root.path, name)
     with history.reading() as connection:
-        found = _rows(connection, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, *values)
-        return [(number, ExistingRow(*row)) for number, *row in found]
+        return _rows(connection, f"{_NAMED} UNION ALL {made} UNION ALL {came}", asked, *values)
 
 
 def anywhere(history: History, root: Root, asked: Sequence[Lookup]) -> list[tuple[int, ExistingRow]]:
     """The rows of these commits, each with its index in `asked`: made under the requested name in any root, or of a
     workspace below `root` that has the name now. Texts are compared as in `held`. Raises HistoryError."""
     with history.reading() as connection:
-        found = _rows(connection, f"{_NAMED} UNION ALL {_CAME}", asked, root.key, os.path.join(root.path, ""))
-        return [(number, ExistingRow(*row)) for number, *row in found]
+        return _rows(connection, f"{_NAMED} UNION ALL {_CAME}", asked, root.key, os.path.join(root.path, ""))
 
 
-def _rows(connection: sqlite3.Connection, sql: str, asked: Sequence[Lookup], *values: str) -> sqlite3.Cursor:
-    """For each row the index of its lookup, and the values of an ExistingRow."""
-    return connection.execute(f"{_with_asked(len(asked))} {sql}", (*chain.from_iterable(asked), *values))
+def _rows(
+    connection: sqlite3.Connection, sql: str, asked: Sequence[Lookup], *values: str
+) -> list[tuple[int, ExistingRow]]:
+    """The rows found, each with the index of its lookup."""
+    found = []
+    for start in range(0, len(asked), _ASKED_AT_ONCE):
+        some = asked[start : start + _ASKED_AT_ONCE]
+        rows = connection.execute(f"{_with_asked(len(some))} {sql}", (*chain.from_iterable(some), *values))
+        found += [(start + number, ExistingRow(*row)) for number, *row in rows]
+    return found
 
 
 def pruned_before(history: History) -> str:
@@ -169,8 +178,8 @@ def move(history: History, ids: Collection[int], to: str | None) -> None:
     Not durable: after a power cut it is recorded again. Raises HistoryError.
     """
     with history.transaction(durable=False) as connection:
-        sql = f"UPDATE dispatch_history SET moved_to = ? WHERE id IN ({marks(list(ids))})"
-        connection.execute(sql, (to, *ids))
+        sql = "UPDATE dispatch_history SET moved_to = ? WHERE id = ?"
+        connection.executemany(sql, ((to, number) for number in ids))
 
 
 # --- for `wait`

@@ -181,14 +181,11 @@ def _select(history: History, which: str, values: tuple[str, ...]) -> list[Works
 
 def journal_signatures(history: History, root: str, workspaces: Sequence[str]) -> dict[str, bytes]:
     """By workspace, the journal's signature if the history held every line of it. Raises HistoryError."""
-    sql = (
-        "SELECT workspace, journal FROM workspaces "
-        f"WHERE root = ? AND journal <> x'' AND workspace IN ({marks(workspaces)})"
-    )
+    sql = "SELECT journal FROM workspaces WHERE root = ? AND workspace = ? AND journal <> x''"
     with history.reading() as connection:
         if history.read_only and not row_count.is_in_order(connection, history.path):
             return {}
-        return dict(connection.execute(sql, (root, *workspaces)))
+        return {name: journal for name in workspaces for (journal,) in connection.execute(sql, (root, name))}
 
 
 def remember(
