@@ -89,8 +89,8 @@ _CAME = (
 )
 
 _ASKED_AT_ONCE = 16
-"""Lookups of one statement. Each number of them is a statement of its own, which the connection keeps: one with 256 takes
-300 KiB, and 2 ms to prepare."""
+"""Lookups of one statement. Each number of them is a statement of its own, which the connection keeps: one with 256
+takes 300 KiB, and 2 ms to prepare."""
 
 
 @functools.cache
