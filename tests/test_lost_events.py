@@ -209,7 +209,7 @@ def test_a_root_can_be_unmounted_and_mounted_again_under_the_daemon(host: Host) 
 def inside(service: Service, command: Sequence[str]) -> None:
     """Run a command where the daemon's mounts are."""
     enter = ["nsenter", "-t", str(service.pid), "-U", "-m", "--preserve-credentials"]
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 30.0
     while (result := subprocess.run([*enter, *command], capture_output=True, text=True, check=False)).returncode:
         # A scan holds the root open for a moment: an operator would try again too.
         assert time.monotonic() < deadline, result.stderr

@@ -109,7 +109,7 @@ def test_a_status_that_is_unlinked_and_written_anew_is_committed(host: Host) -> 
         (workspace.meta / "status.json").unlink()
         workspace.write_status()
         service.wait_committed(workspace)
-        assert service.watches() == 5
+        service.wait(lambda: service.watches() == 5)
 
 
 @own_limits
