@@ -20,7 +20,7 @@ from agentic_watch.answers.past.dispatch_list import dispatches, statement
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.answers.past.sql_dialects import SqliteSource, match_expression, search_words
 from agentic_watch.cli.value_texts import human_duration
-from agentic_watch.history import HistoryError, history_file
+from agentic_watch.history import HistoryError, history_file, opening
 from agentic_watch.history.opening import reading
 
 NOTHING = "nothing matches; the history holds 5 commits, from 2026-04-01T10:00:00Z to 2026-04-04T00:00:00Z\n"
@@ -445,6 +445,37 @@ def test_writer_that_comes_while_a_resting_history_is_read(host: Host) -> None:
         make(host.root, "org/repo/second")
         host.once()
     assert len(rows(host)) == 2
+
+
+def test_a_writer_that_only_opens_a_resting_history_spoils_no_answer(host: Host) -> None:
+    """A daemon closes and opens it at each reconcile; what it commits then is in the -wal, the file is as it was."""
+    make(host.root)
+    host.once()
+    with contextlib.ExitStack() as at_end:
+        with reading(str(host.history)) as connection:
+            writer = at_end.enter_context(contextlib.closing(sqlite3.connect(host.history, isolation_level=None)))
+            writer.execute("UPDATE dispatch_history SET workspace = 'second'")
+            assert [row["workspace"] for row in dispatches(SqliteSource(connection), Filter())] == ["org/repo/task"]
+        with reading(str(host.history)) as connection:
+            assert [row["workspace"] for row in dispatches(SqliteSource(connection), Filter())] == ["second"]
+
+
+def test_a_writer_that_closes_while_the_history_is_opened_is_waited_for(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The -wal was there when it was looked for, and SQLite cannot open it any more."""
+    make(host.root)
+    host.once()
+    log = Path(f"{host.history}-wal")
+    log.mkdir()
+
+    def pauses() -> Iterator[float]:
+        log.rmdir()
+        yield 0.0
+
+    monkeypatch.setattr(opening, "_PAUSES", pauses())
+    with reading(str(host.history)) as connection:
+        assert len(list(dispatches(SqliteSource(connection), Filter()))) == 1
 
 
 def test_every_row_streams_beside_a_writer_that_goes_on(host: Host) -> None:

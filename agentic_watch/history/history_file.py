@@ -215,27 +215,43 @@ def _columns(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
 AtRest = tuple[int, int, int]
 """Inode, mtime (ns) and size of a history without a writer: equal values mean no write in between."""
 
+_TICK_SECONDS = 0.02
+"""Longer than a tick of the clock of a file's times, within which two writes leave the same time."""
 
-def at_rest(path: str) -> AtRest | None:
-    """The state of a history without a -wal file; None beside a writer, or after a killed one.
+
+def at_rest(path: str, *, wait: bool = False) -> AtRest | None:
+    """The state of a history without a -wal file; None beside a writer, or after a killed one. `wait` until the next
+    write would leave another time.
 
     A writer creates the -wal file first, and changes the database when it closes. Raises OSError.
     """
-    info = os.stat(path)
-    # SQLite resolves symlinks: its files are beside the target.
-    if os.path.lexists(f"{os.path.realpath(path)}-wal"):
+    is_in_use = os.path.lexists(_log(path))
+    state = state_of(path)
+    if is_in_use:
         return None
+    if wait and 0 <= time.time_ns() - state[1] < _TICK_SECONDS * 1e9:
+        time.sleep(_TICK_SECONDS)
+        return at_rest(path)
+    return state
+
+
+def state_of(path: str) -> AtRest:
+    """The state of the file itself, with or without a writer. Raises OSError."""
+    info = os.stat(path)
     return info.st_ino, info.st_mtime_ns, info.st_size
 
 
 def connect_read_only(path: str) -> sqlite3.Connection:
-    """A connection that sees everything committed. Raises sqlite3.Error, or OSError when the file does not exist.
+    """A connection that sees everything committed. Raises sqlite3.Error, or OSError when the file does not exist."""
+    return connect_untouched(path) if at_rest(path) is not None else connect_beside(path)
+
+
+def connect_beside(path: str) -> sqlite3.Connection:
+    """A connection beside a writer.
 
     Without a -wal file, mode=ro would create one: that fails without write permission on the directory, and otherwise
     leaves a file with the wrong owner. https://sqlite.org/wal.html#readonly
     """
-    if at_rest(path) is not None:
-        return connect_untouched(path)
     return sqlite3.connect(f"file:{_escaped(path)}?mode=ro", uri=True, isolation_level=None)
 
 

@@ -15,6 +15,7 @@ from agentic_watch.history.history_file import (
     make_directories,
     refuse_newer,
 )
+from agentic_watch.host.retry import retry
 
 _CANNOT_OPEN = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
 
@@ -104,11 +105,31 @@ def open_read_only(path: str) -> sqlite3.Connection:
     """
     history_file.refuse_foreign(path)
     try:
-        connection = connect_read_only(path)
+        return _opened(path)[0]
     except FileNotFoundError:
         connection = sqlite3.connect(":memory:", isolation_level=None)
         create(connection)
         return connection
+
+
+_PAUSES = (0.01, 0.05)
+
+
+def _opened(path: str) -> tuple[sqlite3.Connection, history_file.AtRest | None]:
+    """A connection, and the state of the file when no writer had it open.
+
+    Tries again: a writer that closes at this moment removes the files that a reader beside it needs.
+    """
+
+    def attempt() -> tuple[sqlite3.Connection, history_file.AtRest | None]:
+        before = history_file.at_rest(path, wait=True)
+        connect = history_file.connect_beside if before is None else history_file.connect_untouched
+        return _checked(connect(path), path), before
+
+    return retry(attempt, _cannot_open, _PAUSES)
+
+
+def _checked(connection: sqlite3.Connection, path: str) -> sqlite3.Connection:
     try:
         if not (found := refuse_newer(connection, path)) and history_file.has_our_tables(connection):
             return connection
@@ -124,14 +145,14 @@ def open_read_only(path: str) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[sqlite3.Connection]:
-    """A read-only connection for one query; changes nothing, never waits, needs only read permission.
+    """A read-only connection for one query; changes nothing, waits a moment at most, needs only read permission.
 
-    Raises HistoryError when the history does not exist or cannot be read, or when a writer opened it during the read,
-    which may have returned wrong data then. HistoryRefused passes through.
+    Raises HistoryError when the history does not exist or cannot be read, or when a writer that came during the read
+    has changed the file, so that wrong data may have been returned. HistoryRefused passes through.
     """
     try:
-        before = history_file.at_rest(path)
-        connection = open_read_only(path)
+        history_file.refuse_foreign(path)
+        connection, before = _opened(path)
     except FileNotFoundError as error:
         raise HistoryError(f"no history at {path} yet; run agentic-watch --once to make it") from error
     except OSError as error:
@@ -149,7 +170,7 @@ def reading(path: str) -> Iterator[sqlite3.Connection]:
 
 
 def _failed(path: str, error: sqlite3.Error) -> HistoryError:
-    if getattr(error, "sqlite_errorname", "").startswith(_CANNOT_OPEN):
+    if _cannot_open(error):
         return HistoryError(
             f"{path}: {error}; this user needs to read it and the -wal and -shm files beside it "
             "(when no daemon runs and one of the two is missing: run agentic-watch --once as their owner)"
@@ -157,9 +178,14 @@ def _failed(path: str, error: sqlite3.Error) -> HistoryError:
     return HistoryError(f"{path}: {error}")
 
 
+def _cannot_open(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith(_CANNOT_OPEN)
+
+
 def _has_changed(path: str, before: history_file.AtRest) -> bool:
+    """Whether the file itself was written. What a new writer commits is in its -wal until that is checkpointed."""
     try:
-        return history_file.at_rest(path) != before
+        return history_file.state_of(path) != before
     except OSError:
         return True
 
