@@ -430,7 +430,7 @@ def test_a_resumed_thread_counts_what_came_new(host: Host) -> None:
 def test_an_agent_s_result_is_no_report(host: Host) -> None:
     """Given as a report, or written as one, it would keep the model's words: it is left out, and why is said."""
     result = AGENTS / "claude-2.1.197-result-success.json"
-    says = "is the result of Claude Code, no report; give it with --usage; recorded without it\n"
+    says = "is the result of Claude Code, not a report; give it with --usage; recorded without it\n"
     copy = f'cat {result} | tee given.json > "$AGENTIC_WATCH_WORKSPACE/.meta/report.json"'
     ended = dispatch(host, "-q", "--report", "given.json", "--", "sh", "-c", copy)
     assert ended.stderr.count(says) == 2

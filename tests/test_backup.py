@@ -165,7 +165,7 @@ def test_stdout_is_no_target(committed: Host) -> None:
 def test_a_missing_directory_is_what_is_named(committed: Host) -> None:
     """Not the history's log files, which are well."""
     refused = back_up(committed, committed.base / "no" / "copy.db", code=1)
-    assert refused == f"Error: {committed.base / 'no'}: is no directory; make it, or name another file\n"
+    assert refused == f"Error: {committed.base / 'no'}: is not a directory; create it, or name another file\n"
 
 
 def test_what_a_killed_backup_left_goes_with_the_next(committed: Host) -> None:

@@ -179,7 +179,7 @@ def test_all_problems_at_once(write: Callable[[str], str], environ: Environ) -> 
         "commit.settle_second: unknown key; did you mean settle_seconds?",
         "commit.settle_seconds: must be from 0 to 86400 seconds, not -1",
         "commit.finished: entry 1 is empty; write a value, or leave the key out; entry 2 must be a string",
-        "limits.status_bytes: '8 MB' is no size",
+        "limits.status_bytes: '8 MB' is not a size",
         "limits.report_bytes: must be from 1 KiB to 2 GiB, not 5",
         "limits.journal_bytes: must be from 1 KiB to 2 GiB, not '3 GiB'",
         "reconcile.interval_seconds: must be from 1 to 604800 seconds, not nan",

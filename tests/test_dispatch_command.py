@@ -260,7 +260,10 @@ def test_what_cannot_be_is_said_before_anything_runs(host: Host, arguments: list
 def test_a_name_inside_of_a_workspace_is_refused(host: Host) -> None:
     """Nothing is looked for below a workspace, so nothing there would ever be committed."""
     dispatch(host, "--workspace", "a/b/c", "--", "true")
-    assert "is a workspace itself" in dispatch(host, "--workspace", "a/b/c/d", "--", "true").stderr
+    assert (
+        "is a workspace, which cannot contain another one"
+        in dispatch(host, "--workspace", "a/b/c/d", "--", "true").stderr
+    )
 
 
 def test_a_name_above_of_workspaces_is_refused(host: Host) -> None:

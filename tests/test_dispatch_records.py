@@ -89,8 +89,8 @@ def test_a_later_status_of_the_same_run_is_a_commit_of_its_own(host: Host) -> No
     [
         (["finish"], 2, "which workspace?"),
         (["finish", "nowhere"], 1, "not found below any root"),
-        (["finish", "empty"], 1, "nothing was begun there"),
-        (["finish", "w", "--status", "running"], 1, "is no end"),
+        (["finish", "empty"], 1, "no run was begun there"),
+        (["finish", "w", "--status", "running"], 1, "is not a final status"),
         (["begin", "--workspace", "broken"], 1, "is not JSON"),
     ],
 )

@@ -38,7 +38,7 @@ def test_it_is_a_history_at_once(loaded: Host) -> None:
     assert (found.returncode, found.stdout.count("o/r/one")) == (0, 1)
     once = loaded.once()
     assert (once.code, once.counts) == (0, {"scanned": 1, "skipped": 1})
-    assert "its tables are ours" in once.stderr
+    assert "recognised by its tables" in once.stderr
     assert loaded.once().stderr == ""
     assert [tuple(row) for row in loaded.query("SELECT * FROM dispatch_history")] == before
     assert [tuple(row) for row in loaded.query("SELECT history_id FROM about")] == [tuple(about)]

@@ -249,7 +249,7 @@ def test_no_history_yet(host: Host) -> None:
     """Before the first commit one line says so, with the next step, and nothing is made."""
     result = run([*host.arguments(), "history"], host.base)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == f"Error: no history at {host.history} yet; run agentic-watch --once to make it\n"
+    assert result.stderr == f"Error: no history at {host.history} yet; run agentic-watch --once to create it\n"
     assert not host.history.parent.exists()
 
 

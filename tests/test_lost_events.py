@@ -127,7 +127,7 @@ def test_a_root_that_got_no_watch_gets_one_when_there_are_some(host: Host) -> No
         service.wait(lambda: service.watching() == ["poll"])
         service.wait(lambda: len(service.lines("polling every 5 s")) == 1)
         (host.base / "enough").touch()
-        service.wait_log("watching it (inotify) from now on")
+        service.wait_log("now watching (inotify)")
         service.wait(lambda: service.watching() == ["inotify"])
         assert len(service.lines("polling every 5 s")) == 1
         service.wait_committed(make(host.root))

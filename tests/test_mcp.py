@@ -407,7 +407,7 @@ def test_asking_makes_no_history(host: Host) -> None:
     tools = ("agentic_history", "agentic_stats", "agentic_failures", "agentic_findings")
     results, said = call(host, *((tool, {}) for tool in tools), ("agentic_show", {"workspace": "4711"}), status())
     assert {refusal(result) for result in results[:5]} == {
-        f"no history at {host.history} yet; run agentic-watch --once to make it"
+        f"no history at {host.history} yet; run agentic-watch --once to create it"
     }
     assert answer(results[5])["total"] == 1
     assert not host.history.parent.exists()

@@ -80,7 +80,7 @@ def test_what_a_prune_refuses_stays_and_is_warned_of(kept: Host, caplog: pytest.
     kept.root.rename(kept.base / "away")
     pass_night(made, now := next_night(now))
     assert names(kept) == ["org/repo/old", "org/repo/young"]
-    assert f"{kept.root}: is away" in caplog.text
+    assert f"{kept.root}: is not available" in caplog.text
     assert "history.keep 100d: " in caplog.text
     (kept.base / "away").rename(kept.root)
     pass_night(made, next_night(now))

@@ -218,15 +218,15 @@ def test_a_root_that_is_away_stops_it(mixed: Host) -> None:
     other.rename(mixed.base / "away")
     result = prune_with(mixed, arguments)
     assert (result.returncode, result.stdout) == (1, "")
-    assert f"failed: {other}: is away" in result.stderr
+    assert f"failed: {other}: is not available" in result.stderr
     assert "--force" in result.stderr
     assert len(names(mixed)) == 2
     assert list(mixed.history.parent.glob("*.jsonl")) == []
     dry = prune_with(mixed, arguments, "--dry-run")
-    assert (dry.returncode, f"warning: {other}: is away" in dry.stderr) == (0, True)
+    assert (dry.returncode, f"warning: {other}: is not available" in dry.stderr) == (0, True)
     forced = prune_with(mixed, arguments, "--force")
     assert forced.returncode == 0
-    assert f"warning: {other}: is away" in forced.stderr
+    assert f"warning: {other}: is not available" in forced.stderr
     assert names(mixed) == ["o/r/new"]
     (mixed.base / "away").rename(other)
     told = run([*arguments, "--once", "--json"], mixed.base)
@@ -251,7 +251,7 @@ def test_rows_that_a_fleet_lacks_stay(mixed: Host) -> None:
     arguments = configured(mixed, mixed.root, extra=PUSH)
     result = prune_with(mixed, arguments)
     assert result.returncode == 1
-    assert "[[push]] fleet: lacks 1 of the commits that are to go" in result.stderr
+    assert "[[push]] fleet: lacks 1 of the commits to prune" in result.stderr
     assert len(names(mixed)) == 2
     state = PushState(str(mixed.history.parent / "push.db"))
     (about,) = mixed.query("SELECT history_id FROM about")

@@ -171,7 +171,7 @@ def test_by_pattern_and_by_what_is_built_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--pattern", "("], "is no regular expression"),
+        (["--pattern", "("], "is not a valid regular expression"),
         (["--pattern", "x*"], "matches the empty text"),
         (["--pattern", "x", "--built-in"], "exclude each other"),
         (["--text-file", "/nowhere"], "cannot be read: No such file"),
@@ -278,7 +278,7 @@ def test_what_is_out_of_reach_is_named(host: Host) -> None:
     document = json.loads(run([*arguments, "--text-file", secret_file(host)], host.base).stdout)
     left = {one["where"]: one["next_step"] for one in document["left"]}
     leaky = host.query("SELECT commit_id FROM dispatch_history WHERE workspace LIKE '%leaky%'")
-    assert "make it anew" in left[archive]
+    assert "recreate it" in left[archive]
     assert "rm " in left[f"{host.history}.backup-v2-20260101T000000Z"]
     assert all(row["commit_id"] in left["[[push]] fleet (3 commits)"] for row in leaky)
     assert "DELETE FROM dispatches WHERE host_id = '" in left["[[push]] fleet (3 commits)"]

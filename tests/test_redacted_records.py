@@ -180,11 +180,11 @@ def test_own_patterns_and_none(tmp_path: Path) -> None:
     [
         ("[redact]\nenabled = 'no'", "redact.enabled: must be true or false"),
         ("[redact]\npatterns = ['a']", "redact.patterns: must be a table"),
-        ("[redact.patterns]\nx = '('", "is no regular expression: missing )"),
+        ("[redact.patterns]\nx = '('", "is not a valid regular expression: missing )"),
         ("[redact.patterns]\nx = 'a*'", "matches the empty text"),
         ("[redact.patterns]\nx = '(?:[a-z]+-)+x'", "repeats a repetition"),
         ("[redact.patterns]\nx = 7", "must be a regular expression in quotes"),
-        ("[redact.patterns]\n'a b' = 'x'", "is no name of a pattern"),
+        ("[redact.patterns]\n'a b' = 'x'", "is not a valid name of a pattern"),
         ("[redact]\nenable = true", "did you mean enabled?"),
     ],
 )

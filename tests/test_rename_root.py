@@ -76,7 +76,7 @@ def test_an_unknown_root_is_named_with_those_there_are(host: Host) -> None:
     make(host.root)
     host.once()
     stderr = rename(host, "/elsewhere", "agents", code=1).stderr
-    assert stderr == f"Error: /elsewhere: the history holds no such root; there are {host.root}\n"
+    assert stderr == f"Error: /elsewhere: the history has no such root; there are {host.root}\n"
 
 
 @pytest.mark.parametrize(("old", "new"), [("a", "a"), ("a", ""), ("a", "b\nc")])
@@ -137,7 +137,7 @@ def test_commits_that_say_different_things_are_not_merged(host: Host) -> None:
     exported = json.loads(run([*host.arguments(), "export"], host.base).stdout)
     (host.base / "one.jsonl").write_text(json.dumps({**exported, "root": "agents", "task": "another"}) + "\n")
     run([*host.arguments(), "import", str(host.base / "one.jsonl")], host.base)
-    assert "say different things" in rename(host, str(host.root), "agents", code=1).stderr
+    assert "and one of them would be deleted" in rename(host, str(host.root), "agents", code=1).stderr
     rows = host.query("SELECT root, task FROM dispatch_history ORDER BY id")
     assert [tuple(row) for row in rows] == [(str(host.root), ""), ("agents", "another")]
 

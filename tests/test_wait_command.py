@@ -338,9 +338,9 @@ def test_what_will_be_no_end_is_said(host: Host) -> None:
         connection.execute("PRAGMA user_version = 2")
     result = waiting(host, "acme/api/one", "acme/api/two", "--timeout", "4s")
     assert result.returncode == 124
-    assert "acme/api/one: its status 'success\\x1b' is neither finished nor known: it is no end" in result.stderr
+    assert "acme/api/one: its status 'success\\x1b' is neither finished nor known, so the wait goes on" in result.stderr
     assert "has schema version 2; the daemon or --once upgrades it to " in result.stderr
-    assert "what is recorded is not known until it can be read" in result.stderr
+    assert "what is recorded is unknown until it can be read" in result.stderr
 
 
 def test_interrupted(host: Host) -> None:

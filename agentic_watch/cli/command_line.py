@@ -60,7 +60,7 @@ _GROUPS = {
     "Move the history": {
         "backup": ("backup_command", "Back up the history while the daemon runs."),
         "prune": ("prune_command", "Archive old dispatches and remove them from the history."),
-        "redact": ("redact_command", "Take secrets out of the history and of the journals."),
+        "redact": ("redact_command", "Redact secrets in the history and in journals."),
         "export": ("export_command", "Print the history as JSON lines, which import reads, or as CSV."),
         "import": ("import_command", "Import dispatches from exports, archives and other histories."),
         "push": ("push_command", "Send the history to PostgreSQL or HTTP targets, and run hooks."),

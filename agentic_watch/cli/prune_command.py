@@ -48,7 +48,7 @@ class _Pruning:
 @click.command("prune")
 @click.option("--older-than", required=True, metavar="SPAN", help="Age, such as 180d, 26w or 6mo (months of 30 days).")
 @click.option("--archive", metavar="FILE", help="File to write them to (default: next to the history).")
-@click.option("--force", is_flag=True, help="Prune even if a root is away or a [[push]] target lacks commits.")
+@click.option("--force", is_flag=True, help="Prune even if a root is missing or a [[push]] target lacks commits.")
 @click.option("--yes", is_flag=True, help="Do not ask before pruning with a SPAN of less than a day.")
 @click.option("--dry-run", is_flag=True, help="Print what would be removed; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

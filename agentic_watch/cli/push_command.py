@@ -45,7 +45,7 @@ class _How:
 @click.option("--follow", "following", is_flag=True, help="Keep running and push new commits.")
 @click.option("--init", "initialise", is_flag=True, help="Create or migrate the tables (PostgreSQL); send nothing.")
 @click.option(
-    "--by-month", type=click.IntRange(1, 240), metavar="N", help="With --init: partition by month, N months ahead."
+    "--by-month", type=click.IntRange(1, 240), metavar="N", help="With --init: partition by month, N months from now."
 )
 @click.option("--retry-failed", is_flag=True, help="Also retry what a target rejected.")
 @click.option("--dry-run", is_flag=True, help="Print what would be sent; contact no target, change nothing.")

@@ -52,10 +52,10 @@ class _Work:
 
 
 @click.command("redact")
-@click.option("--text-file", metavar="FILE", help="Secrets to take out: one per line, verbatim.")
-@click.option("--pattern", metavar="REGEX", help="Take out every match of this regular expression (Python).")
-@click.option("--built-in", is_flag=True, help="Take out what [redact] keeps out of new records (default).")
-@click.option("--dry-run", is_flag=True, help="Count what would be taken out; change nothing.")
+@click.option("--text-file", metavar="FILE", help="Secrets to redact: one per line, verbatim.")
+@click.option("--pattern", metavar="REGEX", help="Redact every match of this regular expression (Python).")
+@click.option("--built-in", is_flag=True, help="Redact the built-in forms and those of [redact] (default).")
+@click.option("--dry-run", is_flag=True, help="Count what would be redacted; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(

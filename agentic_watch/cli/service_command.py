@@ -132,7 +132,7 @@ def _quote_check(deployment: Deployment) -> None:
     findings = list(checked(subject(deployment.config), ALL))
     say_findings(findings)
     if is_well(findings):
-        _say("check: all is well")
+        _say("check: no problems")
 
 
 def _plan(state: State, for_user: bool, run_as: str | None) -> Deployment:

@@ -69,7 +69,7 @@ def _doubles(table: str, names: Sequence[tuple[int, str]]) -> Iterator[str]:
 def _name(value: Any) -> str:
     text = checks.text(value)
     if not re.fullmatch(_NAME, text):
-        raise BadValueError(f"{shown(text)} is no name; use letters, digits, - and _")
+        raise BadValueError(f"{shown(text)} is not a valid name; use letters, digits, - and _")
     return text
 
 
@@ -106,5 +106,5 @@ def _url(value: Any) -> str:
     if parts.username is not None or parts.password is not None:
         raise BadValueError("holds a user or a password; put the token into a file and name it in token_file")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise BadValueError(f'{shown(text)} is no address; write one such as "https://history.example.org"')
+        raise BadValueError(f'{shown(text)} is not an address; write one such as "https://history.example.org"')
     return text.rstrip("/")

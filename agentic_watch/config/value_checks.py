@@ -99,7 +99,7 @@ def patterns(value: Any) -> tuple[tuple[str, str], ...]:
 def _pattern_problem(name: str, given: Any) -> str:
     """The problem of a pattern; "" when it is valid."""
     if not re.fullmatch(_PATTERN_NAME, name):
-        return "is no name of a pattern; use up to 32 lower-case letters, digits and -"
+        return "is not a valid name of a pattern; use up to 32 lower-case letters, digits and -"
     if not isinstance(given, str):
         return f"must be a regular expression in quotes, not {shown(given)}"
     return regex_problem(given)
@@ -113,7 +113,7 @@ def regex_problem(given: str) -> str:
         matches_empty = re.compile(given).match("") is not None
         takes_for_ever = _repeats(_parser.parse(given), inside=False)
     except (re.error, OverflowError, RecursionError) as error:
-        return f"is no regular expression: {error}"
+        return f"is not a valid regular expression: {error}"
     if takes_for_ever:
         return "repeats a repetition, which can take for ever on a long text; write the inner one as ++ or *+"
     return "matches the empty text, which is everywhere; have it match at least one character" * matches_empty
@@ -207,7 +207,7 @@ def size(value: Any) -> int:
     if isinstance(value, str):
         match = re.fullmatch(_SIZE, value, re.IGNORECASE)
         if match is None:
-            raise BadValueError(f'{shown(value)} is no size; write bytes such as {MIB}, or "512 KiB", "8 MiB", "1 GiB"')
+            raise BadValueError(f'{shown(value)} is not a size; write bytes, such as {MIB}, or "512 KiB", "8 MiB"')
         number = int(match[1]) * _UNITS[match[2].lower()]
     if isinstance(number, bool) or not isinstance(number, int):
         raise BadValueError(f'must be a size, not {shown(value)}; write bytes such as {MIB}, or "8 MiB"')
@@ -229,7 +229,7 @@ def address(value: Any) -> str:
     given = text(value)
     match = re.fullmatch(_ADDRESS, given)
     if match is None or not 1 <= int(match[2]) <= 65_535:
-        raise BadValueError(f'{shown(given)} is no address with a port; write one such as "127.0.0.1:9477"')
+        raise BadValueError(f'{shown(given)} is not an address with a port; write one such as "127.0.0.1:9477"')
     if int(match[2]) == _OPENTELEMETRY_PORT:
         raise BadValueError(f"{shown(given)}: OpenTelemetry's exporters have that port; take another, such as 9477")
     return given

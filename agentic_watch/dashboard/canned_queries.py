@@ -118,14 +118,14 @@ def _query(title: str, about: str, sql: str) -> dict[str, Any]:
 _OF_COST = {
     "dearest": _query(
         "The most expensive",
-        "What single dispatches cost in dollars, as their agents' programs said, and the tokens that they used.",
+        "Cost in dollars and tokens of single dispatches, as reported by the agents' programs.",
         f"""SELECT round(cost_microusd / 1e6, 4) AS dollars, workspace, agent, status,
   input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, turns, pr_url, task, updated_at, id
 FROM dispatches WHERE cost_microusd IS NOT NULL AND {SINCE} ORDER BY cost_microusd DESC LIMIT 100""",
     ),
     "pull_requests": _query(
         "Pull requests",
-        "What each cost in dollars with all of its dispatches, of how many that is known; 1 where it was merged.",
+        "Cost in dollars of all dispatches of each, and how many report it; 1 if it was merged.",
         f"""SELECT pr_url, round({DOLLARS}, 2) AS dollars, count(cost_microusd) AS cost_known_of,
   count(*) AS dispatches, max(status = 'merged') AS merged, max(updated_at) AS newest FROM dispatches
 WHERE pr_url != '' AND {SINCE} GROUP BY pr_url ORDER BY dollars DESC LIMIT 200""",

@@ -129,7 +129,7 @@ def finish(run: Run, end: End, *, unless_finished: bool = False, finished: Colle
         status_writer.lock(place)
         former = status_writer.current(place, run.root)
         if former is None:
-            raise DispatchError(f"{run.path}: holds no status; nothing was begun there")
+            raise DispatchError(f"{run.path}: has no status; no run was begun there")
         if _overtakes(former, run):
             raise Overtaken(
                 f"{run.path}: run {former.status.runs}, begun at {former.status.started_at.text}, is another one; the "
@@ -146,7 +146,7 @@ def finish(run: Run, end: End, *, unless_finished: bool = False, finished: Colle
 def _no_end(status: str, finished: Collection[str]) -> str:
     """The error for a status that is not final, with what to do."""
     if status in _WAITING or not status:
-        return f"{status or 'an empty status'} is no end; give completed, failed, …"
+        return f"{status or 'an empty status'} is not a final status; give completed, failed, …"
     return (
         f"{status!r} is not a finished status ({', '.join(sorted(finished))}); "
         "give one of these, or add it to finished in [commit]"
@@ -211,7 +211,7 @@ def newest_run(root: Root, name: str, directory: str = "") -> Newest:
     with _said(os.path.join(root.path, name)), contextlib.closing(workspace_to_use.open_existing(root, name)) as place:
         former = status_writer.current(place, root)
     if former is None:
-        raise DispatchError(f"{os.path.join(root.path, name)}: holds no status; nothing was begun there")
+        raise DispatchError(f"{os.path.join(root.path, name)}: has no status; no run was begun there")
     run = _run(root, name, former, directory, begun=False)
     return Newest(run, former.status.status not in _WAITING, former.status.process_id)
 

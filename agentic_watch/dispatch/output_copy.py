@@ -212,7 +212,7 @@ def of_run(run: Run, problems: list[str]) -> OutputCopy | None:
     try:
         return OutputCopy(run, [(1, 2)] if together else [(one,) for one in streams])
     except WorkspaceError as error:
-        problems.append(f"{run.path}: {error}; what is printed is not kept")
+        problems.append(f"{run.path}: {error}; the output is not kept")
         return None
 
 

@@ -135,7 +135,7 @@ def _check_findable(root: Root, parent: int, base: str, path: str, *, last: bool
             "choose another with --workspace NAME"
         )
     if not last and layout.status_files(parent, f"{base}/", root, depth) is not None:
-        raise DispatchError(f"{path}: is a workspace itself, and nothing is looked for in one; choose another name")
+        raise DispatchError(f"{path}: is a workspace, which cannot contain another one; choose another name")
 
 
 def _check_hides_none(root: Root, directory: int, name: str) -> None:

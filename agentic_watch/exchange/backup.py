@@ -46,7 +46,7 @@ def back_up(history: str, path: str, on_progress: Callable[[int, int], None]) ->
     path = os.path.abspath(path)
     directory = os.path.dirname(path)
     if not os.path.isdir(directory):
-        raise ExchangeError(f"{directory}: is no directory; make it, or name another file")
+        raise ExchangeError(f"{directory}: is not a directory; create it, or name another file")
     try:
         with opening.reading(history) as connection:
             _refuse_target(connection, history, path)
@@ -97,7 +97,7 @@ def _refuse_other(connection: sqlite3.Connection, history: str, path: str) -> No
     """Raise ExchangeError when the existing file is no older copy, or when that is unknown."""
     (version,) = connection.execute("PRAGMA there.user_version").fetchone()
     if not _FIRST_WITH_ID <= version <= history_file.VERSION:
-        text = f"{path}: has schema version {version}, and nothing tells whose copy it is; name another file"
+        text = f"{path}: has schema version {version}, so it is unknown whose copy it is; name another file"
         raise ExchangeError(f"{text}, or move it away")
     ids = {name: connection.execute(f"SELECT history_id FROM {name}.about").fetchone() for name in ("main", "there")}
     if ids["main"] != ids["there"]:
@@ -108,7 +108,7 @@ def _refuse_other(connection: sqlite3.Connection, history: str, path: str) -> No
     (lacking,) = connection.execute(_LACKING).fetchone()
     if lacking:
         raise ExchangeError(
-            f"{path}: holds {counted(lacking, 'commit')} that {history} lacks; take them in with `agentic-watch import "
+            f"{path}: holds {counted(lacking, 'commit')} that {history} lacks; import them with `agentic-watch import "
             f"{path}`, or name another file"
         )
 

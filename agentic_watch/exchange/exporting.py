@@ -34,7 +34,7 @@ def cursor(text: str) -> Cursor:
     """Parse a cursor printed by `export`, or only its number. Raises ValueError."""
     match = _CURSOR.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no cursor; take the one that the last export printed")
+        raise ValueError(f"{text!r} is not a cursor; use the one that the last export printed")
     return Cursor(match[1] or "", int(match[2]))
 
 

@@ -93,7 +93,7 @@ def _of_export(incoming: Incoming) -> Iterator[Row]:
             incoming.position += len(line)
             if len(line) > _LONGEST:
                 raise ExchangeError(
-                    f"{incoming.path}: line {number}: is longer than {_LONGEST} bytes; this is no export"
+                    f"{incoming.path}: line {number}: is longer than {_LONGEST} bytes; this is not an export"
                 )
             if not line.strip():
                 continue
@@ -139,7 +139,9 @@ def _of_history(incoming: Incoming) -> Iterator[Row]:
             raise ExchangeError(f"{incoming.path}: has schema version {version}, newer than this program's; upgrade it")
         there = set(_tables(connection)["dispatch_history"])
         if lacking := set(HISTORY_COLUMNS) - there - _MADE:
-            raise ExchangeError(f"{incoming.path}: is no history of agentic-watch: lacks {', '.join(sorted(lacking))}")
+            raise ExchangeError(
+                f"{incoming.path}: is not a history of agentic-watch: lacks {', '.join(sorted(lacking))}"
+            )
         yield from _rows_of_history(connection, incoming)
 
 
@@ -181,9 +183,7 @@ _Known = Collection[tuple[str, int, str]]
 def _of_store(incoming: Incoming, known: _Known) -> Iterator[Row]:
     """The rows of all records, then of summaries without a record. Raises ExchangeError, sqlite3.Error."""
     if incoming.root is None:
-        raise ExchangeError(
-            f"{incoming.path}: its records name no root; configure the one that they are of, or name it with --as"
-        )
+        raise ExchangeError(f"{incoming.path}: its records name no root; configure that root, or name it with --as")
     seen = set(known)
     with closing(connect_read_only(incoming.path)) as connection:
         for key, found in _values(connection, _RECORDS, incoming):
@@ -210,7 +210,7 @@ def _checked(
     whole = {"workspace": key, **found, "root": incoming.root, "host": incoming.host}
     try:
         if not isinstance(whole["workspace"], str) or name_problem(whole["workspace"]):
-            raise Malformed(key, "has no workspace that can be one")
+            raise Malformed(key, "has an invalid workspace")
         row = interchange.row(whole)
     except Malformed as error:
         incoming.fault(key, error.cause)

@@ -212,7 +212,7 @@ def _cause(root: Root) -> str:
 
 
 def _away(root: Root, error: RootUnavailable) -> str:
-    return f"{root.path}: is away ({error.cause}); what only its journals hold would never become a row"
+    return f"{root.path}: is not available ({error.cause}); its journals may have dispatches that the history lacks"
 
 
 def undelivered(config: Config, found: Old) -> Iterator[str]:
@@ -220,7 +220,7 @@ def undelivered(config: Config, found: Old) -> Iterator[str]:
     try:
         targets = delivered(config.history, config.push)
     except StateError as error:
-        yield from (f"[[push]] {target.name}: what it has cannot be known ({error})" for target in config.push)
+        yield from (f"[[push]] {target.name}: its state is unknown ({error})" for target in config.push)
         return
     for one in targets:
         only, statuses = outbox.with_status(one.target.statuses)
@@ -229,5 +229,5 @@ def undelivered(config: Config, found: Old) -> Iterator[str]:
         with opening.reading(config.history) as connection:
             (count,) = connection.execute(sql, (found.before, one.last_id, found.last_id, *statuses)).fetchone()
         if count:
-            text = f"[[push]] {one.target.name}: lacks {count:,} of the commits that are to go"
+            text = f"[[push]] {one.target.name}: lacks {count:,} of the commits to prune"
             yield f"{text}; `agentic-watch push` sends them"

@@ -250,8 +250,8 @@ def clean(history: History) -> None:
         connection.execute("VACUUM")
     if not wait_until(lambda: _empty_log(history), every(0.1, PATIENCE_MS / 1000)):
         raise HistoryError(
-            f"{history.path}: somebody reads an older state of it, which its -wal file still holds; end that "
-            "(a dashboard, a backup) and run redact again"
+            f"{history.path}: another process reads an older state, so the -wal file still has secrets; end that "
+            "process (a dashboard, a backup) and run redact again"
         )
 
 

@@ -138,7 +138,7 @@ def _beside(history: str, without: Redactor) -> Iterator[Left]:
             path = os.path.join(directory, name)
             if name.startswith(f"{base}.pruned-") and _holds(path, without):
                 import_it = f"agentic-watch --history NEW.db import {path}, `redact` and `export` that history"
-                yield Left(path, f"delete this archive, or make it anew: {import_it}")
+                yield Left(path, f"delete this archive, or recreate it: {import_it}")
             elif name.startswith((f"{base}.backup-v", f"{base}.corrupt-")):
                 yield Left(path, f"delete this old copy of the history: rm {path}")
 
@@ -174,4 +174,4 @@ def _targets(config: Config, commit_ids: Sequence[str]) -> Iterator[Left]:
         else:
             yield Left(where, f"have its operator delete the commits {ids}")
     for hook in config.hooks:
-        yield Left(f"[[hooks]] {hook.key}", "it was given these records: look where it sent them")
+        yield Left(f"[[hooks]] {hook.key}", "it received these records: check where it sent them")

@@ -113,10 +113,10 @@ def _refuse(history: History, names: dict[str, str]) -> None:
         ).fetchone()[0]
         different = connection.execute(_DIFFERENT, names).fetchone()
     if not is_there:
-        raise ExchangeError(f"{old}: the history holds no such root; {_there(history)}")
+        raise ExchangeError(f"{old}: the history has no such root; {_there(history)}")
     if different:
         raise ExchangeError(
-            f"{different[0]}: its commits under {old} and under {new} say different things, and one of them would go; "
+            f"{different[0]}: its commits under {old} and under {new} differ, and one of them would be deleted; "
             "nothing was renamed. Choose a name that no root has"
         )
 

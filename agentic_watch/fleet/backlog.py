@@ -52,7 +52,7 @@ def _delivered(connection: sqlite3.Connection, path: str, targets: Sequence[Targ
                 for name, commit_id in state.execute("SELECT target, commit_id FROM dead_letters"):
                     rejected.setdefault(name, set()).add(commit_id)
     except (sqlite3.Error, OSError) as error:
-        raise StateError(f"{path}: {error}; what the targets have is not known") from error
+        raise StateError(f"{path}: {error}; the state of the targets is unknown") from error
     return [
         Delivered(
             target,

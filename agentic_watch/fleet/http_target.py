@@ -87,7 +87,9 @@ class HttpTarget:
             return
         said = f"answers {status}" + (f": {one_line(answer)}" if answer.strip() else "")
         if 300 <= status < 400:
-            raise Unusable(f"{said[:11]}, which leads to {_without_query(headers.get('location', ''))}; write that url")
+            raise Unusable(
+                f"{said[:11]}; it redirects to {_without_query(headers.get('location', ''))}; set url to that"
+            )
         if status in _OPERATORS:
             raise Unusable(f"{said}; check url and token_file")
         if 400 <= status < 500 and status not in _PASSING:
@@ -105,7 +107,7 @@ class HttpTarget:
                         return got.status_code, got.headers, _beginning(got)
                 except httpx.HTTPError as error:
                     if was_cut():
-                        raise TimedOut(f"gave no whole answer within {seconds:g} s") from error
+                        raise TimedOut(f"gave no complete answer within {seconds:g} s") from error
                     raise
         except TimedOut:
             self.close()

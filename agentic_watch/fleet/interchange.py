@@ -155,9 +155,9 @@ def _kept(given: Any) -> tuple[KeptFile, ...]:
 def _kept_file(given: Mapping[str, Any]) -> KeptFile:
     name, size, kept_from = (given.get(key) for key in ("name", "bytes", "kept_from"))
     if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME or name_problem(name):
-        raise Malformed("commit", "kept_files has no name that can be one")
+        raise Malformed("commit", "kept_files has an invalid name")
     if type(size) is not int or type(kept_from) is not int or not 0 <= kept_from <= size < 2**63:
-        raise Malformed("commit", "kept_files has no sizes that can be ones")
+        raise Malformed("commit", "kept_files has invalid sizes")
     return kept_file(name, size, kept_from, _content(given))
 
 

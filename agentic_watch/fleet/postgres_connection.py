@@ -33,8 +33,8 @@ _DATA = ("21", "22", "23", "27", "44", "54", "P0")  # P0: a trigger's RAISE
 _OPERATORS = ("28", "3D", "3F", "42", "0A", "0L", "0P")
 _CANCELED = "57014"
 _REMEDIES = {
-    "42P01": "; make the tables with agentic-watch push --init",
-    "42703": "; bring the tables up to date with agentic-watch push --init",
+    "42P01": "; create the tables with agentic-watch push --init",
+    "42703": "; update the tables with agentic-watch push --init",
     "42501": "; grant it (docs/fleet.md)",
 }
 
@@ -57,7 +57,7 @@ def connect(dsn: str) -> Connection:
     except (psycopg.Error, ValueError):
         # libpq quotes text that it cannot parse, which may be the password.
         raise Unusable(
-            'its secret is no connection string; write "host=… dbname=… user=… password=…" or "postgresql://…"'
+            'its secret is not a connection string; write "host=… dbname=… user=… password=…" or "postgresql://…"'
         ) from None
 
 
@@ -90,7 +90,7 @@ def bounded(connection: Connection, seconds: float | None = None) -> Iterator[fl
         except psycopg.Error as error:
             translated = _translated(error)
             if was_cut() and isinstance(translated, Unavailable):
-                raise TimedOut(f"gave no whole answer within {longest:g} s") from error
+                raise TimedOut(f"gave no complete answer within {longest:g} s") from error
             raise translated from error
         except UnicodeEncodeError as error:
             raise Poisonous(f"holds text that is not Unicode ({error.reason})") from error

@@ -199,7 +199,9 @@ def _add_columns(connection: Connection, table: str, columns: Mapping[str, str])
             if name in there:
                 continue
             if name in _KEYS:
-                raise Unusable(f"{table} lacks {name}, a part of its key; make the table anew, and push all again")
+                raise Unusable(
+                    f"{table} lacks {name}, a part of its key; recreate the table, and push everything again"
+                )
             connection.execute(add_column(table, name, kind))
             yield f"{table}.{name}"
 

@@ -117,7 +117,7 @@ class PostgresTarget:
         except Unusable:
             self._with_patience(lambda: self._execute((INSERT_HOST, host), (INSERT_BOOT, boot)))
             return (
-                "its role may not update `hosts` and `host_boots`, so nobody sees when this host pushed last; "
+                "its role may not update `hosts` and `host_boots`, so the time of the last push is not recorded; "
                 "grant it (docs/fleet.md)"
             )
         return None

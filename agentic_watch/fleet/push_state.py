@@ -240,7 +240,7 @@ class PushState:
             raise self._failed(error) from error
 
     def _failed(self, error: sqlite3.Error) -> StateError:
-        return StateError(f"{self.path}: {error}; push as the user who owns it, with room on its disk")
+        return StateError(f"{self.path}: {error}; push as its owner, with free disk space")
 
     def _set_aside(self, error: sqlite3.Error) -> None:
         aside = f"{self.path}.corrupt-{stamp()}"

@@ -44,7 +44,9 @@ def open_to_write(path: str, patience_ms: int, notices: list[str], on_progress: 
             found = refuse_newer(connection, path) if is_there else 0
             if not found and history_file.has_our_tables(connection):
                 create(connection, ())
-                notices.append(f"{path}: had no schema version, as what is loaded from a dump; its tables are ours")
+                notices.append(
+                    f"{path}: had no schema version, like a file loaded from a dump; recognised by its tables"
+                )
             elif not found and history_file.table_names(connection):
                 raise history_file.refusal_of_dump(path)
             elif not found:  # also after a kill during creation
@@ -154,7 +156,7 @@ def reading(path: str) -> Iterator[sqlite3.Connection]:
         history_file.refuse_foreign(path)
         connection, before = _opened(path)
     except FileNotFoundError as error:
-        raise HistoryError(f"no history at {path} yet; run agentic-watch --once to make it") from error
+        raise HistoryError(f"no history at {path} yet; run agentic-watch --once to create it") from error
     except OSError as error:
         raise HistoryError(f"{path}: {error.strerror}") from error
     except sqlite3.Error as error:

@@ -187,7 +187,9 @@ class _Wait:
             with self._watches.renewing(one) as add:
                 one.look(self._config, add)
         if one.said is not None and one.said.status not in KNOWN_STATUSES | self._config.finished:
-            self._say(f"{one.name}: its status {one.said.status[:60]!a} is neither finished nor known: it is no end")
+            self._say(
+                f"{one.name}: its status {one.said.status[:60]!a} is neither finished nor known, so the wait goes on"
+            )
         if one.finished_at is not None and one.said != before and self._own.are_ours():
             self._own.look_ahead(one)
 
@@ -225,7 +227,7 @@ class _Wait:
             self._history_lost_at = now
         self._history_error = cause
         if now - self._history_lost_at >= _LOST_SECONDS and os.path.lexists(self._config.history):
-            self._say(f"{cause}; what is recorded is not known until it can be read")
+            self._say(f"{cause}; what is recorded is unknown until it can be read")
 
     def _say(self, text: str) -> None:
         if text not in self._said:

@@ -235,7 +235,7 @@ class RootThread(threading.Thread):
             self._watching, self._detail = before
             self._fall_back(f"cannot be watched ({error.strerror})")
         if self._watching == "inotify":
-            log.info("%s: watching it (inotify) from now on", self.root.path, extra=self._where)
+            log.info("%s: now watching (inotify)", self.root.path, extra=self._where)
             self._hints.put(Hint(self.root, None, self._watching))
 
     def _listen(self, watched: WatchedRoot) -> float:

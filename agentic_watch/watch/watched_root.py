@@ -34,7 +34,7 @@ keeps overflowing the queue must not keep the host scanning."""
 _NAMED_AT_MOST = 3
 """Throttled workspaces that are named in the log at a time; further ones are mentioned once."""
 _DEFERRED = "the watches of workspaces committed long since are being placed"
-_SHORT = "the watch limit is reached; the coldest workspaces are found by scanning"
+_SHORT = "the watch limit is reached; the least active workspaces are scanned"
 
 
 class WatchedRoot:

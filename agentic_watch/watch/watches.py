@@ -258,7 +258,7 @@ class Watches:
         elif (node.parent, node.base) != (parent, base):
             # The directory was already watched: the kernel keeps one watch per directory, whatever its path.
             if parent is not None and node.holds(parent):
-                raise OSError(errno.ELOOP, "is mounted, or for a moment believed to be, inside itself", base)
+                raise OSError(errno.ELOOP, "is, or appears to be, mounted inside itself", base)
             # The directories below have new paths now and are found again.
             self.drop_below(node)
             self._detach(node)

@@ -95,7 +95,7 @@ def test_a_redirect_is_not_followed(server: Received, target: HttpTarget) -> Non
     """The token goes to no other host: where it would lead is said, without what a query may hold."""
     with serving() as other:
         server.script = [(307, {"Location": f"{other.url}/v1/agent/sync?key=s3cret"}, "")]
-        with pytest.raises(Unusable, match=r"answers 307, which leads to http://127\.0\.0\.1/v1/agent/sync") as caught:
+        with pytest.raises(Unusable, match=r"answers 307; it redirects to http://127\.0\.0\.1/v1/agent/sync") as caught:
             target.deliver([samples.commit(1)])
         assert other.requests == []
     assert "s3cret" not in str(caught.value)
@@ -121,7 +121,7 @@ def test_a_second_request_of_a_connection_is_bounded_too(
     target.deliver([samples.commit(1)])
     monkeypatch.setattr(http_target, "REQUEST_SECONDS", 0.3)
     server.script = ["drip"]
-    with pytest.raises(Unavailable, match="gave no whole answer"):
+    with pytest.raises(Unavailable, match="gave no complete answer"):
         target.deliver([samples.commit(2)])
 
 

@@ -90,9 +90,9 @@ def test_all_that_is_wrong_with_them_is_said_at_once(tmp_path: Path) -> None:
     expected = [
         "push[0].kind: must be one of postgres, http, not 'postgers'; did you mean postgres?",
         'push[0].name: missing; write name = "fleet"',
-        "push[1].name: 'a b' is no name",
+        "push[1].name: 'a b' is not a valid name",
         "push[1].dns_file: unknown key; did you mean dsn_file?",
-        "push[3].url: 'ftp://x' is no address",
+        "push[3].url: 'ftp://x' is not an address",
         "push[3].interval_seconds: must be from 1 to 86400 seconds, not 0",
         "hooks[0].on: is empty",
         'hooks[0].command: must be a list of strings; write ["rm -rf /"]',
@@ -123,7 +123,7 @@ def test_what_is_wrong_with_one_key_hides_nothing_of_another(tmp_path: Path) -> 
     )
     assert [problem.partition(";")[0] for problem in found] == [
         "push[0].kind: must be one of postgres, http, not 'mysql'",
-        "push[1].url: 'ftp://x' is no address",
+        "push[1].url: 'ftp://x' is not an address",
         "push[1].name: 'x' is the name of another one already",
     ]
 

@@ -105,7 +105,7 @@ def test_no_question_waits_for_ever(mute: str, tmp_path: Path) -> None:
     target = target_of(tmp_path, mute)
     samples.fill(tmp_path / "history.db", range(3))
     began = time.monotonic()
-    with one_push.opened(str(tmp_path / "history.db")) as opened, pytest.raises(TimedOut, match="gave no whole answer"):
+    with one_push.opened(str(tmp_path / "history.db")) as opened, pytest.raises(TimedOut, match="no complete answer"):
         target_comparison.compare(target, opened)
     with pytest.raises(TimedOut):
         postgres_schema.make_for(target, None, time.gmtime())

@@ -151,7 +151,7 @@ def test_the_first_hour_of_an_operator(lab: Lab) -> None:
     _dispatch(lab, "alice", "three", "--org acme --repo api --workspace acme/api/three")
     shown = " ".join(lab.sh("agentic-watch show acme/api/three").split())
     assert "so not committed" in shown
-    assert "agentic-watch is not in its group agents; this lets it: usermod -aG agents agentic-watch" in shown
+    assert "agentic-watch is not in its group agents; to fix this: usermod -aG agents agentic-watch" in shown
     _follow(lab, lab.check("--quick")[1])
     lab.until(lambda: _rows(lab) == ["one", "three", "two"], "all in the history")
     assert lab.check() == lab.check("--quick") == (0, [])
@@ -187,7 +187,7 @@ def test_an_acl_serves_every_user_and_umask(lab: Lab) -> None:
     lab.sh(f"install -d -m 755 {_MIXED}")
     for user in ("agentic-watch", "alice", "bob", "100000"):
         lab.sh(f"setfacl -R -m u:{user}:rwX -m d:u:{user}:rwX {_MIXED}")
-    assert "check: all is well" in lab.install()
+    assert "check: no problems" in lab.install()
     for user in ("alice", "bob", "100000"):
         _dispatch(lab, user, f"of-{user}", f"--root {_MIXED} --workspace org/repo/{user}", umask="0077")
     lab.until(lambda: {"of-alice", "of-bob", "of-100000"} <= set(_rows(lab)), "recorded")

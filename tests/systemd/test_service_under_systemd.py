@@ -88,7 +88,7 @@ def test_install_leads_to_ready(lab: Lab) -> None:
     lab.sh("; ".join(commands))
     again = lab.install()
     assert "warning" not in again
-    assert "check: all is well" in again
+    assert "check: no problems" in again
     lab.sh("systemctl restart agentic-watch.service")
     assert lab.call("agentic-watch", "check").returncode == 0
     assert lab.call("agentic-watch", "check", "--quick").returncode == 0

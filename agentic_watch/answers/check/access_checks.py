@@ -78,13 +78,13 @@ def _finding(
 def roots_there(subject: Subject) -> Iterator[CheckResult]:
     """Whether each root exists and answers."""
     for key, path in subject.silent.items():
-        step = "see to its server, or unmount it; nothing in this root is checked until it answers"
+        step = "check its server, or unmount it; nothing in this root is checked until it answers"
         yield CheckResult(_ROOTS, False, f"{path}: does not answer", step, root=key)
     for root in subject.config.roots:
         try:
             os.close(os.open(root.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except PermissionError:
-            yield CheckResult(_ROOTS, None, f"{root.path}: this user may not look into it", root=root.key)
+            yield CheckResult(_ROOTS, None, f"{root.path}: this user has no permission to read it", root=root.key)
         except OSError as error:
             step = "mount or create it, or remove it from the configuration"
             yield CheckResult(_ROOTS, False, f"{root.path}: {error.strerror}", step, root=root.key)

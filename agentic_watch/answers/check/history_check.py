@@ -43,10 +43,10 @@ def _sound(connection: sqlite3.Connection, path: str) -> Iterator[CheckResult]:
     problems = [" ".join(text.split()) for text in told if text != "ok" and "FTS5" not in text]
     findings = [CheckResult(_NAME, False, f"{path}: {problem}", _RESTORE) for problem in problems]
     if orphans := findings_and_search.orphans(connection):
-        text = f"{path}: findings or kept files of no dispatch: {orphans:,}"
+        text = f"{path}: findings or kept files without a dispatch: {orphans:,}"
         findings.append(CheckResult(_NAME, False, text, REPAIR))
     if count := findings_and_search.miscounted(connection):
-        text = f"{path}: dispatches with fewer or more findings than they count: {count:,}"
+        text = f"{path}: dispatches with a wrong number of findings: {count:,}"
         findings.append(CheckResult(_NAME, False, text, _RESTORE))
     yield from findings
     if not findings:

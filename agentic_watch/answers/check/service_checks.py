@@ -67,7 +67,7 @@ def units_in_force(subject: Subject) -> Iterator[CheckResult]:
 def _wanted(config: Config) -> Iterator[tuple[str, str]]:
     """The units to enable, and the consequence when one does not run ("" if the check of the daemon reports it)."""
     yield units.SERVICE, ""
-    yield units.TIMER, "so no nightly pass comes"
+    yield units.TIMER, "so there is no nightly pass"
     if config.push or config.hooks:
         yield PUSHER, "so nothing is pushed and no hook is run"
 

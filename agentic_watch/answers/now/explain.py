@@ -81,7 +81,7 @@ def explain(candidate: Candidate, config: Config, past: Past) -> Explanation | N
 
 
 def _stuck(path: str, steps: list[Step]) -> Explanation:
-    return Explanation(path, False, f"not committed: {steps[-1].says}; whoever wrote it has to fix it", tuple(steps))
+    return Explanation(path, False, f"not committed: {steps[-1].says}; its writer has to fix it", tuple(steps))
 
 
 def _explain(candidate: Candidate, config: Config, past: Past, place: Place) -> Explanation:
@@ -226,7 +226,7 @@ def _who(past: Past, config: Config) -> str:
     """What will complete the commit."""
     if past.closed is not None:
         cause, step = past.closed
-        return f"{cause}; this lets it: {step}"
+        return f"{cause}; to fix this: {step}"
     if past.state is not None and past.state.fail_count and past.state.next_attempt_at:
         return f"it failed ({past.state.last_error}) and is retried at {instant.now_text(past.state.next_attempt_at)}"
     if past.daemon:

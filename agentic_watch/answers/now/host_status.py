@@ -100,7 +100,7 @@ def host_status(config: Config) -> HostStatus:
             missing[standing.root] = standing.last_error
     for root, cause in missing.items():
         hangs = cause.endswith("does not answer")
-        step = "see to its server, or unmount it" if hangs else "mount or create it, or configure another one"
+        step = "check its server, or unmount it" if hangs else "mount or create it, or configure another one"
         failures.append(f"{root}: {cause}; {step}")
     return HostStatus(
         config=config,

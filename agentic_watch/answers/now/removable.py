@@ -98,7 +98,7 @@ def judge_all(config: Config, wish: Wish) -> Iterator[Removable | NotRemovable]:
     silent = unanswered(root.path for root in config.roots)
     for root in config.roots:
         if root.path in silent:
-            yield NotRemovable(root.key, "", f"{silent[root.path]} does not answer; see to its server, or unmount it")
+            yield NotRemovable(root.key, "", f"{silent[root.path]} does not answer; check its server, or unmount it")
             continue
         try:
             with contextlib.closing(scan(root)) as found:

@@ -104,9 +104,7 @@ def kept_file(source: Source, shown: Shown, given: str) -> KeptFile:
     file = kept_logs.one(source, shown.dispatch, name) if shown.dispatch and name else None
     if file is not None:
         return file
-    there = (
-        f"there are {', '.join(names)}" if names else "nothing is kept of it ([keep] in the configuration says what is)"
-    )
+    there = f"there are {', '.join(names)}" if names else "no file of it was kept (see [keep] in the configuration)"
     raise NoSuchDispatch(f"{shown.workspace}: no file {given} is kept of it; {there}")
 
 

@@ -42,7 +42,7 @@ def refuse_result(document: dict[str, Any]) -> None:
     from agentic_watch.dispatch.agents import known_agents
 
     if writer := known_agents.writer(document):
-        raise Unreadable(f"is the result of {writer}, no report; give it with --usage")
+        raise Unreadable(f"is the result of {writer}, not a report; give it with --usage")
 
 
 def _document(data: bytes) -> tuple[dict[str, Any], str]:
