@@ -6,13 +6,12 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from agentic_watch.commit import batches
 from agentic_watch.commit.batches import Batch, Pipeline
 from agentic_watch.commit.journal_search import insert_now
-from agentic_watch.commit.judging import CommitState, HistoryState, find, look_up
+from agentic_watch.commit.judging import CommitState, find, look_up
 from agentic_watch.commit.moved_workspaces import record_removed, record_removed_run
 from agentic_watch.commit.open_workspace import OpenWorkspace, all_answer, open_and_lock, open_to_look, sighting_of
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
@@ -41,7 +40,6 @@ class _Begun(NamedTuple):
     was read."""
 
     workspace: OpenWorkspace
-    known: HistoryState
     finding: Generator[None, None, CommitState]
     status_files: bytes = b""
 
@@ -179,13 +177,13 @@ class Committer:
         if isinstance(workspace, Outcome):
             return workspace
         try:
-            known, found = HistoryState(), CommitState()
+            found = CommitState()
             if workspace.place.meta is not None:
                 (known,) = look_up([workspace], self.history)
                 found = _read_on(find(workspace, known, self.history, repair=False), math.inf) or found
-            if recover and not found.history_error:
-                found = replace(found, history_error=insert_now(found.lacking.take(), self.history))
-            return WorkspaceCommit(workspace, known, found, look_only(workspace, found)).outcome()
+            if recover and not found.journal.error:
+                found.journal.error = insert_now(found.journal.lacking.take(), self.history)
+            return WorkspaceCommit(workspace, found, look_only(workspace, found)).outcome()
         except WorkspaceError as error:
             return failed(candidate, error)
         finally:
@@ -211,7 +209,7 @@ class Committer:
         try:
             for known in look_up(locked, self.history):
                 finding = find(locked[0], known, self.history, repair=locked[0].finished)
-                outcome = self._plan(_Begun(locked[0], known, finding), until)
+                outcome = self._plan(_Begun(locked[0], finding), until)
                 del locked[0]  # from here on its batch closes it
                 if isinstance(outcome, Outcome):
                     done.append(outcome)
@@ -229,17 +227,17 @@ class Committer:
 
     def _plan(self, begun: _Begun, until: float) -> WorkspaceCommit | Outcome:
         """Decide what is missing, and make line and row before anything is written."""
-        workspace, known = begun.workspace, begun.known
+        workspace = begun.workspace
         found = CommitState()
         try:
             read = _read_on(begun.finding, until)
             if read is None:
                 return self._pause(begun)
             found = read
-            return WorkspaceCommit(workspace, known, found, prepare(workspace, found))
+            return WorkspaceCommit(workspace, found, prepare(workspace, found))
         except WorkspaceError as error:
             # Rows recovered until the error are inserted all the same.
-            commit = WorkspaceCommit(workspace, known, found, Prepared())
+            commit = WorkspaceCommit(workspace, found, Prepared())
             commit.error = error
             return commit
 

@@ -4,10 +4,11 @@ written before the workspace was moved."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agentic_watch.commit import moved_workspaces
+from agentic_watch.commit.moved_workspaces import LinesAtHome
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.config import Root
 from agentic_watch.history import HistoryError, commit_lookup, pruned
@@ -32,96 +33,110 @@ _NAMES_AT_MOST = 256
 """Other names that are tracked per journal; lines of further names are only counted."""
 
 
-class JournalSearch:
-    """`names` are the known names of the workspace. `line` is the status's own line, `moved_line` its line under
-    another name; `row` is the row of either. `overtaken` says that lines of other commits follow it. `other_lines` are
-    lines under another name with the same time and run but of another dispatch: name and committed_at of each.
+@dataclass(slots=True)
+class JournalState:
+    """What a journal tells besides the status's own line; nothing while it was not read.
 
-    `lacking` are rows that the history lacks, `recovered` is their total number, `recovers_moved_line` says whether the
-    one of `moved_line` is among them. `is_moved` says that some rows have another name or root. `is_read_again` says
-    that some rows have another root, or that skipped lines may count once the history has more rows. `error` is why a
-    query or insert failed, "" if none did. `older` are the commit ids of lines that the history lacks and that are
-    older than the last prune: these never become rows.
+    `is_overtaken`: lines of other commits follow the status's own. `lacking` are the rows that the journal has and the
+    history lacks; `recovered` is their total, of which some may be inserted already, unless `error` (of any query or
+    insertion) says why not. `older` are the commit ids of lines that the history lacks and that are older than the last
+    prune: these never become rows. `is_moved`: some rows have another name or root. `is_read_again`: rows in another
+    root, or lines that were skipped, may count otherwise once the history has more rows. `unread` is the signature of a
+    journal that need not be read, because the history holds all of it.
     """
 
-    def __init__(self, workspace: OpenWorkspace, history: History, row: ExistingRow | None, *, error: str) -> None:
+    is_overtaken: bool = False
+    lacking: RowBuffer = field(default_factory=RowBuffer)
+    recovered: int = 0
+    error: str = ""
+    older: list[str] = field(default_factory=list)
+    is_moved: bool = False
+    is_read_again: bool = False
+    unread: bytes = b""
+
+
+class JournalSearch:
+    """Finds what a workspace's journal tells of its status and of the history; the words for names are those of
+    `moved_workspaces`.
+
+    `row` is the row of the status's commit. `line` is its line under the workspace's name or that of the row,
+    `moved_line` the one of the same dispatch under another name, whose row is among the new ones if
+    `recovers_moved_line`. `copied` are lines under another name with the status's time and run but of another dispatch:
+    recorded name and committed_at of each. `found` is all else.
+    """
+
+    def __init__(self, workspace: OpenWorkspace, history: History, row: ExistingRow | None, error: str) -> None:
         self._workspace = workspace
         self._candidate = workspace.candidate
         self._history = history
         self._without = redactor(workspace.config.limits.redact)
-        self.names = {workspace.candidate.name} | ({row.workspace} if row is not None else set())
-        self.row = row
         self._waiting: list[Record] = []
         self._waiting_bytes = 0
         self._others = _OtherNames()
         self._recovered_names = {workspace.candidate.name}
         self._recovered: set[int] = set()
-        self._homes: dict[str, dict[tuple[object, ...], Root]] = {}
+        self._homes: dict[str, LinesAtHome] = {}
+        self.row = row
         self.line: Record | None = None
         self.moved_line: Record | None = None
-        self.other_lines: set[tuple[str, str]] = set()
-        self.overtaken = False
-        self.lacking = RowBuffer()
-        self.recovered = 0
         self.recovers_moved_line = False
-        self.is_moved = False
-        self.is_read_again = False
-        self.older: list[str] = []
-        self.error = error
+        self.copied: set[tuple[str, str]] = set()
+        self.found = JournalState(error=error)
+
+    @property
+    def names(self) -> set[str]:
+        """The workspace's name and that of its row."""
+        return {self._candidate.name, *([self.row.workspace] if self.row is not None else [])}
+
+    def look_up_row(self, name: str) -> None:
+        """Find the row of the status's dispatch under a recorded name, if none is known, and record its place."""
+        status = self._workspace.status
+        if self.found.error or status is None or (self.row is not None and self.row.is_dispatch):
+            return
+        try:
+            row = moved_workspaces.row_of_dispatch(self._candidate, status, {name}, self._history)
+            if row is not None:
+                moved_workspaces.record_place([row], self._workspace, self._history)
+                self.row = row
+        except HistoryError as error:
+            self.found.error = str(error)
 
     def read(self, *, repair: bool) -> Iterator[None]:
         """Read the whole journal, yielding now and then; with `repair` it is opened for appending.
 
         Raises WorkspaceError.
         """
-        journal = self._workspace.open_journal(append=repair)
+        journal, names = self._workspace.open_journal(append=repair), self.names
         for number, (record, size) in enumerate(journal.sized_records(), 1):
             if number % _PACE == 0:
                 yield
-            self._compare(record)
+            self._compare(record, names)
             if record.workspace == self._candidate.name:
                 self._others.has_own = True
             elif not self._can_be_moved(record) or not self._others.tell_apart(record.workspace):
-                self._others.unknown[""] += 1
+                self._others.foreign[""] += 1
                 continue
             self._look_up_later(record, size)
         self._look_up()
         yield from self._recover_former(journal)
-        unknown = {name: number for name, number in self._others.unknown.items() if name not in self._others.former}
-        if unknown:
-            count = sum(unknown.values())
+        foreign = {name: count for name, count in self._others.foreign.items() if name not in self._others.former}
+        if foreign:
+            count = sum(foreign.values())
             named = "1 line names" if count == 1 else f"{count:,} lines name"
             self._workspace.warnings.append(f"{layout.META_JOURNAL}: {named} another workspace; skipped")
-        self.is_read_again |= any(unknown)
+        self.found.is_read_again |= any(foreign)
 
-    def _recover_former(self, journal: Journal) -> Iterator[None]:
-        """Read again the lines that were written before the workspace was moved here and whose rows are missing."""
-        self._recovered_names = {name for name in self._others.unknown if name and self._is_former(name)}
-        self._others.former |= self._recovered_names
-        self.is_moved |= bool(self._recovered_names)
-        if not self._recovered_names:
-            return
-        for number, (record, size) in enumerate(journal.sized_records(), 1):
-            if number % _PACE == 0:
-                yield
-            if record.workspace in self._recovered_names:
-                self._look_up_later(record, size)
-        self._look_up()
-        if not self.error and not self._history.read_only:
-            # Inserted at once: another copy in the same batch must find them.
-            self.error = insert_now(self.lacking.take(), self._history)
-
-    def _compare(self, record: Record) -> None:
+    def _compare(self, record: Record, names: Collection[str]) -> None:
         """Check whether this is the status's own line, under this name or a former one."""
         status = self._workspace.status
         if status is None:
             return
         if record.identity != self._workspace.identity:
-            self.overtaken |= self.line is not None or self.moved_line is not None
-        elif record.workspace in self.names:
+            self.found.is_overtaken |= self.line is not None or self.moved_line is not None
+        elif record.workspace in names:
             self.line = self.line or record
         elif not is_same_dispatch(record, status, self._without):
-            self.other_lines.add((record.workspace, record.committed_at))
+            self.copied.add((record.workspace, record.committed_at))
         elif self._can_be_moved(record):
             self.moved_line = self.moved_line or record
 
@@ -135,9 +150,11 @@ class JournalSearch:
     def _can_be_moved(self, record: Record) -> bool:
         return moved_workspaces.can_be_name(record.workspace, self._candidate.root.max_depth)
 
+    # --- which lines have rows
+
     def _look_up_later(self, record: Record, size: int) -> None:
         """Queue a line for the next lookup in the history."""
-        if self.error:
+        if self.found.error:
             return
         self._waiting.append(record)
         self._waiting_bytes += size
@@ -147,7 +164,7 @@ class JournalSearch:
     def _look_up(self) -> None:
         """Look up the queued lines in the history: make the missing rows, and record this place in the others."""
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        if self.error or not waiting:
+        if self.found.error or not waiting:
             return
         asked = [commit_lookup.lookup_of(record.workspace, record) for record in waiting]
         try:
@@ -160,7 +177,7 @@ class JournalSearch:
             held = {number for number, _ in own}
             pruned_before = commit_lookup.pruned_before(self._history) if len(held) < len(waiting) else ""
         except HistoryError as error:
-            self.error = str(error)
+            self.found.error = str(error)
             return
         for number, row in own:
             self._note_row(waiting[number], row)
@@ -168,11 +185,11 @@ class JournalSearch:
         taken = {(number, row.root) for number, row in found}
         for number, record in enumerate(waiting):
             if number not in held and asked[number].dispatch not in done:
-                is_taken = (number, self._root_of(record).key) in taken
+                is_taken = (number, (self._home(record) or self._candidate.root).key) in taken
                 self._take(record, asked[number], pruned_before, is_taken=is_taken)
-        if self.lacking.weight > HELD_BYTES:
+        if self.found.lacking.weight > HELD_BYTES:
             # A separate transaction, so that the rows of a whole journal are not kept in memory.
-            self.error = insert_now(self.lacking.take(), self._history)
+            self.found.error = insert_now(self.found.lacking.take(), self._history)
 
     def _is_row_of(self, asked: Lookup, row: ExistingRow) -> bool:
         """Whether a row belongs to a line, and not to another dispatch with the same identity."""
@@ -185,8 +202,10 @@ class JournalSearch:
             self.row = row if self.row is None or not self.row.is_dispatch else self.row
         if record.workspace == row.workspace != self._candidate.name:
             self._others.former.add(record.workspace)
-        self.is_moved |= moved_workspaces.is_elsewhere(row, self._candidate)
-        self.is_read_again |= row.root != self._candidate.root.key
+        self.found.is_moved |= moved_workspaces.is_elsewhere(row, self._candidate)
+        self.found.is_read_again |= row.root != self._candidate.root.key
+
+    # --- lines without a row
 
     def _take(self, record: Record, asked: Lookup, pruned_before: str, *, is_taken: bool) -> None:
         """Make the row of a line that the history lacks, if it belongs here and another dispatch does not have its
@@ -194,43 +213,29 @@ class JournalSearch:
         name, is_own = record.workspace, record.workspace == self._candidate.name
         if pruned.is_pruned(asked.updated_utc, instant.parse(record.committed_at).utc(), pruned_before):
             if is_own or name in self._others.former:
-                self.older.append(commit_id(self._candidate.root.key, name, asked.updated_utc, record.runs))
+                self.found.older.append(commit_id(self._candidate.root.key, name, asked.updated_utc, record.runs))
         elif name not in self._recovered_names:
-            self._others.unknown[name] += 1
+            self._others.foreign[name] += 1
         elif not is_taken and hash(asked.dispatch) not in self._recovered:
             self._recovered.add(hash(asked.dispatch))
             self._recover(record)
 
-    def _home(self, record: Record) -> Root | None:
-        """The root of the workspace that a line names, if that workspace has the line too."""
-        return self._homes.get(record.workspace, {}).get(moved_workspaces.line_key(record))
-
-    def _root_of(self, record: Record) -> Root:
-        """The root for the row of a line."""
-        return self._home(record) or self._candidate.root
-
-    def _recover(self, record: Record) -> None:
-        """Make the row of a line. If this directory is a copy and the original still exists, the row belongs to the
-        original."""
-        name, moved = record.workspace, self.moved_line
-        is_status = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
-        home = self._home(record)
-        if home is not None:
-            try:
-                row = moved_workspaces.row_told(Candidate(home, name), record, (name,), self._history)
-            except HistoryError as error:
-                self.error = str(error)
-                return
-            if row is not None:
-                self.row = row if is_status else self.row
-                return
-        root = self._root_of(record).key
-        # The files on disk are those of the newest run, which the status describes.
-        kept = self._workspace.kept_files() if record.identity == self._workspace.identity else ()
-        made = from_record(record, root, moved_to=moved_workspaces.place_of(root, name, self._candidate))
-        self.lacking.add(made._replace(is_recovered=True, kept=kept))
-        self.recovered += 1
-        self.recovers_moved_line |= is_status
+    def _recover_former(self, journal: Journal) -> Iterator[None]:
+        """Read again the lines that were written before the workspace was moved here and whose rows are missing."""
+        self._recovered_names = {name for name in self._others.foreign if name and self._is_former(name)}
+        self._others.former |= self._recovered_names
+        self.found.is_moved |= bool(self._recovered_names)
+        if not self._recovered_names:
+            return
+        for number, (record, size) in enumerate(journal.sized_records(), 1):
+            if number % _PACE == 0:
+                yield
+            if record.workspace in self._recovered_names:
+                self._look_up_later(record, size)
+        self._look_up()
+        if not self.found.error and not self._history.read_only:
+            # Inserted at once: another copy in the same batch must find them.
+            self.found.error = insert_now(self.found.lacking.take(), self._history)
 
     def _is_former(self, name: str) -> bool:
         """Whether lines under this name, which the history lacks, were written before this directory was moved here.
@@ -239,30 +244,58 @@ class JournalSearch:
         was lost, they also count if all of them precede the lines written here and no workspace with that name exists.
         Otherwise an agent could add dispatches to another workspace.
         """
-        if self.error or len(self._homes) >= _NAMES_LOOKED_AT:
+        if self.found.error or len(self._homes) >= _NAMES_LOOKED_AT:
             return False
-        standing = moved_workspaces.standing(name, self._workspace)
-        self._homes[name] = standing.homes
+        self._homes[name], is_there = moved_workspaces.homes_of(name, self._workspace)
         if name in self._others.former or (self.moved_line is not None and self.moved_line.workspace == name):
             return True
-        if self._others.after_own.get(name) or standing.there:
+        if self._others.after_own.get(name) or is_there:
             return False
         try:
             return not commit_lookup.has_any(self._history, self._candidate.root.key, name)
         except HistoryError as error:
-            self.error = str(error)
+            self.found.error = str(error)
             return False
+
+    def _home(self, record: Record) -> Root | None:
+        """The root of a line's home, if that has the line too."""
+        return self._homes.get(record.workspace, {}).get(moved_workspaces.line_key(record))
+
+    def _recover(self, record: Record) -> None:
+        """Make the row of a line, unless its home has it: if this directory is a copy and the original still exists,
+        the row belongs to the original."""
+        name, moved = record.workspace, self.moved_line
+        is_status = moved is not None and (name, record.identity) == (moved.workspace, moved.identity)
+        home = self._home(record)
+        if home is not None:
+            try:
+                row = moved_workspaces.row_of_dispatch(Candidate(home, name), record, (name,), self._history)
+            except HistoryError as error:
+                self.found.error = str(error)
+                return
+            if row is not None:
+                self.row = row if is_status else self.row
+                return
+        root = (home or self._candidate.root).key
+        # The files on disk are those of the newest run, which the status describes.
+        kept = self._workspace.kept_files() if record.identity == self._workspace.identity else ()
+        made = from_record(record, root, moved_to=moved_workspaces.place_of(root, name, self._candidate))
+        self.found.lacking.add(made._replace(is_recovered=True, kept=kept))
+        self.found.recovered += 1
+        self.recovers_moved_line |= is_status
 
 
 @dataclass(slots=True)
 class _OtherNames:
-    """Other workspace names in a journal's lines: `former` names of this workspace; `after_own`, whether the first line
-    of a name follows own lines; `unknown`, the number of lines per name without a row ("" for untracked names).
+    """The recorded names in a journal other than the workspace's own.
+
+    `former` are those proven to be former names; `foreign` counts the lines without a row of each other one ("" for
+    names that are not told apart). `after_own`: whether the first line of a name follows own lines.
     """
 
     former: set[str] = field(default_factory=set)
+    foreign: Counter[str] = field(default_factory=Counter)
     after_own: dict[str, bool] = field(default_factory=dict)
-    unknown: Counter[str] = field(default_factory=Counter)
     has_own: bool = False
 
     def tell_apart(self, name: str) -> bool:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agentic_watch.commit import moved_workspaces
-from agentic_watch.commit.journal_search import JournalSearch
+from agentic_watch.commit.journal_search import JournalSearch, JournalState
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.config import Root
 from agentic_watch.history import HistoryError, commit_lookup, pruned, workspaces_table
 from agentic_watch.history.commit_lookup import ExistingRow, Lookup
-from agentic_watch.history.rows import RowBuffer
 from agentic_watch.history.store import History
 from agentic_watch.workspace import instant, layout, marker, signatures
 from agentic_watch.workspace.marker import Marker
@@ -38,31 +37,18 @@ class CommitState:
     """Which records of the status's commit exist.
 
     `marked`: the marker has its identity. `row`, `line`: committed_at of the history row and of the journal line with
-    that identity, under any name the workspace had; `overtaken`: lines of later commits follow; `differs`: row or line
-    contradicts the status; `pruned`: a row of this age would have been pruned; `older`: commit ids of such lines whose
-    rows are missing.
-
-    `lacking` are the rows that the journal has and the history lacks; `recovered` is their total, of which some may be
-    inserted already, unless `history_error` says why not. `unread_journal` is the signature of a journal that was not
-    read because the history holds all of it. `is_moved`: some of its rows have another name or root; `is_read_again`:
-    later rows in another root or under another name may change the result. `recorded_as` is the workspace name in row,
-    line and marker.
+    that identity, under any name the workspace had; `recorded_name` is the one for those that are missing. `differs`:
+    row or line contradicts the status; `pruned`: a row of this age would have been pruned. `journal` is what else the
+    journal tells.
     """
 
     marked: bool = False
     row: str | None = None
     line: str | None = None
-    overtaken: bool = False
+    recorded_name: str = ""
     differs: bool = False
     pruned: bool = False
-    older: tuple[str, ...] = ()
-    lacking: RowBuffer = field(default_factory=RowBuffer)
-    recovered: int = 0
-    history_error: str = ""
-    unread_journal: bytes = b""
-    is_moved: bool = False
-    is_read_again: bool = False
-    recorded_as: str = ""
+    journal: JournalState = field(default_factory=JournalState)
 
 
 def look_up(workspaces: Sequence[OpenWorkspace], history: History) -> list[HistoryState]:
@@ -98,73 +84,54 @@ def find(
 
     Yields now and then while a long journal is read, so that the caller may continue it later. Raises WorkspaceError.
     """
+    search = JournalSearch(workspace, history, known.row, known.error)
     marked_as = _read_marker(workspace, repair=repair) if workspace.finished else None
     if marked_as is not None and marked_as.identity != workspace.identity:
         marked_as = None
     if marked_as is not None:
         # Before the journal is read, because its lines may have other names: the row found here tells whose they are.
-        known = _with_row_of_marker(known, workspace, marked_as, history)
-    search = JournalSearch(workspace, history, known.row, error=known.error)
+        search.look_up_row(marked_as.workspace)
     marked = marked_as is not None and marked_as.workspace in search.names
     if _must_read_journal(workspace, known, marked=marked):
         yield from search.read(repair=repair)
-        known = known._replace(journal=b"")
-    return _judge(workspace, known, marked_as, search, history)
+        if marked_as is not None and (marked_as.workspace, marked_as.committed_at) in search.copied:
+            marked_as = None  # copied with the directory, whose own dispatch has the same time and run
+        if marked_as is not None:
+            search.look_up_row(marked_as.workspace)  # which may be a recovered one
+    else:
+        search.found.unread = known.journal
+    return _judge(workspace, known.pruned_before, marked_as, search)
 
 
 def _judge(
-    workspace: OpenWorkspace, known: HistoryState, marked_as: Marker | None, search: JournalSearch, history: History
+    workspace: OpenWorkspace, pruned_before: str, marked_as: Marker | None, search: JournalSearch
 ) -> CommitState:
-    """Combine marker, row and lines; those under another name count if they belong to this dispatch."""
-    name = workspace.candidate.name
-    known = known._replace(row=search.row, error=search.error)
-    if marked_as is not None and (marked_as.workspace, marked_as.committed_at) in search.other_lines:
-        marked_as = None  # copied with the directory, whose own dispatch has the same time and run
-    if marked_as is not None:  # reading the journal may have recovered its row
-        known = _with_row_of_marker(known, workspace, marked_as, history)
-    row, error = known.row, known.error
-    has_row = row is not None and row.is_dispatch
-    line, moved_line = search.line, search.moved_line
-    is_old = _is_pruned(workspace, known.pruned_before, line or moved_line or marked_as)
-    recorded_as = row.workspace if row is not None and has_row else name
-    if line is None and moved_line is not None and (has_row or error or is_old or search.recovers_moved_line):
-        line = moved_line
-        recorded_as = row.workspace if row is not None and has_row else moved_line.workspace
-    is_elsewhere = row is not None and has_row and moved_workspaces.is_elsewhere(row, workspace.candidate)
-    names = {name, recorded_as} | ({moved_line.workspace} if moved_line is not None else set())
-    is_vouched_for = is_elsewhere or is_old or (marked_as is not None and marked_as.workspace in names)
+    """Combine marker, row and lines.
+
+    The status's line under another name counts if the history has a row of its dispatch, cannot tell, would have pruned
+    it, or gets it from this line now; otherwise an agent may have written it. What is missing gets the name in row or
+    line, so that all records of a dispatch have one name. The marker counts if it has one of these names, or if it is
+    certain that the dispatch was recorded under some other one.
+    """
+    name, found, row, line = workspace.candidate.name, search.found, search.row, search.line
+    of_dispatch = row if row is not None and row.is_dispatch else None
+    is_old = _is_pruned(workspace, pruned_before, line or search.moved_line or marked_as)
+    if line is None and (of_dispatch is not None or found.error or is_old or search.recovers_moved_line):
+        line = search.moved_line
+    recorded = of_dispatch or line
+    recorded_name = recorded.workspace if recorded is not None else name
+    is_elsewhere = of_dispatch is not None and moved_workspaces.is_elsewhere(of_dispatch, workspace.candidate)
+    names = {name, recorded_name, *([line.workspace] if line is not None else [])}
+    found.is_read_again |= row is not None and row.root != workspace.candidate.root.key
     return CommitState(
-        marked=marked_as is not None and is_vouched_for,
+        marked=marked_as is not None and (is_elsewhere or is_old or marked_as.workspace in names),
         row=row.committed_at if row is not None else None,
         line=line.committed_at if line is not None else None,
-        overtaken=search.overtaken,
+        recorded_name=recorded_name,
         differs=(line is not None and search.says_otherwise(line)) or (row is not None and not row.is_same),
         pruned=is_old,
-        older=tuple(search.older),
-        lacking=search.lacking,
-        recovered=search.recovered,
-        history_error=error,
-        unread_journal=known.journal,
-        is_moved=search.is_moved,
-        is_read_again=search.is_read_again or (row is not None and row.root != workspace.candidate.root.key),
-        recorded_as=recorded_as,
+        journal=found,
     )
-
-
-def _with_row_of_marker(
-    known: HistoryState, workspace: OpenWorkspace, marked_as: Marker, history: History
-) -> HistoryState:
-    """Add the row under the name in the marker, if no row is known, and record its new place."""
-    assert workspace.status is not None
-    if known.error or (known.row is not None and known.row.is_dispatch):
-        return known
-    try:
-        row = moved_workspaces.row_told(workspace.candidate, workspace.status, {marked_as.workspace}, history)
-        if row is not None:
-            moved_workspaces.record_place([row], workspace, history)
-    except HistoryError as failure:
-        return known._replace(error=str(failure))
-    return known._replace(row=row or known.row)
 
 
 def _is_pruned(workspace: OpenWorkspace, pruned_before: str, told: Record | Marker | None) -> bool:

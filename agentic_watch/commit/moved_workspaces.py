@@ -1,6 +1,14 @@
 """Recognises renamed, moved and copied directories, so that a dispatch is recorded once wherever its directory goes.
 
-The journal and marker in the directory decide, not what exists at its former place.
+The journal and marker in the directory decide, not what exists at its former place. The words for names, here, in
+`journal_search` and in `judging`:
+
+- *name*: the path of the directory below its root now (`candidate.name`).
+- *recorded name*: the name in a row, line or marker (`workspace`), which is that at the time of its commit.
+- *former name*: another recorded name in its journal, of which it is certain that this directory had it; the lines of a
+  *foreign* name are skipped, since an agent can write any.
+- *place*: where the directory of a row was seen last (`moved_to`).
+- *home*: the workspace that has a recorded name now, and holds lines under it: the original of a copy.
 """
 
 from __future__ import annotations
@@ -8,7 +16,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import NamedTuple
 
 from agentic_watch.commit.open_workspace import OpenWorkspace, open_to_look, recorded_names
 from agentic_watch.commit.outcome import Outcome, Verdict
@@ -33,8 +40,10 @@ _PLACES_LOOKED_AT = 8
 _GONE = "removed before it was committed: recorded in the history from an earlier read; it has no line and no marker"
 
 
-def row_told(candidate: Candidate, said: Status | Record, names: Iterable[str], history: History) -> ExistingRow | None:
-    """The row of a dispatch that was recorded under one of `names`. Raises HistoryError."""
+def row_of_dispatch(
+    candidate: Candidate, said: Status | Record, names: Iterable[str], history: History
+) -> ExistingRow | None:
+    """The row of a dispatch that was recorded here or under one of `names`, or is here now. Raises HistoryError."""
     wanted = [commit_lookup.lookup_of(name, said) for name in names]
     found = commit_lookup.told(history, candidate.root, candidate.name, wanted) if wanted else []
     return next((row for _, row in found if row.is_dispatch), None)
@@ -110,25 +119,22 @@ def can_be_name(name: str, max_depth: int) -> bool:
     return name_problem(name) is None and not {"", ".", ".."} & set(parts) and len(parts) <= max_depth
 
 
-class NameState(NamedTuple):
-    """Which workspaces have a name now: `there` says whether one in the same root may have lines of its own; `homes`
-    maps such lines of all roots (by `line_key`) to their root, the same root first."""
-
-    there: bool
-    homes: dict[tuple[object, ...], Root]
+LinesAtHome = dict[tuple[object, ...], Root]
+"""The lines (`line_key`) that homes have under their own name, with the root of each."""
 
 
-def standing(name: str, workspace: OpenWorkspace) -> NameState:
-    """Find the workspaces that have a name used in lines of this workspace."""
+def homes_of(name: str, workspace: OpenWorkspace) -> tuple[LinesAtHome, bool]:
+    """The lines at the homes of a recorded name, those in the same root first, and whether a home in the same root may
+    have lines of its own."""
     candidate, config = workspace.candidate, workspace.config
-    homes: dict[tuple[object, ...], Root] = {}
-    there = False
+    lines: LinesAtHome = {}
+    is_there = False
     for root in dict.fromkeys((candidate.root, *config.roots)):
         home = Candidate(root, name)
         own = set() if workspace.is_left_alone(home) else _own_lines(home, config)
-        there |= own is not None and root.key == candidate.root.key
-        homes = dict.fromkeys(own or (), root) | homes
-    return NameState(there, homes)
+        is_there |= own is not None and root.key == candidate.root.key
+        lines = dict.fromkeys(own or (), root) | lines
+    return lines, is_there
 
 
 def line_key(line: Record) -> tuple[object, ...]:
@@ -213,7 +219,7 @@ def _is_recorded(candidate: Candidate, one: Sighting, history: History, pruned_b
 
     Raises HistoryError.
     """
-    if row_told(candidate, one.status, {candidate.name} | one.recorded_names, history) is not None:
+    if row_of_dispatch(candidate, one.status, {candidate.name} | one.recorded_names, history) is not None:
         return True
     if one.status.updated_at.is_zero:  # it takes the age of its line, which is gone
         return bool(one.recorded_names) and pruned_before > ""

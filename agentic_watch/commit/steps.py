@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agentic_watch.commit.judging import CommitState, HistoryState, Plan, decide
+from agentic_watch.commit.judging import CommitState, Plan, decide
 from agentic_watch.commit.open_workspace import OpenWorkspace
 from agentic_watch.commit.outcome import Outcome, Verdict, failed
 from agentic_watch.history import rows
@@ -61,7 +61,7 @@ def prepare(workspace: OpenWorkspace, found: CommitState) -> Prepared:
     plan = _plan(workspace, found)
     writing = Prepared(plan)
     if plan is not None and plan.append:
-        _make_line(writing, workspace, plan, found.recorded_as)
+        _make_line(writing, workspace, plan, found.recorded_name)
     return writing
 
 
@@ -72,7 +72,7 @@ def _plan(workspace: OpenWorkspace, found: CommitState) -> Plan | None:
     plan = decide(found.marked, found.row, found.line, now, differs=found.differs, pruned=found.pruned)
     if workspace.ended:
         return plan._replace(mark=False)  # a marker confirms a status file, and a ghost has none
-    if workspace.sighting is not None and found.overtaken:
+    if workspace.sighting is not None and found.journal.is_overtaken:
         plan = plan._replace(mark=False)  # another process was faster and has already marked a later commit
     if workspace.linked is not None and (plan.append or found.differs):
         raise workspace.linked
@@ -110,12 +110,12 @@ def _make_line(writing: Prepared, workspace: OpenWorkspace, plan: Plan, name: st
 class WorkspaceCommit:
     """One workspace after step 3. `error` ends its commit; `history_error` means that only its row failed."""
 
-    def __init__(self, workspace: OpenWorkspace, known: HistoryState, found: CommitState, writing: Prepared) -> None:
+    def __init__(self, workspace: OpenWorkspace, found: CommitState, writing: Prepared) -> None:
         self.workspace = workspace
         self.found = found
         self.writing = writing
         self.error: WorkspaceError | None = None
-        self.history_error = known.error or found.history_error
+        self.history_error = found.journal.error
         self._way_is_new = False
         self._temporary = ""
         self._journal_signature: bytes | None = None
@@ -123,7 +123,7 @@ class WorkspaceCommit:
     @property
     def weight(self) -> int:
         """Approximate size in memory until its batch is written."""
-        return len(self.writing.line) + self.writing.rows.weight + self.found.lacking.weight
+        return len(self.writing.line) + self.writing.rows.weight + self.found.journal.lacking.weight
 
     @property
     def marks(self) -> bool:
@@ -181,16 +181,16 @@ class WorkspaceCommit:
     def rows(self) -> list[Row]:
         """The rows to insert: recovered ones, and the new one unless its line failed."""
         if self.error is not None:
-            return self.found.lacking.rows
+            return self.found.journal.lacking.rows
         record = self.writing.record
         made = [rows.from_record(record, self.workspace.candidate.root.key)] if record else []
-        return [*self.found.lacking.rows, *self.writing.rows.rows, *made]
+        return [*self.found.journal.lacking.rows, *self.writing.rows.rows, *made]
 
     def forget_rows(self) -> None:
         """Free the rows, which are inserted or have failed."""
         self.writing.record = None
         self.writing.rows.take()
-        self.found.lacking.take()
+        self.found.journal.lacking.take()
 
     # --- step 6
 
@@ -228,7 +228,7 @@ class WorkspaceCommit:
     def _marker(self) -> Marker:
         plan, status = self.writing.plan, self.workspace.status
         assert plan is not None and status is not None
-        return Marker(self.found.recorded_as, status.updated_at, status.runs, plan.committed_at)
+        return Marker(self.found.recorded_name, status.updated_at, status.runs, plan.committed_at)
 
     # --- step 7
 
@@ -236,7 +236,7 @@ class WorkspaceCommit:
         """The outcome, once its batch is written."""
         workspace, plan = self.workspace, self.writing.plan
         doubts = workspace.journal.warnings if workspace.journal is not None else []
-        warnings, recovered = (*workspace.warnings, *doubts), 0 if self.history_error else self.found.recovered
+        warnings, recovered = (*workspace.warnings, *doubts), 0 if self.history_error else self.found.journal.recovered
         if self.error is not None:
             return failed(workspace.candidate, self.error, warnings)._replace(recovered_rows=recovered)
         outcome = Outcome(
@@ -245,10 +245,10 @@ class WorkspaceCommit:
             status=workspace.status,
             committed_at=plan.committed_at if plan is not None else "",
             recovered_rows=recovered,
-            older=self.found.older,
+            older=tuple(self.found.journal.older),
             warnings=warnings,
             history_error=self.history_error,
-            signature=b"" if self.history_error or self.found.is_read_again else workspace.signature(),
+            signature=b"" if self.history_error or self.found.journal.is_read_again else workspace.signature(),
             journal=b"" if self.history_error or doubts else self._signature_of_journal(),
             is_replaced=workspace.sighting is not None or workspace.ended,
             ended=workspace.ended,
@@ -269,9 +269,9 @@ class WorkspaceCommit:
     def _signature_of_journal(self) -> bytes:
         """The journal's signature, if every line of it was read or written here; b"" otherwise, and when some lines
         have rows under another name, which must be looked up each time."""
-        if self.found.is_moved or self.found.is_read_again:
+        found, journal = self.found.journal, self.workspace.journal
+        if found.is_moved or found.is_read_again:
             return b""
         if self._journal_signature is not None:
             return self._journal_signature
-        journal = self.workspace.journal
-        return self.found.unread_journal if journal is None else journal.signature()
+        return found.unread if journal is None else journal.signature()
