@@ -177,10 +177,11 @@ class Records:
         row = self.rows.get((where, dispatch.key))
         return row is not None and row.dispatch == dispatch
 
-    def names_in_force(self, where: Where, dispatch: Dispatch) -> set[str]:
-        """The names under which the journal there holds a dispatch, but for those whose row another dispatch has."""
-        rows = ((name, self.rows.get(((where[0], name), dispatch.key))) for name in self.at(where).names(dispatch))
-        return {name for name, row in rows if row is None or row.dispatch == dispatch or self.has_row(name, dispatch)}
+    def names_in_force(self, where: Where, dispatch: Dispatch, after: Records) -> set[str]:
+        """The names under which the journal there holds a dispatch, but for those whose row another dispatch has, or
+        has got back by now: that of a workspace's own line goes first."""
+        rows = ((name, after.rows.get(((where[0], name), dispatch.key))) for name in self.at(where).names(dispatch))
+        return {name for name, row in rows if row is None or row.dispatch == dispatch or after.has_row(name, dispatch)}
 
     def is_old(self, dispatch: Dispatch, committed_at: str) -> bool:
         """Whether a row of it would have been pruned."""

@@ -21,7 +21,7 @@ def wrong(before: Records, after: Records, seen: Seen, *, whole: bool) -> Iterat
     yield from _rows_changed(before, after)
     yield from _rows_made(before, after, seen, whole=whole)
     for where, there in after.workspaces.items():
-        yield from _journal_changed(where, before, there, seen)
+        yield from _journal_changed(where, before, after, seen)
         yield from _marker_changed(where, before, there, seen)
 
 
@@ -157,7 +157,7 @@ def _rows_changed(before: Records, after: Records) -> Iterator[str]:
 def _rows_made(before: Records, after: Records, seen: Seen, *, whole: bool) -> Iterator[str]:
     made = [row for identity, row in after.rows.items() if identity not in before.rows]
     for row in made:
-        if _is_asked_for(row, before, seen):
+        if _is_asked_for(row, before, after, seen):
             continue
         lines = dict(_lines_for(row, before))
         if not lines:
@@ -167,20 +167,20 @@ def _rows_made(before: Records, after: Records, seen: Seen, *, whole: bool) -> I
             yield f"the row {row[:4]} was made of a line elsewhere, though it stands under its own name in {at_home}"
     for (name, dispatch), count in Counter((row.where[1], row.dispatch) for row in made).items():
         same = [row for row in made if (row.where[1], row.dispatch) == (name, dispatch)]
-        asked_for = sum(_is_asked_for(row, before, seen) for row in same)
+        asked_for = sum(_is_asked_for(row, before, after, seen) for row in same)
         recovered = any(True for row in same for _ in _lines_for(row, before))
         if count > asked_for + recovered:
             yield f"{dispatch} has {count} new rows under {name}"
 
 
-def _is_asked_for(row: Row, before: Records, seen: Seen) -> bool:
+def _is_asked_for(row: Row, before: Records, after: Records, seen: Seen) -> bool:
     """Whether a status that is, or was seen, finished there asked for it, and nothing there told that it is done."""
     where, dispatch = row.where, row.dispatch
     there = before.at(where)
     if dispatch not in _finished(where, there, seen):
         return False
     own = before.rows.get((where, dispatch.key))
-    told = before.names_in_force(where, dispatch) or before.is_recorded(where, dispatch)
+    told = before.names_in_force(where, dispatch, after) or before.is_recorded(where, dispatch)
     return not told and not _is_done(where, before, dispatch, seen) and (own is None or own.dispatch != dispatch)
 
 
@@ -214,8 +214,8 @@ def _keeps_marker(where: Where, dispatch: Dispatch, seen: Seen) -> bool:
     return not seen.get(where, frozenset()) - {dispatch}
 
 
-def _journal_changed(where: Where, before: Records, there: Workspace, seen: Seen) -> Iterator[str]:
-    was = before.at(where)
+def _journal_changed(where: Where, before: Records, after: Records, seen: Seen) -> Iterator[str]:
+    was, there = before.at(where), after.at(where)
     if not there.journal.startswith(was.whole):
         yield f"{where}: the journal is not what it was with lines at its end"
     for (name, dispatch), count in Counter((line.name, line.dispatch) for line in there.lines).items():
@@ -226,7 +226,7 @@ def _journal_changed(where: Where, before: Records, there: Workspace, seen: Seen
         seen_here = {row.where[1] for row in before.rows_of(dispatch) if where in (row.where, row.seen_at)}
         if line.name not in seen_here | {where[1]} or dispatch not in _finished(where, was, seen):
             yield f"{where}: nothing asked for the line of {line.name}, {dispatch}"
-        elif before.names_in_force(where, dispatch) or (
+        elif before.names_in_force(where, dispatch, after) or (
             before.is_elsewhere(where, dispatch, by_marker=_keeps_marker(where, dispatch, seen))
             and not before.has_own_row(where, dispatch)
         ):
