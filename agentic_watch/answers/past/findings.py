@@ -123,7 +123,7 @@ def _counted(source: Source, wanted: Filter, by: str) -> Iterator[tuple[Any, ...
         f"SELECT d.org AS org, d.repo AS repo, {tool} AS tool, {coded} AS coded, {title} AS title, {file} AS file, "
         f"CASE WHEN {title} = '' THEN NULL ELSE {words.key} END AS titled, {words.key} AS dispatch, "
         f"d.updated_utc AS updated_utc "
-        f"FROM {words.commits} AS d {'CROSS ' * is_short}JOIN {words.findings} AS f ON {words.of_commit}{condition}"
+        f"FROM {words.commits} AS d {'CROSS ' * is_short}JOIN findings AS f ON {words.of_commit}{condition}"
     )
     if is_short:
         return _count(source.rows(each, values))
@@ -245,7 +245,7 @@ def _runs(source: Source, wanted: Filter, runs: int) -> list[dict[_Key, Change]]
     )
     sql = (
         f"SELECT d.run, d.org, d.repo, d.workspace, d.updated_utc, CASE WHEN {words.found} THEN 1 ELSE 0 END, "
-        f"{_COLUMNS} FROM ({inner}) AS d LEFT JOIN {words.findings} AS f ON {words.of_commit} "
+        f"{_COLUMNS} FROM ({inner}) AS d LEFT JOIN findings AS f ON {words.of_commit} "
         "ORDER BY d.updated_utc DESC, d.run DESC"
     )
     found: dict[object, dict[_Key, Change]] = {}

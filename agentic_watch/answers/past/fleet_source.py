@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentic_watch import counted
 from agentic_watch.answers.past import sql_dialects
-from agentic_watch.answers.past.sql_dialects import Dialect
+from agentic_watch.answers.past.sql_dialects import SAME_RUN, Dialect
 from agentic_watch.config import Target
 from agentic_watch.fleet import credentials, postgres_connection
 from agentic_watch.fleet.postgres_schema import DISPATCHES, FOUND_COLUMNS
@@ -96,12 +96,22 @@ def _commits(lacking: Collection[str] = ()) -> str:
     return f"(SELECT host_id, id, {', '.join(columns)}, CAST(NULL AS TEXT) AS moved_to FROM dispatches)"
 
 
-FLEET = sql_dialects.POSTGRES._replace(
+_SAME_RUN = f"d.host_id = e.host_id AND {SAME_RUN} AND d.started_utc IS NOT DISTINCT FROM e.started_utc"
+
+FLEET = Dialect(
     commits=_commits(),
+    identity="d.host_id, d.commit_id",
     # A host's own ids order rows of equal time, as in its history.
     key="(lpad(CAST(d.id AS TEXT), 19, '0') || ' ' || CAST(d.commit_id AS TEXT))",
+    of_commit="f.host_id = d.host_id AND f.commit_id = d.commit_id",
+    found="f.commit_id IS NOT NULL",
+    kept_identity="k.host_id, k.commit_id",
+    same_run=_SAME_RUN,
+    newest=f"NOT EXISTS (SELECT 1 FROM dispatches AS e WHERE {_SAME_RUN} AND e.updated_utc > d.updated_utc)",
     searching=f"NOT EXISTS ({_LACKING})",
+    joined="string_agg(CAST({} AS text), ',')",
 )
+"""PostgreSQL, CockroachDB, YugabyteDB and Citus."""
 
 HOSTS = (
     "SELECT host, CAST(extract(epoch FROM last_push) AS BIGINT), "
@@ -240,5 +250,5 @@ def _commits_there(asked: Source, given: str) -> list[dict[str, Any]]:
 
 def _findings_there(asked: Source, row: dict[str, Any]) -> list[dict[str, Any]]:
     columns = ", ".join(f'f."{name}"' for name in FINDING_COLUMNS)
-    sql = f"SELECT {columns} FROM {asked.dialect.findings} AS f WHERE f.host_id = ? AND f.commit_id = ? ORDER BY f.n"
+    sql = f"SELECT {columns} FROM findings AS f WHERE f.host_id = ? AND f.commit_id = ? ORDER BY f.n"
     return list(asked.named(sql, (row["host_id"], row["commit_id"])))

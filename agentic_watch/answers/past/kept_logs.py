@@ -120,7 +120,7 @@ NOTHING_KEPT = Kept()
 
 def kept(source: Source, dispatch: Mapping[str, Any], *, failed: bool) -> Kept:
     """The kept files of a dispatch (a row of the history with its id). Raises the errors of the source."""
-    sql = f"SELECT {_COLUMNS} FROM {source.dialect.kept} AS k WHERE {_of_one(source)} ORDER BY k.name"
+    sql = f"SELECT {_COLUMNS} FROM kept_files AS k WHERE {_of_one(source)} ORDER BY k.name"
     found = tuple(source.named(sql, _identity(source, dispatch)))
     log = log_of([file["name"] for file in found])
     if not failed or not log:
@@ -131,7 +131,7 @@ def kept(source: Source, dispatch: Mapping[str, Any], *, failed: bool) -> Kept:
 
 def one(source: Source, dispatch: Mapping[str, Any], name: str) -> KeptFile | None:
     """One kept file by name; None when there is none. Raises the errors of the source."""
-    sql = f"SELECT {_COLUMNS}, k.content FROM {source.dialect.kept} AS k WHERE {_of_one(source)} AND k.name = ?"
+    sql = f"SELECT {_COLUMNS}, k.content FROM kept_files AS k WHERE {_of_one(source)} AND k.name = ?"
     for row in source.rows(sql, (*_identity(source, dispatch), name)):
         return KeptFile(*row)
     return None
@@ -154,7 +154,7 @@ def last_errors(source: Source, identities: Sequence[tuple[Any, ...]]) -> Iterat
         part = identities[start : start + _ASKED_AT_ONCE]
         marks = ", ".join("?" * len(part))
         sql = (
-            f"SELECT {', '.join(columns)}, k.name, k.content FROM {source.dialect.kept} AS k "
+            f"SELECT {', '.join(columns)}, k.name, k.content FROM kept_files AS k "
             f"WHERE {condition.format(*[marks] * len(columns))} AND k.name LIKE '%.log'"
         )
         values = [value for column in range(len(columns)) for value in (identity[column] for identity in part)]

@@ -192,7 +192,7 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
 
 def _findings(asked: Source, row_id: int) -> list[dict[str, Any]]:
     columns = ", ".join(f'f."{name}"' for name in FINDING_COLUMNS)
-    sql = f"SELECT {columns} FROM {asked.dialect.findings} AS f WHERE f.dispatch_id = ? ORDER BY f.id"
+    sql = f"SELECT {columns} FROM findings AS f WHERE f.dispatch_id = ? ORDER BY f.id"
     return list(asked.named(sql, (row_id,)))
 
 

@@ -1,4 +1,5 @@
-"""Sources of rows for answers (this host's history, or another SQL engine) and the SQL that differs between engines.
+"""Sources of rows for answers (this host's history, or another SQL engine) and the SQL that differs between engines;
+that of PostgreSQL is in `fleet_source`.
 
 All other SQL of answers is shared. In every query a commit is `d` and a finding is `f`. Values are passed for `?`,
 which occurs nowhere else. Features missing in one of the engines are not used: JSON functions, integer division, `ORDER
@@ -18,50 +19,52 @@ from agentic_watch.history import opening
 
 
 class Dialect(NamedTuple):
-    """SQL fragments of one engine.
-
-    Tables: `commits`, `findings`, `kept` (files, `k`). Columns: `identity` identifies a commit, `kept_identity` are the
-    matching columns of `k`, `key` orders commits of equal time. Conditions: `newest` (`d` is the newest commit of its
-    run), `same_run` (`e` is of the same run), `of_commit` (`f` was found in `d`, using the columns of `identity`),
-    `found` (an `f` exists), `searching` (the words for its one `?` occur in `d`), `moved` (the workspace of `d` was
-    moved and {} holds for its current name; "" where that is unknown), `of_workspace` ({} holds for its name at the
-    commit, in a form that can use an index), `of_request` ({} holds for a `d` with a pull request). `joined`
-    concatenates a group's non-NULL numbers with commas. `sorts_groups`: the engine sorts rows to group them, which
-    takes longer than counting a month's rows here, and its CROSS JOIN keeps the order.
-    """
+    """SQL fragments of one engine, in the order of a query: what it selects from, how rows belong together, and the
+    conditions of filters, where `{}` stands for a condition or an expression."""
 
     commits: str
-    findings: str
-    newest: str
-    same_run: str
-    of_commit: str
-    found: str
+    """The table of commits."""
     identity: str
+    """The columns of `d` that identify a commit."""
     key: str
+    """The order of commits of equal time."""
+    of_commit: str
+    """The finding `f` was found in `d`, given its `identity`."""
+    found: str
+    """In a LEFT JOIN: there is an `f`."""
+    kept_identity: str
+    """The columns of `kept_files AS k` that match `identity`."""
+    same_run: str
+    """`e` is a commit of the same run as `d`."""
+    newest: str
+    """`d` is the newest commit of its run."""
     searching: str
+    """The words for the one `?` occur in `d`."""
     joined: str
-    kept: str = "kept_files"
-    kept_identity: str = "k.dispatch_id"
-    moved: str = ""
+    """The non-NULL numbers {} of a group, with commas."""
     of_workspace: str = "{}"
-    sorts_groups: bool = False
+    """{} holds for the name of `d` at its commit, in a form that can use an index."""
+    moved: str = ""
+    """`d` was moved, and {} holds for its name now; "" where that is unknown."""
     of_request: str = "{}"
+    """{} holds for the pull request of `d`."""
+    sorts_groups: bool = False
+    """Rows are sorted to be grouped, which takes longer than counting a month's rows here; CROSS JOIN keeps the
+    order."""
 
 
-_SAME_RUN = "newer.root = d.root AND newer.workspace = d.workspace AND newer.runs = d.runs"
-_NEWER = f"{_SAME_RUN} AND newer.updated_utc > d.updated_utc"
+SAME_RUN = "d.root = e.root AND d.workspace = e.workspace AND d.runs = e.runs"
+_SAME_RUN = f"{SAME_RUN} AND d.started_utc IS e.started_utc"
 
 SQLITE = Dialect(
     commits="dispatch_history",
-    findings="findings",
-    newest=(
-        f"NOT EXISTS (SELECT 1 FROM dispatch_history AS newer WHERE {_NEWER} AND newer.started_utc IS d.started_utc)"
-    ),
-    same_run="d.root = e.root AND d.workspace = e.workspace AND d.runs = e.runs AND d.started_utc IS e.started_utc",
-    of_commit="f.dispatch_id = d.id",
-    found="f.dispatch_id IS NOT NULL",
     identity="d.id",
     key="d.id",
+    of_commit="f.dispatch_id = d.id",
+    found="f.dispatch_id IS NOT NULL",
+    kept_identity="k.dispatch_id",
+    same_run=_SAME_RUN,
+    newest=f"NOT EXISTS (SELECT 1 FROM dispatch_history AS e WHERE {_SAME_RUN} AND e.updated_utc > d.updated_utc)",
     # The search index, and the dispatches that wait for it (findings_and_search.index_waiting).
     searching=(
         "d.id IN (WITH asked (words) AS (VALUES (?)) "
@@ -69,34 +72,13 @@ SQLITE = Dialect(
         "SELECT s.rowid FROM asked CROSS JOIN waiting_search AS s ON s.waiting_search MATCH asked.words)"
     ),
     joined="group_concat({})",
-    sorts_groups=True,
     of_workspace="(d.root IN (SELECT root FROM roots) AND {})",
     # The index of moved workspaces is small.
     moved="d.id IN (SELECT id FROM dispatch_history WHERE moved_to IS NOT NULL AND {})",
     # So is the index of pull requests, which is scanned.
     of_request="d.id IN (SELECT d.id FROM dispatch_history AS d WHERE d.pr_url <> '' AND {})",
+    sorts_groups=True,
 )
-
-POSTGRES = Dialect(
-    commits="dispatches",
-    findings="findings",
-    newest=(
-        "NOT EXISTS (SELECT 1 FROM dispatches AS newer "
-        f"WHERE newer.host_id = d.host_id AND {_NEWER} AND newer.started_utc IS NOT DISTINCT FROM d.started_utc)"
-    ),
-    same_run=(
-        "d.host_id = e.host_id AND d.root = e.root AND d.workspace = e.workspace AND d.runs = e.runs "
-        "AND d.started_utc IS NOT DISTINCT FROM e.started_utc"
-    ),
-    of_commit="f.host_id = d.host_id AND f.commit_id = d.commit_id",
-    found="f.commit_id IS NOT NULL",
-    identity="d.host_id, d.commit_id",
-    key="d.commit_id",
-    searching="lower(d.workspace || ' ' || d.agent || ' ' || d.branch || ' ' || d.task || ' ' || d.question) LIKE ?",
-    joined="string_agg(CAST({} AS text), ',')",
-    kept_identity="k.host_id, k.commit_id",
-)
-"""PostgreSQL, CockroachDB, YugabyteDB and Citus."""
 
 
 class Source(Protocol):
