@@ -8,7 +8,9 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -328,6 +330,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"did not come true in {seconds} s"
         time.sleep(0.01)
+
+
+def free_port() -> int:
+    """A port to listen on, below those that the kernel gives to connections: one that tries to reach a server which is
+    down could get the server's own port, and connect to itself."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager

@@ -19,16 +19,10 @@ from typing import Any
 import pytest
 from daemon_support import Service
 from prometheus_client.parser import text_string_to_metric_families
-from support import Host, environment, make, run, wait_for
+from support import Host, environment, free_port, make, run, wait_for
 
 MONITORING = Path(__file__).parent.parent / "docs" / "monitoring"
 WITHOUT_VALUE = {"agentic_watch_push_pending", "agentic_watch_push_oldest_seconds"}
-
-
-def _free_port() -> int:
-    with contextlib.closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def _values(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -47,7 +41,7 @@ def service(host: Host) -> Iterator[Service]:
     service = Service(host)
     service.configure()
     with service.config_file.open("a") as file:
-        file.write(f'\n[metrics]\ntextfile = "{_textfile(host)}"\nlisten = "127.0.0.1:{_free_port()}"\n')
+        file.write(f'\n[metrics]\ntextfile = "{_textfile(host)}"\nlisten = "127.0.0.1:{free_port()}"\n')
     with service:
         yield service
 
@@ -302,7 +296,7 @@ def test_node_exporter_and_prometheus_take_them(service: Service, host: Host, tm
     service.wait_committed(make(host.root))
     file = _textfile(host)
     service.wait(lambda: _of(file.read_text(), "commits_total", status="completed") == 1)
-    exporter, prometheus = _free_port(), _free_port()
+    exporter, prometheus = free_port(), free_port()
     configuration = tmp_path / "prometheus.yml"
     targets = [f"127.0.0.1:{exporter}", _listen(service)]
     jobs = [{"job_name": "all", "scrape_interval": "1s", "static_configs": [{"targets": targets}]}]

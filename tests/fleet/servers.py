@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from support import NOBODY, wait_for
+from support import NOBODY, free_port, wait_for
 
 BIN_VARIABLE = "AGENTIC_WATCH_TEST_POSTGRES"
 """Set to "debian" it stands for Debian's server, else the one of a wheel is taken."""
@@ -39,13 +39,6 @@ def unprivileged(command: list[str]) -> list[str]:
     """The command as nobody when the tests are root's: PostgreSQL refuses to be. It ends with the tests, if killed."""
     ids = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--pdeathsig=TERM"]
     return ["setpriv", *ids, *command] if os.getuid() == 0 else command
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Postgres:

@@ -13,13 +13,13 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from support import NOBODY, wait_for
+from support import NOBODY, free_port, wait_for
 
 from agentic_watch.history.store import History
 from fleet import samples
 from fleet.conftest import Database
 from fleet.pusher import Pusher
-from fleet.servers import Postgres, Proxy, free_port, unprivileged
+from fleet.servers import Postgres, Proxy, unprivileged
 from fleet.test_killed import xor
 
 HOSTS = 3
