@@ -58,11 +58,11 @@ def command(
 ) -> None:
     """Write dispatches whose last update is older than SPAN to an archive, and remove them from the history.
 
-    Commits that only the journals of the roots hold are added to the history first. Nothing is removed while a root is
-    away or a [[push]] target lacks one of the commits; each is named. The archive is a file, never stdout: it must be
-    on disk before anything is removed. Journals and markers do not bring pruned dispatches back; `agentic-watch import
-    ARCHIVE` does. Safe while the daemon runs. The file does not shrink, its free space is reused; `backup` makes a
-    smaller copy.
+    Commits that only the journals of the roots have are added to the history first. Nothing is removed while a root
+    is missing or a [[push]] target lacks one of the commits; each is named. The archive is a file, never stdout: it
+    must be on disk before anything is removed. Journals and markers do not bring pruned dispatches back;
+    `agentic-watch import ARCHIVE` does. Safe while the daemon runs. The file does not shrink, its free space is
+    reused; `backup` makes a smaller copy.
 
     \b
     Examples:

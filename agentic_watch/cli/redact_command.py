@@ -61,12 +61,12 @@ class _Work:
 def command(
     state: State, text_file: str | None, pattern: str | None, built_in: bool, dry_run: bool, as_json: bool
 ) -> int | None:
-    """Take secrets out of the history and of the journals below the roots, leaving [redacted:KIND].
+    """Replace secrets in the history and in the journals below the roots by [redacted:KIND].
 
-    New records hold no secret that [redact] looks for; this is for older ones, and for secrets that no pattern knows.
-    Stop the daemon first; --dry-run works beside it. The history file is written anew, which needs twice its size of
-    free disk space. If it is interrupted, run it again. Status files, reports, archives, backups and push targets are
-    not changed: those that may hold a secret are named, with what to do. Revoke the secret, too: others may know it.
+    New records are redacted by [redact]; this is for older ones, and for secrets that no pattern knows. Stop the daemon
+    first (--dry-run works beside it). The history file is rewritten, which needs twice its size of free disk space. If
+    interrupted, run it again. Status files, reports, archives, backups and push targets are not changed: those that may
+    contain a secret are named, with what to do. Revoke the secret, too: others may know it.
 
     \b
     Examples:
