@@ -113,8 +113,8 @@ class Target(NamedTuple):
     """One [[push]] entry.
 
     `dsn_file` and `token_file` name files that hold a secret, never the secret; a name without a slash stands for a
-    file in $CREDENTIALS_DIRECTORY. `interval_seconds` lies between two pushes. Empty `statuses` mean all. With `files`
-    what is kept of the dispatches' files goes along.
+    file in $CREDENTIALS_DIRECTORY. `interval_seconds` is the time between two pushes. Empty `statuses` mean all. With
+    `files` kept files are sent, too.
     """
 
     name: str
@@ -150,8 +150,8 @@ class Config(NamedTuple):
     """The effective configuration.
 
     `history` is the absolute path of the SQLite file, `keep` the span after which the daemon prunes it, `file` the
-    configuration file read (None when none was); what ends in `_seconds` is in seconds. `origins` maps a key path such
-    as `roots[0].layout` to where its value came from: `default`, the file's path, `--root`, `$CORE_WORKSPACE`...
+    configuration file read (None when none was); fields ending in `_seconds` are in seconds. `origins` maps a key path
+    such as `roots[0].layout` to the origin of its value: `default`, the file's path, `--root`, `$CORE_WORKSPACE`...
     """
 
     roots: tuple[Root, ...]

@@ -34,7 +34,7 @@ class Judged:
 
 
 DOLLARS = "(CASE WHEN count(cost_microusd) THEN total(cost_microusd) / 1e6 END)"
-"""What a group cost; NULL where nothing is known of it. sum() would fail where agents reported more than 64 bits hold:
+"""SQL: the cost of a group in dollars, NULL when unknown. sum() fails for values over 64 bits, which agents may report:
 https://sqlite.org/lang_aggfunc.html#sumunc"""
 
 

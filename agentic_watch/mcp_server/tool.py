@@ -72,10 +72,10 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """`ask` is given the arguments that a client gave, those that are empty left out, in one thread at a time; None for
-    the tool that waits. It raises ToolRefusal, ConfigError and HistoryRefused.
+    """A tool. `ask` gets the client's arguments without empty ones, in one thread at a time; None for the waiting tool.
 
-    `answers` is the JSON Schema of the document where clients rely on one.
+    It raises ToolRefusal, ConfigError and HistoryRefused. `answers` is the JSON Schema of the document, if clients rely
+    on one.
     """
 
     name: str

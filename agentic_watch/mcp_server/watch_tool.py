@@ -66,7 +66,7 @@ class Watching:
         self._calls: set[threading.Event] = set()
 
     def close(self) -> None:
-        """Wait for no more."""
+        """End the threads after their calls."""
         self._threads.shutdown()
 
     async def run(self, given: Given, progress: Progress) -> Said:
@@ -102,7 +102,7 @@ class _Call:
         self._news = asyncio.Event()
 
     async def wait(self, threads: ThreadPoolExecutor, until: Until, every: float) -> list[tuple[Awaited, WatchResult]]:
-        """Wait until all have ended or the time is over; tells the client of each, and `every` so many seconds."""
+        """Wait until all have ended or the time is over; reports each to the client, and progress `every` N seconds."""
         waiting = self._loop.run_in_executor(
             threads, partial(wait_for_recorded, self._config, self._wanted, until, self._hear)
         )
@@ -162,8 +162,10 @@ def _wanted(config: Config, path: str) -> Wanted:
 
 
 def _unended(config: Config) -> Iterator[tuple[str, Wanted]]:
-    """Each workspace that runs or is queued, but those whose process is gone, which will not end by themselves, and
-    those that have no name that can be said. Of two roots' of one name the second is called by its path."""
+    """Each running or queued workspace, except ghosts, which never end by themselves, and invalid names.
+
+    If two roots have a workspace of one name, the second is identified by its path.
+    """
     paths = {root.key: root.path for root in config.roots}
     names = set[str]()
     for standing in standings(config):

@@ -106,11 +106,11 @@ class Blocked(BaseModel):
 
 
 class StatusAnswer(BaseModel):
-    """Counts of the workspaces that were asked for; each but `total` counts the status of that very name.
+    """Counts of the requested workspaces: `total`, and one field per status.
 
-    `ghosts` say that they are running, but their process is gone: `running` does not count them. `counts` has every
-    status as it is written, "unreadable" those without one; `blocked` may be shorter than `blocked_total`. `missing`
-    names roots that could not be looked into: what lies there is not counted.
+    `ghosts` have the status running, but their process is gone: `running` does not include them. `counts` has every
+    status by its name, and "unreadable" for those without one; `blocked` may be shorter than `blocked_total`.
+    `missing` lists unreadable roots, whose workspaces are not counted.
     """
 
     total: int
@@ -155,7 +155,7 @@ def status(worker: Worker, given: dict[str, Any]) -> Said:
 
 
 def agents(config: Config) -> list[dict[str, str]]:
-    """core-agent's list of all workspaces; of very many those that have not ended, then those that ended last."""
+    """core-agent's list of all workspaces; if there are too many, unfinished ones first, then the newest."""
     found = [standing for standing in standings(config) if standing.workspace]
     if len(found) > _AGENTS:
         found.sort(key=lambda standing: (standing.status in _UNENDED, standing.updated_utc or ""), reverse=True)
@@ -171,7 +171,7 @@ def agents(config: Config) -> list[dict[str, str]]:
 
 
 def standings(config: Config) -> list[WorkspaceSnapshot]:
-    """What stands on disk now. Raises HistoryRefused."""
+    """All workspaces on disk. Raises HistoryRefused."""
     # Opened for each call, because a long-lived reader would keep using a replaced history.
     history = History(config.history, read_only=True)
     try:
@@ -233,7 +233,7 @@ def show(config: Config, given: dict[str, Any]) -> Said:
 def locate(roots: tuple[Root, ...], given: str) -> Candidate:
     """The workspace that a client names: a name below a root, or an absolute path. Raises ToolRefusal.
 
-    Where the server was started means nothing to a client, so no path is relative to that.
+    No path is relative to the server's working directory, which clients do not know.
     """
     refuse_name(given)
     try:

@@ -165,8 +165,8 @@ _BESIDE = (*_OF_THE_PUSHER, "push.db-journal", "lost+found")
 def foreign(history: str, account: Account) -> list[str]:
     """The state directory and its files that the account cannot write. Needs root for another account.
 
-    What it finds is tested again after a moment: SQLite removes the -wal and -shm with the last connection, and where
-    root makes them anew they are root's until SQLite gives them to the owner of the history.
+    A result is tested again after a moment: SQLite removes -wal and -shm with the last connection, and if root creates
+    them they belong to root until SQLite gives them to the history's owner.
     """
     found = not_writable(account, [path for path in _paths(history) if os.path.lexists(path)])
     if found:

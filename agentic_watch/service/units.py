@@ -114,7 +114,7 @@ def quoted(value: str) -> str:
 
 
 def command_line(words: Iterable[str]) -> str:
-    """A command for ExecStart=: as `quoted`, and `$` doubled but in the program's own path (systemd.service(5))."""
+    """A command for ExecStart=: as `quoted`, with `$` doubled except in the program's path (systemd.service(5))."""
     program, *rest = words
     return " ".join([quoted(program), *(quoted(word.replace("$", "$$")) for word in rest)])
 
@@ -211,5 +211,5 @@ def _credentials(targets: tuple[Target, ...]) -> Iterator[str]:
     for target in targets:
         path = target.secret_file
         if path is not None and "/" in path:
-            # Taken as it is but for the specifiers: quotes would be a part of the path.
+            # Only specifiers are escaped: quotes would become part of the path.
             yield f"LoadCredential={credential_name(target)}:{path.replace('%', '%%')}"
