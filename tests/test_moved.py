@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import UPDATED, Host, Workspace, make, run, snapshot, status_of
+from support import UPDATED, Host, Workspace, make, run, snapshot, status_of, write_locked
 
 from agentic_watch.commit import committer
 from agentic_watch.commit.committer import Committer
@@ -459,6 +459,38 @@ def test_a_workspace_that_is_moved_while_the_history_cannot_be_used_is_still_its
     assert host.once().counts == {"scanned": 1, "skipped": 1}
     assert rows(host) == [(OLD, 1, NEW), (OLD, 2, NEW)]
     assert [line["workspace"] for line in moved.lines()] == [OLD, OLD]
+
+
+@pytest.mark.parametrize("has_row", [True, False])
+def test_a_marker_of_another_name_waits_for_the_history(host: Host, has_row: bool) -> None:
+    """Only the history can tell whether it was moved here without its journal, or has yet to be recorded."""
+    workspace = committed(host, runs=1)
+    workspace.journal.rename(workspace.meta / "journal.jsonl.1")
+    moved = move(workspace, NEW)
+    before = snapshot(moved.path)
+    aside = host.history.rename(host.history.with_name("aside"))
+    host.history.mkdir()
+    assert host.once().code == 1
+    assert snapshot(moved.path) == before
+    host.history.rmdir()
+    if has_row:
+        aside.rename(host.history)
+    assert host.once().counts == {"scanned": 1, "skipped" if has_row else "committed": 1}
+    assert rows(host) == [(OLD, 1, NEW) if has_row else (NEW, 1, None)]
+    assert moved.journal.exists() != has_row
+
+
+def test_a_marker_leads_to_its_row_though_the_history_cannot_be_written_to(host: Host) -> None:
+    """It was moved without its journal: where it is now is recorded later, and nothing else."""
+    workspace = committed(host, runs=1)
+    workspace.journal.rename(workspace.meta / "journal.jsonl.1")
+    moved = move(workspace, NEW)
+    before = snapshot(moved.path)
+    with write_locked(host.history):
+        assert host.once().code == 1
+    assert host.once().counts == {"scanned": 1, "skipped": 1}
+    assert rows(host) == [(OLD, 1, NEW)]
+    assert snapshot(moved.path) == before
 
 
 @pytest.mark.parametrize("copies", [False, True])

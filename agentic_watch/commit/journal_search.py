@@ -96,8 +96,8 @@ class JournalSearch:
         try:
             row = moved_workspaces.row_of_dispatch(self._candidate, status, {name}, self._history)
             if row is not None:
+                self.row = row  # known also when its place cannot be recorded now
                 moved_workspaces.record_place([row], self._workspace, self._history)
-                self.row = row
         except HistoryError as error:
             self.found.error = str(error)
 

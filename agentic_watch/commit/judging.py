@@ -123,15 +123,24 @@ def _judge(
     is_elsewhere = of_dispatch is not None and moved_workspaces.is_elsewhere(of_dispatch, workspace.candidate)
     names = {name, recorded_name, *([line.workspace] if line is not None else [])}
     found.is_read_again |= row is not None and row.root != workspace.candidate.root.key
+    told: Record | Marker | None = line
+    if line is None and found.error and marked_as is not None and _names_another(marked_as, workspace):
+        # Perhaps moved here without its journal: only the history can tell, so nothing is written until it can be read.
+        told, names = marked_as, {marked_as.workspace}
     return CommitState(
         marked=marked_as is not None and (is_elsewhere or is_old or marked_as.workspace in names),
         row=row.committed_at if row is not None else None,
-        line=line.committed_at if line is not None else None,
+        line=told.committed_at if told is not None else None,
         recorded_name=recorded_name,
         differs=(line is not None and search.says_otherwise(line)) or (row is not None and not row.is_same),
         pruned=is_old,
         journal=found,
     )
+
+
+def _names_another(marked_as: Marker, workspace: OpenWorkspace) -> bool:
+    name, max_depth = workspace.candidate.name, workspace.candidate.root.max_depth
+    return marked_as.workspace != name and moved_workspaces.can_be_name(marked_as.workspace, max_depth)
 
 
 def _is_pruned(workspace: OpenWorkspace, pruned_before: str, told: Record | Marker | None) -> bool:
