@@ -491,7 +491,7 @@ def test_each_disagreement_is_told(disk: OnDisk, rows: Rows, said: list[str]) ->
         (row(), True),
         (row(OTHER), False),
         (row(is_ours=False), False),
-        (row(stays=False), False),
+        (row(moved_away=True), False),
     ],
 )
 def test_a_missing_line_is_told_of_what_stands_there(missing: RecordedRow, is_told: bool) -> None:
@@ -502,7 +502,7 @@ def test_a_missing_line_is_told_of_what_stands_there(missing: RecordedRow, is_to
 
 def test_a_line_under_another_name_is_not_missing() -> None:
     """It was moved here with that line: another workspace, which had this name, took its own line with it."""
-    disk = OnDisk(B, 1000, B, lines={B: line()}, standing={THIS}, foreign={(A, THIS)})
+    disk = OnDisk(B, 1000, B, lines={B: line()}, standing={THIS}, others={(A, THIS)})
     assert list(missing_lines(disk, {A: [row()], B: [row()]})) == []
 
 

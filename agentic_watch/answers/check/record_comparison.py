@@ -1,7 +1,9 @@
 """Compares the records of a workspace: status, marker and journal on disk with the rows of the history, in both
 directions.
 
-Reading is separate from comparing: the comparing functions are pure.
+Reading is separate from comparing. `read_records` reads a workspace, `rows_of` the rows under its name, `dispatches_of`
+the rows of its records that have another name. `WorkspaceRecords.on_disk` is what the comparing functions take, which
+are pure. The words for names are those of `commit/moved_workspaces`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from agentic_watch.workspace import journal, marker, status
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import name_problem
 from agentic_watch.workspace.marker import Marker
-from agentic_watch.workspace.place import Opener, Place
+from agentic_watch.workspace.place import Place, open_place
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.redactor import may_be_redacted
 from agentic_watch.workspace.status import Status
@@ -44,14 +46,14 @@ class Line(NamedTuple):
 
 
 class RecordedRow(NamedTuple):
-    """A history row. `is_ours`: from this host, not imported; `stays`: its workspace was not moved, as far as the
-    history knows; `came`: it was moved here."""
+    """A history row. `is_ours`: from this host, not imported; `moved_away`, `moved_here`: its workspace was moved, as
+    far as the history knows."""
 
     content: int | None
     dispatch: Dispatch
     is_ours: bool = True
-    stays: bool = True
-    came: bool = False
+    moved_away: bool = False
+    moved_here: bool = False
 
 
 Rows = Mapping[Key, Sequence[RecordedRow]]
@@ -60,11 +62,12 @@ Rows = Mapping[Key, Sequence[RecordedRow]]
 
 @dataclass(frozen=True, slots=True)
 class OnDisk:
-    """The identities (`updated_utc`, runs) of a workspace's status, marker and journal lines; None when missing.
+    """A workspace's records by identity (`updated_utc`, runs); None when missing.
 
-    `finished` is that of a finished status, `waited` the seconds since it was written, `said` its content. `moved` are
-    identities that have a row under another name or root. `standing` are the dispatches of the status and of own lines,
-    `foreign` those of lines with other names. `is_held`: another process holds it, and the marker is not the status's.
+    `finished` is a finished status, `waited` the seconds since it was written, `said` its content. `marked` is the
+    marker, `marked_at` its committed_at. `lines` are the journal lines under the workspace's name, `others` those under
+    another recorded name. `moved` are lines and marker whose row has another name or root; `standing` are the
+    dispatches of the status and of `lines`. `is_held`: another process holds it, and the marker is not the status's.
     """
 
     finished: Key | None = None
@@ -75,8 +78,14 @@ class OnDisk:
     said: Line | None = None
     moved: Set[Key] = frozenset()
     standing: Set[Dispatch] = frozenset()
-    foreign: Set[tuple[Key, Dispatch]] = frozenset()
+    others: Set[tuple[Key, Dispatch]] = frozenset()
     is_held: bool = False
+
+    def is_pruned(self, key: Key, pruned_before: str) -> bool:
+        """Whether the row of a record would have been pruned."""
+        if key in self.lines:
+            return is_pruned(key[0], self.lines[key].committed_at, pruned_before)
+        return is_pruned(key[0], self.marked_at if self.marked == key else "", pruned_before)
 
 
 def content(status: str, task: str, question: str) -> int | None:
@@ -104,26 +113,17 @@ def disagreements(disk: OnDisk, rows: Rows, pruned_before: str, patience: float)
     """
     known = rows.keys() | disk.moved
     for key in sorted(disk.lines.keys() - known):
-        if not is_pruned(key[0], disk.lines[key].committed_at, pruned_before):
+        if not disk.is_pruned(key, pruned_before):
             yield f"{named(key)} has a journal line and no history row"
     known = known | disk.lines.keys()
-    done = disk.finished
-    if done is not None and not _is_done(done, disk, pruned_before):
+    done, marked = disk.finished, disk.marked
+    if done is not None and not disk.is_pruned(done, pruned_before):
         if done not in known and disk.waited > patience:
             yield f"{named(done)} is finished and not committed"
-        elif done in known and disk.marked != done and not disk.is_held:
-            how = "is missing" if disk.marked is None else "names another"
-            yield f"{named(done)} is committed and its marker {how}"
-    marked = disk.marked
-    if marked is not None and marked not in known and not is_pruned(marked[0], disk.marked_at, pruned_before):
+        elif done in known and marked != done and not disk.is_held:
+            yield f"{named(done)} is committed and its marker {'is missing' if marked is None else 'names another'}"
+    if marked is not None and marked not in known and not disk.is_pruned(marked, pruned_before):
         yield f"{named(marked)} has a marker, which neither a row nor a journal line confirms"
-
-
-def _is_done(done: Key, disk: OnDisk, pruned_before: str) -> bool:
-    """Whether a finished status counts as committed because its row would have been pruned."""
-    if done in disk.lines:
-        return is_pruned(done[0], disk.lines[done].committed_at, pruned_before)
-    return is_pruned(done[0], disk.marked_at if disk.marked == done else "", pruned_before)
 
 
 def missing_lines(disk: OnDisk, rows: Rows) -> Iterator[Key]:
@@ -133,14 +133,15 @@ def missing_lines(disk: OnDisk, rows: Rows) -> Iterator[Key]:
     """
     for key in sorted(rows.keys() - disk.lines.keys()):
         row = rows[key][0]
-        if row.is_ours and row.stays and row.dispatch in disk.standing and (key, row.dispatch) not in disk.foreign:
+        is_here = row.dispatch in disk.standing and (key, row.dispatch) not in disk.others
+        if row.is_ours and not row.moved_away and is_here:
             yield key
 
 
 def older_lines(disk: OnDisk, rows: Rows, pruned_before: str) -> Iterator[Key]:
     """Lines without a row that are older than the last prune: pruned, or never in the history."""
     for key in disk.lines.keys() - rows.keys() - disk.moved:
-        if is_pruned(key[0], disk.lines[key].committed_at, pruned_before):
+        if disk.is_pruned(key, pruned_before):
             yield key
 
 
@@ -159,8 +160,8 @@ def _differ(said: Line, rows: Sequence[RecordedRow], standing: Set[Dispatch]) ->
 
     A row whose workspace was moved away is compared where its dispatch is now.
     """
-    row = next((row for row in rows if not row.came or row.dispatch == said.dispatch), None)
-    if row is None or not row.is_ours or not (row.stays or row.dispatch in standing):
+    row = next((row for row in rows if not row.moved_here or row.dispatch == said.dispatch), None)
+    if row is None or not row.is_ours or (row.moved_away and row.dispatch not in standing):
         return False
     return None not in (said.content, row.content) and said.content != row.content
 
@@ -193,7 +194,7 @@ def rows_of(history: str, root: Root, workspaces: Sequence[str]) -> dict[str, Ro
             )
             for place, moved_to, host, utc, runs, *texts in connection.execute(sql, given):
                 told = content(*texts[:3]), dispatch(*texts[3:])
-                row = RecordedRow(*told, host == HOST, stays=moved_to is None, came=column == "moved_to")
+                row = RecordedRow(*told, host == HOST, moved_to is not None, column == "moved_to")
                 found.setdefault(names.get(place, place), {}).setdefault((utc, runs), []).append(row)
     return dict(found)
 
@@ -218,11 +219,8 @@ def dispatches_of(history: str, told: Collection[Told]) -> dict[Told, set[Dispat
 
 @dataclass(slots=True)
 class WorkspaceRecords:
-    """The records on disk: `own` are the lines with this workspace's name, `foreign` maps other lines' names of commits
-    to the dispatch.
-
-    `warnings` report invalid lines.
-    """
+    """The records on disk: `own` are the lines under this workspace's name, `others` the dispatches of those under
+    another recorded name. `warnings` report invalid lines."""
 
     name: str
     status: Status
@@ -231,17 +229,17 @@ class WorkspaceRecords:
     marker: Marker | None = None
     is_held: bool = False
     own: dict[Key, Line] = field(default_factory=dict)
-    foreign: dict[Told, Dispatch] = field(default_factory=dict)
+    others: dict[Told, Dispatch] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
         """Number of lines."""
-        return len(self.own) + len(self.foreign)
+        return len(self.own) + len(self.others)
 
     def elsewhere(self, rows: Collection[Key]) -> Iterator[Told]:
         """Yield the commits in it that have no row under its name."""
-        yield from self.foreign
+        yield from self.others
         yield from ((self.name, *key) for key in self.own.keys() - set(rows))
         if self.marker is not None and not (self.marker.workspace == self.name and _key(self.marker) in rows):
             yield self.marker.workspace, *_key(self.marker)
@@ -250,8 +248,8 @@ class WorkspaceRecords:
         """The comparable form; `known` are the dispatches of commits with a row under another name or root."""
         said = self.status
         own = {(self.name, *key): line.dispatch for key, line in self.own.items()}
-        confirmed = {told for told, one in (own | self.foreign).items() if one in known.get(told, ())}
-        marked = self._marked
+        confirmed = {told for told, one in (own | self.others).items() if one in known.get(told, ())}
+        marked = _key(self.marker) if self.marker is not None else None
         if marked is not None and self.marker is not None:
             told = self.marker.workspace, *marked
             of_rows = known.get(told, ())
@@ -269,26 +267,15 @@ class WorkspaceRecords:
             said=Line(content(said.status, said.task, said.question), dispatch_of(said)),
             moved={(utc, runs) for _, utc, runs in confirmed},
             standing={dispatch_of(said), *(line.dispatch for line in self.own.values())},
-            foreign={((utc, runs), one) for (_, utc, runs), one in self.foreign.items()},
+            others={((utc, runs), one) for (_, utc, runs), one in self.others.items()},
             is_held=self.is_held,
         )
-
-    @property
-    def _marked(self) -> Key | None:
-        return _key(self.marker) if self.marker is not None else None
 
 
 def read_records(config: Config, candidate: Candidate, now: float) -> WorkspaceRecords:
     """Read a workspace. Raises WorkspaceError."""
-    opener = Opener()
-    try:
-        place = opener.open(candidate.root.path, candidate.name)
-        try:
-            return read_place(config, candidate, place, now)
-        finally:
-            place.close()
-    finally:
-        opener.close()
+    with contextlib.closing(open_place(candidate.root.path, candidate.name)) as place:
+        return read_place(config, candidate, place, now)
 
 
 def read_place(config: Config, candidate: Candidate, place: Place, now: float) -> WorkspaceRecords:
@@ -301,18 +288,15 @@ def read_place(config: Config, candidate: Candidate, place: Place, now: float) -
         found.marker = marker.read(place.meta)
     if found.is_finished and (found.marker is None or _key(found.marker) != _key(said)):
         found.is_held = place.is_held()
-    opened = journal.open_journal(place.meta, config.limits, append=False)
-    try:
-        for line in opened.records():
-            key = line.updated_at.utc(), line.runs
+    with contextlib.closing(journal.open_journal(place.meta, config.limits, append=False)) as lines:
+        for line in lines.records():
+            key = _key(line)
             if line.workspace == candidate.name:
-                said_content = content(line.status, line.task, line.question)
-                found.own.setdefault(key, Line(said_content, dispatch_of(line), line.committed_at))
+                texts = content(line.status, line.task, line.question)
+                found.own.setdefault(key, Line(texts, dispatch_of(line), line.committed_at))
             elif not name_problem(line.workspace):
-                found.foreign.setdefault((line.workspace, *key), dispatch_of(line))
-        found.warnings = tuple(opened.warnings)
-    finally:
-        opened.close()
+                found.others.setdefault((line.workspace, *key), dispatch_of(line))
+        found.warnings = tuple(lines.warnings)
     return found
 
 
