@@ -775,9 +775,12 @@ def test_a_lost_history_has_one_row_of_a_copy_in_another_root(host: Host) -> Non
     ]
 
 
-@pytest.mark.parametrize("runs_again", [False, True])
-def test_check_knows_a_workspace_of_another_root_that_lost_its_journal(host: Host, runs_again: bool) -> None:
-    """The row that its marker names is that of its dispatch, also while the next one runs there."""
+@pytest.mark.parametrize(("runs_again", "marked_as"), [(False, OLD), (True, OLD), (False, NEW)])
+def test_check_knows_a_workspace_of_another_root_that_lost_its_journal(
+    host: Host, runs_again: bool, marked_as: str
+) -> None:
+    """The row that its marker names is that of its dispatch, also while the next one runs there. If another program
+    marked it under a name without a row, the row still tells that it was moved here."""
     original = committed(host, runs=1)
     to = Workspace(host.base / "other", OLD)
     to.path.parent.mkdir(parents=True)
@@ -785,6 +788,7 @@ def test_check_knows_a_workspace_of_another_root_that_lost_its_journal(host: Hos
     arguments = ["--root", str(host.base / "other"), *host.arguments()]
     run([*arguments, "--once"], host.base)
     to.journal.unlink()
+    to.marker.write_text(json.dumps(to.mark() | {"workspace": marked_as}))
     if runs_again:
         to.write_status(status="running", task="another", runs=2, updated_at="2026-05-01T00:00:00Z")
     run([*arguments, "--once"], host.base)

@@ -146,7 +146,7 @@ def _append_missing(
     config: Config, candidate: Candidate, place: Place, there: WorkspaceRecords, missing: Collection[Key]
 ) -> None:
     assert place.meta is not None
-    standing = there.on_disk({}).standing
+    standing = there.on_disk({}, {}).standing
     opened = journal.open_journal(place.meta, config.limits)
     try:
         if opened.descriptor is not None:

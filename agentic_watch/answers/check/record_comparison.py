@@ -244,8 +244,9 @@ class WorkspaceRecords:
         if self.marker is not None and not (self.marker.workspace == self.name and _key(self.marker) in rows):
             yield self.marker.workspace, *_key(self.marker)
 
-    def on_disk(self, known: Mapping[Told, Collection[Dispatch]]) -> OnDisk:
-        """The comparable form; `known` are the dispatches of commits with a row under another name or root."""
+    def on_disk(self, known: Mapping[Told, Collection[Dispatch]], rows: Rows) -> OnDisk:
+        """The comparable form; `known` are the dispatches of commits with a row under another name or root, `rows` the
+        rows of this workspace."""
         said = self.status
         own = {(self.name, *key): line.dispatch for key, line in self.own.items()}
         confirmed = {told for told, one in (own | self.others).items() if one in known.get(told, ())}
@@ -257,7 +258,9 @@ class WorkspaceRecords:
             if of_rows and (marked != _key(said) or dispatch_of(said) in of_rows):
                 confirmed.add(told)
             elif told not in confirmed and (of_rows or self.marker.workspace != self.name):
-                marked = None  # copied with the directory: it belongs to another dispatch
+                # Copied with the directory: it belongs to another dispatch, unless that of the status was moved here.
+                came = (row.dispatch for row in rows.get(marked, ()) if row.moved_here)
+                marked = marked if dispatch_of(said) in came else None
         return OnDisk(
             finished=_key(said) if self.is_finished else None,
             waited=self.waited,

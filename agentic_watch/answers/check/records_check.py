@@ -140,7 +140,8 @@ def _compare(
     look.elsewhere |= known.keys()
     found = {}
     for one in read:
-        disk, here = one.on_disk(known), rows.get(one.name, {})
+        here = rows.get(one.name, {})
+        disk = one.on_disk(known, here)
         for key in older_lines(disk, here, look.pruned_before):
             look.older[commit_id(root.key, one.name, *key)] = f"{root.key}/{one.name}"
         if findings := list(_findings(look, root, one, disk, here)):
