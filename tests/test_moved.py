@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -794,6 +795,27 @@ def test_check_knows_a_workspace_of_another_root_that_lost_its_journal(
     run([*arguments, "--once"], host.base)
     checked = run([*arguments, "check"], host.base).stdout
     assert "1 workspace: all records agree" in checked
+
+
+@pytest.mark.parametrize("is_copy", [False, True])
+def test_a_workspace_in_another_root_is_no_backlog(host: Host, is_copy: bool) -> None:
+    """It has its row there, so that nobody has to commit it: `status`, `show` and the probe of monitoring know."""
+    original, to = committed(host, runs=1), Workspace(host.base / "other", OLD)
+    to.path.parent.mkdir(parents=True)
+    (shutil.copytree if is_copy else os.rename)(original.path, to.path)
+    settings = f"""
+    roots = [{{ path = "{host.root}" }}, {{ path = "{to.root}" }}]
+    commit.settle_seconds = 0
+    reconcile.interval_seconds = 1
+    """
+    (host.base / "config.toml").write_text(settings)
+    arguments = ["--config", str(host.base / "config.toml"), "--history", str(host.history)]
+    run([*arguments, "--once"], host.base)
+    assert "backlog: 0" in run([*arguments, "status"], host.base).stdout
+    for path in (to.path, *([original.path] if is_copy else [])):
+        assert "the history has its row" in run([*arguments, "show", str(path)], host.base).stdout
+    time.sleep(2)  # longer than settle and reconcile
+    assert json.loads(run([*arguments, "check", "--quick", "--json"], host.base).stdout)["checks"]["waiting"]
 
 
 @pytest.mark.parametrize("is_gone", [False, True])

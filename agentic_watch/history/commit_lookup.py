@@ -13,6 +13,7 @@ from agentic_watch.config import Root
 from agentic_watch.history import pruned
 from agentic_watch.history.columns import USED_COLUMNS
 from agentic_watch.history.store import History, marks
+from agentic_watch.history.workspaces_table import IS_ELSEWHERE
 from agentic_watch.workspace.record import Record
 from agentic_watch.workspace.status import Status
 
@@ -148,19 +149,21 @@ def pruned_before(history: History) -> str:
         return pruned.before(connection)
 
 
-def committed(history: History, root: str, workspaces: Sequence[str]) -> dict[str, dict[Key, str]]:
-    """All commits of these workspaces, including those under former names: workspace → identity → committed_at. Raises
-    HistoryError."""
-    sql = " UNION ALL ".join(
-        f"SELECT {name}, updated_utc, runs, committed_at FROM dispatch_history "
-        f"WHERE root = ?1 AND {name} IN ({numbered})"
-        for numbered in [", ".join(f"?{number}" for number in range(2, len(workspaces) + 2))]
-        for name in ("moved_to", "workspace")
-    )
-    found: dict[str, dict[Key, str]] = {}
+_COMMITTED = f"""
+SELECT moved_to, updated_utc, runs FROM dispatch_history WHERE root = ?1 AND moved_to IN ({{0}}) UNION ALL
+SELECT workspace, updated_utc, runs FROM dispatch_history WHERE root = ?1 AND workspace IN ({{0}}) UNION ALL
+SELECT workspace, updated_utc, runs FROM workspaces AS w
+WHERE root = ?1 AND workspace IN ({{0}}) AND committed AND {IS_ELSEWHERE.format("w")}"""
+
+
+def committed(history: History, root: str, workspaces: Sequence[str]) -> dict[str, set[Key]]:
+    """The identities of all commits of these workspaces, including those under former names, and of the newest one that
+    has its row in another root, as the index knows. Raises HistoryError."""
+    sql = _COMMITTED.format(", ".join(f"?{number}" for number in range(2, len(workspaces) + 2)))
+    found: dict[str, set[Key]] = {}
     with history.reading() as connection:
-        for workspace, utc, runs, at in connection.execute(sql, (root, *workspaces)):
-            found.setdefault(workspace, {})[utc, runs] = at
+        for workspace, utc, runs in connection.execute(sql, (root, *workspaces)):
+            found.setdefault(workspace, set()).add((utc, runs))
     return found
 
 

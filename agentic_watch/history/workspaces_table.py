@@ -42,8 +42,7 @@ LONGEST_QUESTION = 4000
 # row, or when such rows were pruned.
 _FIELDS = ", ".join(WorkspaceRow._fields)
 _SAME = "d.root = given.root AND d.updated_utc = given.updated_utc AND d.runs = given.runs"
-# Of several copies the row names one; many rows may share Go's zero time. Workspaces moved to another root are read
-# each time, because deleting their row does not reset their state.
+# Of several copies the row names one; many rows may share Go's zero time.
 _IS_COPY = (
     f"updated_utc > '0001-01-01T00:00:00.000000000Z' AND EXISTS (SELECT 1 FROM dispatch_history AS d WHERE {_SAME} "
     "AND d.moved_to IS NOT NULL)"
@@ -57,8 +56,14 @@ _RECORDED = (
     f"ifnull((SELECT substr(d.{{0}}, 1, {LONGEST_QUESTION}) FROM dispatch_history AS d WHERE d.workspace = "
     f"judged.workspace AND {_SAME.replace('given', 'judged')} AND instr(d.{{0}}, '[redacted:')), {{0}})"
 )
+# Workspaces that were moved or copied to another root are read each time, because deleting their row does not reset
+# their state.
+IS_ELSEWHERE = (
+    "{0}.updated_utc > '0001-01-01T00:00:00.000000000Z' AND EXISTS (SELECT 1 FROM dispatch_history AS d "
+    "WHERE d.updated_utc = {0}.updated_utc AND d.runs = {0}.runs AND d.root <> {0}.root)"
+)
 _BELIEVED = {
-    "committed": "committed AND is_true",
+    "committed": f"committed AND (is_true OR ({IS_ELSEWHERE.format('judged')}))",
     "signature": "iif(is_true, signature, x'')",
     "journal": "iif(is_true, journal, x'')",
     # The status may still contain secrets that `redact` removed from its record.

@@ -167,11 +167,11 @@ class _Past:
         finally:
             history.close()
 
-    def commits(self, root: str, names: Sequence[str]) -> dict[str, dict[Key, str]] | None:
+    def commits(self, root: str, names: Sequence[str]) -> dict[str, set[Key]] | None:
         """The commits of these workspaces, as in commit_lookup.committed; None when the history is not available."""
         if self._history is None:
             return None
-        history, found = self._history, dict[str, dict[Key, str]]()
+        history, found = self._history, dict[str, set[Key]]()
         try:
             for start in range(0, len(names), _ASKED_AT_ONCE):
                 found |= commit_lookup.committed(history, root, names[start : start + _ASKED_AT_ONCE])
@@ -218,7 +218,7 @@ def _look(
             yield from_disk(found, state, said, committed=_is_committed(found.name, said, commits))
 
 
-def _is_committed(name: str, said: Facts, commits: dict[str, dict[Key, str]] | None) -> bool | None:
+def _is_committed(name: str, said: Facts, commits: dict[str, set[Key]] | None) -> bool | None:
     if commits is None:
         return None
     rows, (*_, runs, _, updated_at) = commits.get(name), said

@@ -169,12 +169,15 @@ def _candidate(config: Config, key: str, name: str) -> Candidate | None:
 
 
 def _commits(asked: Source, subject: _Subject) -> list[dict[str, Any]]:
-    here = "d.root = ? AND (d.workspace = ? OR d.moved_to = ?)"
+    here = "(d.root = ? AND (d.workspace = ? OR d.moved_to = ?))"
     values: tuple[str | int, ...] = (subject.root, subject.workspace, subject.workspace)
+    if subject.candidate is not None:
+        here += " OR (d.root IN (SELECT root FROM roots) AND d.moved_to = ?)"
+        values += (os.path.join(subject.candidate.root.path, subject.workspace),)
     marked = explain.marker_of(subject.candidate) if subject.candidate is not None else None
-    if marked is not None and marked.workspace != subject.workspace:  # a copy, or moved from another root
+    if marked is not None and marked.workspace != subject.workspace:  # a copy
         there = asked.dialect.of_workspace.format("d.workspace = ? AND d.updated_utc = ? AND d.runs = ?")
-        here = f"({here}) OR {there}"
+        here = f"{here} OR {there}"
         values += marked.workspace, marked.updated_at.utc(), marked.runs
     sql = f"SELECT d.* FROM {asked.dialect.commits} AS d WHERE {here} ORDER BY d.updated_utc, d.runs"
     return [{name: value for name, value in row.items() if name != "report"} for row in asked.named(sql, values)]
