@@ -87,7 +87,7 @@ def test_no_shell_reads_a_record(pusher: Pusher) -> None:
 )
 def test_how_a_hook_ends(pusher: Pusher, script: str, outcome: str) -> None:
     """A failing, killed or hanging command is said with its last words, kept, and not run again."""
-    hook(pusher, script, timeout_seconds=0.3)
+    hook(pusher, script, timeout_seconds=0.3 if script == "sleep 600" else 60)
     fill(pusher, range(1), question="x" * 300_000)
     code, document, stderr = pusher.push()
     assert [one["error"] for one in document["hooks"]] == [None if outcome == "exit 0" else outcome]
@@ -140,7 +140,7 @@ def test_a_pusher_killed_in_a_hook_does_not_run_it_again(pusher: Pusher) -> None
     said = hook(pusher, 'cat > /dev/null; echo $$ >> "$0"; sleep 600', timeout_seconds=600)
     fill(pusher, range(1))
     with pytest.raises(AssertionError), pusher.following() as process:
-        wait_for(said.exists)
+        wait_for(lambda: said.exists() and said.read_text("utf-8").endswith("\n"))
         process.send_signal(signal.SIGKILL)
         process.wait()
     os.killpg(int(said.read_text("utf-8").split()[0]), signal.SIGKILL)
@@ -208,7 +208,7 @@ def _files(pid: int) -> list[str]:
 @pytest.mark.parametrize("ends", ["exit 0", "sleep 600"])
 def test_a_session_of_its_own_is_no_way_out(pusher: Pusher, ends: str) -> None:
     """What the command started ends with it, also when it made itself a daemon."""
-    said = hook(pusher, f'setsid sh -c \'(setsid sleep 600 & echo $! > "$0") &\' "$0"; {ends}', timeout_seconds=1)
+    said = hook(pusher, f'setsid sh -c \'(setsid sleep 600 & echo $! > "$0") &\' "$0"; {ends}', timeout_seconds=3)
     fill(pusher, range(1))
     pusher.push()
     child = int(said.read_text("utf-8"))

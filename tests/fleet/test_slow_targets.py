@@ -110,7 +110,7 @@ def test_no_question_waits_for_ever(mute: str, tmp_path: Path) -> None:
     with pytest.raises(TimedOut):
         postgres_schema.make_for(target, None, time.gmtime())
     assert push(tmp_path, target).error
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 def test_a_server_that_only_accepts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_a_server_that_only_accepts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         began = time.monotonic()
         with pytest.raises(Unavailable):
             postgres_schema.make_for(target, None, time.gmtime())
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
 
 
 def test_no_target_waits_for_another(database: Database, mute: str, tmp_path: Path) -> None:
