@@ -9,13 +9,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from daemon_support import Service
 from support import Host, make, wait_for
 from test_long_journals import fill
 from test_systemd_notify import Manager
 
 from agentic_watch.config import Root
+from agentic_watch.daemon.daemon_state import look
+from agentic_watch.daemon.health import Health
 from agentic_watch.daemon.pending import Lane, Pending, Readiness
+from agentic_watch.daemon.single_instance import Instance
+from agentic_watch.daemon.systemd_notify import Notifier
 from agentic_watch.workspace.candidate import Candidate
 
 STREAM = """
@@ -58,6 +63,30 @@ def stream(root: Path) -> Iterator[None]:
 
 def candidate(name: str) -> Candidate:
     return Candidate(Root("/srv/work"), name)
+
+
+def test_who_hears_that_it_is_ready_reads_its_state(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The state is written before READY is sent and logged: `check` may come right after `systemctl start`."""
+    history, phases = str(tmp_path / "history.db"), []
+
+    class Asking(Notifier):
+        def ready(self) -> None:
+            state = look(history)[1]
+            phases.append(state and state.phase)
+
+    held = Instance.acquire(history)
+    try:
+        health = Health(Asking({}), held)
+        health.started(())
+        assert not phases
+        with caplog.at_level("INFO"):
+            health.turned((), 0, settled=True)
+        health.reloading()
+        health.turned((), 0, settled=True)
+    finally:
+        held.release()
+    assert phases == ["running", "running"]
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["ready"]
 
 
 def test_ready_comes_under_a_steady_stream_and_after_a_reload(host: Host, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class Health:
         self.state.roots, self.state.overflows = roots, overflows
         self._notifier.send_owed()
         if settled and (self.state.phase == "starting" or self._reloading):
-            self._become_ready()
+            self._become_ready(now)
         self._publish(now)
 
     def _tell_alive(self, now: float, answered: bool) -> None:
@@ -103,13 +103,14 @@ class Health:
                 now - self._last_alive,
             )
 
-    def _become_ready(self) -> None:
+    def _become_ready(self, now: float) -> None:
+        """Publish the state first: whoever waits for READY=1 or the log line may read it at once."""
         self._reloading = False
         first = self.state.phase == "starting"
         self.state.phase = "running"
-        self._notifier.status(self.text())
-        self._notifier.ready()
         self._last_publish = 0.0
+        self._publish(now)
+        self._notifier.ready()
         if first:
             log.info("ready: %s", self.text())
 
