@@ -208,6 +208,25 @@ def test_an_error_of_the_history_shows_and_ends_while_nothing_is_committed(host:
         service.wait(lambda: service.state().history_error == "")
 
 
+def test_a_history_that_may_not_be_written_any_more_is_said_while_nothing_is_committed(host: Host) -> None:
+    """As when root restored it under the daemon: SQLite opens it all the same, for reading. Rows come when it may."""
+    first = make(host.root)
+    service = Service(host, prefix=POWERLESS)
+    service.reconcile_seconds = 1.0
+    with service:
+        service.wait_committed(first)
+        for path in host.history.parent.glob("history.db*"):
+            path.chmod(0o444)
+        service.wait(lambda: "is not writable" in service.state().history_error)
+        new = make(host.root, "org/repo/new")
+        service.wait(lambda: committed_on_disk(new))
+        for path in host.history.parent.glob("history.db*"):
+            path.chmod(0o644)
+        service.wait_committed(first, new)
+        service.wait(lambda: service.state().history_error == "")
+        assert len(service.lines("is not writable by this user")) == 1
+
+
 def test_a_daemon_that_cannot_write_its_history_says_so_before_it_is_ready(host: Host) -> None:
     """As when root made the file and the daemon is somebody else."""
     assert run([*host.arguments(), "--once"], host.base).returncode == 0

@@ -241,6 +241,8 @@ class HistoryProbe:
         before = self._health.state.history_error
         try:
             self._history.open()  # replaces a corrupt file by a new one
+            if not os.access(self._history.path, os.W_OK):  # SQLite then opens it for reading, without an error
+                raise HistoryError(f"{self._history.path}: is not writable by this user")
             with self._history.transaction(durable=False) as connection:
                 if before:  # only a write shows that a full disk has space again
                     (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -20,6 +20,7 @@ from agentic_watch.answers.check.records_check import records
 from agentic_watch.answers.check.service_checks import daemon, unit_files, units_in_force, users
 from agentic_watch.commit.committer import Committer
 from agentic_watch.config import Config
+from agentic_watch.daemon.daemon_state import Liveness, pulse
 from agentic_watch.fleet import interchange
 from agentic_watch.fleet.interchange import Commit
 from agentic_watch.history import HistoryError, opening, workspaces_table
@@ -27,6 +28,7 @@ from agentic_watch.history.columns import FINDING_COLUMNS
 from agentic_watch.history.commit_lookup import Key
 from agentic_watch.history.rows import HOST
 from agentic_watch.history.store import History
+from agentic_watch.host.retry import every, wait_until
 from agentic_watch.workspace import journal, record
 from agentic_watch.workspace.candidate import Candidate
 from agentic_watch.workspace.layout import META, name_problem
@@ -40,6 +42,11 @@ ALL: Sequence[Check] = (
 )
 
 
+_OF_THE_HISTORY = ("ownership", "history", "search")
+_NOTICE_SECONDS = 10.0
+"""Twice the interval at which the daemon tries a history that it cannot use."""
+
+
 def repair(subject: Subject, checks: Sequence[Check], findings: Sequence[CheckResult]) -> list[CheckResult]:
     """Repair what is possible, check again, and return the results of both checks, with repaired ones marked."""
     wrong = [finding for finding in findings if finding.ok is False]
@@ -47,6 +54,8 @@ def repair(subject: Subject, checks: Sequence[Check], findings: Sequence[CheckRe
     refused += _mend_fleet(subject, wrong)
     if not wrong:
         return list(findings)
+    if any(finding.check in _OF_THE_HISTORY for finding in wrong):
+        _let_the_daemon_notice(subject)
     after = [finding for finding in checked(subject, checks) if finding.ok is not True]
     still, known = {_about(finding) for finding in after}, {_about(finding) for finding in findings}
     told = [
@@ -54,6 +63,16 @@ def repair(subject: Subject, checks: Sequence[Check], findings: Sequence[CheckRe
         for finding in findings
     ]
     return [*told, *(finding for finding in after if _about(finding) not in known), *refused]
+
+
+def _let_the_daemon_notice(subject: Subject) -> None:
+    """Wait until the daemon's state no longer holds an error of the history that was just repaired."""
+
+    def is_told() -> bool:
+        how, state = pulse(subject.config.history)
+        return how is not Liveness.RUNNING or state is None or not state.history_error
+
+    wait_until(is_told, every(0.1, _NOTICE_SECONDS))
 
 
 def _about(finding: CheckResult) -> tuple[str, str, str, str]:
