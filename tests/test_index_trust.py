@@ -15,7 +15,7 @@ from support import Host, make, query, run
 from agentic_watch.answers.past import dispatch_list, sql_dialects
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.commit.committer import Committer
-from agentic_watch.history import findings_and_search
+from agentic_watch.history import HistoryError, findings_and_search
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
 
@@ -368,3 +368,27 @@ def test_what_sql_changes_before_the_search_has_it_leaves_the_search_whole(tmp_p
     assert findings_and_search.search_is_sound(str(path))
     by_sql(path, "DELETE FROM dispatch_history")
     assert findings_and_search.search_is_sound(str(path))
+
+
+def test_a_commit_during_the_check_is_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that comes when the waiting ones are in the search, and before the two are compared."""
+    from test_history import row
+
+    path = tmp_path / "history.db"
+    daemon = History(str(path), patience_ms=50)
+    daemon.insert([row("first")])
+    daemon.catch_up(60)
+    take_in, tried = findings_and_search._take_in, []
+
+    def and_then_another_commits(connection: sqlite3.Connection, most: int) -> bool:
+        is_complete = take_in(connection, most)
+        if not tried:
+            tried.append(True)
+            with contextlib.suppress(HistoryError):
+                daemon.insert([row("second")])
+        return is_complete
+
+    monkeypatch.setattr(findings_and_search, "_take_in", and_then_another_commits)
+    with contextlib.closing(daemon):
+        assert findings_and_search.search_is_sound(str(path))
+    assert tried

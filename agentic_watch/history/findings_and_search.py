@@ -241,6 +241,7 @@ def search_is_sound(path: str) -> bool:
     Raises HistoryError.
     """
     with _writing(path) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # else a daemon adds rows between the two steps
         try:
             while not _take_in(connection, _AT_ONCE):  # SQL of an operator may have inserted any number
                 pass
