@@ -109,24 +109,24 @@ def _judge(
     """Combine marker, row and lines.
 
     The status's line under another name counts if the history has a row of its dispatch, cannot tell, would have pruned
-    it, or gets it from this line now; otherwise an agent may have written it. What is missing gets the name in row or
-    line, so that all records of a dispatch have one name. The marker counts if it has one of these names, or if it is
-    certain that the dispatch was recorded under some other one.
+    it, or gets it from this line now; otherwise an agent may have written it. Without a line, a marker under another
+    name counts as one while the history cannot tell. What is missing gets the name in row or line, so that all records
+    of a dispatch have one name. The marker counts if it has one of these names, or if it is certain that the dispatch
+    was recorded under some other one.
     """
     name, found, row, line = workspace.candidate.name, search.found, search.row, search.line
     of_dispatch = row if row is not None and row.is_dispatch else None
     is_old = _is_pruned(workspace, pruned_before, line or search.moved_line or marked_as)
     if line is None and (of_dispatch is not None or found.error or is_old or search.recovers_moved_line):
         line = search.moved_line
-    recorded = of_dispatch or line
+    told: Record | Marker | None = line
+    if told is None and found.error and marked_as is not None and _names_another(marked_as, workspace):
+        told = marked_as
+    recorded = of_dispatch or told
     recorded_name = recorded.workspace if recorded is not None else name
     is_elsewhere = of_dispatch is not None and moved_workspaces.is_elsewhere(of_dispatch, workspace.candidate)
-    names = {name, recorded_name, *([line.workspace] if line is not None else [])}
+    names = {name, recorded_name, *([told.workspace] if told is not None else [])}
     found.is_read_again |= row is not None and row.root != workspace.candidate.root.key
-    told: Record | Marker | None = line
-    if line is None and found.error and marked_as is not None and _names_another(marked_as, workspace):
-        # Perhaps moved here without its journal: only the history can tell, so nothing is written until it can be read.
-        told, names = marked_as, {marked_as.workspace}
     return CommitState(
         marked=marked_as is not None and (is_elsewhere or is_old or marked_as.workspace in names),
         row=row.committed_at if row is not None else None,
