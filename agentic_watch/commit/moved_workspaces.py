@@ -36,7 +36,7 @@ from agentic_watch.workspace.status import Status
 from agentic_watch.workspace.workspace_errors import Missing, WorkspaceError
 
 _PLACES_LOOKED_AT = 8
-"""Former places of one workspace that are examined at most."""
+"""Places from which a workspace came that are examined at most."""
 _GONE = "removed before it was committed: recorded in the history from an earlier read; it has no line and no marker"
 
 
@@ -47,11 +47,6 @@ def row_of_dispatch(
     wanted = [commit_lookup.lookup_of(name, said) for name in names]
     found = commit_lookup.told(history, candidate.root, candidate.name, wanted) if wanted else []
     return next((row for _, row in found if row.is_dispatch), None)
-
-
-def is_here(row: ExistingRow, candidate: Candidate) -> bool:
-    """Whether a row's last known place is the place of this workspace."""
-    return row.moved_to == place_of(row.root, row.workspace, candidate)
 
 
 def is_elsewhere(row: ExistingRow, candidate: Candidate) -> bool:
@@ -68,24 +63,25 @@ def place_of(root: str, workspace: str, candidate: Candidate) -> str | None:
 
 
 def record_place(rows: Collection[ExistingRow], workspace: OpenWorkspace, history: History) -> None:
-    """Record in rows that their workspace is this one now. A row that is the only record of a finish or a line at its
-    former place is left alone: without it, that one would be recorded a second time. Raises HistoryError."""
+    """Record in rows that this is their place now. A row that is the only record of a finish or a line at its last
+    place is left alone: without it, that one would be recorded a second time. Raises HistoryError."""
     if history.read_only:
         return
     candidate, config = workspace.candidate, workspace.config
-    elsewhere = [row for row in rows if not is_here(row, candidate)]
-    places = _former_places(elsewhere, config.roots)
+    new_places = {row: place_of(row.root, row.workspace, candidate) for row in rows}
+    to_move = [row for row, place in new_places.items() if row.moved_to != place]
+    places = _last_places(to_move, config.roots)
     if any(map(workspace.is_left_alone, places)):
         return  # what they are the only record of cannot be known now; a later look records the place
     kept = {row for place in places for row in _known_by_place(place, history, config)}
     by_place: dict[str | None, list[int]] = {}
-    for row in (row for row in elsewhere if row.id not in kept):
-        by_place.setdefault(place_of(row.root, row.workspace, candidate), []).append(row.id)
+    for row in (row for row in to_move if row.id not in kept):
+        by_place.setdefault(new_places[row], []).append(row.id)
     for place, ids in by_place.items():
         commit_lookup.move(history, ids, place)
 
 
-def _former_places(rows: Iterable[ExistingRow], roots: Sequence[Root]) -> list[Candidate]:
+def _last_places(rows: Iterable[ExistingRow], roots: Sequence[Root]) -> list[Candidate]:
     """The places that `moved_to` of the rows names, within the roots and the limit."""
     by_key = {root.key: root.path for root in roots}
     paths = dict.fromkeys(os.path.join(by_key.get(row.root, ""), row.moved_to) for row in rows if row.moved_to)
