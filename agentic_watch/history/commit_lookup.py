@@ -70,7 +70,8 @@ class ExistingRow(NamedTuple):
 
 
 # A row may still contain a secret, or have more redacted than today: texts that differ are compared by `is_same_text`.
-_IS_SAME = "(held.{0} = asked.{0} OR is_same_text(held.{0}, asked.{0}))"
+# `iif`, because SQLite evaluates both sides of an OR in a result column.
+_IS_SAME = "iif(held.{0} = asked.{0}, 1, is_same_text(held.{0}, asked.{0}))"
 _DISPATCH = "held.started_utc IS asked.started_utc" + "".join(
     f" AND {_IS_SAME.format(name)}" for name in ("org", "repo", "task", "agent", "branch")
 )
