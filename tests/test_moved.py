@@ -776,6 +776,19 @@ def test_a_lost_history_has_one_row_of_a_copy_in_another_root(host: Host) -> Non
     ]
 
 
+def test_check_knows_each_copy_by_its_line_whatever_its_marker_names(host: Host) -> None:
+    """The row tells where one of them is; the other has the line of that row, and another program's marker."""
+    original = committed(host, runs=1)
+    copies = [copied(original, name) for name in (NEW, "org2/repo/other")]
+    shutil.rmtree(original.path)
+    for copy in copies:
+        copy.marker.write_text(json.dumps(copy.mark() | {"workspace": "org/repo/gone"}))
+    assert host.once().counts == {"scanned": 2, "skipped": 2}
+    before = [snapshot(copy.path) for copy in copies]
+    assert run([*host.arguments(), "check", "--repair"], host.base).returncode == 0
+    assert [snapshot(copy.path) for copy in copies] == before
+
+
 @pytest.mark.parametrize(("runs_again", "marked_as"), [(False, OLD), (True, OLD), (False, NEW)])
 def test_check_knows_a_workspace_of_another_root_that_lost_its_journal(
     host: Host, runs_again: bool, marked_as: str

@@ -248,8 +248,8 @@ class WorkspaceRecords:
         """The comparable form; `known` are the dispatches of commits with a row under another name or root, `rows` the
         rows of this workspace."""
         said = self.status
-        own = {(self.name, *key): line.dispatch for key, line in self.own.items()}
-        confirmed = {told for told, one in (own | self.others).items() if one in known.get(told, ())}
+        lines = {(self.name, *key): line.dispatch for key, line in self.own.items()} | self.others
+        confirmed = {told for told, one in lines.items() if one in known.get(told, ())}
         marked = _key(self.marker) if self.marker is not None else None
         if marked is not None and self.marker is not None:
             told = self.marker.workspace, *marked
@@ -259,7 +259,8 @@ class WorkspaceRecords:
                 confirmed.add(told)
             elif told not in confirmed and (of_rows or self.marker.workspace != self.name):
                 # Copied with the directory: it belongs to another dispatch, unless that of the status was moved here.
-                came = (row.dispatch for row in rows.get(marked, ()) if row.moved_here)
+                came = [row.dispatch for row in rows.get(marked, ()) if row.moved_here]
+                came += [lines[told] for told in confirmed if told[1:] == marked]
                 marked = marked if dispatch_of(said) in came else None
         return OnDisk(
             finished=_key(said) if self.is_finished else None,
