@@ -254,6 +254,24 @@ def test_what_was_committed_under_another_name_is_not_recorded_when_it_goes_away
     assert [row["workspace"] for row in host.query("SELECT workspace FROM dispatch_history")] == [NAME]
 
 
+def test_a_seen_finish_leaves_the_marker_of_the_one_that_is_there(host: Host, committer: Committer) -> None:
+    """That was recorded under another name, and lost its journal: only its marker tells where its row is."""
+    workspace = make(host.root)
+    finish(workspace, 1)
+    commit(committer, host)
+    moved = Workspace(host.root, "moved")
+    workspace.path.rename(moved.path)
+    moved.journal.unlink()
+    finish(moved, 2)
+    committer.look_ahead(host.candidate("moved"))
+    finish(moved, 1)
+    verdicts = [outcome.verdict for outcome in committer.commit_group([host.candidate("moved")])]
+    assert verdicts == [Verdict.COMMITTED, Verdict.SKIPPED]
+    sql = "SELECT workspace, runs FROM dispatch_history ORDER BY runs"
+    assert [tuple(row) for row in host.query(sql)] == [(NAME, 1), ("moved", 2)]
+    assert ([line["runs"] for line in moved.lines()], moved.mark()["runs"]) == ([2], 1)
+
+
 def test_a_seen_finish_waits_for_the_lock(host: Host, committer: Committer) -> None:
     """While somebody holds the workspace it is kept, whatever the status says by then."""
     workspace = make(host.root)

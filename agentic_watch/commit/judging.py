@@ -87,6 +87,7 @@ def find(
     search = JournalSearch(workspace, history, known.row, known.error)
     marked_as = _read_marker(workspace, repair=repair) if workspace.finished else None
     if marked_as is not None and marked_as.identity != workspace.identity:
+        search.found.is_overtaken = marked_as.identity == workspace.replaced_by
         marked_as = None
     if marked_as is not None:
         # Before the journal is read, because its lines may have other names: the row found here tells whose they are.

@@ -45,11 +45,11 @@ class OpenWorkspace:
     """A workspace whose status has been read. `finished`: the status is to be committed, and `.meta` is locked.
 
     `status` is None when it cannot be read, as `trouble` says; its journal may still have rows to recover. `sighting`
-    is a finish (with its report) that was read before and has since been replaced; None when the status on disk counts.
-    `ended`: the status is that of a ghost. `inode` is the directory's when its status was read. `linked` (the error of
-    a status with hard links) says that the status may be compared with what is recorded, but not be recorded. `journal`
-    is None until it is read or written; `warnings` are one line each. `is_left_alone` says of another place whether its
-    file system hangs, so that it must not be touched.
+    is a finish (with its report) that was read before and has since been replaced, `replaced_by` the finish on disk;
+    both are None when the status on disk counts. `ended`: the status is that of a ghost. `inode` is the directory's
+    when its status was read. `linked` (the error of a status with hard links) says that the status may be compared with
+    what is recorded, but not be recorded. `journal` is None until it is read or written; `warnings` are one line each.
+    `is_left_alone` says of another place whether its file system hangs, so that it must not be touched.
     """
 
     candidate: Candidate
@@ -62,6 +62,7 @@ class OpenWorkspace:
     linked: WorkspaceError | None = None
     trouble: WorkspaceError | None = None
     sighting: Sighting | None = None
+    replaced_by: Identity | None = None
     ended: bool = False
     inode: tuple[int, int] | None = None
     journal: Journal | None = None
@@ -235,7 +236,7 @@ def _read_or_recall(
         now = workspace.identity
     finish = sightings.next_finish(candidate, now)
     if finish is not None:
-        return OpenWorkspace(candidate, place, config, finish.status, b"", finished=True, sighting=finish)
+        return OpenWorkspace(candidate, place, config, finish.status, b"", True, sighting=finish, replaced_by=now)
     if (ended := _at_end(workspace, candidate, place, config)) is not None:
         return ended
     if workspace is None:

@@ -73,7 +73,7 @@ def _plan(workspace: OpenWorkspace, found: CommitState) -> Plan | None:
     if workspace.ended:
         return plan._replace(mark=False)  # a marker confirms a status file, and a ghost has none
     if workspace.sighting is not None and found.journal.is_overtaken:
-        plan = plan._replace(mark=False)  # another process was faster and has already marked a later commit
+        plan = plan._replace(mark=False)  # a later commit is marked already, by a faster process or before it was moved
     if workspace.linked is not None and (plan.append or found.differs):
         raise workspace.linked
     if found.differs:
@@ -136,7 +136,7 @@ class WorkspaceCommit:
         plan = self.writing.plan
         if self.error is not None or plan is None:
             return False
-        return plan.mark or (self.workspace.ended and (plan.append or plan.insert))
+        return plan.mark or plan.append or (self.workspace.ended and plan.insert)
 
     # --- step 4
 
