@@ -142,11 +142,11 @@ class Records:
         """Whether there is a row of this dispatch under this name, of whatever root."""
         return any(row.where[1] == name for row in self.rows_of(dispatch))
 
-    def names_told(self, where: Where, dispatch: Dispatch, *, by_marker: bool = True) -> set[str]:
+    def names_told(self, where: Where, dispatch: Dispatch) -> set[str]:
         """The names under which journal and marker there hold a dispatch."""
         there = self.at(where)
-        is_marked = by_marker and there.is_marked(dispatch)
-        return there.names(dispatch) | ({there.mark.name} if is_marked and there.mark is not None else set())
+        marked = {there.mark.name} if there.mark is not None and there.is_marked(dispatch) else set()
+        return there.names(dispatch) | marked
 
     def rows_told(self, where: Where, dispatch: Dispatch) -> Iterator[Row]:
         """The rows of a dispatch that is found there: made under a name by which journal or marker hold it, made there,
@@ -167,9 +167,9 @@ class Records:
                 if line.dispatch == dispatch and is_named and line in there.lines:
                     yield place
 
-    def is_elsewhere(self, where: Where, dispatch: Dispatch, *, by_marker: bool = True) -> bool:
+    def is_elsewhere(self, where: Where, dispatch: Dispatch) -> bool:
         """Whether journal or marker there name a row of another place."""
-        names = self.names_told(where, dispatch, by_marker=by_marker)
+        names = self.names_told(where, dispatch)
         return any(row.where != where and row.where[1] in names for row in self.rows_of(dispatch))
 
     def has_own_row(self, where: Where, dispatch: Dispatch) -> bool:

@@ -205,13 +205,10 @@ def _finished(where: Where, there: Workspace, seen: Seen) -> Set[Dispatch]:
 
 
 def _is_done(where: Where, before: Records, dispatch: Dispatch, seen: Seen) -> bool:
-    """Whether line or marker told that it was pruned."""
-    return before.was_done(where, dispatch, by_marker=_keeps_marker(where, dispatch, seen))
-
-
-def _keeps_marker(where: Where, dispatch: Dispatch, seen: Seen) -> bool:
-    """Whether the marker is still there when it is committed: another finish that was seen takes its place."""
-    return not seen.get(where, frozenset()) - {dispatch}
+    """Whether line or marker told that it was pruned; a finish that was replaced takes the place of the marker of an
+    earlier one."""
+    is_there = before.at(where).dispatch == dispatch
+    return before.was_done(where, dispatch, by_marker=is_there or not seen.get(where, frozenset()) - {dispatch})
 
 
 def _journal_changed(where: Where, before: Records, after: Records, seen: Seen) -> Iterator[str]:
@@ -227,8 +224,7 @@ def _journal_changed(where: Where, before: Records, after: Records, seen: Seen) 
         if line.name not in seen_here | {where[1]} or dispatch not in _finished(where, was, seen):
             yield f"{where}: nothing asked for the line of {line.name}, {dispatch}"
         elif before.names_in_force(where, dispatch, after) or (
-            before.is_elsewhere(where, dispatch, by_marker=_keeps_marker(where, dispatch, seen))
-            and not before.has_own_row(where, dispatch)
+            before.is_elsewhere(where, dispatch) and not before.has_own_row(where, dispatch)
         ):
             yield f"{where}: {dispatch} is recorded under another name, and got a line"
         elif _is_done(where, before, dispatch, seen):

@@ -52,7 +52,7 @@ KEPT = {
     7000883: 41,  # the model wanted a copy read whose deleted row another copy had got again under its own name
     7000690: 41,  # a row was deleted by SQL before the daemon wrote down what it had seen: it stayed away
     7000065: 41,  # an original took its row back from a copy with a line of core-agent: that got a second row
-    9200022: 41,  # the model wanted no line of a moved finish whose marker another finish replaced, within settle
+    9200022: 41,  # a finish that was seen took the place of a moved one's marker: that got a second line
     9300059: 41,  # the model held a name whose row another dispatch has got back to be that of a moved finish
     9700138: 41,  # the model wanted no row in a second pass of a line of whose name a row of the first one told
     9900112: 41,  # lost its journal, and a finish that was seen there took the place of its marker: a second row
