@@ -46,6 +46,7 @@ KEPT = {
     2000560: 41,  # a copy took the place in the row of one that had lost journal and marker: that got a second row
     7720006: 41,  # the same with a marker that names a place without a row
     9100128: 41,  # and with a line whose row was seen last at another copy
+    9200225: 41,  # and with a line of that name, while the row has the present one
     1300110: 41,  # the model did not know where an archived row of another root was seen last
     2700001: 41,  # the model wanted a line of a copy whose original had lost row and line, and was committed anew
     4110062: 41,  # check found fault with the marker of a copy of that time and run, whose row is another root's

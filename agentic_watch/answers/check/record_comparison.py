@@ -259,7 +259,8 @@ class WorkspaceRecords:
                 confirmed.add(told)
             elif told not in confirmed and (of_rows or self.marker.workspace != self.name):
                 # Copied with the directory: it belongs to another dispatch, unless that of the status was moved here.
-                came = [row.dispatch for row in rows.get(marked, ()) if row.moved_here]
+                of_line = lines.get(told)  # a commit counts this line where its dispatch has a row
+                came = [one.dispatch for one in rows.get(marked, ()) if one.moved_here or one.dispatch == of_line]
                 came += [lines[told] for told in confirmed if told[1:] == marked]
                 marked = marked if dispatch_of(said) in came else None
         return OnDisk(
