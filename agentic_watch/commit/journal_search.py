@@ -38,12 +38,12 @@ class JournalState:
     """What a journal tells besides the status's own line; nothing while it was not read.
 
     `is_overtaken`: lines of other commits follow the status's own, or the marker is that of the finish which replaced
-    it. `lacking` are the rows that the journal has and the
-    history lacks; `recovered` is their total, of which some may be inserted already, unless `error` (of any query or
-    insertion) says why not. `older` are the commit ids of lines that the history lacks and that are older than the last
-    prune: these never become rows. `is_moved`: some rows have another name or root. `is_read_again`: rows in another
-    root, or lines that were skipped, may count otherwise once the history has more rows. `unread` is the signature of a
-    journal that need not be read, because the history holds all of it.
+    it. `lacking` are the rows that the journal has and the history lacks; `recovered` is their total, of which some may
+    be inserted already, unless `error` (of any query or insertion) says why not. `older` are the commit ids of lines
+    that the history lacks and that are older than the last prune: these never become rows. `is_moved`: some rows have
+    another name or root. `is_read_again`: rows in another root, or lines that were skipped, may count otherwise once
+    the history has more rows. `unread` is the signature of a journal that need not be read, because the history holds
+    all of it.
     """
 
     is_overtaken: bool = False
