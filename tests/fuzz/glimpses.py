@@ -50,6 +50,7 @@ def _look(world: World, where: Where) -> None:
     # What is done, and had its row elsewhere or pruned, leaves nothing to be made of it.
     if dispatch is not None and not now.is_elsewhere(where, dispatch) and not now.was_done(where, dispatch):
         world.seen.setdefault(where, set()).add(dispatch)
+        world.told_names[where, dispatch] = now.names_told(where, dispatch)
 
 
 def _commit(world: World, places: list[Where], *, flush: bool) -> None:
@@ -69,7 +70,10 @@ def _check(world: World, where: Where, before: Records, after: Records) -> None:
         if any(before.was_done(place, dispatch) for place in before.workspaces):
             continue  # there, or where its directory went
         row = after.rows.get((where, dispatch.key))
-        want(row or after.is_recorded(where, dispatch), f"{where}: {dispatch} was seen and has no row")
+        # A copy that is gone is recorded by the row that came back under the name which it told when it was seen.
+        names = world.told_names.get((where, dispatch), ()) if where not in after.workspaces else ()
+        is_recorded = after.is_recorded(where, dispatch) or any(after.has_row(name, dispatch) for name in names)
+        want(row or is_recorded, f"{where}: {dispatch} was seen and has no row")
         if row is not None and row.dispatch != dispatch:
             continue  # the same identity with other content: said, and not recorded again
         there = after.at(where)

@@ -61,10 +61,10 @@ class Pass:
 
 @dataclass
 class World:
-    """`seen` are the finishes that the daemon has read and not committed yet, `known` all dispatches that there ever
-    were, `late` those whose rows may come back late: somebody deleted them by SQL, and a copy has the records; or
-    somebody had the name that their lines bear. `pruned`: of which a line
-    or marker told there that they were pruned, and whose status has stood there since.
+    """`seen` are the finishes that the daemon has read and not committed yet, `told_names` the names by which journal
+    and marker told them then; `known` all dispatches that there ever were, `late` those whose rows may come back late:
+    somebody deleted them by SQL, and a copy has the records; or somebody had the name that their lines bear. `pruned`:
+    of which a line or marker told there that they were pruned, and whose status has stood there since.
 
     `damaged`: the search was, which nobody notices until a row is written. `pushed`: a target ever got anything.
     """
@@ -76,6 +76,7 @@ class World:
     steps: list[str] = field(default_factory=list)
     passes: int = 0
     seen: dict[Where, set[Dispatch]] = field(default_factory=dict)
+    told_names: dict[tuple[Where, Dispatch], set[str]] = field(default_factory=dict)
     known: set[Dispatch] = field(default_factory=set)
     late: set[Dispatch] = field(default_factory=set)
     pruned: set[tuple[Where, Dispatch]] = field(default_factory=set)
@@ -214,6 +215,7 @@ class World:
             self.daemon.close()
         self.daemon = None
         self.seen.clear()
+        self.told_names.clear()
 
     def one_pass(self) -> Pass:
         """`--once`, in one process or several; or what the daemon does when it looks over its roots."""
