@@ -137,4 +137,10 @@ def spoilt_marker(world: World) -> None:
 def lost_journal(world: World) -> None:
     """An agent removes its journal, or somebody rotates it away."""
     if (where := world.some()) is not None and (path := world.meta(where) / "journal.jsonl").exists():
+        before = world.records()
         path.rename(path.with_suffix(".1")) if world.chance(0.5) else path.unlink()
+        dispatch = before.at(where).dispatch
+        if dispatch is None or not before.is_recorded(where, dispatch):
+            return
+        if not world.records().is_recorded(where, dispatch):
+            world.late.add(dispatch)  # only this line told of its row, and nobody reads a copy that did not change
