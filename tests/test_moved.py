@@ -686,6 +686,25 @@ def test_one_dispatch_with_lines_under_two_names_has_one_row(host: Host, lost: b
     assert len(rows(host)) == 1
 
 
+def test_a_copy_with_lines_under_two_names_has_the_row_of_the_second_one(host: Host) -> None:
+    """Its first line names a place without a row, its marker is lost, and the row tells where the original went."""
+    original = committed(host, runs=1)
+    line = json.loads(original.journal.read_text())
+    original.journal.write_text("".join(json.dumps(line | {"workspace": name}) + "\n" for name in ("org/repo/a", OLD)))
+    copy = Workspace(host.root, "org/repo/copy")
+    shutil.copytree(original.path, copy.path)
+    assert host.once().counts == {"scanned": 2, "skipped": 2}
+    move(original, NEW)
+    assert host.once().counts == {"scanned": 2, "skipped": 2}
+    copy.marker.unlink()
+    before = copy.journal.read_bytes()
+    host.once()
+    assert [row[:2] for row in rows(host)] == [(OLD, 1)]
+    assert copy.journal.read_bytes() == before
+    assert json.loads(copy.marker.read_text())["workspace"] == OLD
+    assert host.once().counts == {"scanned": 2, "skipped": 2}
+
+
 def test_a_lost_history_is_rebuilt_where_an_old_name_is_an_organisation_now(host: Host) -> None:
     """What stands there is no workspace, so nobody else could tell of it."""
     flat = committed(host, "flat", runs=1)

@@ -42,8 +42,7 @@ class JournalState:
     be inserted already, unless `error` (of any query or insertion) says why not. `older` are the commit ids of lines
     that the history lacks and that are older than the last prune: these never become rows. `is_moved`: some rows have
     another name or root. `is_read_again`: rows in another root, or lines that were skipped, may count otherwise once
-    the history has more rows. `unread` is the signature of a journal that need not be read, because the history holds
-    all of it.
+    the history has more rows. `unread` is the signature of a journal that was not read: the history holds all of it.
     """
 
     is_overtaken: bool = False
@@ -75,7 +74,8 @@ class JournalSearch:
         self._waiting_bytes = 0
         self._others = _OtherNames()
         self._recovered_names = {workspace.candidate.name}
-        self._recovered: set[int] = set()
+        self._done: set[int] = set()
+        self._status_names: set[str] = set()
         self._homes: dict[str, LinesAtHome] = {}
         self.row = row
         self.line: Record | None = None
@@ -140,6 +140,7 @@ class JournalSearch:
             self.copied.add((record.workspace, record.committed_at))
         elif self._can_be_moved(record):
             self.moved_line = self.moved_line or record
+            self._status_names.add(record.workspace)
 
     def says_otherwise(self, record: Record) -> bool:
         """Whether a line with the status's identity contradicts the status."""
@@ -183,6 +184,7 @@ class JournalSearch:
         for number, row in own:
             self._note_row(waiting[number], row)
         done = {asked[number].dispatch for number, row in own if row.is_dispatch}  # it may have lines under two names
+        self._done.update(map(hash, done))
         taken = {(number, row.root) for number, row in found}
         for number, record in enumerate(waiting):
             if number not in held and asked[number].dispatch not in done:
@@ -198,9 +200,12 @@ class JournalSearch:
         return row.is_dispatch or own == (row.root, row.workspace) == (row.root, asked.workspace)
 
     def _note_row(self, record: Record, row: ExistingRow) -> None:
-        own = self._workspace.identity, self._candidate.name
-        if record is self.moved_line or (record.identity, record.workspace) == own:
+        is_own, status = record.workspace == self._candidate.name, self._workspace.status
+        is_status = status is not None and is_same_dispatch(record, status, self._without)
+        if record.identity == self._workspace.identity and (is_own or is_status):
             self.row = row if self.row is None or not self.row.is_dispatch else self.row
+            if row.is_dispatch and record.workspace == row.workspace and not is_own:
+                self.moved_line = record  # of its lines under several names the one that has the row
         if record.workspace == row.workspace != self._candidate.name:
             self._others.former.add(record.workspace)
         self.found.is_moved |= moved_workspaces.is_elsewhere(row, self._candidate)
@@ -217,8 +222,8 @@ class JournalSearch:
                 self.found.older.append(commit_id(self._candidate.root.key, name, asked.updated_utc, record.runs))
         elif name not in self._recovered_names:
             self._others.foreign[name] += 1
-        elif not is_taken and hash(asked.dispatch) not in self._recovered:
-            self._recovered.add(hash(asked.dispatch))
+        elif not is_taken and hash(asked.dispatch) not in self._done:
+            self._done.add(hash(asked.dispatch))
             self._recover(record)
 
     def _recover_former(self, journal: Journal) -> Iterator[None]:
@@ -248,7 +253,7 @@ class JournalSearch:
         if self.found.error or len(self._homes) >= _NAMES_LOOKED_AT:
             return False
         self._homes[name], is_there = moved_workspaces.homes_of(name, self._workspace)
-        if name in self._others.former or (self.moved_line is not None and self.moved_line.workspace == name):
+        if name in self._others.former or name in self._status_names:
             return True
         if self._others.after_own.get(name) or is_there:
             return False

@@ -59,6 +59,7 @@ KEPT = {
     9900112: 41,  # lost its journal, and a finish that was seen there took the place of its marker: a second row
     11000567: 41,  # the model wanted a row of a copy that was seen and is gone, whose line had got its row elsewhere
     12000547: 41,  # the model wanted a copy read of whose row only its journal told, which somebody removed
+    13000209: 41,  # lines of one dispatch under two former names, the second has the row, no marker: a second row
     5000042: 41,  # the model wanted a pruned finish to stay so whose marker another finish replaced, within settle
 }
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
