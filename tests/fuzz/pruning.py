@@ -26,6 +26,7 @@ def prune(world: World) -> None:
         return
     row = world.rng.choice(list(before.rows.values()))
     hours = _hours_since(age(row.dispatch.utc, row.committed_at)) + world.rng.choice((0, 0, 30))
+    hours = min(hours, _hours_since("0001-01-02T00:00:00"))  # there is no span to a time before the year 1
     archives = _Archives(world)
     if world.chance(0.2):
         world.close()
