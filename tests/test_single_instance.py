@@ -286,6 +286,22 @@ def test_who_was_first_in_the_new_directory_stays(history: str) -> None:
             assert look(history) == (True, STATE)
 
 
+def test_a_directory_in_which_no_file_can_be_made_does_not_end_the_daemon(
+    history: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is no other daemon: the state is stale, which the log says, until the directory is back."""
+    directory = Path(history).parent
+    with held(history) as instance:
+        directory.rename(directory.with_name("away"))
+        directory.symlink_to("/proc")
+        instance.publish(STATE)
+        assert "cannot write" in caplog.text
+        directory.unlink()
+        directory.with_name("away").rename(directory)
+        instance.publish(STATE)
+        assert look(history) == (True, STATE)
+
+
 def test_a_directory_that_comes_back_while_another_daemons_lock_is_waited_for_is_held_still(
     history: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -87,6 +87,8 @@ class Instance:
                 directory = self._open(parent, DIRECTORY, self._directory, undo)
                 descriptor = self._open(name, os.O_RDWR | os.O_CREAT | FLAGS, self._descriptor, undo, directory)
             except FileNotFoundError:
+                if os.path.isdir(parent):
+                    raise  # no file can be created in it
                 return False  # moved at this moment
             if not self._lock_and_claim(descriptor, directory):
                 return False

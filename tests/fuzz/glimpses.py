@@ -70,8 +70,8 @@ def _check(world: World, where: Where, before: Records, after: Records) -> None:
         if any(before.was_done(place, dispatch) for place in before.workspaces):
             continue  # there, or where its directory went
         row = after.rows.get((where, dispatch.key))
-        # A copy that is gone is recorded by the row that came back under the name which it told when it was seen.
-        names = world.told_names.get((where, dispatch), ()) if where not in after.workspaces else ()
+        # What is gone is recorded by a row under its name, or one that it told when it was seen, of whatever root.
+        names = {where[1], *world.told_names.get((where, dispatch), ())} if where not in after.workspaces else ()
         is_recorded = after.is_recorded(where, dispatch) or any(after.has_row(name, dispatch) for name in names)
         want(row or is_recorded, f"{where}: {dispatch} was seen and has no row")
         if row is not None and row.dispatch != dispatch:
