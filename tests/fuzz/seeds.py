@@ -61,6 +61,7 @@ KEPT = {
     12000547: 41,  # the model wanted a copy read of whose row only its journal told, which somebody removed
     13000209: 41,  # lines of one dispatch under two former names, the second has the row, no marker: a second row
     16000341: 41,  # the model wanted a row of a finish that was seen, moved to another root and recorded there
+    17000791: 41,  # the model wanted no marker of the row's name where core-agent had written a line of the new name
     5000042: 41,  # the model wanted a pruned finish to stay so whose marker another finish replaced, within settle
 }
 """Seeds that failed once, each with how many of the MOVES there were, and what it found."""
