@@ -705,6 +705,19 @@ def test_a_copy_with_lines_under_two_names_has_the_row_of_the_second_one(host: H
     assert host.once().counts == {"scanned": 2, "skipped": 2}
 
 
+def test_each_of_two_dispatches_with_lines_of_one_time_and_run_gets_a_row(host: Host) -> None:
+    """The second one's line under the present name cannot have one: its line under the former name has it."""
+    moved = move(committed(host, runs=1), NEW)
+    line = moved.line()
+    with moved.journal.open("a") as journal:
+        for task in ("another", line["task"]):
+            journal.write(json.dumps({**line, "task": task, "workspace": NEW}) + "\n")
+    moved.write_status(status="running", runs=2, updated_at="2026-05-01T00:00:00Z")
+    host.forget_history()
+    assert host.once().counts == {"scanned": 1, "unfinished": 1, "recovered_rows": 2}
+    assert {name: row["task"] for name, row in host.rows().items()} == {NEW: "another", OLD: line["task"]}
+
+
 def test_a_lost_history_is_rebuilt_where_an_old_name_is_an_organisation_now(host: Host) -> None:
     """What stands there is no workspace, so nobody else could tell of it."""
     flat = committed(host, "flat", runs=1)

@@ -74,7 +74,7 @@ class JournalSearch:
         self._waiting_bytes = 0
         self._others = _OtherNames()
         self._recovered_names = {workspace.candidate.name}
-        self._done: set[int] = set()
+        self._done: set[int] = set()  # hashes of the dispatches that have rows, and of those rows' identities
         self._status_names: set[str] = set()
         self._homes: dict[str, LinesAtHome] = {}
         self.row = row
@@ -172,8 +172,7 @@ class JournalSearch:
         try:
             found = commit_lookup.told(self._history, self._candidate.root, self._candidate.name, asked)
             own = [(number, row) for number, row in found if self._is_row_of(asked[number], row)]
-            # The identity may belong to another dispatch elsewhere.
-            of_dispatch = [row for _, row in own if row.is_dispatch]
+            of_dispatch = [row for _, row in own if row.is_dispatch]  # one elsewhere may have another's identity
             moved_workspaces.record_place(of_dispatch, self._workspace, self._history)
             # A prune may have removed them since the first lookup; `pruned_before` is read in the same transaction.
             held = {number for number, _ in own}
@@ -185,11 +184,10 @@ class JournalSearch:
             self._note_row(waiting[number], row)
         done = {asked[number].dispatch for number, row in own if row.is_dispatch}  # it may have lines under two names
         self._done.update(map(hash, done))
-        taken = {(number, row.root) for number, row in found}
+        self._done.update(hash((row.root, row.workspace, *asked[number].identity)) for number, row in found)
         for number, record in enumerate(waiting):
             if number not in held and asked[number].dispatch not in done:
-                is_taken = (number, (self._home(record) or self._candidate.root).key) in taken
-                self._take(record, asked[number], pruned_before, is_taken=is_taken)
+                self._take(record, asked[number], pruned_before)
         if self.found.lacking.weight > HELD_BYTES:
             # A separate transaction, so that the rows of a whole journal are not kept in memory.
             self.found.error = insert_now(self.found.lacking.take(), self._history)
@@ -213,18 +211,21 @@ class JournalSearch:
 
     # --- lines without a row
 
-    def _take(self, record: Record, asked: Lookup, pruned_before: str, *, is_taken: bool) -> None:
-        """Make the row of a line that the history lacks, if it belongs here and another dispatch does not have its
-        identity (`is_taken`)."""
+    def _take(self, record: Record, asked: Lookup, pruned_before: str) -> None:
+        """Make the row of a line that the history lacks, if it belongs here and no other dispatch has taken its
+        identity: that may have a line under another name."""
         name, is_own = record.workspace, record.workspace == self._candidate.name
         if pruned.is_pruned(asked.updated_utc, instant.parse(record.committed_at).utc(), pruned_before):
             if is_own or name in self._others.former:
                 self.found.older.append(commit_id(self._candidate.root.key, name, asked.updated_utc, record.runs))
         elif name not in self._recovered_names:
             self._others.foreign[name] += 1
-        elif not is_taken and hash(asked.dispatch) not in self._done:
-            self._done.add(hash(asked.dispatch))
-            self._recover(record)
+        else:
+            root = (self._home(record) or self._candidate.root).key
+            row = {hash(asked.dispatch), hash((root, name, *asked.identity))}
+            if self._done.isdisjoint(row):
+                self._done |= row
+                self._recover(record, root)
 
     def _recover_former(self, journal: Journal) -> Iterator[None]:
         """Read again the lines that were written before the workspace was moved here and whose rows are missing."""
@@ -267,7 +268,7 @@ class JournalSearch:
         """The root of a line's home, if that has the line too."""
         return self._homes.get(record.workspace, {}).get(moved_workspaces.line_key(record))
 
-    def _recover(self, record: Record) -> None:
+    def _recover(self, record: Record, root: str) -> None:
         """Make the row of a line, unless its home has it: if this directory is a copy and the original still exists,
         the row belongs to the original."""
         name, moved = record.workspace, self.moved_line
@@ -282,7 +283,6 @@ class JournalSearch:
             if row is not None:
                 self.row = row if is_status else self.row
                 return
-        root = (home or self._candidate.root).key
         # The files on disk are those of the newest run, which the status describes.
         kept = self._workspace.kept_files() if record.identity == self._workspace.identity else ()
         made = from_record(record, root, moved_to=moved_workspaces.place_of(root, name, self._candidate))

@@ -41,9 +41,14 @@ class Lookup(NamedTuple):
     branch: str
 
     @property
+    def identity(self) -> Key:
+        """The time and run."""
+        return self.updated_utc, self.runs
+
+    @property
     def dispatch(self) -> tuple[object, ...]:
         """Its identity and the fields that distinguish dispatches, without the workspace."""
-        return self.updated_utc, self.runs, self.task, *self[6:]
+        return *self.identity, self.task, *self[6:]
 
 
 def lookup_of(workspace: str, said: Status | Record) -> Lookup:

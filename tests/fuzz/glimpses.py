@@ -51,6 +51,8 @@ def _look(world: World, where: Where) -> None:
     if dispatch is not None and not now.is_elsewhere(where, dispatch) and not now.was_done(where, dispatch):
         world.seen.setdefault(where, set()).add(dispatch)
         world.told_names[where, dispatch] = now.names_told(where, dispatch)
+        if rule.says_otherwise(where, now.at(where), dispatch, now):
+            world.contradicted.add((where, dispatch))
 
 
 def _commit(world: World, places: list[Where], *, flush: bool) -> None:
@@ -69,6 +71,8 @@ def _check(world: World, where: Where, before: Records, after: Records) -> None:
     for dispatch in world.seen.pop(where, set()):
         if any(before.was_done(place, dispatch) for place in before.workspaces):
             continue  # there, or where its directory went
+        if (where, dispatch) in world.contradicted:
+            continue  # said, and not recorded again
         row = after.rows.get((where, dispatch.key))
         # What is gone is recorded by a row under its name, or one that it told when it was seen, of whatever root.
         names = {where[1], *world.told_names.get((where, dispatch), ())} if where not in after.workspaces else ()

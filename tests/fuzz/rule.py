@@ -58,7 +58,7 @@ def left_alone(records: Records) -> Iterator[Dispatch]:
     for where, there in records.workspaces.items():
         dispatch = there.dispatch
         has_row = dispatch is not None and any(True for _ in records.rows_of(dispatch))
-        if dispatch is not None and not has_row and _says_otherwise(where, there, dispatch, records):
+        if dispatch is not None and not has_row and says_otherwise(where, there, dispatch, records):
             yield dispatch
 
 
@@ -93,7 +93,7 @@ def _counts(where: Where, there: Workspace, line: Line, before: Records, after: 
 def _lacking_of_status(
     where: Where, there: Workspace, dispatch: Dispatch, before: Records, after: Records
 ) -> Iterator[str]:
-    if _says_otherwise(where, there, dispatch, after):
+    if says_otherwise(where, there, dispatch, after):
         return
     if not after.is_recorded(where, dispatch):
         yield f"{where}: finished {dispatch} has no row"
@@ -125,7 +125,7 @@ def _lacking_of_status(
             yield f"{where}: line, row and marker of {dispatch} were made, and differ: {told}"
 
 
-def _says_otherwise(where: Where, there: Workspace, dispatch: Dispatch, records: Records) -> bool:
+def says_otherwise(where: Where, there: Workspace, dispatch: Dispatch, records: Records) -> bool:
     """Whether this identity is recorded there, or is known there by another name, with other content."""
     own = records.rows.get((where, dispatch.key))
     if own is not None and (own.dispatch, own.said) != (dispatch, there.said):
@@ -271,7 +271,7 @@ def is_unconfirmed(where: Where, records: Records) -> bool:
 def differs(where: Where, records: Records) -> bool:
     """Whether a status or a line there has the identity of a row, and says otherwise."""
     there = records.at(where)
-    if there.dispatch is not None and _says_otherwise(where, there, there.dispatch, records):
+    if there.dispatch is not None and says_otherwise(where, there, there.dispatch, records):
         return True
     own = ((line, records.rows.get(((where[0], line.name), line.dispatch.key))) for line in there.lines)
     if any(row is not None and (row.dispatch, row.said) != (line.dispatch, line.said) for line, row in own):

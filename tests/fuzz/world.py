@@ -62,9 +62,10 @@ class Pass:
 @dataclass
 class World:
     """`seen` are the finishes that the daemon has read and not committed yet, `told_names` the names by which journal
-    and marker told them then; `known` all dispatches that there ever were, `late` those whose rows may come back late:
-    somebody deleted them by SQL, and a copy has the records; or somebody had the name that their lines bear. `pruned`:
-    of which a line or marker told there that they were pruned, and whose status has stood there since.
+    and marker told them then, and `contradicted` those of whose time and run they told something else; `known` all
+    dispatches that there ever were, `late` those whose rows may come back late: somebody deleted them by SQL, and a
+    copy has the records; or somebody had the name that their lines bear. `pruned`: of which a line or marker told there
+    that they were pruned, and whose status has stood there since.
 
     `damaged`: the search was, which nobody notices until a row is written. `pushed`: a target ever got anything.
     """
@@ -77,6 +78,7 @@ class World:
     passes: int = 0
     seen: dict[Where, set[Dispatch]] = field(default_factory=dict)
     told_names: dict[tuple[Where, Dispatch], set[str]] = field(default_factory=dict)
+    contradicted: set[tuple[Where, Dispatch]] = field(default_factory=set)
     known: set[Dispatch] = field(default_factory=set)
     late: set[Dispatch] = field(default_factory=set)
     pruned: set[tuple[Where, Dispatch]] = field(default_factory=set)
@@ -216,6 +218,7 @@ class World:
         self.daemon = None
         self.seen.clear()
         self.told_names.clear()
+        self.contradicted.clear()
 
     def one_pass(self) -> Pass:
         """`--once`, in one process or several; or what the daemon does when it looks over its roots."""
