@@ -169,15 +169,15 @@ def test_a_missing_directory_is_what_is_named(committed: Host) -> None:
 
 
 def test_what_a_killed_backup_left_goes_with_the_next(committed: Host) -> None:
-    """But not what another backup is at work on."""
-    copy = committed.base / "copy.db"
-    left, under_way = (committed.base / f"copy.db.{digit * 12}.part" for digit in "ab")
+    """Whatever its name was, but not what another backup is at work on."""
+    copy = committed.base / "copy-2026-12-01.db"
+    left, under_way = (committed.base / f"agentic-watch.{digit * 12}.part" for digit in "ab")
     for path in (left, under_way):
         path.write_bytes(b"half")
     with under_way.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         back_up(committed, copy)
-    assert sorted(path.name for path in committed.base.glob("copy*")) == ["copy.db", under_way.name]
+    assert sorted(path.name for path in committed.base.glob("*.*")) == [under_way.name, copy.name]
 
 
 def test_a_killed_backup_leaves_the_old_copy(committed: Host) -> None:

@@ -690,10 +690,10 @@ def test_a_running_daemon_has_its_inotify_instance(host: Host) -> None:
     assert "the daemon uses 1" in found[1].text
 
 
-@pytest.mark.parametrize("named", ["history.db.pruned-20261130T000000Z.jsonl", "copy.db"])
-def test_what_a_killed_backup_or_prune_left_is_named(host: Host, committed: list[Workspace], named: str) -> None:
+@pytest.mark.parametrize("again", [["prune", "--older-than", "999mo"], ["backup"]])
+def test_what_a_killed_backup_or_prune_left_is_named(host: Host, committed: list[Workspace], again: list[str]) -> None:
     """With its size, unless somebody is at work on it; the next run removes it, with SQLite's journal of it."""
-    left = host.history.with_name(f"{named}.0123456789ab.part")
+    left = host.history.with_name("agentic-watch.0123456789ab.part")
     journal = host.history.with_name(f"{left.name}-journal")
     left.write_bytes(b"x" * 12_345)
     journal.write_bytes(b"x")
@@ -704,8 +704,8 @@ def test_what_a_killed_backup_or_prune_left_is_named(host: Host, committed: list
     with left.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         check(host)
-    again = ["backup", str(host.history.with_name(named))] if named == "copy.db" else ["prune", "--older-than", "999mo"]
-    assert run([*host.arguments(), *again], host.base).returncode == 0
+    copy = [str(host.history.with_name("copy-2026-12-01.db"))] if again == ["backup"] else []
+    assert run([*host.arguments(), *again, *copy], host.base).returncode == 0
     assert not left.exists()
     assert not journal.exists()
     check(host)

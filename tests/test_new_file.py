@@ -14,7 +14,7 @@ def test_what_is_put_under_the_temporary_name_is_not_written_to(tmp_path: Path) 
     outside = tmp_path / "outside"
     outside.write_bytes(b"somebody's")
     with new_file(str(tmp_path / "there"), 0o644, replace=True) as file:
-        (temporary,) = tmp_path.glob("there.*")
+        (temporary,) = tmp_path.glob("*.part")
         temporary.unlink()
         temporary.symlink_to(outside)
         file.write(b"ours")

@@ -336,7 +336,7 @@ def test_a_killed_prune_is_finished_by_the_next(host: Host) -> None:
         make(host.root, f"o/r/old-{number}", updated_at=OLD, report={"findings": [FINDING]})
     make(host.root, "o/r/new", updated_at="2026-11-01T00:00:00Z")
     host.once()
-    (host.history.parent / "history.db.pruned-20261130T000000Z.jsonl.0123456789ab.part").write_text("half")
+    (host.history.parent / "agentic-watch.0123456789ab.part").write_text("half")
     process = start([*host.arguments(), "prune", "--older-than", "60w"], host.base)
     wait_for(lambda: process.poll() is not None or bool(list(host.history.parent.glob("*.jsonl"))))
     process.kill()

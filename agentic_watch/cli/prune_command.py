@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -124,7 +125,7 @@ def _prune(config: Config, work: _Pruning) -> Old:
         with opening.reading(config.history):
             pass  # raises if there is no history, which a writer would create
         with contextlib.suppress(OSError):
-            remove_leftovers(config.history)  # of killed ones
+            remove_leftovers(os.path.dirname(config.history))  # of killed ones
         unread = _take_in(config, work)
         found = pruning.old(config.history, work.before)
     if not found.commits:

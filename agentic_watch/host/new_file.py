@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 _RANDOM_BYTES = 6
-_LEFTOVER = re.compile(r".*\.[0-9a-f]{12}\.part(-journal)?", re.DOTALL)
+_UNFINISHED = re.compile(r"agentic-watch\.[0-9a-f]{12}\.part(-journal)?")
+"""Names of unfinished files: that of the target is not in it, since the next file often has another one."""
 _JOURNAL = "-journal"
 """What SQLite adds to the name of a file for its rollback journal; only the file itself is locked."""
 
@@ -43,20 +44,20 @@ def new_path(path: str, mode: int = 0o644) -> Iterator[str]:
 @contextlib.contextmanager
 def _beside(path: str, mode: int, place: Callable[[str, str], None], *, is_durable: bool) -> Iterator[tuple[str, int]]:
     """Create an empty file beside `path`; returns its name and descriptor. Leftovers of earlier runs are removed."""
-    remove_leftovers(path)
+    directory = os.path.dirname(path)
+    remove_leftovers(directory)
     descriptor, temporary = -1, ""
     try:
         while descriptor < 0:
-            temporary = (
-                f"{path}.{os.urandom(_RANDOM_BYTES).hex()}.part"  # chosen before the creation, in case of a signal
-            )
+            name = f"agentic-watch.{os.urandom(_RANDOM_BYTES).hex()}.part"
+            temporary = os.path.join(directory, name)  # known before the creation, in case of a signal
             descriptor = _create(temporary, mode)
         yield temporary, descriptor
         if is_durable:
             os.fsync(descriptor)
         place(temporary, path)
         if is_durable:
-            _sync_directory(os.path.dirname(path) or ".")
+            _sync_directory(directory or ".")
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -66,21 +67,17 @@ def _beside(path: str, mode: int, place: Callable[[str, str], None], *, is_durab
             os.close(descriptor)
 
 
-def remove_leftovers(prefix: str) -> None:
-    """Remove unfinished files with this path prefix. Raises OSError when the directory cannot be read."""
-    for unfinished in leftovers(prefix):
+def remove_leftovers(directory: str) -> None:
+    """Remove what killed processes left in a directory. Raises OSError when that cannot be read."""
+    for unfinished in leftovers(directory):
         with contextlib.suppress(OSError):  # owned by another user
             os.unlink(unfinished)
 
 
-def leftovers(prefix: str) -> list[str]:
-    """Unfinished files with this path prefix that no running process is writing.
-
-    Raises OSError when the directory cannot be read.
-    """
-    directory, base = os.path.split(prefix)
-    names = [name for name in os.listdir(directory or ".") if name.startswith(base) and _LEFTOVER.fullmatch(name)]
-    return [path for name in sorted(names) if _is_left(path := os.path.join(directory, name))]
+def leftovers(directory: str) -> list[str]:
+    """Unfinished files in a directory that no running process is writing. Raises OSError when that cannot be read."""
+    names = sorted(filter(_UNFINISHED.fullmatch, os.listdir(directory or ".")))
+    return [path for name in names if _is_left(path := os.path.join(directory, name))]
 
 
 def _create(temporary: str, mode: int) -> int:

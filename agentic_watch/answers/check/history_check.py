@@ -69,13 +69,13 @@ def _search(path: str) -> Iterator[CheckResult]:
 def _leftovers(path: str) -> Iterator[CheckResult]:
     """Report files that a killed backup or prune left beside the history."""
     try:
-        left = new_file.leftovers(os.path.join(os.path.dirname(path), ""))
+        left = new_file.leftovers(os.path.dirname(path))
         sizes = [os.path.getsize(one) for one in left]
     except OSError:
         return  # already removed, or reported by the check of ownership
     for one, size in zip(left, sizes, strict=True):
         text = f"{one}: {size:,} bytes left by a killed backup or prune"
-        yield CheckResult(_NAME, False, text, "remove it, or let the next run with the same file do it")
+        yield CheckResult(_NAME, False, text, "remove it, or let the next prune do it")
 
 
 def mend(subject: Subject) -> None:
