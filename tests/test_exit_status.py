@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
 import signal
+import struct
 import subprocess
+import termios
 
 import pytest
-from support import Host, command, environment, make, run, start, wait_for, write_locked
+from support import Host, command, environment, held_lock, make, run, start, wait_for, write_locked
 
 from agentic_watch.workspace.layout import META
 
@@ -128,18 +131,65 @@ def test_a_workspace_that_somebody_holds_is_not_the_hosts_fault(host: Host) -> N
 
 def test_ctrl_c_in_a_pass_says_what_was_done(host: Host) -> None:
     """What is in hand is finished, one line tells the counts, exit status 130; the next pass does the rest."""
-    for number in range(3000):
-        make(host.root, f"org/repo{number % 50}/{number}")
-    process = start([*host.arguments(), "--once"], host.base)
-    wait_for(lambda: any(host.root.glob(f"org/repo*/*/{META}/commit.json")))
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    made = [make(host.root, f"org/repo{number % 50}/{number}") for number in range(3000)]
+    with held_lock(made[0].meta):  # so it does not end by itself before, however fast it is
+        process = start([*host.arguments(), "--once"], host.base)
+        wait_for(lambda: any(host.root.glob(f"org/repo*/*/{META}/commit.json")))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out.startswith("interrupted: ")
     assert (out.count("\n"), err) == (1, "")
     told = int(out.split(" workspaces: ")[1].split(" committed")[0])
     assert told == len(host.rows()) == len(list(host.root.glob(f"org/repo*/*/{META}/commit.json"))) < 3000
     assert host.once().counts["committed"] == 3000 - told
+
+
+def test_ctrl_c_amid_the_output_has_nothing_printed_twice(host: Host) -> None:
+    """The signal comes with the write(2) of the only line, as if its reader had sent it."""
+    workspace = make(host.root)
+    host.once()
+    reading, writing = os.pipe()
+
+    def interrupted_by_its_output() -> None:
+        fcntl.fcntl(reading, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(reading, fcntl.F_SETSIG, signal.SIGINT)
+        fcntl.fcntl(reading, fcntl.F_SETFL, os.O_ASYNC)
+
+    arguments = command([*host.arguments(), "history", "--json"])
+    with (
+        os.fdopen(reading) as printed,
+        subprocess.Popen(
+            arguments, env=environment(host.base), stdout=writing, preexec_fn=interrupted_by_its_output
+        ) as process,
+    ):
+        os.close(writing)
+        (line,) = printed.readlines()
+    assert (json.loads(line)["workspace"], process.returncode) == (workspace.name, 130)
+
+
+def test_a_pipe_that_is_full_and_does_not_block_is_waited_for(host: Host) -> None:
+    """Another program that shares it may have made it so; every line arrives."""
+    for number in range(200):
+        make(host.root, f"org/repo/{number}")
+    host.once()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    arguments = command([*host.arguments(), "history", "--json", "-n", "0"])
+    with (
+        os.fdopen(reading) as printed,
+        subprocess.Popen(arguments, env=environment(host.base), stdout=writing) as process,
+    ):
+        os.close(writing)
+        wait_for(lambda: _is_full(reading))
+        lines = printed.readlines()
+    assert (process.returncode, len(lines)) == (0, 200)
+
+
+def _is_full(pipe: int) -> bool:
+    """Whether a line more would not fit in."""
+    (held,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
+    return held > 60_000
 
 
 # --- configuration

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import IO, Any, TextIO
+from typing import IO, Any, NoReturn, TextIO
 
 import click
 
@@ -146,19 +146,48 @@ class _OutputLost(Exception):
         self.reader_left = isinstance(cause, BrokenPipeError)
 
 
-class _Stdout(io.FileIO):
-    """Descriptor 1. After a failed write, further output is dropped."""
+class _Stdout(io.BufferedWriter):
+    """Descriptor 1. After a failed write, further output is dropped.
+
+    The buffer and not the file below it, so that no line of Python is between write(2) and the note of how much it
+    wrote: Ctrl-C there would have the same bytes written again at the end.
+    """
 
     _lost = False
 
     def write(self, data: Any, /) -> int:
-        if self._lost:
-            return len(data)
-        try:
-            return super().write(data) or 0
-        except OSError as error:
-            self._lost = True
-            raise _OutputLost(error) from error
+        left = memoryview(data)
+        while not self._lost:
+            try:
+                super().write(left)
+                break
+            except BlockingIOError as error:
+                left = left[error.characters_written :]
+                _wait_for_room()
+            except OSError as error:
+                self._lose(error)
+        return len(data)
+
+    def flush(self) -> None:
+        while not self._lost:
+            try:
+                return super().flush()
+            except BlockingIOError:
+                _wait_for_room()
+            except OSError as error:
+                self._lose(error)
+        return None
+
+    def _lose(self, error: OSError) -> NoReturn:
+        self._lost = True
+        raise _OutputLost(error) from error
+
+
+def _wait_for_room() -> None:
+    """Whoever shares stdout has made it non-blocking."""
+    import select
+
+    select.select((), (1,), ())
 
 
 class _Stderr(io.FileIO):
@@ -177,8 +206,8 @@ def _guard() -> None:
     A terminal that is not UTF-8 gets escapes for characters that it cannot show, and no traceback.
     """
     _open_missing()
-    sys.stdout = _text(_Stdout(1, "w", closefd=False), sys.stdout)
-    sys.stderr = _text(_Stderr(2, "w", closefd=False), sys.stderr, line_buffering=True)
+    sys.stdout = _text(_Stdout(io.FileIO(1, "w", closefd=False)), sys.stdout)
+    sys.stderr = _text(io.BufferedWriter(_Stderr(2, "w", closefd=False)), sys.stderr, line_buffering=True)
 
 
 def _open_missing() -> None:
@@ -191,14 +220,14 @@ def _open_missing() -> None:
             os.open(os.devnull, os.O_RDWR if number == 2 else os.O_RDONLY)
 
 
-def _text(raw: io.FileIO, former: TextIO | None, *, line_buffering: bool = False) -> io.TextIOWrapper:
+def _text(buffer: io.BufferedWriter, former: TextIO | None, *, line_buffering: bool = False) -> io.TextIOWrapper:
     if isinstance(former, io.TextIOWrapper):
         former.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(raw),
+        buffer,
         encoding=getattr(former, "encoding", None) or "utf-8",
         errors="backslashreplace",
-        line_buffering=line_buffering or raw.isatty(),
+        line_buffering=line_buffering or buffer.isatty(),
     )
 
 
