@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import Host, make, run, snapshot, start, wait_for
+from support import Host, held_lock, make, run, snapshot, start, wait_for
 
 from agentic_watch.backfill import BackfillJobs, SharePass, Summary
 from agentic_watch.history.store import History
@@ -42,6 +43,15 @@ def children(pid: int) -> list[int]:
 
 def marked(host: Host) -> bool:
     return any(host.root.glob("org/repo*/*/.meta/commit.json"))
+
+
+@contextlib.contextmanager
+def no_job_ends(host: Host) -> Iterator[None]:
+    """Hold so many workspaces that each share has some, for which its job waits: however fast it is, it is at work."""
+    with contextlib.ExitStack() as held:
+        for number in range(50):
+            held.enter_context(held_lock(host.root / f"org/repo{number}/{number}/.meta"))
+        yield
 
 
 @pytest.mark.parametrize("jobs", ["1", "2", "5"])
@@ -100,9 +110,10 @@ def test_a_dry_run_in_jobs_names_all_and_changes_nothing(host: Host) -> None:
 def test_a_killed_job_is_named_and_its_share_is_done(host: Host) -> None:
     """kill -9 of one job: one warning, nothing lost, nothing twice, exit status 0."""
     make_many(host)
-    process = start([*host.arguments(), "--once", "--jobs", "3"], host.base)
-    wait_for(lambda: marked(host))
-    os.kill(children(process.pid)[0], signal.SIGKILL)
+    with no_job_ends(host):
+        process = start([*host.arguments(), "--once", "--jobs", "3"], host.base)
+        wait_for(lambda: marked(host))
+        os.kill(children(process.pid)[0], signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err.count("\n")) == (0, 1)
     assert "job 1 of 3 was killed by signal 9; another job repeats its share" in err
@@ -113,12 +124,14 @@ def test_a_killed_job_is_named_and_its_share_is_done(host: Host) -> None:
 def test_jobs_end_with_the_process_that_started_them(host: Host) -> None:
     """kill -9 of the first process: the jobs end soon, and the next pass completes what they left."""
     make_many(host)
-    process = start([*host.arguments(), "--once", "--jobs", "2"], host.base)
-    wait_for(lambda: marked(host))
-    jobs = children(process.pid)
-    process.kill()
-    process.communicate(timeout=60)
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in jobs))
+    with no_job_ends(host):
+        process = start([*host.arguments(), "--once", "--jobs", "2"], host.base)
+        wait_for(lambda: marked(host))
+        jobs = children(process.pid)
+        process.kill()
+        process.communicate(timeout=60)
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in jobs))
+    assert jobs
     host.once("--jobs", "2")
     assert_exactly_once(host)
 
