@@ -7,7 +7,7 @@ import os
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +16,7 @@ import tomli_w
 from support import Host, Workspace, command, environment, wait_for
 
 from agentic_watch.daemon.daemon_state import DaemonState, look
+from agentic_watch.host.processes import is_stopped
 
 SETTLE_SECONDS = 0.2
 NEVER_SECONDS = 3600
@@ -121,6 +122,16 @@ class Service:
         """SIGTERM, and the exit status."""
         self.signal(signal.SIGTERM)
         return self.wait_end()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold all of its threads still, so that it sees nothing of the body half done."""
+        self.signal(signal.SIGSTOP)
+        try:
+            wait_for(lambda: all(is_stopped(int(task)) for task in os.listdir(f"/proc/{self.pid}/task")))
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
     def log(self) -> str:
         return self.log_file.read_text("utf-8") if self.log_file.exists() else ""

@@ -40,7 +40,8 @@ def test_a_deleted_history_is_rebuilt_from_the_journals(host: Host, service: Ser
     """The next commit meets a new file, and all that was ever committed comes into it."""
     with service:
         wait_for_all(service)
-        host.forget_history()
+        with service.paused():
+            host.forget_history()
         new = make(host.root, "org/repo/new")
         wait_for_all(service, new)
         assert committed_on_disk(new)
@@ -58,8 +59,9 @@ def test_a_replaced_history_is_filled_up(host: Host, service: Service) -> None:
         target.close()
         between = make(host.root, "org/repo/between")
         wait_for_all(service, between)
-        host.forget_history()
-        copy.rename(host.history)
+        with service.paused():
+            host.forget_history()
+            copy.rename(host.history)
         wait_for_all(service, between)
 
 
@@ -99,13 +101,15 @@ def test_a_history_out_of_reach_holds_up_no_commit(host: Host, service: Service)
     with service:
         wait_for_all(service)
         away = host.base / "away"
-        host.history.parent.rename(away)
-        host.history.parent.write_text("in the way")
+        with service.paused():
+            host.history.parent.rename(away)
+            host.history.parent.write_text("in the way")
         new = make(host.root, "org/repo/new")
         service.wait(lambda: committed_on_disk(new))
         service.wait_log("journals and markers are still written")
-        host.history.parent.unlink()
-        away.rename(host.history.parent)
+        with service.paused():
+            host.history.parent.unlink()
+            away.rename(host.history.parent)
         wait_for_all(service, new)
         service.wait(lambda: service.state().history_error == "")
 
@@ -114,16 +118,24 @@ def test_a_spoiled_history_is_set_aside_and_rebuilt(host: Host, service: Service
     """Nothing is deleted: the spoiled file stays under another name, and a whole one takes its place."""
     with service:
         wait_for_all(service)
-        with contextlib.closing(sqlite3.connect(host.history)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log alone would heal the file
-        with host.history.open("r+b") as file:
-            file.write(b"\xa5" * host.history.stat().st_size)
+        service.wait(lambda: overwritten(service))
         new = make(host.root, "org/repo/new")
         service.wait(lambda: committed_on_disk(new))
         wait_for_all(service, new)
         aside = [path for path in host.history.parent.iterdir() if ".corrupt-" in path.name]
         assert aside
         assert len(service.lines("A new history is being rebuilt from the journals")) == 1
+
+
+def overwritten(service: Service) -> bool:
+    """Overwrite the history with nonsense, unless the daemon is at work in it."""
+    history = service.host.history
+    with service.paused(), contextlib.closing(sqlite3.connect(history, timeout=0.0)) as connection:
+        is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if not is_busy:  # else what is left in the log would heal the file
+            with history.open("r+b") as file:
+                file.write(b"\xa5" * history.stat().st_size)
+    return not is_busy
 
 
 def test_a_daemon_that_starts_on_a_spoiled_history_rebuilds_it(host: Host, service: Service) -> None:
@@ -150,25 +162,27 @@ def test_a_history_that_cannot_be_opened_any_more_is_said_once(host: Host, bad: 
         wait_for_all(service)
         away = host.base / "away"
         away.mkdir()
-        for path in host.history.parent.glob("history.db*"):
-            if path.name in ("history.db", "history.db-wal", "history.db-shm"):
-                path.rename(away / path.name)
-        if bad == "directory":
-            host.history.mkdir()
-        else:
-            shutil.copy(away / "history.db", host.history)
-            host.history.chmod(0)
+        with service.paused():
+            for path in host.history.parent.glob("history.db*"):
+                if path.name in ("history.db", "history.db-wal", "history.db-shm"):
+                    path.rename(away / path.name)
+            if bad == "directory":
+                host.history.mkdir()
+            else:
+                shutil.copy(away / "history.db", host.history)
+                host.history.chmod(0)
         service.wait(lambda: service.state().history_error != "")
         began = len(service.log().splitlines())
         new = make(host.root, "org/repo/new")
         service.wait(lambda: committed_on_disk(new))
         assert len(service.log().splitlines()) - began < 10, service.log()[-3000:]
-        if bad == "directory":
-            host.history.rmdir()
-        else:
-            host.history.unlink()
-        for path in away.iterdir():
-            path.rename(host.history.parent / path.name)
+        with service.paused():
+            if bad == "directory":
+                host.history.rmdir()
+            else:
+                host.history.unlink()
+            for path in away.iterdir():
+                path.rename(host.history.parent / path.name)
         wait_for_all(service, new)
         service.wait(lambda: service.state().history_error == "")
 
@@ -179,8 +193,9 @@ def test_a_text_file_in_place_of_the_history_is_left_as_it_is(host: Host, servic
     notes.write_text("what to buy\n" * 100)
     with service:
         wait_for_all(service)
-        host.history.rename(host.base / "away.db")
-        notes.rename(host.history)
+        with service.paused():
+            host.history.rename(host.base / "away.db")
+            notes.rename(host.history)
         before = host.history.read_bytes(), host.history.stat()
         service.wait(lambda: "no SQLite database" in service.state().history_error)
         for number in range(3):
@@ -199,11 +214,13 @@ def test_an_error_of_the_history_shows_and_ends_while_nothing_is_committed(host:
     with service:
         wait_for_all(service)
         away = host.base / "away"
-        host.history.parent.rename(away)
-        host.history.parent.symlink_to("/proc")
+        with service.paused():
+            host.history.parent.rename(away)
+            host.history.parent.symlink_to("/proc")
         service.wait_log("journals and markers are still written")
-        host.history.parent.unlink()
-        away.rename(host.history.parent)
+        with service.paused():
+            host.history.parent.unlink()
+            away.rename(host.history.parent)
         service.wait_log("history available again")
         service.wait(lambda: service.state().history_error == "")
 
