@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.root_scans import Counts, rescan
 
-SOON_SECONDS = 10.0
+SOON_SECONDS = 30.0
 """A tenth of a second on a host with nothing else to do; tests run beside each other."""
 
 
@@ -61,10 +62,14 @@ def test_a_commit_comes_soon_after_the_settle_time_and_not_before(host: Host) ->
 
 def test_a_report_written_after_the_status_is_in_the_record(host: Host) -> None:
     """The settle time is there for it."""
-    workspace = make(host.root, status="running")
     with Service(host) as service:
-        workspace.write_status()
-        workspace.write_report({"findings": [{"tool": "ruff", "message": "late"}]})
+        for number in itertools.count():
+            workspace = make(host.root, f"org/repo/task-{number}", status="running")
+            began = time.monotonic()
+            workspace.write_status()
+            workspace.write_report({"findings": [{"tool": "ruff", "message": "late"}]})
+            if time.monotonic() - began < SETTLE_SECONDS:
+                break  # else this host was too busy to write the report in time
         service.wait_committed(workspace)
         assert workspace.line()["findings"] == [{"tool": "ruff", "message": "late"}]
 
@@ -227,6 +232,7 @@ def test_a_reload_takes_the_level_of_the_log(host: Host) -> None:
     service.start()
     try:
         service.wait_committed(make(host.root))
+        service.wait(lambda: service.state().phase == "running")  # what is said of that is too quiet
         service.config_file.write_text(plain)
         service.signal(signal.SIGHUP)
         service.wait_log("configuration reloaded")
@@ -369,10 +375,12 @@ def test_an_idle_daemon_rests(host: Host) -> None:
         service.wait(lambda: len(service.names()) == 50 and service.state().pending == 0)
         service.wait(lambda: service.state().committed == 50)
         switches, ticks = effort(service.pid)
+        began = time.monotonic()
         time.sleep(3.0)  # the time of rest itself is what is looked at
         more_switches, more_ticks = effort(service.pid)
-        assert more_switches - switches < 60
-        assert (more_ticks - ticks) / os.sysconf("SC_CLK_TCK") < 0.5
+        seconds = time.monotonic() - began
+        assert (more_switches - switches) / seconds < 20
+        assert (more_ticks - ticks) / os.sysconf("SC_CLK_TCK") / seconds < 0.17
 
 
 def test_a_thread_that_dies_ends_the_process_with_one_line(host: Host) -> None:
@@ -392,7 +400,7 @@ def test_a_thread_that_dies_ends_the_process_with_one_line(host: Host) -> None:
     try:
         wait_for(lambda: (host.root / "org/repo/first/.meta/commit.json").exists() or process.poll() is not None)
         (host.root / "new").mkdir(exist_ok=True)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -415,7 +423,7 @@ def test_a_thread_that_ends_without_a_word_ends_the_process(host: Host) -> None:
         env=environment(host.base) | {"WATCHDOG_USEC": "1000000"},  # so that the loop turns often
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert result.returncode == 1
