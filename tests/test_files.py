@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import wait_for
 
 from agentic_watch.workspace import files, jsontext, signatures
 from agentic_watch.workspace.workspace_errors import Malformed, Missing, WorkspaceError
@@ -177,6 +178,7 @@ def test_a_signature_changes_with_the_file(tmp_path: Path, directory: int) -> No
     before = signatures.at(directory, "f")
     assert before == signatures.at(directory, "f")
     seen.add(before)
+    wait_for(lambda: signatures.is_settled(file.stat(), time.time_ns()))  # the file system's clock has ticked
     file.write_bytes(b"two")
     os.utime(file, ns=(1, 1))
     seen.add(signatures.at(directory, "f"))

@@ -123,7 +123,7 @@ def rows(host: Host, *options: str) -> list[dict[str, Any]]:
         (["--workspace", "acme/site/a", "--workspace", "acme/api/b"], "ba"),
         (["--host", "no-such-host"], ""),
         (["--committed-since", "1h"], "dcba"),
-        (["--committed-since", "today", "--since", "2026-04-03"], "dc"),
+        (["--committed-since", "yesterday", "--since", "2026-04-03"], "dc"),
         (["--committed-since", "2999-01-01"], ""),
         (["login"], "a"),
         (["LOG"], "a"),
@@ -344,7 +344,7 @@ _COLUMNS = (
 _MULTIPLY = f"""
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
 INSERT INTO dispatch_history (root, workspace, {_COLUMNS})
-SELECT root || :rows, workspace || i, {_COLUMNS} FROM n, (SELECT * FROM dispatch_history LIMIT 1)"""
+SELECT root || :rows, workspace || i, {_COLUMNS} FROM n, (SELECT * FROM dispatch_history ORDER BY workspace LIMIT 1)"""
 
 
 @pytest.fixture
