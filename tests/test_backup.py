@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -48,6 +49,28 @@ def test_an_older_copy_is_replaced(committed: Host) -> None:
     found = json.loads(result.stdout)
     assert (found["schema"], found["path"], found["commits_count"]) == (2, str(copy), 3)
     assert found["bytes"] == copy.stat().st_size
+
+
+def test_a_link_to_the_older_copy_stays(committed: Host) -> None:
+    """The copy on the other disk is what the next backup replaces, not the name that leads there."""
+    other = committed.base / "other"
+    other.mkdir()
+    link, copy = committed.base / "latest.db", other / "copy.db"
+    link.symlink_to(copy)
+    assert back_up(committed, link).startswith(f"{copy}: 2 commits, ")
+    make(committed.root, "o/r/three")
+    committed.once()
+    assert back_up(committed, link).startswith(f"{copy}: 3 commits, ")
+    assert link.readlink() == copy
+    assert [path.name for path in other.iterdir()] == ["copy.db"]
+
+
+def test_a_name_may_be_any_bytes(committed: Host) -> None:
+    """A directory from an older system need not be named in UTF-8."""
+    copy = committed.base / os.fsdecode(b"copy-\xff.db")
+    for _ in range(2):
+        back_up(committed, copy)
+        assert copy.is_file()
 
 
 @pytest.mark.parametrize("kind", ["text", "database", "history", "nowhere"])

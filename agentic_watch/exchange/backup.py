@@ -43,7 +43,7 @@ def back_up(history: str, path: str, on_progress: Callable[[int, int], None]) ->
 
     A snapshot: commits made meanwhile are not included. Raises HistoryError, HistoryRefused, ExchangeError.
     """
-    path = os.path.abspath(path)
+    path = os.path.realpath(path)  # a symbolic link stays: what it names is the copy to replace
     directory = os.path.dirname(path)
     if not os.path.isdir(directory):
         raise ExchangeError(f"{directory}: is not a directory; create it, or name another file")
@@ -61,7 +61,7 @@ def back_up(history: str, path: str, on_progress: Callable[[int, int], None]) ->
 
 def _vacuum_into(connection: sqlite3.Connection, temporary: str, path: str) -> None:
     try:
-        connection.execute("VACUUM INTO ?", (temporary,))
+        connection.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(temporary),))  # the name may not be UTF-8
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorname", "").startswith(_OF_TARGET):
             raise ExchangeError(f"{path}: cannot be written: {error}") from error
@@ -81,9 +81,9 @@ def _refuse_target(connection: sqlite3.Connection, history: str, path: str) -> N
     if not is_there:
         return
     if history_file.at_rest(path) is None:
-        raise ExchangeError(f"{path}: is in use ({os.path.realpath(path)}-wal lies beside it); name another file")
+        raise ExchangeError(f"{path}: is in use ({path}-wal lies beside it); name another file")
     try:
-        connection.execute("ATTACH ? AS there", (history_file.untouched_uri(path),))
+        connection.execute("ATTACH CAST(? AS TEXT) AS there", (os.fsencode(history_file.untouched_uri(path)),))
         try:
             _refuse_other(connection, history, path)
         finally:
