@@ -94,6 +94,7 @@ class Service:
         if kind is None:
             assert "Traceback" not in self.log(), self.log()[-2000:]
             assert "Warning" not in self.log(), self.log()[-2000:]
+            assert "Error in sitecustomize" not in self.log(), self.log()[-2000:]
 
     def _kill(self) -> None:
         if self._process is not None:

@@ -229,6 +229,14 @@ def environment(base: Path) -> dict[str, str]:
     return {**kept, **fixed, "HOME": str(base)}
 
 
+def patched(base: Path, code: str) -> dict[str, str]:
+    """What goes into the environment of a program that a test makes slow, or holds up: it runs `code` at its start."""
+    directory = base / "patch"
+    directory.mkdir(exist_ok=True)
+    (directory / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": str(directory)}
+
+
 def command(arguments: Sequence[str | bytes]) -> list[str | bytes]:
     return [sys.executable, "-m", "agentic_watch", *arguments]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from daemon_support import Service
-from support import Host, Workspace, held_lock, make
+from support import Host, Workspace, held_lock, make, patched
 
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.outcome import Verdict
@@ -130,13 +130,28 @@ def test_a_workspace_that_is_being_read_is_locked(host: Host) -> None:
             os.close(meta)
 
 
+ENDLESS = """
+import os, time
+from agentic_watch.commit.journal_search import JournalSearch
+read = JournalSearch.read
+def endless(*given, **how):
+    yield from read(*given, **how)
+    while not os.path.exists({end!r}):
+        time.sleep(0.001)
+        yield
+JournalSearch.read = endless
+"""
+"""A patch of the program: the reading of a journal goes on until there is a file."""
+
+
 def test_a_finish_does_not_wait_for_long_journals(host: Host) -> None:
-    """While the daemon reads them for seconds, another workspace is committed as ever; then they are, too."""
+    """While the daemon reads them, however long, another workspace is committed as ever; then they are, too."""
     long = [make(host.root, f"org/repo/long-{number}") for number in range(3)]
     for workspace in long:
-        fill(workspace, 9_000)
+        fill(workspace, 2_000)
     quick = make(host.root, "org/repo/quick", status="running")
-    service = Service(host)
+    end = host.base / "end"
+    service = Service(host, environ=patched(host.base, ENDLESS.format(end=str(end))))
     service.start()  # ready once they are read
     with contextlib.ExitStack() as at_end:
         at_end.push(service)
@@ -145,9 +160,10 @@ def test_a_finish_does_not_wait_for_long_journals(host: Host) -> None:
         )  # root, org, repo, and two of each workspace
         quick.write_status()
         service.wait_committed(quick)
-        assert not all(workspace.marker.exists() for workspace in long)
+        assert not any(workspace.marker.exists() for workspace in long)
+        end.touch()
         service.wait(lambda: all(workspace.marker.exists() for workspace in long), 100.0)
-        service.wait(lambda: rows(host) == 3 * 9_001 + 1, 100.0)
+        service.wait(lambda: rows(host) == 3 * 2_001 + 1, 100.0)
 
 
 @pytest.mark.faults

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from daemon_support import Service
 from prometheus_client.parser import text_string_to_metric_families
-from support import Host, environment, free_port, make, run, wait_for
+from support import Host, environment, free_port, make, patched, run, wait_for
 
 MONITORING = Path(__file__).parent.parent / "docs" / "monitoring"
 WITHOUT_VALUE = {"agentic_watch_push_pending", "agentic_watch_push_oldest_seconds"}
@@ -216,15 +216,13 @@ def test_without_its_extra_metrics_stop_no_recording(host: Host) -> None:
 
 def _without_prometheus(host: Host) -> dict[str, str]:
     """An environment in which Python finds no module of that name."""
-    directory = host.base / "hidden"
-    directory.mkdir(exist_ok=True)
-    (directory / "sitecustomize.py").write_text(
+    code = (
         "import importlib.machinery as m, sys\n"
         "find = m.PathFinder.find_spec\n"
         "m.PathFinder.find_spec = classmethod(lambda cls, name, *more: "
         "None if name == 'prometheus_client' else find(name, *more))\n"
     )
-    return {"PYTHONPATH": str(directory)}
+    return patched(host.base, code)
 
 
 def test_the_dashboard_for_grafana_asks_only_for_metrics_that_there_are(service: Service) -> None:

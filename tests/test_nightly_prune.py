@@ -10,7 +10,7 @@ import time
 import pytest
 import tomli_w
 from daemon_support import Service
-from support import Host, make, run, wait_for
+from support import Host, make, patched, run, wait_for
 
 from agentic_watch.daemon.nightly_prune import NightlyPrune, next_night
 
@@ -135,11 +135,23 @@ def test_the_night_begins_at_three_of_the_hosts_time(now: str, night: str) -> No
     assert time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(began)) == night
 
 
+ABOUT_THREE = """
+import os, time
+from agentic_watch.daemon.nightly_prune import NightlyPrune
+begin = NightlyPrune.__init__
+def about_three(self, command, now):
+    ahead = (int(now) - 3 * 3600 + 1) % 86_400
+    os.environ["TZ"] = f"NIGHT{ahead // 3600:+03}:{ahead % 3600 // 60:02}:{ahead % 60:02}"
+    time.tzset()
+    begin(self, command, now)
+NightlyPrune.__init__ = about_three
+"""
+"""A patch of the program: it starts where the clock strikes three a second later."""
+
+
 def test_a_daemon_prunes_at_night_and_goes_on_committing(kept: Host) -> None:
     """Its host's clock is about to strike three."""
-    until = (time.time() - 3 * 3600 + 5) % 86_400
-    zone = f"NIGHT{int(until // 3600):+03}:{int(until % 3600 // 60):02}:{int(until % 60):02}"
-    service = Service(kept, environ={"TZ": zone})
+    service = Service(kept, environ=patched(kept.base, ABOUT_THREE))
     document = {
         "roots": [{"path": str(kept.root)}],
         "history": {"path": str(kept.history), "keep": "100d"},

@@ -125,8 +125,9 @@ def test_killed_daemon_holds_nothing(history: str) -> None:
         assert look(history)[0]
 
 
-def test_a_look_does_not_keep_a_daemon_from_starting(history: str) -> None:
+def test_a_look_does_not_keep_a_daemon_from_starting(history: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that holds the shared lock for an instant delays a start, and does not refuse it."""
+    monkeypatch.setattr("agentic_watch.daemon.single_instance._PATIENCE_SECONDS", 10.0)
     with held(history):
         pass
     descriptor = os.open(file_of(history), os.O_RDONLY)
@@ -146,14 +147,19 @@ def test_readers_never_see_a_torn_state(history: str) -> None:
         instance.publish(states[0])
         writer = context.Process(target=_publish_forever, args=(instance, states))
         writer.start()
+        seen: list[DaemonState | None] = []
+
+        def has_seen_changes() -> bool:
+            seen.extend(look(history)[1] for _ in range(2000))
+            return len({state.history_error for state in seen if state}) > 1
+
         try:
-            seen = [look(history)[1] for _ in range(2000)]
+            wait_for(has_seen_changes)
         finally:
             writer.kill()
             writer.join()
             writer.close()
     assert all(state in states for state in seen)
-    assert len({state.history_error for state in seen if state}) > 1
 
 
 def _publish_forever(instance: Instance, states: list[DaemonState]) -> None:

@@ -418,8 +418,10 @@ def needs_namespaces() -> None:
 
 
 def unused_pid() -> int:
-    """A number that no process of this host has."""
-    return next(number for number in range(20_000, 30_000) if not Path(f"/proc/{number}").exists())
+    """A number that no process of this host has, nor gets soon: they are given in their order."""
+    newest, most = (int(Path(f"/proc/sys/kernel/{name}").read_text()) for name in ("ns_last_pid", "pid_max"))
+    ahead = ((newest + most // 2 + number) % most for number in range(most))
+    return next(number for number in ahead if number > 1_000 and not Path(f"/proc/{number}").exists())
 
 
 def test_a_container_is_never_taken_for_dead(world: Unended) -> None:
