@@ -100,6 +100,7 @@ class HttpTarget:
         """(status, headers, the beginning of the text). Raises TimedOut and Unavailable."""
         httpx = _httpx()
         client = self._ready()
+        self._wire.is_cut = False
         try:
             with cut_after(seconds, self._wire.cut) as was_cut:
                 try:
@@ -170,16 +171,21 @@ class _Wire:
 
     def __init__(self) -> None:
         self._stream: Any = None
+        self.is_cut = False
 
     def seen(self, event: str, info: dict[str, Any]) -> None:
         """Handle an event of httpcore: remember the newest stream."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._stream = info["return_value"]
+            if self.is_cut:  # it took longer to connect
+                with contextlib.suppress(OSError):
+                    self.cut()
 
     def cut(self) -> None:
-        """Shut it down."""
+        """Shut it down, even if it is only connected later."""
         import socket
 
+        self.is_cut = True
         if self._stream is not None and (found := self._stream.get_extra_info("socket")) is not None:
             found.shutdown(socket.SHUT_RDWR)
 

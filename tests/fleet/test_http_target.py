@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,6 +126,26 @@ def test_a_second_request_of_a_connection_is_bounded_too(
     server.script = ["drip"]
     with pytest.raises(Unavailable, match="gave no complete answer"):
         target.deliver([samples.commit(2)])
+
+
+def test_a_connection_that_comes_too_late_is_cut_as_well(
+    server: Received, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of a request is over before there is a connection: it is not used without a limit."""
+    connect = socket.create_connection
+
+    def late(*given: Any, **options: Any) -> socket.socket:
+        time.sleep(0.6)
+        return connect(*given, **options)
+
+    monkeypatch.setattr(socket, "create_connection", late)
+    monkeypatch.setattr(http_target, "REQUEST_SECONDS", 0.2)
+    server.script = ["drip"]
+    with pytest.raises(Unavailable, match="gave no complete answer"):
+        target.deliver([samples.commit(1)])
+    server.script.clear()
+    monkeypatch.setattr(http_target, "REQUEST_SECONDS", 60.0)
+    assert target.deliver([samples.commit(1)]) == []
 
 
 def test_an_untrusted_certificate_is_refused(tmp_path: Path) -> None:
