@@ -190,25 +190,29 @@ def test_a_flood_of_words_fills_nothing(pusher: Pusher) -> None:
     environ = {**support.environment(pusher.base), "TMPDIR": str(directory)}
     process = subprocess.Popen(support.command(pusher.arguments()), env=environ, cwd="/", stderr=subprocess.DEVNULL)
     while process.poll() is None:
-        largest = max(largest, sum(os.stat(f"/proc/{process.pid}/fd/{fd}").st_size for fd in _files(process.pid)))
+        largest = max(largest, _bytes_in_files(process.pid))
         time.sleep(0.02)
     assert process.wait() == 1
     assert largest < 2**20
     assert pusher.query("SELECT outcome FROM hook_runs") == [("killed after 1 s",)]
 
 
-def _files(pid: int) -> list[str]:
-    """The descriptors of a process that are files without a name: what a temporary file is."""
-    with contextlib.suppress(OSError):
-        names = os.listdir(f"/proc/{pid}/fd")
-        return [fd for fd in names if "(deleted)" in os.readlink(f"/proc/{pid}/fd/{fd}")]
-    return []
+def _bytes_in_files(pid: int) -> int:
+    """What a process holds in files without a name, as temporary ones are."""
+    held = 0
+    with contextlib.suppress(OSError):  # it has ended
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                held += descriptor.stat().st_size if "(deleted)" in os.readlink(descriptor) else 0
+    return held
 
 
 @pytest.mark.parametrize("ends", ["exit 0", "sleep 600"])
 def test_a_session_of_its_own_is_no_way_out(pusher: Pusher, ends: str) -> None:
     """What the command started ends with it, also when it made itself a daemon."""
-    said = hook(pusher, f'setsid sh -c \'(setsid sleep 600 & echo $! > "$0") &\' "$0"; {ends}', timeout_seconds=3)
+    told = 'until [ -s "$0" ]; do sleep 0.01; done'
+    script = f'setsid sh -c \'(setsid sleep 600 & echo $! > "$0") &\' "$0"; {told}; {ends}'
+    said = hook(pusher, script, timeout_seconds=3)
     fill(pusher, range(1))
     pusher.push()
     child = int(said.read_text("utf-8"))

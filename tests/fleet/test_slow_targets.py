@@ -49,9 +49,16 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_connection, "ANSWER_SECONDS", 1.0)
 
 
-@pytest.mark.usefixtures("hasty")
-def test_a_server_that_is_slow_row_by_row_gets_less_at_once(database: Database, tmp_path: Path) -> None:
+def let_the_server_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of a second for a statement: who then has to wait for the server's word has the usual time."""
+    monkeypatch.setattr(postgres_connection, "statement_timeout", lambda _: "SET LOCAL statement_timeout = 500")
+
+
+def test_a_server_that_is_slow_row_by_row_gets_less_at_once(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where all at once would take longer than the limit, smaller batches arrive, in one push."""
+    let_the_server_cancel(monkeypatch)
     database.query(TRIGGER.format("PERFORM pg_sleep(0.01);"))
     ids = samples.fill(tmp_path / "history.db", range(150))
     pace = Pace()
@@ -60,15 +67,18 @@ def test_a_server_that_is_slow_row_by_row_gets_less_at_once(database: Database, 
     largest = Largest(500, 2**23)
     assert 1 <= pace.batch(largest).commits < 150
     database.query("DROP TRIGGER meddle ON dispatches")
+    monkeypatch.undo()  # fast is what takes less than many seconds
     samples.fill(tmp_path / "history.db", range(150, 500))
     pushed = push(tmp_path, target_of(tmp_path, database.dsn()), pace)
     assert pushed.sent == 350
     assert pace.batch(largest) == largest, "what answers fast is given more again"
 
 
-@pytest.mark.usefixtures("hasty")
-def test_a_commit_that_takes_for_ever_is_set_aside(database: Database, tmp_path: Path) -> None:
+def test_a_commit_that_takes_for_ever_is_set_aside(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One commit over which the server never ends is found, kept with its cause, and holds up no other."""
+    let_the_server_cancel(monkeypatch)
     database.query(TRIGGER.format("IF NEW.issue = 7 THEN PERFORM pg_sleep(60); END IF;"))
     ids = samples.fill(tmp_path / "history.db", range(20))
     pushed = push(tmp_path, target_of(tmp_path, database.dsn()))
