@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,12 @@ def test_lines_name_the_root_when_there_is_more_than_one(host: Host) -> None:
 def test_a_burst_has_a_line_each_for_the_first_and_a_summary_for_the_rest(host: Host) -> None:
     """Daily work has a line a commit; thousands at once do not fill the journal."""
     made = [make(host.root, f"org/repo/task-{number:03}") for number in range(300)]
+    began = time.monotonic()
     with Service(host) as service:
         service.wait_committed(*made)
         service.wait_log("more committed (")
         service.wait(lambda: said(service) == 300)
-        assert len(service.lines(": committed (")) < 120
+        assert len(service.lines(": committed (")) <= 100 + 2 * (time.monotonic() - began)
 
 
 def said(service: Service) -> int:
@@ -160,7 +162,7 @@ def test_nobody_reads_stderr_and_work_goes_on(host: Host) -> None:
         os.close(writer)
         wait_for(lambda: all(workspace.marker.exists() for workspace in made))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

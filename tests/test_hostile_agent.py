@@ -90,8 +90,11 @@ def test_large_reports_that_come_together_hold_up_neither_others_nor_a_stop(host
         for workspace in heavy:
             workspace.write_status()
         service.wait(lambda: any(workspace.marker.exists() for workspace in heavy))
-        service.stop()
-        assert sum(workspace.marker.exists() for workspace in heavy) < 30
+        with service.paused():
+            before = sum(workspace.marker.exists() for workspace in heavy)
+            service.signal(signal.SIGTERM)
+        assert service.wait_end() == 0
+        assert sum(workspace.marker.exists() for workspace in heavy) - before < 30
         service.start()
         service.wait_ready(2)
         other.write_status()
