@@ -192,7 +192,7 @@ class Host:
     def forget_history(self) -> None:
         """Lose the history with its log files."""
         for path in self.history.parent.glob("history.db*"):
-            path.unlink()
+            path.unlink(missing_ok=True)  # its last reader removes the log files
 
 
 @dataclass(frozen=True, slots=True)

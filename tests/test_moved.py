@@ -9,12 +9,15 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import UPDATED, Host, Workspace, make, run, snapshot, status_of, write_locked
 
+from agentic_watch.answers.check.check_result import subject
+from agentic_watch.answers.check.quick_check import waiting
 from agentic_watch.commit import committer
 from agentic_watch.commit.committer import Committer
 from agentic_watch.commit.judging import look_up
@@ -848,19 +851,14 @@ def test_a_workspace_in_another_root_is_no_backlog(host: Host, is_copy: bool) ->
     original, to = committed(host, runs=1), Workspace(host.base / "other", OLD)
     to.path.parent.mkdir(parents=True)
     (shutil.copytree if is_copy else os.rename)(original.path, to.path)
-    settings = f"""
-    roots = [{{ path = "{host.root}" }}, {{ path = "{to.root}" }}]
-    commit.settle_seconds = 0
-    reconcile.interval_seconds = 1
-    """
-    (host.base / "config.toml").write_text(settings)
-    arguments = ["--config", str(host.base / "config.toml"), "--history", str(host.history)]
+    arguments = [*host.arguments(), "--root", str(to.root)]
     run([*arguments, "--once"], host.base)
     assert "backlog: 0" in run([*arguments, "status"], host.base).stdout
     for path in (to.path, *([original.path] if is_copy else [])):
         assert "the history has its row" in run([*arguments, "show", str(path)], host.base).stdout
-    time.sleep(2)  # longer than settle and reconcile
-    assert json.loads(run([*arguments, "check", "--quick", "--json"], host.base).stdout)["checks"]["waiting"]
+    roots = (Root(str(host.root)), Root(str(to.root)))
+    about = replace(subject(Config(roots=roots, history=str(host.history))), now=time.time() + 3600.0)
+    assert [found.ok for found in waiting(about)] == [True]
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
