@@ -11,6 +11,8 @@ from support import UPDATED, Host, make, run, start, wait_for
 from agentic_watch.daemon.single_instance import Instance
 from agentic_watch.history.columns import commit_id
 
+_IDENTITY = ("root", "workspace", "updated_utc", "runs")
+
 
 def rename(host: Host, old: str, new: str, *options: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     result = run([*host.arguments(), "rename-root", *options, old, new], host.base)
@@ -46,7 +48,8 @@ def commit_under_both_names(host: Host) -> None:
     host.once()
     exported = json.loads(run([*host.arguments(), "export"], host.base).stdout)
     (host.base / "one.jsonl").write_text(json.dumps({**exported, "root": "agents"}) + "\n")
-    run([*host.arguments(), "import", str(host.base / "one.jsonl")], host.base)
+    elsewhere = ["--root", str(host.base / "elsewhere"), "--history", str(host.history)]
+    run([*elsewhere, "import", str(host.base / "one.jsonl")], host.base)
 
 
 def test_what_is_there_under_both_names_is_merged(host: Host) -> None:
@@ -57,6 +60,27 @@ def test_what_is_there_under_both_names_is_merged(host: Host) -> None:
     assert json.loads(rename(host, str(host.root), "agents", "--json").stdout)["merged_count"] == 1
     rows = host.query("SELECT root, workspace FROM dispatch_history ORDER BY workspace")
     assert [tuple(row) for row in rows] == [("agents", "o/r/one"), ("agents", "o/r/two")]
+
+
+def test_an_export_from_before_a_renaming_doubles_nothing(host: Host) -> None:
+    """Its commits are known under the new name, whether the root got a name or lies elsewhere; others come in."""
+    workspaces = [make(host.root, f"o/r/{name}") for name in ("one", "two")]
+    host.once()
+    export = host.base / "export.jsonl"
+    export.write_text(run([*host.arguments(), "export"], host.base).stdout)
+    for new in ("agents", str(host.base / "elsewhere")):
+        rename(host, str(host.root), new)
+        with closing(sqlite3.connect(host.history)) as connection, connection:
+            connection.execute("DELETE FROM dispatch_history WHERE workspace = 'o/r/two'")
+        configured = named(host, "agents") if new == "agents" else ["--root", new, "--history", str(host.history)]
+        taken = json.loads(run([*configured, "import", "--json", str(export)], host.base).stdout)["files"][0]
+        assert (taken["imported_count"], taken["skipped_count"]) == (1, 1)
+        rows = host.query("SELECT root, workspace, commit_id, updated_utc, runs FROM dispatch_history ORDER BY workspace")
+        assert [row["workspace"] for row in rows] == [workspace.name for workspace in workspaces]
+        # Of a path that was left nobody knows the new one; what lies at that of a named root is known.
+        assert [row["root"] for row in rows] == [new, "agents" if new == "agents" else str(host.root)]
+        assert all(row["commit_id"] == commit_id(*(row[key] for key in _IDENTITY)) for row in rows)
+        rename(host, new, str(host.root))
 
 
 def test_no_daemon_may_run(host: Host) -> None:

@@ -42,6 +42,18 @@ def test_a_root_that_was_named_from_the_start_is_fine(host: Host) -> None:
     assert run([*arguments, "history"], host.base).returncode == 0
 
 
+def test_what_another_host_committed_under_the_path_is_no_reason(host: Host) -> None:
+    """A fleet's hosts may have their roots at one path, and import each other's dispatches."""
+    make(host.root)
+    arguments = named(host, "agents")
+    run([*arguments, "--once"], host.base)
+    theirs = json.loads(run([*arguments, "export"], host.base).stdout) | {"root": str(host.root), "host": "theirs"}
+    (host.base / "theirs.jsonl").write_text(json.dumps(theirs) + "\n")
+    run([*arguments, "import", str(host.base / "theirs.jsonl")], host.base)
+    assert run([*arguments, "--once"], host.base).returncode == 0
+    assert sorted(row["root"] for row in host.query("SELECT root FROM dispatch_history")) == [str(host.root), "agents"]
+
+
 def test_a_reload_refuses_it_too(host: Host) -> None:
     """SIGHUP with a name for the used root: an error with the two ways out, the old configuration stays."""
     make(host.root)

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from agentic_watch.config import Config
+from agentic_watch.config import Config, Root
 from agentic_watch.exchange import ExchangeError, import_formats
 from agentic_watch.exchange.import_formats import Incoming
 from agentic_watch.exchange.redacting import redacted
 from agentic_watch.exchange.slices import Slices
 from agentic_watch.history import HistoryError
-from agentic_watch.history.rows import Row
-from agentic_watch.history.store import History
+from agentic_watch.history.columns import HISTORY_COLUMNS, commit_id
+from agentic_watch.history.rows import HOST, Row
+from agentic_watch.history.store import History, marks
 from agentic_watch.host.jobs import Jobs, fitting
 from agentic_watch.workspace.redactor import Redactor, redactor
 
 _GROUP, _GROUP_BYTES = 1_000, 8 << 20
 _LARGE_BYTES = 4 << 20
 """Files of this size are read in a separate process while earlier rows are inserted, in three quarters of the time."""
+
+_OF_COMMIT = ("workspace", "updated_utc", "runs", "host", "committed_at", "started_utc", "status", "task")
+_COMMIT = [HISTORY_COLUMNS.index(name) for name in _OF_COMMIT]
+_ROOT, _HOST, _COMMIT_ID = (HISTORY_COLUMNS.index(name) for name in ("root", "host", "commit_id"))
 
 _Told = tuple[list[Row], Incoming]
 
@@ -48,15 +53,16 @@ def import_file(
     `root` is the root of records without one. `on_progress` is called with the position in the file. Raises
     HistoryError when rows cannot be inserted; those counted in `done` are.
     """
-    slices = Slices()
+    slices, names = Slices(), {root.path: root.key for root in config.roots if root.key != root.path}
 
     def insert(_: int, told: _Told) -> None:
         rows, incoming = told
+        rows = [_named(row, names) for row in rows]
         while rows:
             some, rows = rows[: slices.size], rows[slices.size :]
             slices.pause()
             with slices.one():
-                new = history.insert(some, durable=False)
+                new = history.insert(_not_renamed(some, history, config.roots), durable=False)
             done.imported, done.skipped = done.imported + new, done.skipped + len(some) - new
         done.kind, done.read, done.invalid = incoming.kind, incoming.read, incoming.invalid
         done.faults = tuple(incoming.faults)
@@ -72,6 +78,31 @@ def import_file(
     else:
         done.error = jobs.results[0] if jobs.results else read(partial(insert, 0))
     history.make_durable()
+
+
+def _named(row: Row, names: Mapping[str, str]) -> Row:
+    """A row of this host that was exported before its root got a name (`names`, by path), under the name."""
+    key = names.get(row.values[_ROOT])
+    if key is None or row.values[_HOST] != HOST:
+        return row
+    values, (workspace, updated_utc, runs) = list(row.values), (row.values[index] for index in _COMMIT[:3])
+    values[_ROOT], values[_COMMIT_ID] = key, commit_id(key, workspace, updated_utc, runs)
+    return row._replace(values=tuple(values))
+
+
+def _not_renamed(rows: Sequence[Row], history: History, roots: Sequence[Root]) -> list[Row]:
+    """The rows without those of a former root whose commit has a row in a root of the configuration: it was renamed
+    after the export."""
+    keys = {root.key for root in roots}
+    same = " AND ".join(f"{name} IS ?" for name in _OF_COMMIT)
+    sql = f"SELECT 1 FROM dispatch_history WHERE root IN ({marks(list(keys))}) AND {same}"
+    with history.reading() as connection:
+        return [
+            row
+            for row in rows
+            if row.values[_ROOT] in keys
+            or connection.execute(sql, (*keys, *(row.values[index] for index in _COMMIT))).fetchone() is None
+        ]
 
 
 def _is_large(path: str) -> bool:

@@ -97,6 +97,8 @@ def archive(history: str, found: Old, path: str, on_progress: Callable[[int], No
             for lines in _pages(history, found, whose):
                 file.writelines(f"{line}\n".encode() for line in lines)
                 on_progress(len(lines))
+    except FileExistsError as error:
+        raise ExchangeError(f"{path}: exists; name another file; nothing was pruned") from error
     except OSError as error:
         raise ExchangeError(f"{path}: cannot be written: {error.strerror}; nothing was pruned") from error
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 from agentic_watch.config import Config, ConfigError, Root
 from agentic_watch.history import HistoryError, opening
+from agentic_watch.history.rows import HOST
 
-_USED = "SELECT 1 FROM dispatch_history WHERE root = ? LIMIT 1"
+_USED = "SELECT 1 FROM dispatch_history WHERE root = ? AND host = ? LIMIT 1"
 
 
 def refuse_renamed(config: Config) -> None:
-    """Raise ConfigError when a root got a name after dispatches were committed under its path.
+    """Raise ConfigError when a root got a name after this host committed dispatches under its path.
 
     Does nothing when the history cannot be read now; lets HistoryRefused pass.
     """
@@ -34,6 +35,6 @@ def _problems(config: Config, named: list[Root]) -> Iterator[str]:
 def _used_by_path(history: str, named: list[Root]) -> list[Root]:
     try:
         with opening.reading(history) as connection:
-            return [root for root in named if connection.execute(_USED, (root.path,)).fetchone()]
+            return [root for root in named if connection.execute(_USED, (root.path, HOST)).fetchone()]
     except HistoryError:
         return []
