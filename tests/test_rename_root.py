@@ -75,7 +75,7 @@ def test_an_export_from_before_a_renaming_doubles_nothing(host: Host) -> None:
         configured = named(host, "agents") if new == "agents" else ["--root", new, "--history", str(host.history)]
         taken = json.loads(run([*configured, "import", "--json", str(export)], host.base).stdout)["files"][0]
         assert (taken["imported_count"], taken["skipped_count"]) == (1, 1)
-        rows = host.query("SELECT root, workspace, commit_id, updated_utc, runs FROM dispatch_history ORDER BY workspace")
+        rows = host.query("SELECT * FROM dispatch_history ORDER BY workspace")
         assert [row["workspace"] for row in rows] == [workspace.name for workspace in workspaces]
         # Of a path that was left nobody knows the new one; what lies at that of a named root is known.
         assert [row["root"] for row in rows] == [new, "agents" if new == "agents" else str(host.root)]
