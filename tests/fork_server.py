@@ -60,7 +60,7 @@ def joining(environ: Mapping[str, str]) -> list[str]:
 def _address(environ: Mapping[str, str], *, late: bool) -> str:
     """Where the server listens, which is started when it is asked for first."""
     if late not in _addresses:
-        _addresses[late] = f"agentic-watch-tests-{os.getpid()}-{late}"
+        _addresses[late] = f"agentic-watch-tests-{os.urandom(8).hex()}"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"\0{_addresses[late]}")
             listener.listen(64)

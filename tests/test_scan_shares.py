@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
-from support import make
+from support import make, wait_for
 
 from agentic_watch.config import Root
 from agentic_watch.scan import ScanError, scan, scan_in_steps
@@ -70,6 +71,7 @@ def disturb(root: Root, index: dict[str, bytes]) -> None:
         mine.remove(unmarked)
         touched, marked, gone, linked, both, moved = mine[:6]
         status = next((top / touched).rglob("status.json"))
+        wait_for(lambda status=status: signatures.is_settled(status.stat(), time.time_ns()))
         status.write_text(status.read_text())
         (top / marked / ".meta").mkdir(exist_ok=True)
         (top / marked / ".meta/commit.json").write_text("{ }")

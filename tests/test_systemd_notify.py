@@ -81,7 +81,7 @@ def test_a_reload_says_when_it_began(manager: Manager) -> None:
 
 def test_an_abstract_socket_is_found() -> None:
     """systemd may name a socket without a file; `@` stands for its leading NUL."""
-    name = f"agentic-watch-{os.getpid()}"
+    name = f"agentic-watch-{os.urandom(8).hex()}"
     manager = Manager(f"\0{name}")
     try:
         Notifier({"NOTIFY_SOCKET": f"@{name}"}).status("well")

@@ -29,6 +29,7 @@ from agentic_watch.workspace import record
 from agentic_watch.workspace.jsontext import dump
 
 EVERYTHING = "0001-01-01T00:00:00Z"
+ZONE_BEFORE = os.environ.get("TZ"), time.tzname
 SINCE, UNTIL = "2026-05-01T00:00:00.000000000Z", "2026-06-15T12:30:00.000000000Z"
 Choice = tuple[list[str], Callable[[Commit], bool]]
 FILTERS: dict[str, Choice] = {
@@ -181,7 +182,7 @@ def test_days_of_a_zone(asked: Asked, zone: str, monkeypatch: pytest.MonkeyPatch
         with asked.answering() as opened:
             found = stats(opened, Question(Filter(), "day", utc=False))
     finally:
-        monkeypatch.delenv("TZ")
+        monkeypatch.undo()
         time.tzset()
     expected = asked.truth.groups(asked.truth.newest, lambda one: truth.day(one, zone).isoformat())
     assert {group.key: told(document(group)) for group in found.groups} == {k: told(v) for k, v in expected.items()}
@@ -327,4 +328,4 @@ def test_csv_is_no_spreadsheet_formula(asked: Asked) -> None:
 
 def test_nothing_depends_on_the_zone_of_the_process() -> None:
     """The tests above left no zone behind."""
-    assert "TZ" not in os.environ
+    assert (os.environ.get("TZ"), time.tzname) == ZONE_BEFORE

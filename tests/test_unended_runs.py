@@ -21,7 +21,7 @@ from unended_runs import REMOVED, Unended, ago, ended, kill, unended
 from agentic_watch.commit.batches import Insertion
 from agentic_watch.host import processes
 from agentic_watch.inventory.open_runs import OpenRuns
-from agentic_watch.workspace import instant
+from agentic_watch.workspace import instant, signatures
 
 NAME = "org/repo/task"
 NO_PID = 2**22 + 1
@@ -39,7 +39,7 @@ def killed(world: Unended, **fields: object) -> tuple[Workspace, int]:
     """A run that was seen alive, and its process killed."""
     workspace = world.start(**fields)
     # What changed a moment ago is read again by the next pass, whatever it looks like.
-    wait_for(lambda: time.time() - (workspace.meta / "status.json").stat().st_ctime > 0.1)
+    wait_for(lambda: signatures.is_settled((workspace.meta / "status.json").stat(), time.time_ns()))
     world.once()
     assert world.recorded() == []
     kill(world.agents[-1])

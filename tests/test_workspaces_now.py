@@ -15,6 +15,7 @@ from support import Host, Workspace
 
 from agentic_watch.answers.now.workspaces_now import WorkspaceSnapshot, workspaces_now
 from agentic_watch.history.store import History
+from agentic_watch.workspace import signatures
 
 
 def look(host: Host, **root_options: Any) -> dict[str, WorkspaceSnapshot]:
@@ -36,7 +37,7 @@ def rewrite_index(host: Host, name: str, column: str, value: Any) -> None:
 def settle(workspace: Workspace) -> None:
     """Wait until the status file is old enough for its signature to be trusted."""
     path = workspace.meta / "status.json"
-    support.wait_for(lambda: time.time_ns() - path.stat().st_ctime_ns > 50_000_000)
+    support.wait_for(lambda: signatures.is_settled(path.stat(), time.time_ns()))
 
 
 def ended_pid() -> int:
