@@ -14,7 +14,7 @@ from support import Host, held_lock, make, run, snapshot, start, wait_for
 from agentic_watch.backfill import BackfillJobs, SharePass, Summary
 from agentic_watch.history.store import History
 
-MANY = 3000
+MANY = 1000
 
 
 @pytest.fixture
