@@ -342,12 +342,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 def free_port() -> int:
     """A port to listen on, below those that the kernel gives to connections: one that tries to reach a server which is
-    down could get the server's own port, and connect to itself. Tests that run at a time have ports of their own."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    down could get the server's own port, and connect to itself.
+
+    No other test process gets it as long as this one lives, whether anybody listens there yet or not.
+    """
     while True:
-        port = 20_000 + worker % 8 * 1_500 + secrets.randbelow(1_500)
-        with socket.socket() as probe, contextlib.suppress(OSError):
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, socket.socket(socket.AF_UNIX) as claim, contextlib.suppress(OSError):
+            claim.bind(f"\0agentic-watch-tests-port-{port}")
             probe.bind(("127.0.0.1", port))
+            claim.detach()
             return port
 
 
