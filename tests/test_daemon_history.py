@@ -88,7 +88,7 @@ def test_a_locked_history_holds_up_no_burst(host: Host) -> None:
         with write_locked(host.history):
             for workspace in burst:
                 workspace.write_status()
-            service.wait(lambda: all(workspace.marker.exists() for workspace in burst))
+            service.wait(lambda: all(workspace.marker.exists() for workspace in burst), 90.0)
             assert service.names() == []
             single = make(host.root, "org/repo/single")
             service.wait(lambda: committed_on_disk(single))

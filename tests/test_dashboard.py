@@ -28,8 +28,12 @@ _CHROMIUM = (
 )
 
 
+_NOW = datetime.now(UTC)
+"""One for all tests, that midnight may not come between them."""
+
+
 def _ago(**span: int) -> str:
-    return (datetime.now(UTC) - timedelta(**span)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (_NOW - timedelta(**span)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _fill(host: Host) -> None:

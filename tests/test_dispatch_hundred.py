@@ -97,15 +97,15 @@ def test_a_hundred_at_once(host: Host) -> None:
                 waiting[:] = [one for one in waiting if not strike(host, one)]
                 return not waiting
 
-            wait_for(struck, 60)
-            codes = {one.name: one.process.wait(60) for one in fates if one.process is not None}
+            wait_for(struck, 120)
+            codes = {one.name: one.process.wait(120) for one in fates if one.process is not None}
         finally:
             for one in fates:
                 assert one.process is not None
                 _end_group(one.process.pid)
         assert codes == {one.name: one.code for one in fates}
         done = [one for one in fates if one.status != "running"]
-        wait_for(lambda: all(Workspace(host.root, one.name).marker.exists() for one in done), 60)
+        wait_for(lambda: all(Workspace(host.root, one.name).marker.exists() for one in done), 120)
         check(host, fates)
         ghosts = [one.name for one in fates if one.status == "running"]
         for name in ghosts[:3]:

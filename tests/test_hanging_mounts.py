@@ -23,8 +23,8 @@ from agentic_watch.workspace.workspace_errors import Missing
 
 pytestmark = needs_fuse
 POLL_SECONDS = 1.0
-SOON_SECONDS = 10.0
-"""Less than the time for which anything that hangs would be waited for; tests run beside each other."""
+SOON_SECONDS = 30.0
+"""What hangs would be waited for much longer; tests run beside each other."""
 
 
 @pytest.fixture
@@ -142,17 +142,18 @@ def test_a_root_that_hangs_is_asked_for_once_where_its_symlinks_lead(
     host: Host, mirror: FuseMirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reload of the daemon waits for it as long as it may, and the next one not at all."""
-    monkeypatch.setattr(paths, "_ANSWER_SECONDS", 4.0)
     service = with_two_roots(host, mirror)
     service.configure()
     mirror.hang()
     given = Overrides(config=str(service.config_file))
+    monkeypatch.setattr(paths, "_ANSWER_SECONDS", 1.0)
     began = time.monotonic()
     assert len(load(given, {}).roots) == 2
     between = time.monotonic()
-    assert 4.0 <= between - began < 7.9
+    assert between - began >= 1.0
+    monkeypatch.setattr(paths, "_ANSWER_SECONDS", 3 * SOON_SECONDS)
     load(given, {})
-    assert time.monotonic() - between < 3.9
+    assert time.monotonic() - between < SOON_SECONDS
 
 
 def test_a_workspace_that_tells_of_another_root_does_not_lead_there_while_it_hangs(
@@ -228,9 +229,7 @@ def test_who_asks_beside_a_root_that_hangs_is_answered(host: Host, mirror: FuseM
         mirror.hang()
         service.wait(lambda: service.watching() == ["hanging", "inotify"])
         arguments = ["--config", str(service.config_file), *command.split()]
-        began = time.monotonic()
-        result = run(arguments, host.base, timeout=30)
-        assert time.monotonic() - began < 10.0
+        result = run(arguments, host.base, timeout=SOON_SECONDS)
         assert "does not answer" in result.stdout
         assert result.returncode == 1
 
