@@ -22,6 +22,7 @@ from agentic_watch.daemon.signals import Signals
 from agentic_watch.daemon.single_instance import HistoryInUse
 from agentic_watch.history import HistoryRefused
 from agentic_watch.history.store import History
+from agentic_watch.host.processes import give_back_free_memory, give_back_large_blocks
 from agentic_watch.host.threads import left_to_main_thread
 from agentic_watch.inventory.last_seen import LastSeen
 from agentic_watch.inventory.root_scans import RootScans
@@ -96,6 +97,7 @@ class Daemon:
     def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises HistoryRefused, RestartNeeded, or HistoryInUse if another daemon took
         over."""
+        give_back_large_blocks()  # before the first scan and the first thread
         self._signals.install()
         try:
             self._probe.turned(time.monotonic())
@@ -142,6 +144,7 @@ class Daemon:
                 self._health.scanned(seconds)
                 self._due.fresh.scanned(key)
                 self._watcher.roots[key].scanned()
+                give_back_free_memory()
 
     def _is_left_alone(self, place: Candidate) -> bool:
         """Whether the root of a place, or the mount in which it lies, does not answer."""

@@ -123,6 +123,7 @@ def load(history: History, root: str, finished: frozenset[str], known: RootIndex
             else:
                 known.unfinished.add(name)
             signatures[name] = b"" if fail_count or status in finished else signature
+        connection.execute("PRAGMA shrink_memory")  # the pages of the index, which only the next scan reads again
     if not is_in_order:
         signatures.update(dict.fromkeys(signatures, b""))
 
