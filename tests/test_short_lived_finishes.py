@@ -382,3 +382,23 @@ def test_a_copy_that_goes_away_is_recorded_once(host: Host, committer: Committer
     shutil.rmtree(host.root / NAME)
     commit(committer, host)
     assert host.rows().keys() == {"org/repo/former"}
+
+
+def test_the_daemon_takes_no_copy_for_a_finish_when_its_marker_came_after_its_status(host: Host) -> None:
+    """`cp -a` writes the status first, and the copy is removed before it has come to rest: the row there is, is all."""
+    former = make(host.root, "org/repo/former")
+    host.once()
+    service = Service(host)
+    service.settle_seconds = 3.0
+    with service:
+        service.wait(lambda: not service.state().pending)  # what it found at its start
+        meta = host.root / NAME / ".meta"
+        meta.mkdir(parents=True)
+        shutil.copy2(former.path / ".meta/status.json", meta / "status.json")
+        service.wait(lambda: service.state().pending == 1)
+        shutil.copy2(former.path / ".meta/commit.json", meta / "commit.json")
+        make(host.root, "org/repo/witness")
+        service.wait(lambda: service.state().pending == 2)
+        shutil.rmtree(host.root / NAME)
+        service.wait(lambda: not service.state().pending)
+    assert host.rows().keys() == {"org/repo/former", "org/repo/witness"}

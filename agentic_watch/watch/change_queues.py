@@ -24,16 +24,21 @@ from agentic_watch.workspace import layout
 from agentic_watch.workspace.candidate import Candidate
 
 _STATUS = layout.STATUS.encode()
-_TELLING = frozenset({_STATUS, layout.REPORT.encode()})
 _MARKER = layout.MARKER.encode()
-NAMES = _TELLING | {_MARKER}
-"""Names of plain files in watched directories whose events matter."""
 _WRITTEN = (
     InotifyConstants.IN_CLOSE_WRITE
     | InotifyConstants.IN_MOVED_TO
     | InotifyConstants.IN_CREATE
     | InotifyConstants.IN_ATTRIB  # it may have become readable
 )
+_TELLING = {
+    _STATUS: _WRITTEN,
+    layout.REPORT.encode(): _WRITTEN,
+    # Not renamed as ours are: of a copied workspace. It tells that the status, which may come first, is committed.
+    _MARKER: InotifyConstants.IN_CLOSE_WRITE,
+}
+NAMES = frozenset(_TELLING)
+"""Names of plain files in watched directories whose events matter."""
 _TAKEN_AWAY = InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
 _APPEARED = InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO
 _OF_ITSELF = (
@@ -234,13 +239,13 @@ class RootQueue:
         self._overflowed = False
 
     def route(self, wd: WatchDescriptor, mask: int, name: bytes) -> None:
-        """Handle one event: queue a hint if a known workspace's status or report was written, else a directory change
-        for the root's thread. Only looks up and queues: anything slow would lose events."""
+        """Handle one event: queue a hint if a known workspace's status or report was written, or a marker copied to it,
+        else a directory change for the root's thread. Only looks up and queues: anything slow would lose events."""
         if mask & InotifyConstants.IN_ISDIR and mask & (_APPEARED | InotifyConstants.IN_ATTRIB):
             with self._lock:
                 change = self._of(wd)
                 (change.add_name if mask & _APPEARED else change.add_opened)(name.decode("utf-8", "surrogateescape"))
-        elif name in _TELLING and mask & _WRITTEN:
+        elif mask & _TELLING.get(name, 0):
             if (workspace := self._workspace(wd)) is not None:
                 workspace.heat = time.time() + UNCOMMITTED
                 place = sys.intern(workspace.name)  # a storm leaves several entries for it in the queues
