@@ -71,8 +71,9 @@ def _check(world: World, where: Where, before: Records, after: Records) -> None:
     for dispatch in world.seen.pop(where, set()):
         if any(before.was_done(place, dispatch) for place in before.workspaces):
             continue  # there, or where its directory went
-        if (where, dispatch) in world.contradicted:
-            continue  # said, and not recorded again
+        now = before.at(where).dispatch
+        if (where, dispatch) in world.contradicted or (now is not None and now.key == dispatch.key and now != dispatch):
+            continue  # another one had, or has, its time and run: said, and not recorded again
         row = after.rows.get((where, dispatch.key))
         # What is gone is recorded by a row under its name, or one that it told when it was seen, of whatever root.
         names = {where[1], *world.told_names.get((where, dispatch), ())} if where not in after.workspaces else ()
