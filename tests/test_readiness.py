@@ -25,17 +25,30 @@ from agentic_watch.workspace.candidate import Candidate
 
 STREAM = """
 import itertools, os, sys, time
-due = time.monotonic()
+waiting = []
 for number in itertools.count():
     meta = f"{sys.argv[1]}/stream/repo/task-{number}/.meta"
     os.makedirs(meta)
     with open(f"{meta}/new", "w") as file:
         file.write('{"status": "completed", "updated_at": "2026-04-14T11:17:08Z"}')
     os.rename(f"{meta}/new", f"{meta}/status.json")
-    due += 1 / float(sys.argv[2])
-    time.sleep(max(0.0, due - time.monotonic()))
+    waiting.append(meta)
+    while len(waiting) >= int(sys.argv[2]):
+        time.sleep(0.002)
+        waiting = [meta for meta in waiting if not os.path.exists(f"{meta}/commit.json")]
 """
-A_SECOND = 150
+AT_A_TIME = 60
+SHORT_TURNS = """
+import time
+from agentic_watch.daemon import due_commits
+take_due = due_commits.DueCommits._take_due
+def slow_take(*given):
+    time.sleep(0.004)
+    return take_due(*given)
+due_commits.DueCommits._take_due = slow_take
+due_commits._TURN_SECONDS = 0.05
+"""
+"""A patch of the program: a turn has time for a dozen commits, and the next ones are due when it ends."""
 SLOW_LOOKS = """
 import time
 from agentic_watch.inventory import root_scans
@@ -51,8 +64,8 @@ root_scans.scan_in_steps = slow_steps
 
 @contextlib.contextmanager
 def stream(root: Path) -> Iterator[None]:
-    """Finishes without end."""
-    process = subprocess.Popen([sys.executable, "-c", STREAM, str(root), str(A_SECOND)])
+    """Finishes without end: so many wait at any time, however fast or slow they are committed."""
+    process = subprocess.Popen([sys.executable, "-c", STREAM, str(root), str(AT_A_TIME)])
     try:
         wait_for(lambda: (root / "stream/repo/task-9").exists())
         yield
@@ -94,7 +107,7 @@ def test_ready_comes_under_a_steady_stream_and_after_a_reload(host: Host, tmp_pa
     host.root.mkdir(exist_ok=True)
     (tmp_path / "systemd").mkdir()
     manager = Manager(str(tmp_path / "systemd/notify"))
-    service = Service(host, environ={"NOTIFY_SOCKET": manager.path})
+    service = Service(host, environ={"NOTIFY_SOCKET": manager.path, **patched(host.base, SHORT_TURNS)})
     service.settle_seconds = 0.0
     try:
         with stream(host.root), service:

@@ -11,11 +11,19 @@ PTRACE_ATTACH = 16
 WALL = 0x40000000  # __WALL: threads, too
 
 
+def waits_in(task: str) -> str:
+    """The function of the kernel in which a thread waits; "" when it has ended meanwhile."""
+    try:
+        return open(f"{task}/wchan").read()
+    except OSError:
+        return ""
+
+
 def polling_thread(pid: int) -> int:
     """The one thread that waits in poll, as soon as it does."""
     tasks = f"/proc/{pid}/task"
     while True:
-        waiting = [task for task in os.listdir(tasks) if "poll" in open(f"{tasks}/{task}/wchan").read()]
+        waiting = [task for task in os.listdir(tasks) if "poll" in waits_in(f"{tasks}/{task}")]
         if len(waiting) == 1:
             return int(waiting[0])
 
