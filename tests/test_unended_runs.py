@@ -358,11 +358,51 @@ def test_a_run_that_was_moved_and_finished_is_not_removed(world: Unended) -> Non
     started = status_text(workspace, "started_at")
     moved = Workspace(world.host.root, "org/repo/moved")
     workspace.path.rename(moved.path)
-    fields = {"org": "org", "repo": "repo", "runs": 1, "started_at": started}
-    moved.write_status(status="completed", updated_at=ago(0), task=NAME, **fields)
+    complete(moved, started)
     for _ in range(3):
         world.once()
     assert [row[:2] for row in world.recorded()] == [("org/repo/moved", "completed")]
+
+
+def complete(workspace: Workspace, started: str) -> None:
+    """The final status of a run."""
+    fields = {"org": "org", "repo": "repo", "runs": 1, "started_at": started, "task": NAME}
+    workspace.write_status(status="completed", updated_at=ago(0), **fields)
+
+
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_a_copy_of_a_run_is_not_another_one(world: Unended, is_removed: bool) -> None:
+    """Somebody backs up a workspace that runs: it is the same process, and has ended when that has said so."""
+    workspace = world.start()
+    shutil.copytree(workspace.path, copy := world.host.root / "org/repo/copy")
+    world.once()
+    if is_removed:
+        shutil.rmtree(copy)
+    world.once()
+    assert world.recorded() == []
+    complete(workspace, status_text(workspace, "started_at"))
+    kill(world.agents[0])
+    for _ in range(3):
+        world.once()
+    assert [row[:2] for row in world.recorded()] == [(NAME, "completed")]
+
+
+@pytest.mark.parametrize("is_completed", [True, False])
+def test_a_run_that_was_moved_by_a_copy_is_not_removed(world: Unended, is_completed: bool) -> None:
+    """To another file system: it has one end, under its new name."""
+    workspace = world.start()
+    world.once()
+    moved = Workspace(world.host.root, "org/repo/moved")
+    shutil.copytree(workspace.path, moved.path)
+    world.once()
+    shutil.rmtree(workspace.path)
+    world.once()
+    if is_completed:
+        complete(moved, status_text(moved, "started_at"))
+    kill(world.agents[0])
+    for _ in range(3):
+        world.once()
+    assert [row[:2] for row in world.recorded()] == [("org/repo/moved", "completed" if is_completed else "failed")]
 
 
 def status_text(workspace: Workspace, key: str) -> str:

@@ -121,6 +121,27 @@ def set_recorded(connection: sqlite3.Connection, ended: Iterable[tuple[str, str,
     connection.executemany(sql, ended)
 
 
+_ELSEWHERE = "pid = ? AND began = ? AND dispatch = ? AND runs = ? AND NOT (root = ? AND workspace = ?)"
+
+
+def _elsewhere(run: OpenRun) -> tuple[object, ...]:
+    return run.pid, run.began, run.dispatch, run.runs, *run.key
+
+
+def settle_copies(connection: sqlite3.Connection, run: OpenRun) -> None:
+    """The process of this run has said how it ended: the same run of the same process in copies of its workspace, and
+    where that was copied from, is no ghost."""
+    connection.execute(f"UPDATE open_runs SET recorded = 1 WHERE {_ELSEWHERE}", _elsewhere(run))
+
+
+def goes_on_elsewhere(history: History, run: OpenRun) -> bool:
+    """Whether the same run of the same process stands in another workspace: a copy, or the original. Raises
+    HistoryError."""
+    sql = f"SELECT 1 FROM open_runs WHERE {_ELSEWHERE} AND gone <> {REMOVED} LIMIT 1"
+    with history.reading() as connection:
+        return connection.execute(sql, _elsewhere(run)).fetchone() is not None
+
+
 def running(history: History, root: str, after: str, count: int) -> list[tuple[WorkspaceRow, OpenRun | None]]:
     """Up to `count` workspaces of a root with a running dispatch and a pid, ordered by name, after the name `after`,
     each with its open run. Raises HistoryError."""

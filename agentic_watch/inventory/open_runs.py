@@ -199,7 +199,8 @@ class OpenRuns:
         if (is_new and self._waits) or now < run.since + self._config.ghosts.after_seconds:
             return None  # it may have been moved, and other roots are still being scanned
         is_known = self._config.ghosts.record == "always" or was_here(run, here)
-        if not is_known or self._has_end(run, said):
+        is_copied = not said.started_at.is_zero and table.goes_on_elsewhere(self._history, run)
+        if not is_known or is_copied or self._has_end(run, said):
             self._changes.forgotten.add(run.key)
             return None
         device = int(run.directory.partition(":")[0]) if run.directory and run.boot == here.boot else None
@@ -231,9 +232,12 @@ def _write_run(connection: sqlite3.Connection, key: Key, place: tuple[str, str, 
         for run in (table.in_directory(connection, directory) if directory else ())
         if run.key != key and (run.dispatch, run.runs) == (dispatch, runs)
     ]
-    if read is None:
-        table.delete(connection, [key] * (before is not None))
-    else:
+    if read is None and before is not None:
+        said = _from_json(before.said)
+        if said is not None and not said.started_at.is_zero:  # else another run of this process may look the same
+            table.settle_copies(connection, before)
+        table.delete(connection, [key])
+    elif read is not None:
         moved = former[0]._replace(root=key[0], workspace=key[1]) if former else None
         table.put(connection, [_merged(before or moved, read)])
     table.delete(connection, [run.key for run in former])
