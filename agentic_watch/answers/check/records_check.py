@@ -44,7 +44,8 @@ _CORRECT = "its dispatcher must correct it (`agentic-watch dispatch schema statu
 _COMPARE = "agentic-watch show names the difference; to be recorded, a dispatch needs a new updated_at or runs"
 _RENAME = "rename it, or add it to the root's ignore"
 _NO_RECORDS = (
-    "they cannot be recovered into a new history; check --repair moves a torn last line aside and leaves others"
+    "they cannot be recovered into a new history; check --repair moves a torn last line aside; remove others from the "
+    "file once nobody needs them"
 )
 REPAIR = "agentic-watch check --repair"
 
@@ -97,7 +98,10 @@ def _older(look: _Look) -> Iterator[CheckResult]:
             f"{counted(len(left), 'journal line')} (the first in {first}) {verb} older than what was pruned (before "
             f"{look.pruned_before[:19]}Z), and neither in the history nor in an archive beside it"
         )
-        step = f"if no other archive has them: agentic-watch import --as ROOT WORKSPACE/{META_JOURNAL}"
+        step = (
+            "if no other archive has them, nor one from before a rename-root: "
+            f"agentic-watch import --as ROOT WORKSPACE/{META_JOURNAL}"
+        )
         yield CheckResult(_NAME, None, text, step)
 
 
