@@ -68,9 +68,9 @@ def test_a_server_that_is_slow_row_by_row_gets_less_at_once(
     assert 1 <= pace.batch(largest).commits < 150
     database.query("DROP TRIGGER meddle ON dispatches")
     monkeypatch.undo()  # fast is what takes less than many seconds
-    samples.fill(tmp_path / "history.db", range(150, 500))
+    samples.fill(tmp_path / "history.db", range(150, 1_200))  # batches of 1, 2, 4 … 256 and 512
     pushed = push(tmp_path, target_of(tmp_path, database.dsn()), pace)
-    assert pushed.sent == 350
+    assert pushed.sent == 1_050
     assert pace.batch(largest) == largest, "what answers fast is given more again"
 
 
