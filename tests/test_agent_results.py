@@ -477,7 +477,7 @@ def test_hostile_results_cost_little_time(data: bytes, says: str) -> None:
             known_agents.read(data)
     else:
         assert known_agents.read(data).usage.document() == {}
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < 20
 
 
 def test_values_of_a_wrong_type_are_unknown() -> None:
