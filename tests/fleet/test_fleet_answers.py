@@ -63,9 +63,9 @@ TOOLS: list[tuple[str, dict[str, Any], list[str]]] = [
 @pytest.fixture(scope="module")
 def pusher(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Pusher:
     """A host with dispatches that were retried, merged later and found faulty, all of them pushed; only asked."""
-    server.execute("CREATE DATABASE asked TEMPLATE fleet_template")
     made = Pusher(tmp_path_factory.mktemp("asked"))
-    made.postgres(server.dsn("asked"))
+    server.execute(f"CREATE DATABASE {made.base.name} TEMPLATE fleet_template")
+    made.postgres(server.dsn(made.base.name))
     made.fill(range(120))
     for number in range(0, 40, 3):
         samples.fill(

@@ -51,16 +51,17 @@ class AskedFleet(test_truth.Asked):
 
 @pytest.fixture(scope="module")
 def asked(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AskedFleet:
-    server.execute("CREATE DATABASE truth TEMPLATE fleet_template")
+    name = tmp_path_factory.mktemp("truth").name
+    server.execute(f"CREATE DATABASE {name} TEMPLATE fleet_template")
     commits = truth.past()
     for host in ("host-1", "host-2"):
         pusher = Pusher(tmp_path_factory.mktemp(host))
-        pusher.postgres(server.dsn("truth"))
+        pusher.postgres(server.dsn(name))
         pusher.history.parent.mkdir()
         test_truth.make(pusher.history, [one for one in commits if one.host == host])
         code, document, _ = pusher.push()
         assert (code, document["targets"][0]["pending_count"]) == (0, 0)
-    ((there,),) = server.execute("SELECT count(*) FROM dispatches", "truth")
+    ((there,),) = server.execute("SELECT count(*) FROM dispatches", name)
     assert there == len(commits)
-    server.execute("ANALYZE", "truth")  # as the server does by itself within a minute
+    server.execute("ANALYZE", name)  # as the server does by itself within a minute
     return AskedFleet(commits, pusher)
