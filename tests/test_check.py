@@ -445,6 +445,17 @@ def test_a_clock_that_was_set_back_is_told(host: Host, committed: list[Workspace
     assert "was last written" in found.text
 
 
+@pytest.mark.parametrize(("blocks", "is_told"), [(1_000, True), (0, False)])
+def test_a_full_disk_is_told_from_one_that_does_not_say(
+    host: Host, monkeypatch: pytest.MonkeyPatch, blocks: int, is_told: bool
+) -> None:
+    """ramfs, and some file systems of other processes, have no size."""
+    host.history.parent.mkdir()
+    said = os.statvfs_result((4096, 4096, blocks, 0, 0, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(host_checks.os, "statvfs", lambda _: said)
+    assert ["0 MiB are free" in one.text for one in later(host, host_checks.space, 0)] == [True] * is_told
+
+
 # --- what agrees (times passed in)
 
 A, B = ("2026-04-14T00:00:00.000000000Z", 0), ("2026-04-15T00:00:00.000000000Z", 1)

@@ -49,7 +49,10 @@ _LEAST_SHARE = 0.01
 
 
 def space(subject: Subject) -> Iterator[CheckResult]:
-    """At least 100 MiB and 1 % of the inodes must be free for the daemon's user (without root's reserve)."""
+    """At least 100 MiB and 1 % of the inodes must be free for the daemon's user (without root's reserve).
+
+    Some file systems do not say how much they have: 0 in all.
+    """
     low = False
     seen: set[int] = set()
     for path in (os.path.dirname(subject.config.history), *(root.path for root in subject.config.roots)):
@@ -61,7 +64,7 @@ def space(subject: Subject) -> Iterator[CheckResult]:
             continue
         seen.add(device)
         free = room.f_bavail * room.f_frsize
-        if free < _LEAST_BYTES:
+        if room.f_blocks and free < _LEAST_BYTES:
             low = True
             yield CheckResult(_SPACE, False, f"{path}: {free >> 20} MiB are free", "free disk space there")
         if room.f_files and room.f_favail < _LEAST_SHARE * room.f_files:
