@@ -240,7 +240,9 @@ def _marker_changed(where: Where, before: Records, there: Workspace, seen: Seen)
             yield f"{where}: the marker {was.mark} is gone"
         return
     for dispatch in _finished(where, was, seen):
-        came_as = {row.where[1] for row in before.rows_of(dispatch) if row.seen_at == where}
+        # The status may say otherwise of it than the row: that is warned of, and the commit is marked.
+        here = (row for row in before.rows.values() if row.seen_at == where)
+        came_as = {row.where[1] for row in here if row.dispatch.key == dispatch.key}
         if there.mark.key == dispatch.key and there.mark.name in there.names(dispatch) | {where[1]} | came_as:
             return
     yield f"{where}: nothing asked for the marker {there.mark}"

@@ -62,6 +62,7 @@ KEPT = {
     13000209: 41,  # lines of one dispatch under two former names, the second has the row, no marker: a second row
     16000341: 41,  # the model wanted a row of a finish that was seen, moved to another root and recorded there
     17000791: 41,  # the model wanted no marker of the row's name where core-agent had written a line of the new name
+    27000400: 41,  # the model wanted no marker of the row that moved here where the status says otherwise of its run
     26000175: 41,  # the model wanted a row of a finish that was seen, in whose place one of its time and run was moved
     18000350: 41,  # the model wanted a row of a finish that was seen and is gone, whose time and run a line had
     19000167: 41,  # two dispatches of one time and run: the second one's line of a former name stayed without a row
