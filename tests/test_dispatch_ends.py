@@ -111,6 +111,23 @@ def test_an_end_is_not_written_onto_a_dispatch_that_began_anew(host: Host) -> No
     assert (workspace.meta / "status.json").read_text("utf-8") == theirs
 
 
+@pytest.mark.parametrize("to", ["o/r/there", "elsewhere/deeper/still/there"])
+def test_the_end_goes_where_the_workspace_was_moved(host: Host, to: str) -> None:
+    """Somebody renames it, or its organisation, while the command runs, and another begins at the old name."""
+    begin_there = " ".join(dispatching_arguments(host, ["begin", "--workspace", "o/r/w", "--task", "theirs"]))
+    moved = host.root / to
+    script = f'mkdir -p {moved.parent}; mv "$AGENTIC_WATCH_WORKSPACE" {moved}; {begin_there} >&2; echo done'
+    options = ["--workspace", "o/r/w", "--task", "ours", "--log"]
+    result = dispatch(host, *options, "--", "sh", "-c", script)
+    assert (result.returncode, result.stdout) == (0, "done\n")
+    assert "not recorded" not in result.stderr
+    assert {name: (one["task"], one["status"]) for name, one in statuses(host).items()} == {
+        "o/r/w": ("theirs", "running"),
+        to: ("ours", "completed"),
+    }
+    assert "done" in (moved / ".meta/agent.log").read_text("utf-8")
+
+
 def test_two_spellings_of_one_start_are_one_run(host: Host) -> None:
     """A dispatcher may write the time otherwise when it writes the status again."""
     ours = begin(str(host.root), Work(), "w")

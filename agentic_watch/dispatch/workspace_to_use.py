@@ -94,6 +94,24 @@ def open_existing(root: Root, name: str) -> Place:
     return open_place(root.path, name)
 
 
+def opened(root: Root, name: str) -> Place | None:
+    """The workspace, held open so that `name_now` finds it wherever it is moved; None if it is gone."""
+    try:
+        return open_existing(root, name)
+    except (WorkspaceError, OSError):
+        return None
+
+
+def name_now(place: Place, root: Root) -> str:
+    """The name that an open workspace has now, "" if it was removed or moved out of the root."""
+    try:
+        path = os.readlink(f"/proc/self/fd/{place.directory}")
+    except OSError:
+        return ""
+    below = os.path.join(os.path.realpath(root.path), "")
+    return path.removeprefix(below) if path.startswith(below) and os.path.isdir(path) else ""
+
+
 def _made(root: Root, name: str, *, new: bool) -> Place:
     _check(name)
     os.makedirs(root.path, exist_ok=True)

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from agentic_watch.dispatch import workspace_to_use
 from agentic_watch.dispatch.agent_names import runs_under
 from agentic_watch.dispatch.begin_and_finish import finish
 from agentic_watch.dispatch.foreground_process import CannotRun, Foreground
@@ -70,6 +71,7 @@ def dispatch(order: Order, begin: Callable[[], Run | None]) -> Ended:
     """
     with Foreground() as foreground:
         run = begin()
+        workspace = workspace_to_use.opened(run.root, run.name) if run else None
         problems: list[str] = []
         copy = None
         if run and order.log:
@@ -88,6 +90,8 @@ def dispatch(order: Order, begin: Callable[[], Run | None]) -> Ended:
         if copy is not None and (problem := copy.stop()):
             problems.append(problem)
         if run is not None:
+            if workspace is not None:
+                run = run._replace(name=workspace_to_use.name_now(workspace, run.root) or run.name)
             ended = _finished(ended, run, order, foreground.interrupted, problems)
         if copy is not None:
             copy.finish(foreground.interrupted)
