@@ -15,7 +15,7 @@ from support import Host, make, query, run
 from agentic_watch.answers.past import dispatch_list, sql_dialects
 from agentic_watch.answers.past.filters import Filter
 from agentic_watch.commit.committer import Committer
-from agentic_watch.history import HistoryError, findings_and_search
+from agentic_watch.history import HistoryError, findings_and_search, workspaces_table
 from agentic_watch.history.store import History
 from agentic_watch.inventory.last_seen import LastSeen
 
@@ -197,6 +197,37 @@ def test_a_missing_row_of_a_moved_workspace_is_found_too(host: Host) -> None:
         "DELETE FROM dispatch_history",
     )
     assert [tuple(r) for r in host.query("SELECT signature, journal FROM workspaces")] == [(b"", b"")]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_state_costs_the_same_among_thousands_of_one_moment(host: Host, moved: bool) -> None:
+    """Of equal times, as a clock of whole seconds or an agent writes them, or all moved with their organisation."""
+    workspace = make(host.root)
+    host.once()
+
+    def steps() -> int:
+        """Of SQLite's virtual machine, in tens, to write the state once more."""
+        counted: list[int] = []
+        with contextlib.closing(History(str(host.history))) as history:
+            state = workspaces_table.state(history, str(host.root), workspace.name)
+            assert state is not None
+            with history.reading() as connection:
+                connection.set_progress_handler(lambda: counted.append(1), 10)
+            workspaces_table.remember(history, [state])
+        return len(counted)
+
+    alone = steps()
+    columns = [row["name"] for row in query(host.history, "SELECT name FROM pragma_table_info('dispatch_history')")]
+    same = ", ".join(name for name in columns if name not in ("id", "commit_id", "workspace", "moved_to"))
+    moved_to = "'o/r/to-' || n" if moved else "NULL"
+    by_sql(
+        host.history,
+        "WITH RECURSIVE count (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM count WHERE n < 2000) "
+        f"INSERT INTO dispatch_history (workspace, moved_to, {same}) "
+        f"SELECT 'o/r/' || n, {moved_to}, {same} FROM count, dispatch_history",
+    )
+    assert steps() < alone * 3 / 2
+    assert host.query("SELECT committed FROM workspaces")[0]["committed"] == 1
 
 
 def _search_blocks(history: Path) -> None:

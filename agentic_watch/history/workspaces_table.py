@@ -42,15 +42,18 @@ LONGEST_QUESTION = 4000
 # row, or when such rows were pruned.
 _FIELDS = ", ".join(WorkspaceRow._fields)
 _SAME = "d.root = given.root AND d.updated_utc = given.updated_utc AND d.runs = given.runs"
+_HAS_ROW = f"EXISTS (SELECT 1 FROM dispatch_history AS d WHERE d.workspace = given.workspace AND {_SAME})"
 # Of several copies the row names one; many rows may share Go's zero time.
 _IS_COPY = (
     f"updated_utc > '0001-01-01T00:00:00.000000000Z' AND EXISTS (SELECT 1 FROM dispatch_history AS d WHERE {_SAME} "
     "AND d.moved_to IS NOT NULL)"
 )
+# CASE, because SQLite evaluates both sides of an OR in a result column: whatever has its row must not pay for a look at
+# all that were moved, or finished in the same moment.
 _IS_TRUE = (
-    f"NOT committed OR EXISTS (SELECT 1 FROM dispatch_history AS d WHERE d.workspace = given.workspace AND {_SAME}) "
-    f"OR EXISTS (SELECT 1 FROM dispatch_history AS d WHERE d.moved_to = given.workspace AND {_SAME}) "
-    f"OR ({_IS_COPY}) OR updated_utc < (SELECT pruned_before FROM about)"
+    f"CASE WHEN NOT committed THEN 1 WHEN {_HAS_ROW} THEN 1 "
+    f"WHEN EXISTS (SELECT 1 FROM dispatch_history AS d WHERE d.moved_to = given.workspace AND {_SAME}) THEN 1 "
+    f"WHEN updated_utc < (SELECT pruned_before FROM about) THEN 1 ELSE {_IS_COPY} END"
 )
 _RECORDED = (
     f"ifnull((SELECT substr(d.{{0}}, 1, {LONGEST_QUESTION}) FROM dispatch_history AS d WHERE d.workspace = "
@@ -59,11 +62,12 @@ _RECORDED = (
 # Workspaces that were moved or copied to another root are read each time, because deleting their row does not reset
 # their state.
 IS_ELSEWHERE = (
+    f"CASE WHEN {_HAS_ROW.replace('given', '{0}')} THEN 0 ELSE "
     "{0}.updated_utc > '0001-01-01T00:00:00.000000000Z' AND EXISTS (SELECT 1 FROM dispatch_history AS d "
-    "WHERE d.updated_utc = {0}.updated_utc AND d.runs = {0}.runs AND d.root <> {0}.root)"
+    "WHERE d.updated_utc = {0}.updated_utc AND d.runs = {0}.runs AND d.root <> {0}.root) END"
 )
 _BELIEVED = {
-    "committed": f"committed AND (is_true OR ({IS_ELSEWHERE.format('judged')}))",
+    "committed": f"iif(committed AND NOT is_true, {IS_ELSEWHERE.format('judged')}, committed)",
     "signature": "iif(is_true, signature, x'')",
     "journal": "iif(is_true, journal, x'')",
     # The status may still contain secrets that `redact` removed from its record.
@@ -71,7 +75,7 @@ _BELIEVED = {
 }
 _UPSERT = (
     f"WITH given ({_FIELDS}) AS (VALUES ({marks(WorkspaceRow._fields)})), "
-    f"judged AS MATERIALIZED (SELECT *, ifnull({_IS_TRUE}, 0) AS is_true FROM given) "
+    f"judged AS MATERIALIZED (SELECT *, {_IS_TRUE} AS is_true FROM given) "
     f"INSERT OR REPLACE INTO workspaces ({_FIELDS}) "
     f"SELECT {', '.join(_BELIEVED.get(name, name) for name in WorkspaceRow._fields)} FROM judged"
 )
