@@ -158,7 +158,22 @@ def test_one_agent_cannot_take_the_room_of_what_others_finished(host: Host, comm
         honest.write_status(status="running", runs=2, updated_at="2026-04-14T12:00:00Z")
         commit(committer, host)
     assert runs(host) == [1]
-    assert {text.split(":")[0] for text in said} == set(huge)
+    assert {lost.name for lost in said} == set(huge)
+
+
+def test_what_is_recorded_takes_no_room_from_what_is_not(host: Host, committer: Committer) -> None:
+    """A whole root is looked at again (restored, or chmod -R): nothing can be lost of it, and nobody is told so."""
+    for number in range(40):
+        make(host.root, f"org/repo/old-{number}", question="x" * 60_000, report={"summary": "y" * 50_000})
+    host.once()
+    honest = make(host.root, "org/repo/new", runs=1)
+    committer.look_ahead(host.candidate(honest.name))
+    said = [lost for number in range(40) for lost in committer.look_ahead(host.candidate(f"org/repo/old-{number}"))]
+    honest.write_status(status="running", runs=2, updated_at="2026-04-14T12:00:00Z")
+    (host.root / honest.name / ".meta/status.json").touch()
+    committer.commit_group([host.candidate(honest.name)])
+    assert said == []
+    assert honest.line()["runs"] == 1
 
 
 def test_what_left_the_configuration_is_forgotten(host: Host, committer: Committer) -> None:

@@ -27,6 +27,8 @@ from agentic_watch.workspace.place import Opener
 from agentic_watch.workspace.redactor import redactor
 from agentic_watch.workspace.workspace_errors import WorkspaceError
 
+NOT_KEPT = "too many or too large finishes to keep in memory: one is lost if it is replaced before its commit"
+"""The warning for what `look_ahead` returns."""
 _READ_BYTES = 1 << 20
 """Size of reports that are read and turned into lines before the next candidate is taken."""
 _AT_LEAST = 6
@@ -102,9 +104,9 @@ class Committer:
         self._sightings.discard(outcome.candidate, (outcome.status.updated_at.ns, outcome.status.runs))
         return outcome.is_replaced or is_changed
 
-    def look_ahead(self, candidate: Candidate) -> list[str]:
+    def look_ahead(self, candidate: Candidate) -> list[Candidate]:
         """Read a status that will be committed later, and keep it if it is finished, in case it is replaced or removed
-        before. Returns a warning for each workspace whose finish was dropped because memory is bounded."""
+        before. Returns the workspaces whose finish was dropped because memory is bounded (NOT_KEPT)."""
         workspace = open_to_look(candidate, self.config)
         if not isinstance(workspace, Outcome):
             try:
@@ -114,10 +116,8 @@ class Committer:
                 pass  # it vanished, which its commit reports
             finally:
                 workspace.close()
-        return [
-            f"{name}: too many or too large finishes to keep in memory: one is lost if it is replaced before its commit"
-            for name in self._sightings.take_losses()
-        ]
+        roots = {root.key: root for root in self.config.roots}
+        return [Candidate(roots[root], name) for root, name in self._sightings.take_losses()]
 
     def use(self, config: Config) -> None:
         """Switch to another configuration; paused journal searches start again."""

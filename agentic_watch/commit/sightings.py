@@ -6,7 +6,8 @@ kept here. Memory is bounded, and the copies are lost when the process is killed
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from agentic_watch.workspace.candidate import Candidate, Key
@@ -42,8 +43,8 @@ class Sighting(NamedTuple):
 class Sightings:
     """Finishes that are not committed yet, by workspace, oldest first.
 
-    The limit is 1 MiB per workspace and 8 MiB in all; beyond that the heaviest workspace of the heaviest root loses its
-    reports, then its finishes.
+    The limit is 1 MiB per workspace and 8 MiB in all; beyond that workspaces of the heaviest root lose their reports,
+    then their finishes: first those whose finishes are recorded already, then the heaviest.
     """
 
     def __init__(self) -> None:
@@ -63,10 +64,10 @@ class Sightings:
         if had + one.weight > _EACH_BYTES:
             one = one._replace(report=None).weighed()
         if len(self._seen.get(key, ())) >= _EACH or had + one.weight > _EACH_BYTES:
-            self._lose(key)
+            self._lose(key, [one])
             return
         self._add(key, one)
-        while self._weight > _ALL_BYTES:
+        if self._weight > _ALL_BYTES:
             self._make_room()
 
     def of(self, candidate: Candidate) -> list[Sighting]:
@@ -126,27 +127,38 @@ class Sightings:
             self._remove(key, identity)
 
     def _make_room(self) -> None:
-        key = self._heaviest()
+        """Free an eighth, so that all workspaces are compared only once in a thousand times."""
+        while self._weight > _ALL_BYTES * 7 // 8:
+            for key in self._of_heaviest_root():
+                self._lighten(key)
+                if self._weight <= _ALL_BYTES * 7 // 8:
+                    return
+
+    def _of_heaviest_root(self) -> list[Key]:
+        by_root = Counter[str]()
+        for (root, _), weight in self._weights.items():
+            by_root[root] += weight
+        ((root, _),) = by_root.most_common(1)
+        return sorted((key for key in self._weights if key[0] == root), key=self._expendability, reverse=True)
+
+    def _expendability(self, key: Key) -> tuple[bool, int]:
+        return all(one.recorded_names for one in self._seen[key].values()), self._weights[key]
+
+    def _lighten(self, key: Key) -> None:
         here = list(self._seen[key].values())
         self._remove_all(key)
         if any(one.report is not None for one in here):
             for one in here:
                 self._add(key, one._replace(report=None).weighed())
         else:
-            self._lose(key)
+            self._lose(key, here)
 
-    def _heaviest(self) -> Key:
-        by_root: dict[str, int] = {}
-        for (root, _), weight in self._weights.items():
-            by_root[root] = by_root.get(root, 0) + weight
-        root = max(by_root, key=by_root.__getitem__)
-        return max((key for key in self._weights if key[0] == root), key=self._weights.__getitem__)
+    def _lose(self, key: Key, lost: Iterable[Sighting]) -> None:
+        if not all(one.recorded_names for one in lost):
+            self._losses.setdefault(key, False)
 
-    def _lose(self, key: Key) -> None:
-        self._losses.setdefault(key, False)
-
-    def take_losses(self) -> Iterator[str]:
-        """Yield the workspaces that lost a finish, each once until one of its finishes is recorded."""
+    def take_losses(self) -> list[Key]:
+        """The workspaces that lost a finish which is not recorded, each once until one of its finishes is."""
         new = [key for key, is_told in self._losses.items() if not is_told]
         self._losses.update(dict.fromkeys(new, True))
-        yield from (name for _, name in new)
+        return new

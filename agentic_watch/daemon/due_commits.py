@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
-from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.committer import NOT_KEPT, Committer
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config
 from agentic_watch.daemon.daemon_state import MOST_OF_ONE
@@ -116,8 +116,8 @@ class DueCommits:
                 self._prefetches.add(candidate, now + AGAIN_SECONDS, lane=lane)
                 continue
             before = time.thread_time()
-            for warning in self._committer.look_ahead(candidate):
-                log.warning("%s", warning)
+            for lost in self._committer.look_ahead(candidate):
+                self.outcomes.say(logging.WARNING, lost, NOT_KEPT, now, error=NOT_KEPT)
             spent, now = time.thread_time() - before, time.monotonic()
             self._shares.charge(candidate.key, spent, now)
         if lane is Lane.BUSY:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from agentic_watch.answers.now import commit_answer
-from agentic_watch.commit.committer import Committer
+from agentic_watch.commit.committer import NOT_KEPT, Committer
 from agentic_watch.commit.outcome import Outcome, Verdict
 from agentic_watch.config import Config
 from agentic_watch.daemon.daemon_state import Liveness, pulse
@@ -84,8 +84,8 @@ class OwnCommits:
     def look_ahead(self, one: AwaitedWorkspace) -> None:
         """Read the status of a finished workspace ahead of its commit, in case it is removed meanwhile."""
         if one.at is not None and one.finished_at is not None:
-            for loss in self._committer.look_ahead(one.at):
-                log.warning("%s", loss)
+            for lost in self._committer.look_ahead(one.at):
+                log.warning("%s: %s", lost.name, NOT_KEPT)
             self._looked_at.add(one.at)
 
     def commit(self, due: Sequence[AwaitedWorkspace]) -> None:
