@@ -131,13 +131,16 @@ def _elsewhere(run: OpenRun) -> tuple[object, ...]:
 def settle_copies(connection: sqlite3.Connection, run: OpenRun) -> None:
     """The process of this run has said how it ended: the same run of the same process in copies of its workspace, and
     where that was copied from, is no ghost."""
-    connection.execute(f"UPDATE open_runs SET recorded = 1 WHERE {_ELSEWHERE}", _elsewhere(run))
+    if run.began is not None:  # else no process is known, and all open runs would be searched for it
+        connection.execute(f"UPDATE open_runs SET recorded = 1 WHERE {_ELSEWHERE}", _elsewhere(run))
 
 
 def goes_on_elsewhere(history: History, run: OpenRun) -> bool:
     """Whether the same run of the same process stands in another workspace: a copy, or the original. Raises
     HistoryError."""
     sql = f"SELECT 1 FROM open_runs WHERE {_ELSEWHERE} AND gone <> {REMOVED} LIMIT 1"
+    if run.began is None:
+        return False
     with history.reading() as connection:
         return connection.execute(sql, _elsewhere(run)).fetchone() is not None
 
